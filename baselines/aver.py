@@ -1,0 +1,41 @@
+"""AVER: the average of several teachers. You et al. 2017 (KDD), https://doi.org/10.1145/3097983.3098135, and common practice.
+
+Three averages go by this name: of the logits (the default), of the losses, of the softened probabilities. The last two
+have the same gradient for the student and differ by a constant; the first differs from both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, soft_targets
+
+
+@METHODS.register("aver")
+class Aver(Method):
+    """Soft targets of the teachers' average (notes' AVER: mean of logits; or of losses, or of probabilities)."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        average: Literal["logits", "losses", "probabilities"] = option("logits", "what is averaged over the teachers")
+        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c = self.config
+        t, shares = c.temperature, self.weights(teachers)
+        if c.average == "logits":
+            mean = torch.stack([w * teachers[m].logits for m, w in shares.items()]).sum(0)
+            soft = soft_targets(student.logits, mean, t)
+        elif c.average == "losses":
+            each = [w * soft_targets(student.logits, teachers[m].logits, t) for m, w in shares.items()]
+            soft = torch.stack(each).sum()
+        else:
+            mean = torch.stack([w * F.softmax(teachers[m].logits / t, 1) for m, w in shares.items()]).sum(0)
+            soft = t**2 * F.kl_div(F.log_softmax(student.logits / t, 1), mean, reduction="batchmean")
+        hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
+        return {**hard, "kd": c.kd_weight * soft}

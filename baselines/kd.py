@@ -1,0 +1,34 @@
+"""Distilling the Knowledge in a Neural Network. Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531
+
+Followed: (1 - l) CE + l T^2 sum_k w_k KL(teacher_k || student), batch mean. The paper has one teacher; several take the
+shares `teacher_weights`. With a multi-branch student `pairs` says whose logits meet teacher k: the fused prediction
+("fused", what is deployed), the head of the branch of the same modality ("same"), or the signal branch's ("all").
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch, soft_targets
+
+
+@METHODS.register("kd")
+class KD(Method):
+    """Soft targets of each teacher. Hinton, Vinyals, Dean 2015, arXiv:1503.02531."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c = self.config
+        soft = student.logits.new_zeros(())
+        for modality, weight in self.weights(teachers).items():
+            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            soft = soft + weight * soft_targets(met.logits, teachers[modality].logits, c.temperature)
+        hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
+        return {**hard, "kd": c.kd_weight * soft}

@@ -1,0 +1,209 @@
+"""Everything a distillation method sees: what networks put out, what a batch is, and the class to derive from.
+
+A method owns its loss and its extra modules, never the training loop. CONTRIBUTING.md shows a whole one in 30 lines.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .errors import MmkdError, did_you_mean
+from .options import Options, option
+
+NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a network says about a batch of B samples.
+
+    Attributes:
+        logits: (B, K).
+        embedding: (B, D), what the classifier reads.
+        features: stage name -> map, (B, C, T) or (B, C, H, W), shallow to deep.
+        classifier: (K, C) weight of a classifier that reads the mean of the last feature map, for class activation maps;
+            None where there is no such classifier.
+        attention: name -> (B, T, T'), rows sum to 1; empty where the network has none.
+        branches: modality -> outputs of that branch, of a multi-branch student; empty elsewhere.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    classifier: Tensor | None = None
+    attention: Mapping[str, Tensor] = field(default_factory=dict)
+    branches: "Mapping[str, Outputs]" = field(default_factory=dict)
+
+    def detach(self) -> "Outputs":
+        """The same values without gradients."""
+        return replace(
+            self,
+            logits=self.logits.detach(),
+            embedding=self.embedding.detach(),
+            features={k: v.detach() for k, v in self.features.items()},
+            classifier=None if self.classifier is None else self.classifier.detach(),
+            attention={k: v.detach() for k, v in self.attention.items()},
+            branches={k: v.detach() for k, v in self.branches.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of the training set.
+
+    Attributes:
+        targets: (B,) int64 class numbers.
+        index: (B,) int64 position of each sample in the training set, stable over epochs (memory banks).
+        epoch, epochs: the current epoch, from 0, and how many there will be (schedules).
+    """
+
+    targets: Tensor
+    index: Tensor
+    epoch: int = 0
+    epochs: int = 1
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What `Method.build` may look at, so that nobody writes shapes by hand.
+
+    Attributes:
+        student: outputs for one dry-run batch; same keys and shapes (but for B) as in training.
+        teachers: modality -> outputs for the same batch; empty for a method without teachers.
+        classes: number of classes K.
+        train_size: number of training samples (memory banks).
+        epochs: how many epochs the training has.
+    """
+
+    student: Outputs
+    teachers: Mapping[str, Outputs]
+    classes: int
+    train_size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class MethodConfig(Options):
+    """Options of every method, with or without teachers."""
+
+    branch_weight: float = option(0.5, "weight of the mean cross-entropy of a multi-branch student's own heads", ge=0)
+
+
+@dataclass(frozen=True)
+class DistillConfig(MethodConfig):
+    """Options of every method that has teachers."""
+
+    teacher_weights: str = option("equal", "share of each teacher, 'equal' or such as sig=0.5,gaf=0.2,pi=0.3")
+
+
+class Method(nn.Module):
+    """Base of all distillation methods.
+
+    A subclass is registered with `@METHODS.register("name")`, names what it `needs`, may size adapters in `build`, and
+    returns named loss terms from `losses`. Terms are already weighted; the loop sums and logs them. Modules and
+    parameters assigned in `build` are trained with the student.
+    """
+
+    Config: ClassVar[type[MethodConfig]] = DistillConfig
+    needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    config: Any
+
+    def __init__(self, config: MethodConfig | None = None, **options: Any) -> None:
+        super().__init__()
+        self.config = type(self).Config.parse(options, "the method") if config is None else config
+
+    def check(self, setup: Setup) -> None:
+        """Refuse, before any training, what the method cannot work with.
+
+        Raises:
+            MmkdError: with the reason and the flag that would help.
+        """
+        name = type(self).__name__
+        unknown_needs = self.needs - NEEDS
+        if unknown_needs:
+            raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
+        if self.needs and issubclass(type(self).Config, DistillConfig) and not setup.teachers:
+            raise MmkdError(f"{name} needs a teacher; add --teachers sig,gaf,pi")
+        if "branches" in self.needs and not setup.student.branches:
+            raise MmkdError(f"{name} needs a student with a branch a modality; use --student sig+gaf+pi")
+        if "attention" in self.needs and not setup.student.attention:
+            raise MmkdError(f"{name} needs a student with attention; use --student sig+gaf+pi --fusion attention")
+        for modality, teacher in setup.teachers.items():
+            if "features" in self.needs and not teacher.features:
+                raise MmkdError(f"{name} needs feature maps, and the {modality} teacher has none; choose another --teacher-net")
+            if "cam" in self.needs and teacher.classifier is None:
+                raise MmkdError(
+                    f"{name} needs class activation maps, and the {modality} teacher's classifier reads no map; "
+                    f"choose another net, for example --teacher-net {modality}=WRN16-1"
+                )
+        if setup.teachers:
+            self.weights(setup.teachers)
+
+    def build(self, setup: Setup) -> None:
+        """Size and assign own modules from a dry-run batch. Called once, after `check`, under the method's own seed."""
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        """Named scalar loss terms of one batch, weights included."""
+        raise NotImplementedError(f"{type(self).__name__} defines no losses")
+
+    def supervised(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the student's prediction, and of its branches' own heads where it has them."""
+        terms = {"ce": F.cross_entropy(student.logits, batch.targets)}
+        if student.branches and self.config.branch_weight > 0:
+            each = [F.cross_entropy(b.logits, batch.targets) for b in student.branches.values()]
+            terms["branch_ce"] = self.config.branch_weight * torch.stack(each).mean()
+        return terms
+
+    def weights(self, teachers: Mapping[str, Any]) -> dict[str, float]:
+        """The share of each teacher, summing to 1, from the option `teacher_weights`."""
+        text = self.config.teacher_weights
+        if text == "equal":
+            return dict.fromkeys(teachers, 1 / len(teachers))
+        raw: dict[str, float] = {}
+        for part in text.split(","):
+            name, sign, number = part.partition("=")
+            try:
+                raw[name.strip()] = float(number)
+            except ValueError:
+                sign = ""
+            if not sign:
+                raise MmkdError(f"teacher-weights: {part!r} is not of the form sig=0.5")
+        for name in raw:
+            if name not in teachers:
+                raise MmkdError(f"teacher-weights names {name!r}{did_you_mean(name, teachers)}; teachers: {', '.join(teachers)}")
+        missing = [m for m in teachers if m not in raw]
+        total = sum(raw.values())
+        if missing or not all(w >= 0 for w in raw.values()) or not 0 < total < float("inf"):
+            raise MmkdError(
+                f"teacher-weights {text!r}: give every teacher ({', '.join(teachers)}) a weight of at least 0, not all 0"
+            )
+        return {m: raw[m] / total for m in teachers}
+
+
+def paired_branch(student: Outputs, modality: str, pairs: str = "same") -> Outputs:
+    """The part of the student that the teacher of `modality` guides.
+
+    With `pairs="same"` the branch of the same modality; with `"all"`, and where the student has no such branch, its
+    signal branch (the first one where there is none for `sig`). A student without branches is itself the signal branch.
+    """
+    if not student.branches:
+        return student
+    if pairs == "same" and modality in student.branches:
+        return student.branches[modality]
+    return student.branches.get("sig") or next(iter(student.branches.values()))
+
+
+def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(p_teacher^T || p_student^T), mean over the batch. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+
+    Args:
+        student_logits, teacher_logits: (B, K).
+        temperature: T > 0.
+    """
+    student = F.log_softmax(student_logits / temperature, dim=1)
+    teacher = F.log_softmax(teacher_logits / temperature, dim=1)
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)

@@ -1,0 +1,162 @@
+"""Names for the things that can be added: methods, modalities, backbones, fusions.
+
+A registry maps a name to a class or a factory. Methods are discovered, without a list anywhere, from three places: the
+files of `baselines/`, the entry-point group `mmkd.methods` of other people's wheels, and `--plugin FILE.py`. A file that
+cannot be imported is listed with its reason and does not stop the others; a name that is taken twice is an error that
+names both places, never a silent winner.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from .errors import MmkdError, unknown
+
+T = TypeVar("T")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
+
+
+def _origin(thing: object) -> str:
+    """Where `thing` was defined, for messages: its file when it is known, else its module."""
+    module = sys.modules.get(getattr(thing, "__module__", ""))
+    return getattr(module, "__file__", None) or getattr(thing, "__module__", "?")
+
+
+class Registry(Generic[T]):
+    """A mapping from names to classes or factories of one kind.
+
+    Args:
+        kind: what the entries are, in the singular, for messages (`"method"`).
+        how: how a user lists them, for messages.
+        discover: called once, before the first look-up, with this registry; it imports what registers itself here.
+    """
+
+    def __init__(self, kind: str, how: str = "", discover: "Callable[[Registry[T]], None] | None" = None) -> None:
+        self.kind, self.how = kind, how
+        self.broken: dict[str, str] = {}  # a source that could not be imported -> the reason
+        self._entries: dict[str, T] = {}
+        self._discover = discover
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorator that enters a class or function under `name`.
+
+        Raises:
+            MmkdError: the name is malformed, or taken by something defined elsewhere.
+        """
+        if not NAME.match(name):
+            raise MmkdError(f"{self.kind} name {name!r}: use letters, digits, and - _ . + after the first")
+
+        def enter(thing: Any) -> Any:
+            taken = self._entries.get(name)
+            if taken is not None:
+                raise MmkdError(
+                    f"{self.kind} {name!r} is registered twice: in {_origin(taken)} and in {_origin(thing)}; rename one"
+                )
+            self._entries[name] = thing
+            return thing
+
+        return enter
+
+    def load(self) -> None:
+        """Discover what registers itself here; a second call does nothing."""
+        if self._discover is not None:
+            discover, self._discover = self._discover, None
+            discover(self)
+
+    def get(self, name: str) -> T:
+        """The entry called `name`; MmkdError with the closest name when there is none."""
+        self.load()
+        if name not in self._entries:
+            error = unknown(self.kind, name, self._entries, self.how)
+            for source, reason in self.broken.items():
+                if Path(source).stem.replace("_", "-") == name.replace("_", "-"):
+                    error = MmkdError(f"{self.kind} {name!r} could not be loaded from {source}: {reason}")
+            raise error
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        self.load()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        self.load()
+        return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        self.load()
+        return len(self._entries)
+
+    def drop(self, name: str) -> None:
+        """Take a name out again (tests and notebooks)."""
+        self._entries.pop(name, None)
+
+    def attempt(self, source: str, action: Callable[[], Any]) -> bool:
+        """Run an import; on failure keep the reason under `source`, undo its half-made entries, and say False."""
+        before = dict(self._entries)
+        try:
+            action()
+        except Exception as error:  # a plugin may raise anything; its reason is shown in the list
+            self._entries = before
+            self.broken[source] = reason(error)
+            return False
+        return True
+
+
+def reason(error: BaseException) -> str:
+    """One line for an exception of somebody else's code."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, MmkdError) else f"{type(error).__name__}: {text}"
+
+
+def discover_methods(registry: "Registry[Any]") -> None:
+    """Import every file of `baselines/` and every entry point of the group `mmkd.methods`."""
+    package = importlib.import_module("mmkd.baselines")
+    for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
+        name = f"mmkd.baselines.{found.name}"
+        source = str(Path(getattr(found.module_finder, "path", ".")) / f"{found.name}.py")
+        if not registry.attempt(source, lambda name=name: importlib.import_module(name)):  # type: ignore[misc]
+            sys.modules.pop(name, None)
+    for point in entry_points(group="mmkd.methods"):
+        registry.attempt(f"entry point {point.name} = {point.value}", point.load)
+
+
+def load_plugin(path: str | Path) -> None:
+    """Import one file of a user's own, whose decorators enter its methods into `METHODS`.
+
+    A second call with the same file does nothing, so that a worker process may repeat it.
+
+    Raises:
+        MmkdError: no such file, it cannot be imported, or it registers nothing.
+    """
+    path = Path(path).resolve()
+    if path.suffix != ".py" or not path.is_file():
+        raise MmkdError(f"--plugin {path}: no such Python file")
+    name = f"mmkd_plugin_{path.stem}"
+    loaded = sys.modules.get(name)
+    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
+        return
+    if loaded is not None:
+        raise MmkdError(f"--plugin {path}: a plugin of the same file name is loaded from {loaded.__file__}; rename one")
+    METHODS.load()
+    before = set(METHODS)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader = spec.loader
+    if not METHODS.attempt(str(path), lambda: loader.exec_module(module)):
+        del sys.modules[name]
+        raise MmkdError(f"--plugin {path}: {METHODS.broken.pop(str(path))}")
+    if set(METHODS) == before:
+        del sys.modules[name]
+        raise MmkdError(f'--plugin {path}: it registers no method; decorate a class with @METHODS.register("name")')
+
+
+METHODS: Registry[Any] = Registry("method", "python -m mmkd.bench --list methods", discover_methods)
+"""Every distillation method by name."""
