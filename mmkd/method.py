@@ -134,7 +134,9 @@ class Method(nn.Module):
             raise MmkdError(f"{name} needs a student with attention; use --student sig+gaf+pi --fusion attention")
         for modality, teacher in setup.teachers.items():
             if "features" in self.needs and not teacher.features:
-                raise MmkdError(f"{name} needs feature maps, and the {modality} teacher has none; choose another --teacher-net")
+                raise MmkdError(
+                    f"{name} needs feature maps, and the {modality} teacher has none; choose another --teacher-net"
+                )
             if "cam" in self.needs and teacher.classifier is None:
                 raise MmkdError(
                     f"{name} needs class activation maps, and the {modality} teacher's classifier reads no map; "
@@ -174,7 +176,9 @@ class Method(nn.Module):
                 raise MmkdError(f"teacher-weights: {part!r} is not of the form sig=0.5")
         for name in raw:
             if name not in teachers:
-                raise MmkdError(f"teacher-weights names {name!r}{did_you_mean(name, teachers)}; teachers: {', '.join(teachers)}")
+                raise MmkdError(
+                    f"teacher-weights names {name!r}{did_you_mean(name, teachers)}; teachers: {', '.join(teachers)}"
+                )
         missing = [m for m in teachers if m not in raw]
         total = sum(raw.values())
         if missing or not all(w >= 0 for w in raw.values()) or not 0 < total < float("inf"):

@@ -93,7 +93,16 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
         inner = [a for a in get_args(hint) if a is not type(None)]
         return _typed(value, inner[0], name)
     if hint is bool:
-        words_of = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        words_of = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
         if isinstance(value, bool):
             return value
         if isinstance(value, str) and value.lower() in words_of:
