@@ -1,4 +1,4 @@
-"""AVER: the average of several teachers. You et al. 2017 (KDD), https://doi.org/10.1145/3097983.3098135, and common practice.
+"""Learning from Multiple Teacher Networks (the average, "AVER"). You et al., KDD 2017, https://doi.org/10.1145/3097983.3098135
 
 Three averages go by this name: of the logits (the default), of the losses, of the softened probabilities. The last two
 have the same gradient for the student and differ by a constant; the first differs from both.

@@ -25,8 +25,8 @@ class Outputs:
         logits: (B, K).
         embedding: (B, D), what the classifier reads.
         features: stage name -> map, (B, C, T) or (B, C, H, W), shallow to deep.
-        classifier: (K, C) weight of a classifier that reads the mean of the last feature map, for class activation maps;
-            None where there is no such classifier.
+        classifier: (K, C) weight of a classifier that reads the mean of the last feature map, for class activation
+            maps; None where there is no such classifier.
         attention: name -> (B, T, T'), rows sum to 1; empty where the network has none.
         branches: modality -> outputs of that branch, of a multi-branch student; empty elsewhere.
     """
@@ -183,7 +183,7 @@ class Method(nn.Module):
         total = sum(raw.values())
         if missing or not all(w >= 0 for w in raw.values()) or not 0 < total < float("inf"):
             raise MmkdError(
-                f"teacher-weights {text!r}: give every teacher ({', '.join(teachers)}) a weight of at least 0, not all 0"
+                f"teacher-weights {text!r}: give each of {', '.join(teachers)} a weight >= 0, not all of them 0"
             )
         return {m: raw[m] / total for m in teachers}
 

@@ -1,9 +1,10 @@
 """Options as frozen dataclasses: the default, a line of help and the range of a field stand in one place.
 
-A `Config` is written once and read three ways: from the command line (`--temperature 2`), from TOML (`temperature = 2.0`)
-and from Python (`temperature=2.0`). All three give the same object or the same error.
+A `Config` is written once and read three ways: from the command line (`--temperature 2`), from TOML
+(`temperature = 2.0`) and from Python (`temperature=2.0`). All three give the same object or the same error.
 """
 
+import operator
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -130,9 +131,8 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
 
 
 def _in_range(value: Any, f: "Field[Any]") -> None:
-    tests = (("ge", ">=", lambda v, b: v >= b), ("gt", ">", lambda v, b: v > b))
-    tests += (("le", "<=", lambda v, b: v <= b), ("lt", "<", lambda v, b: v < b))
-    for key, sign, holds in tests:
+    signs = {"ge": (">=", operator.ge), "gt": (">", operator.gt), "le": ("<=", operator.le), "lt": ("<", operator.lt)}
+    for key, (sign, holds) in signs.items():
         bound = f.metadata.get(key)
         if bound is not None and value is not None and not holds(value, bound):
             raise MmkdError(f"{f.name.replace('_', '-')} = {value!r} must be {sign} {bound:g}")

@@ -1,9 +1,9 @@
 """Names for the things that can be added: methods, modalities, backbones, fusions.
 
 A registry maps a name to a class or a factory. Methods are discovered, without a list anywhere, from three places: the
-files of `baselines/`, the entry-point group `mmkd.methods` of other people's wheels, and `--plugin FILE.py`. A file that
-cannot be imported is listed with its reason and does not stop the others; a name that is taken twice is an error that
-names both places, never a silent winner.
+files of `baselines/`, the entry-point group `mmkd.methods` of other people's wheels, and `--plugin FILE.py`. A file
+that cannot be imported is listed with its reason and does not stop the others; a name that is taken twice is an error
+that names both places, never a silent winner.
 """
 
 import importlib
@@ -25,7 +25,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
 def _origin(thing: object) -> str:
     """Where `thing` was defined, for messages: its file when it is known, else its module."""
     module = sys.modules.get(getattr(thing, "__module__", ""))
-    return getattr(module, "__file__", None) or getattr(thing, "__module__", "?")
+    return str(getattr(module, "__file__", None) or getattr(thing, "__module__", "?"))
 
 
 class Registry(Generic[T]):
@@ -146,7 +146,8 @@ def load_plugin(path: str | Path) -> None:
     METHODS.load()
     before = set(METHODS)
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     loader = spec.loader

@@ -1,0 +1,165 @@
+"""The same work from Python: `mmkd.run(method="fam")` and `mmkd.load_student(result)`."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import MmkdError, UnitFailed
+from .progress import Progress
+from .record import Record, Records
+from .request import Request, alone, expand
+from .sweep import Done, Existing, run_units
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where records and cache lie, and what the work runs on; no part of a unit's key.
+
+    `cache` is the folder given, else the variable MMKD_CACHE, else `cache` in the runs folder.
+    """
+
+    runs: str | Path = "runs"
+    cache: str | Path | None = None
+    device: str = "auto"
+
+    @property
+    def cache_folder(self) -> Path:
+        return Path(self.cache or os.environ.get("MMKD_CACHE") or Path(self.runs) / "cache")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished request: what came of each unit, and the records that its table stands on.
+
+    `alone` maps the key of a unit to the record of the student alone under the same seed, where there is one.
+    """
+
+    results: Sequence[Done]
+    teachers: Sequence[Record]
+    alone: Mapping[str, Record] = field(default_factory=dict)
+
+
+def execute(
+    request: Request,
+    folders: Folders,
+    existing: Existing = "skip",
+    progress: Progress | None = None,
+    tell: Callable[[Done], None] = lambda done: None,
+) -> Outcome:
+    """Do all units of a request.
+
+    Every unit that is to be done is tried on made-up windows first, so that what cannot work is refused before anything
+    is trained or written.
+
+    Raises:
+        MmkdError: the request, its data or one of its units is refused.
+    """
+    records = Records(folders.runs)
+    units = list(expand(request))
+    todo = [(s, d) for s, d in units if existing == "rerun" or (existing == "skip" and records.get(s.key) is None)]
+    if todo:
+        from .unit import preflight
+
+        tried = set()
+        for spec, data in todo:
+            alike = replace(spec, seed=0).key  # units that differ in their seed alone are tried once
+            if alike not in tried:
+                tried.add(alike)
+                preflight(spec, data)
+    results = run_units(units, records, _Worker(folders, records, progress or Progress()), existing, tell)
+    keys = dict.fromkeys(done.spec.teacher(name).key for done in results for name in done.spec.teachers)
+    found = {}
+    for spec, data in units:
+        record = records.get(alone(request, spec, data).key)
+        if record is not None:
+            found[spec.key] = record
+    return Outcome(results, [r for r in map(records.get, keys) if r is not None], found)
+
+
+class _Worker:
+    """Does one unit; loads PyTorch's side of the house when the first unit really has to be done."""
+
+    def __init__(self, folders: Folders, records: Records, progress: Progress) -> None:
+        self.folders, self.records, self.progress = folders, records, progress
+
+    def __call__(self, spec: Any, data: Any) -> Record:
+        from .cache import Cache
+        from .unit import Place, pick_device, run_unit
+
+        place = Place(self.records, Cache(self.folders.cache_folder), pick_device(self.folders.device), self.progress)
+        return run_unit(spec, data, place)
+
+
+def run(
+    method: str,
+    dataset: str = "basic-motions",
+    seed: int = 0,
+    *,
+    data: str | Path | None = None,
+    student: str = "sig+gaf+pi",
+    teachers: str = "sig,gaf,pi",
+    runs: str | Path = "runs",
+    cache: str | Path | None = None,
+    device: str = "auto",
+    existing: Existing = "skip",
+    plugin: str | Path | None = None,
+    **settings: Any,
+) -> Record:
+    """Do one unit, or take it from the records, and return its record.
+
+    Args:
+        method, dataset, seed, student, teachers: as the flags of `python -m mmkd.bench`.
+        data: one's own windows in a file, in the place of `dataset`.
+        runs, cache, device, existing, plugin: as the flags.
+        settings: the other fields of a suite (`epochs`, `image_size`, `student_net`, `preset`, ...), and the options of
+            the method (`temperature=2.0`).
+
+    Returns:
+        The record: `.metrics["test"]["macro_f1"]`, `.folder`, `.key`.
+
+    Raises:
+        MmkdError: what was asked cannot be done. UnitFailed: the unit broke off.
+    """
+    known = {f.name for f in fields(Request)}
+    asked = {name: value for name, value in settings.items() if name in known}
+    options = {name: value for name, value in settings.items() if name not in known}
+    request = Request(
+        methods=(method,),
+        datasets=(dataset,),
+        data=None if data is None else str(data),
+        seeds=(seed,),
+        students=(student,),
+        teachers=(teachers,),
+        plugins=() if plugin is None else (str(plugin),),
+        options={method: options} if options else {},
+        **asked,
+    )
+    done = execute(request, Folders(runs, cache, device), existing).results[0]
+    if done.record is None:
+        raise UnitFailed(f"{done.error}; see {done.log}" if done.error else f"unit {done.spec.key} is not on record")
+    return done.record
+
+
+def load_student(run: Record | str | Path) -> Any:
+    """The trained student of a unit, in evaluation mode, with the fitted views it needs.
+
+    Args:
+        run: what `run` returned, or the folder of a record (`runs/<key>`).
+
+    Returns:
+        A `StudentModel`: `.network` maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W).
+
+    Raises:
+        MmkdError: there is no such record, it is a teacher's, or its files are damaged.
+    """
+    from .load import StudentModel
+
+    if isinstance(run, Record):
+        return StudentModel.load(run)
+    folder = Path(run)
+    record = Records(folder.parent).get(folder.name)
+    if record is None:
+        raise MmkdError(f"{folder} is no record of a unit: it has no result.json")
+    return StudentModel.load(record)

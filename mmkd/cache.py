@@ -1,0 +1,72 @@
+"""A content-addressed cache on disk: an entry is a folder, made once, named by the hash of what went into it.
+
+It is written under a temporary name and renamed when it is whole, so that a killed process leaves nothing that looks
+done. A lock a key lets a second process wait for the first instead of doing the work again.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import filelock
+
+from .errors import MmkdError
+
+
+class Cache:
+    """Folders below `root`, by kind and key."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.root / kind / key
+
+    def get(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The entry's folder; `make` fills an empty one where there is none yet.
+
+        Raises:
+            MmkdError: the disk is full, or the folder cannot be written.
+        """
+        final = self.path(kind, key)
+        if final.is_dir():
+            os.utime(final)
+            return final
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(final.parent / f".{key}.lock"):
+                if not final.is_dir():
+                    with temporary_folder(final.parent) as folder:
+                        make(folder)
+                        os.replace(folder, final)
+        except OSError as error:
+            raise MmkdError(f"cache {self.root}: {error.strerror or error}; --cache names another folder") from error
+        return final
+
+    def shrink(self, kind: str, budget: int, keep: Collection[str]) -> None:
+        """Remove the least recently used entries of `kind`, never those to `keep`, until at most `budget` bytes are left."""
+        entries = [p for p in (self.root / kind).glob("*") if p.is_dir() and not p.name.startswith(".")]
+        size = {p: sum(f.stat().st_size for f in p.glob("*")) for p in entries}
+        total = sum(size.values())
+        for entry in sorted(entries, key=lambda p: p.stat().st_mtime):
+            if total <= budget:
+                break
+            if entry.name not in keep:
+                shutil.rmtree(entry, ignore_errors=True)
+                total -= size[entry]
+
+
+class temporary_folder:
+    """A folder beside the final one, removed on the way out unless it was renamed away."""
+
+    def __init__(self, parent: Path) -> None:
+        self.parent = parent
+
+    def __enter__(self) -> Path:
+        self.folder = Path(tempfile.mkdtemp(prefix=".making-", dir=self.parent))
+        return self.folder
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,136 @@
+"""The user's own files: `.npz` and UEA/UCR `.ts`. Nothing is unpickled, and nothing is half-read."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MmkdError, did_you_mean
+
+Read = tuple[NDArray[np.float32], NDArray[Any], NDArray[Any] | None, NDArray[np.bool_] | None, list[Path]]
+ARRAYS = ("x", "y", "subject", "test")
+
+
+def read_npz(path: Path) -> Read:
+    """Arrays x (N, C, W) numbers, y (N,) numbers or texts, optional subject (N,) and test (N,) bool.
+
+    Returns:
+        x, labels, subject or None, test or None, and the files read.
+
+    Raises:
+        MmkdError: not an intact `.npz`, pickled objects inside, arrays missing, unknown or of the wrong shape.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as z:
+            if not isinstance(z, np.lib.npyio.NpzFile):
+                raise MmkdError("not an .npz file but a bare array; save it with np.savez(file, x=..., y=...)")
+            for name in z.files:
+                if name not in ARRAYS:
+                    hint = did_you_mean(name, ARRAYS)
+                    raise MmkdError(f"unknown array {name!r}{hint}; it may hold {', '.join(ARRAYS)}")
+            arrays = {name: z[name] for name in z.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        if "pickle" in str(error).lower():
+            raise MmkdError("holds pickled objects, which are never loaded; save plain number or text arrays") from None
+        raise MmkdError(f"not an intact .npz file ({' '.join(str(error).split()) or type(error).__name__})") from None
+    for name in ("x", "y"):
+        if name not in arrays:
+            raise MmkdError(f"array {name!r} is missing; it needs x (N, C, W) and y (N,)")
+    x, n = arrays["x"], len(arrays["x"]) if arrays["x"].ndim else 0
+    if x.ndim != 3 or 0 in x.shape:
+        raise MmkdError(f"x has shape {x.shape}; it must be (N windows, C channels, W samples), none of them 0")
+    if x.dtype.kind not in "fiub":
+        raise MmkdError(f"x holds {x.dtype}; it must hold real numbers")
+    for name in arrays.keys() - {"x"}:
+        if arrays[name].shape != (n,):
+            raise MmkdError(f"{name} has shape {arrays[name].shape}; with {n} windows in x it must be ({n},)")
+    test = arrays.get("test")
+    if test is not None and test.dtype.kind != "b":
+        raise MmkdError(f"test holds {test.dtype}; it must hold True or False")
+    with np.errstate(over="ignore"):  # a value past float32 becomes inf and is reported as such
+        return x.astype(np.float32), arrays["y"], arrays.get("subject"), test, [path]
+
+
+def label_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels as class numbers 0..K-1, and the K names in sorted order (numbers by value).
+
+    Raises:
+        MmkdError: labels that are fractions, NaN, or neither numbers nor texts.
+    """
+    if labels.dtype.kind == "f":
+        if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
+            raise MmkdError("y holds fractions or NaN; a label is a whole number or a text")
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iubU":
+        raise MmkdError(f"y holds {labels.dtype}; a label is a whole number or a text")
+    names, numbers = np.unique(labels, return_inverse=True)
+    return numbers.astype(np.int64), tuple(str(n) for n in names)
+
+
+def read_ts(path: Path) -> Read:
+    """UEA/UCR `.ts` text: `@` header lines, then a case a line, dimensions split by `:`, values by `,`, the label last.
+
+    `NAME_TRAIN.ts` and `NAME_TEST.ts` are read together where both are there. `?` and NaN are missing values.
+
+    Raises:
+        MmkdError: not such a file (with the line), time stamps, or cases of unequal length.
+    """
+    stem = path.stem
+    part = next((p for p in ("_TRAIN", "_TEST") if stem.endswith(p)), None)
+    if part is None:
+        x, labels = _cases(path)
+        return x, labels, None, None, [path]
+    both = [path.with_name(stem.removesuffix(part) + p + ".ts") for p in ("_TRAIN", "_TEST")]
+    for other in both:
+        if not other.is_file():
+            raise MmkdError(f"{other.name} is missing beside it")
+    (x_train, y_train), (x_test, y_test) = _cases(both[0]), _cases(both[1])
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise MmkdError(f"training cases have shape {x_train.shape[1:]} and test cases {x_test.shape[1:]}")
+    test = np.arange(len(x_train) + len(x_test)) >= len(x_train)
+    return np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), None, test, both
+
+
+def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    header: dict[str, str] = {}
+    cases: list[NDArray[np.float32]] = []
+    labels: list[str] = []
+    in_data = False
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise MmkdError("not a text file") from None
+    for number, raw in enumerate(lines, 1):
+        line = raw.strip()
+        if not line or line.startswith(("#", "%")):
+            continue
+        if not in_data:
+            if not line.startswith("@"):
+                raise MmkdError(f"line {number} of {path.name} is neither a comment nor a header line before @data")
+            key, _, value = line[1:].partition(" ")
+            header[key.lower()] = value.strip()
+            in_data = key.lower() == "data"
+            if header.get("timestamps", "false").lower() == "true":
+                raise MmkdError(
+                    f"line {number} of {path.name}: cases with time stamps are not supported; resample them"
+                )
+            continue
+        *dimensions, label = line.split(":")
+        if not dimensions or header.get("classlabel", "true").lower().startswith("false"):
+            raise MmkdError(f"line {number} of {path.name} has no class label")
+        try:
+            values = [[float("nan") if v.strip() == "?" else float(v) for v in d.split(",")] for d in dimensions]
+        except ValueError as error:
+            raise MmkdError(f"line {number} of {path.name}: {error}") from None
+        lengths = {len(v) for v in values} | ({cases[0].shape[1]} if cases else set())
+        if len(lengths) > 1 or (cases and len(values) != len(cases[0])):
+            raise MmkdError(
+                f"line {number} of {path.name}: dimensions or lengths differ from the cases before; pad or cut"
+            )
+        cases.append(np.array(values, np.float32))
+        labels.append(label.strip())
+    if not cases:
+        raise MmkdError(f"{path.name} holds no case after @data")
+    return np.stack(cases), np.array(labels)

@@ -1,0 +1,119 @@
+"""Training, validation and test windows: cut by subject, or stratified by class where a set has no subjects."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MmkdError
+from .windows import Dataset
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Window numbers of each part; `validation` is empty where the last epoch is taken without looking.
+
+    `unit` says what was cut: "subject" or "window" (stratified by class).
+    """
+
+    train: Indices
+    validation: Indices
+    test: Indices
+    unit: str
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the three parts, for records and cache keys."""
+        digest = sha256()
+        for part in (self.train, self.validation, self.test):
+            digest.update(np.asarray(part, np.int64).tobytes() + b"|")
+        return digest.hexdigest()
+
+
+def split_windows(data: Dataset, seed: int, fraction: float = 0.2, validate: bool = True) -> Split:
+    """Cut a validation part from the training windows; the test part is the data set's own.
+
+    With subjects, whole subjects are cut (at least one), drawn by `seed`, such that every class keeps training windows.
+    Without, `fraction` of each class, at least one window.
+
+    Args:
+        seed: of the cut; the same seed gives the same cut.
+        fraction: share of the training subjects or windows that becomes validation, in (0, 1).
+        validate: False leaves the validation part empty.
+
+    Raises:
+        MmkdError: too few subjects or windows of a class, with the way out.
+    """
+    test, train = np.flatnonzero(data.test), np.flatnonzero(~data.test)
+    unit = "window" if data.subject is None else "subject"
+    if not validate:
+        return Split(train, train[:0], test, unit)
+    rng = np.random.default_rng(seed)
+    chosen = _classwise(data, train, rng, fraction) if data.subject is None else _subjects(data, train, rng, fraction)
+    return Split(train[~np.isin(train, chosen)], chosen, test, unit)
+
+
+def _subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
+    assert data.subject is not None
+    subjects = np.unique(data.subject[train])
+    if len(subjects) < 2:
+        raise MmkdError(
+            f"data {data.name!r}: {len(subjects)} training subject, so none can be cut off for validation; "
+            "use --epoch-rule last, which needs no validation split"
+        )
+    count = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
+    classes = np.unique(data.y[train])
+    for _ in range(200):
+        held = rng.permutation(subjects)[:count]
+        validation = np.isin(data.subject[train], held)
+        if np.isin(classes, data.y[train[~validation]]).all():
+            return train[validation]
+    raise MmkdError(
+        f"data {data.name!r}: whichever {count} of {len(subjects)} training subjects are cut off for validation, "
+        "a class has no training windows left; use --epoch-rule last, which needs no validation split"
+    )
+
+
+def _classwise(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
+    chosen = []
+    for k, name in enumerate(data.classes):
+        members = train[data.y[train] == k]
+        if len(members) == 0:
+            continue
+        if len(members) < 3:
+            raise MmkdError(
+                f"data {data.name!r}: class {name!r} has {len(members)} training windows, too few to cut off a "
+                "validation split; use --epoch-rule last, which needs none"
+            )
+        count = min(max(1, round(fraction * len(members))), len(members) - 2)
+        chosen.append(rng.permutation(members)[:count])
+    return np.sort(np.concatenate(chosen))
+
+
+def own_test(y: NDArray[np.int64], subject: NDArray[np.int64] | None, fraction: float = 0.3) -> NDArray[np.bool_]:
+    """The test windows of a user's file that names none: the same for every seed, whole subjects where it has them.
+
+    Without subjects `fraction` of each class with at least two windows is drawn.
+
+    Raises:
+        MmkdError: one subject only.
+    """
+    rng = np.random.default_rng(0)
+    if subject is not None:
+        subjects = np.unique(subject)
+        if len(subjects) < 2:
+            raise MmkdError("one subject only: name the test windows in an array 'test' (True or False a window)")
+        for _ in range(200):
+            held = rng.permutation(subjects)[: min(max(1, round(fraction * len(subjects))), len(subjects) - 1)]
+            test: NDArray[np.bool_] = np.isin(subject, held)
+            if np.isin(y, y[~test]).all():
+                return test
+        raise MmkdError("no choice of test subjects leaves every class training windows: name them in an array 'test'")
+    test = np.zeros(len(y), bool)
+    for k in np.unique(y):
+        members = rng.permutation(np.flatnonzero(y == k))
+        test[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+    return test

@@ -1,0 +1,95 @@
+"""Windows of a data set with their labels, and the checks that every data set passes before anything is trained."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MmkdError
+
+NanPolicy = Literal["refuse", "impute", "drop"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N labelled windows.
+
+    Attributes:
+        name: the data set's name, or the stem of the user's file.
+        x: (N, C, W) float32, finite.
+        y: (N,) int64 in 0..K-1.
+        subject: (N,) int64 numbers of the persons or recordings, None where the set has none.
+        test: (N,) bool, the windows of the test split.
+        classes: K names; channels: C names.
+        rate_hz: samples a second, None where time has no unit.
+        sha256: checksum of the content, the root of every cache key.
+    """
+
+    name: str
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    subject: NDArray[np.int64] | None
+    test: NDArray[np.bool_]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    rate_hz: float | None
+    sha256: str
+
+    @property
+    def window(self) -> int:
+        return int(self.x.shape[2])
+
+
+def checked(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
+    """`data`, with missing values treated as asked, or an error that says what is wrong with it.
+
+    Args:
+        nan: "refuse" NaN and inf, "impute" them linearly along time (0 where a channel of a window has no value at
+            all), or "drop" their windows.
+
+    Raises:
+        MmkdError: NaN or inf under "refuse", one class only, a class without training windows.
+    """
+    x, bad = data.x, ~np.isfinite(data.x)
+    windows = bad.any(axis=(1, 2))
+    if windows.any():
+        first, count = int(np.flatnonzero(windows)[0]), int(windows.sum())
+        if nan == "refuse":
+            raise MmkdError(
+                f"data {data.name!r}: {count} of {len(x)} windows hold NaN or inf ({int(bad.sum())} values), "
+                f"the first is window {first}; --nan impute fills them along time, --nan drop leaves those windows out"
+            )
+        if nan == "drop":
+            keep = ~windows
+            subject = None if data.subject is None else data.subject[keep]
+            data = replace(data, x=x[keep], y=data.y[keep], subject=subject, test=data.test[keep])
+        else:
+            data = replace(data, x=_imputed(x, bad))
+    _check_classes(data)
+    return data
+
+
+def _imputed(x: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+    x = x.copy()
+    time = np.arange(x.shape[2])
+    for n, c in np.argwhere(bad.any(axis=2)):
+        hole = bad[n, c]
+        x[n, c, hole] = 0 if hole.all() else np.interp(time[hole], time[~hole], x[n, c, ~hole])
+    return x
+
+
+def _check_classes(data: Dataset) -> None:
+    n, k = len(data.y), len(data.classes)
+    if n == 0:
+        raise MmkdError(f"data {data.name!r}: no window is left")
+    present = np.bincount(data.y, minlength=k)
+    if (present > 0).sum() < 2:
+        only = data.classes[int(present.argmax())]
+        raise MmkdError(f"data {data.name!r}: one class only ({only!r}); classification needs two or more")
+    train = np.bincount(data.y[~data.test], minlength=k)
+    for name, all_, of_train in zip(data.classes, present, train, strict=True):
+        if all_ and not of_train:
+            raise MmkdError(f"data {data.name!r}: class {name!r} has {all_} test windows and none for training")
+    if data.test.all() or not data.test.any():
+        raise MmkdError(f"data {data.name!r}: {'all' if data.test.any() else 'no'} windows are test windows")

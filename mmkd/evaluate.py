@@ -1,0 +1,69 @@
+"""Predictions and the scores that are read from them."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Probabilities = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of N predictions.
+
+    Attributes:
+        accuracy: share of windows whose class is right.
+        macro_f1: mean over the classes that are there (in truth or prediction) of their F1.
+        nll: mean negative log-likelihood, in nats.
+        ece: expected calibration error of the predicted class, 15 equal bins. Guo et al. 2017, arXiv:1706.04599.
+    """
+
+    accuracy: float
+    macro_f1: float
+    nll: float
+    ece: float
+
+
+def predict(
+    network: nn.Module,
+    at: Callable[[NDArray[np.int64]], Mapping[str, Tensor]],
+    windows: NDArray[np.int64],
+    context: AbstractContextManager[object] | None = None,
+    batch_size: int = 256,
+) -> Probabilities:
+    """Class probabilities (n, K) in float64 of the windows with these numbers, in evaluation mode."""
+    network.eval()
+    parts = []
+    with torch.no_grad(), context or nullcontext():
+        for start in range(0, len(windows), batch_size):
+            logits = network(at(windows[start : start + batch_size])).logits
+            parts.append(torch.softmax(logits.double(), dim=1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def scores(y: NDArray[np.int64], probabilities: Probabilities) -> Scores:
+    """Scores of `probabilities` (n, K) against the classes `y` (n,)."""
+    from sklearn.metrics import f1_score
+
+    predicted = probabilities.argmax(1)
+    likelihood = np.maximum(probabilities[np.arange(len(y)), y], 1e-300)
+    return Scores(
+        accuracy=float((predicted == y).mean()),
+        macro_f1=float(f1_score(y, predicted, average="macro")),
+        nll=float(-np.log(likelihood).mean()),
+        ece=calibration_error(y, probabilities),
+    )
+
+
+def calibration_error(y: NDArray[np.int64], probabilities: Probabilities, bins: int = 15) -> float:
+    """Mean of |accuracy - confidence| over equal bins of confidence, weighted by the share of windows in each."""
+    confidence = probabilities.max(1)
+    right = (probabilities.argmax(1) == y).astype(float)
+    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(which, right - confidence, minlength=bins)
+    return float(np.abs(gap).sum() / len(y))

@@ -1,0 +1,86 @@
+"""Pictures that go with a record: learning curves, confusion matrix, the views of one window."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure that needs no display and touches no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=120)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int, title: str) -> None:
+    """Each loss term, and the validation scores, over the epochs."""
+    figure = _figure(9, 3.6)
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    for name in [n for n in history[0] if n == "loss" or n.startswith("loss/")]:
+        label = "sum" if name == "loss" else name.removeprefix("loss/")
+        style: dict[str, Any] = {"color": "black", "lw": 2} if name == "loss" else {"lw": 1.4}
+        left.plot(epochs, [row[name] for row in history], label=label, **style)
+    left.set(xlabel="epoch", ylabel="training loss (mean a batch)", title=title)
+    left.legend(frameon=False)
+    for name, label in (("val_accuracy", "accuracy"), ("val_macro_f1", "macro-F1")):
+        if name in history[0]:
+            right.plot(epochs, [row[name] for row in history], label=label)
+    if "val_macro_f1" in history[0]:
+        right.axvline(best_epoch, color="0.6", ls=":", label=f"kept: epoch {best_epoch}")
+        right.legend(frameon=False, loc="lower right")
+    right.set(xlabel="epoch", ylabel="score", title="validation" if "val_accuracy" in history[0] else "no validation")
+    figure.savefig(path)
+
+
+def confusion(
+    path: Path, true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], title: str
+) -> None:
+    """Counts of true (rows) against predicted (columns) classes, shaded by share of the row."""
+    k = len(classes)
+    counts = np.zeros((k, k), int)
+    np.add.at(counts, (true, predicted), 1)
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = max(4.0, 1.6 + 0.42 * k)
+    figure = _figure(side + 1.5, side)
+    axes = figure.subplots()
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    size = 9 if k <= 12 else 5
+    axes.set_xticks(range(k), classes, rotation=90 if k > 4 else 0, fontsize=size)
+    axes.set_yticks(range(k), classes, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true", title=title)
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        axes.text(
+            j, i, counts[i, j], ha="center", va="center", fontsize=size, color="white" if share[i, j] > 0.5 else "black"
+        )
+    figure.savefig(path)
+
+
+def example_views(path: Path, views: Mapping[str, NDArray[np.float32]], channels: Sequence[str], title: str) -> None:
+    """One window as the networks see it: a row a modality, a column a plane (at most six)."""
+    columns = min(6, max(v.shape[0] for v in views.values()))
+    figure = _figure(1.7 * columns + 0.8, 1.75 * len(views) + 0.5)
+    axes = figure.subplots(len(views), columns, squeeze=False)
+    for row, (name, planes) in zip(axes, views.items(), strict=True):
+        for i, axis in enumerate(row):
+            if i >= planes.shape[0]:
+                axis.axis("off")
+                continue
+            if planes.ndim == 2:
+                axis.plot(planes[i], lw=0.9)
+                axis.margins(x=0)
+            else:
+                axis.imshow(planes[i], origin="lower" if name == "pi" else "upper", cmap="viridis")
+                axis.set(xticks=[], yticks=[])
+            axis.tick_params(labelsize=6)
+            each = planes.shape[0] // len(channels)
+            axis.set_title(channels[i // each] if each else "", fontsize=8)
+        row[0].set_ylabel(name, fontsize=10)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path)

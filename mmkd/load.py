@@ -1,0 +1,84 @@
+"""A trained student back from its record, ready for raw windows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from .errors import MmkdError
+from .modalities import Modality
+from .nets import build_student
+from .record import Record
+from .views import make_modality
+
+
+@dataclass(frozen=True)
+class StudentModel:
+    """A student with the fitted modalities that turn a window into its views.
+
+    Attributes:
+        network: maps {modality: (B, ...)} to `Outputs`; in evaluation mode.
+        modalities: fitted on the training windows of its run.
+        classes: K names.
+        channels, window: the shape (C, W) of a window.
+    """
+
+    network: nn.Module
+    modalities: Mapping[str, Modality]
+    classes: tuple[str, ...]
+    channels: int
+    window: int
+
+    @classmethod
+    def load(cls, record: Record) -> "StudentModel":
+        """Rebuild the student of a record.
+
+        Raises:
+            MmkdError: a teacher's record, or weights that are damaged or absent.
+        """
+        if record.kind != "student":
+            raise MmkdError(f"{record.folder} is the record of a {record.kind}, not of a student")
+        spec, data = record.spec, record.result["data"]
+        modalities = {}
+        for name, view in record.result["views"].items():
+            modalities[name] = make_modality(name, view["config"])
+            modalities[name].load_state(view["state"])
+        channels, window = len(data["channels"]), data["window"]
+        shapes = {name: modality.shape(channels, window) for name, modality in modalities.items()}
+        shapes = {name: shapes[name] for name in spec["student"]}
+        network = build_student(spec["student_net"], shapes, len(data["classes"]), spec["fusion"] or "concat")
+        path = record.folder / "student.safetensors"
+        try:
+            network.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise MmkdError(
+                f"{path} does not hold the student's weights: {' '.join(str(error).split())[:200]}"
+            ) from None
+        return cls(network.eval(), modalities, tuple(data["classes"]), channels, window)
+
+    def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
+        """The views (N, ...) of raw windows (N, C, W)."""
+        if np.ndim(windows) != 3 or np.shape(windows)[1:] != (self.channels, self.window):
+            raise MmkdError(
+                f"windows of shape {np.shape(windows)}; this student takes (N, {self.channels}, {self.window})"
+            )
+        return {name: torch.from_numpy(m.transform(np.asarray(windows))) for name, m in self.modalities.items()}
+
+    def predict_proba(self, windows: NDArray[Any], batch_size: int = 256) -> NDArray[np.float64]:
+        """Class probabilities (N, K) of raw windows (N, C, W)."""
+        parts = [np.zeros((0, len(self.classes)))]
+        with torch.no_grad():
+            for start in range(0, len(windows), batch_size):
+                logits = self.network(self.views(windows[start : start + batch_size])).logits
+                parts.append(torch.softmax(logits.double(), 1).numpy())
+        return np.concatenate(parts)
+
+    def predict(self, windows: NDArray[Any]) -> NDArray[np.int64]:
+        """Class numbers (N,) of raw windows (N, C, W); `classes` names them."""
+        return np.asarray(self.predict_proba(windows).argmax(1), np.int64)

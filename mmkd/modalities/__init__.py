@@ -1,0 +1,17 @@
+"""Modalities: a window of a signal as the networks see it, itself (`sig`) or as a picture (`gaf`, `pi`).
+
+Each is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) in, float32 out, usable on its own:
+
+>>> import numpy as np
+>>> from mmkd.modalities import GAF
+>>> GAF(size=4).transform(np.arange(24.0).reshape(1, 2, 12)).shape
+(1, 2, 4, 4)
+"""
+
+from .base import MODALITIES, Modality
+from .diagrams import sublevel_diagrams
+from .gaf import GAF
+from .images import PersistenceImage
+from .signal import Signal
+
+__all__ = ["GAF", "MODALITIES", "Modality", "PersistenceImage", "Signal", "sublevel_diagrams"]

@@ -1,0 +1,115 @@
+"""Windows checked and read in chunks, over threads, so that memory stays bounded at any N.
+
+The kernels are single-threaded and release the interpreter's lock; the threads are Python's own and end with the call.
+Numba's parallel loops are left alone on purpose: their thread pools can end a process that forks, or in which two
+threads call.
+`NUMBA_NUM_THREADS` sets the number of threads (default: the cores this process may use).
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import MmkdError
+
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R")
+Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+
+CHUNK_BYTES = 8 << 20  # of one thread
+TOTAL_BYTES = 128 << 20  # of all threads together
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def compiled(function: F) -> F:
+    """Compile a kernel on its first call; keep the machine code on disk where a folder can be written."""
+    try:
+        return cast(F, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
+    except RuntimeError:  # neither beside the source nor in the user's cache
+        return cast(F, numba.njit(function, nogil=True, error_model="numpy"))
+
+
+def in_chunks(
+    action: Callable[[int, Float64], R],
+    windows: NDArray[Any],
+    scratch: int = 0,
+    rows: int | None = None,
+    least: int = 1,
+) -> list[R]:
+    """Call `action(start, x)` on consecutive chunks of the windows, over threads, and list the results in order.
+
+    Args:
+        action: gets the number of the chunk's first window and the chunk, (n, C, W) float64, contiguous, its own copy.
+        windows: (N, C, W), of any real type; may be a memory map.
+        scratch: bytes a window that the action allocates besides.
+        rows: windows a chunk, for sums whose last digits must not depend on the machine; default: what memory allows.
+        least: values below which a chunk is not worth a thread, where memory allows.
+    """
+    n, channels, length = windows.shape
+    workers = max(1, int(numba.config.NUMBA_NUM_THREADS))
+    if rows is None:
+        budget = min(CHUNK_BYTES, TOTAL_BYTES // workers)
+        share = max(-(-n // (4 * workers)), least // (channels * length))
+        rows = max(1, min(budget // (8 * channels * length + scratch), share))
+
+    def work(start: int) -> R:
+        return action(start, np.array(windows[start : start + rows], dtype=np.float64, order="C"))
+
+    starts = range(0, n, rows)
+    if len(starts) < 2 or workers == 1:
+        return [work(start) for start in starts]
+    with ThreadPoolExecutor(min(workers, len(starts)), thread_name_prefix="mmkd-modality") as pool:
+        return list(pool.map(work, starts))
+
+
+def checked(windows: ArrayLike) -> NDArray[Any]:
+    """The windows as an array (N, C, W) of finite real numbers.
+
+    Raises:
+        MmkdError: another number of axes, no channel or no sample, not real numbers, or values that are NaN, infinite
+            or beyond float32.
+    """
+    array = np.asarray(windows)
+    if array.ndim != 3:
+        raise MmkdError(
+            f"windows must be an array (N, C, W) of N windows, C channels, W samples; found shape {array.shape}"
+        )
+    if array.dtype.kind not in "fiub":
+        raise MmkdError(f"windows must be real numbers; found dtype {array.dtype}")
+    if 0 in array.shape[1:]:
+        raise MmkdError(f"windows must have at least one channel and one sample; found shape {array.shape}")
+
+    def bad(start: int, x: Float64) -> tuple[int, int]:
+        wrong = np.count_nonzero(~(np.abs(x) <= LARGEST), axis=(1, 2))
+        return int(wrong.sum()), start + int(np.argmax(wrong > 0))
+
+    if array.dtype.kind == "f":
+        found = [(count, first) for count, first in in_chunks(bad, array, least=1 << 18) if count]
+        if found:
+            total = sum(count for count, _ in found)
+            raise MmkdError(
+                f"windows hold {total} values that are NaN, infinite or beyond float32, "
+                f"the first in window {found[0][1]} (counted from 0); fill or drop them first"
+            )
+    return array
+
+
+def target(out: NDArray[Any] | None, shape: tuple[int, ...]) -> Float32:
+    """The array to write into: `out` where it fits, else a new one.
+
+    Raises:
+        MmkdError: `out` has another shape or type, is not contiguous, or cannot be written.
+    """
+    if out is None:
+        return np.empty(shape, dtype=np.float32)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32:
+        found = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise MmkdError(f"out must be a float32 array of shape {shape}; found {found}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise MmkdError("out must be contiguous (C order) and writeable")
+    return out.view(np.ndarray)

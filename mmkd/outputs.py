@@ -1,0 +1,128 @@
+"""The teachers' outputs beside each batch: read from disk where they were computed once, or live."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .cache import Cache
+from .method import Outputs
+from .progress import Progress
+from .spec import digest
+from .teachers import Teacher
+from .train import NoTeachers, Windows
+
+FEATURE_BUDGET = 2 << 30  # bytes of teachers' feature maps kept on disk; past it they are computed anew each epoch
+
+
+class LiveTeachers:
+    """Teachers run on each batch, in evaluation mode and without gradients."""
+
+    def __init__(self, teachers: Mapping[str, Teacher]) -> None:
+        self.teachers = teachers
+
+    def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
+        with torch.no_grad():
+            return {name: teacher.network(views) for name, teacher in self.teachers.items()}
+
+
+class CachedTeachers:
+    """Teachers whose outputs on the training windows are read from disk."""
+
+    def __init__(self, stored: Mapping[str, "StoredOutputs"], device: torch.device) -> None:
+        self.stored, self.device = stored, device
+
+    def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
+        return {name: stored.at(positions, self.device) for name, stored in self.stored.items()}
+
+
+@dataclass(frozen=True)
+class StoredOutputs:
+    """Memory-mapped outputs of one teacher, a row a training window, in the order of the training set."""
+
+    arrays: Mapping[str, NDArray[np.float32]]
+    classifier: Tensor | None
+
+    def at(self, positions: NDArray[np.int64], device: torch.device) -> Outputs:
+        def rows(name: str) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(self.arrays[name][positions])).to(device)
+
+        stages = [name for name in self.arrays if name.startswith("features.")]
+        attention = [name for name in self.arrays if name.startswith("attention.")]
+        return Outputs(
+            rows("logits"),
+            rows("embedding"),
+            {name.removeprefix("features."): rows(name) for name in stages},
+            None if self.classifier is None else self.classifier.to(device),
+            {name.removeprefix("attention."): rows(name) for name in attention},
+        )
+
+
+def flatten(outputs: Outputs, maps: bool) -> dict[str, Tensor]:
+    """The arrays of a teacher's outputs by name; feature maps and attention only when asked."""
+    flat = {"logits": outputs.logits, "embedding": outputs.embedding}
+    if maps:
+        flat |= {f"features.{name}": value for name, value in outputs.features.items()}
+        flat |= {f"attention.{name}": value for name, value in outputs.attention.items()}
+    return flat
+
+
+def source_of(
+    teachers: Mapping[str, Teacher],
+    needs: frozenset[str],
+    windows: Windows,
+    cache: Cache,
+    progress: Progress,
+    budget: int = FEATURE_BUDGET,
+) -> LiveTeachers | CachedTeachers | NoTeachers:
+    """The cheapest way to the outputs that a method needs: from disk, or live where the maps exceed the budget.
+
+    Logits and embeddings are always kept. Feature maps are kept while they fit `budget` bytes, the least recently used
+    of other units leave first.
+    """
+    if not teachers:
+        return NoTeachers()
+    maps = bool(needs & {"features", "cam", "attention"})
+    kind = "features" if maps else "outputs"
+    keys = {name: digest({"teacher": t.spec.key, "maps": maps}) for name, t in teachers.items()}
+    if maps:
+        first = windows.at(windows.train[:1])
+        with torch.no_grad():
+            each = [flatten(t.network(first), True).values() for t in teachers.values()]
+        size = sum(value.numel() * 4 for values in each for value in values) * len(windows.train)
+        if size > budget:
+            return LiveTeachers(teachers)
+        cache.shrink(kind, budget - size, keep=set(keys.values()))
+    stored = {}
+    for name, teacher in teachers.items():
+        folder = cache.get(kind, keys[name], lambda f, t=teacher: _store(t, maps, windows, f, progress))  # type: ignore[misc]
+        order = json.loads((folder / "order.json").read_text())
+        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in order}
+        with torch.no_grad():
+            classifier = teacher.network(windows.at(windows.train[:1])).classifier
+        stored[name] = StoredOutputs(arrays, classifier)
+    return CachedTeachers(stored, windows.device)
+
+
+def _store(teacher: Teacher, maps: bool, windows: Windows, folder: Path, progress: Progress, size: int = 256) -> None:
+    """Run the teacher over the training windows and write its outputs, one `.npy` an array."""
+    count = len(windows.train)
+    arrays: dict[str, Any] = {}
+    with torch.no_grad(), progress.bar(f"outputs of {teacher.spec.modality} teacher", count) as bar:
+        for start in range(0, count, size):
+            part = slice(start, min(start + size, count))
+            for name, value in flatten(teacher.network(windows.at(windows.train[part])), maps).items():
+                if name not in arrays:
+                    shape = (count, *value.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape)
+                arrays[name][part] = value.float().cpu().numpy()
+            bar.advance(part.stop - part.start)
+    for array in arrays.values():
+        array.flush()
+    (folder / "order.json").write_text(json.dumps(list(arrays)))

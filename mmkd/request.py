@@ -1,0 +1,232 @@
+"""What a user asks for, on the command line, in a suite file or from Python, and the units that come of it."""
+
+import itertools
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .data import Dataset, load_dataset, load_file, split_windows
+from .errors import MmkdError, did_you_mean, unknown
+from .modalities import MODALITIES
+from .registry import METHODS, load_plugin
+from .spec import PRESETS, DataSpec, Training, UnitSpec, seed_for
+from .views import default_configs
+
+TASKS = ("classification",)
+CHOICES = {
+    "task": TASKS,
+    "nan": ("refuse", "impute", "drop"),
+    "epoch_rule": ("val-best", "last"),
+    "precision": ("fp32", "bf16"),
+    "preset": tuple(PRESETS),
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """The fields of a suite file, and what the flags of the same names mean. Lists multiply into units.
+
+    `options` maps a method to its options; a list there multiplies too.
+    """
+
+    methods: tuple[str, ...]
+    datasets: tuple[str, ...] = ("basic-motions",)
+    data: str | None = None
+    seeds: tuple[int, ...] = (0,)
+    students: tuple[str, ...] = ("sig+gaf+pi",)
+    teachers: tuple[str, ...] = ("sig,gaf,pi",)
+    teacher_nets: Mapping[str, str] = field(default_factory=dict)
+    student_net: str | None = None
+    fusion: str | None = None
+    preset: str = "quick"
+    epochs: int | None = None
+    image_size: int | None = None
+    task: str = "classification"
+    nan: str = "refuse"
+    epoch_rule: str = "val-best"
+    precision: str = "fp32"
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    plugins: tuple[str, ...] = ()
+    data_root: str | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise unknown(name.replace("_", "-"), str(value), choices)
+        for name in ("epochs", "image_size"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise MmkdError(f"{name.replace('_', '-')} = {value!r} must be a whole number of at least 1")
+        for name in ("methods", "datasets", "seeds", "students", "teachers"):
+            if not getattr(self, name):
+                raise MmkdError(f"{name} is empty")
+
+
+def read_suite(path: str | Path, **changes: Any) -> Request:
+    """A request from a TOML file; `changes` (from flags that were given) take the place of its fields.
+
+    Raises:
+        MmkdError: no such file, not TOML, an unknown key, or a value of the wrong type.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MmkdError(f"--suite {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MmkdError(f"--suite {path}: not a TOML file: {error}") from None
+    known = {f.name: f for f in fields(Request)}
+    values: dict[str, Any] = {"name": path.stem}
+    for key, value in raw.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise MmkdError(f"--suite {path}: unknown key {key!r}{did_you_mean(key, known)} (keys: {', '.join(known)})")
+        values[name] = _suite_value(name, value, path)
+    if "methods" not in values and "methods" not in changes:
+        raise MmkdError(f"--suite {path}: the key 'methods' is missing")
+    return Request(**{**values, **changes})
+
+
+def _suite_value(name: str, value: Any, path: Path) -> Any:
+    """A TOML value as its field wants it; a single value stands for a list of one."""
+    wanted = f"--suite {path}: {name} = {value!r}"
+    if name in ("methods", "datasets", "students", "teachers", "plugins", "seeds"):
+        values = value if isinstance(value, list) else [value]
+        if name == "seeds" and isinstance(value, str):
+            return parse_seeds(value)
+        kind = int if name == "seeds" else str
+        if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
+            raise MmkdError(f"{wanted} must be a list of {'whole numbers' if kind is int else 'texts'}")
+        return tuple(values)
+    if name in ("options", "teacher_nets"):
+        inner = dict if name == "options" else str
+        if not isinstance(value, dict) or not all(isinstance(v, inner) for v in value.values()):
+            raise MmkdError(f"{wanted} must be a table of {'tables' if name == 'options' else 'texts'}")
+        return value
+    if name in ("epochs", "image_size"):
+        return value
+    if not isinstance(value, str):
+        raise MmkdError(f"{wanted} must be a text")
+    return value
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-4` or `0,3,7` or a mixture, without repeats.
+
+    >>> parse_seeds("0-2,7")
+    (0, 1, 2, 7)
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) < int(low)):
+            raise MmkdError(f"seeds {text!r}: write whole numbers and ranges, such as 0-4 or 0,3,7")
+        seeds += range(int(low), int(high if dash else low) + 1)
+    return tuple(dict.fromkeys(seeds))
+
+
+def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
+    """The units of a request, each with its data, without repeats, in the order data set, seed, student, method.
+
+    Raises:
+        MmkdError: anything in the request that no unit could be made of; nothing has been written by then.
+    """
+    for plugin in request.plugins:
+        load_plugin(plugin)
+    methods = tuple(METHODS) if request.methods == ("all",) else request.methods
+    choices = {name: list(_option_sets(name, request.options.get(name, {}))) for name in methods}
+    for name in request.options:
+        if name not in choices:
+            raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
+    seen = set()
+    for load in _loaders(request):
+        data = load()
+        for seed, student, teachers in itertools.product(request.seeds, request.students, request.teachers):
+            for method in methods:
+                for options in choices[method]:
+                    spec = resolve(request, data, seed, student, teachers, method, options)
+                    if spec.key not in seen:
+                        seen.add(spec.key)
+                        yield spec, data
+
+
+def _loaders(request: Request) -> list[Callable[[], Dataset]]:
+    nan: Any = request.nan
+    if request.data is not None:
+        return [lambda path=request.data: load_file(path, nan)]  # type: ignore[misc]
+    return [lambda name=name: load_dataset(name, request.data_root, nan) for name in request.datasets]  # type: ignore[misc]
+
+
+def _option_sets(method: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the listed values, resolved with the method's defaults."""
+    config = METHODS.get(method).Config
+    lists = [value if isinstance(value, list) else [value] for value in given.values()]
+    for values in itertools.product(*lists):
+        yield asdict(config.parse(dict(zip(given, values, strict=True)), f"method {method!r}"))
+
+
+def resolve(
+    request: Request, data: Dataset, seed: int, student: str, teachers: str, method: str, options: Mapping[str, Any]
+) -> UnitSpec:
+    """One unit with every default filled in."""
+    preset = PRESETS[request.preset]
+    branches = _modalities(student, "+", "--student")
+    taught = _modalities(teachers, ",", "--teachers") if has_teachers(method) else ()
+    names = tuple(dict.fromkeys(branches + taught))
+    size = request.image_size or min(preset.image_size, data.window)
+    validate = request.epoch_rule == "val-best"
+    data_spec = DataSpec(data.name, data.sha256, request.nan, 0.2 if validate else 0.0, request.epoch_rule)
+    windows = len(cut(data, data_spec, seed).train)
+    for name in request.teacher_nets:
+        if name not in MODALITIES:
+            raise MmkdError(f"--teacher-net: {unknown('modality', name, MODALITIES)}")
+    nets = {**preset.teacher_nets, **request.teacher_nets}
+
+    def training(teacher: bool) -> Training:
+        return preset.resolve(windows, teacher, request.epochs, request.precision)
+
+    return UnitSpec(
+        data=data_spec,
+        seed=seed,
+        method=method,
+        options=dict(options),
+        views=default_configs(names, size),
+        teachers={name: nets.get(name, nets[""]) for name in taught},
+        teacher_training=training(True) if taught else None,
+        student=branches,
+        student_net=request.student_net or preset.student_net,
+        fusion=(request.fusion or "concat") if len(branches) > 1 else None,
+        training=training(False),
+        plugins=request.plugins,
+    )
+
+
+def has_teachers(method: str) -> bool:
+    """Whether the method distils at all."""
+    return hasattr(METHODS.get(method).Config, "teacher_weights")
+
+
+def alone(request: Request, spec: UnitSpec, data: Dataset) -> UnitSpec:
+    """The unit of the student alone that `spec` is measured against."""
+    options = asdict(METHODS.get("student").Config())
+    return resolve(request, data, spec.seed, spec.student_name, "", "student", options)
+
+
+def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(separator))
+    for name in names:
+        if name not in MODALITIES:
+            raise MmkdError(f"{flag} {text}: {unknown('modality', name, MODALITIES)}")
+    if len(set(names)) < len(names):
+        raise MmkdError(f"{flag} {text}: a modality is named twice")
+    return names
+
+
+def cut(data: Dataset, spec: DataSpec, seed: int) -> Any:
+    """The split of a unit."""
+    validate = spec.epoch_rule == "val-best"
+    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate)

@@ -1,0 +1,162 @@
+"""What a unit of work is, in plain values: everything that shapes its result, and nothing else.
+
+A unit is one (data, split, seed, teachers, student, method with its options). Its key is a hash of the resolved spec,
+defaults included: another value of any field is another key, another order of the fields is not. Where the work is done
+(device, threads, folders) is not part of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from .errors import MmkdError
+from .options import Options, option
+
+FORMAT = 1  # raised when the meaning of a spec changes, so that no old record answers for a new one
+
+
+def digest(value: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seed_for(seed: int, role: str) -> int:
+    """A seed of its own for each role, so that adding a draw in one place moves no other.
+
+    Roles: "split", "teacher/MODALITY", "student", "batches", "method".
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{role}".encode()).digest()[:6], "big")
+
+
+@dataclass(frozen=True)
+class Training(Options):
+    """How one network is trained."""
+
+    epochs: int = option(20, "passes over the training windows", ge=1)
+    batch_size: int = option(64, "windows a step", ge=2)
+    optimizer: Literal["adamw", "sgd"] = option("adamw", "AdamW, or SGD with momentum 0.9")
+    lr: float = option(2e-3, "highest learning rate", gt=0)
+    weight_decay: float = option(1e-4, "weight decay", ge=0)
+    schedule: Literal["cosine", "steps"] = option("cosine", "learning rate over the epochs")
+    precision: Literal["fp32", "bf16"] = option("fp32", "bf16: autocast of the networks")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which windows, and how they are cut; `sha256` is that of their content."""
+
+    name: str
+    sha256: str
+    nan: str = "refuse"
+    validation: float = 0.2
+    epoch_rule: str = "val-best"
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """One teacher: a network on one modality."""
+
+    data: DataSpec
+    seed: int
+    modality: str
+    view: Mapping[str, Any]
+    net: str
+    training: Training
+    task: str = "classification"
+
+    @property
+    def key(self) -> str:
+        return digest({"kind": "teacher", "format": FORMAT, **asdict(self)})
+
+
+@dataclass(frozen=True)
+class UnitSpec:
+    """One student, distilled by one method."""
+
+    data: DataSpec
+    seed: int
+    method: str
+    options: Mapping[str, Any]
+    views: Mapping[str, Mapping[str, Any]]  # modality -> its configuration, of student and teachers
+    teachers: Mapping[str, str]  # modality -> network
+    teacher_training: Training | None
+    student: tuple[str, ...]  # modalities
+    student_net: str
+    fusion: str | None
+    training: Training
+    task: str = "classification"
+    plugins: tuple[str, ...] = field(default=(), metadata={"key": False})  # files; found by name, no part of the key
+
+    @property
+    def key(self) -> str:
+        values = {f.name: value for f, value in zip(fields(self), asdict(self).values(), strict=True)}
+        del values["plugins"]
+        return digest({"kind": "student", "format": FORMAT, **values})
+
+    @property
+    def student_name(self) -> str:
+        return "+".join(self.student)
+
+    def teacher(self, modality: str) -> TeacherSpec:
+        """The spec of this unit's teacher on `modality`; the same for every method."""
+        if self.teacher_training is None:
+            raise MmkdError(f"a unit of method {self.method!r} has no teachers")
+        return TeacherSpec(
+            self.data,
+            self.seed,
+            modality,
+            self.views[modality],
+            self.teachers[modality],
+            self.teacher_training,
+            self.task,
+        )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What `--preset` sets. Epochs come from a number of steps, so that small and large sets both get enough.
+
+    `steps` and `teacher_steps` are optimiser steps in all; the epochs that make them are kept within `epochs_range`.
+    """
+
+    image_size: int
+    teacher_nets: Mapping[str, str]
+    student_net: str
+    training: Training
+    steps: int
+    teacher_steps: int
+    epochs_range: tuple[int, int]
+
+    def resolve(self, windows: int, teacher: bool, epochs: int | None, precision: str) -> Training:
+        """The training of a teacher or student on that many training windows."""
+        batch = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
+        steps = max(1, windows // batch)
+        low, high = self.epochs_range
+        wanted = round((self.teacher_steps if teacher else self.steps) / steps)
+        given = {"epochs": epochs or min(max(wanted, low), high), "batch_size": batch, "precision": precision}
+        return Training(**{**asdict(self.training), **given})
+
+
+PRESETS = {
+    "quick": Preset(
+        image_size=32,
+        teacher_nets={"sig": "WRN16-1", "": "WRN16-1"},
+        student_net="small",
+        training=Training(),
+        steps=1400,
+        teacher_steps=800,
+        epochs_range=(8, 60),
+    ),
+    "full": Preset(
+        image_size=64,
+        teacher_nets={"sig": "WRN16-3", "": "WRN16-3"},
+        student_net="WRN16-1",
+        training=Training(optimizer="sgd", lr=0.05, schedule="steps"),
+        steps=0,
+        teacher_steps=0,
+        epochs_range=(200, 200),
+    ),
+}

@@ -1,0 +1,100 @@
+"""Many units: which are done, which are to do, one after the other, and what came of each."""
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .data import Dataset
+from .errors import MmkdError, UnitFailed
+from .record import Record, Records
+from .spec import UnitSpec
+
+Existing = Literal["skip", "rerun", "only"]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one unit.
+
+    Attributes:
+        status: "done", "cached" (it was on record), "failed", or "missing" (under `--existing only`).
+        record: of a unit that is done or cached.
+        error: one line, of a unit that failed; `log` names the file with the rest.
+    """
+
+    spec: UnitSpec
+    status: Literal["done", "cached", "failed", "missing"]
+    record: Record | None = None
+    error: str = ""
+    log: str = ""
+
+
+def run_units(
+    units: Sequence[tuple[UnitSpec, Dataset]],
+    records: Records,
+    work: Callable[[UnitSpec, Dataset], Record],
+    existing: Existing = "skip",
+    tell: Callable[[Done], None] = lambda done: None,
+) -> list[Done]:
+    """Do the units that are not on record; a failed one does not stop the others.
+
+    Args:
+        work: does one unit and writes its record.
+        existing: "skip" units on record, "rerun" all, or "only" read what is there.
+        tell: called as each unit ends.
+
+    Raises:
+        MmkdError: a unit was refused (nothing of it is written), or the only unit there is cannot be made.
+    """
+    found = []
+    for spec, data in units:
+        if existing == "only":
+            record = records.get(spec.key)
+            done = Done(spec, "cached" if record else "missing", record)
+        else:
+            done = _one(spec, data, records, work, rerun=existing == "rerun")
+        found.append(done)
+        tell(done)
+    return found
+
+
+def _one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> Done:
+    record = None if rerun else records.get(spec.key)
+    if record is not None:
+        return Done(spec, "cached", record)
+    with records.lock(spec.key):
+        record = None if rerun else records.get(spec.key)  # another process may have done it while we waited
+        if record is not None:
+            return Done(spec, "cached", record)
+        try:
+            return Done(spec, "done", work(spec, data))
+        except UnitFailed as error:
+            return Done(spec, "failed", error=str(error), log=str(records.fail(spec.key, traceback.format_exc())))
+        except MmkdError:
+            raise
+        except Exception as error:  # a method is anybody's code: its unit fails, the others go on
+            line = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return Done(spec, "failed", error=line, log=str(records.fail(spec.key, traceback.format_exc())))
+
+
+def as_json(done: Done) -> dict[str, Any]:
+    """One unit as `--json` prints it."""
+    spec, record = done.spec, done.record
+    found: dict[str, Any] = {
+        "key": spec.key,
+        "method": spec.method,
+        "dataset": spec.data.name,
+        "seed": spec.seed,
+        "student": spec.student_name,
+        "teachers": dict(spec.teachers),
+        "options": dict(spec.options),
+        "status": done.status,
+    }
+    if record is not None:
+        found["metrics"] = record.metrics
+        found["parameters"] = record.result["parameters"]
+        found["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
+    if done.error:
+        found |= {"error": done.error, "log": done.log}
+    return found

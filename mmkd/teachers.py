@@ -1,0 +1,107 @@
+"""Teachers: trained once a spec and seed, shared by all methods."""
+
+import json
+import resource
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .cache import Cache
+from .evaluate import predict, scores
+from .method import Method
+from .nets import build_teacher, count_parameters
+from .progress import Progress
+from .registry import METHODS
+from .spec import TeacherSpec, Training, seed_for
+from .train import NoTeachers, Trained, Windows, autocast, train
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher and where its record lies."""
+
+    spec: TeacherSpec
+    network: nn.Module
+    folder: Path
+
+
+def get_teacher(
+    spec: TeacherSpec, windows: Windows, test: NDArray[np.int64], cache: Cache, progress: Progress
+) -> Teacher:
+    """The teacher from the cache, trained first where it is not there.
+
+    Its folder holds `best.safetensors`, `last.safetensors`, `history.json`, `predictions.npz` (of the test windows,
+    read once, after training) and `result.json`.
+    """
+    only = Windows(
+        {spec.modality: windows.views[spec.modality]},
+        windows.y,
+        windows.train,
+        windows.validation,
+        windows.classes,
+        windows.device,
+    )
+
+    def network() -> nn.Module:
+        shape = windows.views[spec.modality].shape[1:]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}"))
+            return build_teacher(spec.net, spec.modality, shape, windows.classes).to(windows.device)
+
+    def make(folder: Path) -> None:
+        net = network()
+        method: Method = METHODS.get("student")()
+        label = f"teacher {spec.modality}"
+        trained = train(net, method, only, NoTeachers(), spec.training, spec.seed, label, progress)
+        save_file(trained.last, folder / "last.safetensors")
+        save_file(trained.best, folder / "best.safetensors")
+        results = test_scores(net, trained, only, test, spec.training, folder / "predictions.npz")
+        (folder / "history.json").write_text(json.dumps(trained.history))
+        facts = {"parameters": count_parameters(net), "seconds": trained.seconds, "best_epoch": trained.best_epoch + 1}
+        (folder / "result.json").write_text(json.dumps({"metrics": results, **facts, "peak_memory_mib": peak_memory()}))
+
+    folder = cache.get("teachers", spec.key, make)
+    net = network()
+    net.load_state_dict(load_file(folder / "best.safetensors"))
+    net.to(windows.device).eval().requires_grad_(False)
+    return Teacher(spec, net, folder)
+
+
+def test_scores(
+    network: nn.Module,
+    trained: Trained,
+    windows: Windows,
+    test: NDArray[np.int64],
+    training: Training,
+    predictions: Path,
+) -> dict[str, dict[str, float]]:
+    """The one reading of the test windows: scores after the best and the last epoch, and the predictions of the best.
+
+    `network` is left with the best weights.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, state in (("test_last", trained.last), ("test", trained.best)):
+        network.load_state_dict(state)
+        probabilities = predict(network, windows.at, test, autocast(training, windows.device))
+        found[name] = asdict(scores(windows.y[test], probabilities))
+    np.savez(
+        predictions,
+        window=test,
+        true=windows.y[test],
+        predicted=probabilities.argmax(1),
+        probabilities=probabilities.astype(np.float32),
+    )
+    if len(windows.validation):
+        row = trained.history[trained.best_epoch]
+        found["validation"] = {name: row[f"val_{name}"] for name in ("accuracy", "macro_f1", "nll")}
+    return found
+
+
+def peak_memory() -> float:
+    """Highest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,0 +1,243 @@
+"""The training loop: one for teachers and students.
+
+A teacher is a network trained by the method `student` (cross-entropy) without teachers. A student is one trained by any
+method, with the teachers' outputs beside each batch. The method's own modules train with it.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .errors import UnitFailed
+from .evaluate import Scores, predict, scores
+from .method import Batch, Method, Outputs, Setup
+from .progress import Progress
+from .spec import Training, seed_for
+
+State = dict[str, Tensor]
+
+
+class Teachers(Protocol):
+    """What the loop asks of the teachers, cached or live: their outputs for positions of the training set."""
+
+    def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]: ...
+
+
+class NoTeachers:
+    """For teachers themselves, and for the student alone."""
+
+    def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Views of all N windows, their labels, and the numbers of the training and validation windows."""
+
+    views: Mapping[str, NDArray[np.float32]]
+    y: NDArray[np.int64]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    classes: int
+    device: torch.device
+
+    def at(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The views of these windows as tensors on the device, images in channels-last order."""
+        found = {}
+        for name, array in self.views.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(array[windows])).to(self.device)
+            found[name] = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        return found
+
+
+@dataclass
+class Trained:
+    """What training leaves: one row an epoch, and the weights after the best and the last epoch."""
+
+    history: list[dict[str, float]]
+    best: State
+    last: State
+    best_epoch: int
+    seconds: float
+    method_parameters: int
+
+
+def learning_rate(training: Training, progress: float) -> float:
+    """The rate at `progress` in [0, 1) of the training.
+
+    "cosine": linear warm-up over the first twentieth, then half a cosine to 0. "steps": the published line's 0.05,
+    0.01, 0.001, 0.0001 as shares of `lr`, changing after 1/18, 1/3 and 2/3 of the epochs.
+    """
+    if training.schedule == "steps":
+        share = next(s for border, s in ((1 / 18, 1.0), (1 / 3, 0.2), (2 / 3, 0.02), (1.1, 0.002)) if progress < border)
+        return training.lr * share
+    warm = 0.05
+    if progress < warm:
+        return training.lr * (progress + 0.005) / (warm + 0.005)
+    return training.lr * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm)))
+
+
+def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    if training.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=training.lr, momentum=0.9, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay)
+
+
+def prepare(method: Method, setup: Setup, seed: int) -> None:
+    """Let the method refuse the set-up, and build its modules under their own seed."""
+    method.check(setup)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "method"))
+        method.build(setup)
+
+
+def dry_run(network: nn.Module, windows: Windows, teachers: Teachers, training: Training) -> Setup:
+    """What `Method.build` may look at, from the first few training windows."""
+    positions = np.arange(min(4, len(windows.train)))
+    views = windows.at(windows.train[positions])
+    network.eval()
+    with torch.no_grad():
+        student = network(views)
+        taught = teachers.outputs(positions, views)
+    return Setup(student, taught, windows.classes, len(windows.train), training.epochs)
+
+
+def batches(count: int, size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Positions of each batch of an epoch, the same for every method under one seed; a last batch of one is left out."""
+    order = np.random.default_rng([seed_for(seed, "batches"), epoch]).permutation(count)
+    parts = [order[i : i + size] for i in range(0, count, size)]
+    return parts if len(parts[-1]) > 1 or len(parts) == 1 else parts[:-1]
+
+
+def train(
+    network: nn.Module,
+    method: Method,
+    windows: Windows,
+    teachers: Teachers,
+    training: Training,
+    seed: int,
+    label: str,
+    progress: Progress,
+) -> Trained:
+    """Train `network` by `method`; the best epoch is that of the highest validation macro-F1, then lowest NLL.
+
+    Where there is no validation window the last epoch is also the best.
+
+    Raises:
+        MmkdError: the method refuses the set-up.
+        UnitFailed: a loss term is not finite.
+    """
+    prepare(method, dry_run(network, windows, teachers, training), seed)
+    method.to(windows.device)
+    own = [p for p in method.parameters() if p.requires_grad]
+    optimizer = make_optimizer([*network.parameters(), *own], training)
+    targets = torch.from_numpy(windows.y[windows.train]).to(windows.device)
+    history: list[dict[str, float]] = []
+    best: tuple[tuple[float, float], int, State] | None = None
+    started = time.perf_counter()
+    with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
+        torch.manual_seed(seed_for(seed, "dropout"))
+        for epoch in range(training.epochs):
+            row = _epoch(network, method, windows, teachers, training, seed, epoch, targets, optimizer)
+            if len(windows.validation):
+                score = validate(network, windows, training)
+                row |= {"val_accuracy": score.accuracy, "val_macro_f1": score.macro_f1, "val_nll": score.nll}
+                rank = (score.macro_f1, -score.nll)
+                if best is None or rank > best[0]:
+                    best = rank, epoch, snapshot(network)
+            row["seconds"] = time.perf_counter() - started
+            history.append(row)
+            info = f"loss {row['loss']:.3f}"
+            bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if best else ""))
+    last = snapshot(network)
+    _, best_epoch, best_state = best or ((), training.epochs - 1, last)
+    return Trained(
+        history,
+        best_state,
+        last,
+        best_epoch,
+        time.perf_counter() - started,
+        sum(p.numel() for p in method.parameters()),
+    )
+
+
+def _epoch(
+    network: nn.Module,
+    method: Method,
+    windows: Windows,
+    teachers: Teachers,
+    training: Training,
+    seed: int,
+    epoch: int,
+    targets: Tensor,
+    optimizer: torch.optim.Optimizer,
+) -> dict[str, float]:
+    """One pass over the training windows; the mean of each loss term, weighted by batch size."""
+    network.train()
+    method.train()
+    sums: dict[str, Tensor] = {}
+    seen = 0
+    parts = batches(len(windows.train), training.batch_size, seed, epoch)
+    lr = 0.0
+    for step, positions in enumerate(parts):
+        lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        views = windows.at(windows.train[positions])
+        index = torch.from_numpy(positions).to(windows.device)
+        batch = Batch(targets[index], index, epoch, training.epochs)
+        with autocast(training, windows.device):
+            student = network(views)
+        terms = method.losses(as_float(student), teachers.outputs(positions, views), batch)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0) + term.detach() * len(positions)
+        seen += len(positions)
+    means = {name: float(value) / seen for name, value in sums.items()}
+    broken = [name for name, value in means.items() if not math.isfinite(value)]
+    if broken:
+        raise UnitFailed(
+            f"loss term {broken[0]} is {means[broken[0]]} in epoch {epoch + 1}; a lower learning rate may help"
+        )
+    return {"epoch": epoch + 1, "lr": lr, "loss": sum(means.values())} | {f"loss/{k}": v for k, v in means.items()}
+
+
+def validate(network: nn.Module, windows: Windows, training: Training) -> Scores:
+    """Scores on the validation windows."""
+    probabilities = predict(network, windows.at, windows.validation, autocast(training, windows.device))
+    return scores(windows.y[windows.validation], probabilities)
+
+
+def autocast(training: Training, device: torch.device) -> Any:
+    """bfloat16 where asked, else nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16")
+
+
+def as_float(outputs: Outputs) -> Outputs:
+    """The outputs in float32, whatever the network computed in: losses are never taken in bfloat16."""
+    if outputs.logits.dtype == torch.float32:
+        return outputs
+    return Outputs(
+        outputs.logits.float(),
+        outputs.embedding.float(),
+        {k: v.float() for k, v in outputs.features.items()},
+        None if outputs.classifier is None else outputs.classifier.float(),
+        {k: v.float() for k, v in outputs.attention.items()},
+        {k: as_float(v) for k, v in outputs.branches.items()},
+    )
+
+
+def snapshot(network: nn.Module) -> State:
+    """A copy of the weights, on the CPU."""
+    return {name: deepcopy(value.detach()).cpu() for name, value in network.state_dict().items()}

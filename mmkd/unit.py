@@ -1,0 +1,200 @@
+"""One unit from data to record: views, teachers, student, the one reading of the test windows."""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from .cache import Cache
+from .data import Dataset, Split
+from .errors import MmkdError
+from .method import Method, Setup
+from .nets import build_student, build_teacher, count_parameters
+from .outputs import source_of
+from .progress import Progress
+from .record import Record, Records, environment, write_history
+from .registry import METHODS
+from .request import cut
+from .spec import UnitSpec, seed_for
+from .teachers import Teacher, get_teacher, peak_memory, test_scores
+from .train import Windows, train
+from .views import get_view, make_modality
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where work is done and kept. No part of a unit's key."""
+
+    records: Records
+    cache: Cache
+    device: torch.device
+    progress: Progress
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one. MmkdError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise MmkdError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+    return torch.device(name)
+
+
+def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
+    """Do one unit and write its record, and those of its teachers.
+
+    Raises:
+        MmkdError: the unit is refused. UnitFailed: it broke off.
+    """
+    log = Log()
+    split = cut(data, spec.data, spec.seed)
+    views = {
+        name: get_view(name, config, data, spec.data, split, place.cache, place.progress)
+        for name, config in spec.views.items()
+    }
+    arrays = {name: view.array for name, view in views.items()}
+    windows = Windows(arrays, data.y, split.train, split.validation, len(data.classes), place.device)
+    log.add(f"views {', '.join(views)} of {len(data.x)} windows")
+    method = make_method(spec)
+    student = make_student(spec, {name: views[name].array.shape[1:] for name in spec.student}, windows.classes)
+    student.to(place.device)
+    teachers: dict[str, Teacher] = {}
+    for name in spec.teachers:
+        teachers[name] = get_teacher(spec.teacher(name), windows, split.test, place.cache, place.progress)
+        write_teacher(teachers[name], data, split, place)
+        log.add(f"teacher {name}: {teachers[name].spec.key}")
+    source = source_of(teachers, method.needs, windows, place.cache, place.progress)
+    log.add(f"outputs of the teachers: {type(source).__name__}")
+    label = f"{spec.method} -> {spec.student_name}"
+    trained = train(student, method, windows, source, spec.training, spec.seed, label, place.progress)
+    log.add(f"trained {spec.training.epochs} epochs in {trained.seconds:.1f} s, best epoch {trained.best_epoch + 1}")
+
+    def fill(folder: Path) -> Mapping[str, Any]:
+        metrics = test_scores(student, trained, windows, split.test, spec.training, folder / "predictions.npz")
+        if data.subject is not None:
+            add_subjects(folder / "predictions.npz", data)
+        save_file(trained.best, folder / "student.safetensors")
+        write_history(folder / "history.csv", trained.history)
+        log.add(f"test accuracy {metrics['test']['accuracy']:.4f}, macro-F1 {metrics['test']['macro_f1']:.4f}")
+        (folder / "events.log").write_text(log.text(), encoding="utf-8")
+        return {
+            "kind": "student",
+            "key": spec.key,
+            "status": "done",
+            "spec": asdict(spec),
+            "metrics": metrics,
+            "best_epoch": trained.best_epoch + 1,
+            "parameters": count_parameters(student),
+            "method_parameters": trained.method_parameters,
+            "seconds": trained.seconds,
+            "peak_memory_mib": peak_memory(),
+            "teachers": {name: teacher.spec.key for name, teacher in teachers.items()},
+            "views": {
+                name: {"config": spec.views[name], "state": views[name].modality.state()} for name in spec.student
+            },
+            "data": describe(data, split),
+            "environment": environment(str(place.device), torch.get_num_threads()),
+        }
+
+    return place.records.write(spec.key, fill)
+
+
+def preflight(spec: UnitSpec, data: Dataset) -> None:
+    """Try a unit on four made-up windows with untrained networks: what cannot work is refused in a moment.
+
+    Raises:
+        MmkdError: a network cannot read these windows, or the method cannot work with these networks.
+    """
+    classes = len(data.classes)
+    shapes = {n: make_modality(n, config).shape(*data.x.shape[1:]) for n, config in spec.views.items()}
+    views = {name: torch.zeros(4, *shape) for name, shape in shapes.items()}
+    student = make_student(spec, {name: shapes[name] for name in spec.student}, classes).eval()
+    nets = {name: build_teacher(net, name, shapes[name], classes).eval() for name, net in spec.teachers.items()}
+    with torch.no_grad():
+        setup = Setup(
+            student(views),
+            {name: net(views) for name, net in nets.items()},
+            classes,
+            len(cut(data, spec.data, spec.seed).train),
+            spec.training.epochs,
+        )
+    make_method(spec).check(setup)
+
+
+def make_method(spec: UnitSpec) -> Method:
+    """The method of a unit with its options, not built yet."""
+    cls = METHODS.get(spec.method)
+    method: Method = cls(cls.Config(**spec.options))
+    return method
+
+
+def make_student(spec: UnitSpec, shapes: Mapping[str, tuple[int, ...]], classes: int) -> torch.nn.Module:
+    """The untrained student of a unit: the same weights for every method under one seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(spec.seed, "student"))
+        return build_student(spec.student_net, shapes, classes, spec.fusion or "concat")
+
+
+def write_teacher(teacher: Teacher, data: Dataset, split: Split, place: Place) -> None:
+    """The teacher's own record, from its cache entry, where there is none yet."""
+    spec = teacher.spec
+    with place.records.lock(spec.key):
+        if place.records.get(spec.key) is not None:
+            return
+
+        def fill(folder: Path) -> Mapping[str, Any]:
+            shutil.copy(teacher.folder / "predictions.npz", folder / "predictions.npz")
+            if data.subject is not None:
+                add_subjects(folder / "predictions.npz", data)
+            shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
+            write_history(folder / "history.csv", json.loads((teacher.folder / "history.json").read_text()))
+            return {
+                **json.loads((teacher.folder / "result.json").read_text()),
+                "kind": "teacher",
+                "key": spec.key,
+                "status": "done",
+                "spec": asdict(spec),
+                "data": describe(data, split),
+            }
+
+        place.records.write(spec.key, fill)
+
+
+def add_subjects(path: Path, data: Dataset) -> None:
+    """Enter the subject of each test window into `predictions.npz`."""
+    assert data.subject is not None
+    with np.load(path, allow_pickle=False) as z:
+        arrays = {name: z[name] for name in z.files}
+    np.savez(path, **arrays, subject=data.subject[arrays["window"]])
+
+
+def describe(data: Dataset, split: Split) -> dict[str, Any]:
+    """What a record says about the data."""
+    return {
+        "classes": list(data.classes),
+        "channels": list(data.channels),
+        "window": data.window,
+        "rate_hz": data.rate_hz,
+        "windows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "split": {"unit": split.unit, "sha256": split.sha256},
+    }
+
+
+class Log:
+    """Lines with the seconds since the unit began, kept until the record is written."""
+
+    def __init__(self) -> None:
+        self.started, self.lines = time.perf_counter(), [time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) + " begun"]
+
+    def add(self, line: str) -> None:
+        self.lines.append(f"{time.perf_counter() - self.started:9.2f} s  {line}")
+
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"

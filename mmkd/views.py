@@ -1,0 +1,79 @@
+"""Views of a data set's windows, one memory-mapped array a modality, cached by content."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cache import Cache
+from .data import Dataset, Split
+from .modalities import MODALITIES, Modality
+from .progress import Progress
+from .spec import DataSpec, digest
+
+CHUNK = 512  # windows transformed between two ticks of the progress bar
+
+
+@dataclass(frozen=True)
+class View:
+    """One modality of all N windows: the fitted modality, and its array (N, ...), read only."""
+
+    modality: Modality
+    array: NDArray[np.float32]
+
+
+def make_modality(name: str, config: Mapping[str, Any]) -> Modality:
+    """The registered modality `name` with these constructor options."""
+    return MODALITIES.get(name)(**config)
+
+
+def default_configs(names: tuple[str, ...], image_size: int) -> dict[str, dict[str, Any]]:
+    """The full configuration of each modality; `image_size` goes to those that take a size."""
+    configs = {}
+    for name in names:
+        cls = MODALITIES.get(name)
+        sized = any(f.name == "size" for f in fields(cls.Config))
+        configs[name] = cls.parse({"size": image_size} if sized else {}).config()
+    return configs
+
+
+def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split) -> str:
+    """Hash of all that shapes the array: the modality, the data, and the training windows where it is fitted."""
+    modality = make_modality(name, config)
+    fitted_on = digest(split.train.tolist()) if modality.fitted else None
+    return digest(
+        {
+            "modality": name,
+            "config": dict(config),
+            "version": modality.version,
+            "data": [data.sha256, data.nan],
+            "fitted": fitted_on,
+        }
+    )
+
+
+def get_view(
+    name: str, config: Mapping[str, Any], data: Dataset, spec: DataSpec, split: Split, cache: Cache, progress: Progress
+) -> View:
+    """The view from the cache, made first where it is not there: fitted on training windows, applied to all."""
+
+    def make(folder: Path) -> None:
+        modality = make_modality(name, config).fit(data.x[split.train])
+        shape = (len(data.x), *modality.shape(*data.x.shape[1:]))
+        out = np.lib.format.open_memmap(folder / "view.npy", "w+", np.float32, shape)
+        with progress.bar(f"view {name}", len(data.x)) as bar:
+            for start in range(0, len(data.x), CHUNK):
+                part = slice(start, start + CHUNK)
+                modality.transform(data.x[part], out=out[part])
+                bar.advance(len(data.x[part]))
+        out.flush()
+        (folder / "state.json").write_text(json.dumps(modality.state()))
+
+    folder = cache.get("views", view_key(name, config, spec, split), make)
+    modality = make_modality(name, config)
+    modality.load_state(json.loads((folder / "state.json").read_text()))
+    return View(modality, np.load(folder / "view.npy", mmap_mode="r", allow_pickle=False))
