@@ -6,9 +6,10 @@ done. A lock a key lets a second process wait for the first instead of doing the
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import filelock
 
@@ -32,7 +33,8 @@ class Cache:
         """
         final = self.path(kind, key)
         if final.is_dir():
-            os.utime(final)
+            with suppress(OSError):  # a cache that may only be read has no least recently used entry
+                os.utime(final)
             return final
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
@@ -46,16 +48,19 @@ class Cache:
         return final
 
     def shrink(self, kind: str, budget: int, keep: Collection[str]) -> None:
-        """Remove the least recently used entries of `kind`, never those to `keep`, until at most `budget` bytes are left."""
-        entries = [p for p in (self.root / kind).glob("*") if p.is_dir() and not p.name.startswith(".")]
-        size = {p: sum(f.stat().st_size for f in p.glob("*")) for p in entries}
-        total = sum(size.values())
-        for entry in sorted(entries, key=lambda p: p.stat().st_mtime):
+        """Remove least recently used entries of `kind`, never those to `keep`, until at most `budget` bytes remain."""
+        entries = []
+        for p in (self.root / kind).glob("*"):
+            if p.is_dir() and not p.name.startswith("."):
+                with suppress(OSError):  # another process is removing it
+                    entries.append((p.stat().st_mtime, sum(f.stat().st_size for f in p.glob("*")), p))
+        total = sum(size for _, size, _ in entries)
+        for _, size, entry in sorted(entries):
             if total <= budget:
                 break
             if entry.name not in keep:
                 shutil.rmtree(entry, ignore_errors=True)
-                total -= size[entry]
+                total -= size
 
 
 class temporary_folder:
@@ -65,7 +70,8 @@ class temporary_folder:
         self.parent = parent
 
     def __enter__(self) -> Path:
-        self.folder = Path(tempfile.mkdtemp(prefix=".making-", dir=self.parent))
+        self.folder = self.parent / f".making-{uuid4().hex}"
+        self.folder.mkdir()  # with the user's own permissions, which the finished entry keeps
         return self.folder
 
     def __exit__(self, *_: object) -> None:

@@ -142,7 +142,7 @@ class Method(nn.Module):
                     f"{name} needs class activation maps, and the {modality} teacher's classifier reads no map; "
                     f"choose another net, for example --teacher-net {modality}=WRN16-1"
                 )
-        if setup.teachers:
+        if setup.teachers and isinstance(self.config, DistillConfig):
             self.weights(setup.teachers)
 
     def build(self, setup: Setup) -> None:

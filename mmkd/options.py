@@ -8,6 +8,7 @@ import operator
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import MmkdError, did_you_mean
@@ -53,6 +54,8 @@ class Options:
                 hint = did_you_mean(name, [k.replace("_", "-") for k in known])
                 shown = ", ".join(k.replace("_", "-") for k in known)
                 raise MmkdError(f"{what} has no option {name!r}{hint} (its options: {shown})")
+            if field_name in given:
+                raise MmkdError(f"{what}: option {name!r} is given twice, with dashes and with underscores")
             given[field_name] = value
         try:
             return cls(**given)
@@ -113,15 +116,16 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise MmkdError(f"{shown} is not a number")
         try:
-            number = float(value)
-        except ValueError:
+            exact = Decimal(value)  # keeps every digit of a large whole number
+            number = float(exact)
+        except (InvalidOperation, ValueError):
             raise MmkdError(f"{shown} is not a number") from None
         if number != number or number in (float("inf"), float("-inf")):
             raise MmkdError(f"{shown} is not a finite number")
         if hint is int:
-            if number != int(number):
+            if exact != int(exact):
                 raise MmkdError(f"{shown} is not a whole number")
-            return int(number)
+            return int(exact)
         return number
     if hint is str:
         if not isinstance(value, str):

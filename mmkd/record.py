@@ -78,6 +78,8 @@ class Records:
             return None
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(result, dict):
+                raise ValueError("it holds no JSON object")
         except (OSError, ValueError) as error:
             raise MmkdError(
                 f"record {path} cannot be read ({error}); delete its folder and run the unit again"
@@ -85,7 +87,7 @@ class Records:
         return Record(path.parent, result)
 
     def __iter__(self) -> Iterator[Record]:
-        for path in sorted(self.runs.glob("*/result.json")):
+        for path in sorted(self.runs.glob("[!.]*/result.json")):  # hidden folders are not finished, or replaced
             record = self.get(path.parent.name)
             if record is not None:
                 yield record
@@ -135,8 +137,11 @@ class Records:
 
     def fail(self, key: str, text: str) -> Path:
         path = self.failure_path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; the log of unit {key} is lost") from error
         return path
 
 

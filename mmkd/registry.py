@@ -101,7 +101,7 @@ class Registry(Generic[T]):
         before = dict(self._entries)
         try:
             action()
-        except Exception as error:  # a plugin may raise anything; its reason is shown in the list
+        except (Exception, SystemExit) as error:  # a plugin may raise anything; its reason is shown in the list
             self._entries = before
             self.broken[source] = reason(error)
             return False

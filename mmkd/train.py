@@ -111,7 +111,7 @@ def dry_run(network: nn.Module, windows: Windows, teachers: Teachers, training: 
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Positions of each batch of an epoch, the same for every method under one seed; a last batch of one is left out."""
+    """Positions of each batch of an epoch, the same for every method of a seed; a last batch of one is left out."""
     order = np.random.default_rng([seed_for(seed, "batches"), epoch]).permutation(count)
     parts = [order[i : i + size] for i in range(0, count, size)]
     return parts if len(parts[-1]) > 1 or len(parts) == 1 else parts[:-1]

@@ -71,6 +71,9 @@ def read_card(path: Path) -> Card:
     missing = sorted(REQUIRED - set(raw))
     if missing:
         raise MmkdError(f"card {path}: missing {', '.join(missing)}")
+    for key in ("signal", "source", "reader_options", "notes"):
+        if not isinstance(raw.get(key, {}), dict):
+            raise MmkdError(f"card {path}: {key} must be a table, [{key}]")
     if "channels" not in raw["signal"] or "sha256" not in raw["source"]:
         raise MmkdError(f"card {path}: [signal] needs channels, and [source] needs sha256")
     return Card(

@@ -23,15 +23,21 @@ def read_npz(path: Path) -> Read:
         MmkdError: not an intact `.npz`, pickled objects inside, arrays missing, unknown or of the wrong shape.
     """
     try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as stream:
+                found = "a bare array" if stream.read(6) == b"\x93NUMPY" else "something else, or cut off"
+            raise MmkdError(f"not an .npz file but {found}; save it with np.savez(file, x=..., y=...)")
         with np.load(path, allow_pickle=False) as z:
-            if not isinstance(z, np.lib.npyio.NpzFile):
-                raise MmkdError("not an .npz file but a bare array; save it with np.savez(file, x=..., y=...)")
             for name in z.files:
                 if name not in ARRAYS:
                     hint = did_you_mean(name, ARRAYS)
                     raise MmkdError(f"unknown array {name!r}{hint}; it may hold {', '.join(ARRAYS)}")
             arrays = {name: z[name] for name in z.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("a member that is no array")
+    except MmkdError:
+        raise
+    except Exception as error:  # NumPy and zipfile raise about ten kinds for damaged bytes
         if "pickle" in str(error).lower():
             raise MmkdError("holds pickled objects, which are never loaded; save plain number or text arrays") from None
         raise MmkdError(f"not an intact .npz file ({' '.join(str(error).split()) or type(error).__name__})") from None
@@ -53,7 +59,7 @@ def read_npz(path: Path) -> Read:
         return x.astype(np.float32), arrays["y"], arrays.get("subject"), test, [path]
 
 
-def label_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Labels as class numbers 0..K-1, and the K names in sorted order (numbers by value).
 
     Raises:
@@ -61,10 +67,10 @@ def label_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, .
     """
     if labels.dtype.kind == "f":
         if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
-            raise MmkdError("y holds fractions or NaN; a label is a whole number or a text")
+            raise MmkdError(f"{what} holds fractions or NaN; it must hold whole numbers or texts")
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iubU":
-        raise MmkdError(f"y holds {labels.dtype}; a label is a whole number or a text")
+        raise MmkdError(f"{what} holds {labels.dtype}; it must hold whole numbers or texts")
     names, numbers = np.unique(labels, return_inverse=True)
     return numbers.astype(np.int64), tuple(str(n) for n in names)
 
@@ -117,9 +123,14 @@ def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
                     f"line {number} of {path.name}: cases with time stamps are not supported; resample them"
                 )
             continue
-        *dimensions, label = line.split(":")
-        if not dimensions or header.get("classlabel", "true").lower().startswith("false"):
+        *dimensions, label = (part.strip() for part in line.split(":"))
+        named, *declared = header.get("classlabel", "true").lower().split() or ["true"]
+        if not dimensions or not label or named == "false":
             raise MmkdError(f"line {number} of {path.name} has no class label")
+        if declared and label.lower() not in declared:
+            raise MmkdError(
+                f"line {number} of {path.name}: label {label!r} is not among those of @classLabel; is the line whole?"
+            )
         try:
             values = [[float("nan") if v.strip() == "?" else float(v) for v in d.split(",")] for d in dimensions]
         except ValueError as error:
@@ -129,8 +140,9 @@ def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
             raise MmkdError(
                 f"line {number} of {path.name}: dimensions or lengths differ from the cases before; pad or cut"
             )
-        cases.append(np.array(values, np.float32))
-        labels.append(label.strip())
+        with np.errstate(over="ignore"):  # a value past float32 becomes inf and is reported as such
+            cases.append(np.array(values, np.float64).astype(np.float32))
+        labels.append(label)
     if not cases:
         raise MmkdError(f"{path.name} holds no case after @data")
     return np.stack(cases), np.array(labels)

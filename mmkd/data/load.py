@@ -66,7 +66,7 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
     try:
         x, labels, subject, test, used = read(path)
         y, classes = label_numbers(labels)
-        who = None if subject is None else np.unique(subject, return_inverse=True)[1]
+        who = None if subject is None else label_numbers(subject, "subject")[0]
         test = own_test(y, who) if test is None else test
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None

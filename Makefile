@@ -1,0 +1,47 @@
+# Two commands do everything on a machine with Python 3.11, pip and make: `make bench` and `make test`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TORCH = $(shell grep '^torch==' constraints.txt)
+
+.PHONY: bench test test-slow check format clean help
+
+help:
+	@echo "make bench      set up, then python -m mmkd.bench --method fam"
+	@echo "make test       set up, then format check, lint, types and tests (under 15 minutes on 2 cores)"
+	@echo "make test-slow  the tests that build, install or train for more than a minute"
+	@echo "make check      what make test does, with nothing installed anew"
+	@echo "make format     format and mend the code"
+
+bench: $(VENV)/.core
+	$(BIN)/python -m mmkd.bench --method fam
+
+test: $(VENV)/.dev check
+
+check:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# torch goes first and alone: another package's open-ended wish for it would take another build
+$(VENV)/.core: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) $(TORCH)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) -e ".[dev,tsai]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist build

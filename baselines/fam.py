@@ -1,0 +1,192 @@
+"""Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894
+
+Followed, layer to layer: student map -> 1x1 convolution, BatchNorm, ReLU -> (local attention) -> nearest resize to the
+teacher's size -> frequency attention -> BatchNorm (-> ReLU where the teacher's map has no negative value) against the
+teacher's map; CE + w * ramp * sum over stages of the mean squared error. The ramp counts epochs from 1, so that none is
+dead: min((epoch + 1) / (warmup * epochs), 1).
+
+Different from the paper:
+- each teacher guides the branch of its own modality (`pairs`); its sum over stages takes its share of
+  `teacher_weights`, and shares sum to 1: three equal teachers give the mean of three sums, not their sum;
+- `fam` lifts 1-D features, of student and teacher, to square maps; `fam-1d` works along time, and averages a 2-D map
+  over its rows to a line (B, C, W);
+- targets are divided by their root mean square over the batch (`target_scale=rms`; the paper: `none`). The Gram field
+  of features N(0, 3^2) has a mean square of 80 to 90, which at w = 1 drowns the cross-entropy; after the division an
+  output of zeros costs 1 a stage whatever the teacher's units;
+- the filters start centred (`init=balanced`), and the bias before a BatchNorm, which undoes it, is left out.
+Stages are matched from the deepest; a surplus of shallow ones, on either side, has no partner.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch, soft_targets
+from mmkd.frequency import FrequencyPath, lift, map_distance, scaled, warn_idle
+
+
+class Route(NamedTuple):
+    """A stage of the student that meets a stage of the teacher of `modality`; `key` names its module."""
+
+    modality: str
+    student_stage: str
+    teacher_stage: str
+    key: str
+
+
+@METHODS.register("fam-1d")
+class FAM1d(Method):
+    """Frequency attention along time (in 1-D: ours). After Pham et al., WACV 2024, arXiv:2403.05894."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        feature_weight: float = option(1.0, "weight w of the feature terms", ge=0)
+        warmup: float = option(1 / 12, "share of the epochs over which the feature terms ramp up", ge=0, le=1)
+        logit_weight: float = option(0.0, "weight of a soft-target term; 0, the paper's, leaves it out", ge=0)
+        temperature: float = option(4.0, "softening in the soft-target term", gt=0)
+        stages: str = option("all", "student stages: all, last, or their names with commas between")
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+        width: int = option(0, "channels before the filter; 0: the smaller of student's and teacher's number", ge=0)
+        mask: Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "none"] = option(
+            "reference", "high-pass mask; reference removes nothing below 20 samples at cutoff 0.1"
+        )
+        cutoff: float = option(0.1, "cutoff of the mask, 1 is the Nyquist frequency; 0 removes nothing", ge=0, le=1)
+        init: Literal["balanced", "reference"] = option(
+            "balanced", "start of the filters; reference is the published one"
+        )
+        global_branch: bool = option(True, "the frequency branch; off for an ablation")
+        local_branch: bool = option(True, "the 1x1 convolution beside it; off for an ablation")
+        target_scale: Literal["rms", "channel", "none"] = option(
+            "rms", "divide the teacher's map by its root mean square, standardise its channels, or leave it (the paper)"
+        )
+        loss_domain: Literal["space", "frequency", "amplitude"] = option(
+            "space", "squared error of maps, of complex spectra (equal by Parseval), or of amplitudes"
+        )
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if not self.global_branch and not self.local_branch:
+                raise MmkdError("global-branch and local-branch are both off; leave one on, e.g. --global-branch true")
+
+    needs = frozenset({"features"})
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        for modality, teacher in setup.teachers.items():
+            self.matched(setup.student, modality, teacher)
+
+    def matched(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[str, str]]:
+        """Names of the stages that meet, student's and teacher's, deepest first.
+
+        Raises:
+            MmkdError: no maps, a feature that is none, or a stage that the student does not have.
+        """
+        name, stages = type(self).__name__, self.config.stages
+        own = paired_branch(student, modality, self.config.pairs).features
+        if not own:
+            raise MmkdError(
+                f"{name}: the part of the student that meets the {modality} teacher puts out no feature maps; choose "
+                f"another --student-net"
+            )
+        pairs = list(zip(reversed(list(own)), reversed(list(teacher.features)), strict=False))
+        if stages == "last":
+            pairs = pairs[:1]
+        elif stages != "all":
+            wanted, known = [stage.strip() for stage in stages.split(",")], [s for s, _ in reversed(pairs)]
+            missing = [stage for stage in wanted if stage not in known]
+            if missing:
+                raise MmkdError(
+                    f"{name}: no student stage {missing[0]!r} meets the {modality} teacher; use --stages all, last, or "
+                    f"some of {','.join(known)}"
+                )
+            pairs = [pair for pair in pairs if pair[0] in wanted]
+        for s, t in pairs:
+            for who, x in ((f"student's stage {s}", own[s]), (f"teacher's stage {t}", teacher.features[t])):
+                if x.ndim not in (3, 4):
+                    raise MmkdError(
+                        f"{name} needs maps (B,C,T) or (B,C,H,W), and for {modality} the {who} is {tuple(x.shape)}; "
+                        f"leave it out with --stages"
+                    )
+        return pairs
+
+    def build(self, setup: Setup) -> None:
+        c = self.config
+        self.routes: list[Route] = []
+        self.paths = nn.ModuleDict()
+        sizes = []
+        for number, (modality, teacher) in enumerate(setup.teachers.items()):
+            branch = paired_branch(setup.student, modality, c.pairs)
+            for depth, (s, t) in enumerate(self.matched(setup.student, modality, teacher)):
+                source, target = self.bring(branch.features[s], teacher.features[t])
+                key = f"{number}_{re.sub(r'[^0-9A-Za-z]', '_', modality)}_{depth}"  # modules' names hold no dots
+                c_in, c_out, size = source.shape[1], target.shape[1], tuple(target.shape[2:])
+                self.paths[key] = FrequencyPath(
+                    c_in,
+                    c.width or min(c_in, c_out),
+                    c_out,
+                    size,
+                    attend=getattr(c, "local_attention", False),
+                    rectify=c.target_scale != "channel" and bool(target.min() >= 0),
+                    mask=c.mask,
+                    cutoff=c.cutoff,
+                    init=c.init,
+                    use_global=c.global_branch,
+                    use_local=c.local_branch,
+                )
+                self.routes.append(Route(modality, s, t, key))
+                sizes.append(size)
+        if c.global_branch:
+            warn_idle(sizes, c.mask, c.cutoff, type(self).__name__)
+
+    def bring(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Both features in the method's own dimension, (B, C, T): a map is averaged over its rows."""
+        return (
+            student if student.ndim == 3 else student.mean(dim=2),
+            teacher if teacher.ndim == 3 else teacher.mean(dim=2),
+        )
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, shares = self.config, self.weights(teachers)
+        ramp = min((batch.epoch + 1) / max(c.warmup * batch.epochs, 1), 1.0)
+        terms = self.supervised(student, batch)
+        for modality, s, t, key in self.routes:
+            branch = paired_branch(student, modality, c.pairs)
+            source, target = self.bring(branch.features[s], teachers[modality].features[t].detach())
+            predicted = self.paths[key](source).float()
+            distance = map_distance(predicted, scaled(target.float(), c.target_scale), c.loss_domain)
+            name = f"fam_{modality}"
+            terms[name] = c.feature_weight * ramp * shares[modality] * distance + terms.get(name, 0)
+        if c.logit_weight > 0:
+            soft = [
+                share * soft_targets(student.logits, teachers[m].logits.detach(), c.temperature)
+                for m, share in shares.items()
+            ]
+            terms["kd"] = c.logit_weight * torch.stack(soft).sum()
+        return terms
+
+
+@METHODS.register("fam")
+class FAM(FAM1d):
+    """Frequency attention on maps; 1-D features are lifted to 2-D. Pham et al., WACV 2024, arXiv:2403.05894."""
+
+    @dataclass(frozen=True)
+    class Config(FAM1d.Config):
+        local_attention: bool = option(False, "3x3 self-attention before the filter")
+        lift: Literal["outer", "repeat", "hankel", "toeplitz"] = option("outer", "how a 1-D feature becomes a map")
+        resize: Literal["pool", "linear", "spectral"] = option(
+            "pool", "how a 1-D feature comes to the map's side before it is lifted"
+        )
+        side_limit: int = option(64, "largest side of a lifted map", ge=1)
+
+    def bring(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Both features as maps: a teacher's line of T samples at side min(T, limit), a student's at the teacher's."""
+        c = self.config
+        if teacher.ndim == 3:
+            teacher = lift(teacher, c.lift, min(teacher.shape[-1], c.side_limit), c.resize)
+        if student.ndim == 3:
+            student = lift(student, c.lift, min(max(teacher.shape[2:]), c.side_limit), c.resize)
+        return student, teacher

@@ -1,0 +1,189 @@
+"""Frequency attention: a learned filter a frequency beside a 1x1 convolution.
+
+Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894
+"""
+
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import MmkdError, unknown
+from .masks import Mask, high_pass, warn_idle
+from .spectrum import balanced, filter_real, fold, half_mask, symmetrise
+
+Init = Literal["balanced", "reference"]
+
+
+class FrequencyAttention(nn.Module):
+    """g_global * Re(IFFT(mask * K * FFT(x))) + g_local * conv1x1(x), from (B, C_in, H, W) to (B, C_out, H, W).
+
+    K is one complex C_in x C_out matrix a frequency, so the global branch is a circular convolution with a kernel of
+    the map's own size; the mask makes it a high-pass. Both gains are free and start at 0.5. Only the half spectrum is
+    stored, as the real parameter `filter` (H, W // 2 + 1, C_in, C_out, 2); transforms run in float32 (float64 for a
+    float64 input) also under autocast.
+
+    Differs from the published code in the initialisation: there real and imaginary part of K are uniform in [0, 1) over
+    C_in * C_out, which makes the global branch start 30 to 500 times smaller than the local one, so that for many steps
+    the module is a 1x1 convolution, and leaves a fixed positive mean in every filter. `init="balanced"` draws K centred
+    and with E abs(K)^2 = 1 / C_in, so that the unmasked global branch has the mean square of its input, as a linear
+    layer of variance 1 / C_in has; `init="reference"` is the published one.
+
+    Args:
+        in_channels, out_channels: C_in, C_out.
+        size: (H, W) in samples, or one number for a square.
+        mask: high-pass by name, see `mmkd.frequency.high_pass`; `reference` is the published code's, which removes
+            nothing below 20 samples an axis at the published cutoff. The class warns once (`IdleMaskWarning`) when that
+            is so.
+        cutoff: in [0, 1] of the Nyquist frequency.
+        init: `balanced` or `reference`.
+        use_global, use_local: switch a branch off (ablations); at least one stays on.
+        bias: whether the 1x1 convolution has one; a BatchNorm right after the module would undo it.
+        quiet: do not warn of an idle mask (for a caller that warns of many sizes at once).
+
+    Raises:
+        MmkdError: an argument out of range; or, when called, an input of other than (B, C_in, H, W).
+    """
+
+    dims: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        size: int | tuple[int, ...],
+        mask: Mask = "reference",
+        cutoff: float = 0.1,
+        init: Init = "balanced",
+        use_global: bool = True,
+        use_local: bool = True,
+        bias: bool = True,
+        quiet: bool = False,
+    ) -> None:
+        super().__init__()
+        self.size = (size,) * self.dims if isinstance(size, int) else tuple(size)
+        if len(self.size) != self.dims or min(self.size) < 1 or in_channels < 1 or out_channels < 1:
+            raise MmkdError(
+                f"{type(self).__name__}({in_channels}, {out_channels}, size={size}): give positive numbers of channels "
+                f"and {self.dims} positive side(s)"
+            )
+        if init not in ("balanced", "reference"):
+            raise unknown("init", init, ("balanced", "reference"))
+        if not use_global and not use_local:
+            raise MmkdError(f"{type(self).__name__} has neither a global nor a local branch; leave one on")
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.mask, self.cutoff, self.init = mask, cutoff, init
+        full_mask = high_pass(self.size, mask, cutoff)
+        self.filter: nn.Parameter | None = None
+        self.rate_global: nn.Parameter | None = None
+        self.kept: Tensor | None
+        self.register_buffer("kept", None, persistent=False)
+        if use_global:
+            if not quiet:
+                warn_idle([self.size], mask, cutoff, type(self).__name__)
+            kept = half_mask(full_mask)
+            if not (kept == 1).all():
+                self.kept = kept.to(torch.get_default_dtype())[..., None, None, None]
+            if init == "balanced":
+                self.filter = nn.Parameter(balanced(in_channels, out_channels, self.size))
+            else:
+                real, imag = torch.rand(2, in_channels, out_channels, *self.size) / (in_channels * out_channels)
+                self.filter = nn.Parameter(fold(torch.complex(real, imag), full_mask))
+            self.rate_global = nn.Parameter(torch.full((1,), 0.5))
+        self.local: nn.Module | None = None
+        self.rate_local: nn.Parameter | None = None
+        if use_local:
+            self.local = (nn.Conv1d, nn.Conv2d)[self.dims - 1](in_channels, out_channels, kernel_size=1, bias=bias)
+            self.rate_local = nn.Parameter(torch.full((1,), 0.5))
+
+    @classmethod
+    def from_reference(
+        cls,
+        filter: Any,
+        conv_weight: Any,
+        conv_bias: Any,
+        rate_global: Any,
+        rate_local: Any,
+        cutoff: float = 0.1,
+        mask: Mask = "reference",
+    ) -> Self:
+        """The module with the weights of the published code; equal to it in value and gradient.
+
+        Args:
+            filter: (C_in, C_out, H, W) complex, the full spectrum; numpy array or tensor, as all of them.
+            conv_weight, conv_bias: (C_out, C_in, 1, 1) and (C_out,) of the local branch.
+            rate_global, rate_local: the two gains, one number each.
+
+        Raises:
+            MmkdError: shapes that do not belong together.
+        """
+        full = _tensor(filter)
+        full = full.to(torch.complex128 if full.dtype in (torch.complex128, torch.float64) else torch.complex64)
+        weight, bias = _tensor(conv_weight), _tensor(conv_bias)
+        if full.ndim != 2 + cls.dims or weight.shape[:2] != full.shape[1::-1] or weight.shape[:1] != bias.shape:
+            axes = "C_in, C_out, H, W" if cls.dims == 2 else "C_in, C_out, T"
+            raise MmkdError(
+                f"from_reference: filter {tuple(full.shape)}, conv_weight {tuple(weight.shape)} and conv_bias "
+                f"{tuple(bias.shape)} do not belong together; a filter is ({axes})"
+            )
+        c_in, c_out, *size = full.shape
+        module = cls(c_in, c_out, tuple(size), mask, cutoff, quiet=True).to(full.real.dtype)
+        state = {
+            "filter": fold(full, high_pass(module.size, mask, cutoff)),
+            "rate_global": _tensor(rate_global).reshape(1),
+            "rate_local": _tensor(rate_local).reshape(1),
+            "local.weight": weight.reshape(c_out, c_in, *(1,) * cls.dims),
+            "local.bias": bias,
+        }
+        module.load_state_dict(state)
+        return module
+
+    def spectrum(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The filter as it acts, masked and Hermitian: (H, W // 2 + 1, C_in, C_out, 2).
+
+        Raises:
+            MmkdError: the module has no global branch.
+        """
+        if self.filter is None:
+            raise MmkdError(f"{type(self).__name__} was made with use_global=False and has no filter")
+        p = symmetrise(self.filter.to(dtype), self.size[-1])
+        return p if self.kept is None else p * self.kept.to(dtype)
+
+    def global_branch(self, x: Tensor) -> Tensor:
+        """Re(IFFT(mask * K * FFT(x))) without its gain; (B, C_in, H, W) -> (B, C_out, H, W), of the type of x."""
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+            return filter_real(x.to(dtype), self.spectrum(dtype)).to(x.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 2 + self.dims or tuple(x.shape[1:]) != (self.in_channels, *self.size):
+            wanted = ", ".join(map(str, (self.in_channels, *self.size)))
+            raise MmkdError(
+                f"{type(self).__name__} was made for (B, {wanted}) and got {tuple(x.shape)}; resize the input or make "
+                f"it for this size"
+            )
+        parts = []
+        if self.rate_global is not None:
+            parts.append(self.rate_global * self.global_branch(x))
+        if self.local is not None and self.rate_local is not None:
+            parts.append(self.rate_local * self.local(x))
+        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+
+    def extra_repr(self) -> str:
+        shown = "x".join(map(str, self.size))
+        return f"{self.in_channels}, {self.out_channels}, size={shown}, mask={self.mask!r}, cutoff={self.cutoff:g}"
+
+
+class FrequencyAttention1d(FrequencyAttention):
+    """`FrequencyAttention` along time: (B, C_in, T) -> (B, C_out, T), filter (T // 2 + 1, C_in, C_out, 2), size T.
+
+    Not in the paper. One cutoff removes about ten times the share of a line that it removes of a plane.
+    """
+
+    dims: ClassVar[int] = 1
+
+
+def _tensor(x: Any) -> Tensor:
+    """A number, a numpy array (read-only ones too) or a tensor as a tensor without history."""
+    return x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))

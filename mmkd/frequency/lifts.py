@@ -1,0 +1,100 @@
+"""From a 1-D feature to a square map, so that signals and images can meet in two dimensions."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import MmkdError, unknown
+
+RESIZES = ("pool", "linear", "spectral")
+
+
+def resample(x: Tensor, length: int, resize: str = "pool") -> Tensor:
+    """Bring a feature to another length: (B, C, T) -> (B, C, length).
+
+    Args:
+        resize: `pool`, adaptive averages (sample i averages floor(i T / length) to ceil((i + 1) T / length), which
+            repeats samples when it grows); `linear`, interpolation between samples (it aliases when it shrinks);
+            `spectral`, the spectrum cropped or padded with zeros, amplitudes kept (periodic at the ends).
+
+    Raises:
+        MmkdError: an unknown name, a length below 1, or x of other than (B, C, T).
+    """
+    if x.ndim != 3:
+        raise MmkdError(f"a 1-D feature is (B, C, T), not {tuple(x.shape)}")
+    if length < 1:
+        raise MmkdError(f"a feature cannot be resampled to {length} samples")
+    if resize not in RESIZES:
+        raise unknown("resize", resize, RESIZES)
+    t = x.shape[-1]
+    if length == t:
+        return x
+    if resize == "pool":
+        return F.adaptive_avg_pool1d(x, length)
+    if resize == "linear":
+        return F.interpolate(x, size=length, mode="linear", align_corners=False)
+    with torch.autocast(x.device.type, enabled=False):
+        wide = x if x.dtype == torch.float64 else x.float()
+        shared = min(t, length)
+        spectrum = torch.fft.rfft(wide, norm="forward")[..., : shared // 2 + 1]
+        if shared % 2 == 0:
+            # The bin at half the shared rate stands for both +f and -f on the short side, for one of them on the long
+            # one.
+            scale = torch.ones(spectrum.shape[-1], dtype=wide.dtype, device=x.device)
+            scale[-1] = 2.0 if length < t else 0.5
+            spectrum = spectrum * scale
+        y: Tensor = torch.fft.irfft(spectrum, n=length, norm="forward").to(x.dtype)
+        return y
+
+
+def _outer(x: Tensor) -> Tensor:
+    return x[..., :, None] * x[..., None, :]
+
+
+def _repeat(x: Tensor) -> Tensor:
+    return x[..., None, :].expand(*x.shape, x.shape[-1])
+
+
+def _hankel(x: Tensor) -> Tensor:
+    side = (x.shape[-1] + 1) // 2
+    at = torch.arange(side, device=x.device)
+    return x[..., at[:, None] + at[None, :]]
+
+
+def _toeplitz(x: Tensor) -> Tensor:
+    at = torch.arange(x.shape[-1], device=x.device)
+    return x[..., (at[:, None] - at[None, :]).abs()]
+
+
+LIFTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "outer": _outer,
+    "repeat": _repeat,
+    "hankel": _hankel,
+    "toeplitz": _toeplitz,
+}
+"""By name, what makes a map of samples that are already resampled."""
+
+
+def lift(x: Tensor, kind: str = "outer", side: int | None = None, resize: str = "pool") -> Tensor:
+    """A square map of each channel of a 1-D feature: (B, C, T) -> (B, C, S, S). T is resampled first.
+
+    Args:
+        x: (B, C, T).
+        kind: with z the resampled feature,
+            `outer`, z_i z_j, its Gram field (the square of its unit and scale): z has S samples;
+            `repeat`, z_j, every row the feature: S samples;
+            `hankel`, z_(i+j), its delay embedding, one sample an antidiagonal: 2 S - 1 samples, none twice round;
+            `toeplitz`, z_abs(i-j), symmetric, the first sample on the diagonal: S samples.
+        side: S, by default T.
+        resize: `pool`, `linear` or `spectral`, see `resample`.
+
+    Raises:
+        MmkdError: an unknown name, a side below 1, or x of other than (B, C, T).
+    """
+    if kind not in LIFTS:
+        raise unknown("lift", kind, LIFTS)
+    side = x.shape[-1] if side is None else side
+    length = 2 * side - 1 if kind == "hankel" else side
+    return LIFTS[kind](resample(x, length, resize))

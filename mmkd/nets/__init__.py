@@ -1,0 +1,101 @@
+"""Networks: backbones that read one view, fusions of several, and what the training loop calls (views to `Outputs`)."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from ..errors import MmkdError, did_you_mean
+from ..registry import reason
+from .base import BACKBONES, FUSIONS, Shape, dry_run
+from .student import MultiBranch, SingleView, signal_of
+
+__all__ = [
+    "BACKBONES",
+    "FUSIONS",
+    "MultiBranch",
+    "Shape",
+    "SingleView",
+    "build_backbone",
+    "build_student",
+    "build_teacher",
+    "count_parameters",
+    "signal_of",
+]
+
+
+def build_backbone(name: str, shape: Shape, classes: int) -> nn.Module:
+    """The backbone `name` for samples of `shape`, initialised from torch's current seed.
+
+    Args:
+        name: a name of `BACKBONES`.
+        shape: one sample's (C, T) or (C, H, W).
+        classes: K.
+
+    Returns:
+        A module that maps (B, *shape) to `Outputs`.
+
+    Raises:
+        MmkdError: no such name, a shape that the net cannot read, or a net that does not load here.
+    """
+    factory = BACKBONES.get(name)
+    if len(shape) not in (2, 3) or min(shape) < 1 or classes < 1:
+        raise MmkdError(f"backbone {name!r}: a sample is (C, T) or (C, H, W), not {shape}; classes {classes}")
+    try:
+        net = factory(shape, classes)
+        outputs = dry_run(net, shape)
+    except MmkdError:
+        raise
+    except Exception as error:  # somebody else's network may raise anything
+        raise MmkdError(
+            f"backbone {name!r} cannot read samples of shape {shape}: {reason(error)}; use another backbone "
+            f"({BACKBONES.how})"
+        ) from error
+    if outputs.logits.shape != (2, classes):
+        raise MmkdError(
+            f"backbone {name!r} gives logits {tuple(outputs.logits.shape)} for a batch of 2 and {classes} classes"
+        )
+    return net
+
+
+def build_teacher(name: str, modality: str, shape: Shape, classes: int) -> SingleView:
+    """A network of one view, teacher or signal-only student; arguments and errors of `build_backbone`."""
+    return SingleView(modality, build_backbone(name, shape, classes))
+
+
+def build_student(
+    name: str | Mapping[str, str], shapes: Mapping[str, Shape], classes: int, fusion: str = "concat"
+) -> SingleView | MultiBranch:
+    """A student with one branch a modality, or of a single view where there is one modality.
+
+    Args:
+        name: the backbone of every branch, or {modality: backbone}.
+        shapes: modality -> one sample's shape.
+        classes: K.
+        fusion: a name of `FUSIONS`.
+
+    Raises:
+        MmkdError: as `build_backbone`; no or unknown modalities; a fusion that cannot join these branches.
+    """
+    if not shapes:
+        raise MmkdError("a student needs at least one modality, for example --student sig")
+    names = {m: name if isinstance(name, str) else name.get(m, "") for m in shapes}
+    extra = [] if isinstance(name, str) else [m for m in name if m not in shapes]
+    for modality in extra:
+        raise MmkdError(
+            f"a backbone is named for {modality!r}, which the student does not read{did_you_mean(modality, shapes)} "
+            f"(it reads {', '.join(shapes)})"
+        )
+    for modality in [m for m, n in names.items() if not n]:
+        raise MmkdError(f"no backbone is named for the student's {modality!r}; add for example {modality}=small")
+    make_fusion = FUSIONS.get(fusion)
+    if len(shapes) == 1 and fusion == "concat":
+        ((modality, shape),) = shapes.items()
+        return build_teacher(names[modality], modality, shape, classes)
+    branches = {m: build_backbone(names[m], shape, classes) for m, shape in shapes.items()}
+    dry = {m: dry_run(branch, shapes[m]) for m, branch in branches.items()}
+    return MultiBranch(branches, make_fusion(dry, classes))
+
+
+def count_parameters(net: nn.Module) -> int:
+    """How many trainable numbers a network has."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)

@@ -1,0 +1,67 @@
+"""The names of backbones and fusions, and what every network of this package is checked for."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import MmkdError
+from ..method import Outputs
+from ..registry import Registry
+
+Shape = tuple[int, ...]
+"""Of one sample, without the batch: (C, T) of a signal, (C, H, W) of an image."""
+
+
+def _built_in(*modules: str) -> Callable[[Registry[Any]], None]:
+    def discover(registry: Registry[Any]) -> None:
+        for module in modules:
+            import_module(f"{__package__}.{module}")
+
+    return discover
+
+
+BACKBONES: Registry[Callable[[Shape, int], nn.Module]] = Registry(
+    "backbone", "python -m mmkd.bench --list backbones", _built_in("wrn", "tsai_nets")
+)
+"""Backbones by name: `factory(shape, classes)` makes a module that maps one view (B, *shape) to `Outputs`."""
+
+FUSIONS: Registry[Callable[[Mapping[str, Outputs], int], nn.Module]] = Registry(
+    "fusion", "python -m mmkd.bench --list fusions", _built_in("fusion")
+)
+"""Fusions by name: `factory(dry_run, classes)` makes a module that maps {modality: Outputs} to fused `Outputs`."""
+
+
+def check_shape(name: str, shape: Shape, *, images: bool = True, minimum: int = 1) -> None:
+    """Refuse what the backbone `name` cannot read.
+
+    Raises:
+        MmkdError: an image for a net of signals only, or a window or side below `minimum`.
+    """
+    if len(shape) == 3 and not images:
+        raise MmkdError(
+            f"backbone {name!r} reads signals (C, T) only, not images {shape}; use WRN16-1 or small for that modality"
+        )
+    if min(shape[1:]) < minimum:
+        found = f"{shape[1]} samples" if len(shape) == 2 else f"{shape[1]} x {shape[2]}"
+        needed = f"windows of {minimum} samples" if len(shape) == 2 else f"images of {minimum} x {minimum}"
+        raise MmkdError(
+            f"backbone {name!r} needs {needed} or more, not {found}; take longer windows or larger images, or another "
+            f"backbone ({BACKBONES.how})"
+        )
+
+
+@torch.no_grad()
+def dry_run(net: nn.Module, shape: Shape, batch: int = 2) -> Outputs:
+    """Outputs for `batch` samples of zeros, in evaluation mode; the net's statistics and the seed stay as they are."""
+    training = net.training
+    net.eval()
+    try:
+        outputs = net(torch.zeros(batch, *shape))
+    finally:
+        net.train(training)
+    if not isinstance(outputs, Outputs):
+        raise MmkdError(f"{type(net).__name__} returned {type(outputs).__name__}; a backbone returns mmkd.Outputs")
+    return outputs

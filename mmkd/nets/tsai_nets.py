@@ -1,0 +1,200 @@
+"""Networks of tsai as backbones of signals: https://timeseriesai.github.io/tsai (the extra `tsai`).
+
+tsai is imported module by module and only when a network is built: `tsai.all` pulls in all that it could ever need, and
+some of its networks need a torchvision that loads, which a CPU build of torch often has not. The names are offered
+always; one that does not load is refused with its reason.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ..errors import MmkdError
+from ..method import Outputs
+from ..registry import reason
+from .base import BACKBONES, Shape, check_shape
+
+Layout = Literal["channels-first", "channels-last", "per-variable"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network of tsai is built and read.
+
+    Attributes:
+        module: its module in `tsai.models`.
+        stages: dotted paths of the blocks whose outputs are stage1, stage2, ..., shallow to deep.
+        cam: whether the final linear layer reads the mean of the last stage, so that its weight makes activation maps.
+        layout: of the blocks' outputs: (B, C, T), (B, T, C), or (B * variables, T, C), of which the mean over variables
+            is taken.
+        reader: path of the layer whose input is the embedding; the last linear layer where it is empty.
+        minimum: the shortest window.
+        unused: path of a block that is made but never read, to be taken out: its parameters would not train.
+        options: arguments of the constructor, from the window's length and the number of classes.
+    """
+
+    module: str
+    stages: tuple[str, ...] = ()
+    cam: bool = False
+    layout: Layout = "channels-first"
+    reader: str = ""
+    minimum: int = 8
+    unused: str = ""
+    options: Callable[[int, int], Mapping[str, Any]] = field(default=lambda window, classes: {})
+
+
+def _sized(window: int, classes: int) -> Mapping[str, Any]:
+    return {"seq_len": window}
+
+
+def _patchtst(window: int, classes: int) -> Mapping[str, Any]:
+    """The paper's classification-sized net (arXiv:2211.14730); no reversible norm, which would rescale the logits."""
+    size = {"n_layers": 3, "n_heads": 16, "d_model": 128, "d_ff": 256, "dropout": 0.2}
+    return {"seq_len": window, "pred_dim": classes, "revin": False, **size}
+
+
+def _layers(encoder: str) -> tuple[str, ...]:
+    return tuple(f"{encoder}.layers.{n}" for n in range(3))
+
+
+CONV = ("convblock1", "convblock2", "convblock3")
+CONV_PLUS = tuple(f"backbone.{block}" for block in CONV)
+RECIPES = {
+    "ConvTranPlus": Recipe("ConvTranPlus", ("backbone.embed_layer2", "backbone"), cam=True, options=_sized),
+    "FCN": Recipe("FCN", CONV, cam=True),
+    "FCNPlus": Recipe("FCNPlus", CONV_PLUS, cam=True),
+    "InceptionTime": Recipe(
+        "InceptionTime", ("inceptionblock.inception.1", "inceptionblock.inception.4", "inceptionblock"), cam=True
+    ),
+    "LSTM_FCN": Recipe("RNN_FCN", CONV, options=_sized),
+    "LSTM_FCNPlus": Recipe("RNN_FCNPlus", CONV_PLUS, options=_sized),
+    "MLP": Recipe("MLP", options=_sized),
+    "MLSTM_FCN": Recipe("RNN_FCN", CONV, options=_sized),
+    "PatchTST": Recipe(
+        "PatchTST",
+        _layers("model.backbone"),
+        layout="per-variable",
+        minimum=16,
+        unused="model.revin_layer",
+        options=_patchtst,
+    ),
+    "ResCNN": Recipe("ResCNN", ("block1", "block3", "block4"), cam=True),
+    "gMLP": Recipe("gMLP", ("model.1", "model.3", "model"), cam=True, layout="channels-last", options=_sized),
+}
+"""What loads with any torch."""
+
+NEED_TORCHVISION = {
+    "InceptionTimePlus": Recipe(
+        "InceptionTimePlus", ("backbone.0.inception.1", "backbone.0.inception.4", "backbone"), cam=True
+    ),
+    "OmniScaleCNN": Recipe("OmniScaleCNN", ("net.0", "net.1", "net.2"), cam=True, options=_sized),
+    "ResNet": Recipe("ResNet", ("resblock1", "resblock2", "resblock3"), cam=True),
+    "TST": Recipe("TST", _layers("encoder"), layout="channels-last", options=_sized),
+    "TSTPlus": Recipe("TSTPlus", _layers("backbone.encoder"), layout="channels-last", options=_sized),
+    "XceptionTime": Recipe("XceptionTime", ("block",), reader="head.3"),
+}
+"""What needs a torchvision that loads. TCN and XCM are left out: tsai's cannot be copied or stored without pickle."""
+
+
+class TsaiBackbone(nn.Module):
+    """A network of tsai whose blocks are overheard for as long as one forward pass takes.
+
+    Hooks are set and taken away within `forward`, so that copies, pickles and checkpoints hold none.
+    """
+
+    def __init__(self, net: nn.Module, recipe: Recipe, classes: int) -> None:
+        super().__init__()
+        self.net = net
+        self.stages, self.layout = recipe.stages, recipe.layout
+        linear = [name for name, m in net.named_modules() if isinstance(m, nn.Linear) and m.out_features == classes]
+        self.reader = recipe.reader or linear[-1]
+        self.cam = recipe.cam
+
+    def forward(self, x: Tensor) -> Outputs:
+        """(B, C, T) to outputs; a network of many variables that predicts for each gives the mean over them."""
+        seen: dict[str, Any] = {}
+        reader = self.net.get_submodule(self.reader)
+        hooks = [reader.register_forward_pre_hook(lambda module, args: seen.update(reader=args[0]))]
+        for number, path in enumerate(self.stages, 1):
+            keep = partial(_keep, seen, f"stage{number}")
+            hooks.append(self.net.get_submodule(path).register_forward_hook(keep))
+        try:
+            logits: Tensor = self.net(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        embedding: Tensor = seen.pop("reader")
+        if embedding.dim() == 3:  # (B, variables, D), or (B, D, T) where the reader is a convolution
+            embedding = embedding.mean(dim=1 if self.layout == "per-variable" else 2)
+        if logits.dim() == 3:
+            logits = logits.mean(dim=1)
+        features = {stage: self._map(seen[stage], len(x)) for stage in sorted(seen)}
+        weight = reader.weight if self.cam else None
+        return Outputs(logits, embedding, features, classifier=weight if isinstance(weight, Tensor) else None)
+
+    def _map(self, out: Tensor | tuple[Tensor, ...], batch: int) -> Tensor:
+        """A block's output as (B, C, T)."""
+        x = out if isinstance(out, Tensor) else out[0]
+        if self.layout == "per-variable":
+            x = x.reshape(batch, -1, *x.shape[1:]).mean(dim=1)
+        return x.flatten(2) if self.layout == "channels-first" else x.transpose(1, 2)
+
+
+def _keep(seen: dict[str, Any], name: str, module: nn.Module, args: Any, out: Any) -> None:
+    seen[name] = out
+
+
+def _build(name: str, recipe: Recipe, shape: Shape, classes: int) -> nn.Module:
+    check_shape(name, shape, images=False, minimum=recipe.minimum)
+    channels, window = shape
+    with (
+        warnings.catch_warnings()
+    ):  # tsai and fastai use what torch and pandas retire, and change the filters themselves
+        for category in (DeprecationWarning, FutureWarning):
+            warnings.simplefilter("ignore", category)
+        make = _load(name, recipe)
+        net = make(channels, classes, **recipe.options(window, classes))
+    if recipe.unused:
+        parent, _, block = recipe.unused.rpartition(".")
+        delattr(net.get_submodule(parent), block)
+    return TsaiBackbone(net.cpu(), recipe, classes)  # some of its parameters are born on the default device
+
+
+def _load(name: str, recipe: Recipe) -> Callable[..., nn.Module]:
+    """The class `name` of tsai.
+
+    Raises:
+        MmkdError: tsai is not installed, or its module does not load.
+    """
+    try:
+        found: Callable[..., nn.Module] = getattr(import_module(f"tsai.models.{recipe.module}"), name)
+    except Exception as error:  # a broken torchvision raises RuntimeError, a missing package ImportError
+        if isinstance(error, ModuleNotFoundError) and error.name in ("tsai", "tsai.models"):
+            raise MmkdError(f"backbone {name!r} is a network of tsai: pip install 'mmkd[tsai]'") from None
+        others = "InceptionTime, FCN, ResCNN or WRN16-1"
+        if name in NEED_TORCHVISION:
+            raise MmkdError(
+                f"backbone {name!r} of tsai needs a torchvision that loads beside this torch ({reason(error)}): "
+                f"install the matching one, or use {others}"
+            ) from error
+        raise MmkdError(f"backbone {name!r} of tsai does not load here ({reason(error)}): use {others}") from error
+    return found
+
+
+def _factory(name: str, recipe: Recipe) -> Callable[[Shape, int], nn.Module]:
+    def build(shape: Shape, classes: int) -> nn.Module:
+        return _build(name, recipe, shape, classes)
+
+    needs = "tsai and torchvision" if name in NEED_TORCHVISION else "tsai"
+    maps = "" if recipe.stages else " no feature maps;"
+    build.__doc__ = f"{name} of tsai, signals of {recipe.minimum} samples and more;{maps} needs {needs}."
+    return build
+
+
+for _name, _recipe in {**RECIPES, **NEED_TORCHVISION}.items():
+    BACKBONES.register(_name)(_factory(_name, _recipe))

@@ -1,0 +1,213 @@
+"""The cache: an entry is whole or not there, made once, and the old ones leave first."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mmkd import MmkdError
+from mmkd.cache import Cache, temporary_folder
+
+ROOT = Path(__file__).parents[1]
+MAKER = """
+import os, sys, time
+from pathlib import Path
+from mmkd.cache import Cache
+
+root = Path(sys.argv[1])
+
+def make(folder):
+    (root / f"made-by-{os.getpid()}").touch()
+    (folder / "half").write_text("1")
+    time.sleep(0.3)
+    (folder / "value").write_text("whole")
+
+(root / f"ready-{os.getpid()}").touch()
+while len(list(root.glob("ready-*"))) < 2:
+    time.sleep(0.005)
+print((Cache(root / "cache").get("views", "k", make) / "value").read_text())
+"""
+
+
+def write(text: str, name: str = "value"):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def hidden(folder: Path) -> list[str]:
+    return [p.name for p in folder.glob(".making*")]
+
+
+def test_made_once_and_then_read(tmp_path):
+    cache = Cache(tmp_path)
+    calls = []
+
+    def make(folder):
+        calls.append(folder)
+        assert list(folder.iterdir()) == []
+        (folder / "value").write_text("1")
+
+    first = cache.get("views", "k", make)
+    assert cache.get("views", "k", make) == first == cache.path("views", "k")
+    assert (first / "value").read_text() == "1"
+    assert len(calls) == 1
+    assert hidden(tmp_path / "views") == []
+
+
+def test_kinds_and_keys_are_apart(tmp_path):
+    cache = Cache(tmp_path)
+    places = [("views", "a"), ("views", "b"), ("teachers", "a")]
+    for kind, key in places:
+        cache.get(kind, key, write(f"{kind}/{key}"))
+    for kind, key in places:
+        assert (cache.path(kind, key) / "value").read_text() == f"{kind}/{key}"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MmkdError])
+def test_failing_make_leaves_nothing(tmp_path, error):
+    cache = Cache(tmp_path)
+
+    def make(folder):
+        (folder / "half").write_text("1")
+        raise error("stop")
+
+    with pytest.raises(error, match="stop"):
+        cache.get("views", "k", make)
+    assert not cache.path("views", "k").exists()
+    assert hidden(tmp_path / "views") == []
+    assert (cache.get("views", "k", write("2")) / "value").read_text() == "2"
+
+
+def test_full_disk_is_one_line(tmp_path):
+    def make(folder):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(MmkdError, match=r"cache .*: No space left on device; --cache names another folder"):
+        Cache(tmp_path).get("views", "k", make)
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(MmkdError, match="--cache names another folder"):
+        Cache(tmp_path / "file").get("views", "k", write("1"))
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_entries_of_a_cache_that_may_only_be_read(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    cache.get("views", "k", write("1"))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert (cache.get("views", "k", write("2")) / "value").read_text() == "1"
+
+
+def test_entries_can_be_read_by_whom_the_user_lets(tmp_path):
+    entry = Cache(tmp_path).get("views", "k", write("1"))
+    (tmp_path / "plain").mkdir()
+    assert entry.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_made_once_under_two_processes(tmp_path):
+    work = [
+        subprocess.Popen([sys.executable, "-c", MAKER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=60)[0] for process in work] == ["whole\n", "whole\n"]
+    assert len(list(tmp_path.glob("made-by-*"))) == 1
+
+
+def test_made_once_under_threads(tmp_path):
+    made, found, together = [], [], threading.Barrier(4)
+
+    def make(folder):
+        made.append(folder)
+        time.sleep(0.1)
+        (folder / "value").write_text("whole")
+
+    def work():
+        together.wait()
+        found.append((Cache(tmp_path).get("views", "k", make) / "value").read_text())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["whole"] * 4
+    assert len(made) == 1
+
+
+def fill(cache: Cache, sizes: dict[str, int]) -> None:
+    """Entries of these sizes, the first the oldest."""
+    for age, (key, size) in enumerate(sizes.items()):
+        entry = cache.get("features", key, write("x" * size))
+        os.utime(entry, (1e9 + age, 1e9 + age))
+
+
+def left(cache: Cache) -> set[str]:
+    return {p.name for p in (cache.root / "features").iterdir() if p.is_dir()}
+
+
+@pytest.mark.parametrize(
+    ("budget", "keep", "expected"),
+    [
+        (300, (), "abc"),
+        (299, (), "bc"),
+        (100, (), "c"),
+        (99, (), ""),
+        (0, (), ""),
+        (100, ("a",), "a"),
+        (0, ("b",), "b"),
+        (0, ("a", "b", "c"), "abc"),
+        (150, ("a", "zzz"), "a"),
+    ],
+)
+def test_shrink_removes_the_least_recently_used(tmp_path, budget, keep, expected):
+    cache = Cache(tmp_path)
+    fill(cache, {"a": 100, "b": 100, "c": 100})
+    cache.shrink("features", budget, keep)
+    assert left(cache) == set(expected)
+
+
+def test_use_makes_an_entry_young(tmp_path):
+    cache = Cache(tmp_path)
+    fill(cache, {"a": 100, "b": 100})
+    cache.get("features", "a", write("never"))
+    cache.shrink("features", 100, ())
+    assert left(cache) == {"a"}
+
+
+def test_shrink_leaves_other_kinds_and_work_in_progress(tmp_path):
+    cache = Cache(tmp_path)
+    cache.get("teachers", "t", write("x" * 100))
+    fill(cache, {"a": 100})
+    with temporary_folder(tmp_path / "features") as making:
+        (making / "half").write_text("x" * 100)
+        cache.shrink("features", 0, ())
+        assert making.is_dir()
+    assert not making.exists()
+    assert left(cache) == set()
+    assert cache.path("teachers", "t").is_dir()
+    cache.shrink("nothing of this kind", 0, ())
+
+
+def test_shrink_beside_another_that_shrinks(tmp_path):
+    cache = Cache(tmp_path)
+    fill(cache, {"a": 100, "b": 100})
+    (cache.path("features", "a") / "gone").symlink_to(tmp_path / "nowhere")  # a file that vanishes while it is measured
+    cache.shrink("features", 0, ())
+    assert "b" not in left(cache)
+
+
+def test_temporary_folder_that_was_renamed_away(tmp_path):
+    with temporary_folder(tmp_path) as folder:
+        (folder / "value").write_text("1")
+        folder.rename(tmp_path / "final")
+    assert (tmp_path / "final" / "value").read_text() == "1"
+    assert os.listdir(tmp_path) == ["final"]

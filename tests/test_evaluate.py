@@ -1,0 +1,45 @@
+"""Scores against scikit-learn and against loops."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from mmkd.evaluate import calibration_error, scores
+
+
+@pytest.fixture
+def case():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(200, 4)) * 2
+    p = np.exp(logits)
+    return rng.integers(0, 4, 200), p / p.sum(1, keepdims=True)
+
+
+def test_scores_equal_scikit_learns(case):
+    y, p = case
+    found = scores(y, p)
+    assert found.accuracy == pytest.approx(accuracy_score(y, p.argmax(1)))
+    assert found.macro_f1 == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
+    assert found.nll == pytest.approx(log_loss(y, p, labels=range(4)))
+
+
+def test_calibration_error_equals_a_loop(case):
+    y, p = case
+    error = 0.0
+    for low in range(15):
+        inside = [i for i in range(len(y)) if low / 15 < p[i].max() <= (low + 1) / 15]
+        if inside:
+            accuracy = np.mean([p[i].argmax() == y[i] for i in inside])
+            error += len(inside) / len(y) * abs(accuracy - np.mean([p[i].max() for i in inside]))
+    assert calibration_error(y, p) == pytest.approx(error)
+
+
+def test_a_certain_error_has_a_finite_likelihood():
+    found = scores(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]]))
+    assert np.isfinite(found.nll)
+    assert found.accuracy == 0.5
+
+
+def test_perfect_predictions_are_perfect():
+    found = scores(np.array([0, 1, 2]), np.eye(3))
+    assert (found.accuracy, found.macro_f1, found.nll, found.ece) == (1, 1, 0, 0)
