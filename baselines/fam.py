@@ -8,8 +8,8 @@ dead: min((epoch + 1) / (warmup * epochs), 1).
 Different from the paper:
 - each teacher guides the branch of its own modality (`pairs`); its sum over stages takes its share of
   `teacher_weights`, and shares sum to 1: three equal teachers give the mean of three sums, not their sum;
-- `fam` lifts 1-D features, of student and teacher, to square maps; `fam-1d` works along time, and averages a 2-D map
-  over its rows to a line (B, C, W);
+- `fam` lifts 1-D features, of student and teacher, to square maps of the side that an image teacher has at that depth;
+  `fam-1d` works along time, and averages a 2-D map over its rows to a line (B, C, W);
 - targets are divided by their root mean square over the batch (`target_scale=rms`; the paper: `none`). The Gram field
   of features N(0, 3^2) has a mean square of 80 to 90, which at w = 1 drowns the cross-entropy; after the division an
   output of zeros costs 1 a stage whatever the teacher's units;
@@ -30,12 +30,16 @@ from mmkd.frequency import FrequencyPath, lift, map_distance, scaled, warn_idle
 
 
 class Route(NamedTuple):
-    """A stage of the student that meets a stage of the teacher of `modality`; `key` names its module."""
+    """A stage of the student that meets a stage of the teacher of `modality`; `key` names its module.
+
+    `side` is that of the maps the two are compared as, where the teacher's feature is a line.
+    """
 
     modality: str
     student_stage: str
     teacher_stage: str
     key: str
+    side: int
 
 
 @METHODS.register("fam-1d")
@@ -61,7 +65,7 @@ class FAM1d(Method):
         global_branch: bool = option(True, "the frequency branch; off for an ablation")
         local_branch: bool = option(True, "the 1x1 convolution beside it; off for an ablation")
         target_scale: Literal["rms", "channel", "none"] = option(
-            "rms", "divide the teacher's map by its root mean square, standardise its channels, or leave it (the paper)"
+            "rms", "divide the teacher's map by its RMS, standardise its channels, or leave it (the paper)"
         )
         loss_domain: Literal["space", "frequency", "amplitude"] = option(
             "space", "squared error of maps, of complex spectra (equal by Parseval), or of amplitudes"
@@ -121,7 +125,8 @@ class FAM1d(Method):
         for number, (modality, teacher) in enumerate(setup.teachers.items()):
             branch = paired_branch(setup.student, modality, c.pairs)
             for depth, (s, t) in enumerate(self.matched(setup.student, modality, teacher)):
-                source, target = self.bring(branch.features[s], teacher.features[t])
+                side = self.side(setup.teachers, teacher.features, t)
+                source, target = self.bring(branch.features[s], teacher.features[t], side)
                 key = f"{number}_{re.sub(r'[^0-9A-Za-z]', '_', modality)}_{depth}"  # modules' names hold no dots
                 c_in, c_out, size = source.shape[1], target.shape[1], tuple(target.shape[2:])
                 self.paths[key] = FrequencyPath(
@@ -137,12 +142,16 @@ class FAM1d(Method):
                     use_global=c.global_branch,
                     use_local=c.local_branch,
                 )
-                self.routes.append(Route(modality, s, t, key))
+                self.routes.append(Route(modality, s, t, key, side))
                 sizes.append(size)
         if c.global_branch:
             warn_idle(sizes, c.mask, c.cutoff, type(self).__name__)
 
-    def bring(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    def side(self, teachers: Mapping[str, Outputs], features: Mapping[str, Tensor], stage: str) -> int:
+        """The side of the maps that this stage of a teacher's features is compared in; 0 for lines."""
+        return 0
+
+    def bring(self, student: Tensor, teacher: Tensor, side: int) -> tuple[Tensor, Tensor]:
         """Both features in the method's own dimension, (B, C, T): a map is averaged over its rows."""
         return (
             student if student.ndim == 3 else student.mean(dim=2),
@@ -153,9 +162,9 @@ class FAM1d(Method):
         c, shares = self.config, self.weights(teachers)
         ramp = min((batch.epoch + 1) / max(c.warmup * batch.epochs, 1), 1.0)
         terms = self.supervised(student, batch)
-        for modality, s, t, key in self.routes:
+        for modality, s, t, key, side in self.routes:
             branch = paired_branch(student, modality, c.pairs)
-            source, target = self.bring(branch.features[s], teachers[modality].features[t].detach())
+            source, target = self.bring(branch.features[s], teachers[modality].features[t].detach(), side)
             predicted = self.paths[key](source).float()
             distance = map_distance(predicted, scaled(target.float(), c.target_scale), c.loss_domain)
             name = f"fam_{modality}"
@@ -182,11 +191,20 @@ class FAM(FAM1d):
         )
         side_limit: int = option(64, "largest side of a lifted map", ge=1)
 
-    def bring(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """Both features as maps: a teacher's line of T samples at side min(T, limit), a student's at the teacher's."""
+    def side(self, teachers: Mapping[str, Outputs], features: Mapping[str, Tensor], stage: str) -> int:
+        """A map's own; a line's is that of an image teacher's map at its depth, without images min(T, limit)."""
+        if features[stage].ndim == 4:
+            return int(max(features[stage].shape[2:]))
+        depth = list(reversed(features)).index(stage)
+        same = [list(t.features.values())[-1 - depth] for t in teachers.values() if len(t.features) > depth]
+        sides = [max(x.shape[2:]) for x in same if x.ndim == 4] or [features[stage].shape[-1]]
+        return int(min(sides[0], self.config.side_limit))
+
+    def bring(self, student: Tensor, teacher: Tensor, side: int) -> tuple[Tensor, Tensor]:
+        """Both features as maps: lines, the student's or both, are lifted to `side`."""
         c = self.config
         if teacher.ndim == 3:
-            teacher = lift(teacher, c.lift, min(teacher.shape[-1], c.side_limit), c.resize)
+            teacher = lift(teacher, c.lift, side, c.resize)
         if student.ndim == 3:
-            student = lift(student, c.lift, min(max(teacher.shape[2:]), c.side_limit), c.resize)
+            student = lift(student, c.lift, min(side, c.side_limit), c.resize)
         return student, teacher

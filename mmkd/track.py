@@ -5,10 +5,12 @@ Records come first: whatever happens to the store, units end and their records s
 does not import mlflow at all.
 """
 
+import csv
 import json
 import logging
 import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,8 @@ def publish(runs: Path, records: Sequence[Record], suite: str | None = None) -> 
     if not missing:
         return None
     try:
-        with filelock.FileLock(runs / ".mlflow.lock", timeout=600):
+        with filelock.FileLock(runs / ".mlflow.lock", timeout=600), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of mlflow and what it stands on; not our user's business
             _send(runs, missing, records, suite)
     except filelock.Timeout:
         return f"MLflow: {runs} is being published by another process; send the rest later with --publish"
@@ -179,8 +182,6 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _history(record: Record) -> list[dict[str, float]]:
-    import csv
-
     with (record.folder / "history.csv").open(newline="", encoding="utf-8") as stream:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
 

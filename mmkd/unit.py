@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from . import figures
 from .cache import Cache
 from .data import Dataset, Split
 from .errors import MmkdError
@@ -83,6 +85,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         save_file(trained.best, folder / "student.safetensors")
         write_history(folder / "history.csv", trained.history)
         log.add(f"test accuracy {metrics['test']['accuracy']:.4f}, macro-F1 {metrics['test']['macro_f1']:.4f}")
+        draw(folder, spec, data, arrays, trained.history, trained.best_epoch + 1)
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
         return {
             "kind": "student",
@@ -165,6 +168,24 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, place: Place) -
             }
 
         place.records.write(spec.key, fill)
+
+
+def draw(
+    folder: Path,
+    spec: UnitSpec,
+    data: Dataset,
+    arrays: Mapping[str, NDArray[np.float32]],
+    history: list[dict[str, float]],
+    best_epoch: int,
+) -> None:
+    """The pictures of a record: `curves.png`, `confusion.png`, and `views.png` of the first test window."""
+    name = f"{spec.method} on {data.name}, seed {spec.seed}"
+    figures.learning_curves(folder / "curves.png", history, best_epoch, name)
+    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
+        figures.confusion(folder / "confusion.png", z["true"], z["predicted"], data.classes, f"{name}: test windows")
+    window = int(np.flatnonzero(data.test)[0])
+    title = f"{data.name}: test window {window}, {data.classes[data.y[window]]}"
+    figures.example_views(folder / "views.png", {m: a[window] for m, a in arrays.items()}, data.channels, title)
 
 
 def add_subjects(path: Path, data: Dataset) -> None:

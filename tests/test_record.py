@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 
 from mmkd import MmkdError
@@ -206,11 +207,14 @@ def test_lock_lets_the_second_wait(records):
     assert order == ["another key", "first", "second"]
 
 
-def test_lock_is_let_go_when_the_work_fails(records):
+def test_lock_is_let_go_when_the_work_fails(records, monkeypatch):
+    made = []  # kept alive: a lock that is thrown away lets go by itself
+    make = filelock.FileLock
+    monkeypatch.setattr(filelock, "FileLock", lambda path: made.append(make(path)) or made[-1])
     with pytest.raises(ValueError, match="broke off"), records.lock("k"):
+        assert made[0].is_locked
         raise ValueError("broke off")
-    with records.lock("k"):
-        pass
+    assert not made[0].is_locked
 
 
 def test_lock_of_a_killed_process_is_free(records):

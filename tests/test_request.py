@@ -1,12 +1,12 @@
 """Requests: from flags, suite files and Python to units, with every default filled in."""
 
 import itertools
+import sys
 from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
 
-import mmkd.registry
 from mmkd import METHODS, MmkdError, api
 from mmkd.request import Request, alone, expand, parse_seeds, read_suite
 
@@ -422,4 +422,4 @@ def test_plugin_of_a_request(tmp_path):
         assert spec.teachers == {"sig": "WRN16-1"}
     finally:
         METHODS.drop("of-a-request")
-        mmkd.registry.sys.modules.pop("mmkd_plugin_of_a_request", None)
+        sys.modules.pop("mmkd_plugin_of_a_request", None)

@@ -186,11 +186,16 @@ def test_flags_of_the_maps():
 
 def test_sizes():
     s, t = student(), teachers()
-    sizes = {r.key: made("fam", s, t).paths[r.key].size for r in made("fam", s, t).routes}
-    assert list(sizes.values()) == [(16, 16), (32, 32), (8, 8), (16, 16), (8, 8), (16, 16)]
-    limited = made("fam", s, t, side_limit=12)
-    assert limited.paths["0_sig_0"].size == (12, 12)  # the signal teacher is lifted to the limit
-    assert limited.paths["1_gaf_1"].size == (16, 16)  # a map keeps its size
+
+    def sizes(teachers, **options):
+        method = made("fam", s, teachers, **options)
+        return [method.paths[r.key].size[0] for r in method.routes]
+
+    assert sizes(t) == [8, 16, 8, 16, 8, 16]  # lifted lines are as large as the images at that depth
+    assert sizes(t, stages="stage1") == [16, 16, 16]
+    assert sizes({"sig": t["sig"]}) == [16, 32]  # without images as long as the lines
+    assert sizes({"sig": t["sig"]}, side_limit=12) == [12, 12]
+    assert sizes({"gaf": t["gaf"]}, side_limit=12) == [8, 16]  # a map keeps its size
     lines = made("fam-1d", s, t)
     assert [lines.paths[r.key].size for r in lines.routes] == [(16,), (32,), (8,), (16,), (8,), (16,)]
 
