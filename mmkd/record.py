@@ -118,7 +118,7 @@ class Records:
             self.runs.mkdir(parents=True, exist_ok=True)
             with temporary_folder(self.runs) as folder:
                 result = fill(folder)
-                text = json.dumps(result, indent=1, sort_keys=True, allow_nan=False)
+                text = json.dumps(result, indent=1, allow_nan=False)
                 (folder / "result.json").write_text(text, encoding="utf-8")
                 if final.exists():
                     os.replace(final, self.runs / f".replaced-{folder.name}")

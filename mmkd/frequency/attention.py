@@ -3,7 +3,7 @@
 Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894
 """
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
 import torch
@@ -163,12 +163,23 @@ class FrequencyAttention(nn.Module):
                 f"{type(self).__name__} was made for (B, {wanted}) and got {tuple(x.shape)}; resize the input or make "
                 f"it for this size"
             )
-        parts = []
-        if self.rate_global is not None:
-            parts.append(self.rate_global * self.global_branch(x))
-        if self.local is not None and self.rate_local is not None:
-            parts.append(self.rate_local * self.local(x))
-        return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+        if self.rate_global is None:
+            local: Tensor = self.local(x)  # type: ignore[misc]
+            return self.rate_local * local  # type: ignore[operator]
+        if self.rate_local is None:
+            return self.rate_global * self.global_branch(x)
+        return self._both(x, cast("nn.Conv2d", self.local), self.rate_global, self.rate_local)
+
+    def _both(self, x: Tensor, local: nn.Conv2d, gain_global: Tensor, gain: Tensor) -> Tensor:
+        """Both branches in one filter: a 1x1 convolution is the same matrix at every frequency."""
+        with torch.autocast(x.device.type, enabled=False):
+            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+            matrix = (gain * local.weight.flatten(1)).to(dtype).T
+            p = gain_global * self.spectrum(dtype) + torch.stack([matrix, torch.zeros_like(matrix)], dim=-1)
+            y = filter_real(x.to(dtype), p)
+            if local.bias is not None:
+                y = y + (gain * local.bias).reshape(1, -1, *(1,) * self.dims)
+        return y.to(x.dtype)
 
     def extra_repr(self) -> str:
         shown = "x".join(map(str, self.size))

@@ -8,9 +8,11 @@ safetensors.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def half(n: int) -> int:
@@ -76,25 +78,67 @@ def filter_real(x: Tensor, p: Tensor) -> Tensor:
     """irfft(P * rfft(x)): a circular convolution of all input with all output channels.
 
     The product at each frequency is written as one real matrix product of twice the width, [re, im] of the input times
-    [[re, im], [-im, re]] of the filter: faster on a CPU than the complex one, and known to every backend.
+    [[re, im], [-im, re]] of the filter: faster on a CPU than the complex one, and known to every backend. The gradient
+    for x is the circular correlation, so that it takes one real transform each way, where differentiating step by step
+    would take a full complex one.
 
     Args:
         x: (B, C_in, *size), float32 or float64.
         p: (*size[:-1], W // 2 + 1, C_in, C_out, 2), symmetrised, of the same type.
 
     Returns:
-        (B, C_out, *size).
+        (B, C_out, *size); it can be differentiated once.
     """
-    size = x.shape[2:]
-    space = tuple(range(2, x.ndim))
-    b, (c_in, c_out) = len(x), p.shape[-3:-1]
-    spectrum = torch.fft.rfftn(x, dim=space, norm="ortho")
-    grid = spectrum.shape[2:]
-    left = torch.view_as_real(spectrum.flatten(2).permute(2, 0, 1).contiguous()).flatten(2)
-    flat = p.reshape(-1, c_in, c_out, 2)
-    turned = torch.stack([-flat[..., 1], flat[..., 0]], dim=-1)  # i * P
-    right = torch.stack([flat, turned], dim=2).view(-1, 2 * c_in, 2 * c_out)
-    product = torch.view_as_complex(torch.bmm(left, right).view(-1, b, c_out, 2))
-    product = product.permute(1, 2, 0).reshape(b, c_out, *grid)
-    y: Tensor = torch.fft.irfftn(product, s=size, dim=space, norm="ortho")
+    y: Tensor = _Filter.apply(x, p)  # type: ignore[no-untyped-call]
     return y
+
+
+def _to_spectrum(x: Tensor) -> Tensor:
+    """(B, C, *size) -> (frequencies, B, 2 C), real and imaginary parts interleaved."""
+    spectrum = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+    return torch.view_as_real(spectrum.flatten(2).permute(2, 0, 1).contiguous()).flatten(2)
+
+
+def _to_space(product: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(frequencies, B, 2 C) -> (B, C, *size)."""
+    frequencies, b, double = product.shape
+    spectrum = torch.view_as_complex(product.view(frequencies, b, double // 2, 2)).permute(1, 2, 0)
+    grid = spectrum.reshape(b, double // 2, *size[:-1], half(size[-1]))
+    y: Tensor = torch.fft.irfftn(grid, s=size, dim=tuple(range(2, grid.ndim)), norm="ortho")
+    return y
+
+
+class _Filter(torch.autograd.Function):
+    """`filter_real` with its gradients written out."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: Tensor) -> Tensor:
+        c_in, c_out = p.shape[-3:-1]
+        flat = p.reshape(-1, c_in, c_out, 2)
+        turned = torch.stack([-flat[..., 1], flat[..., 0]], dim=-1)  # i * P
+        right = torch.stack([flat, turned], dim=2).view(-1, 2 * c_in, 2 * c_out)
+        left = _to_spectrum(x)
+        ctx.save_for_backward(left, right)
+        ctx.p_shape = p.shape
+        return _to_space(torch.bmm(left, right), tuple(x.shape[2:]))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        left, right = ctx.saved_tensors
+        upstream = _to_spectrum(grad)
+        grad_x = grad_p = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _to_space(torch.bmm(upstream, right.transpose(1, 2)), tuple(grad.shape[2:]))
+        if ctx.needs_input_grad[1]:
+            c_in, c_out = ctx.p_shape[-3:-1]
+            both = torch.bmm(left.transpose(1, 2), upstream).view(-1, c_in, 2, c_out, 2)
+            real = both[:, :, 0, :, 0] + both[:, :, 1, :, 1]
+            imag = both[:, :, 0, :, 1] - both[:, :, 1, :, 0]
+            grad_p = torch.stack([real, imag], dim=-1).view(ctx.p_shape)
+            # the inverse real transform counts a column twice where its partner is not stored
+            alone = 1 if grad.shape[-1] % 2 else 2
+            columns = half(grad.shape[-1]) - alone
+            if columns > 0:
+                grad_p.narrow(len(ctx.p_shape) - 4, 1, columns).mul_(2)
+        return grad_x, grad_p
