@@ -166,6 +166,8 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
         given["data_root"] = args.data_root
     if args.data and args.dataset:
         raise MmkdError("--data and --dataset both name windows; give one of them")
+    if args.dataset:
+        given["data"] = None  # a suite's own file gives way
     if args.plugin:
         given["plugins"] = tuple(args.plugin)
     if args.suite:
@@ -207,6 +209,7 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
     """Do the units, tell how each went, publish, and print the table or the JSON document."""
     from . import api, table, track
     from .record import Records
+    from .registry import METHODS
     from .sweep import Done, as_json
 
     runs = Path(args.runs)
@@ -233,6 +236,9 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
             name = f"{done.spec.data.name}, {done.spec.method}, seed {done.spec.seed}"
             progress.say(f"{name}: accuracy {test['accuracy']:.3f}, macro-F1 {test['macro_f1']:.3f}")
 
+    if request.methods == ("all",) and METHODS.broken and not args.quiet:
+        for source, why in METHODS.broken.items():
+            print(f"mmkd.bench: left out: {source}: {why}", file=sys.stderr)
     outcome = api.execute(request, api.Folders(runs, args.cache, args.device), args.existing, progress, tell)
     records = [done.record for done in outcome.results if done.record is not None]
     problem = None if args.existing == "only" else track.publish(runs, [*outcome.teachers, *records], request.name)
@@ -306,8 +312,11 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
         from .data.cards import present
         from .data.load import reader_folder
 
-        cards = find_cards().values()
-        return [(c.name, c.title + ("" if present(c, reader_folder(c, root)) else "  [not here]")) for c in cards], {}
+        cards, wrong = find_cards()
+        rows = [
+            (c.name, c.title + ("" if present(c, reader_folder(c, root)) else "  [not here]")) for c in cards.values()
+        ]
+        return rows, wrong
     if what == "methods":
         registry: Registry[Any] = METHODS
     elif what == "modalities":

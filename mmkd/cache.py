@@ -48,19 +48,18 @@ class Cache:
         return final
 
     def shrink(self, kind: str, budget: int, keep: Collection[str]) -> None:
-        """Remove least recently used entries of `kind`, never those to `keep`, until at most `budget` bytes remain."""
+        """Remove least recently used entries of `kind` until those not to `keep` hold at most `budget` bytes."""
         entries = []
         for p in (self.root / kind).glob("*"):
-            if p.is_dir() and not p.name.startswith("."):
+            if p.is_dir() and not p.name.startswith(".") and p.name not in keep:
                 with suppress(OSError):  # another process is removing it
                     entries.append((p.stat().st_mtime, sum(f.stat().st_size for f in p.glob("*")), p))
         total = sum(size for _, size, _ in entries)
         for _, size, entry in sorted(entries):
             if total <= budget:
                 break
-            if entry.name not in keep:
-                shutil.rmtree(entry, ignore_errors=True)
-                total -= size
+            shutil.rmtree(entry, ignore_errors=True)
+            total -= size
 
 
 class temporary_folder:

@@ -28,6 +28,14 @@ def _origin(thing: object) -> str:
     return str(getattr(module, "__file__", None) or getattr(thing, "__module__", "?"))
 
 
+class _Taken(MmkdError):
+    """A name that something else has already."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
 class Registry(Generic[T]):
     """A mapping from names to classes or factories of one kind.
 
@@ -41,6 +49,7 @@ class Registry(Generic[T]):
         self.kind, self.how = kind, how
         self.broken: dict[str, str] = {}  # a source that could not be imported -> the reason
         self._entries: dict[str, T] = {}
+        self._contested: dict[str, str] = {}  # a name that two discovered files claim -> the message
         self._discover = discover
 
     def register(self, name: str) -> Callable[[Any], Any]:
@@ -55,8 +64,9 @@ class Registry(Generic[T]):
         def enter(thing: Any) -> Any:
             taken = self._entries.get(name)
             if taken is not None:
-                raise MmkdError(
-                    f"{self.kind} {name!r} is registered twice: in {_origin(taken)} and in {_origin(thing)}; rename one"
+                raise _Taken(
+                    name,
+                    f"{self.kind} {name!r} is registered twice: in {_origin(taken)} and {_origin(thing)}; rename one",
                 )
             self._entries[name] = thing
             return thing
@@ -72,6 +82,8 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """The entry called `name`; MmkdError with the closest name when there is none."""
         self.load()
+        if name in self._contested:
+            raise MmkdError(self._contested[name])
         if name not in self._entries:
             error = unknown(self.kind, name, self._entries, self.how)
             for source, reason in self.broken.items():
@@ -96,6 +108,12 @@ class Registry(Generic[T]):
         """Take a name out again (tests and notebooks)."""
         self._entries.pop(name, None)
 
+    def forgive(self, source: str) -> str:
+        """Forget that `source` is broken, and what it claimed; returns the reason."""
+        reason = self.broken.pop(source)
+        self._contested = {name: text for name, text in self._contested.items() if text != reason}
+        return reason
+
     def attempt(self, source: str, action: Callable[[], Any]) -> bool:
         """Run an import; on failure keep the reason under `source`, undo its half-made entries, and say False."""
         before = dict(self._entries)
@@ -104,6 +122,8 @@ class Registry(Generic[T]):
         except (Exception, SystemExit) as error:  # a plugin may raise anything; its reason is shown in the list
             self._entries = before
             self.broken[source] = reason(error)
+            if isinstance(error, _Taken):
+                self._contested[error.name] = str(error)
             return False
         return True
 
@@ -153,7 +173,7 @@ def load_plugin(path: str | Path) -> None:
     loader = spec.loader
     if not METHODS.attempt(str(path), lambda: loader.exec_module(module)):
         del sys.modules[name]
-        raise MmkdError(f"--plugin {path}: {METHODS.broken.pop(str(path))}")
+        raise MmkdError(f"--plugin {path}: {METHODS.forgive(str(path))}")
     if set(METHODS) == before:
         del sys.modules[name]
         raise MmkdError(f'--plugin {path}: it registers no method; decorate a class with @METHODS.register("name")')

@@ -64,6 +64,8 @@ class Request:
         for name in ("methods", "datasets", "seeds", "students", "teachers"):
             if not getattr(self, name):
                 raise MmkdError(f"{name} is empty")
+        if min(self.seeds) < 0:
+            raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
 
 
 def read_suite(path: str | Path, **changes: Any) -> Request:
@@ -125,7 +127,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         low, dash, high = part.strip().partition("-")
         if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) < int(low)):
             raise MmkdError(f"seeds {text!r}: write whole numbers and ranges, such as 0-4 or 0,3,7")
-        seeds += range(int(low), int(high if dash else low) + 1)
+        last = int(high) if dash else int(low)
+        if last - int(low) >= 10_000:
+            raise MmkdError(f"seeds {text!r}: more than 10,000")
+        seeds += range(int(low), last + 1)
     return tuple(dict.fromkeys(seeds))
 
 
@@ -143,6 +148,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         if name not in choices:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
     seen = set()
+    _check_nets(request)
     for load in _loaders(request):
         data = load()
         for seed, student, teachers in itertools.product(request.seeds, request.students, request.teachers):
@@ -152,6 +158,26 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
                     if spec.key not in seen:
                         seen.add(spec.key)
                         yield spec, data
+
+
+def _check_nets(request: Request) -> None:
+    """Refuse a network, fusion or modality that does not exist, or that no unit would use."""
+    from .nets import BACKBONES, FUSIONS
+
+    for modality, net in request.teacher_nets.items():
+        if modality not in MODALITIES:
+            raise MmkdError(f"--teacher-net: {unknown('modality', modality, MODALITIES)}")
+        if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
+            raise MmkdError(f"--teacher-net {modality}={net}: there is no {modality} teacher; add it to --teachers")
+        BACKBONES.get(net)
+    if request.student_net is not None:
+        BACKBONES.get(request.student_net)
+    if request.fusion is not None:
+        FUSIONS.get(request.fusion)
+        if not any("+" in student for student in request.students):
+            raise MmkdError(
+                f"--fusion {request.fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi"
+            )
 
 
 def _loaders(request: Request) -> list[Callable[[], Dataset]]:
@@ -165,6 +191,9 @@ def _option_sets(method: str, given: Mapping[str, Any]) -> Iterator[dict[str, An
     """Every combination of the listed values, resolved with the method's defaults."""
     config = METHODS.get(method).Config
     lists = [value if isinstance(value, list) else [value] for value in given.values()]
+    for name, each in zip(given, lists, strict=True):
+        if not each:
+            raise MmkdError(f"method {method!r}: the list of values for {name!r} is empty")
     for values in itertools.product(*lists):
         yield asdict(config.parse(dict(zip(given, values, strict=True)), f"method {method!r}"))
 
@@ -181,9 +210,6 @@ def resolve(
     validate = request.epoch_rule == "val-best"
     data_spec = DataSpec(data.name, data.sha256, request.nan, 0.2 if validate else 0.0, request.epoch_rule)
     windows = len(cut(data, data_spec, seed).train)
-    for name in request.teacher_nets:
-        if name not in MODALITIES:
-            raise MmkdError(f"--teacher-net: {unknown('modality', name, MODALITIES)}")
     nets = {**preset.teacher_nets, **request.teacher_nets}
 
     def training(teacher: bool) -> Training:
@@ -212,7 +238,8 @@ def has_teachers(method: str) -> bool:
 
 def alone(request: Request, spec: UnitSpec, data: Dataset) -> UnitSpec:
     """The unit of the student alone that `spec` is measured against."""
-    options = asdict(METHODS.get("student").Config())
+    config = METHODS.get("student").Config
+    options = asdict(config(branch_weight=spec.options.get("branch_weight", config().branch_weight)))
     return resolve(request, data, spec.seed, spec.student_name, "", "student", options)
 
 

@@ -63,8 +63,9 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
                 if done.spec.key in alone:
                     base[done.spec.key] = alone[done.spec.key]
         on_record = {record.key: record for record in base.values()}
-        if on_record and "student" not in lines:
-            found.append(_row(group, "student", "student", list(on_record.values()), {}))
+        shown = {record.key for each in lines.values() for record in each}
+        if on_record and not shown & set(on_record):
+            found.append(_row(group, "student", "student alone", list(on_record.values()), {}))
         for name, records in lines.items():
             found.append(_row(group, "student", name, records, base))
     return found
@@ -126,7 +127,8 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
     from rich.table import Table
 
     terminal = stream.isatty()
-    console = Console(file=stream, width=width or (None if terminal else 100), highlight=False)
+    width = width or (None if terminal else 100)
+    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
     for group in dict.fromkeys(row.group for row in found):
         members = [row for row in found if row.group == group]
         seeds = max(len(row.macro_f1) for row in members)
@@ -134,7 +136,7 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
         table = Table(
             title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
         )
-        table.add_column("", no_wrap=False)
+        table.add_column("", no_wrap=True, overflow="ellipsis")
         for name in ("test acc", "macro-F1", "vs alone", "params", "time"):
             table.add_column(name, justify="right", no_wrap=True)
         for kind in ("teacher", "student"):
@@ -151,4 +153,4 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
                 table.add_section()
         console.print(table)
     if any(row.change for row in found):
-        console.print("vs alone: macro-F1 in points against the student trained without a teacher, same seeds")
+        console.print("vs alone: macro-F1 in points against the student without a teacher, same seeds")

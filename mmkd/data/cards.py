@@ -90,10 +90,16 @@ def read_card(path: Path) -> Card:
     )
 
 
-def find_cards(folder: Path | None = None) -> dict[str, Card]:
-    """All cards by data set name."""
+def find_cards(folder: Path | None = None) -> tuple[dict[str, Card], dict[str, str]]:
+    """All cards by data set name, and the files that are no card with the reason."""
     folder = cards_folder() if folder is None else folder
-    return {path.parent.name: read_card(path) for path in sorted(folder.glob("*/card.toml"))}
+    cards, broken = {}, {}
+    for path in sorted(folder.glob("*/card.toml")):
+        try:
+            cards[path.parent.name] = read_card(path)
+        except MmkdError as error:
+            broken[str(path)] = str(error)
+    return cards, broken
 
 
 def find_card(name: str) -> Card:

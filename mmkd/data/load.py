@@ -32,7 +32,9 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
     folder = reader_folder(card, root)
     files = card_files(card, folder)
     checksum = sha256("".join(f"{k}={card.sha256[k]};" for k in sorted(files)).encode())
-    checksum.update(repr((card.reader, sorted(card.reader_options.items()), card.classes)).encode())
+    checksum.update(
+        repr((card.reader, sorted(card.reader_options.items()), card.classes, card.signal.get("window"))).encode()
+    )
     x, y, subject, test = READERS[card.reader](card, folder)
     data = Dataset(
         name=card.name,

@@ -152,9 +152,17 @@ class FrequencyAttention(nn.Module):
 
     def global_branch(self, x: Tensor) -> Tensor:
         """Re(IFFT(mask * K * FFT(x))) without its gain; (B, C_in, H, W) -> (B, C_out, H, W), of the type of x."""
+        return self._filtered(x, torch.ones(1, device=x.device), None)
+
+    def _filtered(self, x: Tensor, gain: Tensor, matrix: Tensor | None) -> Tensor:
+        """The filter times `gain` plus `matrix` (C_in, C_out) at every frequency, in float32 or float64."""
+        if self.filter is None:
+            raise MmkdError(f"{type(self).__name__} was made with use_global=False and has no filter")
         with torch.autocast(x.device.type, enabled=False):
-            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-            return filter_real(x.to(dtype), self.spectrum(dtype)).to(x.dtype)
+            to = torch.float64 if x.dtype == torch.float64 else torch.float32
+            kept = None if self.kept is None else self.kept.to(to)
+            matrix = None if matrix is None else matrix.to(to)
+            return filter_real(x.to(to), self.filter.to(to), gain.to(to), kept, matrix).to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 2 + self.dims or tuple(x.shape[1:]) != (self.in_channels, *self.size):
@@ -164,22 +172,15 @@ class FrequencyAttention(nn.Module):
                 f"it for this size"
             )
         if self.rate_global is None:
-            local: Tensor = self.local(x)  # type: ignore[misc]
-            return self.rate_local * local  # type: ignore[operator]
+            only: Tensor = self.local(x)  # type: ignore[misc]
+            return self.rate_local * only  # type: ignore[operator]
         if self.rate_local is None:
-            return self.rate_global * self.global_branch(x)
-        return self._both(x, cast("nn.Conv2d", self.local), self.rate_global, self.rate_local)
-
-    def _both(self, x: Tensor, local: nn.Conv2d, gain_global: Tensor, gain: Tensor) -> Tensor:
-        """Both branches in one filter: a 1x1 convolution is the same matrix at every frequency."""
-        with torch.autocast(x.device.type, enabled=False):
-            dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-            matrix = (gain * local.weight.flatten(1)).to(dtype).T
-            p = gain_global * self.spectrum(dtype) + torch.stack([matrix, torch.zeros_like(matrix)], dim=-1)
-            y = filter_real(x.to(dtype), p)
-            if local.bias is not None:
-                y = y + (gain * local.bias).reshape(1, -1, *(1,) * self.dims)
-        return y.to(x.dtype)
+            return self._filtered(x, self.rate_global, None)
+        local = cast("nn.Conv2d", self.local)  # the same matrix at every frequency: both branches are one filter
+        y = self._filtered(x, self.rate_global, self.rate_local * local.weight.flatten(1).T)
+        return (
+            y if local.bias is None else y + (self.rate_local * local.bias).view(1, -1, *(1,) * self.dims).to(y.dtype)
+        )
 
     def extra_repr(self) -> str:
         shown = "x".join(map(str, self.size))

@@ -51,21 +51,24 @@ def symmetrise(p: Tensor, width: int) -> Tensor:
     """Make the columns that hold a pair (f, -f) twice Hermitian: the first and, for an even `width`, the last.
 
     Inverse real transforms disagree between devices on what a column says against its own partner; after this there is
-    nothing to disagree on. In one dimension it drops the imaginary part of those bins.
+    nothing to disagree on. In one dimension it drops the imaginary part of those bins. It is an orthogonal projection,
+    so that it is its own adjoint.
 
     Args:
         p: (*size[:-1], width // 2 + 1, C_in, C_out, 2).
         width: W, the length of the last axis in samples.
     """
+    return _symmetrise(p.clone(), width)
+
+
+def _symmetrise(p: Tensor, width: int) -> Tensor:
+    """`symmetrise` in place."""
     axis = p.ndim - 4
-    last = p.shape[axis] - (1 if width % 2 == 0 else 0)
-    first, middle, end = p.narrow(axis, 0, 1), p.narrow(axis, 1, last - 1), p.narrow(axis, last, p.shape[axis] - last)
     sign = p.new_tensor([1.0, -1.0])
-
-    def own(column: Tensor) -> Tensor:
-        return (column + sign * reversed_frequencies(column, tuple(range(axis)))) / 2
-
-    return torch.cat([own(first), middle, own(end)], dim=axis)
+    for number in {0, width // 2} if width % 2 == 0 else {0}:
+        column = p.select(axis, number)
+        column.copy_((column + sign * reversed_frequencies(column, tuple(range(axis)))) / 2)
+    return p
 
 
 def balanced(c_in: int, c_out: int, size: tuple[int, ...]) -> Tensor:
@@ -74,22 +77,25 @@ def balanced(c_in: int, c_out: int, size: tuple[int, ...]) -> Tensor:
     return torch.view_as_real(torch.fft.rfftn(kernel, dim=tuple(range(len(size))), norm="ortho"))
 
 
-def filter_real(x: Tensor, p: Tensor) -> Tensor:
-    """irfft(P * rfft(x)): a circular convolution of all input with all output channels.
+def filter_real(x: Tensor, p: Tensor, gain: Tensor, kept: Tensor | None = None, matrix: Tensor | None = None) -> Tensor:
+    """irfft(H * rfft(x)) with H = gain * kept * symmetrise(P) + matrix: a circular convolution of all channels.
 
     The product at each frequency is written as one real matrix product of twice the width, [re, im] of the input times
-    [[re, im], [-im, re]] of the filter: faster on a CPU than the complex one, and known to every backend. The gradient
-    for x is the circular correlation, so that it takes one real transform each way, where differentiating step by step
-    would take a full complex one.
+    [[re, im], [-im, re]] of H: faster on a CPU than the complex one, and known to every backend. The gradients are
+    written out: that for x is the circular correlation, so that it takes one real transform each way, where
+    differentiating step by step would take a full complex one, and each pass over H is made once.
 
     Args:
-        x: (B, C_in, *size), float32 or float64.
-        p: (*size[:-1], W // 2 + 1, C_in, C_out, 2), symmetrised, of the same type.
+        x: (B, C_in, *size), float32 or float64; all others of the same type.
+        p: (*size[:-1], W // 2 + 1, C_in, C_out, 2).
+        gain: one number.
+        kept: (*size[:-1], W // 2 + 1, 1, 1, 1), the mask; None keeps everything.
+        matrix: (C_in, C_out), the same real matrix at every frequency: a 1x1 convolution.
 
     Returns:
         (B, C_out, *size); it can be differentiated once.
     """
-    y: Tensor = _Filter.apply(x, p)  # type: ignore[no-untyped-call]
+    y: Tensor = _Filter.apply(x, p, gain, kept, matrix)  # type: ignore[no-untyped-call]
     return y
 
 
@@ -109,36 +115,47 @@ def _to_space(product: Tensor, size: tuple[int, ...]) -> Tensor:
 
 
 class _Filter(torch.autograd.Function):
-    """`filter_real` with its gradients written out."""
+    """`filter_real` with its gradients."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, p: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, p: Tensor, gain: Tensor, kept: Tensor | None, matrix: Tensor | None) -> Tensor:
+        size = tuple(x.shape[2:])
         c_in, c_out = p.shape[-3:-1]
-        flat = p.reshape(-1, c_in, c_out, 2)
-        turned = torch.stack([-flat[..., 1], flat[..., 0]], dim=-1)  # i * P
-        right = torch.stack([flat, turned], dim=2).view(-1, 2 * c_in, 2 * c_out)
+        h = _symmetrise(p * gain if kept is None else p * (kept * gain), size[-1]).view(-1, c_in, c_out, 2)
+        if matrix is not None:
+            h[..., 0] += matrix
+        right = h.new_empty(len(h), c_in, 2, c_out, 2)
+        right[:, :, 0] = h
+        right[:, :, 1, :, 1] = h[..., 0]
+        torch.neg(h[..., 1], out=right[:, :, 1, :, 0])
+        right = right.view(-1, 2 * c_in, 2 * c_out)
         left = _to_spectrum(x)
-        ctx.save_for_backward(left, right)
-        ctx.p_shape = p.shape
-        return _to_space(torch.bmm(left, right), tuple(x.shape[2:]))
+        ctx.save_for_backward(left, right, p, gain, kept)
+        ctx.has_matrix = matrix is not None
+        return _to_space(torch.bmm(left, right), size)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        left, right = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        left, right, p, gain, kept = ctx.saved_tensors
+        width = grad.shape[-1]
         upstream = _to_spectrum(grad)
-        grad_x = grad_p = None
+        grad_x = grad_p = grad_gain = grad_matrix = None
         if ctx.needs_input_grad[0]:
             grad_x = _to_space(torch.bmm(upstream, right.transpose(1, 2)), tuple(grad.shape[2:]))
-        if ctx.needs_input_grad[1]:
-            c_in, c_out = ctx.p_shape[-3:-1]
+        if any(ctx.needs_input_grad[1:]):
+            c_in, c_out = p.shape[-3:-1]
             both = torch.bmm(left.transpose(1, 2), upstream).view(-1, c_in, 2, c_out, 2)
-            real = both[:, :, 0, :, 0] + both[:, :, 1, :, 1]
-            imag = both[:, :, 0, :, 1] - both[:, :, 1, :, 0]
-            grad_p = torch.stack([real, imag], dim=-1).view(ctx.p_shape)
-            # the inverse real transform counts a column twice where its partner is not stored
-            alone = 1 if grad.shape[-1] % 2 else 2
-            columns = half(grad.shape[-1]) - alone
-            if columns > 0:
-                grad_p.narrow(len(ctx.p_shape) - 4, 1, columns).mul_(2)
-        return grad_x, grad_p
+            h = both.new_empty(p.shape)
+            flat = h.view(-1, c_in, c_out, 2)
+            torch.add(both[:, :, 0, :, 0], both[:, :, 1, :, 1], out=flat[..., 0])
+            torch.sub(both[:, :, 0, :, 1], both[:, :, 1, :, 0], out=flat[..., 1])
+            paired = half(width) - (1 if width % 2 else 2)  # columns whose partners are not stored count twice
+            if paired > 0:
+                h.narrow(p.ndim - 4, 1, paired).mul_(2)
+            if ctx.has_matrix:
+                grad_matrix = flat[..., 0].sum(0)
+            h = _symmetrise(h if kept is None else h.mul_(kept), width)
+            grad_gain = torch.dot(h.flatten(), p.flatten()).reshape(gain.shape)
+            grad_p = h.mul_(gain)
+        return grad_x, grad_p, grad_gain, None, grad_matrix

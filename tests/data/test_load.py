@@ -113,7 +113,6 @@ def test_the_card_is_part_of_the_checksum(small):
     assert load_dataset("small", small(classes='["WALK", "SIT", "TURN"]')).sha256 != first
 
 
-@pytest.mark.xfail(strict=True, reason="the window of the card is not part of the checksum")
 def test_the_window_is_part_of_the_checksum(small):
     first = load_dataset("small", small())
     other = load_dataset("small", small(window=5))
