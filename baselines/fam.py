@@ -52,7 +52,7 @@ class FAM1d(Method):
         warmup: float = option(1 / 12, "share of the epochs over which the feature terms ramp up", ge=0, le=1)
         logit_weight: float = option(0.0, "weight of a soft-target term; 0, the paper's, leaves it out", ge=0)
         temperature: float = option(4.0, "softening in the soft-target term", gt=0)
-        stages: str = option("all", "student stages: all, last, or their names with commas between")
+        stages: str = option("all", "student stages: all, deep (the last two), last, or names with commas between")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         width: int = option(0, "channels before the filter; 0: the smaller of student's and teacher's number", ge=0)
         mask: Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "none"] = option(
@@ -97,14 +97,14 @@ class FAM1d(Method):
                 f"another --student-net"
             )
         pairs = list(zip(reversed(list(own)), reversed(list(teacher.features)), strict=False))
-        if stages == "last":
-            pairs = pairs[:1]
+        if stages in ("deep", "last"):
+            pairs = pairs[: 2 if stages == "deep" else 1]
         elif stages != "all":
             wanted, known = [stage.strip() for stage in stages.split(",")], [s for s, _ in reversed(pairs)]
             missing = [stage for stage in wanted if stage not in known]
             if missing:
                 raise MmkdError(
-                    f"{name}: no student stage {missing[0]!r} meets the {modality} teacher; use --stages all, last, or "
+                    f"{name}: no student stage {missing[0]!r} meets the {modality} teacher; give --stages all, deep, last or "
                     f"some of {','.join(known)}"
                 )
             pairs = [pair for pair in pairs if pair[0] in wanted]

@@ -92,6 +92,8 @@ def preset_help() -> str:
             f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_nets['sig']}, student {p.student_net},",
             f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
         ]
+        for method, options in p.options.items():
+            lines.append(f"         {method} with {' '.join(f'--{k} {v}' for k, v in options.items())}")
     return "\n".join(lines)
 
 

@@ -143,7 +143,11 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     for plugin in request.plugins:
         load_plugin(plugin)
     methods = tuple(METHODS) if request.methods == ("all",) else request.methods
-    choices = {name: list(_option_sets(name, request.options.get(name, {}))) for name in methods}
+    preset = PRESETS[request.preset].options
+    choices = {
+        name: list(_option_sets(name, {**preset.get(name, {}), **_dashless(request.options.get(name, {}))}))
+        for name in methods
+    }
     for name in request.options:
         if name not in choices:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
@@ -185,6 +189,13 @@ def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     if request.data is not None:
         return [lambda path=request.data: load_file(path, nan)]  # type: ignore[misc]
     return [lambda name=name: load_dataset(name, request.data_root, nan) for name in request.datasets]  # type: ignore[misc]
+
+
+def _dashless(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Option names as fields; refused where one is given in both spellings."""
+    if len({name.replace("-", "_") for name in options}) < len(options):
+        raise MmkdError(f"an option is given twice among {', '.join(options)}")
+    return {name.replace("-", "_"): value for name, value in options.items()}
 
 
 def _option_sets(method: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -129,6 +129,7 @@ class Preset:
     steps: int
     teacher_steps: int
     epochs_range: tuple[int, int]
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # method -> options other than its defaults
 
     def resolve(self, windows: int, teacher: bool, epochs: int | None, precision: str) -> Training:
         """The training of a teacher or student on that many training windows."""
@@ -146,9 +147,10 @@ PRESETS = {
         teacher_nets={"sig": "WRN16-1", "": "WRN16-1"},
         student_net="small",
         training=Training(),
-        steps=1400,
-        teacher_steps=800,
+        steps=840,
+        teacher_steps=750,
         epochs_range=(8, 60),
+        options={"fam": {"stages": "deep"}},
     ),
     "full": Preset(
         image_size=64,
