@@ -104,8 +104,8 @@ class FAM1d(Method):
             missing = [stage for stage in wanted if stage not in known]
             if missing:
                 raise MmkdError(
-                    f"{name}: no student stage {missing[0]!r} meets the {modality} teacher; give --stages all, deep, last or "
-                    f"some of {','.join(known)}"
+                    f"{name}: no student stage {missing[0]!r} meets the {modality} teacher; use --stages all, deep, "
+                    f"last, or some of {','.join(known)}"
                 )
             pairs = [pair for pair in pairs if pair[0] in wanted]
         for s, t in pairs:

@@ -149,7 +149,7 @@ def load_student(run: Record | str | Path) -> Any:
         run: what `run` returned, or the folder of a record (`runs/<key>`).
 
     Returns:
-        A `StudentModel`: `.network` maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W).
+        A `StudentModel`, a module that maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W).
 
     Raises:
         MmkdError: there is no such record, it is a teacher's, or its files are damaged.

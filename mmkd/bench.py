@@ -6,6 +6,7 @@ The parser needs neither torch nor mlflow; what needs them is imported when it i
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -100,7 +101,9 @@ def preset_help() -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 (a unit failed or is missing), 2 (bad input) or 130 (Ctrl-C)."""
     try:
-        return command(list(sys.argv[1:] if argv is None else argv))
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            return command(list(sys.argv[1:] if argv is None else argv))
     except MmkdError as error:
         print(f"mmkd.bench: {error}", file=sys.stderr)
         return 2
@@ -109,6 +112,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+
+
+def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning of ours as one line; other people's are not our user's business."""
+    if category.__module__.startswith("mmkd"):
+        print(f"mmkd.bench: note: {message}", file=sys.stderr)
 
 
 def command(argv: list[str]) -> int:

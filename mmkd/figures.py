@@ -76,11 +76,15 @@ def example_views(path: Path, views: Mapping[str, NDArray[np.float32]], channels
                 axis.plot(planes[i], lw=0.9)
                 axis.margins(x=0)
             else:
-                axis.imshow(planes[i], origin="lower" if name == "pi" else "upper", cmap="viridis")
+                if name == "pi":  # stored [birth, persistence]; drawn as usual, birth to the right
+                    axis.imshow(planes[i].T, origin="lower", cmap="viridis")
+                    axis.set_xlabel("birth", fontsize=7)
+                else:
+                    axis.imshow(planes[i], cmap="viridis")
                 axis.set(xticks=[], yticks=[])
             axis.tick_params(labelsize=6)
             each = planes.shape[0] // len(channels)
             axis.set_title(channels[i // each] if each else "", fontsize=8)
-        row[0].set_ylabel(name, fontsize=10)
+        row[0].set_ylabel("pi: persistence" if name == "pi" else name, fontsize=10)
     figure.suptitle(title, fontsize=10)
     figure.savefig(path)

@@ -1,7 +1,6 @@
 """A trained student back from its record, ready for raw windows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,28 +11,42 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from .errors import MmkdError
+from .method import Outputs
 from .modalities import Modality
 from .nets import build_student
 from .record import Record
 from .views import make_modality
 
 
-@dataclass(frozen=True)
-class StudentModel:
-    """A student with the fitted modalities that turn a window into its views.
+class StudentModel(nn.Module):
+    """A trained student in evaluation mode, with the fitted modalities that turn a window into its views.
+
+    Called with views {modality: (B, ...)} it gives `Outputs`, as in training; `predict` and `predict_proba` take raw
+    windows.
 
     Attributes:
-        network: maps {modality: (B, ...)} to `Outputs`; in evaluation mode.
+        network: the student itself.
         modalities: fitted on the training windows of its run.
         classes: K names.
         channels, window: the shape (C, W) of a window.
     """
 
-    network: nn.Module
-    modalities: Mapping[str, Modality]
-    classes: tuple[str, ...]
-    channels: int
-    window: int
+    def __init__(
+        self,
+        network: nn.Module,
+        modalities: Mapping[str, Modality],
+        classes: tuple[str, ...],
+        channels: int,
+        window: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.modalities, self.classes = network, dict(modalities), classes
+        self.channels, self.window = channels, window
+        self.eval()
+
+    def forward(self, views: Mapping[str, Tensor]) -> Outputs:
+        outputs: Outputs = self.network(views)
+        return outputs
 
     @classmethod
     def load(cls, record: Record) -> "StudentModel":
@@ -60,7 +73,7 @@ class StudentModel:
             raise MmkdError(
                 f"{path} does not hold the student's weights: {' '.join(str(error).split())[:200]}"
             ) from None
-        return cls(network.eval(), modalities, tuple(data["classes"]), channels, window)
+        return cls(network, modalities, tuple(data["classes"]), channels, window)
 
     def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
         """The views (N, ...) of raw windows (N, C, W)."""
@@ -75,7 +88,7 @@ class StudentModel:
         parts = [np.zeros((0, len(self.classes)))]
         with torch.no_grad():
             for start in range(0, len(windows), batch_size):
-                logits = self.network(self.views(windows[start : start + batch_size])).logits
+                logits = self(self.views(windows[start : start + batch_size])).logits
                 parts.append(torch.softmax(logits.double(), 1).numpy())
         return np.concatenate(parts)
 

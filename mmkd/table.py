@@ -65,7 +65,7 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
         on_record = {record.key: record for record in base.values()}
         shown = {record.key for each in lines.values() for record in each}
         if on_record and not shown & set(on_record):
-            found.append(_row(group, "student", "student alone", list(on_record.values()), {}))
+            found.append(_row(group, "student", "student", list(on_record.values()), {}))
         for name, records in lines.items():
             found.append(_row(group, "student", name, records, base))
     return found

@@ -162,10 +162,10 @@ def left(cache: Cache) -> set[str]:
         (100, (), "c"),
         (99, (), ""),
         (0, (), ""),
-        (100, ("a",), "a"),
+        (100, ("a",), "ac"),  # what is kept does not count
         (0, ("b",), "b"),
         (0, ("a", "b", "c"), "abc"),
-        (150, ("a", "zzz"), "a"),
+        (150, ("a", "zzz"), "ac"),
     ],
 )
 def test_shrink_removes_the_least_recently_used(tmp_path, budget, keep, expected):

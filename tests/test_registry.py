@@ -26,7 +26,7 @@ def as_before():
     METHODS.load()
     entries, broken, modules = dict(METHODS._entries), dict(METHODS.broken), set(sys.modules)
     yield
-    METHODS._entries, METHODS.broken = entries, broken
+    METHODS._entries, METHODS.broken, METHODS._contested = entries, broken, {}
     for name in set(sys.modules) - modules:
         if name.startswith(("mmkd_plugin_", "mmkd.baselines.")):
             del sys.modules[name]
@@ -152,12 +152,15 @@ def test_files_that_do_not_load_are_listed_and_stop_nobody(tmp_path, monkeypatch
 
     assert METHODS.get("f-good").__doc__ == "Added by a test."
     assert "b-half" not in METHODS
-    assert METHODS.get("kd") is kd
     assert set(METHODS.broken) == {str(tmp_path / name) for name in files if name != "f_good.py"}
     reasons = {Path(source).name: why for source, why in METHODS.broken.items()}
     assert reasons["a_syntax.py"].startswith("SyntaxError")
     assert reasons["b_half.py"] == "RuntimeError: no such instrument"
     assert "'kd' is registered twice" in reasons["c_taken.py"]
+    with pytest.raises(MmkdError, match="'kd' is registered twice"):
+        METHODS.get("kd")  # neither of the two wins in silence
+    METHODS.forgive(str(tmp_path / "c_taken.py"))
+    assert METHODS.get("kd") is kd
     assert "a_module_that_nobody_has" in reasons["d_missing.py"]
     assert "only as a script" in reasons["e_exits.py"]
     with pytest.raises(MmkdError, match=r"method 'b-half' could not be loaded from .*b_half.py: .*no such instrument"):

@@ -423,3 +423,38 @@ def test_plugin_of_a_request(tmp_path):
     finally:
         METHODS.drop("of-a-request")
         sys.modules.pop("mmkd_plugin_of_a_request", None)
+
+
+def test_a_preset_sets_options_that_a_user_may_set_again():
+    from mmkd.spec import PRESETS
+
+    (spec, _), *_ = expand(Request(methods=("fam",)))
+    assert spec.options["stages"] == PRESETS["quick"].options["fam"]["stages"] == "deep"
+    (spec, _), *_ = expand(Request(methods=("fam",), options={"fam": {"stages": "all"}}))
+    assert spec.options["stages"] == "all"
+    (spec, _), *_ = expand(Request(methods=("fam",), preset="full"))
+    assert spec.options["stages"] == "all"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"teacher_nets": {"gaf": "WRN16-1"}, "teachers": ("sig",)}, "--teachers"),
+        ({"teacher_nets": {"gaf": "NoSuchNet"}}, "NoSuchNet"),
+        ({"fusion": "attention", "students": ("sig",)}, "--student sig"),
+        ({"student_net": "smal"}, "small"),
+        ({"options": {"kd": {"temperature": []}}}, "empty"),
+        ({"seeds": (-1,)}, "negative"),
+    ],
+)
+def test_settings_that_no_unit_would_use_are_refused(fields, words):
+    with pytest.raises(MmkdError, match=words):
+        list(expand(Request(methods=("kd",), **fields)))
+
+
+def test_the_student_alone_has_the_same_weight_of_branches():
+    from mmkd.request import alone
+
+    request = Request(methods=("kd",), options={"kd": {"branch_weight": 0.2}})
+    ((spec, data),) = expand(request)
+    assert alone(request, spec, data).options == {"branch_weight": 0.2}

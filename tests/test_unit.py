@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 import mmkd
 from mmkd import MmkdError
@@ -74,7 +75,14 @@ def test_a_stored_student_predicts_raw_windows_as_it_did(record, sines):
         windows, expected = z["window"], z["probabilities"]
     np.testing.assert_allclose(model.predict_proba(data.x[windows]), expected, atol=1e-5)
     assert model.classes == ("0", "1", "2")
+    assert not model.training
     assert not model.network.training
+    torch.testing.assert_close(
+        torch.softmax(model(model.views(data.x[windows[:4]])).logits, 1),
+        torch.from_numpy(expected[:4]),
+        atol=1e-5,
+        rtol=0,
+    )
     again = mmkd.load_student(str(record.folder))
     np.testing.assert_array_equal(again.predict(data.x[:5]), model.predict(data.x[:5]))
     assert len(model.predict(data.x[:0])) == 0

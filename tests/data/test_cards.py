@@ -63,8 +63,19 @@ def write_card(cards: Path, name: str, text: str) -> Path:
 
 
 def test_there_are_cards():
-    assert {"basic-motions", "coffee", "gunpoint", "hapt", "hapt6", "pigcvp"} <= set(find_cards())
-    assert [p.parent.name for p in CARDS] == sorted(find_cards())
+    assert {"basic-motions", "coffee", "gunpoint", "hapt", "hapt6", "pigcvp"} <= set(find_cards()[0])
+    cards, broken = find_cards()
+    assert [p.parent.name for p in CARDS] == sorted(cards)
+    assert not broken
+
+
+def test_a_broken_card_is_listed_and_stops_nobody(tmp_path):
+    for name, text in (("bad", "title = "), ("good", CARDS[0].read_text(encoding="utf-8"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "card.toml").write_text(text, encoding="utf-8")
+    cards, broken = find_cards(tmp_path)
+    assert set(cards) == {"good"}
+    assert [Path(source).parent.name for source in broken] == ["bad"]
 
 
 @pytest.mark.parametrize("path", CARDS, ids=lambda p: p.parent.name)
