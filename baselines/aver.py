@@ -17,7 +17,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, soft_ta
 
 @METHODS.register("aver")
 class Aver(Method):
-    """Soft targets of the teachers' average (notes' AVER: mean of logits; or of losses, or of probabilities)."""
+    """Soft targets of the teachers' average: of logits (default), losses or probabilities. You et al., KDD 2017."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -1,7 +1,7 @@
 """The teachers' outputs beside each batch: read from disk where they were computed once, or live."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,15 +53,32 @@ class StoredOutputs:
         def rows(name: str) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(self.arrays[name][positions])).to(device)
 
-        stages = [name for name in self.arrays if name.startswith("features.")]
-        attention = [name for name in self.arrays if name.startswith("attention.")]
         return Outputs(
             rows("logits"),
             rows("embedding"),
-            {name.removeprefix("features."): rows(name) for name in stages},
+            _Rows("features.", self.arrays, rows),
             None if self.classifier is None else self.classifier.to(device),
-            {name.removeprefix("attention."): rows(name) for name in attention},
+            _Rows("attention.", self.arrays, rows),
         )
+
+
+class _Rows(Mapping[str, Tensor]):
+    """The arrays whose names begin with `prefix`, each read when it is asked for: a method reads only what it uses."""
+
+    def __init__(self, prefix: str, arrays: Mapping[str, Any], rows: Callable[[str], Tensor]) -> None:
+        self.prefix, self.rows = prefix, rows
+        self.names = [name.removeprefix(prefix) for name in arrays if name.startswith(prefix)]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.rows(self.prefix + name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 def flatten(outputs: Outputs, maps: bool) -> dict[str, Tensor]:
