@@ -77,6 +77,9 @@ class _Rows(Mapping[str, Tensor]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self.names)
+
     def __len__(self) -> int:
         return len(self.names)
 

@@ -1,8 +1,12 @@
 """One thread for all tests: on small tensors a second costs more than it gives, and results do not hang on it."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
+
+from mmkd import METHODS
 
 torch.set_num_threads(1)
 
@@ -12,6 +16,18 @@ def _no_stray_settings(monkeypatch):
     """Variables of the caller's shell change no test; MMKD_DATA is what the tests marked `data` read, and stays."""
     for name in ("MMKD_CACHE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _methods_as_before():
+    """What a test registers, or breaks, is gone after it."""
+    METHODS.load()
+    entries, broken, modules = dict(METHODS._entries), dict(METHODS.broken), set(sys.modules)
+    yield
+    METHODS._entries, METHODS.broken, METHODS._contested = entries, broken, {}
+    for name in set(sys.modules) - modules:
+        if name.startswith(("mmkd_plugin_", "mmkd.baselines.")):
+            del sys.modules[name]
 
 
 def make_windows(path, n=96, channels=2, length=32, classes=3, subjects=6, seed=0, **more):

@@ -20,18 +20,6 @@ class Added(Method):
 """
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    """The methods, the broken ones and the loaded modules, as they were before the test."""
-    METHODS.load()
-    entries, broken, modules = dict(METHODS._entries), dict(METHODS.broken), set(sys.modules)
-    yield
-    METHODS._entries, METHODS.broken, METHODS._contested = entries, broken, {}
-    for name in set(sys.modules) - modules:
-        if name.startswith(("mmkd_plugin_", "mmkd.baselines.")):
-            del sys.modules[name]
-
-
 @pytest.fixture
 def plugin(tmp_path):
     def write(text: str, name: str = "mine.py") -> Path:
