@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import MmkdError, did_you_mean
-from .spec import PRESETS
-
-LISTS = ("methods", "datasets", "modalities", "backbones", "fusions")
+from .listing import LISTS, method_help, preset_help, show_list
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,25 +75,6 @@ def make_parser() -> Parser:
     where.add_argument("--quiet", action="store_true", help="no progress")
     where.add_argument("-h", "--help", action="store_true", help="this text")
     return parser
-
-
-def preset_help() -> str:
-    """What each preset sets, for the help."""
-    lines = ["presets:"]
-    for name, p in PRESETS.items():
-        t = p.training
-        low, high = p.epochs_range
-        if low == high:
-            epochs = f"{low} epochs"
-        else:
-            epochs = f"{p.teacher_steps} steps a teacher and {p.steps} the student, in {low} to {high} epochs"
-        lines += [
-            f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_nets['sig']}, student {p.student_net},",
-            f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
-        ]
-        for method, options in p.options.items():
-            lines.append(f"         {method} with {' '.join(f'--{k} {v}' for k, v in options.items())}")
-    return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -298,66 +277,6 @@ def publish_all(runs: Path) -> int:
         return 1
     print(f"{len(missing)} of {len(records)} records sent to {track.shown_uri(runs)}")
     return 0
-
-
-def show_list(what: str, as_json: bool, root: str | None) -> int:
-    """Print what is registered, a line each; broken method files with their reason."""
-    rows, broken = listing(what, root)
-    if as_json:
-        print(json.dumps({what: [{"name": n, "text": t} for n, t in rows], "broken": broken}, indent=1))
-        return 0
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, text in rows:
-        print(f"{name:<{width}}  {text}")
-    for source, why in broken.items():
-        print(f"broken: {source}: {why}")
-    return 0
-
-
-def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Name and one-line text of every entry, and the files that could not be loaded."""
-    from .registry import METHODS, Registry
-
-    if what == "datasets":
-        from .data import find_cards
-        from .data.cards import present
-        from .data.load import reader_folder
-
-        cards, wrong = find_cards()
-        rows = [
-            (c.name, c.title + ("" if present(c, reader_folder(c, root)) else "  [not here]")) for c in cards.values()
-        ]
-        return rows, wrong
-    if what == "methods":
-        registry: Registry[Any] = METHODS
-    elif what == "modalities":
-        from .modalities import MODALITIES as registry
-    else:
-        from .nets import BACKBONES, FUSIONS
-
-        registry = BACKBONES if what == "backbones" else FUSIONS
-    return [(name, first_line(registry.get(name))) for name in registry], registry.broken
-
-
-def first_line(thing: Any) -> str:
-    """The first line of a class's or factory's own docstring."""
-    text = vars(thing).get("__doc__") if isinstance(thing, type) else getattr(thing, "__doc__", None)
-    return (text or "").strip().split("\n")[0]
-
-
-def method_help(names: Sequence[str]) -> str:
-    """The options of methods, with type, default and a line of help."""
-    from .options import describe
-    from .registry import METHODS
-
-    lines = []
-    for name in names if tuple(names) != ("all",) else list(METHODS):
-        method = METHODS.get(name)
-        lines += ["", f"options of {name}: {first_line(method)}"]
-        for flag, words, default, text in describe(method.Config):
-            lines.append(f"  --{flag} {words}")
-            lines.append(f"        {text} (default {default})")
-    return "\n".join(lines)
 
 
 def _load_plugins(paths: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ LAYERS = [
     {"record"},
     {"request", "load", "figures"},
     {"unit", "sweep"},
-    {"table", "track"},
+    {"table", "track", "listing"},
     {"api"},
     {"bench"},
 ]

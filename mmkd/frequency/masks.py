@@ -92,10 +92,10 @@ def warn_idle(sizes: list[tuple[int, ...]], mask: str, cutoff: float, who: str) 
     if not idle or (who, mask, cutoff, idle) in _warned:
         return
     _warned.add((who, mask, cutoff, idle))
+    published = " (nor does the published code)" if mask == "reference" else ""
     warnings.warn(
-        f"{who}: the mask {mask!r} at cutoff {cutoff:g} removes nothing from maps of {', '.join(map(_shown, idle))}, "
-        f"as the published code does; for a high-pass there take the mask 'symmetric' (removes the mean and up), "
-        f"or cutoff 0 or the mask 'none' if none is wanted",
+        f"{who}: the high-pass mask {mask!r} at cutoff {cutoff:g} removes nothing from maps of "
+        f"{', '.join(map(_shown, idle))}{published}; the mask 'symmetric' does, 'none' is without one",
         IdleMaskWarning,
         stacklevel=3,
     )
