@@ -109,6 +109,7 @@ class Method(nn.Module):
     """
 
     Config: ClassVar[type[MethodConfig]] = DistillConfig
+    distils: ClassVar[bool] = True  # False: a method without teachers, for which none is trained
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     config: Any
 
@@ -126,7 +127,7 @@ class Method(nn.Module):
         unknown_needs = self.needs - NEEDS
         if unknown_needs:
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
-        if self.needs and issubclass(type(self).Config, DistillConfig) and not setup.teachers:
+        if self.distils and not setup.teachers:
             raise MmkdError(f"{name} needs a teacher; add --teachers sig,gaf,pi")
         if "branches" in self.needs and not setup.student.branches:
             raise MmkdError(f"{name} needs a student with a branch a modality; use --student sig+gaf+pi")

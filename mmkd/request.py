@@ -244,7 +244,7 @@ def resolve(
 
 def has_teachers(method: str) -> bool:
     """Whether the method distils at all."""
-    return hasattr(METHODS.get(method).Config, "teacher_weights")
+    return bool(METHODS.get(method).distils)
 
 
 def alone(request: Request, spec: UnitSpec, data: Dataset) -> UnitSpec:

@@ -52,7 +52,7 @@ class Scene:
 
 def scenes():
     for name in METHODS:
-        teachers = TEACHERS if hasattr(METHODS.get(name).Config, "teacher_weights") else ((),)
+        teachers = TEACHERS if METHODS.get(name).distils else ((),)
         for student in STUDENTS:
             for taught in teachers:
                 yield pytest.param(name, student, taught, id=f"{name}-{student}-{'+'.join(taught) or 'alone'}")
@@ -107,7 +107,7 @@ def test_a_step_moves_every_own_parameter(name, student, teachers):
 
 @every_method
 def test_teachers_change_the_loss_of_every_method_that_has_some(name):
-    if not hasattr(METHODS.get(name).Config, "teacher_weights"):
+    if not METHODS.get(name).distils:
         pytest.skip("a method without teachers")
     s = scene(name, "sig+gaf+pi", ("sig", "gaf"))
     first = torch.stack(list(s.terms().values())).sum().item()
@@ -119,7 +119,7 @@ def test_teachers_change_the_loss_of_every_method_that_has_some(name):
 
 @every_method
 def test_the_same_seed_gives_the_same_loss(name):
-    teachers = ("sig", "gaf") if hasattr(METHODS.get(name).Config, "teacher_weights") else ()
+    teachers = ("sig", "gaf") if METHODS.get(name).distils else ()
     first, second = (scene(name, "sig+gaf+pi", teachers, seed=5) for _ in range(2))
     assert {k: v.item() for k, v in first.terms().items()} == {k: v.item() for k, v in second.terms().items()}
 
@@ -145,7 +145,7 @@ def test_options_are_read(name):
 
 @every_method
 def test_it_pickles_and_its_state_round_trips(name):
-    teachers = ("sig", "gaf") if hasattr(METHODS.get(name).Config, "teacher_weights") else ()
+    teachers = ("sig", "gaf") if METHODS.get(name).distils else ()
     s = scene(name, "sig+gaf+pi", teachers)
     copy = pickle.loads(pickle.dumps(s.method))
     assert type(copy) is type(s.method)
