@@ -7,10 +7,10 @@ that names both places, never a silent winner.
 """
 
 import importlib
-import importlib.util
 import pkgutil
 import re
 import sys
+import types
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -165,13 +165,14 @@ def load_plugin(path: str | Path) -> None:
         raise MmkdError(f"--plugin {path}: a plugin of the same file name is loaded from {loaded.__file__}; rename one")
     METHODS.load()
     before = set(METHODS)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
     sys.modules[name] = module
-    loader = spec.loader
-    if not METHODS.attempt(str(path), lambda: loader.exec_module(module)):
+
+    def execute() -> None:  # from its text: kept bytecode of a file that is being edited may be the one before
+        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
+
+    if not METHODS.attempt(str(path), execute):
         del sys.modules[name]
         raise MmkdError(f"--plugin {path}: {METHODS.forgive(str(path))}")
     if set(METHODS) == before:

@@ -226,7 +226,7 @@ def test_plugin_that_fails_leaves_nothing_behind(plugin, text, why):
     assert set(METHODS) == before
     assert METHODS.broken == broken
     assert "mmkd_plugin_mine" not in sys.modules
-    path.write_text(METHOD.format(name="mended-now"))  # another length: the bytecode of the old text is not taken
+    path.write_text(METHOD.format(name="mended-now"))
     load_plugin(path)
     assert "mended-now" in METHODS
 
