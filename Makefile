@@ -17,7 +17,8 @@ help:
 bench: $(VENV)/.core
 	$(BIN)/python -m mmkd.bench --method fam
 
-test: $(VENV)/.dev check
+test: $(VENV)/.dev
+	$(MAKE) check
 
 check:
 	$(BIN)/ruff format --check .

@@ -25,7 +25,19 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch, soft_targets
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Setup,
+    matched_stages,
+    option,
+    paired_branch,
+    soft_targets,
+)
 from mmkd.frequency import FrequencyPath, lift, map_distance, scaled, warn_idle
 
 
@@ -90,16 +102,12 @@ class FAM1d(Method):
             MmkdError: no maps, a feature that is none, or a stage that the student does not have.
         """
         name, stages = type(self).__name__, self.config.stages
-        own = paired_branch(student, modality, self.config.pairs).features
-        if not own:
-            raise MmkdError(
-                f"{name}: the part of the student that meets the {modality} teacher puts out no feature maps; choose "
-                f"another --student-net"
-            )
-        pairs = list(zip(reversed(list(own)), reversed(list(teacher.features)), strict=False))
-        if stages in ("deep", "last"):
-            pairs = pairs[: 2 if stages == "deep" else 1]
-        elif stages != "all":
+        branch = paired_branch(student, modality, self.config.pairs)
+        own = branch.features
+        if stages in ("all", "deep", "last"):
+            pairs = matched_stages(branch, teacher, stages)
+        else:
+            pairs = matched_stages(branch, teacher)
             wanted, known = [stage.strip() for stage in stages.split(",")], [s for s, _ in reversed(pairs)]
             missing = [stage for stage in wanted if stage not in known]
             if missing:

@@ -12,7 +12,17 @@ from .registry import METHODS
 
 if TYPE_CHECKING:
     from .api import load_student, run
-    from .method import Batch, DistillConfig, Method, MethodConfig, Outputs, Setup, paired_branch, soft_targets
+    from .method import (
+        Batch,
+        DistillConfig,
+        Method,
+        MethodConfig,
+        Outputs,
+        Setup,
+        matched_stages,
+        paired_branch,
+        soft_targets,
+    )
 
 __version__ = "0.1.0"
 
@@ -25,6 +35,7 @@ _HOMES = {
     "MethodConfig": "method",
     "Outputs": "method",
     "Setup": "method",
+    "matched_stages": "method",
     "paired_branch": "method",
     "soft_targets": "method",
 }
@@ -40,6 +51,7 @@ __all__ = [
     "Outputs",
     "Setup",
     "load_student",
+    "matched_stages",
     "option",
     "paired_branch",
     "run",

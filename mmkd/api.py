@@ -1,12 +1,13 @@
 """The same work from Python: `mmkd.run(method="fam")` and `mmkd.load_student(result)`."""
 
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import MmkdError, UnitFailed
+from .errors import MmkdError, UnitFailed, unknown
 from .progress import Progress
 from .record import Record, Records
 from .request import Request, alone, expand
@@ -58,17 +59,25 @@ def execute(
     """
     records = Records(folders.runs)
     units = list(expand(request))
+    worker = _Worker(folders, records, progress or Progress())
     todo = [(s, d) for s, d in units if existing == "rerun" or (existing == "skip" and records.get(s.key) is None)]
     if todo:
-        from .unit import preflight
+        from .unit import pick_device, preflight
 
-        tried = set()
+        pick_device(folders.device)
+        tried: dict[str, UnitFailed | None] = {}
         for spec, data in todo:
             alike = replace(spec, seed=0).key  # units that differ in their seed alone are tried once
             if alike not in tried:
-                tried.add(alike)
-                preflight(spec, data)
-    results = run_units(units, records, _Worker(folders, records, progress or Progress()), existing, tell)
+                tried[alike] = None
+                try:
+                    preflight(spec, data)
+                except UnitFailed as error:  # a broken method fails its own units, and no others
+                    tried[alike] = error
+            failed = tried[alike]
+            if failed is not None:
+                worker.broken[spec.key] = failed
+    results = run_units(units, records, worker, existing, tell)
     keys = dict.fromkeys(done.spec.teacher(name).key for done in results for name in done.spec.teachers)
     found = {}
     for spec, data in units:
@@ -83,8 +92,11 @@ class _Worker:
 
     def __init__(self, folders: Folders, records: Records, progress: Progress) -> None:
         self.folders, self.records, self.progress = folders, records, progress
+        self.broken: dict[str, UnitFailed] = {}  # key -> why the unit's method cannot work
 
     def __call__(self, spec: Any, data: Any) -> Record:
+        if spec.key in self.broken:
+            raise self.broken[spec.key]
         from .cache import Cache
         from .unit import Place, pick_device, run_unit
 
@@ -122,6 +134,13 @@ def run(
     Raises:
         MmkdError: what was asked cannot be done. UnitFailed: the unit broke off.
     """
+    taken = {"methods", "datasets", "seeds", "students", "plugins", "options", "name"} & set(settings)
+    if taken or method == "all":
+        raise MmkdError("mmkd.run does one unit; for several use a suite: python -m mmkd.bench --suite FILE")
+    if data is not None and dataset != "basic-motions":
+        raise MmkdError("data and dataset both name windows; give one of them")
+    if existing not in ("skip", "rerun", "only"):
+        raise unknown("existing", str(existing), ("skip", "rerun", "only"))
     known = {f.name for f in fields(Request)}
     asked = {name: value for name, value in settings.items() if name in known}
     options = {name: value for name, value in settings.items() if name not in known}
@@ -129,7 +148,7 @@ def run(
         methods=(method,),
         datasets=(dataset,),
         data=None if data is None else str(data),
-        seeds=(seed,),
+        seeds=(_whole(seed),),
         students=(student,),
         teachers=(teachers,),
         plugins=() if plugin is None else (str(plugin),),
@@ -140,6 +159,14 @@ def run(
     if done.record is None:
         raise UnitFailed(f"{done.error}; see {done.log}" if done.error else f"unit {done.spec.key} is not on record")
     return done.record
+
+
+def _whole(seed: Any) -> int:
+    """A seed as an int, whatever integer type it came as."""
+    try:
+        return operator.index(seed)
+    except TypeError:
+        raise MmkdError(f"seed = {seed!r} is not a whole number") from None
 
 
 def load_student(run: Record | str | Path) -> Any:

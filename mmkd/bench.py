@@ -5,14 +5,21 @@ The parser needs neither torch nor mlflow; what needs them is imported when it i
 
 import argparse
 import json
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import MmkdError, did_you_mean
 from .listing import LISTS, method_help, preset_help, show_list
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,17 +87,34 @@ def make_parser() -> Parser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 (a unit failed or is missing), 2 (bad input) or 130 (Ctrl-C)."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _terminable():
             warnings.showwarning = _note
             return command(list(sys.argv[1:] if argv is None else argv))
     except MmkdError as error:
         print(f"mmkd.bench: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("mmkd.bench: stopped; units that are done stay on record, the same command goes on", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:
         return 1
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the work as Ctrl-C does: temporary folders are removed, what is done stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -108,8 +132,12 @@ def command(argv: list[str]) -> int:
             _load_plugins(args.plugin)
             print(method_help(args.method.split(",")))
         return 0
+    if args.publish and (args.method or args.suite):
+        raise MmkdError("--publish sends what is on record and does no unit; give it without --method and --suite")
     if args.list:
         _no_more(rest, parser)
+        if args.method or args.suite:
+            raise MmkdError("--list only lists; give it without --method and --suite")
         _load_plugins(args.plugin)
         return show_list(args.list, args.json, args.data_root)
     if not args.method and not args.suite:
@@ -130,14 +158,19 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
     if args.method:
         given["methods"] = _names(args.method, "--method")
     for flag, name in (("dataset", "datasets"), ("student", "students")):
-        if getattr(args, flag):
+        if getattr(args, flag) is not None:
             given[name] = _names(getattr(args, flag), f"--{flag}")
-    if args.teachers:
+    if args.teachers is not None:
         given["teachers"] = (args.teachers,)
     if args.seed is not None or args.seeds is not None:
-        given["seeds"] = parse_seeds(args.seed or args.seeds)
+        given["seeds"] = parse_seeds(args.seeds if args.seed is None else args.seed)
+        if args.seed is not None and len(given["seeds"]) > 1:
+            raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
     if args.teacher_net:
-        given["teacher_nets"] = dict(_assignment(part) for part in args.teacher_net.split(","))
+        pairs = [_assignment(part) for part in args.teacher_net.split(",")]
+        given["teacher_nets"] = dict(pairs)
+        if len(given["teacher_nets"]) < len(pairs):
+            raise MmkdError(f"--teacher-net {args.teacher_net}: a modality is named twice")
     for name in (
         "data",
         "task",
@@ -170,21 +203,23 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
 
 def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:
     """The flags that the parser does not know, as options of those of the methods that have them."""
-    from .options import describe
     from .registry import METHODS
 
     names = list(METHODS) if tuple(methods) == ("all",) else methods
-    known = {name: [row[0] for row in describe(METHODS.get(name).Config)] for name in names}
+    known = {name: _options_of(name) for name in names}
     found: dict[str, dict[str, str]] = {}
     rest = list(rest)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         if not flag.startswith("--"):
             raise MmkdError(f"unexpected argument {flag!r}; options begin with --")
+        elsewhere = [m for m in METHODS if m not in names and flag[2:] in _options_of(m)]
         owners = [name for name in names if flag[2:] in known[name]]
         if not owners:
             flags = [o for action in parser._actions for o in action.option_strings]
             options = {f"--{option}" for each in known.values() for option in each}
+            if elsewhere:
+                raise MmkdError(f"{flag} is an option of {', '.join(elsewhere)}, not of {', '.join(names)}")
             raise MmkdError(
                 f"unknown option {flag}{did_you_mean(flag, {*flags, *options})} (--method {','.join(methods)} --help)"
             )
@@ -193,6 +228,13 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
         for name in owners:
             found.setdefault(name, {})[flag[2:]] = value
     return found
+
+
+def _options_of(method: str) -> list[str]:
+    from .options import describe
+    from .registry import METHODS
+
+    return [row[0] for row in describe(METHODS.get(method).Config)]
 
 
 def run_command(request: Any, args: argparse.Namespace) -> int:
@@ -269,6 +311,8 @@ def publish_all(runs: Path) -> int:
     from . import track
     from .record import Records
 
+    if not runs.is_dir():
+        raise MmkdError(f"--runs {runs}: there is no such folder")
     records = list(Records(runs))
     missing = track.unsent(runs, records)
     problem = track.publish(runs, records)

@@ -6,14 +6,19 @@ done. A lock a key lets a second process wait for the first instead of doing the
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import filelock
 
 from .errors import MmkdError
+
+R = TypeVar("R")
+STALE = 24 * 3600  # seconds after which a temporary folder is that of a process that was killed
 
 
 class Cache:
@@ -47,6 +52,17 @@ class Cache:
             raise MmkdError(f"cache {self.root}: {error.strerror or error}; --cache names another folder") from error
         return final
 
+    def load(self, kind: str, key: str, make: Callable[[Path], None], read: Callable[[Path], R]) -> R:
+        """What `read` makes of the entry's folder; an entry that cannot be read is removed and made once more."""
+        try:
+            return read(self.get(kind, key, make))
+        except MmkdError:
+            raise
+        except Exception:  # truncated, of another format, or removed by another process in between
+            with suppress(OSError), filelock.FileLock(self.root / kind / f".{key}.lock"):
+                shutil.rmtree(self.path(kind, key), ignore_errors=True)
+            return read(self.get(kind, key, make))
+
     def shrink(self, kind: str, budget: int, keep: Collection[str]) -> None:
         """Remove least recently used entries of `kind` until those not to `keep` hold at most `budget` bytes."""
         entries = []
@@ -69,6 +85,10 @@ class temporary_folder:
         self.parent = parent
 
     def __enter__(self) -> Path:
+        for old in self.parent.glob(".making-*"):
+            with suppress(OSError):
+                if time.time() - old.stat().st_mtime > STALE:
+                    shutil.rmtree(old, ignore_errors=True)
         self.folder = self.parent / f".making-{uuid4().hex}"
         self.folder.mkdir()  # with the user's own permissions, which the finished entry keeps
         return self.folder

@@ -19,7 +19,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     "; did you mean 'fam'?"
     """
     lower = {k.lower(): k for k in known}
-    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.5)
+    close = get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 

@@ -1,5 +1,6 @@
 """Pictures that go with a record: learning curves, confusion matrix, the views of one window."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,18 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
+def _save(figure: Any, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a letter that the font lacks is drawn as a box
+        figure.savefig(path)
+
+
+def plain(text: str, longest: int = 60) -> str:
+    """A name as it is: no formula, and not longer than a title holds."""
+    text = text.replace("$", r"\$")
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
 def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epoch: int, title: str) -> None:
     """Each loss term, and the validation scores, over the epochs."""
     figure = _figure(9, 3.6)
@@ -26,17 +39,21 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epo
     for name in [n for n in history[0] if n == "loss" or n.startswith("loss/")]:
         label = "sum" if name == "loss" else name.removeprefix("loss/")
         style: dict[str, Any] = {"color": "black", "lw": 2} if name == "loss" else {"lw": 1.4}
-        left.plot(epochs, [row[name] for row in history], label=label, **style)
-    left.set(xlabel="epoch", ylabel="training loss (mean a batch)", title=title)
+        left.plot(
+            epochs, [row[name] for row in history], label=plain(label), marker="o" if len(epochs) < 3 else None, **style
+        )
+    left.set(xlabel="epoch", ylabel="training loss (mean a batch)", title=plain(title))
     left.legend(frameon=False)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     for name, label in (("val_accuracy", "accuracy"), ("val_macro_f1", "macro-F1")):
         if name in history[0]:
-            right.plot(epochs, [row[name] for row in history], label=label)
+            right.plot(epochs, [row[name] for row in history], label=label, marker="o" if len(epochs) < 3 else None)
     if "val_macro_f1" in history[0]:
         right.axvline(best_epoch, color="0.6", ls=":", label=f"kept: epoch {best_epoch}")
         right.legend(frameon=False, loc="lower right")
     right.set(xlabel="epoch", ylabel="score", title="validation" if "val_accuracy" in history[0] else "no validation")
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def confusion(
@@ -47,19 +64,22 @@ def confusion(
     counts = np.zeros((k, k), int)
     np.add.at(counts, (true, predicted), 1)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = max(4.0, 1.6 + 0.42 * k)
+    side = min(max(4.0, 1.6 + 0.42 * k), 12.0)
+    few, step = k <= 30, max(1, k // 20)
     figure = _figure(side + 1.5, side)
     axes = figure.subplots()
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    size = 9 if k <= 12 else 5
-    axes.set_xticks(range(k), classes, rotation=90 if k > 4 else 0, fontsize=size)
-    axes.set_yticks(range(k), classes, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
-    for i, j in zip(*np.nonzero(counts), strict=True):
+    size = 9 if k <= 12 else 7
+    ticks = range(0, k, 1 if few else step)
+    labels = [plain(classes[i]) for i in ticks]
+    axes.set_xticks(ticks, labels, rotation=90 if k > 4 else 0, fontsize=size)
+    axes.set_yticks(ticks, labels, fontsize=size)
+    axes.set(xlabel="predicted", ylabel="true", title=plain(title))
+    for i, j in zip(*np.nonzero(counts), strict=True) if few else ():
         axes.text(
             j, i, counts[i, j], ha="center", va="center", fontsize=size, color="white" if share[i, j] > 0.5 else "black"
         )
-    figure.savefig(path)
+    _save(figure, path)
 
 
 def example_views(path: Path, views: Mapping[str, NDArray[np.float32]], channels: Sequence[str], title: str) -> None:
@@ -84,7 +104,8 @@ def example_views(path: Path, views: Mapping[str, NDArray[np.float32]], channels
                 axis.set(xticks=[], yticks=[])
             axis.tick_params(labelsize=6)
             each = planes.shape[0] // len(channels)
-            axis.set_title(channels[i // each] if each else "", fontsize=8)
+            axis.set_title(plain(channels[i // each]) if each else "", fontsize=8)
         row[0].set_ylabel("pi: persistence" if name == "pi" else name, fontsize=10)
-    figure.suptitle(title, fontsize=10)
-    figure.savefig(path)
+    more = max(v.shape[0] for v in views.values()) - columns
+    figure.suptitle(plain(title) + (f" ({more} more planes)" if more > 0 else ""), fontsize=10)
+    _save(figure, path)

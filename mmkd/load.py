@@ -65,7 +65,8 @@ class StudentModel(nn.Module):
         channels, window = len(data["channels"]), data["window"]
         shapes = {name: modality.shape(channels, window) for name, modality in modalities.items()}
         shapes = {name: shapes[name] for name in spec["student"]}
-        network = build_student(spec["student_net"], shapes, len(data["classes"]), spec["fusion"] or "concat")
+        with torch.random.fork_rng(devices=[]):  # the caller's random state is left alone
+            network = build_student(spec["student_net"], shapes, len(data["classes"]), spec["fusion"] or "concat")
         path = record.folder / "student.safetensors"
         try:
             network.load_state_dict(load_file(path))

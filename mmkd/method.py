@@ -138,6 +138,13 @@ class Method(nn.Module):
                 raise MmkdError(
                     f"{name} needs feature maps, and the {modality} teacher has none; choose another --teacher-net"
                 )
+            if "features" in self.needs:
+                pairs = getattr(self.config, "pairs", "same")
+                if not paired_branch(setup.student, modality, pairs).features:
+                    raise MmkdError(
+                        f"{name}: the part of the student that meets the {modality} teacher puts out no feature maps; "
+                        f"choose another --student-net"
+                    )
             if "cam" in self.needs and teacher.classifier is None:
                 raise MmkdError(
                     f"{name} needs class activation maps, and the {modality} teacher's classifier reads no map; "
@@ -200,6 +207,17 @@ def paired_branch(student: Outputs, modality: str, pairs: str = "same") -> Outpu
     if pairs == "same" and modality in student.branches:
         return student.branches[modality]
     return student.branches.get("sig") or next(iter(student.branches.values()))
+
+
+def matched_stages(student: Outputs, teacher: Outputs, stages: str = "all") -> list[tuple[str, str]]:
+    """Names of the stages that meet, student's and teacher's, deepest first; a surplus of shallow ones has no partner.
+
+    Args:
+        student: a branch, or a student without branches.
+        stages: "all", "deep" (the last two) or "last".
+    """
+    names = list(zip(reversed(list(student.features)), reversed(list(teacher.features)), strict=False))
+    return names[: {"all": len(names), "deep": 2, "last": 1}[stages]]
 
 
 def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:

@@ -121,13 +121,17 @@ def source_of(
         cache.shrink(kind, budget - size, keep=set(keys.values()))
     stored = {}
     for name, teacher in teachers.items():
-        folder = cache.get(kind, keys[name], lambda f, t=teacher: _store(t, maps, windows, f, progress))  # type: ignore[misc]
-        order = json.loads((folder / "order.json").read_text())
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in order}
+        arrays = cache.load(kind, keys[name], lambda f, t=teacher: _store(t, maps, windows, f, progress), _read)  # type: ignore[misc]
         with torch.no_grad():
             classifier = teacher.network(windows.at(windows.train[:1])).classifier
         stored[name] = StoredOutputs(arrays, classifier)
     return CachedTeachers(stored, windows.device)
+
+
+def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """The stored arrays by name, in the order of the network's outputs."""
+    order = json.loads((folder / "order.json").read_text())
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in order}
 
 
 def _store(teacher: Teacher, maps: bool, windows: Windows, folder: Path, progress: Progress, size: int = 256) -> None:

@@ -80,6 +80,9 @@ class Records:
             result = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(result, dict):
                 raise ValueError("it holds no JSON object")
+            missing = [name for name in ("key", "kind", "spec", "metrics") if name not in result]
+            if missing or result["key"] != key:
+                raise ValueError(f"it lacks {', '.join(missing)}" if missing else f"it is of unit {result['key']}")
         except (OSError, ValueError) as error:
             raise MmkdError(
                 f"record {path} cannot be read ({error}); delete its folder and run the unit again"
@@ -183,8 +186,12 @@ def git_state() -> dict[str, Any]:
         return {}
 
     def git(*args: str) -> str:
-        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, timeout=20, check=False)
+        try:
+            command = ["git", "-C", str(root), *args]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "--untracked-files=no"))} if commit else {}
+    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else {}

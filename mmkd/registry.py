@@ -42,11 +42,18 @@ class Registry(Generic[T]):
     Args:
         kind: what the entries are, in the singular, for messages (`"method"`).
         how: how a user lists them, for messages.
+        check: says in a few words what is wrong with a thing to be registered, or None.
         discover: called once, before the first look-up, with this registry; it imports what registers itself here.
     """
 
-    def __init__(self, kind: str, how: str = "", discover: "Callable[[Registry[T]], None] | None" = None) -> None:
-        self.kind, self.how = kind, how
+    def __init__(
+        self,
+        kind: str,
+        how: str = "",
+        discover: "Callable[[Registry[T]], None] | None" = None,
+        check: Callable[[Any], str | None] | None = None,
+    ) -> None:
+        self.kind, self.how, self._check = kind, how, check
         self.broken: dict[str, str] = {}  # a source that could not be imported -> the reason
         self._entries: dict[str, T] = {}
         self._contested: dict[str, str] = {}  # a name that two discovered files claim -> the message
@@ -62,6 +69,9 @@ class Registry(Generic[T]):
             raise MmkdError(f"{self.kind} name {name!r}: use letters, digits, and - _ . + after the first")
 
         def enter(thing: Any) -> Any:
+            wrong = self._check(thing) if self._check else None
+            if wrong:
+                raise MmkdError(f"{self.kind} {name!r} {wrong}")
             taken = self._entries.get(name)
             if taken is not None:
                 raise _Taken(
@@ -180,5 +190,13 @@ def load_plugin(path: str | Path) -> None:
         raise MmkdError(f'--plugin {path}: it registers no method; decorate a class with @METHODS.register("name")')
 
 
-METHODS: Registry[Any] = Registry("method", "python -m mmkd.bench --list methods", discover_methods)
+def _not_a_method(thing: Any) -> str | None:
+    """Known by its attributes, so that a list of names needs no torch."""
+    if isinstance(thing, type) and all(hasattr(thing, name) for name in ("Config", "needs", "distils", "losses")):
+        return None
+    shown = getattr(thing, "__name__", type(thing).__name__)
+    return f"is {shown}, which is no subclass of mmkd.Method"
+
+
+METHODS: Registry[Any] = Registry("method", "python -m mmkd.bench --list methods", discover_methods, _not_a_method)
 """Every distillation method by name."""

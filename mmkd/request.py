@@ -1,6 +1,7 @@
 """What a user asks for, on the command line, in a suite file or from Python, and the units that come of it."""
 
 import itertools
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .data import Dataset, load_dataset, load_file, split_windows
+from .data.cards import file_sha256
 from .errors import MmkdError, did_you_mean, unknown
 from .modalities import MODALITIES
 from .registry import METHODS, load_plugin
@@ -64,6 +66,15 @@ class Request:
         for name in ("methods", "datasets", "seeds", "students", "teachers"):
             if not getattr(self, name):
                 raise MmkdError(f"{name} is empty")
+        if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in self.seeds):
+            raise MmkdError(f"seeds {self.seeds!r}: a seed is a whole number")
+        for name in ("methods", "datasets", "students", "teachers", "plugins"):
+            if not all(isinstance(value, str) and value for value in getattr(self, name)):
+                raise MmkdError(f"{name} {getattr(self, name)!r}: each must be a text, and none empty")
+        if not isinstance(self.teacher_nets, Mapping):
+            raise MmkdError(f"teacher_nets {self.teacher_nets!r}: give a mapping such as {{'sig': 'FCN'}}")
+        if len(self.methods) > 1 and "all" in self.methods:
+            raise MmkdError("methods: 'all' stands alone")
         if min(self.seeds) < 0:
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
 
@@ -87,7 +98,11 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
         name = key.replace("-", "_")
         if name not in known:
             raise MmkdError(f"--suite {path}: unknown key {key!r}{did_you_mean(key, known)} (keys: {', '.join(known)})")
+        if name in values and name != "name":
+            raise MmkdError(f"--suite {path}: the key {name!r} is given in both spellings")
         values[name] = _suite_value(name, value, path)
+    if {"data", "datasets"} <= set(values):
+        raise MmkdError(f"--suite {path}: 'data' and 'datasets' both name windows; give one of them")
     if "methods" not in values and "methods" not in changes:
         raise MmkdError(f"--suite {path}: the key 'methods' is missing")
     return Request(**{**values, **changes})
@@ -168,6 +183,8 @@ def _check_nets(request: Request) -> None:
     """Refuse a network, fusion or modality that does not exist, or that no unit would use."""
     from .nets import BACKBONES, FUSIONS
 
+    for text in request.teachers:
+        _modalities(text, ",", "--teachers")
     for modality, net in request.teacher_nets.items():
         if modality not in MODALITIES:
             raise MmkdError(f"--teacher-net: {unknown('modality', modality, MODALITIES)}")
@@ -238,8 +255,18 @@ def resolve(
         student_net=request.student_net or preset.student_net,
         fusion=(request.fusion or "concat") if len(branches) > 1 else None,
         training=training(False),
+        method_sha256=source_sha256(method),
         plugins=request.plugins,
     )
+
+
+def source_sha256(method: str) -> str:
+    """Checksum of the file that defines a method of somebody else's, so that an edited one is another unit."""
+    cls = METHODS.get(method)
+    if cls.__module__.startswith("mmkd.baselines."):
+        return ""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return file_sha256(Path(path)) if path and Path(path).is_file() else ""
 
 
 def has_teachers(method: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from .errors import MmkdError
 from .options import Options, option
 
-FORMAT = 1  # raised when the meaning of a spec changes, so that no old record answers for a new one
+FORMAT = 2  # raised when the meaning of a spec changes, so that no old record answers for a new one
 
 
 def digest(value: Any) -> str:
@@ -87,6 +87,7 @@ class UnitSpec:
     student_net: str
     fusion: str | None
     training: Training
+    method_sha256: str = ""  # of the file of a method that is not ours; ours go by the version of mmkd
     task: str = "classification"
     plugins: tuple[str, ...] = field(default=(), metadata={"key": False})  # files; found by name, no part of the key
 
@@ -150,7 +151,7 @@ PRESETS = {
         steps=650,
         teacher_steps=750,
         epochs_range=(8, 60),
-        options={"fam": {"stages": "deep"}},
+        options={"fam": {"stages": "deep"}, "fam-1d": {"stages": "deep"}},
     ),
     "full": Preset(
         image_size=64,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from .data import Dataset
-from .errors import MmkdError, UnitFailed
 from .record import Record, Records
+from .registry import reason
 from .spec import UnitSpec
 
 Existing = Literal["skip", "rerun", "only"]
@@ -45,7 +45,7 @@ def run_units(
         tell: called as each unit ends.
 
     Raises:
-        MmkdError: a unit was refused (nothing of it is written), or the only unit there is cannot be made.
+        MmkdError: the runs folder cannot be written.
     """
     found = []
     for spec, data in units:
@@ -69,13 +69,8 @@ def _one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Re
             return Done(spec, "cached", record)
         try:
             return Done(spec, "done", work(spec, data))
-        except UnitFailed as error:
-            return Done(spec, "failed", error=str(error), log=str(records.fail(spec.key, traceback.format_exc())))
-        except MmkdError:
-            raise
-        except Exception as error:  # a method is anybody's code: its unit fails, the others go on
-            line = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            return Done(spec, "failed", error=line, log=str(records.fail(spec.key, traceback.format_exc())))
+        except (Exception, SystemExit) as error:  # a method is anybody's code: its unit fails, the others go on
+            return Done(spec, "failed", error=reason(error), log=str(records.fail(spec.key, traceback.format_exc())))
 
 
 def as_json(done: Done) -> dict[str, Any]:

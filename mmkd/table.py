@@ -132,17 +132,16 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
     for group in dict.fromkeys(row.group for row in found):
         members = [row for row in found if row.group == group]
         seeds = max(len(row.macro_f1) for row in members)
-        title = f"{group}, {seeds} seed{'s' if seeds > 1 else ''}"
-        table = Table(
-            title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-        )
+        console.print(f"{group}, {seeds} seed{'s' if seeds > 1 else ''}", style="bold", soft_wrap=True)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("", no_wrap=True, overflow="ellipsis")
         for name in ("test acc", "macro-F1", "vs alone", "params", "time"):
             table.add_column(name, justify="right", no_wrap=True)
         for kind in ("teacher", "student"):
             for row in (r for r in members if r.kind == kind):
                 table.add_row(
-                    f"teacher {row.name}" if kind == "teacher" else row.name,
+                    (f"teacher {row.name}" if kind == "teacher" else row.name)
+                    + (f" ({len(row.macro_f1)} of {seeds})" if len(row.macro_f1) < seeds else ""),
                     spread(row.accuracy),
                     spread(row.macro_f1),
                     spread(row.change, 100, "+"),

@@ -4,6 +4,7 @@ import json
 import resource
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from .evaluate import predict, scores
 from .method import Method
 from .nets import build_teacher, count_parameters
 from .progress import Progress
+from .record import environment
 from .registry import METHODS
 from .spec import TeacherSpec, Training, seed_for
 from .train import NoTeachers, Trained, Windows, autocast, train
@@ -62,14 +64,22 @@ def get_teacher(
         save_file(trained.best, folder / "best.safetensors")
         results = test_scores(net, trained, only, test, spec.training, folder / "predictions.npz")
         (folder / "history.json").write_text(json.dumps(trained.history))
-        facts = {"parameters": count_parameters(net), "seconds": trained.seconds, "best_epoch": trained.best_epoch + 1}
-        (folder / "result.json").write_text(json.dumps({"metrics": results, **facts, "peak_memory_mib": peak_memory()}))
+        facts: dict[str, Any] = {
+            "parameters": count_parameters(net),
+            "seconds": trained.seconds,
+            "best_epoch": trained.best_epoch + 1,
+        }
+        where = environment(str(windows.device), torch.get_num_threads())
+        facts |= {"process_peak_memory_mib": peak_memory(), "environment": where}
+        (folder / "result.json").write_text(json.dumps({"metrics": results, **facts}))
 
-    folder = cache.get("teachers", spec.key, make)
-    net = network()
-    net.load_state_dict(load_file(folder / "best.safetensors"))
-    net.to(windows.device).eval().requires_grad_(False)
-    return Teacher(spec, net, folder)
+    def read(folder: Path) -> Teacher:
+        net = network()
+        net.load_state_dict(load_file(folder / "best.safetensors"))
+        net.to(windows.device).eval().requires_grad_(False)
+        return Teacher(spec, net, folder)
+
+    return cache.load("teachers", spec.key, make, read)
 
 
 def test_scores(

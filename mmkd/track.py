@@ -1,15 +1,15 @@
 """MLflow as a view of the records: the only module that imports mlflow.
 
 Records come first: whatever happens to the store, units end and their records stay; what is missing is sent later by
-`--publish`. A record that was sent leaves a line in `sent.json` beside the runs, so that a command with nothing to send
-does not import mlflow at all.
+`--publish`. A record that was sent leaves a line in `mlflow-sent.json` in the runs folder, so that a command with
+nothing to send does not import mlflow at all.
 """
 
 import csv
 import json
 import logging
 import os
-import time
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -42,18 +42,25 @@ def publish(runs: Path, records: Sequence[Record], suite: str | None = None) -> 
         None, or one line that says why something could not be sent. It never raises for the store's sake.
     """
     missing = unsent(runs, records)
-    if not missing:
+    if not missing and not (suite and _unlisted(runs, records, suite)):
         return None
     try:
         with filelock.FileLock(runs / ".mlflow.lock", timeout=600), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of mlflow and what it stands on; not our user's business
-            _send(runs, missing, records, suite)
+            problems = _send(runs, missing, records, suite)
     except filelock.Timeout:
         return f"MLflow: {runs} is being published by another process; send the rest later with --publish"
     except Exception as error:  # an unreachable, locked or broken store of any kind
-        line = " ".join(str(error).split())[:300]
-        return f"MLflow: not published ({type(error).__name__}: {line}); send it later with --publish"
+        return f"MLflow: not published ({_line(error)}); send it later with --publish"
+    if problems:
+        return f"MLflow: {len(problems)} of {len(missing)} records not sent, the first: {problems[0]}"
     return None
+
+
+def _line(error: Exception) -> str:
+    """One line for an exception of the store, without its SQL."""
+    text = " ".join(str(error).split("[SQL:")[0].split())
+    return f"{type(error).__name__}: {text[:200]}"
 
 
 def _sent(runs: Path) -> dict[str, str]:
@@ -80,19 +87,45 @@ def _client(runs: Path) -> Any:
     return MlflowClient(tracking_uri=default_uri(runs))
 
 
-def _send(runs: Path, missing: Sequence[Record], everything: Sequence[Record], suite: str | None) -> None:
+def _send(runs: Path, missing: Sequence[Record], everything: Sequence[Record], suite: str | None) -> list[str]:
+    """Send what is missing, and list a suite's records under its parent run; returns what went wrong."""
     client = _client(runs)
-    sent = _sent(runs)
-    parents: dict[str, str] = {}
+    sent, problems = _sent(runs), []
     for record in missing:
-        experiment = _experiment(client, runs, f"mmkd/{record.spec['data']['name']}/{record.spec['task']}")
-        if suite is not None and experiment not in parents:
-            parents[experiment] = _parent(client, experiment, suite, everything)
-        _one(client, experiment, record, parents.get(experiment))
+        experiment = _experiment(client, runs, _name(record))
+        try:
+            _one(client, experiment, record)
+        except Exception as error:  # one odd record keeps no other from being sent
+            problems.append(f"{record.key}: {_line(error)}")
+            continue
         sent[record.key] = _stamp(record, default_uri(runs))
-        temporary = runs / f".{SENT}"
-        temporary.write_text(json.dumps(sent, indent=0, sort_keys=True))
-        os.replace(temporary, runs / SENT)
+        _write_sent(runs, sent)
+    if suite is not None:
+        for name in dict.fromkeys(map(_name, everything)):
+            members = [record for record in everything if _name(record) == name]
+            _parent(client, _experiment(client, runs, name), suite, members)
+        sent[f"suite/{suite}"] = _members(everything)
+        _write_sent(runs, sent)
+    return problems
+
+
+def _write_sent(runs: Path, sent: dict[str, str]) -> None:
+    temporary = runs / f".{SENT}"
+    temporary.write_text(json.dumps(sent, indent=0, sort_keys=True))
+    os.replace(temporary, runs / SENT)
+
+
+def _members(records: Iterable[Record]) -> str:
+    return ",".join(sorted(record.key for record in records))
+
+
+def _unlisted(runs: Path, records: Sequence[Record], suite: str) -> bool:
+    """Whether the suite's parent run does not list these records yet."""
+    return _sent(runs).get(f"suite/{suite}") != _members(records)
+
+
+def _name(record: Record) -> str:
+    return f"mmkd/{record.spec['data']['name']}/{record.spec['task']}"
 
 
 def _experiment(client: Any, runs: Path, name: str) -> str:
@@ -109,25 +142,26 @@ def _existing(client: Any, experiment: str, key: str) -> list[Any]:
     return list(client.search_runs([experiment], filter_string=f"tags.`mmkd.key` = '{key}'"))
 
 
-def _parent(client: Any, experiment: str, suite: str, records: Sequence[Record]) -> str:
-    """The suite's run, found again on a second call, with the leaderboard of what is on record."""
+def _parent(client: Any, experiment: str, suite: str, records: Sequence[Record]) -> None:
+    """The suite's run, found again on a second call, with the leaderboard of its records, which become its children."""
     key = f"suite/{suite}"
     found = _existing(client, experiment, key)
     tags = {"mmkd.key": key, "mmkd.kind": "summary"}
     run = found[0] if found else client.create_run(experiment, tags=tags, run_name=f"suite {suite}")
-    lines = ["kind,name,seed,accuracy,macro_f1"]
+    lines = ["kind,name,student,seed,accuracy,macro_f1"]
     for record in records:
         test, spec = record.metrics["test"], record.spec
-        name = spec.get("method") or f"{spec['modality']} {spec['net']}"
-        lines.append(f"{record.kind},{name},{spec['seed']},{test['accuracy']:.6f},{test['macro_f1']:.6f}")
+        name, student = spec.get("method") or f"{spec['modality']} {spec['net']}", "+".join(spec.get("student", ()))
+        lines.append(f"{record.kind},{name},{student},{spec['seed']},{test['accuracy']:.6f},{test['macro_f1']:.6f}")
+        for child in _existing(client, experiment, record.key):
+            client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
     client.log_text(run.info.run_id, "\n".join(lines) + "\n", "leaderboard.csv")
     client.set_terminated(run.info.run_id)
-    return str(run.info.run_id)
 
 
-def _one(client: Any, experiment: str, record: Record, parent: str | None) -> None:
+def _one(client: Any, experiment: str, record: Record) -> None:
     """One record as one run; an older run of the same key is deleted first, a half-sent one too."""
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Dataset, DatasetInput, Metric, Param
 
     for old in _existing(client, experiment, record.key):
         client.delete_run(old.info.run_id)
@@ -140,29 +174,39 @@ def _one(client: Any, experiment: str, record: Record, parent: str | None) -> No
         "mmkd.seed": str(spec["seed"]),
         "mmkd.method": str(spec.get("method", "teacher")),
     }
-    git = result.get("environment", {}).get("git", {})
-    if git:
-        tags |= {"mlflow.source.git.commit": git["commit"], "mmkd.dirty": str(git["dirty"]).lower()}
-    if parent is not None:
-        tags["mlflow.parentRunId"] = parent
-    run = client.create_run(experiment, tags=tags, run_name=run_name(spec)).info.run_id
-    now = int(time.time() * 1000)
+    where = result.get("environment", {})
+    if where.get("git"):
+        tags |= {"mlflow.source.git.commit": where["git"]["commit"], "mmkd.dirty": str(where["git"]["dirty"]).lower()}
+    end = int((record.folder / "result.json").stat().st_mtime * 1000)
+    start = end - int(1000 * result["seconds"])
+    run = client.create_run(experiment, start_time=start, tags=tags, run_name=run_name(spec)).info.run_id
+    data = Dataset(
+        spec["data"]["name"], spec["data"]["sha256"][:16], "mmkd", json.dumps({"name": spec["data"]["name"]})
+    )
+    client.log_inputs(run, [DatasetInput(data)])
+    kept = {"validation": "val_kept"}  # of the kept epoch; `val/` has every epoch
     metrics = [
-        Metric(f"{split}/{name}", value, now, 0)
+        Metric(f"{kept.get(split, split)}/{name}", value, end, 0)
         for split, each in result["metrics"].items()
         for name, value in each.items()
     ]
-    metrics += [Metric(name, float(result[name]), now, 0) for name in ("parameters", "seconds", "peak_memory_mib")]
+    metrics += [
+        Metric(name, float(result[name]), end, 0) for name in ("parameters", "seconds", "process_peak_memory_mib")
+    ]
     for row in _history(record):
         for name, value in row.items():
             if name.startswith(("loss", "val_")):
-                metrics.append(Metric(name.replace("val_", "val/"), value, now, int(row["epoch"])))
+                shown = re.sub(
+                    r"[^\w\-. :/]", "_", name.replace("val_", "val/", 1) if name.startswith("val_") else name
+                )
+                metrics.append(Metric(shown, value, end, int(row["epoch"])))
     params = [Param(name, str(value)[:500]) for name, value in flat(spec)]
-    client.log_batch(run, params=params[:100])
+    for start in range(0, len(params), 100):
+        client.log_batch(run, params=params[start : start + 100])
     for start in range(0, len(metrics), 900):
         client.log_batch(run, metrics=metrics[start : start + 900])
     client.log_artifacts(run, str(record.folder))
-    client.set_terminated(run)
+    client.set_terminated(run, end_time=end)
 
 
 def run_name(spec: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,17 @@ from safetensors.torch import save_file
 from . import figures
 from .cache import Cache
 from .data import Dataset, Split
-from .errors import MmkdError
-from .method import Method, Setup
+from .errors import MmkdError, UnitFailed
+from .method import Batch, Method, Setup
 from .nets import build_student, build_teacher, count_parameters
 from .outputs import source_of
 from .progress import Progress
 from .record import Record, Records, environment, write_history
-from .registry import METHODS
+from .registry import METHODS, reason
 from .request import cut
 from .spec import UnitSpec, seed_for
 from .teachers import Teacher, get_teacher, peak_memory, test_scores
-from .train import Windows, train
+from .train import Windows, prepare, train
 from .views import get_view, make_modality
 
 
@@ -85,7 +86,10 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         save_file(trained.best, folder / "student.safetensors")
         write_history(folder / "history.csv", trained.history)
         log.add(f"test accuracy {metrics['test']['accuracy']:.4f}, macro-F1 {metrics['test']['macro_f1']:.4f}")
-        draw(folder, spec, data, arrays, trained.history, trained.best_epoch + 1)
+        try:
+            draw(folder, spec, data, arrays, trained.history, trained.best_epoch + 1)
+        except Exception as error:  # a picture never costs a record
+            log.add(f"pictures left out: {reason(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
         return {
             "kind": "student",
@@ -97,7 +101,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
             "parameters": count_parameters(student),
             "method_parameters": trained.method_parameters,
             "seconds": trained.seconds,
-            "peak_memory_mib": peak_memory(),
+            "process_peak_memory_mib": peak_memory(),
             "teachers": {name: teacher.spec.key for name, teacher in teachers.items()},
             "views": {
                 name: {"config": spec.views[name], "state": views[name].modality.state()} for name in spec.student
@@ -110,25 +114,46 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
 
 
 def preflight(spec: UnitSpec, data: Dataset) -> None:
-    """Try a unit on four made-up windows with untrained networks: what cannot work is refused in a moment.
+    """Try a unit on four made-up windows with untrained networks: what cannot work shows in a moment.
 
     Raises:
-        MmkdError: a network cannot read these windows, or the method cannot work with these networks.
+        MmkdError: a network cannot read these windows, or the method refuses these networks.
+        UnitFailed: the method itself is broken: it raises, or its terms are not what the loop can use.
     """
     classes = len(data.classes)
     shapes = {n: make_modality(n, config).shape(*data.x.shape[1:]) for n, config in spec.views.items()}
-    views = {name: torch.zeros(4, *shape) for name, shape in shapes.items()}
-    student = make_student(spec, {name: shapes[name] for name in spec.student}, classes).eval()
-    nets = {name: build_teacher(net, name, shapes[name], classes).eval() for name, net in spec.teachers.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        views = {name: torch.randn(4, *shape) for name, shape in shapes.items()}
+        student = make_student(spec, {name: shapes[name] for name in spec.student}, classes)
+        nets = {name: build_teacher(net, name, shapes[name], classes).eval() for name, net in spec.teachers.items()}
     with torch.no_grad():
-        setup = Setup(
-            student(views),
-            {name: net(views) for name, net in nets.items()},
-            classes,
-            len(cut(data, spec.data, spec.seed).train),
-            spec.training.epochs,
-        )
-    make_method(spec).check(setup)
+        taught = {name: net(views) for name, net in nets.items()}
+        train_size = len(cut(data, spec.data, spec.seed).train)
+        setup = Setup(student.eval()(views), taught, classes, train_size, spec.training.epochs)
+    method = make_method(spec)
+    try:
+        prepare(method, setup, spec.seed)
+        batch = Batch(torch.arange(4) % classes, torch.arange(4) % train_size, 0, spec.training.epochs)
+        terms = method.losses(student.eval()(views), taught, batch)
+    except MmkdError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {reason(error)}") from error
+    check_terms(spec.method, terms)
+
+
+def check_terms(name: str, terms: Any) -> None:
+    """UnitFailed unless `terms` is what the loop sums: named scalar tensors, one at least with a gradient."""
+    if not isinstance(terms, Mapping) or not terms:
+        raise UnitFailed(f"method {name!r}: losses returned {terms!r:.60}; return a mapping of names to scalar tensors")
+    for term, value in terms.items():
+        if not isinstance(term, str) or not isinstance(value, torch.Tensor):
+            raise UnitFailed(f"method {name!r}: term {term!r} is {type(value).__name__}; return a scalar tensor")
+        if value.ndim:
+            raise UnitFailed(f"method {name!r}: term {term!r} has shape {tuple(value.shape)}; return a scalar")
+    if not any(value.requires_grad for value in terms.values()):
+        raise UnitFailed(f"method {name!r}: no term has a gradient; keep the student's outputs attached")
 
 
 def make_method(spec: UnitSpec) -> Method:
@@ -157,9 +182,14 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, place: Place) -
             if data.subject is not None:
                 add_subjects(folder / "predictions.npz", data)
             shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
-            write_history(folder / "history.csv", json.loads((teacher.folder / "history.json").read_text()))
+            history = json.loads((teacher.folder / "history.json").read_text())
+            write_history(folder / "history.csv", history)
+            result = json.loads((teacher.folder / "result.json").read_text())
+            name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
+            with suppress(Exception):  # a picture never costs a record
+                draw_scores(folder, name, data, history, result["best_epoch"])
             return {
-                **json.loads((teacher.folder / "result.json").read_text()),
+                **result,
                 "kind": "teacher",
                 "key": spec.key,
                 "status": "done",
@@ -179,13 +209,17 @@ def draw(
     best_epoch: int,
 ) -> None:
     """The pictures of a record: `curves.png`, `confusion.png`, and `views.png` of the first test window."""
-    name = f"{spec.method} on {data.name}, seed {spec.seed}"
-    figures.learning_curves(folder / "curves.png", history, best_epoch, name)
-    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
-        figures.confusion(folder / "confusion.png", z["true"], z["predicted"], data.classes, f"{name}: test windows")
+    draw_scores(folder, f"{spec.method} on {data.name}, seed {spec.seed}", data, history, best_epoch)
     window = int(np.flatnonzero(data.test)[0])
     title = f"{data.name}: test window {window}, {data.classes[data.y[window]]}"
     figures.example_views(folder / "views.png", {m: a[window] for m, a in arrays.items()}, data.channels, title)
+
+
+def draw_scores(folder: Path, name: str, data: Dataset, history: list[dict[str, float]], best_epoch: int) -> None:
+    """`curves.png` and `confusion.png` of a record."""
+    figures.learning_curves(folder / "curves.png", history, best_epoch, name)
+    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
+        figures.confusion(folder / "confusion.png", z["true"], z["predicted"], data.classes, f"{name}: test windows")
 
 
 def add_subjects(path: Path, data: Dataset) -> None:

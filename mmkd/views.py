@@ -73,7 +73,9 @@ def get_view(
         out.flush()
         (folder / "state.json").write_text(json.dumps(modality.state()))
 
-    folder = cache.get("views", view_key(name, config, spec, split), make)
-    modality = make_modality(name, config)
-    modality.load_state(json.loads((folder / "state.json").read_text()))
-    return View(modality, np.load(folder / "view.npy", mmap_mode="r", allow_pickle=False))
+    def read(folder: Path) -> View:
+        modality = make_modality(name, config)
+        modality.load_state(json.loads((folder / "state.json").read_text()))
+        return View(modality, np.load(folder / "view.npy", mmap_mode="r", allow_pickle=False))
+
+    return cache.load("views", view_key(name, config, spec, split), make, read)

@@ -251,3 +251,92 @@ def test_the_module_runs_as_a_command(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.startswith("mmkd.bench: unknown method 'nope'")
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ("return {}", "mapping of names"),
+        ("return {'a': student.logits.sum(1)}", "shape (4,)"),
+        ("return {'a': 1.0}", "float"),
+        ("return {'a': student.logits.sum().detach()}", "gradient"),
+        ("return 1 / 0", "ZeroDivisionError"),
+        ("import sys; sys.exit(3)", "SystemExit"),
+    ],
+)
+def test_a_broken_method_fails_at_once_and_alone(bench, tmp_path, body, word, request):
+    name = f"broken-{abs(hash(body)) % 10**8}"
+    plugin = tmp_path / f"{name}.py"
+    plugin.write_text(
+        f'from mmkd import METHODS, Method\n\n@METHODS.register("{name}")\n'
+        'class M(Method):\n    """A broken one."""\n\n'
+        f"    def losses(self, student, teachers, batch):\n        {body}\n"
+    )
+    code, out, err = bench("--method", f"{name},student", "--plugin", str(plugin), "--student", "sig")
+    assert code == 1
+    assert word in err
+    assert any(line.startswith("student") for line in out.splitlines())
+    assert not list((tmp_path / "runs").glob("*/teacher.safetensors")), "no teacher is trained for a broken method"
+
+
+@pytest.mark.parametrize("thing", ["class M:\n    pass", "def m():\n    pass"])
+def test_a_plugin_that_registers_something_else_is_refused(tmp_path, capsys, thing):
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(f'from mmkd import METHODS\n\n@METHODS.register("odd")\n{thing}\n')
+    code = main(["--method", "odd", "--plugin", str(plugin), "--runs", str(tmp_path / "runs")])
+    captured = capsys.readouterr()
+    refused((code, captured.out, captured.err), "odd.py", "mmkd.Method")
+
+
+def test_an_edited_plugin_is_another_unit(bench, tmp_path, monkeypatch):
+    import sys as system
+
+    from mmkd import METHODS
+
+    plugin = tmp_path / "edited.py"
+    keys = []
+    for name in ("gap", "gap2"):
+        plugin.write_text(PLUGIN.format(name="edited").replace('"gap"', f'"{name}"'))
+        keys.append(
+            json.loads(bench("--method", "plugin-edited", "--plugin", str(plugin), "--student", "sig", "--json")[1])
+        )
+        METHODS.drop("plugin-edited")
+        del system.modules["mmkd_plugin_edited"]
+    assert keys[0][0]["key"] != keys[1][0]["key"]
+
+
+def test_odd_names_cost_no_record(windows_file, tmp_path, capsys):
+    labels = np.array(["$a^_", "b$", "ü名"])[np.arange(96) % 3]
+    path = windows_file(tmp_path / "my $f^_$ name.npz", y=labels)
+    small = ["--epochs", "1", "--student", "sig", "--runs", str(tmp_path / "r u n s")]
+    assert main(["--method", "student", "--data", str(path), "--json", *small]) == 0
+    (unit,) = json.loads(capsys.readouterr().out)
+    for name in ("confusion.png", "curves.png", "views.png"):
+        assert os.path.getsize(os.path.join(unit["paths"]["record"], name)) > 5000
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--seed", ""], ["seeds"]),
+        (["--seed", "0-2"], ["--seeds 0-2"]),
+        (["--teachers", ""], ["teachers"]),
+        (["--student", ""], ["student"]),
+        (["--dataset", ""], ["dataset"]),
+        (["--teacher-net", "sig=FCN,sig=ResCNN"], ["twice"]),
+        (["--publish"], ["--publish"]),
+        (["--list", "methods"], ["--list"]),
+        (["--cutoff", "0.2"], ["--cutoff is an option of fam"]),
+    ],
+)
+def test_contradictions_are_refused(args, words, tmp_path, capsys):
+    code = main(["--method", "kd", *args, "--runs", str(tmp_path / "runs")])
+    captured = capsys.readouterr()
+    refused((code, captured.out, captured.err), *words)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_sending_from_a_folder_that_is_not_there(tmp_path, capsys):
+    code = main(["--publish", "--runs", str(tmp_path / "none")])
+    captured = capsys.readouterr()
+    refused((code, captured.out, captured.err), "no such folder")

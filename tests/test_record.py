@@ -121,7 +121,10 @@ def test_runs_folder_that_cannot_be_written(tmp_path):
     assert list(records) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"key": "k"', "[]", "null", "3", "\0\0\0\0"])
+OTHER = '{"key": "another", "kind": "student", "spec": {}, "metrics": {}}'
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"key": "k"', "[]", "null", "3", "\0\0\0\0", "{}", OTHER])
 def test_damaged_record(records, text):
     folder = records.write("k", content()).folder
     (folder / "result.json").write_text(text)

@@ -23,6 +23,7 @@ SPEC = UnitSpec(
     training=Training(epochs=20),
 )
 OTHER = {
+    "method_sha256": "ef" * 32,
     "data": DataSpec("gunpoint", "cd" * 32),
     "seed": 1,
     "method": "aver",

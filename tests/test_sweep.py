@@ -42,6 +42,7 @@ class Worker:
         result = {
             "key": spec.key,
             "kind": "student",
+            "spec": {},
             "metrics": {"test": {"macro_f1": 0.5}},
             "parameters": 7,
             "turn": len(self.worked),
@@ -104,6 +105,8 @@ def test_only_does_nothing_and_writes_nothing(records, worker):
         (UnitFailed("loss is not finite in epoch 3"), "loss is not finite in epoch 3"),
         (RuntimeError("shapes\n  do not fit"), "RuntimeError: shapes do not fit"),
         (ZeroDivisionError(), "ZeroDivisionError: "),
+        (MmkdError("needs a teacher"), "needs a teacher"),
+        (SystemExit(3), "SystemExit: 3"),
         (OSError(28, "No space left on device"), "OSError: [Errno 28] No space left on device"),
     ],
 )
@@ -133,13 +136,11 @@ def test_a_failing_rerun_keeps_the_old_record(records, worker):
     assert records.get(UNITS[1][0].key).result["turn"] == 2
 
 
-def test_a_refused_unit_stops_the_sweep_and_keeps_what_is_done(records, worker):
-    worker.fails[1] = MmkdError("needs a teacher")
-    with pytest.raises(MmkdError, match="needs a teacher"):
-        run_units(UNITS, records, worker)
-    assert worker.worked == [0, 1]
-    assert [r.key for r in records] == [UNITS[0][0].key]
-    assert not records.failure_path(UNITS[1][0].key).exists()
+def test_runs_that_cannot_be_written_stop_the_sweep(tmp_path, worker):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MmkdError, match="--runs"):
+        run_units(UNITS, Records(tmp_path / "file"), worker)
+    assert worker.worked == []
 
 
 def test_ctrl_c_stops_the_sweep_and_keeps_what_is_done(records, worker):

@@ -72,6 +72,32 @@ def test_a_suite_has_a_parent_run_with_the_leaderboard(fresh):
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in found.values())
 
 
+def test_records_that_were_sent_before_join_a_suite_later(fresh):
+    records = list(Records(fresh))
+    track.publish(fresh, records)
+    track.publish(fresh, records, suite="later")
+    _, found = logged(fresh)
+    parent = found.pop("suite/later")
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in found.values())
+
+
+def test_odd_names_of_terms_are_sent(fresh):
+    record = next(r for r in Records(fresh) if r.spec.get("method") == "kd")
+    path = record.folder / "history.csv"
+    path.write_text(path.read_text().replace("loss/kd", "loss/a$b|c"))
+    assert track.publish(fresh, list(Records(fresh))) is None
+    assert logged(fresh)[1][record.key].data.metrics["loss/a_b_c"] > 0
+
+
+def test_one_record_that_cannot_be_sent_keeps_no_other(fresh):
+    records = list(Records(fresh))
+    (records[0].folder / "history.csv").unlink()
+    problem = track.publish(fresh, records)
+    assert "1 of" in problem
+    assert len(logged(fresh)[1]) >= len(records) - 1
+    assert [r.key for r in track.unsent(fresh, records)] == [records[0].key]
+
+
 def test_a_store_out_of_reach_is_one_line_and_no_error(fresh, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -169,6 +169,14 @@ def test_the_test_windows_are_read_once_and_after_training(tiny, tmp_path, monke
     assert all(windows == test for where, windows in calls if where == "end")
 
 
+def test_many_classes_make_no_giant_picture(tmp_path):
+    from mmkd import figures
+
+    y = np.arange(600) % 300
+    figures.confusion(tmp_path / "many.png", y, y[::-1], [f"class {i}" for i in range(300)], "many")
+    assert (tmp_path / "many.png").stat().st_size < 500_000
+
+
 def test_constant_channels_and_windows_work(windows_file, tmp_path, tiny):
     with np.load(tiny["data"]) as z:
         x = z["x"].copy()
@@ -177,3 +185,36 @@ def test_constant_channels_and_windows_work(windows_file, tmp_path, tiny):
     path = windows_file(tmp_path / "flat.npz", x=x)
     record = mmkd.run("kd", **{**tiny, "data": path}, runs=tmp_path / "runs")
     assert np.isfinite(list(record.metrics["test"].values())).all()
+
+
+@pytest.mark.parametrize(
+    "what", ["views/*/view.npy", "views/*/state.json", "teachers/*/best.safetensors", "outputs/*/logits.npy"]
+)
+def test_a_damaged_cache_entry_is_made_anew(tiny, tmp_path, what):
+    cache = tmp_path / "cache"
+    first = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "one")
+    for path in cache.glob(what):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    again = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "two")
+    assert again.metrics == first.metrics
+
+
+def test_python_calls_that_make_no_unit_are_refused(tiny, tmp_path):
+    bad = [
+        {"seed": "a"},
+        {"seed": 0.5},
+        {"method": "all"},
+        {"existing": "bogus"},
+        {"seeds": (0, 1)},
+        {"students": ("sig",)},
+    ]
+    for change in bad:
+        with pytest.raises(MmkdError):
+            mmkd.run(**{"method": "kd", **tiny, "runs": tmp_path, **change})
+    assert not list(tmp_path.iterdir())
+
+
+def test_loading_a_student_leaves_the_callers_random_state(record):
+    before = torch.get_rng_state()
+    mmkd.load_student(record)
+    assert torch.equal(before, torch.get_rng_state())

@@ -66,8 +66,8 @@ def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int
         MmkdError: labels that are fractions, NaN, or neither numbers nor texts.
     """
     if labels.dtype.kind == "f":
-        if not np.isfinite(labels).all() or (labels != np.round(labels)).any():
-            raise MmkdError(f"{what} holds fractions or NaN; it must hold whole numbers or texts")
+        if not (np.abs(labels) < 2**53).all() or (labels != np.round(labels)).any():
+            raise MmkdError(f"{what} holds fractions, NaN or values past 2^53; it must hold whole numbers or texts")
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iubU":
         raise MmkdError(f"{what} holds {labels.dtype}; it must hold whole numbers or texts")

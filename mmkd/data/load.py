@@ -69,6 +69,13 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
         x, labels, subject, test, used = read(path)
         y, classes = label_numbers(labels)
         who = None if subject is None else label_numbers(subject, "subject")[0]
+        if who is not None and test is not None:
+            both = np.intersect1d(who[test], who[~test])
+            if len(both):
+                raise MmkdError(
+                    f"{len(both)} of {len(np.unique(who))} subjects have windows on both sides of 'test'; split by "
+                    "subject, or leave the array 'subject' out if it names no persons"
+                )
         test = own_test(y, who) if test is None else test
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None

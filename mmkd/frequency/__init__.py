@@ -1,7 +1,7 @@
 """Methods in the frequency domain: frequency attention, its masks, and lifts from 1-D features to maps."""
 
 from .attention import FrequencyAttention, FrequencyAttention1d
-from .lifts import LIFTS, RESIZES, lift, resample
+from .lifts import LIFTS, RESIZES, lift, meet, resample
 from .local import LocalAttention
 from .masks import MASKS, IdleMaskWarning, high_pass, is_idle, warn_idle
 from .path import DOMAINS, SCALES, FrequencyPath, map_distance, scaled
@@ -21,6 +21,7 @@ __all__ = [
     "is_idle",
     "lift",
     "map_distance",
+    "meet",
     "resample",
     "scaled",
     "warn_idle",

@@ -98,3 +98,21 @@ def lift(x: Tensor, kind: str = "outer", side: int | None = None, resize: str = 
     side = x.shape[-1] if side is None else side
     length = 2 * side - 1 if kind == "hankel" else side
     return LIFTS[kind](resample(x, length, resize))
+
+
+def meet(a: Tensor, b: Tensor, mixed: str) -> tuple[Tensor, Tensor]:
+    """Two maps of any rank, (B, C), (B, C, T) or (B, C, H, W), in one rank and at the smaller size.
+
+    Args:
+        mixed: what becomes of a line that meets an image: `pool`, both become vectors of means over positions; or the
+            name of a lift, which brings the line to the image's side. A vector makes the other one a vector too.
+    """
+    if min(a.ndim, b.ndim) == 2 or (a.ndim != b.ndim and mixed == "pool"):
+        return a.flatten(2).mean(2) if a.ndim > 2 else a, b.flatten(2).mean(2) if b.ndim > 2 else b
+    if a.ndim != b.ndim:
+        side = max((a if a.ndim == 4 else b).shape[2:])
+        a, b = (lift(x, mixed, side) if x.ndim == 3 else x for x in (a, b))
+    size = tuple(min(pair) for pair in zip(a.shape[2:], b.shape[2:], strict=True))
+    if len(size) == 1:
+        return F.adaptive_avg_pool1d(a, size[0]), F.adaptive_avg_pool1d(b, size[0])
+    return F.adaptive_avg_pool2d(a, (size[0], size[1])), F.adaptive_avg_pool2d(b, (size[0], size[1]))

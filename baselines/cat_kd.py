@@ -1,0 +1,72 @@
+"""Class Attention Transfer Based Knowledge Distillation. Guo et al., CVPR 2023, https://arxiv.org/abs/2304.12777
+
+Followed: class activation maps of all classes, the last map through the classifier's weight without bias, pooled to
+r x r (adaptive averages), each divided by its Euclidean norm over space, mean squared error; CE + w of it. r 2; w 15,
+the authors' value for normalised maps at r = 2 (they choose w, r and the normalisation per pair of networks). In 1-D
+maps are pooled to r positions. A line's maps meet an image's by `mixed`: lifted to r x r; `repeat`, the default, keeps
+their sign. Each branch's maps are those of its own head. Several teachers take the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd.frequency import lift
+
+
+@METHODS.register("cat-kd")
+class CATKD(Method):
+    """Class activation maps of all classes. Guo et al., CVPR 2023, arXiv:2304.12777; needs CAMs."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(15.0, "weight of the maps", ge=0)
+        resolution: int = option(2, "side r to which maps are pooled", ge=1)
+        normalise: bool = option(True, "divide each map by its norm over space; off, maps keep their scale")
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+        mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
+            "repeat", "how the map of a line becomes that of an image"
+        )
+
+    needs = frozenset({"features", "cam"})
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        if self.config.normalise and self.config.resolution == 1:
+            raise MmkdError("CATKD: a map of one position is its sign after normalisation; use --resolution 2")
+        for modality in setup.teachers:
+            branch = paired_branch(setup.student, modality, self.config.pairs)
+            if not branch.features or branch.classifier is None:
+                raise MmkdError(
+                    f"CATKD: the student has no class activation maps for the {modality} teacher; choose another "
+                    f"--student-net, for example small"
+                )
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms = self.config, self.supervised(student, batch)
+        for modality, share in self.weights(teachers).items():
+            both = activation(paired_branch(student, modality, c.pairs)), activation(teachers[modality])
+            image = any(x.ndim == 4 for x in both)
+            s, t = (self.pooled(x, image) for x in both)
+            terms[f"cat_{modality}"] = c.weight * share * F.mse_loss(s, t)
+        return terms
+
+    def pooled(self, cam: Tensor, image: bool) -> Tensor:
+        """(B, K, T) or (B, K, H, W) to (B, K, r), or (B, K, r r) where one of the two is an image."""
+        c = self.config
+        if cam.ndim == 4:
+            cam = F.adaptive_avg_pool2d(cam, c.resolution)
+        else:
+            cam = lift(cam, c.mixed, c.resolution) if image else F.adaptive_avg_pool1d(cam, c.resolution)
+        return F.normalize(cam.flatten(2), dim=2) if c.normalise else cam.flatten(2)
+
+
+def activation(outputs: Outputs) -> Tensor:
+    """Class activation maps, (B, K, T) or (B, K, H, W), of the last map."""
+    last = outputs.features[list(outputs.features)[-1]]
+    return torch.einsum("kc,bc...->bk...", outputs.classifier, last)

@@ -1,0 +1,44 @@
+"""Knowledge Distillation from A Stronger Teacher. Huang et al., NeurIPS 2022, https://arxiv.org/abs/2205.10536
+
+Followed: CE + T^2 (beta (1 - Pearson correlation over the classes of a sample, mean over samples) + gamma (1 - Pearson
+correlation over the samples of a class, mean over classes)), of softened probabilities; beta 1, gamma 1, T 1. Several
+teachers take the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+
+
+@METHODS.register("dist")
+class DIST(Method):
+    """Correlations of predictions within samples and within classes. Huang et al., NeurIPS 2022, arXiv:2205.10536."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        beta: float = option(1.0, "weight of the relation between the classes of a sample", ge=0)
+        gamma: float = option(1.0, "weight of the relation between the samples for a class", ge=0)
+        temperature: float = option(1.0, "softening of teacher and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms = self.config, self.supervised(student, batch)
+        inter = intra = student.logits.new_zeros(())
+        for modality, share in self.weights(teachers).items():
+            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            s, t = (F.softmax(x.logits / c.temperature, 1) for x in (met, teachers[modality]))
+            inter = inter + share * unlike(s, t)
+            intra = intra + share * unlike(s.T, t.T)
+        square = c.temperature**2
+        return {**terms, "dist_classes": square * c.beta * inter, "dist_samples": square * c.gamma * intra}
+
+
+def unlike(a: Tensor, b: Tensor) -> Tensor:
+    """1 - the mean over rows of the correlation of two matrices' rows; a constant row correlates with nothing."""
+    a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
+    return 1 - F.cosine_similarity(a, b, dim=1, eps=1e-8).mean()

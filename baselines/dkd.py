@@ -1,0 +1,51 @@
+"""Decoupled Knowledge Distillation. Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679
+
+Followed: CE + ramp T^2 (alpha KL of the two masses (target class, all others) + beta KL over the non-target classes
+alone), teacher || student, batch mean; alpha 1, beta 8 (the paper chooses it per pair of networks), T 4. The published
+warm-up of 20 of 240 epochs is a share of the epochs here. Several teachers take the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+
+
+@METHODS.register("dkd")
+class DKD(Method):
+    """Soft targets of target and non-target classes apart. Zhao et al., CVPR 2022, arXiv:2203.08679."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        alpha: float = option(1.0, "weight of the target class against all others", ge=0)
+        beta: float = option(8.0, "weight of the non-target classes among themselves", ge=0)
+        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms = self.config, self.supervised(student, batch)
+        target = other = student.logits.new_zeros(())
+        for modality, share in self.weights(teachers).items():
+            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            s, t = (decoupled(x.logits / c.temperature, batch.targets) for x in (met, teachers[modality]))
+            kl = [
+                c.temperature**2 * share * F.kl_div(a, b, reduction="batchmean", log_target=True)
+                for a, b in zip(s, t, strict=True)
+            ]
+            target, other = target + kl[0], other + kl[1]
+        ramp = min((batch.epoch + 1) / max(c.warmup * batch.epochs, 1), 1.0)
+        return {**terms, "dkd_target": ramp * c.alpha * target, "dkd_others": ramp * c.beta * other}
+
+
+def decoupled(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of (target, not target), (B, 2), and among the others, (B, K - 1)."""
+    is_target = F.one_hot(targets, logits.shape[1]).bool()
+    others = logits[~is_target].view(len(logits), -1)
+    binary = torch.stack([logits[is_target], others.logsumexp(1)], 1)
+    return binary.log_softmax(1), others.log_softmax(1)

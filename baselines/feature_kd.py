@@ -1,0 +1,63 @@
+"""Hidden vectors of a signal teacher (the project's notes, item 5), after FitNets, Romero et al. 2015, https://arxiv.org/abs/1412.6550
+
+Followed: CE + w MSE between the student's hidden vector, after a linear projection where widths differ, and that of the
+signal teacher; `followed` names another teacher, or `all`, which then take the shares `teacher_weights`. The student's
+vector is the one that its classifier reads ("fused", the default), or that of a branch (`pairs`). Not published under
+this name: the weight is ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+
+
+@METHODS.register("feature-kd")
+class FeatureKD(Method):
+    """Hidden vector of the signal teacher, or of all (the notes); after FitNets 2015; needs a signal teacher."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(1.0, "weight of the squared error of hidden vectors", ge=0)
+        followed: str = option("sig", "the teacher whose hidden vector is followed, or all")
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's vector that meets a teacher's")
+
+    needs = frozenset({"embedding"})
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        name = self.config.followed
+        if name != "all" and name not in setup.teachers:
+            raise MmkdError(
+                f"feature-kd follows the teacher {name!r}, and the teachers are {', '.join(setup.teachers)}; add it to "
+                f"--teachers, or use --followed all"
+            )
+        if sum(self.shares(setup.teachers).values()) == 0:
+            raise MmkdError(f"feature-kd follows {name!r}, whose share in --teacher-weights is 0; give it some")
+
+    def shares(self, teachers: Mapping[str, Outputs]) -> dict[str, float]:
+        """The followed teachers' shares, which sum to 1."""
+        used = {m: w for m, w in self.weights(teachers).items() if self.config.followed in ("all", m)}
+        return {m: w / (sum(used.values()) or 1) for m, w in used.items()}
+
+    def hidden(self, student: Outputs, modality: str) -> Tensor:
+        """(B, D), the student's vector that meets this teacher's."""
+        pairs = self.config.pairs
+        return (student if pairs == "fused" else paired_branch(student, modality, pairs)).embedding
+
+    def build(self, setup: Setup) -> None:
+        self.projections = nn.ModuleList()
+        for modality in self.shares(setup.teachers):
+            own, other = self.hidden(setup.student, modality).shape[1], setup.teachers[modality].embedding.shape[1]
+            self.projections.append(nn.Identity() if own == other else nn.Linear(own, other))
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        terms = self.supervised(student, batch)
+        for project, (modality, share) in zip(self.projections, self.shares(teachers).items(), strict=True):
+            distance = F.mse_loss(project(self.hidden(student, modality)), teachers[modality].embedding)
+            terms[f"feature_{modality}"] = self.config.weight * share * distance
+        return terms

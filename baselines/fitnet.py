@@ -1,0 +1,56 @@
+"""FitNets: Hints for Thin Deep Nets. Romero et al., ICLR 2015, https://arxiv.org/abs/1412.6550
+
+Followed: mean squared error between a teacher's middle map (the hint) and the student's map at that depth (the guided
+layer) after a regressor, a 1x1 convolution. Different from the paper: hint and cross-entropy train together, with the
+weight 100 of Tian et al. 2020 (arXiv:1910.10699), instead of one after the other; the factor 1/2 is in the weight; the
+regressor has no nonlinearity, since maps may have any sign. Stages are matched from the deepest. Maps of one rank meet
+at the smaller size (adaptive averages); a line meets an image by `mixed`: both as vectors of means over positions, or
+the line lifted to the image's side. Several teachers take the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, matched_stages, option, paired_branch
+from mmkd.frequency import meet
+
+
+@METHODS.register("fitnet")
+class FitNet(Method):
+    """Hint: a middle map regressed onto the teacher's. Romero et al., ICLR 2015, arXiv:1412.6550; needs maps."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(100.0, "weight of the hint term", ge=0)
+        stage: Literal["middle", "last"] = option("middle", "which of the matched stages is the hint")
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+        mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
+            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+        )
+
+    needs = frozenset({"features"})
+
+    def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
+        """The guided map and the hint, (B, C, *size) with one size."""
+        branch = paired_branch(student, modality, self.config.pairs)
+        names = matched_stages(branch, teacher)
+        guided, hint = names[len(names) // 2 if self.config.stage == "middle" else 0]
+        return meet(branch.features[guided], teacher.features[hint], self.config.mixed)
+
+    def build(self, setup: Setup) -> None:
+        self.regressors = nn.ModuleList()
+        for modality, teacher in setup.teachers.items():
+            guided, hint = self.maps(setup.student, modality, teacher)
+            self.regressors.append(nn.Linear(guided.shape[1], hint.shape[1]))  # over channels: a 1x1 convolution
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        terms, shares = self.supervised(student, batch), self.weights(teachers)
+        for regressor, (modality, teacher) in zip(self.regressors, teachers.items(), strict=True):
+            guided, hint = self.maps(student, modality, teacher)
+            distance = F.mse_loss(regressor(guided.movedim(1, -1)), hint.movedim(1, -1))
+            terms[f"fitnet_{modality}"] = self.config.weight * shares[modality] * distance
+        return terms

@@ -1,0 +1,40 @@
+"""Logit Standardization in Knowledge Distillation. Sun et al., CVPR 2024, https://arxiv.org/abs/2403.01427
+
+Followed: logits of teacher and student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7),
+before soft targets; CE + 9 T^2 KL with T = 2, as the authors train their form of plain KD. The deviation is the
+unbiased one of their code. Several teachers take the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch, soft_targets
+
+
+@METHODS.register("ls-kd")
+class LogitStandardisation(Method):
+    """Soft targets of standardised logits. Sun et al., CVPR 2024, arXiv:2403.01427."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        temperature: float = option(2.0, "softening of the standardised logits", gt=0)
+        kd_weight: float = option(9.0, "weight of the soft targets beside a cross-entropy of weight 1", ge=0)
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms = self.config, self.supervised(student, batch)
+        soft = student.logits.new_zeros(())
+        for modality, share in self.weights(teachers).items():
+            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            s, t = standardised(met.logits), standardised(teachers[modality].logits)
+            soft = soft + share * soft_targets(s, t, c.temperature)
+        return {**terms, "kd": c.kd_weight * soft}
+
+
+def standardised(logits: Tensor) -> Tensor:
+    """(B, K), mean 0 and standard deviation 1 for each sample."""
+    centred = logits - logits.mean(1, keepdim=True)
+    return centred / (logits.std(1, keepdim=True) + 1e-7)

@@ -1,0 +1,45 @@
+"""Learning Deep Representations with Probabilistic Knowledge Transfer. Passalis and Tefas, ECCV 2018, https://arxiv.org/abs/1803.10837
+
+Followed, with the cosine kernel: similarities of all pairs of embeddings in [0, 1], (cos + 1) / 2, each row divided by
+its sum, and the divergence sum of p_t log(p_t / p_s). As in the authors' code the sum is a mean over all B^2 entries, a
+sample with itself among them; the weight 30000 for that form is that of Tian et al. 2020 (arXiv:1910.10699). Embeddings
+are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+
+EPS = 1e-7
+
+
+@METHODS.register("pkt")
+class PKT(Method):
+    """Neighbourhood probabilities of the embeddings of a batch. Passalis and Tefas, ECCV 2018, arXiv:1803.10837."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(30000.0, "weight of the mean over pairs", ge=0)
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+
+    needs = frozenset({"embedding"})
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms = self.config, self.supervised(student, batch)
+        for modality, share in self.weights(teachers).items():
+            s = neighbours(paired_branch(student, modality, c.pairs).embedding)
+            t = neighbours(teachers[modality].embedding)
+            terms[f"pkt_{modality}"] = c.weight * share * (t * ((t + EPS) / (s + EPS)).log()).mean()
+        return terms
+
+
+def neighbours(x: Tensor) -> Tensor:
+    """(B, D) to (B, B): how likely j is a neighbour of i; rows sum to 1."""
+    unit = F.normalize(x)
+    similar = (unit @ unit.T + 1) / 2
+    return similar / similar.sum(1, keepdim=True)

@@ -1,0 +1,54 @@
+"""Relational Knowledge Distillation. Park et al., CVPR 2019, https://arxiv.org/abs/1904.05068
+
+Followed: Huber loss between student's and teacher's distances of all pairs of embeddings, each divided by its mean over
+the batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code both are
+means over all B^2 pairs and B^3 triples, the idle ones (a sample with itself) among them, and the mean distance is that
+of pairs that are apart. Where two embeddings are equal no direction, and no gradient, is defined: both are 0 there.
+Embeddings are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+
+
+@METHODS.register("rkd")
+class RKD(Method):
+    """Distances and angles between the embeddings of a batch. Park et al., CVPR 2019, arXiv:1904.05068."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        distance_weight: float = option(25.0, "weight of the distances of pairs", ge=0)
+        angle_weight: float = option(50.0, "weight of the angles of triples", ge=0)
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+
+    needs = frozenset({"embedding"})
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms = self.config, self.supervised(student, batch)
+        for modality, share in self.weights(teachers).items():
+            s, t = paired_branch(student, modality, c.pairs).embedding, teachers[modality].embedding
+            pairs = 2 * F.smooth_l1_loss(distances(s), distances(t), reduction="sum") / len(s) ** 2
+            terms[f"distance_{modality}"] = c.distance_weight * share * pairs
+            terms[f"angle_{modality}"] = c.angle_weight * share * F.smooth_l1_loss(angles(s), angles(t))
+        return terms
+
+
+def distances(x: Tensor) -> Tensor:
+    """(B, D) to the B (B - 1) / 2 distances of pairs over the mean of those that are not 0."""
+    d = F.pdist(x)
+    return d / d[d > 0].mean() if (d > 0).any() else d
+
+
+def angles(x: Tensor) -> Tensor:
+    """(B, D) to (B, B, B), the cosine at sample i of the angle between j and k."""
+    apart = x[None] - x[:, None]
+    norm = apart.norm(dim=2, keepdim=True)
+    unit = apart / torch.where(norm > 0, norm, torch.inf)
+    return unit @ unit.transpose(1, 2)

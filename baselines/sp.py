@@ -1,0 +1,50 @@
+"""Similarity-Preserving Knowledge Distillation. Tung and Mori, ICCV 2019, https://arxiv.org/abs/1907.09682
+
+Followed: G = A A^T over the batch of flattened maps A, its rows divided by their Euclidean norm; the loss is w / B^2
+times the squared Frobenius distance of student's and teacher's G; w = 3000, the last stage. G is B x B whatever the
+rank and the size of the maps, so that lines meet images as they are. Several teachers take the shares
+`teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_stages, option, paired_branch
+
+
+@METHODS.register("sp")
+class SP(Method):
+    """Similarities between the samples of a batch. Tung and Mori, ICCV 2019, arXiv:1907.09682; needs maps."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(3000.0, "weight of the similarity terms", ge=0)
+        stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+
+    needs = frozenset({"features"})
+
+    def stages(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
+        """Student's and teacher's maps that meet, deepest first."""
+        branch = paired_branch(student, modality, self.config.pairs)
+        names = matched_stages(branch, teacher, self.config.stages)
+        return [(branch.features[s], teacher.features[t]) for s, t in names]
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        terms = self.supervised(student, batch)
+        for modality, share in self.weights(teachers).items():
+            both = self.stages(student, modality, teachers[modality])
+            each = [F.mse_loss(similarities(s), similarities(t)) for s, t in both]
+            terms[f"sp_{modality}"] = self.config.weight * share * torch.stack(each).sum()
+        return terms
+
+
+def similarities(x: Tensor) -> Tensor:
+    """(B, ...) to (B, B), rows of norm 1."""
+    flat = x.flatten(1)
+    return F.normalize(flat @ flat.T)
