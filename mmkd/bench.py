@@ -71,7 +71,10 @@ def make_parser() -> Parser:
     )
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto")
     where.add_argument(
-        "--existing", choices=("skip", "rerun", "only"), default="skip", help="units on record (default skip)"
+        "--existing",
+        choices=("skip", "rerun", "only"),
+        default="skip",
+        help="units on record: skip them (default), rerun them with the cached teachers, or only look",
     )
     where.add_argument(
         "--plugin", metavar="FILE.py", action="append", default=[], help="a file with methods of one's own"
