@@ -88,7 +88,7 @@ def learning_rate(training: Training, progress: float) -> float:
 def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
     if training.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=training.lr, momentum=0.9, weight_decay=training.weight_decay)
-    return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay)
+    return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay, fused=True)
 
 
 def prepare(method: Method, setup: Setup, seed: int) -> None:
