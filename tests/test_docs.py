@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mmkd.bench import main, make_parser
+from mmkd.bench import main
+from mmkd.flags import make_parser
 from mmkd.request import read_suite
 
 ROOT = Path(__file__).parents[1]

@@ -28,7 +28,7 @@ LAYERS = [
     {"request", "load", "figures"},
     {"unit", "sweep"},
     {"table", "track", "listing"},
-    {"api"},
+    {"api", "flags"},
     {"bench"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

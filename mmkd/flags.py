@@ -1,0 +1,187 @@
+"""The flags of `python -m mmkd.bench`, and the request that they stand for. Needs neither torch nor mlflow."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .errors import MmkdError, did_you_mean
+from .listing import LISTS, preset_help
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours: one line, exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise MmkdError(message)
+
+
+def make_parser() -> Parser:
+    """The flags of `mmkd.bench`; those of methods are added to the help when methods are named."""
+    parser = Parser(
+        prog="python -m mmkd.bench",
+        description="Train one teacher a modality, distil them into a student, and print one table.",
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=preset_help(),
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument(
+        "--method", metavar="NAME[,NAME]", help="methods, or 'all'; --method NAME --help shows its options"
+    )
+    what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags given beside it take its place")
+    what.add_argument("--dataset", metavar="NAME[,NAME]", help="data sets (default basic-motions)")
+    what.add_argument("--data", metavar="FILE", help="own windows: .npz (x, y, optional subject, test) or UEA/UCR .ts")
+    what.add_argument("--task", metavar="TASK", help="classification")
+    seeds = what.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", metavar="N", help="one seed (default 0)")
+    seeds.add_argument("--seeds", metavar="LIST", help="several, such as 0-4 or 0,3,7")
+    what.add_argument("--list", choices=LISTS, help="list what there is, and stop")
+    how = parser.add_argument_group("how (each is part of a unit's key)")
+    how.add_argument("--preset", metavar="NAME", help="quick (default) or full, see below")
+    how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default) or sig")
+    how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default)")
+    how.add_argument("--teacher-net", metavar="M=NET,...", help="a backbone a modality, such as sig=InceptionTime")
+    how.add_argument("--student-net", metavar="NET", help="backbone of each branch of the student")
+    how.add_argument("--fusion", metavar="NAME", help="how branches are fused (default concat)")
+    how.add_argument("--epochs", metavar="N", type=int, help="epochs of teachers and student")
+    how.add_argument("--image-size", metavar="S", type=int, help="side of the images, at most the window length")
+    how.add_argument("--epoch-rule", metavar="RULE", help="val-best (default) or last, which needs no validation split")
+    how.add_argument("--precision", metavar="P", help="fp32 (default) or bf16")
+    how.add_argument("--nan", metavar="POLICY", help="missing values: refuse (default), impute or drop")
+    where = parser.add_argument_group("where and how much")
+    where.add_argument("--runs", metavar="DIR", default="runs", help="records and MLflow store (default runs)")
+    where.add_argument("--cache", metavar="DIR", help="views and teachers (default: MMKD_CACHE, else cache in --runs)")
+    where.add_argument(
+        "--data-root", metavar="DIR", help="data folder (default: MMKD_DATA, else the user's cache folder)"
+    )
+    where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto")
+    where.add_argument(
+        "--existing",
+        choices=("skip", "rerun", "only"),
+        default="skip",
+        help="units on record: skip them (default), rerun them with the cached teachers, or only look",
+    )
+    where.add_argument(
+        "--plugin", metavar="FILE.py", action="append", default=[], help="a file with methods of one's own"
+    )
+    where.add_argument("--dry-run", action="store_true", help="print the units and which are on record, and stop")
+    where.add_argument("--publish", action="store_true", help="send to MLflow what it has not had yet, and stop")
+    where.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    where.add_argument("--quiet", action="store_true", help="no progress")
+    where.add_argument("-h", "--help", action="store_true", help="this text")
+    return parser
+
+
+def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> Any:
+    """The request that the flags stand for; those that were not given keep the suite's value, or the default."""
+    from .request import Request, parse_seeds, read_suite
+
+    given: dict[str, Any] = {}
+    if args.method:
+        given["methods"] = _names(args.method, "--method")
+    for flag, name in (("dataset", "datasets"), ("student", "students")):
+        if getattr(args, flag) is not None:
+            given[name] = _names(getattr(args, flag), f"--{flag}")
+    if args.teachers is not None:
+        given["teachers"] = (args.teachers,)
+    if args.seed is not None or args.seeds is not None:
+        given["seeds"] = parse_seeds(args.seeds if args.seed is None else args.seed)
+        if args.seed is not None and len(given["seeds"]) > 1:
+            raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
+    if args.teacher_net:
+        pairs = [_assignment(part) for part in args.teacher_net.split(",")]
+        given["teacher_nets"] = dict(pairs)
+        if len(given["teacher_nets"]) < len(pairs):
+            raise MmkdError(f"--teacher-net {args.teacher_net}: a modality is named twice")
+    for name in (
+        "data",
+        "task",
+        "preset",
+        "student_net",
+        "fusion",
+        "epochs",
+        "image_size",
+        "epoch_rule",
+        "precision",
+        "nan",
+    ):
+        if getattr(args, name) is not None:
+            given[name] = getattr(args, name)
+    if args.data_root is not None:
+        given["data_root"] = args.data_root
+    if args.data and args.dataset:
+        raise MmkdError("--data and --dataset both name windows; give one of them")
+    if args.dataset:
+        given["data"] = None  # a suite's own file gives way
+    if args.plugin:
+        given["plugins"] = tuple(args.plugin)
+    if args.suite:
+        no_more(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
+        return read_suite(args.suite, **given)
+    load_plugins(args.plugin)
+    given["options"] = method_options(given["methods"], rest, parser)
+    return Request(**given)
+
+
+def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:
+    """The flags that the parser does not know, as options of those of the methods that have them."""
+    from .registry import METHODS
+
+    names = list(METHODS) if tuple(methods) == ("all",) else methods
+    known = {name: _options_of(name) for name in names}
+    found: dict[str, dict[str, str]] = {}
+    rest = list(rest)
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if not flag.startswith("--"):
+            raise MmkdError(f"unexpected argument {flag!r}; options begin with --")
+        elsewhere = [m for m in METHODS if m not in names and flag[2:] in _options_of(m)]
+        owners = [name for name in names if flag[2:] in known[name]]
+        if not owners:
+            flags = [o for action in parser._actions for o in action.option_strings]
+            options = {f"--{option}" for each in known.values() for option in each}
+            if elsewhere:
+                raise MmkdError(f"{flag} is an option of {', '.join(elsewhere)}, not of {', '.join(names)}")
+            raise MmkdError(
+                f"unknown option {flag}{did_you_mean(flag, {*flags, *options})} (--method {','.join(methods)} --help)"
+            )
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        for name in owners:
+            found.setdefault(name, {})[flag[2:]] = value
+    return found
+
+
+def _options_of(method: str) -> list[str]:
+    from .options import describe
+    from .registry import METHODS
+
+    return [row[0] for row in describe(METHODS.get(method).Config)]
+
+
+def load_plugins(paths: Sequence[str]) -> None:
+    from .registry import load_plugin
+
+    for path in paths:
+        load_plugin(path)
+
+
+def _names(text: str, flag: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if "" in names:
+        raise MmkdError(f"{flag} {text!r}: an empty name")
+    return names
+
+
+def _assignment(part: str) -> tuple[str, str]:
+    name, equals, value = part.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise MmkdError(f"--teacher-net: {part!r} is not of the form sig=WRN16-1")
+    return name.strip(), value.strip()
+
+
+def no_more(rest: Sequence[str], parser: Parser, more: str = "") -> None:
+    if rest:
+        flags = [o for action in parser._actions for o in action.option_strings]
+        raise MmkdError(f"unknown option {rest[0]}{did_you_mean(rest[0], flags)}{more}")
