@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_stages, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_maps, option, paired_branch
 from mmkd.frequency import meet
 
 
@@ -36,17 +36,11 @@ class AT(Method):
 
     needs = frozenset({"features"})
 
-    def stages(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
-        """Student's and teacher's maps that meet, deepest first."""
-        branch = paired_branch(student, modality, self.config.pairs)
-        names = matched_stages(branch, teacher, self.config.stages)
-        return [(branch.features[s], teacher.features[t]) for s, t in names]
-
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms = self.config, self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
             each = []
-            for both in self.stages(student, modality, teachers[modality]):
+            for both in matched_maps(paired_branch(student, modality, c.pairs), teachers[modality], c.stages):
                 s, t = meet(*(x.abs().pow(c.power).mean(1, keepdim=True) for x in both), c.mixed)
                 each.append(F.mse_loss(F.normalize(s.flatten(1)), F.normalize(t.flatten(1))))
             terms[f"at_{modality}"] = c.weight * share * torch.stack(each).sum()

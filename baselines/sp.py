@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_stages, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_maps, option, paired_branch
 
 
 @METHODS.register("sp")
@@ -29,16 +29,12 @@ class SP(Method):
 
     needs = frozenset({"features"})
 
-    def stages(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
-        """Student's and teacher's maps that meet, deepest first."""
-        branch = paired_branch(student, modality, self.config.pairs)
-        names = matched_stages(branch, teacher, self.config.stages)
-        return [(branch.features[s], teacher.features[t]) for s, t in names]
-
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
-            both = self.stages(student, modality, teachers[modality])
+            both = matched_maps(
+                paired_branch(student, modality, self.config.pairs), teachers[modality], self.config.stages
+            )
             each = [F.mse_loss(similarities(s), similarities(t)) for s, t in both]
             terms[f"sp_{modality}"] = self.config.weight * share * torch.stack(each).sum()
         return terms

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, matched_stages, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, matched_maps, option, paired_branch
 from mmkd.frequency import meet
 
 EPS = 1e-5
@@ -40,23 +40,22 @@ class VID(Method):
 
     needs = frozenset({"features"})
 
-    def stages(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[Tensor, Tensor]]:
-        """Student's and teacher's maps that meet, deepest first."""
-        branch = paired_branch(student, modality, self.config.pairs)
-        names = matched_stages(branch, teacher, self.config.stages)
-        return [(branch.features[s], teacher.features[t]) for s, t in names]
-
     def build(self, setup: Setup) -> None:
         self.gaussians = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
-            both = (meet(s, t, self.config.mixed) for s, t in self.stages(setup.student, modality, teacher))
+            both = (
+                meet(s, t, self.config.mixed)
+                for s, t in matched_maps(
+                    paired_branch(setup.student, modality, self.config.pairs), teacher, self.config.stages
+                )
+            )
             made = (Gaussian(s.shape[1], t.shape[1], self.config.variance) for s, t in both)
             self.gaussians.append(nn.ModuleList(made))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
         for gaussians, (modality, teacher) in zip(self.gaussians, teachers.items(), strict=True):
-            both = self.stages(student, modality, teacher)
+            both = matched_maps(paired_branch(student, modality, c.pairs), teacher, c.stages)
             each = [g(*meet(s, t, c.mixed)) for g, (s, t) in zip(gaussians, both, strict=True)]
             terms[f"vid_{modality}"] = c.weight * shares[modality] * torch.stack(each).sum()
         return terms

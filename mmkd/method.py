@@ -220,6 +220,11 @@ def matched_stages(student: Outputs, teacher: Outputs, stages: str = "all") -> l
     return names[: {"all": len(names), "deep": 2, "last": 1}[stages]]
 
 
+def matched_maps(student: Outputs, teacher: Outputs, stages: str = "all") -> list[tuple[Tensor, Tensor]]:
+    """The maps of `matched_stages`, student's and teacher's; maps of other stages are not read."""
+    return [(student.features[s], teacher.features[t]) for s, t in matched_stages(student, teacher, stages)]
+
+
 def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """T^2 KL(p_teacher^T || p_student^T), mean over the batch. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
 
