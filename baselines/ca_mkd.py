@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, MethodConfig, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig, option, paired_branch
 
 
 @METHODS.register("ca-mkd")
@@ -24,7 +24,7 @@ class ConfidenceAware(Method):
     """Teachers weighted per sample by their cross-entropy. Zhang et al., ICASSP 2022 (not the notes' `camkd`)."""
 
     @dataclass(frozen=True)
-    class Config(MethodConfig):
+    class Config(TaughtConfig):
         alpha: float = option(1.0, "weight a of the soft targets", ge=0)
         beta: float = option(50.0, "weight b of the features", ge=0)
         temperature: float = option(4.0, "softening of teachers and student", gt=0)

@@ -30,7 +30,7 @@ class DIST(Method):
         c, terms = self.config, self.supervised(student, batch)
         inter = intra = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            met = paired_branch(student, modality, c.pairs)
             s, t = (F.softmax(x.logits / c.temperature, 1) for x in (met, teachers[modality]))
             inter = inter + share * unlike(s, t)
             intra = intra + share * unlike(s.T, t.T)

@@ -32,14 +32,14 @@ class DKD(Method):
         c, terms = self.config, self.supervised(student, batch)
         target = other = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            met = paired_branch(student, modality, c.pairs)
             s, t = (decoupled(x.logits / c.temperature, batch.targets) for x in (met, teachers[modality]))
             kl = [
                 c.temperature**2 * share * F.kl_div(a, b, reduction="batchmean", log_target=True)
                 for a, b in zip(s, t, strict=True)
             ]
             target, other = target + kl[0], other + kl[1]
-        ramp = min((batch.epoch + 1) / max(c.warmup * batch.epochs, 1), 1.0)
+        ramp = batch.ramp(c.warmup)
         return {**terms, "dkd_target": ramp * c.alpha * target, "dkd_others": ramp * c.beta * other}
 
 

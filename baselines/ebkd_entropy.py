@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, MethodConfig, MmkdError, Outputs, Setup, option
+from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig, option
 
 
 @METHODS.register("ebkd-entropy")
@@ -21,7 +21,7 @@ class EntropyKD(Method):
     """Soft targets, teachers weighted per sample by low entropy. Kwon et al., ICASSP 2020 (not the notes' `ebkd`)."""
 
     @dataclass(frozen=True)
-    class Config(MethodConfig):
+    class Config(TaughtConfig):
         temperature: float = option(4.0, "softening of teachers and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 

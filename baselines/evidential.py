@@ -42,13 +42,13 @@ class EvidentialKD(Method):
         terms["ce"] = (alpha.sum(1).digamma() - own.digamma()).mean()
         mean = spread = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            met = paired_branch(student, modality, c.pairs)
             both = (met.logits, teachers[modality].logits)
             s, t = (torch.logaddexp(z, log_prior).log_softmax(1) for z in both)
             mean = mean + share * F.kl_div(s, t, reduction="batchmean", log_target=True)
             s, t = (F.softplus(z) + prior for z in both)
             spread = spread + share * dirichlet_kl(t, s)
-        ramp = min((batch.epoch + 1) / max(c.warmup * batch.epochs, 1), 1.0)
+        ramp = batch.ramp(c.warmup)
         return {**terms, "mean": c.mean_weight * mean, "dirichlet": ramp * c.dirichlet_weight * spread}
 
 

@@ -168,7 +168,7 @@ class FAM1d(Method):
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, shares = self.config, self.weights(teachers)
-        ramp = min((batch.epoch + 1) / max(c.warmup * batch.epochs, 1), 1.0)
+        ramp = batch.ramp(c.warmup)
         terms = self.supervised(student, batch)
         for modality, s, t, key, side in self.routes:
             branch = paired_branch(student, modality, c.pairs)

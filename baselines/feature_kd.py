@@ -46,8 +46,7 @@ class FeatureKD(Method):
 
     def hidden(self, student: Outputs, modality: str) -> Tensor:
         """(B, D), the student's vector that meets this teacher's."""
-        pairs = self.config.pairs
-        return (student if pairs == "fused" else paired_branch(student, modality, pairs)).embedding
+        return paired_branch(student, modality, self.config.pairs).embedding
 
     def build(self, setup: Setup) -> None:
         self.projections = nn.ModuleList()

@@ -28,7 +28,7 @@ class KD(Method):
         c = self.config
         soft = student.logits.new_zeros(())
         for modality, weight in self.weights(teachers).items():
-            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            met = paired_branch(student, modality, c.pairs)
             soft = soft + weight * soft_targets(met.logits, teachers[modality].logits, c.temperature)
         hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         return {**hard, "kd": c.kd_weight * soft}

@@ -28,7 +28,7 @@ class LogitStandardisation(Method):
         c, terms = self.config, self.supervised(student, batch)
         soft = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = student if c.pairs == "fused" else paired_branch(student, modality, c.pairs)
+            met = paired_branch(student, modality, c.pairs)
             s, t = standardised(met.logits), standardised(teachers[modality].logits)
             soft = soft + share * soft_targets(s, t, c.temperature)
         return {**terms, "kd": c.kd_weight * soft}

@@ -5,7 +5,7 @@ A method owns its loss and its extra modules, never the training loop. CONTRIBUT
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,11 @@ from torch.nn import functional as F
 
 from .errors import MmkdError, did_you_mean
 from .options import Options, option
+from .schedules import Schedule
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
+SUPERVISED = ("ce", "branch_ce")
+"""The terms of `Method.supervised`, which no schedule scales."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class Batch:
     epoch: int = 0
     epochs: int = 1
 
+    def ramp(self, share: float) -> float:
+        """From near 0 to 1 over the first `share` of the epochs; epochs count from 1, so that none is dead."""
+        return min((self.epoch + 1) / max(share * self.epochs, 1), 1.0)
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -77,6 +84,8 @@ class Setup:
         classes: number of classes K.
         train_size: number of training samples (memory banks).
         epochs: how many epochs the training has.
+        targets: (N,) classes of the training samples, in the order of `Batch.index`; None in a bare test.
+        validated: whether there are validation windows; without them a teacher's best epoch is its last.
     """
 
     student: Outputs
@@ -84,6 +93,8 @@ class Setup:
     classes: int
     train_size: int
     epochs: int
+    targets: Tensor | None = None
+    validated: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,10 +105,31 @@ class MethodConfig(Options):
 
 
 @dataclass(frozen=True)
-class DistillConfig(MethodConfig):
+class TaughtConfig(MethodConfig):
     """Options of every method that has teachers."""
 
-    teacher_weights: str = option("equal", "share of each teacher, 'equal' or such as sig=0.5,gaf=0.2,pi=0.3")
+    init_student: Literal["random", "trained"] = option(
+        "random", "where the student starts: at random weights, or trained alone before"
+    )
+    weight_schedule: str = option(
+        "constant", f"factor on all terms but cross-entropy over the epochs: {Schedule.FORMS}"
+    )
+    temperature_schedule: str = option("constant", "temperature over the epochs, in the same forms")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        Schedule.parse(self.weight_schedule, "weight-schedule")
+        if Schedule.parse(self.temperature_schedule, "temperature-schedule").low <= 0:
+            raise MmkdError(f"temperature-schedule {self.temperature_schedule!r}: a temperature is above 0")
+
+
+@dataclass(frozen=True)
+class DistillConfig(TaughtConfig):
+    """Options of every method whose teachers have fixed shares."""
+
+    teacher_weights: str = option(
+        "equal", "share of each teacher: 'equal', such as sig=0.5,gaf=0.2,pi=0.3, or 'search' on validation windows"
+    )
 
 
 class Method(nn.Module):
@@ -110,6 +142,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]] = DistillConfig
     distils: ClassVar[bool] = True  # False: a method without teachers, for which none is trained
+    minimum_batch: ClassVar[int] = 1  # windows that a batch must have for the loss to be defined
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     config: Any
 
@@ -129,6 +162,14 @@ class Method(nn.Module):
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
         if self.distils and not setup.teachers:
             raise MmkdError(f"{name} needs a teacher; add --teachers sig,gaf,pi")
+        if setup.train_size < self.minimum_batch:
+            raise MmkdError(
+                f"{name} compares windows of a batch and needs {self.minimum_batch} or more; there is "
+                f"{setup.train_size} training window; use another --method"
+            )
+        scheduled = getattr(self.config, "temperature_schedule", "constant") != "constant"
+        if scheduled and not hasattr(self.config, "temperature"):
+            raise MmkdError(f"{name} has no temperature to schedule; leave --temperature-schedule out")
         if "branches" in self.needs and not setup.student.branches:
             raise MmkdError(f"{name} needs a student with a branch a modality; use --student sig+gaf+pi")
         if "attention" in self.needs and not setup.student.attention:
@@ -160,6 +201,33 @@ class Method(nn.Module):
         """Named scalar loss terms of one batch, weights included."""
         raise NotImplementedError(f"{type(self).__name__} defines no losses")
 
+    @property
+    def checkpoint(self) -> Literal["best", "last"]:
+        """Which weights of the teachers: those best on validation windows, or those of the last epoch."""
+        return "best"
+
+    def deploy(self, student: nn.Module) -> nn.Module:
+        """The network that is validated, tested and exported; it shares its parameters with what is being trained.
+
+        Called once, after `build`. A network other than the student maps views to `Outputs` as the student does.
+        """
+        return student
+
+    def terms(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        """What the loop sums and logs: `losses` under the schedules of weight and temperature."""
+        if not isinstance(self.config, TaughtConfig):
+            return self.losses(student, teachers, batch)
+        share = batch.epoch / max(batch.epochs - 1, 1)
+        if self.config.temperature_schedule != "constant":
+            temperature = Schedule.parse(self.config.temperature_schedule, "temperature-schedule").at(share)
+            changed: dict[str, Any] = {"temperature": temperature}
+            self.config = replace(self.config, **changed)
+        factor = Schedule.parse(self.config.weight_schedule, "weight-schedule").at(share)
+        terms = self.losses(student, teachers, batch)
+        if factor == 1:
+            return terms
+        return {name: term if name in SUPERVISED else factor * term for name, term in terms.items()}
+
     def supervised(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the student's prediction, and of its branches' own heads where it has them."""
         terms = {"ce": F.cross_entropy(student.logits, batch.targets)}
@@ -173,6 +241,8 @@ class Method(nn.Module):
         text = self.config.teacher_weights
         if text == "equal":
             return dict.fromkeys(teachers, 1 / len(teachers))
+        if text == "search":
+            raise MmkdError("teacher-weights search: the shares have not been searched; mmkd.bench and mmkd.run do so")
         raw: dict[str, float] = {}
         for part in text.split(","):
             name, sign, number = part.partition("=")
@@ -200,9 +270,10 @@ def paired_branch(student: Outputs, modality: str, pairs: str = "same") -> Outpu
     """The part of the student that the teacher of `modality` guides.
 
     With `pairs="same"` the branch of the same modality; with `"all"`, and where the student has no such branch, its
-    signal branch (the first one where there is none for `sig`). A student without branches is itself the signal branch.
+    signal branch (the first one where there is none for `sig`); with `"fused"` the student as a whole, as it is
+    deployed. A student without branches is itself the signal branch.
     """
-    if not student.branches:
+    if not student.branches or pairs == "fused":
         return student
     if pairs == "same" and modality in student.branches:
         return student.branches[modality]

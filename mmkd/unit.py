@@ -163,6 +163,11 @@ def make_method(spec: UnitSpec) -> Method:
     return method
 
 
+def starts_trained(method: Method) -> bool:
+    """Whether the student starts from the weights of one trained alone."""
+    return getattr(method.config, "init_student", "random") == "trained"
+
+
 def make_student(spec: UnitSpec, shapes: Mapping[str, tuple[int, ...]], classes: int) -> torch.nn.Module:
     """The untrained student of a unit: the same weights for every method under one seed."""
     with torch.random.fork_rng(devices=[]):

@@ -10,6 +10,7 @@ from dataclasses import asdict, fields
 import pytest
 import torch
 
+import mmkd.unit
 from mmkd import METHODS, Batch, Method, MmkdError, Setup
 from mmkd.nets import build_student, build_teacher
 from mmkd.train import prepare
@@ -135,9 +136,11 @@ def test_options_round_trip_and_have_help(name):
 
 @every_method
 def test_options_are_read(name):
-    """An option that nobody reads is a trap: every field is named in the source of the class or of its bases."""
+    """An option that nobody reads is a trap: every field is named in the source of the class, its bases or the unit."""
     cls = METHODS.get(name)
-    text = "".join(inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method))
+    text = inspect.getsource(mmkd.unit) + "".join(
+        inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method)
+    )
     for f in fields(cls.Config):
         uses = text.count(f".{f.name}") + text.count(f'"{f.name}"')
         assert uses > 0, f"option {f.name} of {name} is never read"

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "mmkd"
 
 LAYERS = [
     {"errors"},
-    {"options", "registry"},
+    {"options", "registry", "schedules"},
     {"spec"},
     {"data", "modalities", "method", "progress"},
     {"nets", "frequency", "cache"},
