@@ -22,7 +22,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("at")
 class AT(Method):
-    """Attention transfer: where the maps are active. Zagoruyko, ICLR 2017, arXiv:1612.03928; needs maps."""
+    """Attention transfer: where the maps are active. Zagoruyko, ICLR 2017, arXiv:1612.03928."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -32,8 +32,7 @@ class Aver(Method):
             mean = torch.stack([w * teachers[m].logits for m, w in shares.items()]).sum(0)
             soft = soft_targets(student.logits, mean, t)
         elif c.average == "losses":
-            each = [w * soft_targets(student.logits, teachers[m].logits, t) for m, w in shares.items()]
-            soft = torch.stack(each).sum()
+            soft = self.soft(student, teachers, t)
         else:
             mean = torch.stack([w * F.softmax(teachers[m].logits / t, 1) for m, w in shares.items()]).sum(0)
             soft = t**2 * F.kl_div(F.log_softmax(student.logits / t, 1), mean, reduction="batchmean")

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig, option, paired_branch
+from mmkd import METHODS, Batch, Method, Outputs, Setup, TaughtConfig, option, paired_branch
 
 
 @METHODS.register("ca-mkd")
 class ConfidenceAware(Method):
-    """Teachers weighted per sample by their cross-entropy. Zhang et al., ICASSP 2022 (not the notes' `camkd`)."""
+    """Teachers weighted by low cross-entropy. Zhang et al., ICASSP 2022; `camkd` is another."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
@@ -30,12 +30,8 @@ class ConfidenceAware(Method):
         temperature: float = option(4.0, "softening of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    minimum_teachers = 2
     needs = frozenset({"logits", "features", "cam"})
-
-    def check(self, setup: Setup) -> None:
-        super().check(setup)
-        if len(setup.teachers) < 2:
-            raise MmkdError("ca-mkd weighs teachers against each other; name two or more, --teachers sig,gaf,pi")
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
         """The last maps, (B, C, positions) each, as many positions."""

@@ -21,7 +21,7 @@ from mmkd.frequency import lift
 
 @METHODS.register("cat-kd")
 class CATKD(Method):
-    """Class activation maps of all classes. Guo et al., CVPR 2023, arXiv:2304.12777; needs CAMs."""
+    """Class activation maps of all classes. Guo et al., CVPR 2023, arXiv:2304.12777."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

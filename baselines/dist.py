@@ -17,7 +17,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_
 
 @METHODS.register("dist")
 class DIST(Method):
-    """Correlations of predictions within samples and within classes. Huang et al., NeurIPS 2022, arXiv:2205.10536."""
+    """Correlations within windows and within classes. Huang et al., NeurIPS 2022, arXiv:2205.10536."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -13,22 +13,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig, option
+from mmkd import METHODS, Batch, Method, Outputs, TaughtConfig, option
 
 
 @METHODS.register("ebkd-entropy")
 class EntropyKD(Method):
-    """Soft targets, teachers weighted per sample by low entropy. Kwon et al., ICASSP 2020 (not the notes' `ebkd`)."""
+    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020; the notes' `ebkd` is another."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
         temperature: float = option(4.0, "softening of teachers and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
-    def check(self, setup: Setup) -> None:
-        super().check(setup)
-        if len(setup.teachers) < 2:
-            raise MmkdError("EntropyKD weighs teachers against each other; name two or more, --teachers sig,gaf,pi")
+    minimum_teachers = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from mmkd import (
@@ -36,7 +35,6 @@ from mmkd import (
     matched_stages,
     option,
     paired_branch,
-    soft_targets,
 )
 from mmkd.frequency import FrequencyPath, lift, map_distance, scaled, warn_idle
 
@@ -178,17 +176,13 @@ class FAM1d(Method):
             name = f"fam_{modality}"
             terms[name] = c.feature_weight * ramp * shares[modality] * distance + terms.get(name, 0)
         if c.logit_weight > 0:
-            soft = [
-                share * soft_targets(student.logits, teachers[m].logits.detach(), c.temperature)
-                for m, share in shares.items()
-            ]
-            terms["kd"] = c.logit_weight * torch.stack(soft).sum()
+            terms["kd"] = c.logit_weight * self.soft(student, teachers, c.temperature)
         return terms
 
 
 @METHODS.register("fam")
 class FAM(FAM1d):
-    """Frequency attention on maps; 1-D features are lifted to 2-D. Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention on maps, lines lifted to 2-D. Pham et al., WACV 2024, arXiv:2403.05894."""
 
     @dataclass(frozen=True)
     class Config(FAM1d.Config):

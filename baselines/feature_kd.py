@@ -18,7 +18,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("feature-kd")
 class FeatureKD(Method):
-    """Hidden vector of the signal teacher, or of all (the notes); after FitNets 2015; needs a signal teacher."""
+    """Hidden vector of the signal teacher, or of all (the notes); after FitNets 2015."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

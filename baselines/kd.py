@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch, soft_targets
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option
 
 
 @METHODS.register("kd")
@@ -26,9 +26,5 @@ class KD(Method):
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
-        soft = student.logits.new_zeros(())
-        for modality, weight in self.weights(teachers).items():
-            met = paired_branch(student, modality, c.pairs)
-            soft = soft + weight * soft_targets(met.logits, teachers[modality].logits, c.temperature)
         hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
-        return {**hard, "kd": c.kd_weight * soft}
+        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)}

@@ -19,7 +19,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_maps, o
 
 @METHODS.register("sp")
 class SP(Method):
-    """Similarities between the samples of a batch. Tung and Mori, ICCV 2019, arXiv:1907.09682; needs maps."""
+    """Similarities between the samples of a batch. Tung and Mori, ICCV 2019, arXiv:1907.09682."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -26,7 +26,7 @@ EPS = 1e-5
 
 @METHODS.register("vid")
 class VID(Method):
-    """Likelihood of the teacher's maps given the student's. Ahn et al., CVPR 2019, arXiv:1904.05835; needs maps."""
+    """Likelihood of the teacher's maps given the student's. Ahn et al., CVPR 2019, arXiv:1904.05835."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .errors import MmkdError, UnitFailed, unknown
+from .errors import MmkdError, Refused, UnitFailed, unknown
 from .progress import Progress
 from .record import Record, Records
 from .request import Request, alone, expand
@@ -41,6 +41,12 @@ class Outcome:
     teachers: Sequence[Record]
     alone: Mapping[str, Record] = field(default_factory=dict)
 
+    @property
+    def records(self) -> list[Record]:
+        """Every record that the request made or found, each once."""
+        own = [done.record for done in self.results if done.record is not None]
+        return list({record.key: record for record in [*self.teachers, *own, *self.alone.values()]}.values())
+
 
 def execute(
     request: Request,
@@ -52,7 +58,7 @@ def execute(
     """Do all units of a request.
 
     Every unit that is to be done is tried on made-up windows first, so that what cannot work is refused before anything
-    is trained or written.
+    is trained or written. Under `--method all` a method that refuses is left out, with its reason.
 
     Raises:
         MmkdError: the request, its data or one of its units is refused.
@@ -60,31 +66,46 @@ def execute(
     records = Records(folders.runs)
     units = list(expand(request))
     worker = _Worker(folders, records, progress or Progress())
-    todo = [(s, d) for s, d in units if existing == "rerun" or (existing == "skip" and records.get(s.key) is None)]
+    fitting = request.methods == ("all",)  # what a method refuses is then left out
+    looked = existing != "only" or fitting
+    todo = [(s, d) for s, d in units if existing == "rerun" or (looked and records.get(s.key) is None)]
+    verdicts: dict[str, MmkdError | None] = {}  # what the trial said of a unit, None: it fits
+    refused: dict[str, str] = {}
     if todo:
-        from .unit import pick_device, preflight
+        from .assemble import preflight
+        from .unit import pick_device
 
         pick_device(folders.device)
-        tried: dict[str, UnitFailed | None] = {}
         for spec, data in todo:
             alike = replace(spec, seed=0).key  # units that differ in their seed alone are tried once
-            if alike not in tried:
-                tried[alike] = None
-                try:
-                    preflight(spec, data)
-                except UnitFailed as error:  # a broken method fails its own units, and no others
-                    tried[alike] = error
-            failed = tried[alike]
-            if failed is not None:
-                worker.broken[spec.key] = failed
-    results = run_units(units, records, worker, existing, tell)
+            if alike not in verdicts:
+                verdicts[alike] = _verdict(preflight, spec, data)
+            verdict = verdicts[alike]
+            if isinstance(verdict, UnitFailed):  # a broken method fails its own units, and no others
+                worker.broken[spec.key] = verdict
+            elif verdict is not None:
+                if not fitting or not isinstance(verdict, Refused):
+                    raise verdict
+                refused[spec.key] = str(verdict)
+    results = [Done(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
+    for done in results:
+        tell(done)
+    results += run_units([(s, d) for s, d in units if s.key not in refused], records, worker, existing, tell)
     keys = dict.fromkeys(done.spec.teacher(name).key for done in results for name in done.spec.teachers)
     found = {}
-    for spec, data in units:
-        record = records.get(alone(request, spec, data).key)
+    for spec, _ in units:
+        record = records.get(alone(spec).key)
         if record is not None:
             found[spec.key] = record
     return Outcome(results, [r for r in map(records.get, keys) if r is not None], found)
+
+
+def _verdict(preflight: Callable[..., None], spec: Any, data: Any) -> MmkdError | None:
+    try:
+        preflight(spec, data)
+    except MmkdError as error:
+        return error
+    return None
 
 
 class _Worker:

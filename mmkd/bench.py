@@ -104,6 +104,8 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
 
     progress = Progress() if args.quiet else Bars() if terminal else Lines(sys.stderr)
 
+    left_out: set[tuple[str, str]] = set()
+
     def tell(done: Done) -> None:
         if done.status == "failed":
             print(
@@ -115,6 +117,9 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
                 f"mmkd.bench: {done.spec.method}, seed {done.spec.seed}: not on record ({done.spec.key})",
                 file=sys.stderr,
             )
+        elif done.status == "refused" and (done.spec.method, done.error) not in left_out:
+            left_out.add((done.spec.method, done.error))
+            print(f"mmkd.bench: left out: {done.spec.method}: {done.error}", file=sys.stderr)
         elif done.status == "done" and done.record is not None:
             test = done.record.metrics["test"]
             name = f"{done.spec.data.name}, {done.spec.method}, seed {done.spec.seed}"
@@ -125,11 +130,12 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
             print(f"mmkd.bench: left out: {source}: {why}", file=sys.stderr)
     outcome = api.execute(request, api.Folders(runs, args.cache, args.device), args.existing, progress, tell)
     records = [done.record for done in outcome.results if done.record is not None]
-    problem = None if args.existing == "only" else track.publish(runs, [*outcome.teachers, *records], request.name)
+    problem = None if args.existing == "only" else track.publish(runs, outcome.records, request.name)
     if args.json:
         print(json.dumps([as_json(done) for done in outcome.results], indent=1))
     else:
-        table.show(table.rows(outcome.results, outcome.teachers, dict(outcome.alone)), sys.stdout)
+        done = [done for done in outcome.results if done.status != "refused"]
+        table.show(table.rows(done, outcome.teachers, dict(outcome.alone)), sys.stdout)
         if records and not args.quiet:
             print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {track.shown_uri(runs)}")
     if problem:

@@ -8,6 +8,10 @@ class MmkdError(Exception):
     """What was asked, what was found, what to do: one line. The commands print it and exit 2."""
 
 
+class Refused(MmkdError):
+    """A method cannot work with these networks or this data; another method may."""
+
+
 class UnitFailed(MmkdError):
     """A unit broke off while it worked; the others go on and the command exits 1."""
 

@@ -1,6 +1,6 @@
 """Predictions and the scores that are read from them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -58,6 +58,23 @@ def scores(y: NDArray[np.int64], probabilities: Probabilities) -> Scores:
         nll=float(-np.log(likelihood).mean()),
         ece=calibration_error(y, probabilities),
     )
+
+
+def mixture_shares(y: NDArray[np.int64], each: Sequence[Probabilities], rounds: int = 1000) -> NDArray[np.float64]:
+    """Shares of M predictors, summing to 1, whose mixture has the lowest negative log-likelihood.
+
+    The problem is convex; expectation maximisation from equal shares finds its minimum. Dempster, Laird, Rubin 1977.
+
+    Args:
+        y: (n,) classes.
+        each: M arrays (n, K) of probabilities.
+    """
+    likelihood = np.stack([np.maximum(p[np.arange(len(y)), y], 1e-12) for p in each])  # (M, n)
+    shares = np.full(len(each), 1 / len(each))
+    for _ in range(rounds):
+        joint = shares[:, None] * likelihood
+        shares = (joint / joint.sum(0)).mean(1)
+    return shares
 
 
 def calibration_error(y: NDArray[np.int64], probabilities: Probabilities, bins: int = 15) -> float:

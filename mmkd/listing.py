@@ -1,7 +1,9 @@
 """What `--list` prints, and the parts of the help that stand on presets and on methods."""
 
 import json
+import textwrap
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from .spec import PRESETS
@@ -64,7 +66,19 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
         from .nets import BACKBONES, FUSIONS
 
         registry = BACKBONES if what == "backbones" else FUSIONS
-    return [(name, first_line(registry.get(name))) for name in registry], registry.broken
+    return [(name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry], registry.broken
+
+
+def needed(thing: Any) -> str:
+    """What a method needs beyond logits and embeddings of one teacher, for the end of its line."""
+    needs: AbstractSet[str] = getattr(thing, "needs", frozenset())
+    words = {"cam": "CAMs", "attention": "attention", "branches": "branches"}
+    parts = [word for need, word in words.items() if need in needs]
+    if "features" in needs and "cam" not in needs:
+        parts.insert(0, "maps")
+    if getattr(thing, "minimum_teachers", 1) > 1:
+        parts.insert(0, f"{thing.minimum_teachers} teachers")
+    return f" Needs {', '.join(parts)}." if parts else ""
 
 
 def first_line(thing: Any) -> str:
@@ -74,15 +88,26 @@ def first_line(thing: Any) -> str:
 
 
 def method_help(names: Sequence[str]) -> str:
-    """The options of methods, with type, default and a line of help."""
+    """The options of methods, with type, default and a line of help; those that all of them have stand once."""
     from .options import describe
     from .registry import METHODS
 
+    methods = {name: METHODS.get(name) for name in (names if tuple(names) != ("all",) else list(METHODS))}
+    options = {name: describe(method.Config) for name, method in methods.items()}
+    common = [row for row in next(iter(options.values())) if all(row in rows for rows in options.values())]
     lines = []
-    for name in names if tuple(names) != ("all",) else list(METHODS):
-        method = METHODS.get(name)
-        lines += ["", f"options of {name}: {first_line(method)}"]
-        for flag, words, default, text in describe(method.Config):
-            lines.append(f"  --{flag} {words}")
-            lines.append(f"        {text} (default {default})")
+    for name, method in methods.items():
+        own = options[name] if len(options) == 1 else [row for row in options[name] if row not in common]
+        lines += ["", f"options of {name}: {first_line(method)}", *_shown(own)]
+    if len(options) > 1:
+        lines += ["", f"options of each of {', '.join(methods)}:" if len(methods) < 9 else "options of each:"]
+        lines += _shown(common)
     return "\n".join(lines)
+
+
+def _shown(rows: Sequence[tuple[str, str, Any, str]]) -> list[str]:
+    lines = []
+    for flag, words, default, text in rows:
+        lines.append(f"  --{flag} {words}")
+        lines += textwrap.wrap(f"{text} (default {default})", 112, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return lines

@@ -10,11 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from .assemble import Trial, make_student
 from .errors import MmkdError
 from .method import Outputs
 from .modalities import Modality
-from .nets import build_student
 from .record import Record
+from .registry import load_plugin
+from .spec import UnitSpec
 from .views import make_modality
 
 
@@ -57,16 +59,24 @@ class StudentModel(nn.Module):
         """
         if record.kind != "student":
             raise MmkdError(f"{record.folder} is the record of a {record.kind}, not of a student")
-        spec, data = record.spec, record.result["data"]
+        spec, data = UnitSpec.parse(record.spec), record.result["data"]
         modalities = {}
         for name, view in record.result["views"].items():
             modalities[name] = make_modality(name, view["config"])
             modalities[name].load_state(view["state"])
         channels, window = len(data["channels"]), data["window"]
-        shapes = {name: modality.shape(channels, window) for name, modality in modalities.items()}
-        shapes = {name: shapes[name] for name in spec["student"]}
-        with torch.random.fork_rng(devices=[]):  # the caller's random state is left alone
-            network = build_student(spec["student_net"], shapes, len(data["classes"]), spec["fusion"] or "concat")
+        if record.result.get("deploys", "student") == "student":
+            shapes = {name: modality.shape(channels, window) for name, modality in modalities.items()}
+            network = make_student(spec, shapes, len(data["classes"]))
+        else:
+            for plugin in spec.plugins:
+                load_plugin(plugin)
+            targets = torch.zeros(
+                data["windows"]["train"], dtype=torch.long
+            )  # of no weight: what is built is filled from the file
+            shares = record.result["teacher_weights"]
+            trial = Trial.make(spec, (channels, window), len(data["classes"]), targets, True, shares)
+            network = trial.method.deploy(trial.student)
         path = record.folder / "student.safetensors"
         try:
             network.load_state_dict(load_file(path))

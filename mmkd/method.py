@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from .errors import MmkdError, did_you_mean
 from .options import Options, option
+from .registry import METHODS
 from .schedules import Schedule
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
@@ -142,6 +143,7 @@ class Method(nn.Module):
 
     Config: ClassVar[type[MethodConfig]] = DistillConfig
     distils: ClassVar[bool] = True  # False: a method without teachers, for which none is trained
+    minimum_teachers: ClassVar[int] = 1
     minimum_batch: ClassVar[int] = 1  # windows that a batch must have for the loss to be defined
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     config: Any
@@ -156,12 +158,17 @@ class Method(nn.Module):
         Raises:
             MmkdError: with the reason and the flag that would help.
         """
-        name = type(self).__name__
+        name = METHODS.name_of(type(self)) or type(self).__name__
         unknown_needs = self.needs - NEEDS
         if unknown_needs:
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
         if self.distils and not setup.teachers:
             raise MmkdError(f"{name} needs a teacher; add --teachers sig,gaf,pi")
+        if self.distils and len(setup.teachers) < self.minimum_teachers:
+            raise MmkdError(
+                f"{name} weighs teachers against each other and needs {self.minimum_teachers} or more; "
+                f"use --teachers sig,gaf,pi"
+            )
         if setup.train_size < self.minimum_batch:
             raise MmkdError(
                 f"{name} compares windows of a batch and needs {self.minimum_batch} or more; there is "
@@ -236,6 +243,16 @@ class Method(nn.Module):
             terms["branch_ce"] = self.config.branch_weight * torch.stack(each).mean()
         return terms
 
+    def soft(
+        self, student: Outputs, teachers: Mapping[str, Outputs], temperature: float, pairs: str = "fused"
+    ) -> Tensor:
+        """Soft targets of each teacher for its part of the student, summed with the shares of `weights`."""
+        each = [
+            share * soft_targets(paired_branch(student, modality, pairs).logits, teachers[modality].logits, temperature)
+            for modality, share in self.weights(teachers).items()
+        ]
+        return torch.stack(each).sum()
+
     def weights(self, teachers: Mapping[str, Any]) -> dict[str, float]:
         """The share of each teacher, summing to 1, from the option `teacher_weights`."""
         text = self.config.teacher_weights
@@ -296,7 +313,7 @@ def matched_maps(student: Outputs, teacher: Outputs, stages: str = "all") -> lis
     return [(student.features[s], teacher.features[t]) for s, t in matched_stages(student, teacher, stages)]
 
 
-def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor) -> Tensor:
     """T^2 KL(p_teacher^T || p_student^T), mean over the batch. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
 
     Args:

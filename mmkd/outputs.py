@@ -110,7 +110,7 @@ def source_of(
         return NoTeachers()
     maps = bool(needs & {"features", "cam", "attention"})
     kind = "features" if maps else "outputs"
-    keys = {name: digest({"teacher": t.spec.key, "maps": maps}) for name, t in teachers.items()}
+    keys = {n: digest({"teacher": t.spec.key, "weights": t.checkpoint, "maps": maps}) for n, t in teachers.items()}
     if maps:
         first = windows.at(windows.train[:1])
         with torch.no_grad():

@@ -114,6 +114,10 @@ class Registry(Generic[T]):
         self.load()
         return len(self._entries)
 
+    def name_of(self, thing: Any) -> str | None:
+        """The name that a thing is entered under."""
+        return next((name for name, entry in self._entries.items() if entry is thing), None)
+
     def drop(self, name: str) -> None:
         """Take a name out again (tests and notebooks)."""
         self._entries.pop(name, None)

@@ -4,7 +4,7 @@ import itertools
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -274,11 +274,19 @@ def has_teachers(method: str) -> bool:
     return bool(METHODS.get(method).distils)
 
 
-def alone(request: Request, spec: UnitSpec, data: Dataset) -> UnitSpec:
-    """The unit of the student alone that `spec` is measured against."""
+def alone(spec: UnitSpec) -> UnitSpec:
+    """The unit of the student alone that `spec` is measured against, and may start from."""
     config = METHODS.get("student").Config
     options = asdict(config(branch_weight=spec.options.get("branch_weight", config().branch_weight)))
-    return resolve(request, data, spec.seed, spec.student_name, "", "student", options)
+    return replace(
+        spec,
+        method="student",
+        options=options,
+        views={name: spec.views[name] for name in spec.student},
+        teachers={},
+        teacher_training=None,
+        method_sha256=source_sha256("student"),
+    )
 
 
 def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:

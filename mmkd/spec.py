@@ -97,6 +97,21 @@ class UnitSpec:
         del values["plugins"]
         return digest({"kind": "student", "format": FORMAT, **values})
 
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
+        """The spec that a record's JSON holds."""
+        taught = values["teacher_training"]
+        return cls(
+            **{
+                **values,
+                "data": DataSpec(**values["data"]),
+                "training": Training(**values["training"]),
+                "teacher_training": None if taught is None else Training(**taught),
+                "student": tuple(values["student"]),
+                "plugins": tuple(values["plugins"]),
+            }
+        )
+
     @property
     def student_name(self) -> str:
         return "+".join(self.student)

@@ -18,13 +18,14 @@ class Done:
     """What came of one unit.
 
     Attributes:
-        status: "done", "cached" (it was on record), "failed", or "missing" (under `--existing only`).
+        status: "done", "cached" (it was on record), "failed", "missing" (under `--existing only`), or "refused" (by a
+            method that cannot work so, under `--method all`).
         record: of a unit that is done or cached.
-        error: one line, of a unit that failed; `log` names the file with the rest.
+        error: one line, of a unit that failed or was refused; of a failed one `log` names the file with the rest.
     """
 
     spec: UnitSpec
-    status: Literal["done", "cached", "failed", "missing"]
+    status: Literal["done", "cached", "failed", "missing", "refused"]
     record: Record | None = None
     error: str = ""
     log: str = ""
@@ -91,5 +92,5 @@ def as_json(done: Done) -> dict[str, Any]:
         found["parameters"] = record.result["parameters"]
         found["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
     if done.error:
-        found |= {"error": done.error, "log": done.log}
+        found |= {"error": done.error} | ({"log": done.log} if done.log else {})
     return found

@@ -25,17 +25,23 @@ from .train import NoTeachers, Trained, Windows, autocast, train
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained teacher and where its record lies."""
+    """A trained teacher, where its record lies, and the epoch that its weights are of: "best" or "last"."""
 
     spec: TeacherSpec
     network: nn.Module
     folder: Path
+    checkpoint: str = "best"
 
 
 def get_teacher(
-    spec: TeacherSpec, windows: Windows, test: NDArray[np.int64], cache: Cache, progress: Progress
+    spec: TeacherSpec,
+    windows: Windows,
+    test: NDArray[np.int64],
+    cache: Cache,
+    progress: Progress,
+    checkpoint: str = "best",
 ) -> Teacher:
-    """The teacher from the cache, trained first where it is not there.
+    """The teacher from the cache, with the weights of its `checkpoint` epoch, trained first where it is not there.
 
     Its folder holds `best.safetensors`, `last.safetensors`, `history.json`, `predictions.npz` (of the test windows,
     read once, after training) and `result.json`.
@@ -62,7 +68,7 @@ def get_teacher(
         trained = train(net, method, only, NoTeachers(), spec.training, spec.seed, label, progress)
         save_file(trained.last, folder / "last.safetensors")
         save_file(trained.best, folder / "best.safetensors")
-        results = test_scores(net, trained, only, test, spec.training, folder / "predictions.npz")
+        results = test_scores(trained, only, test, spec.training, folder / "predictions.npz")
         (folder / "history.json").write_text(json.dumps(trained.history))
         facts: dict[str, Any] = {
             "parameters": count_parameters(net),
@@ -75,15 +81,14 @@ def get_teacher(
 
     def read(folder: Path) -> Teacher:
         net = network()
-        net.load_state_dict(load_file(folder / "best.safetensors"))
+        net.load_state_dict(load_file(folder / f"{checkpoint}.safetensors"))
         net.to(windows.device).eval().requires_grad_(False)
-        return Teacher(spec, net, folder)
+        return Teacher(spec, net, folder, checkpoint)
 
     return cache.load("teachers", spec.key, make, read)
 
 
 def test_scores(
-    network: nn.Module,
     trained: Trained,
     windows: Windows,
     test: NDArray[np.int64],
@@ -92,12 +97,12 @@ def test_scores(
 ) -> dict[str, dict[str, float]]:
     """The one reading of the test windows: scores after the best and the last epoch, and the predictions of the best.
 
-    `network` is left with the best weights.
+    The network is left with the best weights.
     """
     found: dict[str, dict[str, float]] = {}
     for name, state in (("test_last", trained.last), ("test", trained.best)):
-        network.load_state_dict(state)
-        probabilities = predict(network, windows.at, test, autocast(training, windows.device))
+        trained.network.load_state_dict(state)
+        probabilities = predict(trained.network, windows.at, test, autocast(training, windows.device))
         found[name] = asdict(scores(windows.y[test], probabilities))
     np.savez(
         predictions,

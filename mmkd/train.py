@@ -60,9 +60,10 @@ class Windows:
 
 @dataclass
 class Trained:
-    """What training leaves: one row an epoch, and the weights after the best and the last epoch."""
+    """What training leaves: one row an epoch, and the deployed network's weights after the best and the last epoch."""
 
     history: list[dict[str, float]]
+    network: nn.Module  # what is deployed: the student itself, unless the method says otherwise
     best: State
     last: State
     best_epoch: int
@@ -107,7 +108,9 @@ def dry_run(network: nn.Module, windows: Windows, teachers: Teachers, training: 
     with torch.no_grad():
         student = network(views)
         taught = teachers.outputs(positions, views)
-    return Setup(student, taught, windows.classes, len(windows.train), training.epochs)
+    targets = torch.from_numpy(windows.y[windows.train]).to(windows.device)
+    validated = len(windows.validation) > 0
+    return Setup(student, taught, windows.classes, len(windows.train), training.epochs, targets, validated)
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -129,17 +132,20 @@ def train(
 ) -> Trained:
     """Train `network` by `method`; the best epoch is that of the highest validation macro-F1, then lowest NLL.
 
-    Where there is no validation window the last epoch is also the best.
+    What is validated, and whose weights are kept, is the network that the method deploys. Where there is no validation
+    window the last epoch is also the best.
 
     Raises:
         MmkdError: the method refuses the set-up.
         UnitFailed: a loss term is not finite.
     """
-    prepare(method, dry_run(network, windows, teachers, training), seed)
+    setup = dry_run(network, windows, teachers, training)
+    prepare(method, setup, seed)
     method.to(windows.device)
+    deployed, targets = method.deploy(network), setup.targets
+    assert targets is not None
     own = [p for p in method.parameters() if p.requires_grad]
     optimizer = make_optimizer([*network.parameters(), *own], training)
-    targets = torch.from_numpy(windows.y[windows.train]).to(windows.device)
     history: list[dict[str, float]] = []
     best: tuple[tuple[float, float], int, State] | None = None
     started = time.perf_counter()
@@ -148,19 +154,20 @@ def train(
         for epoch in range(training.epochs):
             row = _epoch(network, method, windows, teachers, training, seed, epoch, targets, optimizer)
             if len(windows.validation):
-                score = validate(network, windows, training)
+                score = validate(deployed, windows, training)
                 row |= {"val_accuracy": score.accuracy, "val_macro_f1": score.macro_f1, "val_nll": score.nll}
                 rank = (score.macro_f1, -score.nll)
                 if best is None or rank > best[0]:
-                    best = rank, epoch, snapshot(network)
+                    best = rank, epoch, snapshot(deployed)
             row["seconds"] = time.perf_counter() - started
             history.append(row)
             info = f"loss {row['loss']:.3f}"
             bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if best else ""))
-    last = snapshot(network)
+    last = snapshot(deployed)
     _, best_epoch, best_state = best or ((), training.epochs - 1, last)
     return Trained(
         history,
+        deployed,
         best_state,
         last,
         best_epoch,
@@ -196,7 +203,7 @@ def _epoch(
         batch = Batch(targets[index], index, epoch, training.epochs)
         with autocast(training, windows.device):
             student = network(views)
-        terms = method.losses(as_float(student), teachers.outputs(positions, views), batch)
+        terms = method.terms(as_float(student), teachers.outputs(positions, views), batch)
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -15,20 +15,22 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from . import figures
+from .assemble import make_method, make_student, searches, starts_trained
 from .cache import Cache
 from .data import Dataset, Split
-from .errors import MmkdError, UnitFailed
-from .method import Batch, Method, Setup
-from .nets import build_student, build_teacher, count_parameters
+from .errors import MmkdError
+from .evaluate import mixture_shares, predict
+from .load import StudentModel
+from .nets import count_parameters
 from .outputs import source_of
 from .progress import Progress
 from .record import Record, Records, environment, write_history
-from .registry import METHODS, reason
-from .request import cut
-from .spec import UnitSpec, seed_for
+from .registry import reason
+from .request import alone, cut
+from .spec import UnitSpec
 from .teachers import Teacher, get_teacher, peak_memory, test_scores
-from .train import Windows, prepare, train
-from .views import get_view, make_modality
+from .train import Windows, train
+from .views import get_view
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,23 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     windows = Windows(arrays, data.y, split.train, split.validation, len(data.classes), place.device)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec)
-    student = make_student(spec, {name: views[name].array.shape[1:] for name in spec.student}, windows.classes)
+    student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
+    if starts_trained(spec):
+        record = trained_alone(spec, data, place)
+        student.load_state_dict(StudentModel.load(record).network.state_dict())
+        log.add(f"student starts from {record.key}")
     student.to(place.device)
     teachers: dict[str, Teacher] = {}
     for name in spec.teachers:
-        teachers[name] = get_teacher(spec.teacher(name), windows, split.test, place.cache, place.progress)
+        of = spec.teacher(name)
+        teachers[name] = get_teacher(of, windows, split.test, place.cache, place.progress, method.checkpoint)
         write_teacher(teachers[name], data, split, place)
-        log.add(f"teacher {name}: {teachers[name].spec.key}")
+        log.add(f"teacher {name}: {teachers[name].spec.key}, {method.checkpoint} epoch")
+    shares = None
+    if searches(spec):
+        shares = search_shares(teachers, windows)
+        method = make_method(spec, shares)
+        log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
     source = source_of(teachers, method.needs, windows, place.cache, place.progress)
     log.add(f"outputs of the teachers: {type(source).__name__}")
     label = f"{spec.method} -> {spec.student_name}"
@@ -80,7 +92,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     log.add(f"trained {spec.training.epochs} epochs in {trained.seconds:.1f} s, best epoch {trained.best_epoch + 1}")
 
     def fill(folder: Path) -> Mapping[str, Any]:
-        metrics = test_scores(student, trained, windows, split.test, spec.training, folder / "predictions.npz")
+        metrics = test_scores(trained, windows, split.test, spec.training, folder / "predictions.npz")
         if data.subject is not None:
             add_subjects(folder / "predictions.npz", data)
         save_file(trained.best, folder / "student.safetensors")
@@ -98,11 +110,14 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
             "spec": asdict(spec),
             "metrics": metrics,
             "best_epoch": trained.best_epoch + 1,
-            "parameters": count_parameters(student),
+            "parameters": count_parameters(trained.network),
             "method_parameters": trained.method_parameters,
             "seconds": trained.seconds,
             "process_peak_memory_mib": peak_memory(),
             "teachers": {name: teacher.spec.key for name, teacher in teachers.items()},
+            "teacher_checkpoint": method.checkpoint if teachers else None,
+            "teacher_weights": shares,
+            "deploys": "student" if trained.network is student else "method",
             "views": {
                 name: {"config": spec.views[name], "state": views[name].modality.state()} for name in spec.student
             },
@@ -113,66 +128,21 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     return place.records.write(spec.key, fill)
 
 
-def preflight(spec: UnitSpec, data: Dataset) -> None:
-    """Try a unit on four made-up windows with untrained networks: what cannot work shows in a moment.
+def trained_alone(spec: UnitSpec, data: Dataset, place: Place) -> Record:
+    """The record of the unit's student trained alone under the same seed; the unit is done where there is none."""
+    base = alone(spec)
+    with place.records.lock(base.key):
+        return place.records.get(base.key) or run_unit(base, data, place)
 
-    Raises:
-        MmkdError: a network cannot read these windows, or the method refuses these networks.
-        UnitFailed: the method itself is broken: it raises, or its terms are not what the loop can use.
+
+def search_shares(teachers: Mapping[str, Teacher], windows: Windows) -> str:
+    """The shares under which the teachers together do best on the validation windows, as `teacher_weights` reads them.
+
+    Best is the lowest negative log-likelihood of the teachers' probabilities mixed by their shares.
     """
-    classes = len(data.classes)
-    shapes = {n: make_modality(n, config).shape(*data.x.shape[1:]) for n, config in spec.views.items()}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        views = {name: torch.randn(4, *shape) for name, shape in shapes.items()}
-        student = make_student(spec, {name: shapes[name] for name in spec.student}, classes)
-        nets = {name: build_teacher(net, name, shapes[name], classes).eval() for name, net in spec.teachers.items()}
-    with torch.no_grad():
-        taught = {name: net(views) for name, net in nets.items()}
-        train_size = len(cut(data, spec.data, spec.seed).train)
-        setup = Setup(student.eval()(views), taught, classes, train_size, spec.training.epochs)
-    method = make_method(spec)
-    try:
-        prepare(method, setup, spec.seed)
-        batch = Batch(torch.arange(4) % classes, torch.arange(4) % train_size, 0, spec.training.epochs)
-        terms = method.losses(student.eval()(views), taught, batch)
-    except MmkdError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {reason(error)}") from error
-    check_terms(spec.method, terms)
-
-
-def check_terms(name: str, terms: Any) -> None:
-    """UnitFailed unless `terms` is what the loop sums: named scalar tensors, one at least with a gradient."""
-    if not isinstance(terms, Mapping) or not terms:
-        raise UnitFailed(f"method {name!r}: losses returned {terms!r:.60}; return a mapping of names to scalar tensors")
-    for term, value in terms.items():
-        if not isinstance(term, str) or not isinstance(value, torch.Tensor):
-            raise UnitFailed(f"method {name!r}: term {term!r} is {type(value).__name__}; return a scalar tensor")
-        if value.ndim:
-            raise UnitFailed(f"method {name!r}: term {term!r} has shape {tuple(value.shape)}; return a scalar")
-    if not any(value.requires_grad for value in terms.values()):
-        raise UnitFailed(f"method {name!r}: no term has a gradient; keep the student's outputs attached")
-
-
-def make_method(spec: UnitSpec) -> Method:
-    """The method of a unit with its options, not built yet."""
-    cls = METHODS.get(spec.method)
-    method: Method = cls(cls.Config(**spec.options))
-    return method
-
-
-def starts_trained(method: Method) -> bool:
-    """Whether the student starts from the weights of one trained alone."""
-    return getattr(method.config, "init_student", "random") == "trained"
-
-
-def make_student(spec: UnitSpec, shapes: Mapping[str, tuple[int, ...]], classes: int) -> torch.nn.Module:
-    """The untrained student of a unit: the same weights for every method under one seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(spec.seed, "student"))
-        return build_student(spec.student_net, shapes, classes, spec.fusion or "concat")
+    said = [predict(teacher.network, windows.at, windows.validation) for teacher in teachers.values()]
+    found = mixture_shares(windows.y[windows.validation], said)
+    return ",".join(f"{name}={share:.4f}" for name, share in zip(teachers, found, strict=True))
 
 
 def write_teacher(teacher: Teacher, data: Dataset, split: Split, place: Place) -> None:

@@ -1,17 +1,22 @@
 """What must hold of every registered method, whoever wrote it."""
 
+import contextlib
 import inspect
 import io
 import math
+import multiprocessing
 import pickle
+import re
 import warnings
-from dataclasses import asdict, fields
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
 
-import mmkd.unit
+import mmkd.assemble
 from mmkd import METHODS, Batch, Method, MmkdError, Setup
+from mmkd.listing import first_line, needed
 from mmkd.nets import build_student, build_teacher
 from mmkd.train import prepare
 
@@ -24,16 +29,18 @@ TEACHERS = (("sig",), ("gaf",), ("sig", "gaf"), ("sig", "gaf", "pi"))
 class Scene:
     """Small real networks, one batch, and a method set up as the loop sets it up."""
 
-    def __init__(self, name, student, teachers, seed=0, size=B):
+    def __init__(self, name, student, teachers, seed=0, size=B, options=None):
         torch.manual_seed(7)
         self.views = {m: torch.randn(size, *shape) for m, shape in SHAPES.items()}
         self.batch = Batch(torch.arange(size) % CLASSES, torch.arange(size), epoch=3, epochs=4)
-        self.student = build_student("small", {m: SHAPES[m] for m in student.split("+")}, CLASSES)
+        own = {m: SHAPES[m] for m in student.split("+")}
+        attends = "attention" in METHODS.get(name).needs and len(own) > 1
+        self.student = build_student("small", own, CLASSES, "attention" if attends else "concat")
         self.teachers = {m: build_teacher("WRN10-1", m, SHAPES[m], CLASSES).eval() for m in teachers}
-        self.method = METHODS.get(name)()
+        self.method = METHODS.get(name)(**(options or {}))
         self.student.eval()
         with torch.no_grad():
-            self.setup = Setup(self.student(self.views), self.taught(), CLASSES, 40, 4)
+            self.setup = Setup(self.student(self.views), self.taught(), CLASSES, 40, 4, torch.arange(40) % CLASSES)
         self.student.train()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a mask that removes nothing at these small maps
@@ -45,10 +52,24 @@ class Scene:
         return {m: net(self.views) for m, net in self.teachers.items()}
 
     def terms(self):
-        return self.method.losses(self.student(self.views), self.taught(), self.batch)
+        return self.method.terms(self.student(self.views), self.taught(), self.batch)
+
+    def used(self):
+        """The student's parameters that what is deployed depends on, by name."""
+        deployed = self.method.deploy(self.student).train()
+        named = dict(self.student.named_parameters())
+        grads = torch.autograd.grad(deployed(self.views).logits.sum(), list(named.values()), allow_unused=True)
+        branches = [n for n in named if "branches" in n] if self.method.deploy(self.student) is self.student else []
+        return {n for n, g in zip(named, grads, strict=True) if g is not None} | set(branches)
 
     def backward(self):
         torch.stack(list(self.terms().values())).sum().backward()
+
+
+def seeded(method, setup, batch):
+    """The terms under one seed, in this process or another."""
+    torch.manual_seed(3)
+    return {name: value.item() for name, value in method.terms(setup.student, setup.teachers, batch).items()}
 
 
 def scenes():
@@ -85,10 +106,13 @@ def test_terms_are_named_finite_scalars(name, student, teachers):
 
 @every_scene
 def test_gradients_reach_the_student_and_every_own_parameter(name, student, teachers):
+    """The student's: those that the deployed network depends on, and the heads of its branches."""
     s = scene(name, student, teachers)
+    used = s.used()
     s.backward()
-    heads = {n for n, p in s.student.named_parameters() if p.grad is None}
-    assert not heads, f"no gradient for {sorted(heads)[:3]}"
+    left = {n for n, p in s.student.named_parameters() if p.grad is None} & used
+    assert len(used) > 5
+    assert not left, f"no gradient for {sorted(left)[:3]}"
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in s.method.parameters() if p.requires_grad)
 
 
@@ -136,9 +160,9 @@ def test_options_round_trip_and_have_help(name):
 
 @every_method
 def test_options_are_read(name):
-    """An option that nobody reads is a trap: every field is named in the source of the class, its bases or the unit."""
+    """An option that nobody reads is a trap: each is named in the source of the class, its bases or the runner."""
     cls = METHODS.get(name)
-    text = inspect.getsource(mmkd.unit) + "".join(
+    text = inspect.getsource(mmkd.assemble) + "".join(
         inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method)
     )
     for f in fields(cls.Config):
@@ -160,6 +184,63 @@ def test_it_pickles_and_its_state_round_trips(name):
 
 
 @every_method
+def test_a_batch_of_one(name):
+    """Where a loss is defined for one window it is finite; else the method says so, and one window is refused."""
+    teachers = ("sig", "gaf") if METHODS.get(name).distils else ()
+    cls = METHODS.get(name)
+    if cls.minimum_batch > 1:
+        one = scene(name, "sig+gaf+pi", teachers)
+        with pytest.raises(MmkdError, match="--method"):
+            one.method.check(replace(one.setup, train_size=1))
+        return
+    terms = scene(name, "sig+gaf+pi", teachers, size=1).terms()
+    assert all(math.isfinite(value.item()) for value in terms.values())
+
+
+def test_methods_pickle_to_a_spawned_worker():
+    """Built, sent to a fresh process by name of their class, and of the same loss there."""
+    sent = {}
+    for name in METHODS:
+        with contextlib.suppress(MmkdError):
+            s = Scene(name, "sig+gaf+pi", ("sig", "gaf") if METHODS.get(name).distils else ())
+            sent[name] = (s.method.eval(), s.setup, s.batch)
+    assert len(sent) > 20
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        away = {name: pool.submit(seeded, *arguments) for name, arguments in sent.items()}
+        there = {name: future.result() for name, future in away.items()}
+    here = {name: seeded(*pickle.loads(pickle.dumps(arguments))) for name, arguments in sent.items()}
+    for name in sent:
+        assert there[name] == pytest.approx(here[name], rel=1e-4), name
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if METHODS.get(n).distils])
+def test_schedules_combine_with_every_method(name):
+    """At weight 0 only cross-entropy is left; a temperature that is scheduled to the default changes nothing."""
+    config = METHODS.get(name).Config()
+    given = {"weight_schedule": "linear:1,0"} | (
+        {"temperature_schedule": f"linear:9,{config.temperature}"} if hasattr(config, "temperature") else {}
+    )
+    plain, s = scene(name, "sig+gaf+pi", ("sig", "gaf")), scene(name, "sig+gaf+pi", ("sig", "gaf"), options=given)
+    torch.manual_seed(3)
+    expected = plain.terms()
+    torch.manual_seed(3)
+    found = s.terms()
+    assert expected.keys() == found.keys()
+    for term, value in expected.items():
+        assert found[term].item() == pytest.approx(value.item() if term in ("ce", "branch_ce") else 0), term
+
+
+@every_method
 def test_the_docstring_names_what_it_is(name):
-    first = (vars(METHODS.get(name)).get("__doc__") or "").strip().split("\n")[0]
+    """With its year, in a line of `--list methods` that fits a terminal."""
+    first = first_line(METHODS.get(name))
     assert len(first) > 20
+    assert name == "student" or re.search(r"\b(19|20)\d\d\b|the notes", first)
+    width = max(map(len, METHODS)) + 2
+    assert width + len(first + needed(METHODS.get(name))) <= 120
+
+
+def test_namesakes_name_each_other():
+    for one, other in (("camkd", "ca-mkd"), ("ebkd", "ebkd-entropy")):
+        assert f"`{other}`" in first_line(METHODS.get(one))
+        assert f"`{one}`" in first_line(METHODS.get(other))

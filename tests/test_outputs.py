@@ -55,7 +55,7 @@ def test_cached_equals_live_in_outputs_and_in_loss(windows, teachers, tmp_path):
             torch.testing.assert_close(a[m].features[stage], b[m].features[stage], rtol=1e-5, atol=1e-5)
     for name in METHODS:
         torch.manual_seed(0)
-        student = build_student("small", SHAPES, 3)
+        student = build_student("small", SHAPES, 3, "attention")
         method = METHODS.get(name)()
         prepare(method, dry_run(student, windows, live, Training()), 0)
         student.train()

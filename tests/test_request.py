@@ -373,12 +373,11 @@ def test_own_data(own):
 def test_alone_is_the_unit_of_method_student(values):
     """What a method is measured against is the unit that `--method student` makes from the same request."""
     values = {"methods": ("student", "kd"), **FAST, **values}
-    request = Request(**values)
     found = units(**values)
     students = {(s.seed, s.student): s.key for s, _ in found if s.method == "student"}
     assert len(found) > len(students)
-    for spec, data in found:
-        unit = alone(request, spec, data)
+    for spec, _ in found:
+        unit = alone(spec)
         assert unit.method == "student"
         assert unit.key == students[spec.seed, spec.student]
 
@@ -456,5 +455,5 @@ def test_the_student_alone_has_the_same_weight_of_branches():
     from mmkd.request import alone
 
     request = Request(methods=("kd",), options={"kd": {"branch_weight": 0.2}})
-    ((spec, data),) = expand(request)
-    assert alone(request, spec, data).options == {"branch_weight": 0.2}
+    ((spec, _),) = expand(request)
+    assert alone(spec).options == {"branch_weight": 0.2}

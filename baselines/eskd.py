@@ -1,0 +1,66 @@
+"""On the Efficacy of Knowledge Distillation (ESKD). Cho, Hariharan, ICCV 2019, https://arxiv.org/abs/1910.01348
+
+Two things are stopped early under this name. `early_stop="teacher"`, the default and the wearable-sensor papers' form:
+`kd` from the teachers' weights that were best on validation windows. `early_stop="student"`, Cho and Hariharan's: from
+the epoch `stop` on (a share of the epochs) the soft targets are left out and cross-entropy alone remains, unweighted;
+the teachers are those of the last epoch. `full-kd` is the counterpart of both: teachers of the last epoch, soft targets
+throughout. The paper stops where the student begins to suffer; the share is a fixed stand-in for that. T and l are
+those of `kd`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option
+
+
+@METHODS.register("full-kd")
+class FullKD(Method):
+    """Soft targets of last-epoch teachers, throughout: the counterpart of `eskd`. Cho, Hariharan, ICCV 2019."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+
+    @property
+    def checkpoint(self) -> Literal["best", "last"]:
+        return "last"
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c = self.config
+        hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
+        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)}
+
+
+@METHODS.register("eskd")
+class EarlyStopped(FullKD):
+    """Early-stopped KD: best-epoch teachers, or soft targets only up to an epoch. Cho, Hariharan, ICCV 2019."""
+
+    @dataclass(frozen=True)
+    class Config(FullKD.Config):
+        early_stop: Literal["teacher", "student"] = option("teacher", "what is stopped early")
+        stop: float = option(
+            0.7, "share of the epochs after which early_stop=student leaves soft targets out", ge=0, le=1
+        )
+
+    @property
+    def checkpoint(self) -> Literal["best", "last"]:
+        return "best" if self.config.early_stop == "teacher" else "last"
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        if self.config.early_stop == "teacher" and not setup.validated:
+            raise MmkdError(
+                "eskd takes the teachers' best epoch, and without validation windows that is the last; use "
+                "--epoch-rule val-best, or --method full-kd"
+            )
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        if self.config.early_stop == "student" and batch.epoch >= self.config.stop * batch.epochs:
+            return self.supervised(student, batch)
+        return super().losses(student, teachers, batch)

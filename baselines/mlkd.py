@@ -1,0 +1,59 @@
+"""Multi-Level Logit Distillation. Jin, Wang, Lin, CVPR 2023, https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
+
+Followed: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), batch mean + |G_t - G_s|^2 / B + |M_t - M_s|^2
+/ K), with p the (B, K) softened predictions, G = p p^T the relations of windows and M = p^T p those of classes, |.|^2
+the sum of squares; T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors' code.
+Different from it: there are no strongly augmented views here (theirs add a cross-entropy and soft targets), and no mask
+of the less confident half of windows and classes, which in their code multiplies averages and so about halves the
+terms. Several teachers take the shares `teacher_weights`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, option, paired_branch, soft_targets
+
+
+@METHODS.register("mlkd")
+class MultiLevel(Method):
+    """Predictions, relations of windows and of classes, at several temperatures. Jin, Wang, Lin, CVPR 2023."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        temperatures: str = option("2,3,4,5,6", "softenings of teacher and student, whose terms are summed")
+        kd_weight: float = option(0.9, "share l of the three levels; cross-entropy keeps 1 - l", ge=0, le=1)
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            numbers(self.temperatures)
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c = self.config
+        terms = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
+        instance = windows = classes = student.logits.new_zeros(())
+        for modality, share in self.weights(teachers).items():
+            own, other = paired_branch(student, modality, c.pairs).logits, teachers[modality].logits
+            for temperature in numbers(c.temperatures):
+                s, t = (F.softmax(z / temperature, 1) for z in (own, other))
+                instance = instance + share * soft_targets(own, other, temperature)
+                windows = windows + share * (s @ s.T - t @ t.T).square().sum() / s.shape[0]
+                classes = classes + share * (s.T @ s - t.T @ t).square().sum() / s.shape[1]
+        levels = {"mlkd_instance": instance, "mlkd_batch": windows, "mlkd_class": classes}
+        return {**terms, **{name: c.kd_weight * term for name, term in levels.items()}}
+
+
+def numbers(text: str) -> list[float]:
+    """The temperatures in a text such as 2,3,4,5,6."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = [0.0]
+    if not all(0 < value < math.inf for value in values):
+        raise MmkdError(f"temperatures {text!r}: give numbers above 0 with commas between, such as 2,3,4,5,6")
+    return values

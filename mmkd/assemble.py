@@ -1,0 +1,143 @@
+"""The networks and the method of a unit, untrained; and the trial of a unit on made-up windows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .data import Dataset
+from .errors import MmkdError, Refused, UnitFailed
+from .method import Batch, Method, Outputs, Setup
+from .nets import Shape, build_student, build_teacher
+from .registry import METHODS, reason
+from .request import cut
+from .spec import UnitSpec, seed_for
+from .train import prepare
+from .views import make_modality
+
+
+def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
+    """The method of a unit with its options, not built yet; `shares` takes the place of `--teacher-weights search`."""
+    cls = METHODS.get(spec.method)
+    options = {**spec.options, "teacher_weights": shares or "equal"} if searches(spec) else spec.options
+    method: Method = cls(cls.Config(**options))
+    return method
+
+
+def searches(spec: UnitSpec) -> bool:
+    """Whether the shares of the teachers are to be found on validation windows."""
+    return spec.options.get("teacher_weights") == "search"
+
+
+def starts_trained(spec: UnitSpec) -> bool:
+    """Whether the student starts from the weights of one trained alone."""
+    return spec.options.get("init_student") == "trained"
+
+
+def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> nn.Module:
+    """The untrained student of a unit: the same weights for every method under one seed.
+
+    Args:
+        shapes: modality -> one sample's shape, of the student's modalities at least.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(spec.seed, "student"))
+        own = {name: shapes[name] for name in spec.student}
+        return build_student(spec.student_net, own, classes, spec.fusion or "concat")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A unit with untrained networks, set up on four made-up windows.
+
+    Attributes:
+        method: checked and built.
+        taught: what the teachers put out for `views`.
+    """
+
+    student: nn.Module
+    method: Method
+    views: Mapping[str, Tensor]
+    taught: Mapping[str, Outputs]
+
+    @classmethod
+    def make(
+        cls,
+        spec: UnitSpec,
+        shape: tuple[int, int],
+        classes: int,
+        targets: Tensor,
+        validated: bool,
+        shares: str | None = None,
+    ) -> "Trial":
+        """Build everything that a unit trains.
+
+        Args:
+            shape: (C, W) of a window.
+            targets: (N,) classes of the training windows.
+            validated: whether there are validation windows.
+
+        Raises:
+            MmkdError: a network cannot read these windows. Refused: the method cannot work with these networks.
+        """
+        shapes = {name: make_modality(name, config).shape(*shape) for name, config in spec.views.items()}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            views = {name: torch.randn(4, *shape) for name, shape in shapes.items()}
+            student = make_student(spec, shapes, classes).eval()
+            nets = {name: build_teacher(net, name, shapes[name], classes).eval() for name, net in spec.teachers.items()}
+        with torch.no_grad():
+            taught = {name: net(views) for name, net in nets.items()}
+            setup = Setup(student(views), taught, classes, len(targets), spec.training.epochs, targets, validated)
+        method = make_method(spec, shares)
+        try:
+            prepare(method, setup, spec.seed)
+        except UnitFailed:
+            raise
+        except MmkdError as error:
+            raise Refused(str(error)) from error
+        return cls(student, method, views, taught)
+
+
+def preflight(spec: UnitSpec, data: Dataset) -> None:
+    """Try a unit on made-up windows: what cannot work shows in a moment.
+
+    Raises:
+        MmkdError: a network cannot read these windows. Refused: the method cannot work with these networks.
+        UnitFailed: the method itself is broken: it raises, or its terms are not what the loop can use.
+    """
+    classes = len(data.classes)
+    split = cut(data, spec.data, spec.seed)
+    if searches(spec) and not len(split.validation):
+        raise MmkdError(f"{spec.method}: --teacher-weights search needs validation windows; use --epoch-rule val-best")
+    targets = torch.from_numpy(data.y[split.train])
+    channels, window = data.x.shape[1:]
+    try:
+        trial = Trial.make(spec, (channels, window), classes, targets, len(split.validation) > 0)
+        index = torch.arange(4) % len(targets)
+        batch = Batch(torch.arange(4) % classes, index, 0, spec.training.epochs)
+        terms = trial.method.terms(trial.student(trial.views), trial.taught, batch)
+        deployed = trial.method.deploy(trial.student)
+        says = deployed.eval()({name: trial.views[name] for name in spec.student})
+    except MmkdError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {reason(error)}") from error
+    check_terms(spec.method, terms)
+    if not isinstance(says, Outputs) or says.logits.shape != (4, classes):
+        raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits (B, {classes})")
+
+
+def check_terms(name: str, terms: Any) -> None:
+    """UnitFailed unless `terms` is what the loop sums: named scalar tensors, one at least with a gradient."""
+    if not isinstance(terms, Mapping) or not terms:
+        raise UnitFailed(f"method {name!r}: losses returned {terms!r:.60}; return a mapping of names to scalar tensors")
+    for term, value in terms.items():
+        if not isinstance(term, str) or not isinstance(value, Tensor):
+            raise UnitFailed(f"method {name!r}: term {term!r} is {type(value).__name__}; return a scalar tensor")
+        if value.ndim:
+            raise UnitFailed(f"method {name!r}: term {term!r} has shape {tuple(value.shape)}; return a scalar")
+    if not any(value.requires_grad for value in terms.values()):
+        raise UnitFailed(f"method {name!r}: no term has a gradient; keep the student's outputs attached")

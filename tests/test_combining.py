@@ -1,0 +1,155 @@
+"""Options that go with any method, through whole units: trained start, searched shares, schedules, other teachers."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import mmkd
+from mmkd import METHODS, MmkdError, unit
+from mmkd.evaluate import mixture_shares
+from mmkd.record import Records
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
+
+
+@pytest.fixture
+def starts(monkeypatch):
+    """The student's weights as each unit's training begins."""
+    found = []
+    real = unit.train
+
+    def spy(network, *args, **kwargs):
+        found.append({name: value.clone() for name, value in network.state_dict().items()})
+        return real(network, *args, **kwargs)
+
+    monkeypatch.setattr(unit, "train", spy)
+    return found
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_trained_start_is_the_student_trained_alone(tiny, tmp_path, starts):
+    """Epoch 0 of the unit is the best epoch of the student alone, which is done first and kept on record."""
+    record = mmkd.run("kd", **tiny, runs=tmp_path, init_student="trained")
+    alone = mmkd.run("student", **tiny, runs=tmp_path, existing="only")
+    assert len(starts) == 2
+    assert equal(starts[1], load_file(alone.folder / "student.safetensors"))
+    assert not equal(starts[0], starts[1])
+    assert alone.key in (record.folder / "events.log").read_text()
+    random = mmkd.run("kd", **tiny, runs=tmp_path)
+    assert equal(starts[2], starts[0]), "without it every method starts from the same random student"
+    assert random.key != record.key
+
+
+def test_a_trained_start_of_the_same_shape_and_branch_weight(tiny, tmp_path, starts):
+    mmkd.run("aver", **tiny, runs=tmp_path, init_student="trained", branch_weight=0.25, student="sig")
+    specs = {r.spec["method"]: r.spec for r in Records(tmp_path) if r.kind == "student"}
+    assert specs["student"]["options"] == {"branch_weight": 0.25}
+    assert specs["student"]["student"] == ["sig"]
+
+
+def test_full_kd_takes_the_last_epoch_of_the_same_teachers(tiny, tmp_path, monkeypatch):
+    taken = {}
+    real = unit.source_of
+
+    def spy(teachers, *args):
+        taken[len(taken)] = {m: (t.folder, t.network.state_dict()) for m, t in teachers.items()}
+        return real(teachers, *args)
+
+    monkeypatch.setattr(unit, "source_of", spy)
+    for name in ("eskd", "full-kd"):
+        record = mmkd.run(name, **tiny, runs=tmp_path)
+        assert record.result["teacher_checkpoint"] == ("last" if name == "full-kd" else "best")
+    for modality, (folder, state) in taken[0].items():
+        other, last = taken[1][modality]
+        assert folder == other
+        for epoch, weights in (("best", state), ("last", last)):
+            assert equal(load_file(folder / f"{epoch}.safetensors"), weights)
+
+
+def test_outputs_of_last_and_best_teachers_are_kept_apart(tiny, tmp_path):
+    """A method on last-epoch teachers after one on best-epoch teachers equals one from an empty cache."""
+    settings = {**tiny, "cache": tmp_path / "cache"}
+    mmkd.run("kd", **settings, runs=tmp_path / "a")
+    after = mmkd.run("full-kd", **settings, runs=tmp_path / "a")
+    fresh = mmkd.run("full-kd", **{**tiny, "cache": tmp_path / "other"}, runs=tmp_path / "b")
+    assert after.metrics == fresh.metrics
+
+
+def test_shares_by_search_are_the_best_mixture_on_validation(tiny, tmp_path, monkeypatch):
+    seen = []
+    real = unit.mixture_shares
+    monkeypatch.setattr(unit, "mixture_shares", lambda y, each: seen.append((y, each)) or real(y, each))
+    record = mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights="search")
+    shares = {n: float(s) for n, s in re.findall(r"(\w+)=([\d.]+)", record.result["teacher_weights"])}
+    assert list(shares) == ["sig", "gaf", "pi"]
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    ((y, _),) = seen
+    assert len(y) == record.result["data"]["windows"]["validation"]
+    fixed = mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights=record.result["teacher_weights"])
+    assert fixed.metrics == record.metrics
+
+
+def test_search_without_validation_windows_is_refused(tiny, tmp_path):
+    with pytest.raises(MmkdError, match="--epoch-rule val-best"):
+        mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights="search", epoch_rule="last")
+    assert not tmp_path.joinpath("records").exists()
+    with pytest.raises(MmkdError, match="have not been searched"):
+        METHODS.get("kd")(teacher_weights="search").weights({"sig": None})
+
+
+def test_mixture_shares_against_a_grid():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 60)
+    each = [rng.dirichlet(np.ones(4), 60) for _ in range(3)]
+    each[1][np.arange(60), y] += 0.4
+    each[1] /= each[1].sum(1, keepdims=True)
+    shares = mixture_shares(y, each)
+
+    def nll(w):
+        return -np.log(sum(a * p for a, p in zip(w, each, strict=True))[np.arange(60), y]).mean()
+
+    steps = np.linspace(0, 1, 41)
+    grid = [(a, b, 1 - a - b) for a in steps for b in steps if a + b <= 1 + 1e-9]
+    assert shares.sum() == pytest.approx(1)
+    assert nll(shares) <= min(nll(w) for w in grid) + 1e-9
+    assert shares[1] > 0.5
+
+
+def test_a_useless_teacher_gets_no_share():
+    y = np.arange(30) % 3
+    right, wrong = np.full((30, 3), 0.05), np.full((30, 3), 0.45)
+    right[np.arange(30), y], wrong[np.arange(30), y] = 0.9, 0.1
+    assert mixture_shares(y, [right, wrong]) == pytest.approx([1, 0], abs=1e-6)
+
+
+def test_a_weight_schedule_shows_in_the_history(tiny, tmp_path):
+    record = mmkd.run("kd", **tiny, runs=tmp_path, weight_schedule="linear:1,0")
+    with (record.folder / "history.csv").open() as stream:
+        kd = [float(row["loss/kd"]) for row in csv.DictReader(stream)]
+    assert kd[0] > 0
+    assert kd[1] > 0
+    assert kd[2] == 0
+
+
+def test_a_method_without_temperature_refuses_its_schedule(tiny, tmp_path):
+    with pytest.raises(MmkdError, match="leave --temperature-schedule out"):
+        mmkd.run("at", **tiny, runs=tmp_path, temperature_schedule="linear:8,2")
+
+
+def test_a_deployed_network_other_than_the_student(tiny, tmp_path, sines):
+    """`simkd`: what is scored, stored and loaded is the student with the teachers' heads."""
+    record = mmkd.run("simkd", **tiny, runs=tmp_path)
+    assert record.result["deploys"] == "method"
+    data, model = mmkd.data.load_file(sines), mmkd.load_student(record)
+    with np.load(record.folder / "predictions.npz", allow_pickle=False) as z:
+        np.testing.assert_allclose(model.predict_proba(data.x[z["window"]]), z["probabilities"], atol=1e-5)
+    kd = mmkd.run("kd", **tiny, runs=tmp_path)
+    assert kd.result["deploys"] == "student"
+    assert record.result["parameters"] > kd.result["parameters"]
