@@ -17,9 +17,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, paired_branch, soft_targets
 
 
 @METHODS.register("ctkd")
@@ -44,8 +43,7 @@ class CurriculumTemperature(Method):
         for raw, (modality, share) in zip(self.raw, self.weights(teachers).items(), strict=True):
             temperature = c.t_start + c.t_range * torch.sigmoid(reversed_gradient(raw, factor))
             met = paired_branch(student, modality, c.pairs)
-            s, t = (F.log_softmax(x.logits / temperature, 1) for x in (met, teachers[modality]))
-            soft = temperature**2 * F.kl_div(s, t, reduction="batchmean", log_target=True)
+            soft = soft_targets(met.logits, teachers[modality].logits, temperature)
             terms[f"ctkd_{modality}"] = c.kd_weight * share * soft
         return terms
 

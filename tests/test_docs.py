@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mmkd import METHODS
 from mmkd.bench import main
 from mmkd.flags import make_parser
+from mmkd.options import describe
 from mmkd.request import read_suite
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,7 @@ def test_every_suite_is_one(path):
 def test_flags_and_files_that_documents_name_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     flags = {option for action in make_parser()._actions for option in action.option_strings}
+    flags |= {f"--{option}" for name in METHODS for option, *_ in describe(METHODS.get(name).Config)}
     for line in re.findall(r"python -m mmkd\.bench[^\n`]*", text):
         for flag in re.findall(r"--[a-z-]+", line.split("#")[0]):
             assert flag in flags, f"{document}: {flag}"
