@@ -40,8 +40,9 @@ class AT(Method):
         c, terms = self.config, self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
             each = []
-            for both in matched_maps(paired_branch(student, modality, c.pairs), teachers[modality], c.stages):
-                s, t = meet(*(x.abs().pow(c.power).mean(1, keepdim=True) for x in both), c.mixed)
+            for own, other in matched_maps(paired_branch(student, modality, c.pairs), teachers[modality], c.stages):
+                a, b = (x.abs().pow(c.power).mean(1, keepdim=True) for x in (own, other))
+                s, t = meet(a, b, c.mixed)
                 each.append(F.mse_loss(F.normalize(s.flatten(1)), F.normalize(t.flatten(1))))
             terms[f"at_{modality}"] = c.weight * share * torch.stack(each).sum()
         return terms

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, Method, Outputs, Setup, TaughtConfig, option, paired_branch
+from mmkd.frequency import meet
 
 
 @METHODS.register("ca-mkd")
@@ -37,12 +38,8 @@ class ConfidenceAware(Method):
         """The last maps, (B, C, positions) each, as many positions."""
         branch = paired_branch(student, modality, self.config.pairs)
         s, t = (x.features[list(x.features)[-1]] for x in (branch, teacher))
-        if s.ndim != t.ndim or s.ndim == 2:
-            s, t = (x[..., None].flatten(2).mean(2, keepdim=True) for x in (s, t))
-            return s, t
-        size = [min(pair) for pair in zip(s.shape[2:], t.shape[2:], strict=True)]
-        pool = F.adaptive_avg_pool1d if s.ndim == 3 else F.adaptive_avg_pool2d
-        return pool(s, size).flatten(2), pool(t, size).flatten(2)
+        s, t = meet(s, t, "pool")
+        return s.reshape(*s.shape[:2], -1), t.reshape(*t.shape[:2], -1)
 
     def build(self, setup: Setup) -> None:
         self.projections = nn.ModuleList()
@@ -60,6 +57,7 @@ class ConfidenceAware(Method):
             wrong.append(F.cross_entropy(teacher.logits, batch.targets, reduction="none"))
             s, t = self.maps(student, modality, teacher)
             projected = project(s)
+            assert teacher.classifier is not None
             far.append((projected - t).square().mean((1, 2)))
             # The teacher's classifier is linear: what it says of another embedding, its bias included.
             logits = teacher.logits + (projected.mean(2) - teacher.embedding) @ teacher.classifier.T

@@ -197,7 +197,7 @@ class FAM(FAM1d):
         """A map's own; a line's is that of an image teacher's map at its depth, without images min(T, limit)."""
         if features[stage].ndim == 4:
             return int(max(features[stage].shape[2:]))
-        depth = list(reversed(features)).index(stage)
+        depth = list(reversed(list(features))).index(stage)
         same = [list(t.features.values())[-1 - depth] for t in teachers.values() if len(t.features) > depth]
         sides = [max(x.shape[2:]) for x in same if x.ndim == 4] or [features[stage].shape[-1]]
         return int(min(sides[0], self.config.side_limit))

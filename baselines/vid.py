@@ -56,7 +56,7 @@ class VID(Method):
         c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
         for gaussians, (modality, teacher) in zip(self.gaussians, teachers.items(), strict=True):
             both = matched_maps(paired_branch(student, modality, c.pairs), teacher, c.stages)
-            each = [g(*meet(s, t, c.mixed)) for g, (s, t) in zip(gaussians, both, strict=True)]
+            each = [g(*meet(s, t, c.mixed)) for g, (s, t) in zip(gaussians.children(), both, strict=True)]
             terms[f"vid_{modality}"] = c.weight * shares[modality] * torch.stack(each).sum()
         return terms
 
@@ -74,4 +74,5 @@ class Gaussian(nn.Module):
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         variance = F.softplus(self.log_scale) + EPS
         error = self.mean(student.movedim(1, -1)) - teacher.movedim(1, -1)
-        return (variance.log() + error.square() / variance).mean() / 2
+        loss: Tensor = (variance.log() + error.square() / variance).mean() / 2
+        return loss

@@ -247,10 +247,10 @@ class Method(nn.Module):
         self, student: Outputs, teachers: Mapping[str, Outputs], temperature: float, pairs: str = "fused"
     ) -> Tensor:
         """Soft targets of each teacher for its part of the student, summed with the shares of `weights`."""
-        each = [
-            share * soft_targets(paired_branch(student, modality, pairs).logits, teachers[modality].logits, temperature)
-            for modality, share in self.weights(teachers).items()
-        ]
+        each = []
+        for modality, share in self.weights(teachers).items():
+            own, other = paired_branch(student, modality, pairs).logits, teachers[modality].logits.detach()
+            each.append(share * soft_targets(own, other, temperature))
         return torch.stack(each).sum()
 
     def weights(self, teachers: Mapping[str, Any]) -> dict[str, float]:

@@ -1,0 +1,91 @@
+"""Discriminative and Consistent Representation Distillation. Giakoumoglou, Stathaki 2024, https://arxiv.org/abs/2407.11802
+
+Reconstructed: read off the authors' public code, without the paper's equations at hand. Followed: the embeddings of
+student and teacher, each through a linear layer and scaled to length 1, s and t; scores z_ij = k s_i . t_j of all pairs
+of the batch, k = min(exp(a), 10) with a trained from 1 on (k is one over the temperature); w (contrast + alpha
+consistency), w 1, alpha 0.5, 128 features. Contrast: cross-entropy of sample i's teacher among all teachers of the
+batch, of the rows of z. Consistency: KL(q_i || p_i), p_i the softmax of row i (student i over teachers), q_i that of
+column i (teacher i over students), both with gradient, mean over the batch. Left out: a trained bias b added to all
+scores, for no softmax changes when all its inputs move together, so that b has no gradient and no effect; and the soft
+targets of the variant "DCD+KD". Ours: several teachers have layers and a temperature each and take the shares
+`teacher_weights`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+
+
+class InBatch(nn.Module):
+    """Scores of all pairs of student and teacher vectors of a batch, with a temperature that trains."""
+
+    def __init__(self, widths: tuple[int, int], features: int, log_scale: float, max_scale: float) -> None:
+        super().__init__()
+        self.embed = nn.ModuleList(nn.Linear(width, features) for width in widths)
+        self.log_scale = nn.Parameter(torch.tensor(log_scale))
+        self.max_scale = max_scale
+
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """(B, widths) embeddings to (B, B) scores: row i is the student's sample i, column j the teacher's j."""
+        s, t = (F.normalize(embed(x), dim=1) for embed, x in zip(self.embed, (student, teacher), strict=True))
+        return self.log_scale.exp().clamp(max=self.max_scale) * (s @ t.T)
+
+
+def contrast(scores: Tensor) -> Tensor:
+    """Cross-entropy of the diagonal of (B, B) scores among their rows."""
+    return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
+
+
+def consistency(scores: Tensor) -> Tensor:
+    """KL of the softmax of each column of (B, B) scores from that of the row of the same number, mean over them."""
+    rows, columns = scores.log_softmax(1), scores.log_softmax(0).T
+    return F.kl_div(rows, columns, reduction="batchmean", log_target=True)
+
+
+@METHODS.register("dcd")
+class DCD(Method):
+    """Contrast within the batch, and its consistency both ways. Giakoumoglou, Stathaki 2024, arXiv:2407.11802."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(1.0, "weight w of contrast and consistency", ge=0)
+        alpha: float = option(0.5, "weight of the consistency within that", ge=0)
+        log_scale: float = option(1.0, "log of the factor on cosine similarities at the start; it trains")
+        max_scale: float = option(10.0, "highest factor", gt=0)
+        feature_size: int = option(128, "length of the vectors that are compared", ge=1)
+        pairs: Literal["fused", "same", "all"] = option("fused", "the student's embedding that meets a teacher's")
+
+    needs = frozenset({"embedding"})
+    minimum_batch: ClassVar[int] = 2
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        c = self.config
+        if c.log_scale >= math.log(c.max_scale):
+            raise MmkdError(
+                f"dcd: a factor of exp({c.log_scale:g}) cannot train at or above its limit {c.max_scale:g}; "
+                f"lower --log-scale or raise --max-scale"
+            )
+
+    def build(self, setup: Setup) -> None:
+        c = self.config
+        self.scorers = nn.ModuleList()
+        for modality, teacher in setup.teachers.items():
+            student = paired_branch(setup.student, modality, c.pairs)
+            widths = student.embedding.shape[1], teacher.embedding.shape[1]
+            self.scorers.append(InBatch(widths, c.feature_size, c.log_scale, c.max_scale))
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
+        for scorer, (modality, teacher) in zip(self.scorers, teachers.items(), strict=True):
+            scores = scorer(paired_branch(student, modality, c.pairs).embedding, teacher.embedding)
+            loss = contrast(scores) + c.alpha * consistency(scores)
+            terms[f"dcd_{modality}"] = c.weight * shares[modality] * loss
+        return terms

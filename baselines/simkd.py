@@ -1,0 +1,134 @@
+"""Knowledge Distillation with the Reused Teacher Classifier. Chen et al., CVPR 2022, https://arxiv.org/abs/2203.14001
+
+Followed, with the authors' code: w MSE between the teacher's last map and the student's last map after a projector, and
+nothing else, neither cross-entropy nor soft targets; w 1. The projector is a 1x1, a 3x3 and a 1x1 convolution without
+bias, each with BatchNorm and ReLU, and C_t / r channels in the middle, r 2. Deployed are the student, the projector and
+the teacher's classifier, with its bias, on the mean of the projected map. The student's own classifiers and fusion are
+never trained and never read; nor is a branch that no teacher guides; and `branch_weight` weighs nothing.
+
+Different from the paper: the last ReLU is left out where the teacher's map has negative values. Maps of one rank meet
+at the smaller size (adaptive averages), as in the code. A line meets an image by `mixed`: as vectors of means, which is
+all that the classifier reads (the 3x3 convolution is then 1x1), or lifted to the image's side. Several teachers (the
+paper has one) have a projector each, on the branch that they guide; their errors, and the logits of their classifiers,
+are averaged by the shares `teacher_weights`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, paired_branch
+from mmkd.frequency import meet
+
+
+@METHODS.register("simkd")
+class SimKD(Method):
+    """The teacher's classifier on a projected map. Chen et al., CVPR 2022, arXiv:2203.14001."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(1.0, "weight w of the squared error of last maps", gt=0)
+        factor: int = option(2, "reduction r of the channels in the middle of the projector", ge=1)
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+        mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
+            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+        )
+
+    needs = frozenset({"features", "cam"})
+    minimum_batch = 2
+
+    def build(self, setup: Setup) -> None:
+        self.shares, self.heads = self.weights(setup.teachers), nn.ModuleList()
+        for modality, teacher in setup.teachers.items():
+            own = last_map(paired_branch(setup.student, modality, self.config.pairs))
+            self.heads.append(Head(own, teacher, self.config.factor, self.config.mixed))
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, terms = self.config, {}
+        for head, (modality, teacher) in zip(self.heads, teachers.items(), strict=True):
+            own = last_map(paired_branch(student, modality, c.pairs))
+            target = positions(meet(own.detach(), last_map(teacher), c.mixed)[1])
+            terms[f"simkd_{modality}"] = c.weight * self.shares[modality] * F.mse_loss(head(own)[0], target)
+        return terms
+
+    def deploy(self, student: nn.Module) -> nn.Module:
+        return Reused(student, self.heads, self.shares, self.config.pairs)
+
+
+class Head(nn.Module):
+    """A projector to a teacher's last map, and the teacher's classifier.
+
+    Called with the student's map (B, C, *size) it gives the projected map (B, C_t, positions) and logits (B, K). What
+    depends on the teacher's weights is a buffer, so that a stored state brings it back.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    rectified: Tensor
+
+    def __init__(self, student: Tensor, teacher: Outputs, factor: int, mixed: str) -> None:
+        super().__init__()
+        target = last_map(teacher)
+        self.size, self.mixed = tuple(target.shape[2:]), mixed
+        met = self.bring(student)
+        conv = nn.Conv2d if met.ndim == 4 else nn.Conv1d
+        norm = nn.BatchNorm2d if met.ndim == 4 else nn.BatchNorm1d
+        outputs = target.shape[1]
+        middle = max(outputs // factor, 1)
+        side = 1 if met[0, 0].numel() == 1 else 3
+        layers = [conv(met.shape[1], middle, 1, bias=False), norm(middle), nn.ReLU()]
+        layers += [conv(middle, middle, side, padding=side // 2, bias=False), norm(middle), nn.ReLU()]
+        self.projector = nn.Sequential(*layers, conv(middle, outputs, 1, bias=False), norm(outputs))
+        weight = torch.empty(0) if teacher.classifier is None else teacher.classifier.detach()
+        self.register_buffer("weight", weight.clone())
+        # Of the logits of a linear classifier the part that its weight does not explain is its bias.
+        self.register_buffer("bias", (teacher.logits - positions(target).mean(2) @ weight.T).mean(0))
+        self.register_buffer("rectified", target.min() >= 0)
+
+    def bring(self, x: Tensor) -> Tensor:
+        """The student's map in the rank and at the size in which it meets the teacher's; a vector has one position."""
+        x = meet(x, x.new_zeros(1, 1, *self.size), self.mixed)[0]
+        return x if x.ndim > 2 else x[..., None]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = positions(self.projector(self.bring(x)))
+        x = torch.where(self.rectified, x.relu(), x)
+        return x, F.linear(x.mean(2), self.weight, self.bias)
+
+
+class Reused(nn.Module):
+    """The deployed network: the student under the teachers' classifiers, whose logits are averaged by their shares.
+
+    Its embedding is the mean of the projected map, of several teachers one beside the other; it has no classifier that
+    reads the student's map.
+    """
+
+    def __init__(self, student: nn.Module, heads: nn.ModuleList, shares: Mapping[str, float], pairs: str) -> None:
+        super().__init__()
+        self.student, self.heads, self.shares, self.pairs = student, heads, dict(shares), pairs
+
+    def forward(self, views: Mapping[str, Tensor]) -> Outputs:
+        """{modality: (B, ...)} to outputs."""
+        outputs: Outputs = self.student(views)
+        embeddings, logits = [], []
+        for head, (modality, share) in zip(self.heads, self.shares.items(), strict=True):
+            projected, says = head(last_map(paired_branch(outputs, modality, self.pairs)))
+            embeddings.append(projected.mean(2))
+            logits.append(share * says)
+        return replace(
+            outputs, logits=torch.stack(logits).sum(0), embedding=torch.cat(embeddings, dim=1), classifier=None
+        )
+
+
+def last_map(outputs: Outputs) -> Tensor:
+    """The deepest map, (B, C, *size)."""
+    return outputs.features[list(outputs.features)[-1]]
+
+
+def positions(x: Tensor) -> Tensor:
+    """(B, C, *size) to (B, C, positions); a vector has one."""
+    return x.reshape(*x.shape[:2], -1)
