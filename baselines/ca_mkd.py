@@ -22,7 +22,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("ca-mkd")
 class ConfidenceAware(Method):
-    """Teachers weighted by low cross-entropy. Zhang et al., ICASSP 2022; `camkd` is another."""
+    """Teachers weighted by cross-entropy. Zhang et al., ICASSP 2022 (not `camkd`)."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
@@ -37,7 +37,7 @@ class ConfidenceAware(Method):
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
         """The last maps, (B, C, positions) each, as many positions."""
         branch = paired_branch(student, modality, self.config.pairs)
-        s, t = (x.features[list(x.features)[-1]] for x in (branch, teacher))
+        s, t = branch.last_map, teacher.last_map
         s, t = meet(s, t, "pool")
         return s.reshape(*s.shape[:2], -1), t.reshape(*t.shape[:2], -1)
 

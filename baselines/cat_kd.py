@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -50,7 +49,10 @@ class CATKD(Method):
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms = self.config, self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
-            both = activation(paired_branch(student, modality, c.pairs)), activation(teachers[modality])
+            both = (
+                paired_branch(student, modality, c.pairs).activation_maps(),
+                teachers[modality].activation_maps(),
+            )
             image = any(x.ndim == 4 for x in both)
             s, t = (self.pooled(x, image) for x in both)
             terms[f"cat_{modality}"] = c.weight * share * F.mse_loss(s, t)
@@ -64,9 +66,3 @@ class CATKD(Method):
         else:
             cam = lift(cam, c.mixed, c.resolution) if image else F.adaptive_avg_pool1d(cam, c.resolution)
         return F.normalize(cam.flatten(2), dim=2) if c.normalise else cam.flatten(2)
-
-
-def activation(outputs: Outputs) -> Tensor:
-    """Class activation maps, (B, K, T) or (B, K, H, W), of the last map."""
-    last = outputs.features[list(outputs.features)[-1]]
-    return torch.einsum("kc,bc...->bk...", outputs.classifier, last)

@@ -18,7 +18,7 @@ from mmkd import METHODS, Batch, Method, Outputs, TaughtConfig, option
 
 @METHODS.register("ebkd-entropy")
 class EntropyKD(Method):
-    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020; the notes' `ebkd` is another."""
+    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020 (`ebkd` is another)."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

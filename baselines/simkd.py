@@ -44,14 +44,14 @@ class SimKD(Method):
     def build(self, setup: Setup) -> None:
         self.shares, self.heads = self.weights(setup.teachers), nn.ModuleList()
         for modality, teacher in setup.teachers.items():
-            own = last_map(paired_branch(setup.student, modality, self.config.pairs))
+            own = paired_branch(setup.student, modality, self.config.pairs).last_map
             self.heads.append(Head(own, teacher, self.config.factor, self.config.mixed))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms = self.config, {}
         for head, (modality, teacher) in zip(self.heads, teachers.items(), strict=True):
-            own = last_map(paired_branch(student, modality, c.pairs))
-            target = positions(meet(own.detach(), last_map(teacher), c.mixed)[1])
+            own = paired_branch(student, modality, c.pairs).last_map
+            target = positions(meet(own.detach(), teacher.last_map, c.mixed)[1])
             terms[f"simkd_{modality}"] = c.weight * self.shares[modality] * F.mse_loss(head(own)[0], target)
         return terms
 
@@ -72,7 +72,7 @@ class Head(nn.Module):
 
     def __init__(self, student: Tensor, teacher: Outputs, factor: int, mixed: str) -> None:
         super().__init__()
-        target = last_map(teacher)
+        target = teacher.last_map
         self.size, self.mixed = tuple(target.shape[2:]), mixed
         met = self.bring(student)
         conv = nn.Conv2d if met.ndim == 4 else nn.Conv1d
@@ -116,17 +116,12 @@ class Reused(nn.Module):
         outputs: Outputs = self.student(views)
         embeddings, logits = [], []
         for head, (modality, share) in zip(self.heads, self.shares.items(), strict=True):
-            projected, says = head(last_map(paired_branch(outputs, modality, self.pairs)))
+            projected, says = head(paired_branch(outputs, modality, self.pairs).last_map)
             embeddings.append(projected.mean(2))
             logits.append(share * says)
         return replace(
             outputs, logits=torch.stack(logits).sum(0), embedding=torch.cat(embeddings, dim=1), classifier=None
         )
-
-
-def last_map(outputs: Outputs) -> Tensor:
-    """The deepest map, (B, C, *size)."""
-    return outputs.features[list(outputs.features)[-1]]
 
 
 def positions(x: Tensor) -> Tensor:

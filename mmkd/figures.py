@@ -1,5 +1,6 @@
 """Pictures that go with a record: learning curves, confusion matrix, the views of one window."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,11 +37,16 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epo
     figure = _figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    for name in [n for n in history[0] if n == "loss" or n.startswith("loss/")]:
+    names = dict.fromkeys(n for row in history for n in row if n == "loss" or n.startswith("loss/"))
+    for name in names:
         label = "sum" if name == "loss" else name.removeprefix("loss/")
         style: dict[str, Any] = {"color": "black", "lw": 2} if name == "loss" else {"lw": 1.4}
         left.plot(
-            epochs, [row[name] for row in history], label=plain(label), marker="o" if len(epochs) < 3 else None, **style
+            epochs,
+            [row.get(name, math.nan) for row in history],  # a term may be there in some epochs only
+            label=plain(label),
+            marker="o" if len(epochs) < 3 else None,
+            **style,
         )
     left.set(xlabel="epoch", ylabel="training loss (mean a batch)", title=plain(title))
     left.legend(frameon=False)

@@ -42,6 +42,23 @@ class Outputs:
     attention: Mapping[str, Tensor] = field(default_factory=dict)
     branches: "Mapping[str, Outputs]" = field(default_factory=dict)
 
+    @property
+    def last_map(self) -> Tensor:
+        """The deepest feature map."""
+        return self.features[list(self.features)[-1]]
+
+    def activation_maps(self, classes: Tensor | None = None) -> Tensor:
+        """Class activation maps of the last map, (B, K, T) or (B, K, H, W). Zhou et al., CVPR 2016, arXiv:1512.04150.
+
+        Args:
+            classes: (B,) a class for each sample, whose map alone is then given, (B, T) or (B, H, W).
+        """
+        if self.classifier is None:
+            raise ValueError("no class activation maps: the classifier reads no map")
+        if classes is None:
+            return torch.einsum("kc,bc...->bk...", self.classifier, self.last_map)
+        return torch.einsum("bc,bc...->b...", self.classifier[classes], self.last_map)
+
     def detach(self) -> "Outputs":
         """The same values without gradients."""
         return replace(

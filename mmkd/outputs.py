@@ -74,6 +74,9 @@ class _Rows(Mapping[str, Tensor]):
             raise KeyError(name)
         return self.rows(self.prefix + name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.names  # without reading it
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 

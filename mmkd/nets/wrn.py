@@ -2,7 +2,7 @@
 
 The 1-D form, and the parameter counts that the tests hold, are those of the wearable-sensor papers on multimodal
 distillation (Jeon et al. 2022 and later). `small` has the same blocks, one a stage, and reads images at half their
-side: for the branches of a student on a CPU.
+side: for the branches of a student on a CPU. `wrn-attn` is WRN16-1 with attention pooling in place of the mean.
 """
 
 from collections.abc import Callable
@@ -80,17 +80,45 @@ class WideResNet(nn.Module):
         self.classifier = nn.Linear(channels, classes)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, x: Tensor) -> Outputs:
-        """(B, C, T) or (B, C, H, W) to outputs with three stages and a classifier for class activation maps."""
+    def stage_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """(B, C, T) or (B, C, H, W) to the maps of the three stages, by name."""
         if x.dim() == 4:  # on a CPU twice as quick; the weights keep their usual layout, so that checkpoints do too
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         features = {}
         for number, stage in enumerate(self.stages, 1):
             x = features[f"stage{number}"] = stage(x)
-        x = features["stage3"] = torch.relu(self.norm(x))
-        embedding = x.mean(dim=tuple(range(2, x.dim())))
+        features["stage3"] = torch.relu(self.norm(x))
+        return features
+
+    def forward(self, x: Tensor) -> Outputs:
+        """(B, C, T) or (B, C, H, W) to outputs with three stages and a classifier for class activation maps."""
+        features = self.stage_maps(x)
+        last = features["stage3"]
+        embedding = last.mean(dim=tuple(range(2, last.dim())))
         return Outputs(self.classifier(embedding), embedding, features, classifier=self.classifier.weight)
+
+
+class AttentionPooled(WideResNet):
+    """The same stages; the embedding is a weighted mean of the positions p of the last map f, with learned weights.
+
+    a_p = softmax over positions of w . f_p, embedding = sum_p a_p f_p, then linear: attention pooling in its simplest
+    form, one linear score and no hidden layer (compare Ilse et al. 2018, arXiv:1802.04712). The score has no bias,
+    which no softmax over positions would notice. `classifier` is None: it does not read the plain mean of the map.
+    """
+
+    def __init__(self, shape: Shape, classes: int, depth: int, width: int) -> None:
+        super().__init__(shape, classes, depth, width)
+        self.score = nn.Linear(self.classifier.in_features, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Outputs:
+        """(B, C, T) to outputs with `attention["temporal"]` (B, 1, T), or images with "spatial" (B, 1, H W) by rows."""
+        features = self.stage_maps(x)
+        positions = features["stage3"].flatten(2).transpose(1, 2)
+        attention = torch.softmax(self.score(positions).transpose(1, 2), dim=2)
+        embedding = (attention @ positions).squeeze(1)
+        name = "temporal" if x.dim() == 3 else "spatial"
+        return Outputs(self.classifier(embedding), embedding, features, attention={name: attention})
 
 
 def _factory(name: str, depth: int, width: int) -> Callable[[Shape, int], nn.Module]:
@@ -111,3 +139,10 @@ def small(shape: Shape, classes: int) -> nn.Module:
     """One residual block a stage, 16, 32 and 64 channels, images read at half their side: for branches on a CPU."""
     check_shape("small", shape, minimum=MINIMUM)
     return WideResNet(shape, classes, depth=10, width=1, stem_stride=len(shape) - 1)
+
+
+@BACKBONES.register("wrn-attn")
+def wrn_attn(shape: Shape, classes: int) -> nn.Module:
+    """WRN16-1 whose embedding is a weighted mean of positions, weights learned: attention over time, or over space."""
+    check_shape("wrn-attn", shape, minimum=MINIMUM)
+    return AttentionPooled(shape, classes, depth=16, width=1)

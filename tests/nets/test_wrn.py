@@ -78,3 +78,54 @@ def test_shorter_is_refused() -> None:
         build_backbone("WRN16-1", (6, 7), 3)
     with pytest.raises(MmkdError, match=r"needs images of 8 x 8 or more, not 32 x 4"):
         build_backbone("small", (6, 32, 4), 3)
+
+
+@pytest.mark.parametrize(("shape", "name"), [((3, 40), "temporal"), ((3, 24, 20), "spatial")])
+def test_attention_pooling_is_a_weighted_mean_of_positions(shape: tuple[int, ...], name: str) -> None:
+    torch.manual_seed(0)
+    net = build_backbone("wrn-attn", shape, 5)
+    torch.nn.init.normal_(net.get_parameter("score.weight"))
+    outputs = net(torch.randn(4, *shape))
+    last = outputs.features["stage3"]
+    assert list(outputs.attention) == [name]
+    attention = outputs.attention[name]
+    assert attention.shape == (4, 1, last[0, 0].numel())
+    assert torch.allclose(attention.sum(dim=2), torch.ones(4, 1))
+    assert attention.std(dim=2).min() > 1e-3
+    places = [(t,) for t in range(last.shape[2])]
+    if len(shape) == 3:
+        places = [(i, j) for i in range(last.shape[2]) for j in range(last.shape[3])]  # row by row
+    for sample in range(4):
+        vectors = [last[(sample, slice(None), *place)] for place in places]
+        scores = torch.stack([net.get_parameter("score.weight")[0] @ v for v in vectors])
+        weights = scores.exp() / scores.exp().sum()
+        assert torch.allclose(attention[sample, 0], weights, atol=1e-5)
+        expected = sum((w * v for w, v in zip(weights, vectors, strict=True)), torch.zeros(64))
+        assert torch.allclose(outputs.embedding[sample], expected, atol=1e-4)
+    logits = outputs.embedding @ net.get_parameter("classifier.weight").T + net.get_parameter("classifier.bias")
+    assert torch.allclose(outputs.logits, logits, atol=1e-5)
+    assert outputs.classifier is None, "it reads no plain mean of the map"
+
+
+@pytest.mark.parametrize("shape", [(3, 40), (3, 24, 20)])
+def test_attention_pooling_trains_its_score(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    net = build_backbone("wrn-attn", shape, 5)
+    torch.nn.functional.cross_entropy(net(torch.randn(4, *shape)).logits, torch.arange(4)).backward()
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+def test_attention_pooling_adds_one_weight_a_channel(dims: int) -> None:
+    assert count_parameters(build_backbone("wrn-attn", SHAPES[dims], 14)) == PUBLISHED["WRN16-1"][dims - 1] + 64
+
+
+def test_attention_pooling_without_scores_is_the_mean() -> None:
+    torch.manual_seed(0)
+    net, plain = build_backbone("wrn-attn", (3, 40), 5).eval(), build_backbone("WRN16-1", (3, 40), 5).eval()
+    plain.load_state_dict({k: v for k, v in net.state_dict().items() if k != "score.weight"})
+    torch.nn.init.zeros_(net.get_parameter("score.weight"))
+    x = torch.randn(4, 3, 40)
+    assert torch.allclose(net(x).logits, plain(x).logits, atol=1e-6)

@@ -1,0 +1,98 @@
+"""Progressive distillation in three stages (the project's notes, item 6), after Ni et al., ACM MM 2022, https://arxiv.org/abs/2208.08090
+
+Followed: CE + w (the terms of the stage), each a mean squared error between a teacher's embedding and a student's after
+a linear projection. Stage 1: each image branch follows the signal teacher (mean over branches). Stage 2: the signal
+branch follows the image teachers, by their shares `teacher_weights`, made to sum to 1. Stage 3: the fused embedding
+follows every teacher, by the shares; the terms of both stages before are kept. Epochs count from 1: stage 1 lasts to
+the share `first_border` of the epochs, stage 2 to `second_border`, so that the last epoch is always in stage 3. Terms
+of other stages are 0. Image means: any modality but `sig`. The notes take from the paper the idea of stages; its own
+method, a student of one modality with a loss of adaptive confidence, is `pskd`. Borders and weight are ours. The best
+epoch on validation windows may lie in any stage.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option
+
+
+@METHODS.register("progressive")
+class Progressive(Method):
+    """Signal to images, images to signal, then all (the notes); after Ni et al., ACM MM 2022."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        weight: float = option(1.0, "weight of the squared errors of embeddings", ge=0)
+        first_border: float = option(1 / 3, "share of the epochs at which stage 1 ends", ge=0, lt=1)
+        second_border: float = option(2 / 3, "share of the epochs at which stage 2 ends", gt=0, lt=1)
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.first_border >= self.second_border:
+                raise MmkdError(
+                    f"first-border {self.first_border:g} is not before second-border {self.second_border:g}; stage 1 "
+                    f"ends before stage 2"
+                )
+
+    needs = frozenset({"embedding", "branches"})
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        branches, teachers = setup.student.branches, setup.teachers
+        if "sig" not in teachers or "sig" not in branches:
+            raise MmkdError("progressive begins with sig; use --teachers sig,gaf,pi and --student sig+gaf+pi")
+        if not any(m != "sig" and m in branches for m in teachers):
+            raise MmkdError(
+                f"progressive needs an image teacher with a branch of its modality; the teachers are "
+                f"{', '.join(teachers)}, the branches {', '.join(branches)}; use --teachers sig,gaf,pi and --student "
+                f"sig+gaf+pi"
+            )
+
+    def build(self, setup: Setup) -> None:
+        width = {m: teacher.embedding.shape[1] for m, teacher in setup.teachers.items()}
+        own = {m: branch.embedding.shape[1] for m, branch in setup.student.branches.items()}
+        self.to_signal = nn.ModuleList(nn.Linear(d, width["sig"]) for m, d in own.items() if m != "sig")
+        self.to_images = nn.ModuleList(nn.Linear(own["sig"], d) for m, d in width.items() if m != "sig")
+        self.to_all = nn.ModuleList(nn.Linear(setup.student.embedding.shape[1], d) for d in width.values())
+
+    def stage(self, batch: Batch) -> int:
+        """1, 2 or 3."""
+        share = (batch.epoch + 1) / batch.epochs
+        return 1 + int(share > self.config.first_border) + int(share > self.config.second_border)
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        stage, terms, none = self.stage(batch), self.supervised(student, batch), student.logits.new_zeros(())
+        each = {1: self.first, 2: self.second, 3: self.third}
+        for number, term in each.items():
+            active = number == stage or stage == 3
+            terms[f"progressive_{number}"] = self.config.weight * term(student, teachers) if active else none
+        return terms
+
+    def first(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
+        """The signal teacher and the image branches."""
+        images = [branch.embedding for m, branch in student.branches.items() if m != "sig"]
+        far = [F.mse_loss(f(x), teachers["sig"].embedding) for f, x in zip(self.to_signal, images, strict=True)]
+        return torch.stack(far).mean()
+
+    def second(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
+        """The image teachers and the signal branch."""
+        shares = {m: share for m, share in self.weights(teachers).items() if m != "sig"}
+        signal, total = student.branches["sig"].embedding, sum(shares.values()) or 1
+        far = [
+            share / total * F.mse_loss(f(signal), teachers[m].embedding)
+            for f, (m, share) in zip(self.to_images, shares.items(), strict=True)
+        ]
+        return torch.stack(far).sum()
+
+    def third(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
+        """Every teacher and the fused embedding."""
+        shares = self.weights(teachers)
+        far = [
+            share * F.mse_loss(f(student.embedding), teachers[m].embedding)
+            for f, (m, share) in zip(self.to_all, shares.items(), strict=True)
+        ]
+        return torch.stack(far).sum()
