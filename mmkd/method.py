@@ -26,7 +26,8 @@ class Outputs:
     """What a network says about a batch of B samples.
 
     Attributes:
-        logits: (B, K).
+        logits: (B, K). Of a network that labels every time step (B, K, T), or (B, K, H, W); a method sees those of the
+            annotated steps of a batch as (n, K), so that a loss of logits works for each step as it does for windows.
         embedding: (B, D), what the classifier reads.
         features: stage name -> map, (B, C, T) or (B, C, H, W), shallow to deep.
         classifier: (K, C) weight of a classifier that reads the mean of the last feature map, for class activation
@@ -77,7 +78,7 @@ class Batch:
     """One batch of the training set.
 
     Attributes:
-        targets: (B,) int64 class numbers.
+        targets: (B,) int64 class numbers; (n,) of the annotated steps where every time step is labelled.
         index: (B,) int64 position of each sample in the training set, stable over epochs (memory banks).
         epoch, epochs: the current epoch, from 0, and how many there will be (schedules).
     """
@@ -104,6 +105,9 @@ class Setup:
         epochs: how many epochs the training has.
         targets: (N,) classes of the training samples, in the order of `Batch.index`; None in a bare test.
         validated: whether there are validation windows; without them a teacher's best epoch is its last.
+        window_s: length of a window in seconds, None where time has no unit; a map of T positions has T / window_s a
+            second.
+        task: "classification", or "segmentation" (a class for each time step).
     """
 
     student: Outputs
@@ -113,6 +117,8 @@ class Setup:
     epochs: int
     targets: Tensor | None = None
     validated: bool = True
+    window_s: float | None = None
+    task: str = "classification"
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,8 @@ class DistillConfig(TaughtConfig):
 class Method(nn.Module):
     """Base of all distillation methods.
 
+    `tasks` names what it is defined for: "classification", "segmentation" (see `Outputs.logits`).
+
     A subclass is registered with `@METHODS.register("name")`, names what it `needs`, may size adapters in `build`, and
     returns named loss terms from `losses`. Terms are already weighted; the loop sums and logs them. Modules and
     parameters assigned in `build` are trained with the student.
@@ -162,6 +170,7 @@ class Method(nn.Module):
     distils: ClassVar[bool] = True  # False: a method without teachers, for which none is trained
     minimum_teachers: ClassVar[int] = 1
     minimum_batch: ClassVar[int] = 1  # windows that a batch must have for the loss to be defined
+    tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     config: Any
 
@@ -179,6 +188,8 @@ class Method(nn.Module):
         unknown_needs = self.needs - NEEDS
         if unknown_needs:
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
+        if setup.task not in self.tasks:
+            raise MmkdError(f"{name} is not defined for --task {setup.task}; use another --method")
         if self.distils and not setup.teachers:
             raise MmkdError(f"{name} needs a teacher; add --teachers sig,gaf,pi")
         if self.distils and len(setup.teachers) < self.minimum_teachers:

@@ -20,7 +20,8 @@ LAYERS = [
     {"options", "registry", "schedules"},
     {"spec"},
     {"data", "modalities", "method", "progress"},
-    {"nets", "frequency", "cache"},
+    {"frequency", "cache"},
+    {"nets"},
     {"views", "evaluate", "record"},
     {"train"},
     {"teachers"},
@@ -34,7 +35,7 @@ LAYERS = [
     {"bench"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-LEVEL["baselines"] = LEVEL["method"] + 2  # above method and frequency, whose public names they may use
+LEVEL["baselines"] = LEVEL["frequency"] + 1  # above method and frequency, whose public names they may use
 LEVEL["mmkd"] = LEVEL["registry"] + 1  # `mmkd/__init__.py`; the rest of its names load on first use
 
 
