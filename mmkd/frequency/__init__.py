@@ -1,28 +1,43 @@
 """Methods in the frequency domain: frequency attention, its masks, and lifts from 1-D features to maps."""
 
 from .attention import FrequencyAttention, FrequencyAttention1d
+from .bands import BAND_MASKS, BAND_SHAPES, BAND_TRANSFORMS, BandFilter, band_mask, band_radius, random_band, shrink
+from .bases import TRANSFORMS
 from .lifts import LIFTS, RESIZES, lift, meet, resample
 from .local import LocalAttention
-from .masks import MASKS, IdleMaskWarning, high_pass, is_idle, warn_idle
-from .path import DOMAINS, SCALES, FrequencyPath, map_distance, scaled
+from .masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_idle
+from .path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
+from .review import ReviewBlock
 
 __all__ = [
+    "BAND_MASKS",
+    "BAND_SHAPES",
+    "BAND_TRANSFORMS",
     "DOMAINS",
     "LIFTS",
     "MASKS",
     "RESIZES",
     "SCALES",
+    "TRANSFORMS",
+    "BandFilter",
     "FrequencyAttention",
     "FrequencyAttention1d",
     "FrequencyPath",
     "IdleMaskWarning",
     "LocalAttention",
+    "ReviewBlock",
+    "band_mask",
+    "band_radius",
+    "check_mask",
+    "hierarchical_context",
     "high_pass",
     "is_idle",
     "lift",
     "map_distance",
     "meet",
+    "random_band",
     "resample",
     "scaled",
+    "shrink",
     "warn_idle",
 ]

@@ -3,6 +3,7 @@
 Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894
 """
 
+import math
 from typing import Any, ClassVar, Literal, Self, cast
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MmkdError, unknown
+from .bases import Transform, filter_in_basis
 from .masks import Mask, high_pass, warn_idle
 from .spectrum import balanced, filter_real, fold, half_mask, symmetrise
 
@@ -30,6 +32,11 @@ class FrequencyAttention(nn.Module):
     and with E abs(K)^2 = 1 / C_in, so that the unmasked global branch has the mean square of its input, as a linear
     layer of variance 1 / C_in has; `init="reference"` is the published one.
 
+    `transform` (ours) puts another orthonormal basis in the place of the Fourier one: `dct` or `haar`, see
+    `mmkd.frequency.bases`; all levels of Haar, any side. K is then a real C_in x C_out matrix for each basis function,
+    `filter` is (H, W, C_in, C_out) and starts N(0, 1 / C_in), or at the real part of the published start. It has the
+    free numbers that a Fourier filter has, but is no circular convolution: a moved input gives no moved output.
+
     Args:
         in_channels, out_channels: C_in, C_out.
         size: (H, W) in samples, or one number for a square.
@@ -41,9 +48,11 @@ class FrequencyAttention(nn.Module):
         use_global, use_local: switch a branch off (ablations); at least one stays on.
         bias: whether the 1x1 convolution has one; a BatchNorm right after the module would undo it.
         quiet: do not warn of an idle mask (for a caller that warns of many sizes at once).
+        transform: `fft`, `dct` or `haar`; the latter two do not have the mask `reference`.
 
     Raises:
-        MmkdError: an argument out of range; or, when called, an input of other than (B, C_in, H, W).
+        MmkdError: an argument out of range, or a mask that the transform does not have; or, when called, an input of
+            other than (B, C_in, H, W).
     """
 
     dims: ClassVar[int] = 2
@@ -60,6 +69,7 @@ class FrequencyAttention(nn.Module):
         use_local: bool = True,
         bias: bool = True,
         quiet: bool = False,
+        transform: Transform = "fft",
     ) -> None:
         super().__init__()
         self.size = (size,) * self.dims if isinstance(size, int) else tuple(size)
@@ -73,29 +83,37 @@ class FrequencyAttention(nn.Module):
         if not use_global and not use_local:
             raise MmkdError(f"{type(self).__name__} has neither a global nor a local branch; leave one on")
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.mask, self.cutoff, self.init = mask, cutoff, init
-        full_mask = high_pass(self.size, mask, cutoff)
+        self.mask, self.cutoff, self.init, self.transform = mask, cutoff, init, transform
+        full_mask = high_pass(self.size, mask, cutoff, transform)
         self.filter: nn.Parameter | None = None
         self.rate_global: nn.Parameter | None = None
         self.kept: Tensor | None
         self.register_buffer("kept", None, persistent=False)
         if use_global:
             if not quiet:
-                warn_idle([self.size], mask, cutoff, type(self).__name__)
-            kept = half_mask(full_mask)
+                warn_idle([self.size], mask, cutoff, type(self).__name__, transform)
+            self.filter = nn.Parameter(self._start(full_mask))
+            kept = half_mask(full_mask) if transform == "fft" else full_mask
             if not (kept == 1).all():
-                self.kept = kept.to(torch.get_default_dtype())[..., None, None, None]
-            if init == "balanced":
-                self.filter = nn.Parameter(balanced(in_channels, out_channels, self.size))
-            else:
-                real, imag = torch.rand(2, in_channels, out_channels, *self.size) / (in_channels * out_channels)
-                self.filter = nn.Parameter(fold(torch.complex(real, imag), full_mask))
+                self.kept = kept.to(torch.get_default_dtype()).view(*kept.shape, *(1,) * (self.filter.ndim - kept.ndim))
             self.rate_global = nn.Parameter(torch.full((1,), 0.5))
         self.local: nn.Module | None = None
         self.rate_local: nn.Parameter | None = None
         if use_local:
             self.local = (nn.Conv1d, nn.Conv2d)[self.dims - 1](in_channels, out_channels, kernel_size=1, bias=bias)
             self.rate_local = nn.Parameter(torch.full((1,), 0.5))
+
+    def _start(self, mask: Tensor) -> Tensor:
+        """The filter before training."""
+        channels = self.in_channels, self.out_channels
+        if self.init == "balanced" and self.transform == "fft":
+            return balanced(*channels, self.size)
+        if self.init == "balanced":
+            return torch.randn(*self.size, *channels) / math.sqrt(self.in_channels)
+        if self.transform == "fft":
+            real, imag = torch.rand(2, *channels, *self.size) / (self.in_channels * self.out_channels)
+            return fold(torch.complex(real, imag), mask)
+        return torch.rand(*self.size, *channels) / (self.in_channels * self.out_channels)
 
     @classmethod
     def from_reference(
@@ -118,9 +136,9 @@ class FrequencyAttention(nn.Module):
         Raises:
             MmkdError: shapes that do not belong together.
         """
-        full = _tensor(filter)
+        full = as_tensor(filter)
         full = full.to(torch.complex128 if full.dtype in (torch.complex128, torch.float64) else torch.complex64)
-        weight, bias = _tensor(conv_weight), _tensor(conv_bias)
+        weight, bias = as_tensor(conv_weight), as_tensor(conv_bias)
         if full.ndim != 2 + cls.dims or weight.shape[:2] != full.shape[1::-1] or weight.shape[:1] != bias.shape:
             axes = "C_in, C_out, H, W" if cls.dims == 2 else "C_in, C_out, T"
             raise MmkdError(
@@ -131,8 +149,8 @@ class FrequencyAttention(nn.Module):
         module = cls(c_in, c_out, tuple(size), mask, cutoff, quiet=True).to(full.real.dtype)
         state = {
             "filter": fold(full, high_pass(module.size, mask, cutoff)),
-            "rate_global": _tensor(rate_global).reshape(1),
-            "rate_local": _tensor(rate_local).reshape(1),
+            "rate_global": as_tensor(rate_global).reshape(1),
+            "rate_local": as_tensor(rate_local).reshape(1),
             "local.weight": weight.reshape(c_out, c_in, *(1,) * cls.dims),
             "local.bias": bias,
         }
@@ -140,18 +158,19 @@ class FrequencyAttention(nn.Module):
         return module
 
     def spectrum(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The filter as it acts, masked and Hermitian: (H, W // 2 + 1, C_in, C_out, 2).
+        """The filter as it acts, masked: Hermitian (H, W // 2 + 1, C_in, C_out, 2), or real (H, W, C_in, C_out).
 
         Raises:
             MmkdError: the module has no global branch.
         """
         if self.filter is None:
             raise MmkdError(f"{type(self).__name__} was made with use_global=False and has no filter")
-        p = symmetrise(self.filter.to(dtype), self.size[-1])
+        p = self.filter.to(dtype)
+        p = symmetrise(p, self.size[-1]) if self.transform == "fft" else p
         return p if self.kept is None else p * self.kept.to(dtype)
 
     def global_branch(self, x: Tensor) -> Tensor:
-        """Re(IFFT(mask * K * FFT(x))) without its gain; (B, C_in, H, W) -> (B, C_out, H, W), of the type of x."""
+        """The masked filter alone, without its gain: (B, C_in, H, W) -> (B, C_out, H, W), of the type of x."""
         return self._filtered(x, torch.ones(1, device=x.device), None)
 
     def _filtered(self, x: Tensor, gain: Tensor, matrix: Tensor | None) -> Tensor:
@@ -162,7 +181,10 @@ class FrequencyAttention(nn.Module):
             to = torch.float64 if x.dtype == torch.float64 else torch.float32
             kept = None if self.kept is None else self.kept.to(to)
             matrix = None if matrix is None else matrix.to(to)
-            return filter_real(x.to(to), self.filter.to(to), gain.to(to), kept, matrix).to(x.dtype)
+            if self.transform == "fft":
+                return filter_real(x.to(to), self.filter.to(to), gain.to(to), kept, matrix).to(x.dtype)
+            h = self.filter.to(to) * (gain.to(to) if kept is None else gain.to(to) * kept)
+            return filter_in_basis(x.to(to), self.transform, h if matrix is None else h + matrix).to(x.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 2 + self.dims or tuple(x.shape[1:]) != (self.in_channels, *self.size):
@@ -184,7 +206,10 @@ class FrequencyAttention(nn.Module):
 
     def extra_repr(self) -> str:
         shown = "x".join(map(str, self.size))
-        return f"{self.in_channels}, {self.out_channels}, size={shown}, mask={self.mask!r}, cutoff={self.cutoff:g}"
+        return (
+            f"{self.in_channels}, {self.out_channels}, size={shown}, mask={self.mask!r}, cutoff={self.cutoff:g}, "
+            f"transform={self.transform!r}"
+        )
 
 
 class FrequencyAttention1d(FrequencyAttention):
@@ -196,6 +221,6 @@ class FrequencyAttention1d(FrequencyAttention):
     dims: ClassVar[int] = 1
 
 
-def _tensor(x: Any) -> Tensor:
+def as_tensor(x: Any) -> Tensor:
     """A number, a numpy array (read-only ones too) or a tensor as a tensor without history."""
     return x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))

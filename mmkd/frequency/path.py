@@ -3,20 +3,53 @@
 Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import unknown
-from .attention import FrequencyAttention, FrequencyAttention1d, Init
+from .attention import FrequencyAttention, FrequencyAttention1d
 from .local import LocalAttention
-from .masks import Mask
 
 SCALES = ("rms", "channel", "none")
 DOMAINS = ("space", "frequency", "amplitude")
 
 
-class FrequencyPath(nn.Module):
+class Head(nn.Module):
+    """The end of a path to a map of `size`: nearest resize -> frequency attention -> BatchNorm (-> ReLU).
+
+    The biases before the BatchNorm are left out, and the gain of a branch that is alone is not trained: the BatchNorm
+    undoes both.
+    """
+
+    attention: FrequencyAttention
+    norm: nn.BatchNorm1d | nn.BatchNorm2d
+
+    def __init__(self, size: tuple[int, ...], rectify: bool) -> None:
+        super().__init__()
+        self.size, self.rectify = tuple(size), rectify
+
+    def _finish(self, width: int, out_channels: int, **filter: Any) -> None:
+        """Make the modules, after those that stand before them."""
+        flat = len(self.size) == 1
+        kind = FrequencyAttention1d if flat else FrequencyAttention
+        self.attention = kind(width, out_channels, self.size, bias=False, quiet=True, **filter)
+        self.norm = (nn.BatchNorm1d if flat else nn.BatchNorm2d)(out_channels)
+        gains = [gain for gain in (self.attention.rate_global, self.attention.rate_local) if gain is not None]
+        if len(gains) == 1:
+            gains[0].requires_grad_(False)
+
+    def _resized(self, x: Tensor) -> Tensor:
+        return x if tuple(x.shape[2:]) == self.size else F.interpolate(x, size=self.size, mode="nearest")
+
+    def _predicted(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(self.attention(x))
+        return y.relu() if self.rectify else y
+
+
+class FrequencyPath(Head):
     """(B, C_s, *any) -> (B, C_t, *size): 1x1 convolution, BatchNorm, ReLU -> (local attention) -> nearest resize ->
     frequency attention -> BatchNorm (-> ReLU).
 
@@ -28,7 +61,8 @@ class FrequencyPath(nn.Module):
         size: (T,) or (H, W) of the teacher's map; its length chooses the dimension.
         attend: with 3x3 self-attention before the resize (maps only).
         rectify: with a last ReLU, for a target without negative values.
-        mask, cutoff, init, use_global, use_local: see `FrequencyAttention`; an idle mask gives no warning here.
+        filter: `mask`, `cutoff`, `init`, `transform`, `use_global`, `use_local` of `FrequencyAttention`; an idle mask
+            gives no warning here.
     """
 
     def __init__(
@@ -40,32 +74,21 @@ class FrequencyPath(nn.Module):
         *,
         attend: bool = False,
         rectify: bool = False,
-        mask: Mask = "reference",
-        cutoff: float = 0.1,
-        init: Init = "balanced",
-        use_global: bool = True,
-        use_local: bool = True,
+        **filter: Any,
     ) -> None:
-        super().__init__()
-        self.size, self.rectify = tuple(size), rectify
-        flat = len(size) == 1
-        conv, norm = (nn.Conv1d, nn.BatchNorm1d) if flat else (nn.Conv2d, nn.BatchNorm2d)
-        self.embed = nn.Sequential(conv(in_channels, width, 1, bias=False), norm(width), nn.ReLU())
+        super().__init__(size, rectify)
+        self.embed = embedding(in_channels, width, len(size))
         self.attend = LocalAttention(width) if attend else nn.Identity()
-        self.attention = (FrequencyAttention1d if flat else FrequencyAttention)(
-            width, out_channels, self.size, mask, cutoff, init, use_global, use_local, bias=False, quiet=True
-        )
-        self.norm = norm(out_channels)
-        for gain in (self.attention.rate_global, self.attention.rate_local):
-            if gain is not None and not (use_global and use_local):
-                gain.requires_grad_(False)
+        self._finish(width, out_channels, **filter)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.attend(self.embed(x))
-        if tuple(x.shape[2:]) != self.size:
-            x = F.interpolate(x, size=self.size, mode="nearest")
-        y: Tensor = self.norm(self.attention(x))
-        return y.relu() if self.rectify else y
+        return self._predicted(self._resized(self.attend(self.embed(x))))
+
+
+def embedding(in_channels: int, width: int, dims: int) -> nn.Sequential:
+    """1x1 convolution without bias, BatchNorm, ReLU, on lines (`dims` 1) or maps (2)."""
+    conv, norm = (nn.Conv1d, nn.BatchNorm1d) if dims == 1 else (nn.Conv2d, nn.BatchNorm2d)
+    return nn.Sequential(conv(in_channels, width, 1, bias=False), norm(width), nn.ReLU())
 
 
 def scaled(target: Tensor, scale: str) -> Tensor:
@@ -114,3 +137,19 @@ def map_distance(predicted: Tensor, target: Tensor, domain: str = "space") -> Te
     if target.shape[-1] % 2 == 0:
         twice[-1] = 1
     return (square * twice).sum() / target.numel()
+
+
+def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared error of two maps (B, C, *size) at full size and pooled to 4, 2 and 1, a scalar.
+
+    Distilling Knowledge via Knowledge Review. Chen et al., CVPR 2021, arXiv:2104.09044. Weights 1, and half the one
+    before for each level below the map's smaller side, over their sum.
+    """
+    pool = F.adaptive_avg_pool1d if student.ndim == 3 else F.adaptive_avg_pool2d
+    loss, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
+    for side in (4, 2, 1):
+        if side < min(student.shape[2:]):
+            weight /= 2
+            total += weight
+            loss = loss + weight * F.mse_loss(pool(student, side), pool(teacher, side))
+    return loss / total

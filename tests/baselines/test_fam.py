@@ -6,7 +6,18 @@ import pytest
 import torch
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
-from mmkd.frequency import DOMAINS, LIFTS, MASKS, RESIZES, SCALES, IdleMaskWarning, masks
+from mmkd.frequency import (
+    DOMAINS,
+    LIFTS,
+    MASKS,
+    RESIZES,
+    SCALES,
+    TRANSFORMS,
+    IdleMaskWarning,
+    hierarchical_context,
+    masks,
+    scaled,
+)
 
 SIG = {"stage1": (8, 32), "stage2": (16, 16)}
 GAF = {"stage1": (8, 16, 16), "stage2": (16, 8, 8)}
@@ -157,7 +168,8 @@ def test_each_ablation_flag_changes_what_it_says(name):
     value = base.losses(s, t, batch())["fam_gaf"].item()
     changes = [{"mask": "none"}, {"cutoff": 0.6}, {"init": "reference"}, {"width": 5}, {"stages": "last"}]
     changes += [{"loss_domain": "amplitude"}, {"target_scale": "channel"}, {"target_scale": "none"}, {"pairs": "all"}]
-    changes += [{"global_branch": False}, {"local_branch": False}]
+    changes += [{"global_branch": False}, {"local_branch": False}, {"loss": "reviewkd-hcl"}]
+    changes += [{"transform": "dct"}, {"transform": "haar"}]
     for change in changes:
         assert made(name, s, t, **change).losses(s, t, batch())["fam_gaf"].item() != pytest.approx(value, rel=1e-4), (
             change
@@ -165,6 +177,75 @@ def test_each_ablation_flag_changes_what_it_says(name):
     same = made(name, s, t, loss_domain="frequency").losses(s, t, batch())["fam_gaf"].item()
     assert same == pytest.approx(value, rel=1e-5)  # Parseval
     assert "kd" not in base.losses(s, t, batch())
+
+
+EACH = pytest.mark.parametrize("name", ["fam", "fam-1d", "fam-review"])
+
+
+@EACH
+@pytest.mark.filterwarnings("ignore::mmkd.frequency.IdleMaskWarning")
+def test_an_ablation_of_the_paper_is_one_flag(name):
+    """Global only, local only, no high-pass, with soft targets; each leaves the rest as it was."""
+    torch.manual_seed(1)
+    s, t = student(), teachers()
+
+    def parts(**flag):
+        """Of each path: has it a filter, a 1x1 convolution, a mask? And whether there is a soft-target term."""
+        method = made(name, s, t, **flag)
+        has = {
+            (a.filter is not None, a.local is not None, a.kept is not None)
+            for a in (p.attention for p in method.paths.values())
+            if max(a.size) > 1
+        }
+        assert len(has) == 1
+        return (*has.pop(), "kd" in method.losses(s, t, batch()))
+
+    assert parts() == (True, True, True, False)
+    assert parts(local_branch=False) == (True, False, True, False)
+    assert parts(global_branch=False) == (False, True, False, False)
+    assert parts(mask="none") == (True, True, False, False)
+    assert parts(logit_weight=1.0) == (True, True, True, True)
+    # the published mask on these maps is no mask: the documents say so
+    values = [made(name, s, t, mask=m, pairs="same").losses(s, t, batch())["fam_gaf"] for m in ("reference", "none")]
+    torch.testing.assert_close(*values)
+    # without a filter there is no mask, so that no choice of it is in the way
+    made(name, s, t, global_branch=False, transform="dct", mask="reference")
+
+
+@EACH
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("loss", ["mse", "reviewkd-hcl"])
+def test_transforms_and_losses_train(name, transform, loss):
+    torch.manual_seed(1)
+    s, t = student(), teachers()
+    method = made(name, s, t, transform=transform, loss=loss)
+    sum(feature_terms(method.losses(s, t, batch())).values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.parameters())
+    assert {p.attention.transform for p in method.paths.values()} == {transform}
+
+
+@BOTH
+def test_hierarchical_context_of_the_predicted_maps(name):
+    torch.manual_seed(1)
+    s, t = student(), {"gaf": outputs(GAF)}
+    method = made(name, s, t, loss="reviewkd-hcl")
+    want = 0
+    for stage, path in zip(("stage2", "stage1"), method.paths.values(), strict=True):
+        source, target = method.bring(s.branches["gaf"].features[stage], t["gaf"].features[stage], 0)
+        want = want + hierarchical_context(path(source), scaled(target, "rms"))
+    torch.testing.assert_close(method.losses(s, t, batch())["fam_gaf"], want)
+
+
+@EACH
+def test_what_has_no_meaning_is_refused(name):
+    s, t = student(), teachers()
+    for transform in ("dct", "haar"):
+        with pytest.raises(MmkdError, match="signed frequencies of the FFT.*--mask symmetric"):
+            METHODS.get(name)(transform=transform)
+        made(name, s, t, transform=transform, mask="radial")
+    for domain in ("frequency", "amplitude"):
+        with pytest.raises(MmkdError, match="--loss mse"):
+            METHODS.get(name)(loss="reviewkd-hcl", loss_domain=domain)
 
 
 def test_flags_of_the_maps():
@@ -279,13 +360,13 @@ def test_the_published_mask_says_once_that_it_is_idle(name, monkeypatch):
         made(name, s, t, mask="reference", global_branch=False)
 
 
-@BOTH
+@EACH
 def test_options_round_trip_and_offer_all_that_there_is(name):
     config = METHODS.get(name).Config
     given = config(cutoff=0.3, mask="radial", stages="last")
     assert config.parse({k: str(v) for k, v in asdict(given).items()}, name) == given
     hints = get_type_hints(config)
-    offered = {"mask": MASKS, "target_scale": SCALES, "loss_domain": DOMAINS}
-    offered |= {"lift": LIFTS, "resize": RESIZES} if name == "fam" else {}
+    offered = {"mask": MASKS, "transform": TRANSFORMS, "target_scale": SCALES, "loss_domain": DOMAINS}
+    offered |= {"lift": LIFTS, "resize": RESIZES} if name != "fam-1d" else {}
     for field, names in offered.items():
         assert get_args(hints[field]) == tuple(names)

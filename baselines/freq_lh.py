@@ -1,0 +1,304 @@
+"""Low-pass and high-pass distillation (the project's notes: SegFormer teacher, CNN or Mamba student).
+
+Hypothesis of the notes: low frequencies of a map carry global, semantic structure, high ones borders and texture.
+
+    L = L_task + l_kd T^2 KL + l_f [ g mean_i l(S_i, T_i; F_enc) + (1 - g) mean_j l(S_j, T_j; F_dec) ]
+
+over the stages i of the encoder and j of the decoder. l is the mean squared error d(FS, FT) (`placement=both`),
+d(S, FT) (`teacher`) or d(FS, T) (`student`); F a low-pass LP, a high-pass HP (1 - LP of a cutoff of its own), or
+q LP + (1 - q) HP. S passes a 1x1 convolution to the teacher's channels, without bias: a constant is what a high-pass
+removes, and the arms of a comparison are to differ in their filter alone. `target=attention` compares mean squares over
+channels, divided by their Euclidean norm over positions before the filter. `all-pass`, plain feature distillation, and
+`random-mask` are the controls to report beside every result.
+
+The default mask is soft. For a hard mask M (an orthogonal projection), the squared error and nothing after the filter:
+1. `student` and `both` have the same gradients (their losses differ by the constant ||(1-M)T||^2);
+2. `teacher` is `both` plus ||(1-M)S||^2, a penalty on the student's other band;
+3. low plus high with equal weights and one cutoff is plain feature distillation under `both` (`teacher` adds ||S||^2,
+   `student` the constant ||T||^2).
+Norms are means over elements. So with hard masks a comparison of placements, or of both bands against plain features,
+compares a thing with itself. Soft masks are no projections, and none of the three holds.
+
+Stages: where student and teacher name theirs `encoder*` and `decoder*`, they are matched in each group, from its last.
+Else they are matched from the deepest, and of n that meet the first n // 2 are the encoder, the rest the decoder. Maps
+of different size meet at the smaller one of each axis: the larger is cropped in its DCT spectrum, whatever the filter's
+transform, so that nothing aliases and the student is never drawn out. A line that meets an image is lifted to the
+image's side, or to its own length where that is less. Several teachers take the shares `teacher_weights`. The notes
+give no numbers for l_kd, l_f, g and the cutoffs: 1, 1, 1/2 and 0.25 are ours, as is T = 4.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Setup,
+    matched_stages,
+    option,
+    paired_branch,
+)
+from mmkd.frequency import BandFilter, band_mask, lift, random_band, shrink
+
+PLACES = ("encoder", "decoder")
+
+
+class Route(NamedTuple):
+    """A stage of the student that meets a stage of the teacher of `modality`, in encoder or decoder (`place`)."""
+
+    modality: str
+    place: str
+    student_stage: str
+    teacher_stage: str
+
+
+@METHODS.register("freq-lh")
+class FreqLH(Method):
+    """Low bands of early maps and high bands of late ones (the notes)."""
+
+    @dataclass(frozen=True)
+    class Config(DistillConfig):
+        strategy: Literal["basic", "reversed", "low", "high", "all-pass", "random-mask"] = option(
+            "basic",
+            "bands of encoder and decoder stages: low and high, the reverse, one for both, no filter (the control), or "
+            "as many bins as the hard low-pass has, drawn once",
+        )
+        placement: Literal["both", "teacher", "student"] = option("both", "whose maps are filtered")
+        target: Literal["features", "attention"] = option(
+            "features",
+            "what is filtered: feature maps, or their mean squares over channels divided by the Euclidean norm over "
+            "positions (then small numbers: raise feature-weight)",
+        )
+        transform: Literal["dct", "fft"] = option(
+            "dct", "mirrored ends (dct), or ends joined to a ring, which leaks a trend into the high band (fft)"
+        )
+        mask: Literal["gaussian", "butterworth", "hard"] = option(
+            "gaussian",
+            "edge of the bands. Soft by default: with hard, placements student and both have the same gradients, "
+            "teacher adds a penalty on the student's other band alone, and low plus high is plain feature distillation",
+        )
+        order: int = option(2, "order of the butterworth mask", ge=1)
+        shape: Literal["ball", "box"] = option(
+            "ball", "bands of an image: by Euclidean distance, or by the larger axis"
+        )
+        unit: Literal["nyquist", "hz"] = option(
+            "nyquist", "unit of the cutoffs: the highest frequency of each map, or hertz (lines of a known rate)"
+        )
+        low_cutoff: float = option(0.25, "cutoff of the low-pass; above 0, and at most 1 unless in hz", gt=0)
+        high_cutoff: float = option(0.25, "cutoff of the high-pass; above 0, and at most 1 unless in hz", gt=0)
+        low_high_ratio: float | None = option(
+            None, "q of the mixed filter q LP + (1 - q) HP at all stages; none: the strategy's bands", ge=0, le=1
+        )
+        decoder_low_high_ratio: float | None = option(
+            None, "q at decoder stages; none: low-high-ratio there too", ge=0, le=1
+        )
+        encoder_share: float = option(0.5, "share g of the encoder's term; the decoder's has 1 - g", ge=0, le=1)
+        standardise: Literal["none", "channel", "l2"] = option(
+            "none",
+            "channel: mean 0 and variance 1 of each channel over batch and positions, before the filter; l2: each "
+            "sample's map divided by its Euclidean norm, after it (then small numbers: raise feature-weight)",
+        )
+        feature_weight: float = option(1.0, "weight l_f of the filtered maps", ge=0)
+        kd_weight: float = option(1.0, "weight l_kd of the soft targets; 0 leaves them out", ge=0)
+        temperature: float = option(4.0, "softening of teacher and student in the soft targets", gt=0)
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
+        mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
+            "outer", "how a line becomes a map to meet an image"
+        )
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            if self.unit == "nyquist":
+                for name in ("low_cutoff", "high_cutoff"):
+                    if getattr(self, name) > 1:
+                        flag = name.replace("_", "-")
+                        raise MmkdError(f"{flag} = {getattr(self, name):g} is above 1; use --unit hz, or a lower one")
+            if self.low_high_ratio is None and self.decoder_low_high_ratio is not None:
+                raise MmkdError("decoder-low-high-ratio alone: give the encoder's q with --low-high-ratio")
+            if self.low_high_ratio is not None and self.strategy != "basic":
+                raise MmkdError(
+                    f"strategy {self.strategy} and low-high-ratio both choose the filters; leave --strategy or "
+                    f"--low-high-ratio out"
+                )
+
+    needs = frozenset({"logits", "features"})
+    tasks = frozenset({"classification", "segmentation"})
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        self.plan(setup)
+
+    def build(self, setup: Setup) -> None:
+        c = self.config
+        self.routes: list[Route] = []
+        self.adapters, self.filters = nn.ModuleList(), nn.ModuleList()
+        for route, student, teacher, gain in self.plan(setup):
+            if c.strategy == "random-mask" and gain is not None:
+                gain = random_band(tuple(gain.shape), int(gain.sum()), c.transform)
+            conv = nn.Conv1d if teacher.ndim == 3 else nn.Conv2d
+            plain = c.target == "attention"
+            self.routes.append(route)
+            self.adapters.append(nn.Identity() if plain else conv(student.shape[1], teacher.shape[1], 1, bias=False))
+            self.filters.append(nn.Identity() if gain is None else BandFilter(gain, c.transform))
+
+    def plan(self, setup: Setup) -> list[tuple[Route, Tensor, Tensor, Tensor | None]]:
+        """Each pair of stages that has a weight, its maps as they meet, and its mask (None: no filter).
+
+        For `random-mask` the mask is the hard low-pass, whose bins are counted.
+
+        Raises:
+            MmkdError: too few stages, a feature that is no map, a unit that means nothing here, or an empty band.
+        """
+        c, found = self.config, []
+        for modality, teacher in setup.teachers.items():
+            branch = paired_branch(setup.student, modality, c.pairs)
+            for place, names in zip(PLACES, groups(branch, teacher), strict=True):
+                if self.weight(place) == 0:
+                    continue
+                if not names:
+                    raise MmkdError(
+                        f"freq-lh: no {place} stage of the {modality} teacher meets one of the student (stages "
+                        f"{', '.join(teacher.features)} and {', '.join(branch.features)}); choose nets with two or "
+                        f"more, with --teacher-net and --student-net"
+                    )
+                for s, t in names:
+                    route, both = Route(modality, place, s, t), (branch.features[s], teacher.features[t])
+                    for who, x in zip(("student", "teacher"), both, strict=True):
+                        if x.ndim not in (3, 4):
+                            raise MmkdError(
+                                f"freq-lh filters maps (B,C,T) or (B,C,H,W), and for {modality} the {who}'s "
+                                f"{s if who == 'student' else t} is {tuple(x.shape)}; choose another --{who}-net"
+                            )
+                    own, other = self.bring(*both)
+                    found.append((route, own, other, self.gain(route, own, all(x.ndim == 3 for x in both), setup)))
+        return found
+
+    def weight(self, place: str) -> float:
+        """l_f g or l_f (1 - g)."""
+        c = self.config
+        share = c.encoder_share if place == "encoder" else 1 - c.encoder_share
+        return float(c.feature_weight * share)
+
+    def bring(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Both features, or their attention, as maps of one rank and size, (B, C, *size)."""
+        c = self.config
+        if c.target == "attention":
+            student, teacher = (x.square().mean(1, keepdim=True) for x in (student, teacher))
+        if student.ndim != teacher.ndim:
+            side = max((student if student.ndim == 4 else teacher).shape[2:])
+            student, teacher = (raised(x, c.mixed, side) if x.ndim == 3 else x for x in (student, teacher))
+        size = tuple(min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
+        student, teacher = shrink(student, size), shrink(teacher, size)
+        return (unit(student), unit(teacher)) if c.target == "attention" else (student, teacher)
+
+    def gain(self, route: Route, x: Tensor, lines: bool, setup: Setup) -> Tensor | None:
+        """The mask over the spectrum of the maps that meet, of shape `size`; None where nothing is filtered."""
+        c = self.config
+        if c.strategy == "all-pass":
+            return None
+        rate = None
+        if c.unit == "hz":
+            if setup.window_s is None:
+                raise MmkdError("freq-lh: hertz mean nothing here, the data name no sampling rate; use --unit nyquist")
+            if not lines:
+                raise MmkdError(
+                    f"freq-lh: hertz are for lines, and the {route.modality} teacher's or its student's stage is an "
+                    f"image, whose axes need not be time; use --unit nyquist, or --teachers sig and --student sig"
+                )
+            rate = x.shape[-1] / setup.window_s
+        mask = "hard" if c.strategy == "random-mask" else c.mask
+        low = self.low_share(route.place)
+        gain = torch.zeros(x.shape[2:], dtype=torch.float64)
+        for band, cutoff, share in (("low", c.low_cutoff, low), ("high", c.high_cutoff, 1 - low)):
+            if share > 0:
+                try:
+                    one = band_mask(tuple(x.shape[2:]), band, cutoff, mask, c.transform, c.shape, c.order, rate)
+                except MmkdError as error:
+                    raise MmkdError(
+                        f"freq-lh, {route.place} stages {route.student_stage} (student) and {route.teacher_stage} "
+                        f"({route.modality} teacher): {error}; change --{band}-cutoff, or the bands with --strategy"
+                    ) from None
+                gain = gain + share * one
+        return gain
+
+    def low_share(self, place: str) -> float:
+        """q at a place: how much of the low-pass its filter has; the high-pass has the rest."""
+        c, at = self.config, PLACES.index(place)
+        if c.low_high_ratio is not None:
+            late = c.low_high_ratio if c.decoder_low_high_ratio is None else c.decoder_low_high_ratio
+            return float((c.low_high_ratio, late)[at])
+        pure = {"basic": (1, 0), "reversed": (0, 1), "low": (1, 1), "high": (0, 0), "random-mask": (1, 1)}
+        return float(pure[c.strategy][at])
+
+    def distance(self, student: Tensor, teacher: Tensor, band: nn.Module) -> Tensor:
+        """l(S, T; F) of two maps (B, C, *size), a scalar."""
+        c = self.config
+        if c.standardise == "channel":
+            student, teacher = standard(student), standard(teacher)
+        if c.placement == "both" and c.standardise != "l2":  # the filter is linear: once for both
+            filtered: Tensor = band(student - teacher)
+            return filtered.square().mean()
+        if c.placement != "teacher":
+            student = band(student)
+        if c.placement != "student":
+            teacher = band(teacher)
+        if c.standardise == "l2":
+            student, teacher = unit(student), unit(teacher)
+        return F.mse_loss(student, teacher)
+
+    def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
+        c, shares, terms = self.config, self.weights(teachers), self.supervised(student, batch)
+        if c.kd_weight > 0:
+            terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature)
+        each: dict[tuple[str, str], list[Tensor]] = {}
+        for route, adapter, band in zip(self.routes, self.adapters, self.filters, strict=True):
+            own = paired_branch(student, route.modality, c.pairs).features[route.student_stage]
+            other = teachers[route.modality].features[route.teacher_stage].detach()
+            s, t = self.bring(own, other)
+            distance = self.distance(adapter(s).to(t.dtype), t, band)
+            each.setdefault((route.modality, route.place), []).append(distance)
+        for (modality, place), found in each.items():
+            share = self.weight(place) * shares[modality]
+            terms[f"freq_lh_{place}_{modality}"] = share * torch.stack(found).mean()
+        return terms
+
+
+def groups(student: Outputs, teacher: Outputs) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Names of the stages that meet in the encoder and in the decoder, student's and teacher's."""
+    named = [
+        [[stage for stage in x.features if re.match(place, stage)] for place in PLACES] for x in (student, teacher)
+    ]
+    if all(encoder and decoder for encoder, decoder in named):
+        early, late = (list(zip(s[::-1], t[::-1], strict=False))[::-1] for s, t in zip(*named, strict=True))
+        return early, late
+    names = matched_stages(student, teacher)[::-1]
+    return names[: len(names) // 2], names[len(names) // 2 :]
+
+
+def raised(line: Tensor, kind: str, side: int) -> Tensor:
+    """(B, C, T) as a map (B, C, S, S), S the given side or what T positions are enough for."""
+    t = line.shape[-1]
+    side = min(side, (t + 1) // 2 if kind == "hankel" else t)
+    return lift(shrink(line, (2 * side - 1 if kind == "hankel" else side,)), kind, side)
+
+
+def standard(x: Tensor) -> Tensor:
+    """Mean 0 and variance 1 of each channel over batch and positions; a constant channel becomes zeros."""
+    over = (0, *range(2, x.ndim))
+    x = x - x.mean(over, keepdim=True)
+    return x * (x.square().mean(over, keepdim=True) + 1e-6).rsqrt()
+
+
+def unit(x: Tensor) -> Tensor:
+    """Each sample's map over its Euclidean norm."""
+    return F.normalize(x.flatten(1), eps=1e-6).view_as(x)
