@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 def windows():
     rng = np.random.default_rng(0)
     views = {m: rng.normal(size=(50, *s)).astype(np.float32) for m, s in SHAPES.items()}
-    return Windows(views, np.arange(50) % 3, np.arange(0, 50, 2), np.arange(1, 50, 2), 3, torch.device("cpu"))
+    return Windows(views, np.arange(50) % 3, np.arange(0, 50, 2), np.arange(1, 50, 2), "abc", torch.device("cpu"))
 
 
 @pytest.fixture

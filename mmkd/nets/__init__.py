@@ -1,21 +1,23 @@
 """Networks: backbones that read one view, fusions of several, and what the training loop calls (views to `Outputs`)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
 from ..errors import MmkdError, did_you_mean
-from ..registry import reason
-from .base import BACKBONES, FUSIONS, Shape, dry_run
+from ..registry import Registry, reason
+from .base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
 from .student import MultiBranch, SingleView, signal_of
 
 __all__ = [
     "BACKBONES",
+    "DENSE",
     "FUSIONS",
     "MultiBranch",
     "Shape",
     "SingleView",
     "build_backbone",
+    "build_dense",
     "build_student",
     "build_teacher",
     "count_parameters",
@@ -37,9 +39,25 @@ def build_backbone(name: str, shape: Shape, classes: int) -> nn.Module:
     Raises:
         MmkdError: no such name, a shape that the net cannot read, or a net that does not load here.
     """
-    factory = BACKBONES.get(name)
+    return _build(BACKBONES, name, shape, classes, ())
+
+
+def build_dense(name: str, shape: Shape, classes: int) -> nn.Module:
+    """The dense network `name`, which labels every position; arguments and errors of `build_backbone`.
+
+    Returns:
+        A module that maps (B, *shape) to `Outputs` with logits (B, K, T), or (B, K, H, W).
+    """
+    return _build(DENSE, name, shape, classes, tuple(shape[1:]))
+
+
+def _build(
+    registry: Registry[Callable[[Shape, int], nn.Module]], name: str, shape: Shape, classes: int, labelled: Shape
+) -> nn.Module:
+    """A network that was tried on two samples: its logits must be (2, K, *labelled)."""
+    factory = registry.get(name)
     if len(shape) not in (2, 3) or min(shape) < 1 or classes < 1:
-        raise MmkdError(f"backbone {name!r}: a sample is (C, T) or (C, H, W), not {shape}; classes {classes}")
+        raise MmkdError(f"{registry.kind} {name!r}: a sample is (C, T) or (C, H, W), not {shape}; classes {classes}")
     try:
         net = factory(shape, classes)
         outputs = dry_run(net, shape)
@@ -47,12 +65,14 @@ def build_backbone(name: str, shape: Shape, classes: int) -> nn.Module:
         raise
     except Exception as error:  # somebody else's network may raise anything
         raise MmkdError(
-            f"backbone {name!r} cannot read samples of shape {shape}: {reason(error)}; use another backbone "
-            f"({BACKBONES.how})"
+            f"{registry.kind} {name!r} cannot read samples of shape {shape}: {reason(error)}; use another "
+            f"{registry.kind} ({registry.how})"
         ) from error
-    if outputs.logits.shape != (2, classes):
+    if outputs.logits.shape != (2, classes, *labelled):
+        positions = f", which should be {(2, classes, *labelled)}" if labelled else ""
         raise MmkdError(
-            f"backbone {name!r} gives logits {tuple(outputs.logits.shape)} for a batch of 2 and {classes} classes"
+            f"{registry.kind} {name!r} gives logits {tuple(outputs.logits.shape)} for a batch of 2 and {classes} "
+            f"classes{positions}"
         )
     return net
 

@@ -1,4 +1,4 @@
-"""The names of backbones and fusions, and what every network of this package is checked for."""
+"""The names of backbones, dense networks and fusions, and what every network of this package is checked for."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -27,6 +27,11 @@ BACKBONES: Registry[Callable[[Shape, int], nn.Module]] = Registry(
     "backbone", "python -m mmkd.bench --list backbones", _built_in("wrn", "tsai_nets")
 )
 """Backbones by name: `factory(shape, classes)` makes a module that maps one view (B, *shape) to `Outputs`."""
+
+DENSE: Registry[Callable[[Shape, int], nn.Module]] = Registry(
+    "dense network", "python -m mmkd.bench --list dense", _built_in("dense")
+)
+"""Networks that label every position: `factory(shape, classes)` maps (B, *shape) to logits (B, K, *shape[1:])."""
 
 FUSIONS: Registry[Callable[[Mapping[str, Outputs], int], nn.Module]] = Registry(
     "fusion", "python -m mmkd.bench --list fusions", _built_in("fusion")

@@ -31,7 +31,7 @@ def test_outputs_of_several_branches(fusion: str) -> None:
     outputs = net(x)
     assert list(outputs.branches) == list(SHAPES)
     assert outputs.logits.shape == (4, 5)
-    assert outputs.embedding.shape == (4, 3 * 64)
+    assert outputs.embedding.shape == (4, 3 * 64 if fusion in ("concat", "attention") else 64)
     assert outputs.classifier is None
     assert outputs.features is outputs.branches["sig"].features
     for modality, branch in outputs.branches.items():

@@ -1,0 +1,147 @@
+"""Fast-SCNN for signals and images, any length, any batch. Poudel et al., BMVC 2019, arXiv:1902.04502.
+
+Followed: the table of layers (learning to downsample, bottleneck residual blocks, pyramid pooling, feature fusion,
+classifier), no nonlinearity between a depthwise and its pointwise convolution, 1.11 million parameters on RGB images
+with 19 classes. The paper leaves open what is in the pyramid: bins 1, 2, 3, 6 as in PSPNet (arXiv:1612.01105).
+Ours: one axis; interpolation to the fine branch's size rather than by a fixed 4, so that every length works; batch
+normalisation of a single value by its running statistics; no offset in the linear bottlenecks' normalisation, which
+the next normalisation would take out again; dropout 0.1 of whole channels before the last convolution (the paper says
+dropout, no rate).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...method import Outputs
+from ..base import DENSE, Shape
+from .layers import BatchNorm, Head, conv, conv_bn_relu, resize
+
+BINS = (1, 2, 3, 6)
+
+
+def separable(dims: int, inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    """Depthwise convolution of kernel 3, pointwise convolution, batch normalisation, ReLU."""
+    return nn.Sequential(
+        conv(dims, inputs, inputs, 3, stride, groups=inputs), *conv_bn_relu(dims, inputs, outputs).children()
+    )
+
+
+class Bottleneck(nn.Module):
+    """Inverted residual: widen by 6, depthwise convolution, linear projection; a shortcut where the shape stays.
+
+    Sandler et al. 2018, arXiv:1801.04381.
+    """
+
+    def __init__(self, dims: int, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        wide = 6 * inputs
+        self.layers = nn.Sequential(
+            conv_bn_relu(dims, inputs, wide),
+            conv_bn_relu(dims, wide, wide, 3, stride, groups=wide),
+            conv(dims, wide, outputs),
+            BatchNorm(outputs, shift=False),
+        )
+        self.shortcut = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, ...) to (B, outputs, ...)."""
+        out: Tensor = self.layers(x)
+        return x + out if self.shortcut else out
+
+
+class PyramidPooling(nn.Module):
+    """Means over 1, 2, 3 and 6 bins an axis, a quarter of the channels each, joined with the map they come from."""
+
+    def __init__(self, dims: int, channels: int) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(conv_bn_relu(dims, channels, channels // len(BINS)) for _ in BINS)
+        self.out = conv_bn_relu(dims, channels + len(BINS) * (channels // len(BINS)), channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...) to the same shape."""
+        maps = [x]
+        for bins, branch in zip(BINS, self.branches, strict=True):
+            pooled = F.adaptive_avg_pool1d(x, bins) if x.dim() == 3 else F.adaptive_avg_pool2d(x, bins)
+            maps.append(resize(branch(pooled), x.shape[2:]))
+        out: Tensor = self.out(torch.cat(maps, dim=1))
+        return out
+
+
+class Fusion(nn.Module):
+    """The coarse map, at the fine map's size and through a dilated depthwise convolution, plus the fine map."""
+
+    def __init__(self, dims: int, fine: int, coarse: int, outputs: int) -> None:
+        super().__init__()
+        self.fine = nn.Sequential(conv(dims, fine, outputs), BatchNorm(outputs))
+        self.coarse = nn.Sequential(
+            conv_bn_relu(dims, coarse, coarse, 3, dilation=4, groups=coarse),
+            conv(dims, coarse, outputs),
+            BatchNorm(outputs),
+        )
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """(B, fine, ...) and (B, coarse, ...) to (B, outputs, ...) with the fine map's positions."""
+        return torch.relu(self.fine(fine) + self.coarse(resize(coarse, fine.shape[2:])))
+
+
+class FastSCNN(nn.Module):
+    """Features: `encoder1` at an eighth of the positions, `encoder2` at a 16th, `encoder3`, `encoder4` and `encoder5`
+    (after pyramid pooling) at a 32nd; `decoder1` (fused) and `decoder2` (before the classifier) at an eighth, all
+    rounded up.
+
+    Args:
+        shape: one sample's (C, T) or (C, H, W).
+        classes: K.
+        downsample: channels of the three layers that downsample.
+        extractor: channels of the three stages of bottlenecks, three blocks each; the last is the decoder's width.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        classes: int,
+        downsample: tuple[int, int, int] = (32, 48, 64),
+        extractor: tuple[int, int, int] = (64, 96, 128),
+    ) -> None:
+        super().__init__()
+        dims = len(shape) - 1
+        first, second, fine = downsample
+        self.downsample = nn.Sequential(
+            conv_bn_relu(dims, shape[0], first, 3, 2),
+            separable(dims, first, second, 2),
+            separable(dims, second, fine, 2),
+        )
+        self.stages = nn.ModuleList()
+        channels = fine
+        for outputs, stride in zip(extractor, (2, 2, 1), strict=True):
+            stage = nn.Sequential()
+            for position in range(3):
+                stage.append(Bottleneck(dims, channels, outputs, stride if position == 0 else 1))
+                channels = outputs
+            self.stages.append(stage)
+        self.stages.append(PyramidPooling(dims, channels))
+        self.fusion = Fusion(dims, fine, channels, channels)
+        self.decoder = nn.Sequential(separable(dims, channels, channels), separable(dims, channels, channels))
+        self.head = Head(shape, channels, classes, dropout=0.1)
+
+    def forward(self, x: Tensor) -> Outputs:
+        """(B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
+        encoder = [self.downsample(x)]
+        for stage in self.stages:
+            encoder.append(stage(encoder[-1]))
+        fused = self.fusion(encoder[0], encoder[-1])
+        outputs: Outputs = self.head(encoder, [fused, self.decoder(fused)], x.shape[2:])
+        return outputs
+
+
+@DENSE.register("fast-scnn")
+def fast_scnn(shape: Shape, classes: int) -> nn.Module:
+    """Fast-SCNN as published, about 1.1 million parameters. arXiv:1902.04502."""
+    return FastSCNN(shape, classes)
+
+
+@DENSE.register("fast-scnn-small")
+def fast_scnn_small(shape: Shape, classes: int) -> nn.Module:
+    """Fast-SCNN with fewer channels, our own choice: a small student."""
+    return FastSCNN(shape, classes, (16, 16, 16), (16, 24, 32))

@@ -1,0 +1,209 @@
+"""SegFormer for signals and images, any length. Xie et al., NeurIPS 2021, arXiv:2105.15203.
+
+Followed: overlapping patch embeddings (kernels 7, 3, 3, 3, strides 4, 2, 2, 2), attention with keys and values at
+reduced resolution, feed-forward blocks with a depthwise convolution in the middle, no positional encoding, a decoder of
+linear layers alone, a weight that leaves out whole residual branches in training (rate rising to 0.1), dropout 0.1
+before the classifier; `segformer` on images is MiT-B0 with its decoder.
+Ours: one axis, with half the reduction in the first three stages (a window has far fewer positions than an image);
+maps are padded at their end to a multiple of the reduction, where the reference leaves the last positions out of the
+keys; no bias of the keys, of the decoder's first linear layers and of the last stage's normalisation: the first changes
+nothing, the others nothing that the decoder's batch normalisation does not take out in training.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...method import Outputs
+from ..base import DENSE, Shape
+from .layers import BatchNorm, Head, resize
+
+REDUCTIONS = {1: (4, 2, 1, 1), 2: (8, 4, 2, 1)}
+"""How many times shorter keys and values are a stage, an axis; those of images are the paper's."""
+
+
+def _conv(dims: int, inputs: int, outputs: int, kernel: int, stride: int, padding: int, groups: int = 1) -> nn.Module:
+    make = nn.Conv1d if dims == 1 else nn.Conv2d
+    layer = make(inputs, outputs, kernel, stride, padding, groups=groups)
+    nn.init.normal_(layer.weight, std=math.sqrt(2 * groups / (kernel**dims * outputs)))
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias=bias)
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """(B, C, ...) to (B, N, C), positions by rows."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def to_map(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, N, C) to (B, C, *size)."""
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
+
+
+class Attention(nn.Module):
+    """Every position attends to a map that is `reduction` times shorter an axis."""
+
+    def __init__(self, dims: int, width: int, heads: int, reduction: int) -> None:
+        super().__init__()
+        self.heads, self.reduction = heads, reduction
+        self.query, self.key = _linear(width, width), _linear(width, width, bias=False)
+        self.value, self.out = _linear(width, width), _linear(width, width)
+        self.reduce = _conv(dims, width, width, reduction, reduction, 0) if reduction > 1 else None
+        self.norm = nn.LayerNorm(width) if reduction > 1 else None
+
+    def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
+        """(B, N, C) to the same shape; `size` are the positions an axis, with product N."""
+        source = x
+        if self.reduce is not None and self.norm is not None:
+            ends = [(0, -length % self.reduction) for length in reversed(size)]
+            padded = F.pad(to_map(x, size), [n for pair in ends for n in pair])
+            source = self.norm(to_tokens(self.reduce(padded)))
+        query, key, value = (
+            layer(y).unflatten(2, (self.heads, -1)).transpose(1, 2)
+            for layer, y in ((self.query, x), (self.key, source), (self.value, source))
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        out: Tensor = self.out(mixed)
+        return out
+
+
+class MixFeedForward(nn.Module):
+    """Linear layer to four times the width, depthwise convolution of kernel 3, GELU, linear layer back."""
+
+    def __init__(self, dims: int, width: int) -> None:
+        super().__init__()
+        self.wide, self.back = _linear(width, 4 * width), _linear(4 * width, width)
+        self.depthwise = _conv(dims, 4 * width, 4 * width, 3, 1, 1, groups=4 * width)
+
+    def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
+        """(B, N, C) to the same shape."""
+        out: Tensor = self.back(F.gelu(to_tokens(self.depthwise(to_map(self.wide(x), size)))))
+        return out
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each after a layer normalisation and beside a shortcut.
+
+    `drop` is the probability that a sample skips a residual branch in training (Huang et al. 2016, arXiv:1603.09382).
+    """
+
+    def __init__(self, dims: int, width: int, heads: int, reduction: int, drop: float) -> None:
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(dims, width, heads, reduction)
+        self.norm2, self.feed = nn.LayerNorm(width), MixFeedForward(dims, width)
+        self.drop = drop
+
+    def _kept(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop == 0:
+            return x
+        keep = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
+        return x * keep / (1 - self.drop)
+
+    def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
+        """(B, N, C) to the same shape."""
+        x = x + self._kept(self.attention(self.norm1(x), size))
+        return x + self._kept(self.feed(self.norm2(x), size))
+
+
+class Stage(nn.Module):
+    """Patch embedding, blocks, layer normalisation."""
+
+    def __init__(
+        self,
+        dims: int,
+        inputs: int,
+        width: int,
+        stride: int,
+        heads: int,
+        reduction: int,
+        drops: list[float],
+        last: bool,
+    ) -> None:
+        super().__init__()
+        kernel = 2 * stride - 1
+        self.embed, self.embed_norm = _conv(dims, inputs, width, kernel, stride, kernel // 2), nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(dims, width, heads, reduction, drop) for drop in drops)
+        self.norm = nn.LayerNorm(width, bias=not last)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, T) to (B, width, ceil(T / stride)); images likewise an axis."""
+        x = self.embed(x)
+        size = tuple(x.shape[2:])
+        x = self.embed_norm(to_tokens(x))
+        for block in self.blocks:
+            x = block(x, size)
+        return to_map(self.norm(x), size)
+
+
+class SegFormer(nn.Module):
+    """Features `encoder1..4` at a 4th, 8th, 16th and 32nd of the positions (rounded up), `decoder1` at a 4th.
+
+    Args:
+        shape: one sample's (C, T) or (C, H, W).
+        classes: K.
+        widths, depths, heads: channels, blocks and attention heads a stage.
+        decoder: channels of the decoder.
+        drop: rate of skipped residual branches, rising linearly from 0 at the first block to this at the last.
+    """
+
+    def __init__(
+        self,
+        shape: Shape,
+        classes: int,
+        widths: tuple[int, ...] = (32, 64, 160, 256),
+        depths: tuple[int, ...] = (2, 2, 2, 2),
+        heads: tuple[int, ...] = (1, 2, 5, 8),
+        decoder: int = 256,
+        drop: float = 0.1,
+    ) -> None:
+        super().__init__()
+        dims, blocks = len(shape) - 1, sum(depths)
+        self.stages = nn.ModuleList()
+        inputs, position = shape[0], 0
+        for n, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            drops = [drop * (position + i) / max(blocks - 1, 1) for i in range(depth)]
+            stride, last = 2 if n else 4, n == len(widths) - 1
+            self.stages.append(Stage(dims, inputs, width, stride, heads[n], REDUCTIONS[dims][n], drops, last))
+            inputs, position = width, position + depth
+        self.linears = nn.ModuleList(_linear(width, decoder, bias=False) for width in widths)
+        self.fuse = _linear(len(widths) * decoder, decoder, bias=False)
+        self.norm = BatchNorm(decoder)
+        self.head = Head(shape, decoder, classes, dropout=0.1)
+
+    def forward(self, x: Tensor) -> Outputs:
+        """(B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
+        size = x.shape[2:]
+        encoder: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            encoder.append(x)
+        fine = tuple(encoder[0].shape[2:])
+        maps = [
+            resize(to_map(linear(to_tokens(y)), tuple(y.shape[2:])), fine)
+            for linear, y in zip(self.linears, encoder, strict=True)
+        ]
+        fused = to_map(self.fuse(to_tokens(torch.cat(maps, dim=1))), fine)
+        outputs: Outputs = self.head(encoder, [torch.relu(self.norm(fused))], size)
+        return outputs
+
+
+@DENSE.register("segformer")
+def segformer(shape: Shape, classes: int) -> nn.Module:
+    """SegFormer-B0, about 3.7 million parameters on images: a teacher. arXiv:2105.15203."""
+    return SegFormer(shape, classes)
+
+
+@DENSE.register("segformer-small")
+def segformer_small(shape: Shape, classes: int) -> nn.Module:
+    """SegFormer with a block a stage and fewer channels, our own choice: a small student."""
+    return SegFormer(shape, classes, (16, 32, 48, 64), (1, 1, 1, 1), (1, 2, 3, 4), 64, drop=0.0)

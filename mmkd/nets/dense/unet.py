@@ -1,0 +1,64 @@
+"""U-Net for signals and images, any length. Ronneberger et al. 2015, arXiv:1505.04597.
+
+Followed: two convolutions of kernel 3 a level, halving by maxima, skips by concatenation. Ours: padded convolutions
+with batch normalisation (the paper's are unpadded and have none), linear interpolation to the skip's size in place of
+transposed convolutions, so that every length works, and fewer channels.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...method import Outputs
+from ..base import DENSE, Shape
+from .layers import Head, conv_bn_relu, resize
+
+
+class UNet(nn.Module):
+    """Features: a map a level on the way down, the bottom included, and one a level on the way up.
+
+    Args:
+        shape: one sample's (C, T) or (C, H, W).
+        classes: K.
+        widths: channels a level, from full resolution down; each level has half the positions, rounded up.
+    """
+
+    def __init__(self, shape: Shape, classes: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        dims = len(shape) - 1
+
+        def twice(inputs: int, outputs: int) -> nn.Sequential:
+            return nn.Sequential(conv_bn_relu(dims, inputs, outputs, 3), conv_bn_relu(dims, outputs, outputs, 3))
+
+        self.down = nn.ModuleList(twice(i, o) for i, o in pairwise((shape[0], *widths)))
+        self.up = nn.ModuleList(twice(deep + skip, skip) for deep, skip in pairwise(widths[::-1]))
+        self.head = Head(shape, widths[0], classes)
+
+    def forward(self, x: Tensor) -> Outputs:
+        """(B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
+        size = x.shape[2:]
+        pool = F.max_pool1d if x.dim() == 3 else F.max_pool2d
+        encoder: list[Tensor] = []
+        for stage in self.down:
+            x = stage(pool(x, 2, ceil_mode=True) if encoder else x)
+            encoder.append(x)
+        decoder = []
+        for stage, skip in zip(self.up, encoder[-2::-1], strict=True):
+            x = stage(torch.cat([resize(x, skip.shape[2:]), skip], dim=1))
+            decoder.append(x)
+        outputs: Outputs = self.head(encoder, decoder, size)
+        return outputs
+
+
+@DENSE.register("unet")
+def unet(shape: Shape, classes: int) -> nn.Module:
+    """U-Net, 16 to 128 channels over four levels: the plain reference. arXiv:1505.04597."""
+    return UNet(shape, classes, (16, 32, 64, 128))
+
+
+@DENSE.register("unet-small")
+def unet_small(shape: Shape, classes: int) -> nn.Module:
+    """U-Net, 4 to 16 channels over five levels, about 8 thousand parameters on signals: a tiny student."""
+    return UNet(shape, classes, (4, 8, 12, 16, 12))
