@@ -34,6 +34,7 @@ class AT(Method):
             "outer", "how the attention of a line becomes that of an image"
         )
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

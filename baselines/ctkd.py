@@ -33,6 +33,8 @@ class CurriculumTemperature(Method):
         kd_weight: float = option(0.9, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
+
     def build(self, setup: Setup) -> None:
         self.raw = nn.ParameterList(nn.Parameter(torch.ones(())) for _ in setup.teachers)
 

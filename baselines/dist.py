@@ -26,6 +26,8 @@ class DIST(Method):
         temperature: float = option(1.0, "softening of teacher and student", gt=0)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
+
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms = self.config, self.supervised(student, batch)
         inter = intra = student.logits.new_zeros(())

@@ -28,6 +28,8 @@ class DKD(Method):
         warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
+
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms = self.config, self.supervised(student, batch)
         target = other = student.logits.new_zeros(())

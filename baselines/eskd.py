@@ -27,6 +27,8 @@ class FullKD(Method):
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
+
     @property
     def checkpoint(self) -> Literal["best", "last"]:
         return "last"

@@ -34,6 +34,8 @@ class EvidentialKD(Method):
         warmup: float = option(1 / 8, "share of the epochs over which the Dirichlet term ramps up", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
+
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms = self.config, self.supervised(student, batch)
         prior, log_prior = math.exp(c.log_prior), student.logits.new_tensor(c.log_prior)

@@ -32,6 +32,7 @@ class FitNet(Method):
             "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
         )
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,8 @@ class LogitStandardisation(Method):
         kd_weight: float = option(9.0, "weight of the soft targets beside a cross-entropy of weight 1", ge=0)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
+
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c, terms = self.config, self.supervised(student, batch)
         soft = student.logits.new_zeros(())

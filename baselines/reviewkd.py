@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, matched_maps, option, paired_branch
-from mmkd.frequency import lift
+from mmkd.frequency import hierarchical_context, lift
 
 
 @METHODS.register("reviewkd")
@@ -123,15 +123,3 @@ def bring(x: Tensor, rank: int, side: int, mixed: str) -> Tensor:
     if x.ndim > rank:
         return x.mean(2)
     return lift(x, mixed, side) if x.ndim < rank else x
-
-
-def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared error of two maps (B, C, *size) at full size and pooled to 4, 2 and 1, a scalar."""
-    pool = F.adaptive_avg_pool1d if student.ndim == 3 else F.adaptive_avg_pool2d
-    loss, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
-    for side in (4, 2, 1):
-        if side < min(student.shape[2:]):
-            weight /= 2
-            total += weight
-            loss = loss + weight * F.mse_loss(pool(student, side), pool(teacher, side))
-    return loss / total

@@ -27,6 +27,7 @@ class SP(Method):
         stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -38,6 +38,7 @@ class VID(Method):
             "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
         )
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 
     def build(self, setup: Setup) -> None:

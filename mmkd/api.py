@@ -127,12 +127,12 @@ class _Worker:
 
 def run(
     method: str,
-    dataset: str = "basic-motions",
+    dataset: str | None = None,
     seed: int = 0,
     *,
     data: str | Path | None = None,
-    student: str = "sig+gaf+pi",
-    teachers: str = "sig,gaf,pi",
+    student: str | None = None,
+    teachers: str | None = None,
     runs: str | Path = "runs",
     cache: str | Path | None = None,
     device: str = "auto",
@@ -143,7 +143,7 @@ def run(
     """Do one unit, or take it from the records, and return its record.
 
     Args:
-        method, dataset, seed, student, teachers: as the flags of `python -m mmkd.bench`.
+        method, dataset, seed, student, teachers: as the flags of `python -m mmkd.bench`, with the same defaults.
         data: one's own windows in a file, in the place of `dataset`.
         runs, cache, device, existing, plugin: as the flags.
         settings: the other fields of a suite (`epochs`, `image_size`, `student_net`, `preset`, ...), and the options of
@@ -155,23 +155,22 @@ def run(
     Raises:
         MmkdError: what was asked cannot be done. UnitFailed: the unit broke off.
     """
-    taken = {"methods", "datasets", "seeds", "students", "plugins", "options", "name"} & set(settings)
+    taken = {"methods", "datasets", "seeds", "students", "plugins", "options", "variants", "name"} & set(settings)
     if taken or method == "all":
         raise MmkdError("mmkd.run does one unit; for several use a suite: python -m mmkd.bench --suite FILE")
-    if data is not None and dataset != "basic-motions":
+    if data is not None and dataset is not None:
         raise MmkdError("data and dataset both name windows; give one of them")
     if existing not in ("skip", "rerun", "only"):
         raise unknown("existing", str(existing), ("skip", "rerun", "only"))
     known = {f.name for f in fields(Request)}
     asked = {name: value for name, value in settings.items() if name in known}
     options = {name: value for name, value in settings.items() if name not in known}
+    given = {"datasets": dataset, "students": student, "teachers": teachers}
+    asked |= {name: (value,) for name, value in given.items() if value is not None}
     request = Request(
         methods=(method,),
-        datasets=(dataset,),
         data=None if data is None else str(data),
         seeds=(_whole(seed),),
-        students=(student,),
-        teachers=(teachers,),
         plugins=() if plugin is None else (str(plugin),),
         options={method: options} if options else {},
         **asked,

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from .data import Dataset
 from .errors import MmkdError, Refused, UnitFailed
 from .method import Batch, Method, Outputs, Setup
-from .nets import Shape, build_student, build_teacher
+from .nets import Shape, build_student
 from .registry import METHODS, reason
 from .request import cut
 from .spec import UnitSpec, seed_for
+from .teachers import untrained
 from .train import prepare
 from .views import make_modality
 
@@ -45,6 +46,9 @@ def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(spec.seed, "student"))
         own = {name: shapes[name] for name in spec.student}
+        if spec.task == "segmentation":
+            ((modality, shape),) = own.items()
+            return untrained(spec.task, spec.student_net, modality, shape, classes)
         return build_student(spec.student_net, own, classes, spec.fusion or "concat")
 
 
@@ -70,6 +74,7 @@ class Trial:
         classes: int,
         targets: Tensor,
         validated: bool,
+        window_s: float | None = None,
         shares: str | None = None,
     ) -> "Trial":
         """Build everything that a unit trains.
@@ -78,6 +83,7 @@ class Trial:
             shape: (C, W) of a window.
             targets: (N,) classes of the training windows.
             validated: whether there are validation windows.
+            window_s: length of a window in seconds, None where time has no unit.
 
         Raises:
             MmkdError: a network cannot read these windows. Refused: the method cannot work with these networks.
@@ -87,10 +93,17 @@ class Trial:
             torch.manual_seed(0)
             views = {name: torch.randn(4, *shape) for name, shape in shapes.items()}
             student = make_student(spec, shapes, classes).eval()
-            nets = {name: build_teacher(net, name, shapes[name], classes).eval() for name, net in spec.teachers.items()}
+            nets = {
+                name: untrained(spec.task, net, name, shapes[name], classes).eval()
+                for name, net in spec.teachers.items()
+            }
         with torch.no_grad():
-            taught = {name: net(views) for name, net in nets.items()}
-            setup = Setup(student(views), taught, classes, len(targets), spec.training.epochs, targets, validated)
+            says, taught = student(views), {name: net(views) for name, net in nets.items()}
+        if spec.task == "segmentation":
+            every = torch.ones(len(says.logits), *says.logits.shape[2:], dtype=torch.bool)
+            says, taught = says.steps(every), {name: outputs.steps(every) for name, outputs in taught.items()}
+        epochs, seconds = spec.training.epochs, window_s
+        setup = Setup(says, taught, classes, len(targets), epochs, targets, validated, seconds, spec.task)
         method = make_method(spec, shares)
         try:
             prepare(method, setup, spec.seed)
@@ -115,10 +128,15 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     targets = torch.from_numpy(data.y[split.train])
     channels, window = data.x.shape[1:]
     try:
-        trial = Trial.make(spec, (channels, window), classes, targets, len(split.validation) > 0)
+        validated, seconds = len(split.validation) > 0, data.window_s
+        trial = Trial.make(spec, (channels, window), classes, targets, validated, seconds)
         index = torch.arange(4) % len(targets)
-        batch = Batch(torch.arange(4) % classes, index, 0, spec.training.epochs)
-        terms = trial.method.terms(trial.student(trial.views), trial.taught, batch)
+        own = trial.student(trial.views)
+        labels = torch.arange(4) % classes
+        if data.task == "segmentation":
+            labels = torch.arange(4 * window).reshape(4, window) % classes
+            own, labels = own.steps(labels >= 0), labels.flatten()
+        terms = trial.method.terms(own, trial.taught, Batch(labels, index, 0, spec.training.epochs))
         deployed = trial.method.deploy(trial.student)
         says = deployed.eval()({name: trial.views[name] for name in spec.student})
     except MmkdError:
@@ -126,8 +144,9 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     except (Exception, SystemExit) as error:
         raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {reason(error)}") from error
     check_terms(spec.method, terms)
-    if not isinstance(says, Outputs) or says.logits.shape != (4, classes):
-        raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits (B, {classes})")
+    if not isinstance(says, Outputs) or says.logits.shape != (4, classes, *data.y.shape[1:]):
+        shape = f"(B, {classes}{', T' if data.task == 'segmentation' else ''})"
+        raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits {shape}")
 
 
 def check_terms(name: str, terms: Any) -> None:

@@ -36,7 +36,7 @@ def predict(
     context: AbstractContextManager[object] | None = None,
     batch_size: int = 256,
 ) -> Probabilities:
-    """Class probabilities (n, K) in float64 of the windows with these numbers, in evaluation mode."""
+    """Class probabilities (n, K), or (n, K, T), in float64 of the windows with these numbers, in evaluation mode."""
     network.eval()
     parts = []
     with torch.no_grad(), context or nullcontext():
@@ -51,13 +51,18 @@ def scores(y: NDArray[np.int64], probabilities: Probabilities) -> Scores:
     from sklearn.metrics import f1_score
 
     predicted = probabilities.argmax(1)
-    likelihood = np.maximum(probabilities[np.arange(len(y)), y], 1e-300)
     return Scores(
         accuracy=float((predicted == y).mean()),
         macro_f1=float(f1_score(y, predicted, average="macro")),
-        nll=float(-np.log(likelihood).mean()),
+        nll=log_loss(y, probabilities),
         ece=calibration_error(y, probabilities),
     )
+
+
+def log_loss(y: NDArray[np.int64], probabilities: Probabilities) -> float:
+    """Mean negative log-likelihood, in nats."""
+    likelihood = np.maximum(probabilities[np.arange(len(y)), y], 1e-300)
+    return float(-np.log(likelihood).mean())
 
 
 def mixture_shares(y: NDArray[np.int64], each: Sequence[Probabilities], rounds: int = 1000) -> NDArray[np.float64]:

@@ -65,7 +65,10 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epo
 def confusion(
     path: Path, true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], title: str
 ) -> None:
-    """Counts of true (rows) against predicted (columns) classes, shaded by share of the row."""
+    """Counts of true (rows) against predicted (columns) classes, shaded by share of the row.
+
+    Where counts are too long for a cell the share is written in its place, in percent.
+    """
     k = len(classes)
     counts = np.zeros((k, k), int)
     np.add.at(counts, (true, predicted), 1)
@@ -82,9 +85,47 @@ def confusion(
     axes.set_yticks(ticks, labels, fontsize=size)
     axes.set(xlabel="predicted", ylabel="true", title=plain(title))
     for i, j in zip(*np.nonzero(counts), strict=True) if few else ():
-        axes.text(
-            j, i, counts[i, j], ha="center", va="center", fontsize=size, color="white" if share[i, j] > 0.5 else "black"
-        )
+        text = f"{100 * share[i, j]:.0f}" if counts.max() > 9999 else str(counts[i, j])
+        axes.text(j, i, text, ha="center", va="center", fontsize=size, color="white" if share[i, j] > 0.5 else "black")
+    _save(figure, path)
+
+
+def labelled_recording(
+    path: Path,
+    signal: NDArray[np.float32],
+    rows: Mapping[str, NDArray[np.int64]],
+    classes: Sequence[str],
+    rate_hz: float | None,
+    title: str,
+) -> None:
+    """A recording, and under it a bar a row of labels ("true", "predicted"), a colour a class.
+
+    Args:
+        signal: (C, T).
+        rows: name -> (T,) class numbers, -1 (left white) where there is none.
+    """
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    time = np.arange(signal.shape[1]) / (rate_hz or 1)
+    shown = [k for k in range(len(classes)) if any((labels == k).any() for labels in rows.values())]
+    colours = colormaps["tab20" if len(classes) > 10 else "tab10"](np.arange(len(classes)) % 20)
+    colours[0] = (0.85, 0.85, 0.85, 1)  # the null class
+    figure = _figure(11, 4.2 + 0.2 * len(rows))
+    axes = figure.subplots(1 + len(rows), 1, sharex=True, height_ratios=[4, *[0.5] * len(rows)])
+    for channel in signal[:6]:
+        axes[0].plot(time, channel, lw=0.6)
+    axes[0].set(title=plain(title, 110), ylabel="signal")
+    axes[0].margins(x=0)
+    for axis, (name, labels) in zip(axes[1:], rows.items(), strict=True):
+        image = np.ma.masked_less(labels[None], 0)
+        limits = {"vmin": -0.5, "vmax": len(classes) - 0.5, "cmap": ListedColormap(colours)}
+        axis.imshow(image, aspect="auto", interpolation="nearest", extent=(0, time[-1], 0, 1), **limits)
+        axis.set_yticks([0.5], [plain(name, 20)])
+    axes[-1].set_xlabel("time in seconds" if rate_hz else "sample")
+    patches = [Patch(color=colours[k], label=plain(classes[k], 30)) for k in shown]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(7, len(patches)), frameon=False, fontsize=8)
     _save(figure, path)
 
 

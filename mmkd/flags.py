@@ -30,9 +30,9 @@ def make_parser() -> Parser:
         "--method", metavar="NAME[,NAME]", help="methods, or 'all'; --method NAME --help shows its options"
     )
     what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags given beside it take its place")
-    what.add_argument("--dataset", metavar="NAME[,NAME]", help="data sets (default basic-motions)")
+    what.add_argument("--dataset", metavar="NAME[,NAME]", help="data sets (default basic-motions, or hapt-dense)")
     what.add_argument("--data", metavar="FILE", help="own windows: .npz (x, y, optional subject, test) or UEA/UCR .ts")
-    what.add_argument("--task", metavar="TASK", help="classification")
+    what.add_argument("--task", metavar="TASK", help="classification (default), or segmentation: a class a time step")
     seeds = what.add_mutually_exclusive_group()
     seeds.add_argument("--seed", metavar="N", help="one seed (default 0)")
     seeds.add_argument("--seeds", metavar="LIST", help="several, such as 0-4 or 0,3,7")
@@ -42,10 +42,11 @@ def make_parser() -> Parser:
     how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default) or sig")
     how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default)")
     how.add_argument("--teacher-net", metavar="M=NET,...", help="a backbone a modality, such as sig=InceptionTime")
-    how.add_argument("--student-net", metavar="NET", help="backbone of each branch of the student")
-    how.add_argument("--fusion", metavar="NAME", help="how branches are fused (default concat)")
+    how.add_argument("--student-net", metavar="NET[,NET]", help="backbone of each branch of the student")
+    how.add_argument("--fusion", metavar="NAME[,NAME]", help="how branches are fused (default concat)")
     how.add_argument("--epochs", metavar="N", type=int, help="epochs of teachers and student")
     how.add_argument("--image-size", metavar="S", type=int, help="side of the images, at most the window length")
+    how.add_argument("--train-subjects", metavar="N", type=int, help="of the training subjects take N (default all)")
     how.add_argument("--epoch-rule", metavar="RULE", help="val-best (default) or last, which needs no validation split")
     how.add_argument("--precision", metavar="P", help="fp32 (default) or bf16")
     how.add_argument("--nan", metavar="POLICY", help="missing values: refuse (default), impute or drop")
@@ -80,9 +81,10 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
     given: dict[str, Any] = {}
     if args.method:
         given["methods"] = _names(args.method, "--method")
-    for flag, name in (("dataset", "datasets"), ("student", "students")):
+    lists = {"dataset": "datasets", "student": "students", "student_net": "student_net", "fusion": "fusion"}
+    for flag, name in lists.items():
         if getattr(args, flag) is not None:
-            given[name] = _names(getattr(args, flag), f"--{flag}")
+            given[name] = _names(getattr(args, flag), f"--{flag.replace('_', '-')}")
     if args.teachers is not None:
         given["teachers"] = (args.teachers,)
     if args.seed is not None or args.seeds is not None:
@@ -98,10 +100,9 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
         "data",
         "task",
         "preset",
-        "student_net",
-        "fusion",
         "epochs",
         "image_size",
+        "train_subjects",
         "epoch_rule",
         "precision",
         "nan",

@@ -6,28 +6,37 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .spec import PRESETS
+from .spec import DENSE_PRESETS, PRESETS, Preset
 
-LISTS = ("methods", "datasets", "modalities", "backbones", "fusions")
+LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions")
 
 
 def preset_help() -> str:
     """What each preset sets, for the help."""
     lines = ["presets:"]
-    for name, p in PRESETS.items():
-        t = p.training
-        low, high = p.epochs_range
-        if low == high:
-            epochs = f"{low} epochs"
-        else:
-            epochs = f"{p.teacher_steps} steps a teacher and {p.steps} the student, in {low} to {high} epochs"
-        lines += [
-            f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_nets['sig']}, student {p.student_net},",
-            f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
-        ]
-        for method, options in p.options.items():
-            lines.append(f"         {method} with {' '.join(f'--{k} {v}' for k, v in options.items())}")
+    for name, preset in PRESETS.items():
+        lines += _preset_lines(name, preset)
+    lines += ["presets of --task segmentation:"]
+    for name, preset in DENSE_PRESETS.items():
+        lines += _preset_lines(name, preset)
     return "\n".join(lines)
+
+
+def _preset_lines(name: str, p: Preset) -> list[str]:
+    t = p.training
+    low, high = p.epochs_range
+    if low == high:
+        epochs = f"{low} epochs"
+    else:
+        epochs = f"{p.teacher_steps} steps a teacher and {p.steps} the student, in {low} to {high} epochs"
+    return [
+        f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
+        f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
+        *(
+            f"         {method} with {' '.join(f'--{k} {v}' for k, v in options.items())}"
+            for method, options in p.options.items()
+        ),
+    ]
 
 
 def show_list(what: str, as_json: bool, root: str | None) -> int:
@@ -63,9 +72,10 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
     elif what == "modalities":
         from .modalities import MODALITIES as registry
     else:
-        from .nets import BACKBONES, FUSIONS
+        from .nets import BACKBONES, DENSE, FUSIONS
 
-        registry = BACKBONES if what == "backbones" else FUSIONS
+        networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
+        registry = networks[what]
     return [(name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry], registry.broken
 
 

@@ -31,6 +31,7 @@ class StudentModel(nn.Module):
         modalities: fitted on the training windows of its run.
         classes: K names.
         channels, window: the shape (C, W) of a window.
+        dense: whether it labels every sample of a window, not the window as a whole.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class StudentModel(nn.Module):
         classes: tuple[str, ...],
         channels: int,
         window: int,
+        dense: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.modalities, self.classes = network, dict(modalities), classes
-        self.channels, self.window = channels, window
+        self.channels, self.window, self.dense = channels, window, dense
         self.eval()
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
@@ -75,7 +77,7 @@ class StudentModel(nn.Module):
                 data["windows"]["train"], dtype=torch.long
             )  # of no weight: what is built is filled from the file
             shares = record.result["teacher_weights"]
-            trial = Trial.make(spec, (channels, window), len(data["classes"]), targets, True, shares)
+            trial = Trial.make(spec, (channels, window), len(data["classes"]), targets, True, shares=shares)
             network = trial.method.deploy(trial.student)
         path = record.folder / "student.safetensors"
         try:
@@ -84,7 +86,7 @@ class StudentModel(nn.Module):
             raise MmkdError(
                 f"{path} does not hold the student's weights: {' '.join(str(error).split())[:200]}"
             ) from None
-        return cls(network, modalities, tuple(data["classes"]), channels, window)
+        return cls(network, modalities, tuple(data["classes"]), channels, window, spec.task == "segmentation")
 
     def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
         """The views (N, ...) of raw windows (N, C, W)."""
@@ -95,14 +97,15 @@ class StudentModel(nn.Module):
         return {name: torch.from_numpy(m.transform(np.asarray(windows))) for name, m in self.modalities.items()}
 
     def predict_proba(self, windows: NDArray[Any], batch_size: int = 256) -> NDArray[np.float64]:
-        """Class probabilities (N, K) of raw windows (N, C, W)."""
-        parts = [np.zeros((0, len(self.classes)))]
+        """Class probabilities (N, K) of raw windows (N, C, W); (N, K, W) of a student that labels every sample."""
+        parts = []
         with torch.no_grad():
             for start in range(0, len(windows), batch_size):
                 logits = self(self.views(windows[start : start + batch_size])).logits
                 parts.append(torch.softmax(logits.double(), 1).numpy())
-        return np.concatenate(parts)
+        steps = (self.window,) if self.dense else ()
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes), *steps))
 
     def predict(self, windows: NDArray[Any]) -> NDArray[np.int64]:
-        """Class numbers (N,) of raw windows (N, C, W); `classes` names them."""
+        """Class numbers of raw windows (N, C, W), (N,), or (N, W) of every sample; `classes` names them."""
         return np.asarray(self.predict_proba(windows).argmax(1), np.int64)

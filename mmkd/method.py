@@ -43,6 +43,17 @@ class Outputs:
     attention: Mapping[str, Tensor] = field(default_factory=dict)
     branches: "Mapping[str, Outputs]" = field(default_factory=dict)
 
+    def steps(self, keep: Tensor) -> "Outputs":
+        """Of a network that labels every time step: the logits (n, K) of the n steps that `keep` (B, T) marks.
+
+        Features and embedding stay as they are, a row a window.
+        """
+        return replace(
+            self,
+            logits=self.logits.movedim(1, -1)[keep],
+            branches={name: branch.steps(keep) for name, branch in self.branches.items()},
+        )
+
     @property
     def last_map(self) -> Tensor:
         """The deepest feature map."""

@@ -12,11 +12,11 @@ from .data import Dataset, load_dataset, load_file, split_windows
 from .data.cards import file_sha256
 from .errors import MmkdError, did_you_mean, unknown
 from .modalities import MODALITIES
-from .registry import METHODS, load_plugin
-from .spec import PRESETS, DataSpec, Training, UnitSpec, seed_for
+from .registry import METHODS, Registry, load_plugin
+from .spec import PRESETS, DataSpec, Training, UnitSpec, preset_of, seed_for
 from .views import default_configs
 
-TASKS = ("classification",)
+TASKS = ("classification", "segmentation")
 CHOICES = {
     "task": TASKS,
     "nan": ("refuse", "impute", "drop"),
@@ -24,32 +24,46 @@ CHOICES = {
     "precision": ("fp32", "bf16"),
     "preset": tuple(PRESETS),
 }
+LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion")
+BY_TASK: tuple[str, ...] = ("as the task has it",)
+"""Stands for a field that was not given, whose default depends on the task."""
+DEFAULTS = {
+    "classification": {
+        "datasets": ("basic-motions",),
+        "students": ("sig+gaf+pi",),
+        "teachers": ("sig,gaf,pi",),
+    },
+    "segmentation": {"datasets": ("hapt-dense",), "students": ("sig",), "teachers": ("sig",)},
+}
 
 
 @dataclass(frozen=True)
 class Request:
     """The fields of a suite file, and what the flags of the same names mean. Lists multiply into units.
 
-    `options` maps a method to its options; a list there multiplies too.
+    `options` maps a method to its options; a list there multiplies too. Each of `variants` is one more unit of its
+    `method`, with those options and the ones that it names beside: for ablations, one thing at a time.
     """
 
     methods: tuple[str, ...]
-    datasets: tuple[str, ...] = ("basic-motions",)
+    datasets: tuple[str, ...] = BY_TASK
     data: str | None = None
     seeds: tuple[int, ...] = (0,)
-    students: tuple[str, ...] = ("sig+gaf+pi",)
-    teachers: tuple[str, ...] = ("sig,gaf,pi",)
+    students: tuple[str, ...] = BY_TASK
+    teachers: tuple[str, ...] = BY_TASK
     teacher_nets: Mapping[str, str] = field(default_factory=dict)
-    student_net: str | None = None
-    fusion: str | None = None
+    student_net: tuple[str, ...] = ()
+    fusion: tuple[str, ...] = ()
     preset: str = "quick"
     epochs: int | None = None
     image_size: int | None = None
+    train_subjects: int | None = None
     task: str = "classification"
     nan: str = "refuse"
     epoch_rule: str = "val-best"
     precision: str = "fp32"
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: tuple[Mapping[str, Any], ...] = ()
     plugins: tuple[str, ...] = ()
     data_root: str | None = None
     name: str | None = None
@@ -59,7 +73,13 @@ class Request:
             value = getattr(self, name)
             if value not in choices:
                 raise unknown(name.replace("_", "-"), str(value), choices)
-        for name in ("epochs", "image_size"):
+        for name, default in DEFAULTS[self.task].items():
+            if getattr(self, name) is BY_TASK:
+                object.__setattr__(self, name, default)
+        for name in ("student_net", "fusion"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, (getattr(self, name),))
+        for name in ("epochs", "image_size", "train_subjects"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise MmkdError(f"{name.replace('_', '-')} = {value!r} must be a whole number of at least 1")
@@ -68,11 +88,16 @@ class Request:
                 raise MmkdError(f"{name} is empty")
         if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in self.seeds):
             raise MmkdError(f"seeds {self.seeds!r}: a seed is a whole number")
-        for name in ("methods", "datasets", "students", "teachers", "plugins"):
+        for name in LISTS:
+            if name == "seeds":
+                continue
             if not all(isinstance(value, str) and value for value in getattr(self, name)):
                 raise MmkdError(f"{name} {getattr(self, name)!r}: each must be a text, and none empty")
         if not isinstance(self.teacher_nets, Mapping):
             raise MmkdError(f"teacher_nets {self.teacher_nets!r}: give a mapping such as {{'sig': 'FCN'}}")
+        for variant in self.variants:
+            if not isinstance(variant, Mapping) or not isinstance(variant.get("method"), str):
+                raise MmkdError(f"variants {variant!r}: give a table with a method and some of its options")
         if len(self.methods) > 1 and "all" in self.methods:
             raise MmkdError("methods: 'all' stands alone")
         if min(self.seeds) < 0:
@@ -111,7 +136,7 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
 def _suite_value(name: str, value: Any, path: Path) -> Any:
     """A TOML value as its field wants it; a single value stands for a list of one."""
     wanted = f"--suite {path}: {name} = {value!r}"
-    if name in ("methods", "datasets", "students", "teachers", "plugins", "seeds"):
+    if name in LISTS:
         values = value if isinstance(value, list) else [value]
         if name == "seeds" and isinstance(value, str):
             return parse_seeds(value)
@@ -124,8 +149,12 @@ def _suite_value(name: str, value: Any, path: Path) -> Any:
         if not isinstance(value, dict) or not all(isinstance(v, inner) for v in value.values()):
             raise MmkdError(f"{wanted} must be a table of {'tables' if name == 'options' else 'texts'}")
         return value
-    if name in ("epochs", "image_size"):
+    if name in ("epochs", "image_size", "train_subjects"):
         return value
+    if name == "variants":
+        if not isinstance(value, list):
+            raise MmkdError(f"{wanted} must be tables, [[variants]]")
+        return tuple(value)
     if not isinstance(value, str):
         raise MmkdError(f"{wanted} must be a text")
     return value
@@ -158,31 +187,48 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     for plugin in request.plugins:
         load_plugin(plugin)
     methods = tuple(METHODS) if request.methods == ("all",) else request.methods
-    preset = PRESETS[request.preset].options
-    choices = {
-        name: list(_option_sets(name, {**preset.get(name, {}), **_dashless(request.options.get(name, {}))}))
-        for name in methods
-    }
-    for name in request.options:
-        if name not in choices:
+    for name in (*request.options, *(variant["method"] for variant in request.variants)):
+        if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
+    choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
     _check_nets(request)
+    nets = request.student_net or (preset_of(request.preset, request.task).student_net,)
+    fusions = request.fusion or ("concat",)
     for load in _loaders(request):
         data = load()
-        for seed, student, teachers in itertools.product(request.seeds, request.students, request.teachers):
+        if data.task != request.task:
+            raise MmkdError(f"data {data.name!r} is for {data.task}; use --task {data.task}, or another --dataset")
+        asked = itertools.product(request.seeds, request.students, nets, fusions, request.teachers)
+        for seed, student, net, fusion, teachers in asked:
             for method in methods:
                 for options in choices[method]:
-                    spec = resolve(request, data, seed, student, teachers, method, options)
+                    spec = resolve(request, data, seed, student, teachers, method, options, net, fusion)
                     if spec.key not in seen:
                         seen.add(spec.key)
                         yield spec, data
 
 
+def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
+    """The options of each unit of a method: every combination of the lists, then the variants, one after the other."""
+    preset = preset_of(request.preset, request.task).options.get(method, {})
+    base = {**preset, **_dashless(request.options.get(method, {}))}
+    yield from _option_sets(method, base)
+    for variant in request.variants:
+        if variant["method"] == method:
+            own = _dashless({name: value for name, value in variant.items() if name != "method"})
+            yield from _option_sets(method, {**base, **own})
+
+
 def _check_nets(request: Request) -> None:
     """Refuse a network, fusion or modality that does not exist, or that no unit would use."""
-    from .nets import BACKBONES, FUSIONS
+    from .nets import BACKBONES, DENSE, FUSIONS
 
+    dense = request.task == "segmentation"
+    networks: Registry[Any] = DENSE if dense else BACKBONES
+    for student in request.students if dense else ():
+        if "+" in student:
+            raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
     for text in request.teachers:
         _modalities(text, ",", "--teachers")
     for modality, net in request.teacher_nets.items():
@@ -190,15 +236,13 @@ def _check_nets(request: Request) -> None:
             raise MmkdError(f"--teacher-net: {unknown('modality', modality, MODALITIES)}")
         if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
             raise MmkdError(f"--teacher-net {modality}={net}: there is no {modality} teacher; add it to --teachers")
-        BACKBONES.get(net)
-    if request.student_net is not None:
-        BACKBONES.get(request.student_net)
-    if request.fusion is not None:
-        FUSIONS.get(request.fusion)
+        networks.get(net)
+    for net in request.student_net:
+        networks.get(net)
+    for fusion in request.fusion:
+        FUSIONS.get(fusion)
         if not any("+" in student for student in request.students):
-            raise MmkdError(
-                f"--fusion {request.fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi"
-            )
+            raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
 
 
 def _loaders(request: Request) -> list[Callable[[], Dataset]]:
@@ -227,18 +271,26 @@ def _option_sets(method: str, given: Mapping[str, Any]) -> Iterator[dict[str, An
 
 
 def resolve(
-    request: Request, data: Dataset, seed: int, student: str, teachers: str, method: str, options: Mapping[str, Any]
+    request: Request,
+    data: Dataset,
+    seed: int,
+    student: str,
+    teachers: str,
+    method: str,
+    options: Mapping[str, Any],
+    student_net: str,
+    fusion: str,
 ) -> UnitSpec:
     """One unit with every default filled in."""
-    preset = PRESETS[request.preset]
+    preset = preset_of(request.preset, request.task)
     branches = _modalities(student, "+", "--student")
     taught = _modalities(teachers, ",", "--teachers") if has_teachers(method) else ()
     names = tuple(dict.fromkeys(branches + taught))
     size = request.image_size or min(preset.image_size, data.window)
     validate = request.epoch_rule == "val-best"
-    data_spec = DataSpec(data.name, data.sha256, request.nan, 0.2 if validate else 0.0, request.epoch_rule)
+    part, few = 0.2 if validate else 0.0, request.train_subjects or 0
+    data_spec = DataSpec(data.name, data.sha256, request.nan, part, request.epoch_rule, few)
     windows = len(cut(data, data_spec, seed).train)
-    nets = {**preset.teacher_nets, **request.teacher_nets}
 
     def training(teacher: bool) -> Training:
         return preset.resolve(windows, teacher, request.epochs, request.precision)
@@ -249,13 +301,14 @@ def resolve(
         method=method,
         options=dict(options),
         views=default_configs(names, size),
-        teachers={name: nets.get(name, nets[""]) for name in taught},
+        teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in taught},
         teacher_training=training(True) if taught else None,
         student=branches,
-        student_net=request.student_net or preset.student_net,
-        fusion=(request.fusion or "concat") if len(branches) > 1 else None,
+        student_net=student_net,
+        fusion=fusion if len(branches) > 1 else None,
         training=training(False),
         method_sha256=source_sha256(method),
+        task=request.task,
         plugins=request.plugins,
     )
 
@@ -302,4 +355,4 @@ def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
 def cut(data: Dataset, spec: DataSpec, seed: int) -> Any:
     """The split of a unit."""
     validate = spec.epoch_rule == "val-best"
-    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate)
+    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)

@@ -46,13 +46,23 @@ class Training(Options):
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which windows, and how they are cut; `sha256` is that of their content."""
+    """Which windows, and how they are cut; `sha256` is that of their content.
+
+    `train_subjects`: of how many subjects the training windows are; 0 for all but those cut off for validation.
+    """
 
     name: str
     sha256: str
     nan: str = "refuse"
     validation: float = 0.2
     epoch_rule: str = "val-best"
+    train_subjects: int = 0
+
+
+def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a spec goes into its key; a field that came later is left out where it says what was so before."""
+    data = {name: value for name, value in values["data"].items() if name != "train_subjects" or value}
+    return {**values, "data": data}
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class TeacherSpec:
 
     @property
     def key(self) -> str:
-        return digest({"kind": "teacher", "format": FORMAT, **asdict(self)})
+        return digest({"kind": "teacher", "format": FORMAT, **keyed(asdict(self))})
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class UnitSpec:
     def key(self) -> str:
         values = {f.name: value for f, value in zip(fields(self), asdict(self).values(), strict=True)}
         del values["plugins"]
-        return digest({"kind": "student", "format": FORMAT, **values})
+        return digest({"kind": "student", "format": FORMAT, **keyed(values)})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
@@ -147,6 +157,10 @@ class Preset:
     epochs_range: tuple[int, int]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # method -> options other than its defaults
 
+    def teacher_net(self, modality: str) -> str:
+        """The network of a modality's teacher."""
+        return self.teacher_nets.get(modality, self.teacher_nets[""])
+
     def resolve(self, windows: int, teacher: bool, epochs: int | None, precision: str) -> Training:
         """The training of a teacher or student on that many training windows."""
         batch = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
@@ -160,7 +174,7 @@ class Preset:
 PRESETS = {
     "quick": Preset(
         image_size=32,
-        teacher_nets={"sig": "WRN16-1", "": "WRN16-1"},
+        teacher_nets={"": "WRN16-1"},
         student_net="small",
         training=Training(),
         steps=650,
@@ -170,7 +184,7 @@ PRESETS = {
     ),
     "full": Preset(
         image_size=64,
-        teacher_nets={"sig": "WRN16-3", "": "WRN16-3"},
+        teacher_nets={"": "WRN16-3"},
         student_net="WRN16-1",
         training=Training(optimizer="sgd", lr=0.05, schedule="steps"),
         steps=0,
@@ -178,3 +192,31 @@ PRESETS = {
         epochs_range=(200, 200),
     ),
 }
+"""Of classification."""
+
+DENSE_PRESETS = {
+    "quick": Preset(
+        image_size=32,
+        teacher_nets={"": "segformer"},
+        student_net="fast-scnn-small",
+        training=Training(batch_size=16),
+        steps=1000,
+        teacher_steps=1000,
+        epochs_range=(8, 60),
+    ),
+    "full": Preset(
+        image_size=64,
+        teacher_nets={"": "segformer"},
+        student_net="fast-scnn",
+        training=Training(batch_size=16),
+        steps=0,
+        teacher_steps=0,
+        epochs_range=(100, 100),
+    ),
+}
+"""Of segmentation: a class for every time step."""
+
+
+def preset_of(name: str, task: str) -> Preset:
+    """The preset `name` of a task."""
+    return (DENSE_PRESETS if task == "segmentation" else PRESETS)[name]

@@ -15,7 +15,7 @@ class Row:
     """One line: the scores of one teacher or method over its seeds.
 
     Attributes:
-        accuracy, macro_f1: one value a seed, on the test windows.
+        accuracy, macro_f1: one value a seed, on the test windows; `miou` where every time step has a label, else empty.
         change: macro-F1 minus that of the student alone under the same seed, for the seeds where that is on record.
         seconds: mean training time.
     """
@@ -25,6 +25,7 @@ class Row:
     name: str
     accuracy: tuple[float, ...]
     macro_f1: tuple[float, ...]
+    miou: tuple[float, ...]
     change: tuple[float, ...]
     parameters: int
     seconds: float
@@ -102,6 +103,7 @@ def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict
         name,
         tuple(t["accuracy"] for t in tests),
         tuple(t["macro_f1"] for t in tests),
+        tuple(t["miou"] for t in tests if "miou" in t),
         tuple(change),
         int(records[0].result["parameters"]),
         float(np.mean([record.result["seconds"] for record in records])),
@@ -135,7 +137,8 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
         console.print(f"{group}, {seeds} seed{'s' if seeds > 1 else ''}", style="bold", soft_wrap=True)
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         table.add_column("", no_wrap=True, overflow="ellipsis")
-        for name in ("test acc", "macro-F1", "vs alone", "params", "time"):
+        dense = any(row.miou for row in members)
+        for name in ("test acc", "macro-F1", *(["mIoU"] if dense else []), "vs alone", "params", "time"):
             table.add_column(name, justify="right", no_wrap=True)
         for kind in ("teacher", "student"):
             for row in (r for r in members if r.kind == kind):
@@ -144,6 +147,7 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
                     + (f" ({len(row.macro_f1)} of {seeds})" if len(row.macro_f1) < seeds else ""),
                     spread(row.accuracy),
                     spread(row.macro_f1),
+                    *([spread(row.miou)] if dense else []),
                     spread(row.change, 100, "+"),
                     f"{row.parameters:,}",
                     duration(row.seconds),

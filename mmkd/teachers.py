@@ -2,7 +2,7 @@
 
 import json
 import resource
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .cache import Cache
-from .evaluate import predict, scores
+from .errors import MmkdError
+from .evaluate import predict
 from .method import Method
-from .nets import build_teacher, count_parameters
+from .nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from .progress import Progress
 from .record import environment
 from .registry import METHODS
@@ -33,6 +34,19 @@ class Teacher:
     checkpoint: str = "best"
 
 
+def untrained(task: str, net: str, modality: str, shape: Shape, classes: int) -> nn.Module:
+    """A network of one view, teacher or student, initialised from torch's current seed.
+
+    Raises:
+        MmkdError: no such network, or one that cannot read this view.
+    """
+    if task == "classification":
+        return build_teacher(net, modality, shape, classes)
+    if len(shape) != 2:
+        raise MmkdError(f"the positions of {modality} are no time steps; use --teachers sig and --student sig")
+    return SingleView(modality, build_dense(net, shape, classes))
+
+
 def get_teacher(
     spec: TeacherSpec,
     windows: Windows,
@@ -46,20 +60,13 @@ def get_teacher(
     Its folder holds `best.safetensors`, `last.safetensors`, `history.json`, `predictions.npz` (of the test windows,
     read once, after training) and `result.json`.
     """
-    only = Windows(
-        {spec.modality: windows.views[spec.modality]},
-        windows.y,
-        windows.train,
-        windows.validation,
-        windows.classes,
-        windows.device,
-    )
+    only = replace(windows, views={spec.modality: windows.views[spec.modality]})
 
     def network() -> nn.Module:
         shape = windows.views[spec.modality].shape[1:]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}"))
-            return build_teacher(spec.net, spec.modality, shape, windows.classes).to(windows.device)
+            return untrained(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
 
     def make(folder: Path) -> None:
         net = network()
@@ -103,14 +110,12 @@ def test_scores(
     for name, state in (("test_last", trained.last), ("test", trained.best)):
         trained.network.load_state_dict(state)
         probabilities = predict(trained.network, windows.at, test, autocast(training, windows.device))
-        found[name] = asdict(scores(windows.y[test], probabilities))
-    np.savez(
-        predictions,
-        window=test,
-        true=windows.y[test],
-        predicted=probabilities.argmax(1),
-        probabilities=probabilities.astype(np.float32),
-    )
+        found[name] = windows.scores(test, probabilities)
+    kept = {"window": test, "true": windows.y[test], "predicted": probabilities.argmax(1)}
+    if windows.places is not None:
+        kept |= {"recording": windows.places[0][test], "start": windows.places[1][test]}
+    precise = np.float32 if windows.task == "classification" else np.float16  # one for every sample: half is enough
+    np.savez(predictions, **kept, probabilities=probabilities.astype(precise))
     if len(windows.validation):
         row = trained.history[trained.best_epoch]
         found["validation"] = {name: row[f"val_{name}"] for name in ("accuracy", "macro_f1", "nll")}

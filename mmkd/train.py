@@ -6,9 +6,9 @@ method, with the teachers' outputs beside each batch. The method's own modules t
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .errors import UnitFailed
-from .evaluate import Scores, predict, scores
+from .evaluate import Probabilities, calibration_error, log_loss, predict, scores
 from .method import Batch, Method, Outputs, Setup
 from .progress import Progress
+from .segmentation import delineation_scores, dense_scores, stitch
 from .spec import Training, seed_for
 
 State = dict[str, Tensor]
@@ -40,14 +41,52 @@ class NoTeachers:
 
 @dataclass(frozen=True)
 class Windows:
-    """Views of all N windows, their labels, and the numbers of the training and validation windows."""
+    """Views of all N windows, their labels, and the numbers of the training and validation windows.
+
+    Attributes:
+        y: (N,), or (N, T) where every time step has a label, -1 where it is not known.
+        names: of the K classes.
+        window_s: length of a window in seconds, None where time has no unit.
+        places: recording and first sample of each window, (N,) each, where every time step has a label.
+        delineated: whether onsets and offsets are scored too, as is usual for an ECG.
+    """
 
     views: Mapping[str, NDArray[np.float32]]
     y: NDArray[np.int64]
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
-    classes: int
+    names: Sequence[str]
     device: torch.device
+    window_s: float | None = None
+    places: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    delineated: bool = False
+
+    @property
+    def classes(self) -> int:
+        """K."""
+        return len(self.names)
+
+    def scores(self, which: NDArray[np.int64], probabilities: Probabilities) -> dict[str, float]:
+        """Scores of predictions for these windows: `evaluate.Scores`, or where every time step has a label those of
+        `segmentation.dense_scores`, over the recordings that the windows are put together to, with `nll` and `ece`.
+        """
+        y = self.y[which]
+        if self.places is None:
+            return asdict(scores(y, probabilities))
+        steps, known = probabilities.transpose(0, 2, 1), y >= 0
+        recording, start = (place[which] for place in self.places)
+        true, predicted = stitch(y, recording, start), stitch(steps, recording, start)
+        pairs = [(true[number], predicted[number][: len(true[number])]) for number in true]
+        rate = y.shape[1] / self.window_s if self.window_s else None
+        found = dense_scores(pairs, self.names, rate)
+        if self.delineated:
+            found |= delineation_scores(pairs, self.names, rate)
+        return found | {"nll": log_loss(y[known], steps[known]), "ece": calibration_error(y[known], steps[known])}
+
+    @property
+    def task(self) -> str:
+        """As in `Setup`."""
+        return "segmentation" if self.y.ndim == 2 else "classification"
 
     def at(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The views of these windows as tensors on the device, images in channels-last order."""
@@ -109,8 +148,20 @@ def dry_run(network: nn.Module, windows: Windows, teachers: Teachers, training: 
         student = network(views)
         taught = teachers.outputs(positions, views)
     targets = torch.from_numpy(windows.y[windows.train]).to(windows.device)
-    validated = len(windows.validation) > 0
-    return Setup(student, taught, windows.classes, len(windows.train), training.epochs, targets, validated)
+    if targets.ndim > 1:
+        every = torch.ones_like(targets[: len(positions)], dtype=torch.bool)
+        student, taught = student.steps(every), {name: outputs.steps(every) for name, outputs in taught.items()}
+    return Setup(
+        student,
+        taught,
+        windows.classes,
+        len(windows.train),
+        training.epochs,
+        targets,
+        len(windows.validation) > 0,
+        windows.window_s,
+        windows.task,
+    )
 
 
 def batches(count: int, size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -155,8 +206,8 @@ def train(
             row = _epoch(network, method, windows, teachers, training, seed, epoch, targets, optimizer)
             if len(windows.validation):
                 score = validate(deployed, windows, training)
-                row |= {"val_accuracy": score.accuracy, "val_macro_f1": score.macro_f1, "val_nll": score.nll}
-                rank = (score.macro_f1, -score.nll)
+                row |= {f"val_{name}": score[name] for name in ("accuracy", "macro_f1", "nll")}
+                rank = (score["macro_f1"], -score["nll"])
                 if best is None or rank > best[0]:
                     best = rank, epoch, snapshot(deployed)
             row["seconds"] = time.perf_counter() - started
@@ -200,10 +251,15 @@ def _epoch(
             group["lr"] = lr
         views = windows.at(windows.train[positions])
         index = torch.from_numpy(positions).to(windows.device)
-        batch = Batch(targets[index], index, epoch, training.epochs)
+        labels, taught = targets[index], teachers.outputs(positions, views)
         with autocast(training, windows.device):
             student = network(views)
-        terms = method.terms(as_float(student), teachers.outputs(positions, views), batch)
+        student = as_float(student)
+        if labels.ndim > 1:
+            known = labels >= 0
+            labels, student = labels[known], student.steps(known)
+            taught = {name: outputs.steps(known) for name, outputs in taught.items()}
+        terms = method.terms(student, taught, Batch(labels, index, epoch, training.epochs))
         loss = torch.stack(list(terms.values())).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -220,10 +276,10 @@ def _epoch(
     return {"epoch": epoch + 1, "lr": lr, "loss": sum(means.values())} | {f"loss/{k}": v for k, v in means.items()}
 
 
-def validate(network: nn.Module, windows: Windows, training: Training) -> Scores:
+def validate(network: nn.Module, windows: Windows, training: Training) -> dict[str, float]:
     """Scores on the validation windows."""
     probabilities = predict(network, windows.at, windows.validation, autocast(training, windows.device))
-    return scores(windows.y[windows.validation], probabilities)
+    return windows.scores(windows.validation, probabilities)
 
 
 def autocast(training: Training, device: torch.device) -> Any:

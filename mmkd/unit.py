@@ -27,6 +27,7 @@ from .progress import Progress
 from .record import Record, Records, environment, write_history
 from .registry import reason
 from .request import alone, cut
+from .segmentation import stitch
 from .spec import UnitSpec
 from .teachers import Teacher, get_teacher, peak_memory, test_scores
 from .train import Windows, train
@@ -65,7 +66,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         for name, config in spec.views.items()
     }
     arrays = {name: view.array for name, view in views.items()}
-    windows = Windows(arrays, data.y, split.train, split.validation, len(data.classes), place.device)
+    windows = make_windows(data, split, arrays, place.device)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec)
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
@@ -128,6 +129,23 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     return place.records.write(spec.key, fill)
 
 
+def make_windows(
+    data: Dataset, split: Split, arrays: Mapping[str, NDArray[np.float32]], device: torch.device
+) -> Windows:
+    """What the training loop reads of a data set."""
+    return Windows(
+        arrays,
+        data.y,
+        split.train,
+        split.validation,
+        data.classes,
+        device,
+        data.window_s,
+        None if data.recording is None or data.start is None else (data.recording, data.start),
+        data.delineated,
+    )
+
+
 def trained_alone(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     """The record of the unit's student trained alone under the same seed; the unit is done where there is none."""
     base = alone(spec)
@@ -183,8 +201,15 @@ def draw(
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:
-    """The pictures of a record: `curves.png`, `confusion.png`, and `views.png` of the first test window."""
-    draw_scores(folder, f"{spec.method} on {data.name}, seed {spec.seed}", data, history, best_epoch)
+    """The pictures of a record: `curves.png`, `confusion.png`, and `views.png` of the first test window.
+
+    Where every sample has a label: in the place of the views `recording.png`, a test recording with its labels.
+    """
+    name = f"{spec.method} on {data.name}, seed {spec.seed}"
+    draw_scores(folder, name, data, history, best_epoch)
+    if data.task == "segmentation":
+        draw_recording(folder, name, data)
+        return
     window = int(np.flatnonzero(data.test)[0])
     title = f"{data.name}: test window {window}, {data.classes[data.y[window]]}"
     figures.example_views(folder / "views.png", {m: a[window] for m, a in arrays.items()}, data.channels, title)
@@ -194,7 +219,26 @@ def draw_scores(folder: Path, name: str, data: Dataset, history: list[dict[str, 
     """`curves.png` and `confusion.png` of a record."""
     figures.learning_curves(folder / "curves.png", history, best_epoch, name)
     with np.load(folder / "predictions.npz", allow_pickle=False) as z:
-        figures.confusion(folder / "confusion.png", z["true"], z["predicted"], data.classes, f"{name}: test windows")
+        true, predicted = z["true"], z["predicted"]
+    known, what = true >= 0, "test windows" if true.ndim == 1 else "test samples"
+    figures.confusion(folder / "confusion.png", true[known], predicted[known], data.classes, f"{name}: {what}")
+
+
+def draw_recording(folder: Path, name: str, data: Dataset) -> None:
+    """`recording.png`: the first test recording, its true labels and the student's."""
+    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
+        first = z["recording"] == z["recording"][0]
+        window, start, true = z["window"][first], z["start"][first], z["true"][first]
+        number, probabilities = int(z["recording"][0]), z["probabilities"][first].astype(np.float32)
+    length = int(start.max()) + data.window
+    signal = np.zeros((data.x.shape[1], length), np.float32)
+    labels = np.full(length, -1)
+    for n, at, y in zip(window, start, true, strict=True):
+        signal[:, at : at + data.window], labels[at : at + data.window] = data.x[n], y
+    (predicted,) = stitch(probabilities.transpose(0, 2, 1), np.zeros_like(start), start).values()
+    title = f"{name}: test recording {number}"
+    rows = {"true": labels, "predicted": predicted}
+    figures.labelled_recording(folder / "recording.png", signal, rows, data.classes, data.rate_hz, title)
 
 
 def add_subjects(path: Path, data: Dataset) -> None:

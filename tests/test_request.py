@@ -173,7 +173,7 @@ def test_flags_take_the_place_of_fields(suite):
         ('methods = ["kd"]\n[options]\nkd = 3', "must be a table of tables"),
         ('methods = ["kd"]\nteacher_nets = "WRN16-1"', "must be a table of texts"),
         ('methods = ["kd"]\n[teacher_nets]\nsig = 3', "must be a table of texts"),
-        ('methods = ["kd"]\nstudent_net = 3', "must be a text"),
+        ('methods = ["kd"]\nstudent_net = 3', "must be a list of texts"),
         ('methods = ["kd"]\npreset = ["quick"]', "must be a text"),
         ('methods = ["kd"]\nepochs = "many"', "epochs = 'many' must be a whole number"),
         ("methods = [", "not a TOML file"),

@@ -37,7 +37,14 @@ OTHER = {
     "training": Training(epochs=21),
     "task": "segmentation",
 }
-OTHER_DATA = {"name": "coffee", "sha256": "cd" * 32, "nan": "drop", "validation": 0.3, "epoch_rule": "last"}
+OTHER_DATA = {
+    "name": "coffee",
+    "sha256": "cd" * 32,
+    "nan": "drop",
+    "validation": 0.3,
+    "epoch_rule": "last",
+    "train_subjects": 5,
+}
 OTHER_TRAINING = {
     "epochs": 21,
     "batch_size": 32,

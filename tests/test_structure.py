@@ -22,7 +22,7 @@ LAYERS = [
     {"data", "modalities", "method", "progress"},
     {"frequency", "cache"},
     {"nets"},
-    {"views", "evaluate", "record"},
+    {"views", "evaluate", "record", "segmentation"},
     {"train"},
     {"teachers"},
     {"outputs"},

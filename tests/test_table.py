@@ -221,7 +221,7 @@ def realistic() -> list[Row]:
     several = (0.934, 0.921, 0.95)
 
     def row(kind, name, parameters=1_234_567, change=(0.012, 0.02, -0.013)):
-        return Row(group, kind, name, several, several, change if kind == "student" else (), parameters, 321.0)
+        return Row(group, kind, name, several, several, (), change if kind == "student" else (), parameters, 321.0)
 
     return [
         *(row("teacher", f"{m} WRN16-3") for m in ("sig", "gaf", "pi")),

@@ -27,7 +27,7 @@ def windows():
     views = {
         m: (rng.normal(size=(60, *s)) + y.reshape(-1, *[1] * len(s))).astype(np.float32) for m, s in SHAPES.items()
     }
-    return Windows(views, y, np.arange(40), np.arange(40, 60), 3, torch.device("cpu"))
+    return Windows(views, y, np.arange(40), np.arange(40, 60), "abc", torch.device("cpu"))
 
 
 def student(seed=0):
@@ -140,7 +140,7 @@ def test_the_best_epoch_is_chosen_on_validation(windows):
 
 
 def test_without_validation_the_last_epoch_is_kept(windows):
-    blind = Windows(windows.views, windows.y, np.arange(60), np.arange(0), 3, windows.device)
+    blind = Windows(windows.views, windows.y, np.arange(60), np.arange(0), "abc", windows.device)
     trained = train(student(), METHODS.get("student")(), blind, NoTeachers(), TRAINING, 0, "", Progress())
     assert trained.best_epoch == 2
     assert same(trained.best, trained.last)

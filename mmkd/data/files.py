@@ -2,22 +2,33 @@
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MmkdError, did_you_mean
 
-Read = tuple[NDArray[np.float32], NDArray[Any], NDArray[Any] | None, NDArray[np.bool_] | None, list[Path]]
-ARRAYS = ("x", "y", "subject", "test")
+ARRAYS = ("x", "y", "subject", "test", "recording", "start")
+
+
+class Read(NamedTuple):
+    """A file: x (N, C, W); labels (N,) or (N, W); the optional arrays, each (N,); the paths that were read."""
+
+    x: NDArray[np.float32]
+    labels: NDArray[Any]
+    subject: NDArray[Any] | None
+    test: NDArray[np.bool_] | None
+    files: list[Path]
+    recording: NDArray[Any] | None = None
+    start: NDArray[Any] | None = None
 
 
 def read_npz(path: Path) -> Read:
     """Arrays x (N, C, W) numbers, y (N,) numbers or texts, optional subject (N,) and test (N,) bool.
 
-    Returns:
-        x, labels, subject or None, test or None, and the files read.
+    Where every sample has a label: y (N, W) whole numbers, 0 the null class, -1 not known; and optional recording and
+    start (N,), from which recording a window was cut and at which of its samples.
 
     Raises:
         MmkdError: not an intact `.npz`, pickled objects inside, arrays missing, unknown or of the wrong shape.
@@ -49,14 +60,22 @@ def read_npz(path: Path) -> Read:
         raise MmkdError(f"x has shape {x.shape}; it must be (N windows, C channels, W samples), none of them 0")
     if x.dtype.kind not in "fiub":
         raise MmkdError(f"x holds {x.dtype}; it must hold real numbers")
+    dense = arrays["y"].shape == (n, x.shape[2])
     for name in arrays.keys() - {"x"}:
-        if arrays[name].shape != (n,):
+        if arrays[name].shape != (n,) and not (dense and name == "y"):
             raise MmkdError(f"{name} has shape {arrays[name].shape}; with {n} windows in x it must be ({n},)")
+    for name in {"recording", "start"} & arrays.keys():
+        if not dense:
+            raise MmkdError(f"{name} goes with a label for every sample, y ({n}, {x.shape[2]}); leave it out")
+    for name in ({"start"} if dense else set()) & arrays.keys():
+        if arrays[name].dtype.kind not in "iu" or arrays[name].min() < 0:
+            raise MmkdError(f"{name} must hold whole numbers of at least 0")
     test = arrays.get("test")
     if test is not None and test.dtype.kind != "b":
         raise MmkdError(f"test holds {test.dtype}; it must hold True or False")
     with np.errstate(over="ignore"):  # a value past float32 becomes inf and is reported as such
-        return x.astype(np.float32), arrays["y"], arrays.get("subject"), test, [path]
+        x = x.astype(np.float32)
+    return Read(x, arrays["y"], arrays.get("subject"), test, [path], arrays.get("recording"), arrays.get("start"))
 
 
 def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -75,6 +94,22 @@ def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int
     return numbers.astype(np.int64), tuple(str(n) for n in names)
 
 
+def step_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels of samples (N, W) as they are, -1 and class numbers, and the names "0", "1", ... of the K classes.
+
+    Raises:
+        MmkdError: labels that are no whole numbers, below -1, or past 1,000.
+    """
+    if labels.dtype.kind not in "iu":
+        raise MmkdError(
+            f"y holds {labels.dtype}; a label for every sample is a whole number, 0 for none of the classes"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < -1 or high < 1 or high > 1000:
+        raise MmkdError(f"y holds labels from {low} to {high}; they are -1 (not known), 0 (no class), 1 to 1000")
+    return labels.astype(np.int64), tuple(str(label) for label in range(high + 1))
+
+
 def read_ts(path: Path) -> Read:
     """UEA/UCR `.ts` text: `@` header lines, then a case a line, dimensions split by `:`, values by `,`, the label last.
 
@@ -87,7 +122,7 @@ def read_ts(path: Path) -> Read:
     part = next((p for p in ("_TRAIN", "_TEST") if stem.endswith(p)), None)
     if part is None:
         x, labels = _cases(path)
-        return x, labels, None, None, [path]
+        return Read(x, labels, None, None, [path])
     both = [path.with_name(stem.removesuffix(part) + p + ".ts") for p in ("_TRAIN", "_TEST")]
     for other in both:
         if not other.is_file():
@@ -96,7 +131,7 @@ def read_ts(path: Path) -> Read:
     if x_train.shape[1:] != x_test.shape[1:]:
         raise MmkdError(f"training cases have shape {x_train.shape[1:]} and test cases {x_test.shape[1:]}")
     test = np.arange(len(x_train) + len(x_test)) >= len(x_train)
-    return np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), None, test, both
+    return Read(np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), None, test, both)
 
 
 def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:

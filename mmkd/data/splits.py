@@ -33,7 +33,9 @@ class Split:
         return digest.hexdigest()
 
 
-def split_windows(data: Dataset, seed: int, fraction: float = 0.2, validate: bool = True) -> Split:
+def split_windows(
+    data: Dataset, seed: int, fraction: float = 0.2, validate: bool = True, train_subjects: int = 0
+) -> Split:
     """Cut a validation part from the training windows; the test part is the data set's own.
 
     With subjects, whole subjects are cut (at least one), drawn by `seed`, such that every class keeps training windows.
@@ -43,17 +45,39 @@ def split_windows(data: Dataset, seed: int, fraction: float = 0.2, validate: boo
         seed: of the cut; the same seed gives the same cut.
         fraction: share of the training subjects or windows that becomes validation, in (0, 1).
         validate: False leaves the validation part empty.
+        train_subjects: of the subjects that are left for training, only this many, drawn by `seed` such that every
+            class keeps training windows; 0 for all.
 
     Raises:
         MmkdError: too few subjects or windows of a class, with the way out.
     """
     test, train = np.flatnonzero(data.test), np.flatnonzero(~data.test)
     unit = "window" if data.subject is None else "subject"
-    if not validate:
-        return Split(train, train[:0], test, unit)
     rng = np.random.default_rng(seed)
-    chosen = _classwise(data, train, rng, fraction) if data.subject is None else _subjects(data, train, rng, fraction)
-    return Split(train[~np.isin(train, chosen)], chosen, test, unit)
+    chosen = train[:0]
+    if validate:
+        by = _classwise if data.subject is None else _subjects
+        chosen = by(data, train, rng, fraction)
+    left = train[~np.isin(train, chosen)]
+    return Split(_fewer(data, left, rng, train_subjects) if train_subjects else left, chosen, test, unit)
+
+
+def _fewer(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
+    """The windows of `count` of the training subjects."""
+    if data.subject is None:
+        raise MmkdError(f"data {data.name!r} has no subjects; leave --train-subjects out")
+    subjects = np.unique(data.subject[train])
+    if count > len(subjects):
+        raise MmkdError(f"--train-subjects {count}: data {data.name!r} has {len(subjects)} of them left for training")
+    classes = np.unique(data.y[train])
+    for _ in range(200):
+        kept = train[np.isin(data.subject[train], rng.permutation(subjects)[:count])]
+        if np.isin(classes, data.y[kept]).all():
+            return kept
+    raise MmkdError(
+        f"--train-subjects {count}: whichever of the {len(subjects)} subjects of data {data.name!r} are kept, a class "
+        f"has no training windows left; keep more"
+    )
 
 
 def _subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:

@@ -1,7 +1,7 @@
 """Windows of a data set with their labels, and the checks that every data set passes before anything is trained."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,20 @@ NanPolicy = Literal["refuse", "impute", "drop"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """N labelled windows.
+    """N labelled windows, or windows whose every sample has a label.
 
     Attributes:
         name: the data set's name, or the stem of the user's file.
         x: (N, C, W) float32, finite.
-        y: (N,) int64 in 0..K-1.
+        y: (N,) int64 in 0..K-1, a class a window; or (N, W), a class a sample, -1 where nobody has labelled.
         subject: (N,) int64 numbers of the persons or recordings, None where the set has none.
         test: (N,) bool, the windows of the test split.
         classes: K names; channels: C names.
         rate_hz: samples a second, None where time has no unit.
         sha256: checksum of the content, the root of every cache key.
+        delineated: whether onsets and offsets of classes are scored, as is usual for an ECG.
+        recording, start: (N,) int64, where every sample has a label: the recording that a window was cut from, and at
+            which of its samples; None elsewhere.
     """
 
     name: str
@@ -35,10 +38,23 @@ class Dataset:
     channels: tuple[str, ...]
     rate_hz: float | None
     sha256: str
+    recording: NDArray[np.int64] | None = None
+    start: NDArray[np.int64] | None = None
+    delineated: bool = False
+
+    @property
+    def task(self) -> str:
+        """ "classification", or "segmentation" where every sample has a label."""
+        return "segmentation" if self.y.ndim == 2 else "classification"
 
     @property
     def window(self) -> int:
         return int(self.x.shape[2])
+
+    @property
+    def window_s(self) -> float | None:
+        """Length of a window in seconds."""
+        return self.window / self.rate_hz if self.rate_hz else None
 
 
 def checked(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
@@ -62,8 +78,10 @@ def checked(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             )
         if nan == "drop":
             keep = ~windows
-            subject = None if data.subject is None else data.subject[keep]
-            data = replace(data, x=x[keep], y=data.y[keep], subject=subject, test=data.test[keep])
+            names = ("x", "y", "subject", "test", "recording", "start")
+            arrays = ((name, getattr(data, name)) for name in names)
+            kept: dict[str, Any] = {name: None if array is None else array[keep] for name, array in arrays}
+            data = replace(data, **kept)
         else:
             data = replace(data, x=_imputed(x, bad))
     _check_classes(data)
@@ -83,13 +101,15 @@ def _check_classes(data: Dataset) -> None:
     n, k = len(data.y), len(data.classes)
     if n == 0:
         raise MmkdError(f"data {data.name!r}: no window is left")
-    present = np.bincount(data.y, minlength=k)
+    present = np.bincount(data.y[data.y >= 0], minlength=k)
     if (present > 0).sum() < 2:
         only = data.classes[int(present.argmax())]
         raise MmkdError(f"data {data.name!r}: one class only ({only!r}); classification needs two or more")
-    train = np.bincount(data.y[~data.test], minlength=k)
+    of_training = data.y[~data.test]
+    train = np.bincount(of_training[of_training >= 0], minlength=k)
     for name, all_, of_train in zip(data.classes, present, train, strict=True):
         if all_ and not of_train:
-            raise MmkdError(f"data {data.name!r}: class {name!r} has {all_} test windows and none for training")
+            what = "windows" if data.task == "classification" else "samples"
+            raise MmkdError(f"data {data.name!r}: class {name!r} has {all_} test {what} and none for training")
     if data.test.all() or not data.test.any():
         raise MmkdError(f"data {data.name!r}: {'all' if data.test.any() else 'no'} windows are test windows")
