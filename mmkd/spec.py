@@ -180,7 +180,7 @@ PRESETS = {
         steps=650,
         teacher_steps=750,
         epochs_range=(8, 60),
-        options={"fam": {"stages": "deep"}, "fam-1d": {"stages": "deep"}},
+        options={name: {"stages": "deep"} for name in ("fam", "fam-1d", "fam-review")},
     ),
     "full": Preset(
         image_size=64,
