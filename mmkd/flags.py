@@ -45,6 +45,7 @@ def make_parser() -> Parser:
     how.add_argument("--student-net", metavar="NET[,NET]", help="backbone of each branch of the student")
     how.add_argument("--fusion", metavar="NAME[,NAME]", help="how branches are fused (default concat)")
     how.add_argument("--epochs", metavar="N", type=int, help="epochs of teachers and student")
+    how.add_argument("--teacher-epochs", metavar="N", type=int, help="epochs of teachers (default --epochs)")
     how.add_argument("--image-size", metavar="S", type=int, help="side of the images, at most the window length")
     how.add_argument("--train-subjects", metavar="N", type=int, help="of the training subjects take N (default all)")
     how.add_argument("--epoch-rule", metavar="RULE", help="val-best (default) or last, which needs no validation split")
@@ -101,6 +102,7 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
         "task",
         "preset",
         "epochs",
+        "teacher_epochs",
         "image_size",
         "train_subjects",
         "epoch_rule",

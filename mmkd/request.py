@@ -24,6 +24,7 @@ CHOICES = {
     "precision": ("fp32", "bf16"),
     "preset": tuple(PRESETS),
 }
+WHOLE = ("epochs", "teacher_epochs", "image_size", "train_subjects")
 LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion")
 BY_TASK: tuple[str, ...] = ("as the task has it",)
 """Stands for a field that was not given, whose default depends on the task."""
@@ -56,6 +57,7 @@ class Request:
     fusion: tuple[str, ...] = ()
     preset: str = "quick"
     epochs: int | None = None
+    teacher_epochs: int | None = None
     image_size: int | None = None
     train_subjects: int | None = None
     task: str = "classification"
@@ -79,7 +81,7 @@ class Request:
         for name in ("student_net", "fusion"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, (getattr(self, name),))
-        for name in ("epochs", "image_size", "train_subjects"):
+        for name in WHOLE:
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise MmkdError(f"{name.replace('_', '-')} = {value!r} must be a whole number of at least 1")
@@ -149,7 +151,7 @@ def _suite_value(name: str, value: Any, path: Path) -> Any:
         if not isinstance(value, dict) or not all(isinstance(v, inner) for v in value.values()):
             raise MmkdError(f"{wanted} must be a table of {'tables' if name == 'options' else 'texts'}")
         return value
-    if name in ("epochs", "image_size", "train_subjects"):
+    if name in WHOLE:
         return value
     if name == "variants":
         if not isinstance(value, list):
@@ -293,7 +295,8 @@ def resolve(
     windows = len(cut(data, data_spec, seed).train)
 
     def training(teacher: bool) -> Training:
-        return preset.resolve(windows, teacher, request.epochs, request.precision)
+        epochs = (request.teacher_epochs if teacher else None) or request.epochs
+        return preset.resolve(windows, teacher, epochs, request.precision)
 
     return UnitSpec(
         data=data_spec,

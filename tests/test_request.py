@@ -215,6 +215,14 @@ def test_epochs_mean_teachers_and_student():
     assert spec.training.epochs == spec.teacher_training.epochs == 3
 
 
+def test_teachers_may_have_epochs_of_their_own():
+    (spec,) = specs(methods=("kd",), epochs=3, teacher_epochs=5)
+    assert (spec.training.epochs, spec.teacher_training.epochs) == (3, 5)
+    (spec,) = specs(methods=("kd",), teacher_epochs=5)
+    assert spec.training == specs(methods=("kd",))[0].training
+    assert spec.teacher_training.epochs == 5
+
+
 def test_multi_branch_student_has_a_fusion():
     (spec,) = specs(students=("sig+gaf",))
     assert spec.student == ("sig", "gaf")
@@ -392,6 +400,7 @@ def test_alone_is_the_unit_of_method_student(values):
         ("student_net", "WRN16-1"),
         ("preset", "full"),
         ("epochs", 2),
+        ("teacher_epochs", 2),
         ("nan", "drop"),
         ("epoch_rule", "last"),
         ("precision", "bf16"),
