@@ -1,0 +1,102 @@
+"""What a training step of each method costs, in steps of the student alone: python experiments/method_cost.py
+
+The shapes of hapt6 under the quick preset: 6 x 128 samples, images of side 32, 7,000 training windows, batches of 64,
+student sig+gaf+pi, three WRN16-1 teachers; the windows are made up. Teachers' outputs are read from memory, as the
+runner reads them from its cache. Each step of a method is timed next to one of `student`, round after round; the table
+has the median of their ratios and its quartiles. Options are those of the preset; `progressive` is in its second stage,
+with the features.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmkd.assemble import Trial
+from mmkd.errors import Refused
+from mmkd.method import Batch
+from mmkd.outputs import StoredOutputs, flatten
+from mmkd.registry import METHODS
+from mmkd.request import Request, expand
+from mmkd.spec import UnitSpec
+from mmkd.train import make_optimizer
+
+WINDOWS, BATCH, CHANNELS, LENGTH, CLASSES = 7000, 64, 6, 128, 6
+CPU = torch.device("cpu")
+
+
+class Steps:
+    """The training steps of one unit."""
+
+    def __init__(self, spec: UnitSpec, labels: torch.Tensor) -> None:
+        trial = Trial.make(spec, (CHANNELS, LENGTH), CLASSES, labels, validated=True, window_s=2.56)
+        self.network, self.method = trial.student.train(), trial.method.train()
+        own = [p for p in self.method.parameters() if p.requires_grad]
+        self.optimizer = make_optimizer([*self.network.parameters(), *own], spec.training)
+        self.rows = np.arange(BATCH) % 4
+        views = {name: trial.views[name][self.rows] for name in spec.student}
+        self.views = {
+            name: view.contiguous(memory_format=torch.channels_last) if view.ndim == 4 else view
+            for name, view in views.items()
+        }
+        self.stored = {
+            name: StoredOutputs({k: v.numpy() for k, v in flatten(outputs, True).items()}, outputs.classifier)
+            for name, outputs in trial.taught.items()
+        }
+        index = torch.randperm(WINDOWS, generator=torch.Generator().manual_seed(0))[:BATCH]
+        self.batch = Batch(labels[index], index, spec.training.epochs // 2, spec.training.epochs)
+
+    def seconds(self) -> float:
+        """Take one step."""
+        started = time.perf_counter()
+        taught = {name: stored.at(self.rows, CPU) for name, stored in self.stored.items()}
+        terms = self.method.terms(self.network(self.views), taught, self.batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        self.optimizer.step()
+        return time.perf_counter() - started
+
+
+def units(names: tuple[str, ...], fusion: str) -> list[UnitSpec]:
+    """A unit a method, on made-up windows, `student` first."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "windows.npz")
+        x = np.random.default_rng(0).standard_normal((WINDOWS + CLASSES, CHANNELS, LENGTH), dtype=np.float32)
+        number = np.arange(len(x))
+        np.savez(path, x=x, y=number % CLASSES, test=number >= WINDOWS)
+        wanted = tuple(dict.fromkeys(("student", *names)))
+        request = Request(wanted, data=str(path), students=("sig+gaf+pi",), fusion=(fusion,))
+        return [spec for spec, _ in expand(request)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", metavar="M[,M]", help="default: all that fit the student")
+    parser.add_argument("--rounds", metavar="N", type=int, default=15)
+    parser.add_argument("--fusion", default="concat", help="of the student's branches")
+    args = parser.parse_args()
+    labels = torch.arange(WINDOWS) % CLASSES
+    first, *others = units(tuple(args.methods.split(",")) if args.methods else tuple(METHODS), args.fusion)
+    alone = Steps(first, labels)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.rounds} rounds")
+    print(f"{'':16}  student steps (quartiles)")
+    for spec in others:
+        try:
+            steps = Steps(spec, labels)
+        except Refused as error:
+            print(f"{spec.method:16}  left out: {error}")
+            continue
+        for _ in range(2):
+            alone.seconds(), steps.seconds()
+        ratios = [steps.seconds() / alone.seconds() for _ in range(args.rounds)]
+        low, middle, high = np.percentile(ratios, (25, 50, 75))
+        print(f"{spec.method:16}  {middle:6.2f} ({low:.2f} to {high:.2f})", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
