@@ -4,7 +4,8 @@ Followed: class activation maps of all classes, the last map through the classif
 r x r (adaptive averages), each divided by its Euclidean norm over space, mean squared error; CE + w of it. r 2; w 15,
 the authors' value for normalised maps at r = 2 (they choose w, r and the normalisation per pair of networks). In 1-D
 maps are pooled to r positions. A line's maps meet an image's by `mixed`: lifted to r x r; `repeat`, the default, keeps
-their sign. Each branch's maps are those of its own head. Several teachers take the shares `teacher_weights`.
+their sign. Each branch's maps are those of its own head. Where every time step has a label the maps are the logits
+before their bias, at the resolution of the last map. Several teachers take the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ class CATKD(Method):
             "repeat", "how the map of a line becomes that of an image"
         )
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features", "cam"})
 
     def check(self, setup: Setup) -> None:

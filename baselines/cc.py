@@ -4,7 +4,8 @@ Followed: the Gaussian kernel of all pairs of normalised embeddings by its Taylo
 K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p, and the loss w / B^2 times the squared Frobenius distance of student's
 and teacher's matrix; g 0.4, P 2. Common toolkits train another loss under this name, a product of adjacent differences.
 The weight is ours, the paper's could not be checked; the paper adds soft targets (`logit_weight`, left out by default).
-Embeddings are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`.
+Embeddings are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`. Where every time
+step has a label they are of windows, and guide the encoder alone.
 """
 
 import math
@@ -32,6 +33,7 @@ class CC(Method):
         temperature: float = option(4.0, "softening in the soft-target term", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

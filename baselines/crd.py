@@ -10,7 +10,8 @@ each sample and step. Different from it: where fewer than m samples are of other
 once each (the code draws m with replacement), and m is their number; without classes, or with only one, negatives are
 any other samples. The code's guard of 1e-7 is left out, for the form used here needs none. The memory starts at length
 1, and moves when the loss is differentiated, not when it is only looked at. Several teachers have a memory each, share
-a batch's negatives and take the shares `teacher_weights`.
+a batch's negatives and take the shares `teacher_weights`. Where every time step has a label samples are windows without
+a class of their own, and the vectors guide the encoder alone.
 """
 
 import math
@@ -87,6 +88,7 @@ class CRD(Method):
         feature_size: int = option(128, "length of the vectors that are compared", ge=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's embedding that meets a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
     targets: Tensor | None
 
@@ -97,7 +99,8 @@ class CRD(Method):
 
     def build(self, setup: Setup) -> None:
         c, self.samples = self.config, setup.train_size
-        self.register_buffer("targets", setup.targets)
+        # a window of many labels has no class: its negatives are any other windows
+        self.register_buffer("targets", setup.targets if setup.task == "classification" else None)
         self.contrasts = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
             student = paired_branch(setup.student, modality, c.pairs)

@@ -8,7 +8,7 @@ batch, of the rows of z. Consistency: KL(q_i || p_i), p_i the softmax of row i (
 column i (teacher i over students), both with gradient, mean over the batch. Left out: a trained bias b added to all
 scores, for no softmax changes when all its inputs move together, so that b has no gradient and no effect; and the soft
 targets of the variant "DCD+KD". Ours: several teachers have layers and a temperature each and take the shares
-`teacher_weights`.
+`teacher_weights`. Where every time step has a label samples are windows, and the vectors guide the encoder alone.
 """
 
 import math
@@ -62,6 +62,7 @@ class DCD(Method):
         feature_size: int = option(128, "length of the vectors that are compared", ge=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's embedding that meets a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
     minimum_batch: ClassVar[int] = 2
 

@@ -25,7 +25,6 @@ class EntropyKD(Method):
         temperature: float = option(4.0, "softening of teachers and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
-    tasks = frozenset({"classification", "segmentation"})
     minimum_teachers = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -23,7 +23,8 @@ Different from the paper:
 The paper's ablations, a flag each: --local-branch false (global only), --global-branch false (local only), --mask none
 (no high-pass), --logit-weight 1 (with soft targets). The published mask is idle on maps below 20 samples a side; there
 `--mask none` changes nothing unless the rest runs with another, e.g. --mask symmetric.
-Stages are matched from the deepest; a surplus of shallow ones, on either side, has no partner.
+Stages are matched from the deepest; a surplus of shallow ones, on either side, has no partner. Of networks that label
+every time step `fam-review` takes the encoders' maps alone, which lie between its deepest level and the signal.
 """
 
 import re
@@ -121,6 +122,7 @@ class FAM1d(Method):
             if self.loss == "reviewkd-hcl" and self.loss_domain != "space":
                 raise MmkdError("loss reviewkd-hcl pools maps in space; leave --loss-domain out, or use --loss mse")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 
     def check(self, setup: Setup) -> None:
@@ -289,7 +291,7 @@ class FAMReview(FAM):
     minimum_batch = 2  # the BatchNorm of the pooled level
 
     def matched(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[str, str]]:
-        return [(POOLED, POOLED), *super().matched(student, modality, teacher)]
+        return [(POOLED, POOLED), *super().matched(student.encoder, modality, teacher.encoder)]
 
     def path(
         self, c_in: int, width: int, c_out: int, size: tuple[int, ...], deeper: int | None, **more: Any

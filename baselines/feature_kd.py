@@ -3,7 +3,8 @@
 Followed: CE + w MSE between the student's hidden vector, after a linear projection where widths differ, and that of the
 signal teacher; `followed` names another teacher, or `all`, which then take the shares `teacher_weights`. The student's
 vector is the one that its classifier reads ("fused", the default), or that of a branch (`pairs`). Not published under
-this name: the weight is ours.
+this name: the weight is ours. Where every time step has a label they are of windows, and guide the encoder
+alone.
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ class FeatureKD(Method):
         followed: str = option("sig", "the teacher whose hidden vector is followed, or all")
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's vector that meets a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
 
     def check(self, setup: Setup) -> None:

@@ -27,7 +27,6 @@ image's side, or to its own length where that is less. Several teachers take the
 give no numbers for l_kd, l_f, g and the cutoffs: 1, 1, 1/2 and 0.25 are ours, as is T = 4.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -275,13 +274,10 @@ class FreqLH(Method):
 
 def groups(student: Outputs, teacher: Outputs) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Names of the stages that meet in the encoder and in the decoder, student's and teacher's."""
-    named = [
-        [[stage for stage in x.features if re.match(place, stage)] for place in PLACES] for x in (student, teacher)
-    ]
-    if all(encoder and decoder for encoder, decoder in named):
-        early, late = (list(zip(s[::-1], t[::-1], strict=False))[::-1] for s, t in zip(*named, strict=True))
-        return early, late
     names = matched_stages(student, teacher)[::-1]
+    early, late = ([pair for pair in names if all(stage.startswith(p) for stage in pair)] for p in PLACES)
+    if early and late:
+        return early, late
     return names[: len(names) // 2], names[len(names) // 2 :]
 
 

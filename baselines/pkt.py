@@ -3,7 +3,8 @@
 Followed, with the cosine kernel: similarities of all pairs of embeddings in [0, 1], (cos + 1) / 2, each row divided by
 its sum, and the divergence sum of p_t log(p_t / p_s). As in the authors' code the sum is a mean over all B^2 entries, a
 sample with itself among them; the weight 30000 for that form is that of Tian et al. 2020 (arXiv:1910.10699). Embeddings
-are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`.
+are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`. Where every time step has a
+label they are of windows, and guide the encoder alone.
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class PKT(Method):
         weight: float = option(30000.0, "weight of the mean over pairs", ge=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ sum goes over samples and channels; a 4, w 2, u 1. A mean in place of the sum ch
 gradient. Reconstructed from code, the paper's text was not at hand. Their code for DeiT is another: it compares the
 correlations of channels with 1, and adds 1e-5 in the logarithm; that number is taken over, since the logarithm has no
 gradient at equal embeddings. The projector's bias, which the normalisation undoes, is left out. Several teachers, of
-any rank, have a projector each and take the shares `teacher_weights`.
+any rank, have a projector each and take the shares `teacher_weights`. Where every time step has a label the embeddings
+are of windows and the soft targets of steps.
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ class Projector(Method):
         temperature: float = option(1.0, "softening in the soft targets", gt=0)
         pairs: Literal["fused", "same", "all"] = option("same", "the student's embedding that meets a teacher's")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
     minimum_batch = 2
 

@@ -14,7 +14,8 @@ Different from the paper: maps are taken as the networks give them (the code tak
 stages are matched from the deepest; 1-D maps take 1-D convolutions and pools. The teacher's rank is kept. A student's
 line is lifted to the image's side by `mixed`: `outer`, the default, makes a pixel of two instants, and BatchNorm undoes
 its scale; the rows of `repeat` are alike, and so are those of what is predicted from them. A student's image is
-averaged over its rows to meet a line. Several teachers take the shares `teacher_weights`.
+averaged over its rows to meet a line. Of networks that label every time step the encoders' maps meet, which lie
+between the embedding and the signal. Several teachers take the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -45,6 +46,7 @@ class ReviewKD(Method):
             "outer", "how a student's line becomes a map to meet an image"
         )
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding", "features"})
     minimum_batch = 2
 
@@ -52,7 +54,7 @@ class ReviewKD(Method):
         """Student's and teacher's maps, the deepest first, all in the teacher's rank; sizes may differ."""
         c = self.config
         branch = paired_branch(student, modality, c.pairs)
-        both = matched_maps(branch, teacher, c.stages)
+        both = matched_maps(branch.encoder, teacher.encoder, c.stages)
         if c.pooled:
             both = [(branch.embedding, teacher.embedding), *both]
         rank = max(3, *(t.ndim for _, t in both))

@@ -4,7 +4,8 @@ Followed: Huber loss between student's and teacher's distances of all pairs of e
 the batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code both are
 means over all B^2 pairs and B^3 triples, the idle ones (a sample with itself) among them, and the mean distance is that
 of pairs that are apart. Where two embeddings are equal no direction, and no gradient, is defined: both are 0 there.
-Embeddings are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`.
+Embeddings are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`. Where every time
+step has a label they are of windows, and guide the encoder alone.
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ class RKD(Method):
         angle_weight: float = option(50.0, "weight of the angles of triples", ge=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -48,8 +48,19 @@ def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
         own = {name: shapes[name] for name in spec.student}
         if spec.task == "segmentation":
             ((modality, shape),) = own.items()
-            return untrained(spec.task, spec.student_net, modality, shape, classes)
+            return untrained(spec.task, spec.student_net, modality, shape, classes, spec.fusion)
         return build_student(spec.student_net, own, classes, spec.fusion or "concat")
+
+
+def why_not(method: Method, task: str) -> str:
+    """Why a method that was made for another task has no meaning, or no use, in this one."""
+    if task != "segmentation":
+        return f"it is made for {', '.join(sorted(method.tasks))}"
+    if "branches" in method.needs:
+        return "it needs a student with a branch a modality, and one that labels every time step has one branch"
+    if method.minimum_teachers > 1:
+        return "it weighs teachers against each other, and one alone can label every time step"
+    return "its loss is that of one label a window"
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,9 @@ class Trial:
         epochs, seconds = spec.training.epochs, window_s
         setup = Setup(says, taught, classes, len(targets), epochs, targets, validated, seconds, spec.task)
         method = make_method(spec, shares)
+        if spec.task not in method.tasks:
+            why = why_not(method, spec.task)
+            raise Refused(f"{spec.method} is not defined for --task {spec.task}: {why}; use another --method")
         try:
             prepare(method, setup, spec.seed)
         except UnitFailed:

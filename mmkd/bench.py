@@ -94,6 +94,7 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
     from . import api, table, track
     from .record import Records
     from .registry import METHODS
+    from .request import title
     from .sweep import Done, as_json
 
     runs = Path(args.runs)
@@ -108,22 +109,15 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
 
     def tell(done: Done) -> None:
         if done.status == "failed":
-            print(
-                f"mmkd.bench: {done.spec.method}, seed {done.spec.seed}: failed: {done.error} ({done.log})",
-                file=sys.stderr,
-            )
+            print(f"mmkd.bench: {title(done.spec)}: failed: {done.error} ({done.log})", file=sys.stderr)
         elif done.status == "missing":
-            print(
-                f"mmkd.bench: {done.spec.method}, seed {done.spec.seed}: not on record ({done.spec.key})",
-                file=sys.stderr,
-            )
+            print(f"mmkd.bench: {title(done.spec)}: not on record ({done.spec.key})", file=sys.stderr)
         elif done.status == "refused" and (done.spec.method, done.error) not in left_out:
             left_out.add((done.spec.method, done.error))
             print(f"mmkd.bench: left out: {done.spec.method}: {done.error}", file=sys.stderr)
         elif done.status == "done" and done.record is not None:
             test = done.record.metrics["test"]
-            name = f"{done.spec.data.name}, {done.spec.method}, seed {done.spec.seed}"
-            progress.say(f"{name}: accuracy {test['accuracy']:.3f}, macro-F1 {test['macro_f1']:.3f}")
+            progress.say(f"{title(done.spec)}: accuracy {test['accuracy']:.3f}, macro-F1 {test['macro_f1']:.3f}")
 
     if request.methods == ("all",) and METHODS.broken and not args.quiet:
         for source, why in METHODS.broken.items():
@@ -145,7 +139,7 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
 
 def dry_run(request: Any, records: Any, as_json: bool) -> int:
     """Print the units, and which of them are on record."""
-    from .request import expand
+    from .request import expand, title
 
     units = [(spec, records.get(spec.key) is not None) for spec, _ in expand(request)]
     if as_json:
@@ -159,7 +153,7 @@ def dry_run(request: Any, records: Any, as_json: bool) -> int:
         )
         return 0
     for spec, on_record in units:
-        print(f"{spec.key}  {spec.data.name}, {spec.method}, seed {spec.seed}{'  on record' if on_record else ''}")
+        print(f"{spec.key}  {title(spec)}{'  on record' if on_record else ''}")
     print(f"{len(units)} units, {sum(r for _, r in units)} on record")
     return 0
 

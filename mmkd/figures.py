@@ -104,14 +104,8 @@ def labelled_recording(
         signal: (C, T).
         rows: name -> (T,) class numbers, -1 (left white) where there is none.
     """
-    from matplotlib import colormaps
-    from matplotlib.colors import ListedColormap
-    from matplotlib.patches import Patch
-
     time = np.arange(signal.shape[1]) / (rate_hz or 1)
-    shown = [k for k in range(len(classes)) if any((labels == k).any() for labels in rows.values())]
-    colours = colormaps["tab20" if len(classes) > 10 else "tab10"](np.arange(len(classes)) % 20)
-    colours[0] = (0.85, 0.85, 0.85, 1)  # the null class
+    limits = _class_colours(classes)
     figure = _figure(11, 4.2 + 0.2 * len(rows))
     axes = figure.subplots(1 + len(rows), 1, sharex=True, height_ratios=[4, *[0.5] * len(rows)])
     for channel in signal[:6]:
@@ -120,13 +114,56 @@ def labelled_recording(
     axes[0].margins(x=0)
     for axis, (name, labels) in zip(axes[1:], rows.items(), strict=True):
         image = np.ma.masked_less(labels[None], 0)
-        limits = {"vmin": -0.5, "vmax": len(classes) - 0.5, "cmap": ListedColormap(colours)}
         axis.imshow(image, aspect="auto", interpolation="nearest", extent=(0, time[-1], 0, 1), **limits)
         axis.set_yticks([0.5], [plain(name, 20)])
     axes[-1].set_xlabel("time in seconds" if rate_hz else "sample")
+    _class_legend(figure, rows, classes)
+    _save(figure, path)
+
+
+def labelled_image(
+    path: Path, image: NDArray[np.float32], maps: Mapping[str, NDArray[Any]], classes: Sequence[str], title: str
+) -> None:
+    """An image, and beside it maps of labels ("true", "predicted"), a colour a class.
+
+    Args:
+        image: (C, H, W); three channels are shown as colours, of others the first in grey.
+        maps: name -> (H, W) class numbers, -1 (left white) where there is none.
+    """
+    planes = image.transpose(1, 2, 0) if len(image) == 3 else image[0]
+    low, high = float(planes.min()), float(planes.max())
+    figure = _figure(3.2 * (1 + len(maps)), 4.0)
+    axes = figure.subplots(1, 1 + len(maps))
+    axes[0].imshow((planes - low) / (high - low or 1.0), cmap="gray", vmin=0, vmax=1)
+    axes[0].set_title("image", fontsize=10)
+    for axis, (name, labels) in zip(axes[1:], maps.items(), strict=True):
+        axis.imshow(np.ma.masked_less(labels, 0), interpolation="nearest", **_class_colours(classes))
+        axis.set_title(plain(name, 20), fontsize=10)
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+    figure.suptitle(plain(title, 110), fontsize=10)
+    _class_legend(figure, maps, classes)
+    _save(figure, path)
+
+
+def _class_colours(classes: Sequence[str]) -> dict[str, Any]:
+    """What `imshow` needs to draw class numbers, a colour a class; the null class is grey."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    colours = colormaps["tab20" if len(classes) > 10 else "tab10"](np.arange(len(classes)) % 20)
+    colours[0] = (0.85, 0.85, 0.85, 1)
+    return {"vmin": -0.5, "vmax": len(classes) - 0.5, "cmap": ListedColormap(colours)}
+
+
+def _class_legend(figure: Any, labels: Mapping[str, NDArray[Any]], classes: Sequence[str]) -> None:
+    """Under the figure the colours of the classes that are in any of the labels."""
+    from matplotlib.patches import Patch
+
+    colours = _class_colours(classes)["cmap"].colors
+    shown = [k for k in range(len(classes)) if any((each == k).any() for each in labels.values())]
     patches = [Patch(color=colours[k], label=plain(classes[k], 30)) for k in shown]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(7, len(patches)), frameon=False, fontsize=8)
-    _save(figure, path)
 
 
 def example_views(path: Path, views: Mapping[str, NDArray[np.float32]], channels: Sequence[str], title: str) -> None:

@@ -31,7 +31,9 @@ def make_parser() -> Parser:
     )
     what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags given beside it take its place")
     what.add_argument("--dataset", metavar="NAME[,NAME]", help="data sets (default basic-motions, or hapt-dense)")
-    what.add_argument("--data", metavar="FILE", help="own windows: .npz (x, y, optional subject, test) or UEA/UCR .ts")
+    what.add_argument(
+        "--data", metavar="FILE", help="own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts"
+    )
     what.add_argument("--task", metavar="TASK", help="classification (default), or segmentation: a class a time step")
     seeds = what.add_mutually_exclusive_group()
     seeds.add_argument("--seed", metavar="N", help="one seed (default 0)")
@@ -40,10 +42,12 @@ def make_parser() -> Parser:
     how = parser.add_argument_group("how (each is part of a unit's key)")
     how.add_argument("--preset", metavar="NAME", help="quick (default) or full, see below")
     how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default) or sig")
-    how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default)")
+    how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default); of images img")
     how.add_argument("--teacher-net", metavar="M=NET,...", help="a backbone a modality, such as sig=InceptionTime")
     how.add_argument("--student-net", metavar="NET[,NET]", help="backbone of each branch of the student")
-    how.add_argument("--fusion", metavar="NAME[,NAME]", help="how branches are fused (default concat)")
+    how.add_argument(
+        "--fusion", metavar="NAME[,NAME]", help="how branches meet (default concat), or stages of a dense student"
+    )
     how.add_argument("--epochs", metavar="N", type=int, help="epochs of teachers and student")
     how.add_argument("--teacher-epochs", metavar="N", type=int, help="epochs of teachers (default --epochs)")
     how.add_argument("--image-size", metavar="S", type=int, help="side of the images, at most the window length")

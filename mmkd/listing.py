@@ -8,7 +8,7 @@ from typing import Any
 
 from .spec import DENSE_PRESETS, PRESETS, Preset
 
-LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions")
+LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "stage-fusions")
 
 
 def preset_help() -> str:
@@ -67,6 +67,11 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
             (c.name, c.title + ("" if present(c, reader_folder(c, root)) else "  [not here]")) for c in cards.values()
         ]
         return rows, wrong
+    if what == "stage-fusions":
+        from .nets.freqfusion import JOINS, OPERATORS
+
+        own = ("none", "The network's own form: the default.")
+        return [own, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}
     if what == "methods":
         registry: Registry[Any] = METHODS
     elif what == "modalities":

@@ -1,6 +1,7 @@
 """A trained student back from its record, ready for raw windows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .modalities import Modality
 from .record import Record
 from .registry import load_plugin
 from .spec import UnitSpec
+from .train import AT_ONCE
 from .views import make_modality
 
 
@@ -24,7 +26,7 @@ class StudentModel(nn.Module):
     """A trained student in evaluation mode, with the fitted modalities that turn a window into its views.
 
     Called with views {modality: (B, ...)} it gives `Outputs`, as in training; `predict` and `predict_proba` take raw
-    windows.
+    windows, or raw images (N, C, H, W).
 
     Attributes:
         network: the student itself.
@@ -32,6 +34,7 @@ class StudentModel(nn.Module):
         classes: K names.
         channels, window: the shape (C, W) of a window.
         dense: whether it labels every sample of a window, not the window as a whole.
+        grid: (H, W) of images, whose H W pixels are then the window; None of signals.
     """
 
     def __init__(
@@ -42,15 +45,23 @@ class StudentModel(nn.Module):
         channels: int,
         window: int,
         dense: bool = False,
+        grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.modalities, self.classes = network, dict(modalities), classes
-        self.channels, self.window, self.dense = channels, window, dense
+        self.channels, self.window, self.dense, self.grid = channels, window, dense, grid
         self.eval()
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
         outputs: Outputs = self.network(views)
+        if self.dense and self.grid:
+            return replace(outputs, logits=outputs.logits.reshape(*outputs.logits.shape[:2], *self.grid))
         return outputs
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """(W,) of a window, (H, W) of an image."""
+        return self.grid or (self.window,)
 
     @classmethod
     def load(cls, record: Record) -> "StudentModel":
@@ -86,26 +97,39 @@ class StudentModel(nn.Module):
             raise MmkdError(
                 f"{path} does not hold the student's weights: {' '.join(str(error).split())[:200]}"
             ) from None
-        return cls(network, modalities, tuple(data["classes"]), channels, window, spec.task == "segmentation")
+        grid = tuple(data["grid"]) if "grid" in data else None
+        return cls(network, modalities, tuple(data["classes"]), channels, window, spec.task == "segmentation", grid)
 
     def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
-        """The views (N, ...) of raw windows (N, C, W)."""
-        if np.ndim(windows) != 3 or np.shape(windows)[1:] != (self.channels, self.window):
+        """The views (N, ...) of raw windows (N, C, W), or images (N, C, H, W)."""
+        wanted = (self.channels, *self.positions)
+        if np.ndim(windows) != 1 + len(wanted) or np.shape(windows)[1:] != wanted:
+            what = "images" if self.grid else "windows"
             raise MmkdError(
-                f"windows of shape {np.shape(windows)}; this student takes (N, {self.channels}, {self.window})"
+                f"{what} of shape {np.shape(windows)}; this student takes (N, {', '.join(map(str, wanted))})"
             )
-        return {name: torch.from_numpy(m.transform(np.asarray(windows))) for name, m in self.modalities.items()}
+        rows = np.reshape(windows, (len(windows), self.channels, self.window))
+        return {name: torch.from_numpy(m.transform(rows)) for name, m in self.modalities.items()}
+
+    def _parts(self, windows: NDArray[Any], batch_size: int) -> Iterator[NDArray[np.float64]]:
+        """Class probabilities, a part of the windows at a time; of large images fewer than `batch_size`."""
+        if self.grid:
+            batch_size = max(1, min(batch_size, AT_ONCE // (max(self.channels, len(self.classes)) * self.window)))
+        for start in range(0, len(windows), batch_size):
+            with torch.no_grad():
+                logits = self(self.views(windows[start : start + batch_size])).logits
+            yield torch.softmax(logits.double(), 1).numpy()
 
     def predict_proba(self, windows: NDArray[Any], batch_size: int = 256) -> NDArray[np.float64]:
-        """Class probabilities (N, K) of raw windows (N, C, W); (N, K, W) of a student that labels every sample."""
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(windows), batch_size):
-                logits = self(self.views(windows[start : start + batch_size])).logits
-                parts.append(torch.softmax(logits.double(), 1).numpy())
-        steps = (self.window,) if self.dense else ()
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes), *steps))
+        """Class probabilities (N, K) of raw windows (N, C, W), or images (N, C, H, W); of a student that labels every
+        sample or pixel (N, K, W), or (N, K, H, W).
+        """
+        none = np.zeros((0, len(self.classes), *(self.positions if self.dense else ())))
+        return np.concatenate([none, *self._parts(windows, batch_size)])
 
     def predict(self, windows: NDArray[Any]) -> NDArray[np.int64]:
-        """Class numbers of raw windows (N, C, W), (N,), or (N, W) of every sample; `classes` names them."""
-        return np.asarray(self.predict_proba(windows).argmax(1), np.int64)
+        """Class numbers (N,) of raw windows or images, or (N, W), (N, H, W) of every sample or pixel; `classes` names
+        them.
+        """
+        none = np.zeros((0, *(self.positions if self.dense else ())), np.int64)
+        return np.concatenate([none, *(part.argmax(1) for part in self._parts(windows, 256))])

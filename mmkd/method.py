@@ -18,6 +18,7 @@ from .schedules import Schedule
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
 SUPERVISED = ("ce", "branch_ce")
+PLACES = ("encoder", "decoder")  # how stages of networks that label every time step begin
 """The terms of `Method.supervised`, which no schedule scales."""
 
 
@@ -31,7 +32,8 @@ class Outputs:
         embedding: (B, D), what the classifier reads.
         features: stage name -> map, (B, C, T) or (B, C, H, W), shallow to deep.
         classifier: (K, C) weight of a classifier that reads the mean of the last feature map, for class activation
-            maps; None where there is no such classifier.
+            maps; None where there is no such classifier. Of a network that labels every time step the weight that reads
+            the last feature map position by position.
         attention: name -> (B, T, T'), rows sum to 1; empty where the network has none.
         branches: modality -> outputs of that branch, of a multi-branch student; empty elsewhere.
     """
@@ -53,6 +55,14 @@ class Outputs:
             logits=self.logits.movedim(1, -1)[keep],
             branches={name: branch.steps(keep) for name, branch in self.branches.items()},
         )
+
+    @property
+    def encoder(self) -> "Outputs":
+        """The outputs without the maps of a decoder, where the network has one: those come after the deepest map."""
+        kept = [stage for stage in self.features if not stage.startswith("decoder")]
+        if len(kept) == len(self.features):
+            return self
+        return replace(self, features={stage: self.features[stage] for stage in kept})
 
     @property
     def last_map(self) -> Tensor:
@@ -114,7 +124,8 @@ class Setup:
         classes: number of classes K.
         train_size: number of training samples (memory banks).
         epochs: how many epochs the training has.
-        targets: (N,) classes of the training samples, in the order of `Batch.index`; None in a bare test.
+        targets: (N,) classes of the training samples, in the order of `Batch.index`, or (N, T) of their time steps, -1
+            where nobody knows; None in a bare test.
         validated: whether there are validation windows; without them a teacher's best epoch is its last.
         window_s: length of a window in seconds, None where time has no unit; a map of T positions has T / window_s a
             second.
@@ -337,13 +348,19 @@ def paired_branch(student: Outputs, modality: str, pairs: str = "same") -> Outpu
 
 
 def matched_stages(student: Outputs, teacher: Outputs, stages: str = "all") -> list[tuple[str, str]]:
-    """Names of the stages that meet, student's and teacher's, deepest first; a surplus of shallow ones has no partner.
+    """Names of the stages that meet, student's and teacher's, the last first; a surplus of early ones has no partner.
+
+    Where both networks name stages `encoder*` and `decoder*`, encoder meets encoder and decoder meets decoder.
 
     Args:
         student: a branch, or a student without branches.
         stages: "all", "deep" (the last two) or "last".
     """
-    names = list(zip(reversed(list(student.features)), reversed(list(teacher.features)), strict=False))
+    own, other = list(student.features), list(teacher.features)
+    groups = [([s for s in own if s.startswith(p)], [t for t in other if t.startswith(p)]) for p in PLACES]
+    if not all(s and t for s, t in groups):
+        groups = [(own, other)]
+    names = [pair for s, t in reversed(groups) for pair in zip(reversed(s), reversed(t), strict=False)]
     return names[: {"all": len(names), "deep": 2, "last": 1}[stages]]
 
 

@@ -137,9 +137,9 @@ def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in order}
 
 
-def _store(teacher: Teacher, maps: bool, windows: Windows, folder: Path, progress: Progress, size: int = 256) -> None:
+def _store(teacher: Teacher, maps: bool, windows: Windows, folder: Path, progress: Progress) -> None:
     """Run the teacher over the training windows and write its outputs, one `.npy` an array."""
-    count = len(windows.train)
+    count, size = len(windows.train), windows.at_once
     arrays: dict[str, Any] = {}
     with torch.no_grad(), progress.bar(f"outputs of {teacher.spec.modality} teacher", count) as bar:
         for start in range(0, count, size):

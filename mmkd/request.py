@@ -24,6 +24,7 @@ CHOICES = {
     "precision": ("fp32", "bf16"),
     "preset": tuple(PRESETS),
 }
+OWN = "none"  # the form of a dense network without a fusion of its stages
 WHOLE = ("epochs", "teacher_epochs", "image_size", "train_subjects")
 LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion")
 BY_TASK: tuple[str, ...] = ("as the task has it",)
@@ -194,13 +195,20 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
     choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
-    _check_nets(request)
+    loaders = _loaders(request)
+    if request.data is not None:  # the defaults hang on what is in the file
+        own = loaders[0]()
+        request, loaders = _with_defaults(request, own), [lambda: own]
     nets = request.student_net or (preset_of(request.preset, request.task).student_net,)
-    fusions = request.fusion or ("concat",)
-    for load in _loaders(request):
+    _check_nets(request, nets)
+    fusions: tuple[str | None, ...] = request.fusion or ("concat",)
+    if request.task == "segmentation":
+        fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
+    for load in loaders:
         data = load()
         if data.task != request.task:
             raise MmkdError(f"data {data.name!r} is for {data.task}; use --task {data.task}, or another --dataset")
+        _check_source(request, data)
         asked = itertools.product(request.seeds, request.students, nets, fusions, request.teachers)
         for seed, student, net, fusion, teachers in asked:
             for method in methods:
@@ -222,9 +230,9 @@ def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
             yield from _option_sets(method, {**base, **own})
 
 
-def _check_nets(request: Request) -> None:
+def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
     """Refuse a network, fusion or modality that does not exist, or that no unit would use."""
-    from .nets import BACKBONES, DENSE, FUSIONS
+    from .nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
 
     dense = request.task == "segmentation"
     networks: Registry[Any] = DENSE if dense else BACKBONES
@@ -241,7 +249,10 @@ def _check_nets(request: Request) -> None:
         networks.get(net)
     for net in request.student_net:
         networks.get(net)
-    for fusion in request.fusion:
+    for net, fusion in itertools.product(nets, request.fusion) if dense else ():
+        if fusion != OWN:
+            check_dense_fusion(net, fusion)
+    for fusion in () if dense else request.fusion:
         FUSIONS.get(fusion)
         if not any("+" in student for student in request.students):
             raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
@@ -252,6 +263,30 @@ def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     if request.data is not None:
         return [lambda path=request.data: load_file(path, nan)]  # type: ignore[misc]
     return [lambda name=name: load_dataset(name, request.data_root, nan) for name in request.datasets]  # type: ignore[misc]
+
+
+def _with_defaults(request: Request, data: Dataset) -> Request:
+    """The request; of images with `img` where no student or teachers were named."""
+    if data.grid is None:
+        return request
+    default = DEFAULTS[request.task]  # a field that was not given holds this very tuple, not one like it
+    students = ("img",) if request.students is default["students"] else request.students
+    teachers = ("img",) if request.teachers is default["teachers"] else request.teachers
+    return replace(request, students=students, teachers=teachers)
+
+
+def _check_source(request: Request, data: Dataset) -> None:
+    """Refuse modalities of signals for images, and the other way round; and a size for images, which have theirs."""
+    source, use = ("signals", "sig (or gaf, pi)") if data.grid is None else ("images", "img")
+    for flag, separator, texts in (("--student", "+", request.students), ("--teachers", ",", request.teachers)):
+        for text in texts:
+            for name in _modalities(text, separator, flag):
+                if MODALITIES.get(name).source != source:
+                    raise MmkdError(
+                        f"{flag} {text}: data {data.name!r} holds {source}, which have no view {name}; use {flag} {use}"
+                    )
+    if data.grid is not None and request.image_size is not None:
+        raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
 
 
 def _dashless(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,9 +316,9 @@ def resolve(
     method: str,
     options: Mapping[str, Any],
     student_net: str,
-    fusion: str,
+    fusion: str | None,
 ) -> UnitSpec:
-    """One unit with every default filled in."""
+    """One unit with every default filled in; `fusion` is of branches, of the dense task of a decoder's stages."""
     preset = preset_of(request.preset, request.task)
     branches = _modalities(student, "+", "--student")
     taught = _modalities(teachers, ",", "--teachers") if has_teachers(method) else ()
@@ -303,17 +338,24 @@ def resolve(
         seed=seed,
         method=method,
         options=dict(options),
-        views=default_configs(names, size),
+        views=default_configs(names, size, data.grid[0] if data.grid else None),
         teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in taught},
         teacher_training=training(True) if taught else None,
         student=branches,
         student_net=student_net,
-        fusion=fusion if len(branches) > 1 else None,
+        fusion=fusion if len(branches) > 1 or request.task == "segmentation" else None,
         training=training(False),
         method_sha256=source_sha256(method),
         task=request.task,
         plugins=request.plugins,
     )
+
+
+def title(spec: UnitSpec) -> str:
+    """A unit in words, with the options that are not the defaults of its method."""
+    defaults = asdict(METHODS.get(spec.method).Config())
+    own = [f"{name}={value}" for name, value in spec.options.items() if value != defaults.get(name)]
+    return f"{spec.data.name}, {spec.student_title}, {' '.join([spec.method, *own])}, seed {spec.seed}"
 
 
 def source_sha256(method: str) -> str:

@@ -1,5 +1,7 @@
 """Scores of the dense task, where every step of a recording has a class; and its windows put together again.
 
+An image is scored as a recording of its pixels row by row, without what needs an order: segments and places.
+
 A recording is a pair `(true, predicted)` of integer sequences (T,). Class 0 is the null class. A step counts where both
 are 0 or more: -1 marks a step without annotation in `true`, and a step that no window covered in `predicted`. Other
 steps are left out, in this way:
@@ -438,6 +440,44 @@ def class_names(classes: int | Sequence[str]) -> list[str]:
     return names
 
 
+class StepScores:
+    """Scores of steps from confusion matrices, one a recording (or an image) at a time, so that any number fits memory.
+
+    Args:
+        classes: number of classes K, or their K names.
+
+    Raises:
+        MmkdError: two names are one in snake case.
+    """
+
+    def __init__(self, classes: int | Sequence[str]) -> None:
+        self.names = class_names(classes)
+        self.pooled = np.zeros((len(self.names),) * 2, np.int64)
+        self.each: list[tuple[float, float, float]] = []
+        self.ious: list[Floats] = []
+
+    def add(self, counts: Ints) -> None:
+        """Count a recording in, by its confusion matrix (K, K); one without a step that counts is left out."""
+        if counts.any():
+            self.each.append((frame_accuracy(counts), macro_f1(counts), mean_iou(counts)))
+            self.ious.append(class_iou(counts))
+            self.pooled += counts
+
+    def found(self) -> dict[str, float]:
+        """`accuracy`, `macro_f1`, `miou`, the three pooled, and `iou_<class>`, as in `DenseScores`; none is NaN."""
+        accuracy, f1, miou = np.array(self.each).mean(axis=0).tolist()
+        means = zip(self.names, map(_mean, np.stack(self.ious, axis=1)), strict=True)
+        return {
+            "accuracy": accuracy,
+            "macro_f1": f1,
+            "miou": miou,
+            "pooled_accuracy": frame_accuracy(self.pooled),
+            "pooled_macro_f1": macro_f1(self.pooled),
+            "pooled_miou": mean_iou(self.pooled),
+            **{f"iou_{slug(name)}": value for name, value in means if not np.isnan(value)},
+        }
+
+
 @dataclass(frozen=True)
 class DenseScores:
     """Scores of the dense task over recordings; see the module for the steps that count.
@@ -483,39 +523,23 @@ class DenseScores:
         tolerance_ms: float = 150.0,
     ) -> "DenseScores":
         """See `dense_scores`."""
-        names, steps = class_names(classes), _steps(tolerance_ms, rate_hz)
-        each: dict[str, list[float]] = {}
-        ious, pooled, of_segments = [], np.zeros((len(names),) * 2, np.int64), np.zeros((len(OVERLAPS), 3), np.int64)
+        of_steps, steps = StepScores(classes), _steps(tolerance_ms, rate_hz)
+        edits, f1s, of_segments = [], [], np.zeros((len(OVERLAPS), 3), np.int64)
         for true, predicted in recordings:
-            counts = confusion(true, predicted, len(names))
+            counts = confusion(true, predicted, len(of_steps.names))
             if not counts.any():
                 continue
-            one = {
-                "accuracy": frame_accuracy(counts),
-                "macro_f1": macro_f1(counts),
-                "miou": mean_iou(counts),
-                "edit": edit_score(true, predicted),
-                "boundary_f1": boundary_f1(true, predicted, steps),
-            }
-            for name, value in one.items():
-                each.setdefault(name, []).append(value)
-            ious.append(class_iou(counts))
-            pooled += counts
+            of_steps.add(counts)
+            edits.append(edit_score(true, predicted))
+            f1s.append(boundary_f1(true, predicted, steps))
             of_segments += segment_counts(true, predicted)
-        if not ious:
+        if not edits:
             raise MmkdError(f"{len(recordings)} recordings without one annotated and predicted step; nothing to score")
         f1_10, f1_25, f1_50 = (_f1(*row) for row in of_segments.tolist())
-        by_class = {slug(name): _mean(column) for name, column in zip(names, np.stack(ious, axis=1), strict=True)}
-        return cls(
-            **{name: _mean(values) for name, values in each.items()},
-            f1_10=f1_10,
-            f1_25=f1_25,
-            f1_50=f1_50,
-            pooled_accuracy=frame_accuracy(pooled),
-            pooled_macro_f1=macro_f1(pooled),
-            pooled_miou=mean_iou(pooled),
-            iou={name: value for name, value in by_class.items() if not np.isnan(value)},
-        )
+        found = of_steps.found()
+        iou = {name.removeprefix("iou_"): found.pop(name) for name in list(found) if name.startswith("iou_")}
+        segmental = {"edit": _mean(edits), "boundary_f1": _mean(f1s), "f1_10": f1_10, "f1_25": f1_25, "f1_50": f1_50}
+        return cls(**found, **segmental, iou=iou)
 
     def flat(self) -> dict[str, float]:
         """All of them by name, the IoU of a class as `iou_<class>`."""

@@ -126,6 +126,11 @@ class UnitSpec:
     def student_name(self) -> str:
         return "+".join(self.student)
 
+    @property
+    def student_title(self) -> str:
+        """The student in words: its modalities, network and fusion."""
+        return f"student {self.student_name} ({self.student_net}{', ' + self.fusion if self.fusion else ''})"
+
     def teacher(self, modality: str) -> TeacherSpec:
         """The spec of this unit's teacher on `modality`; the same for every method."""
         if self.teacher_training is None:
@@ -203,6 +208,11 @@ DENSE_PRESETS = {
         steps=1000,
         teacher_steps=1000,
         epochs_range=(8, 60),
+        options={
+            "fam": {"stages": "deep", "side_limit": 16},
+            "fam-1d": {"stages": "deep"},
+            "fam-review": {"stages": "deep", "side_limit": 16},
+        },
     ),
     "full": Preset(
         image_size=64,

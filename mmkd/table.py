@@ -40,13 +40,10 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
     """
     by_key = {record.key: record for record in teachers}
     found: list[Row] = []
-    groups: dict[tuple[str, ...], list[Done]] = {}
+    groups: dict[str, list[Done]] = {}
     for done in results:
-        spec = done.spec
-        where = (spec.data.name, spec.student_name, spec.student_net, spec.fusion or "")
-        groups.setdefault(where, []).append(done)
-    for (data, student, net, fusion), members in groups.items():
-        group = f"{data}, student {student} ({net}{', ' + fusion if fusion else ''})"
+        groups.setdefault(f"{done.spec.data.name}, {done.spec.student_title}", []).append(done)
+    for group, members in groups.items():
         taught: dict[tuple[str, str], dict[str, Record]] = {}
         for done in members:
             for modality, net_name in done.spec.teachers.items():
@@ -75,13 +72,13 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
 def option_names(specs: Sequence[Any]) -> list[str]:
     """The method of each unit, with the options in which the units of one method differ."""
     differing: dict[str, set[str]] = {}
+    first: dict[str, Any] = {}
     for spec in specs:
-        first = next(s for s in specs if s.method == spec.method)
-        for other in (spec,):
-            changed = {k for k, v in other.options.items() if first.options.get(k) != v}
-            differing.setdefault(spec.method, set()).update(changed)
-            if dict(other.teachers) != dict(first.teachers):
-                differing[spec.method].add("teachers")
+        other = first.setdefault(spec.method, spec)
+        changed = {k for k, v in spec.options.items() if other.options.get(k) != v}
+        differing.setdefault(spec.method, set()).update(changed)
+        if dict(spec.teachers) != dict(other.teachers):
+            differing[spec.method].add("teachers")
     names = []
     for spec in specs:
         keys = sorted(differing[spec.method])

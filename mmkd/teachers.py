@@ -2,6 +2,7 @@
 
 import json
 import resource
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from .cache import Cache
 from .errors import MmkdError
-from .evaluate import predict
-from .method import Method
+from .method import Method, Outputs
+from .modalities import MODALITIES
 from .nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from .progress import Progress
 from .record import environment
 from .registry import METHODS
 from .spec import TeacherSpec, Training, seed_for
-from .train import NoTeachers, Trained, Windows, autocast, train
+from .train import NoTeachers, Trained, Windows, judge, train
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,16 @@ class Teacher:
     checkpoint: str = "best"
 
 
-def untrained(task: str, net: str, modality: str, shape: Shape, classes: int) -> nn.Module:
+class Pixels(SingleView):
+    """A network that labels every pixel of an image; its logits are (B, K, H W), row by row as the labels are."""
+
+    def forward(self, views: Mapping[str, Tensor]) -> Outputs:
+        """{modality: (B, C, H, W)} to the network's outputs."""
+        outputs = super().forward(views)
+        return replace(outputs, logits=outputs.logits.flatten(2))
+
+
+def untrained(task: str, net: str, modality: str, shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """A network of one view, teacher or student, initialised from torch's current seed.
 
     Raises:
@@ -42,9 +52,11 @@ def untrained(task: str, net: str, modality: str, shape: Shape, classes: int) ->
     """
     if task == "classification":
         return build_teacher(net, modality, shape, classes)
+    if MODALITIES.get(modality).source == "images":
+        return Pixels(modality, build_dense(net, shape, classes, fusion))
     if len(shape) != 2:
         raise MmkdError(f"the positions of {modality} are no time steps; use --teachers sig and --student sig")
-    return SingleView(modality, build_dense(net, shape, classes))
+    return SingleView(modality, build_dense(net, shape, classes, fusion))
 
 
 def get_teacher(
@@ -104,18 +116,23 @@ def test_scores(
 ) -> dict[str, dict[str, float]]:
     """The one reading of the test windows: scores after the best and the last epoch, and the predictions of the best.
 
+    Of images whose pixels have labels the predictions file has the maps `true` and `predicted` (n, H, W) alone.
+
     The network is left with the best weights.
     """
     found: dict[str, dict[str, float]] = {}
     for name, state in (("test_last", trained.last), ("test", trained.best)):
         trained.network.load_state_dict(state)
-        probabilities = predict(trained.network, windows.at, test, autocast(training, windows.device))
-        found[name] = windows.scores(test, probabilities)
-    kept = {"window": test, "true": windows.y[test], "predicted": probabilities.argmax(1)}
+        found[name], said = judge(trained.network, windows, test, training)
+    kept: dict[str, Any] = {"window": test, "true": windows.y[test], **said}
     if windows.places is not None:
         kept |= {"recording": windows.places[0][test], "start": windows.places[1][test]}
-    precise = np.float32 if windows.task == "classification" else np.float16  # one for every sample: half is enough
-    np.savez(predictions, **kept, probabilities=probabilities.astype(precise))
+    if "probabilities" in kept:  # one for every sample: half is enough
+        precise = np.float32 if windows.task == "classification" else np.float16
+        kept["probabilities"] = kept["probabilities"].astype(precise)
+    elif windows.grid is not None:
+        kept |= {name: kept[name].astype(np.int16).reshape(-1, *windows.grid) for name in ("true", "predicted")}
+    np.savez(predictions, **kept)
     if len(windows.validation):
         row = trained.history[trained.best_epoch]
         found["validation"] = {name: row[f"val_{name}"] for name in ("accuracy", "macro_f1", "nll")}

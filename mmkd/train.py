@@ -20,10 +20,12 @@ from .errors import UnitFailed
 from .evaluate import Probabilities, calibration_error, log_loss, predict, scores
 from .method import Batch, Method, Outputs, Setup
 from .progress import Progress
-from .segmentation import delineation_scores, dense_scores, stitch
+from .segmentation import StepScores, confusion, delineation_scores, dense_scores, stitch
 from .spec import Training, seed_for
 
 State = dict[str, Tensor]
+AT_ONCE = 1 << 23
+"""Numbers of a view, or class probabilities, that images are predicted by at once."""
 
 
 class Teachers(Protocol):
@@ -49,6 +51,7 @@ class Windows:
         window_s: length of a window in seconds, None where time has no unit.
         places: recording and first sample of each window, (N,) each, where every time step has a label.
         delineated: whether onsets and offsets are scored too, as is usual for an ECG.
+        grid: (H, W) of images, None of signals; where every pixel has a label it is one of T = H W, row by row.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -60,6 +63,7 @@ class Windows:
     window_s: float | None = None
     places: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     delineated: bool = False
+    grid: tuple[int, int] | None = None
 
     @property
     def classes(self) -> int:
@@ -87,6 +91,14 @@ class Windows:
     def task(self) -> str:
         """As in `Setup`."""
         return "segmentation" if self.y.ndim == 2 else "classification"
+
+    @property
+    def at_once(self) -> int:
+        """How many windows are predicted at once: of large images fewer than 256."""
+        if self.grid is None:
+            return 256
+        planes = max(len(self.names), *(array.shape[1] for array in self.views.values()))
+        return max(1, min(256, AT_ONCE // int(planes * self.grid[0] * self.grid[1])))
 
     def at(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The views of these windows as tensors on the device, images in channels-last order."""
@@ -257,6 +269,8 @@ def _epoch(
         student = as_float(student)
         if labels.ndim > 1:
             known = labels >= 0
+            if not known.any():
+                continue
             labels, student = labels[known], student.steps(known)
             taught = {name: outputs.steps(known) for name, outputs in taught.items()}
         terms = method.terms(student, taught, Batch(labels, index, epoch, training.epochs))
@@ -278,8 +292,35 @@ def _epoch(
 
 def validate(network: nn.Module, windows: Windows, training: Training) -> dict[str, float]:
     """Scores on the validation windows."""
-    probabilities = predict(network, windows.at, windows.validation, autocast(training, windows.device))
-    return windows.scores(windows.validation, probabilities)
+    return judge(network, windows, windows.validation, training)[0]
+
+
+def judge(
+    network: nn.Module, windows: Windows, which: NDArray[np.int64], training: Training
+) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
+    """Scores of the network on these windows, and what it says of them: `predicted` classes and `probabilities`.
+
+    Images whose pixels have labels are taken a few at a time: their probabilities would not fit memory and are not
+    kept, and there is no `ece`.
+    """
+    if windows.grid is None or windows.task == "classification":
+        context = autocast(training, windows.device)
+        probabilities = predict(network, windows.at, which, context, windows.at_once)
+        said = {"predicted": probabilities.argmax(1), "probabilities": probabilities}
+        return windows.scores(which, probabilities), said
+    found, labels, loss, steps = StepScores(windows.names), [], 0.0, 0
+    for start in range(0, len(which), windows.at_once):
+        part = which[start : start + windows.at_once]
+        y, context = windows.y[part], autocast(training, windows.device)
+        probabilities = predict(network, windows.at, part, context, windows.at_once)
+        labels.append(probabilities.argmax(1).astype(np.int16))
+        for true, predicted in zip(y, labels[-1], strict=True):
+            found.add(confusion(true, predicted, windows.classes))
+        known = y >= 0
+        if known.any():
+            loss += log_loss(y[known], probabilities.transpose(0, 2, 1)[known]) * int(known.sum())
+            steps += int(known.sum())
+    return found.found() | {"nll": loss / steps}, {"predicted": np.concatenate(labels)}
 
 
 def autocast(training: Training, device: torch.device) -> Any:

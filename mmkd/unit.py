@@ -143,6 +143,7 @@ def make_windows(
         data.window_s,
         None if data.recording is None or data.start is None else (data.recording, data.start),
         data.delineated,
+        data.grid,
     )
 
 
@@ -158,8 +159,12 @@ def search_shares(teachers: Mapping[str, Teacher], windows: Windows) -> str:
 
     Best is the lowest negative log-likelihood of the teachers' probabilities mixed by their shares.
     """
-    said = [predict(teacher.network, windows.at, windows.validation) for teacher in teachers.values()]
-    found = mixture_shares(windows.y[windows.validation], said)
+    size = windows.at_once
+    said = [predict(teacher.network, windows.at, windows.validation, batch_size=size) for teacher in teachers.values()]
+    y = windows.y[windows.validation]
+    if windows.task == "segmentation":
+        said, y = [p.transpose(0, 2, 1)[y >= 0] for p in said], y[y >= 0]
+    found = mixture_shares(y, said)
     return ",".join(f"{name}={share:.4f}" for name, share in zip(teachers, found, strict=True))
 
 
@@ -203,15 +208,16 @@ def draw(
 ) -> None:
     """The pictures of a record: `curves.png`, `confusion.png`, and `views.png` of the first test window.
 
-    Where every sample has a label: in the place of the views `recording.png`, a test recording with its labels.
+    Where every sample has a label: in the place of the views `recording.png`, a test recording with its labels, or
+    `image.png`, a test image with its labels.
     """
     name = f"{spec.method} on {data.name}, seed {spec.seed}"
     draw_scores(folder, name, data, history, best_epoch)
     if data.task == "segmentation":
-        draw_recording(folder, name, data)
+        (draw_image if data.grid else draw_recording)(folder, name, data)
         return
     window = int(np.flatnonzero(data.test)[0])
-    title = f"{data.name}: test window {window}, {data.classes[data.y[window]]}"
+    title = f"{data.name}: test {'image' if data.grid else 'window'} {window}, {data.classes[data.y[window]]}"
     figures.example_views(folder / "views.png", {m: a[window] for m, a in arrays.items()}, data.channels, title)
 
 
@@ -220,8 +226,8 @@ def draw_scores(folder: Path, name: str, data: Dataset, history: list[dict[str, 
     figures.learning_curves(folder / "curves.png", history, best_epoch, name)
     with np.load(folder / "predictions.npz", allow_pickle=False) as z:
         true, predicted = z["true"], z["predicted"]
-    known, what = true >= 0, "test windows" if true.ndim == 1 else "test samples"
-    figures.confusion(folder / "confusion.png", true[known], predicted[known], data.classes, f"{name}: {what}")
+    known, what = true >= 0, ("windows", "samples", "pixels")[true.ndim - 1]
+    figures.confusion(folder / "confusion.png", true[known], predicted[known], data.classes, f"{name}: test {what}")
 
 
 def draw_recording(folder: Path, name: str, data: Dataset) -> None:
@@ -241,6 +247,17 @@ def draw_recording(folder: Path, name: str, data: Dataset) -> None:
     figures.labelled_recording(folder / "recording.png", signal, rows, data.classes, data.rate_hz, title)
 
 
+def draw_image(folder: Path, name: str, data: Dataset) -> None:
+    """`image.png`: the first test image that has labels, its true labels and the student's."""
+    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
+        first = int((z["true"] >= 0).any(axis=(1, 2)).argmax())
+        window = int(z["window"][first])
+        maps = {name: z[name][first] for name in ("true", "predicted")}
+    assert data.grid is not None
+    image = data.x[window].reshape(-1, *data.grid)
+    figures.labelled_image(folder / "image.png", image, maps, data.classes, f"{name}: test image {window}")
+
+
 def add_subjects(path: Path, data: Dataset) -> None:
     """Enter the subject of each test window into `predictions.npz`."""
     assert data.subject is not None
@@ -250,8 +267,9 @@ def add_subjects(path: Path, data: Dataset) -> None:
 
 
 def describe(data: Dataset, split: Split) -> dict[str, Any]:
-    """What a record says about the data."""
+    """What a record says about the data; of images also their rows and columns."""
     return {
+        **({"grid": list(data.grid)} if data.grid else {}),
         "classes": list(data.classes),
         "channels": list(data.channels),
         "window": data.window,

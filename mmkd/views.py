@@ -31,13 +31,14 @@ def make_modality(name: str, config: Mapping[str, Any]) -> Modality:
     return MODALITIES.get(name)(**config)
 
 
-def default_configs(names: tuple[str, ...], image_size: int) -> dict[str, dict[str, Any]]:
-    """The full configuration of each modality; `image_size` goes to those that take a size."""
+def default_configs(names: tuple[str, ...], image_size: int, height: int | None = None) -> dict[str, dict[str, Any]]:
+    """The full configuration of each modality; those that take a size get `image_size`, those of images `height`."""
+    given = {"size": image_size, "height": height}
     configs = {}
     for name in names:
         cls = MODALITIES.get(name)
-        sized = any(f.name == "size" for f in fields(cls.Config))
-        configs[name] = cls.parse({"size": image_size} if sized else {}).config()
+        taken = {f.name: given[f.name] for f in fields(cls.Config) if given.get(f.name) is not None}
+        configs[name] = cls.parse(taken).config()
     return configs
 
 

@@ -13,7 +13,10 @@ ARRAYS = ("x", "y", "subject", "test", "recording", "start")
 
 
 class Read(NamedTuple):
-    """A file: x (N, C, W); labels (N,) or (N, W); the optional arrays, each (N,); the paths that were read."""
+    """A file: x (N, C, W); labels (N,) or (N, W); the optional arrays, each (N,); the paths that were read.
+
+    Of images of `grid` (H, W) pixels W is their number, row by row.
+    """
 
     x: NDArray[np.float32]
     labels: NDArray[Any]
@@ -22,6 +25,7 @@ class Read(NamedTuple):
     files: list[Path]
     recording: NDArray[Any] | None = None
     start: NDArray[Any] | None = None
+    grid: tuple[int, int] | None = None
 
 
 def read_npz(path: Path) -> Read:
@@ -29,6 +33,8 @@ def read_npz(path: Path) -> Read:
 
     Where every sample has a label: y (N, W) whole numbers, 0 the null class, -1 not known; and optional recording and
     start (N,), from which recording a window was cut and at which of its samples.
+
+    Of images: x (N, C, H, W), y (N,) or, where every pixel has a label, (N, H, W).
 
     Raises:
         MmkdError: not an intact `.npz`, pickled objects inside, arrays missing, unknown or of the wrong shape.
@@ -56,26 +62,43 @@ def read_npz(path: Path) -> Read:
         if name not in arrays:
             raise MmkdError(f"array {name!r} is missing; it needs x (N, C, W) and y (N,)")
     x, n = arrays["x"], len(arrays["x"]) if arrays["x"].ndim else 0
-    if x.ndim != 3 or 0 in x.shape:
-        raise MmkdError(f"x has shape {x.shape}; it must be (N windows, C channels, W samples), none of them 0")
+    if x.ndim not in (3, 4) or 0 in x.shape:
+        raise MmkdError(
+            f"x has shape {x.shape}; it must be (N windows, C channels, W samples) or, of images, (N, C, H, W), none "
+            f"of them 0"
+        )
     if x.dtype.kind not in "fiub":
         raise MmkdError(f"x holds {x.dtype}; it must hold real numbers")
-    dense = arrays["y"].shape == (n, x.shape[2])
-    for name in arrays.keys() - {"x"}:
+    images = x.ndim == 4
+    dense = arrays["y"].shape == (n, *x.shape[2:])
+    for name in sorted(arrays.keys() - {"x"}):
         if arrays[name].shape != (n,) and not (dense and name == "y"):
-            raise MmkdError(f"{name} has shape {arrays[name].shape}; with {n} windows in x it must be ({n},)")
-    for name in {"recording", "start"} & arrays.keys():
+            what = f"{n} images in x" if images else f"{n} windows in x"
+            every = f", or {(n, *x.shape[2:])} with a label for every pixel" if images and name == "y" else ""
+            raise MmkdError(f"{name} has shape {arrays[name].shape}; with {what} it must be ({n},){every}")
+    for name in sorted({"recording", "start"} & arrays.keys()):
+        if images:
+            raise MmkdError(f"{name} goes with windows of a signal, and x holds images; leave it out")
         if not dense:
             raise MmkdError(f"{name} goes with a label for every sample, y ({n}, {x.shape[2]}); leave it out")
     for name in ({"start"} if dense else set()) & arrays.keys():
         if arrays[name].dtype.kind not in "iu" or arrays[name].min() < 0:
             raise MmkdError(f"{name} must hold whole numbers of at least 0")
+        if int(arrays[name].max()) > 100 * n * x.shape[2]:
+            raise MmkdError(
+                f"{name} goes up to {arrays[name].max()}, and all windows together have {n * x.shape[2]} samples; it "
+                f"counts samples from the beginning of the recording"
+            )
     test = arrays.get("test")
     if test is not None and test.dtype.kind != "b":
         raise MmkdError(f"test holds {test.dtype}; it must hold True or False")
     with np.errstate(over="ignore"):  # a value past float32 becomes inf and is reported as such
         x = x.astype(np.float32)
-    return Read(x, arrays["y"], arrays.get("subject"), test, [path], arrays.get("recording"), arrays.get("start"))
+    labels, subject = arrays["y"], arrays.get("subject")
+    if images:
+        rows = labels.reshape(n, -1) if dense else labels
+        return Read(x.reshape(*x.shape[:2], -1), rows, subject, test, [path], grid=x.shape[2:])
+    return Read(x, labels, subject, test, [path], arrays.get("recording"), arrays.get("start"))
 
 
 def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:

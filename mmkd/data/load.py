@@ -80,7 +80,8 @@ class Read(NamedTuple):
 def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
     """One's own windows, from `.npz` (x (N, C, W), y, optional subject and test) or UEA/UCR `.ts`.
 
-    With y (N, W) every sample has a label; windows of one recording then stay on one side of the split.
+    With y (N, W) every sample has a label; windows of one recording then stay on one side of the split. Images, x
+    (N, C, H, W) with y (N,) or (N, H, W), are kept as their pixels row by row; see `Dataset.grid`.
 
     A `NAME_TRAIN.ts` is read with its `NAME_TEST.ts`, and the other way round. Where the file names no test windows, a
     fixed choice is made: whole subjects where it names them, else 30 % of each class.
@@ -112,13 +113,17 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
                     "subject, or leave the array 'subject' out if it names no persons"
                 )
         test = own_test(y, who) if test is None else test
+        if found.grid and nan == "impute":
+            raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
+        if found.grid and test.any() and not (y[test] >= 0).any():
+            raise MmkdError("no pixel of the test images has a label; name others in an array 'test'")
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     checksum = sha256("".join(file_sha256(p) for p in found.files).encode()).hexdigest()
     name = path.stem.removesuffix("_TRAIN").removesuffix("_TEST")
     channels = tuple(f"channel_{i}" for i in range(found.x.shape[1]))
-    data = Dataset(name, found.x, y, who, test, classes, channels, None, checksum)
-    if dense:
+    data = Dataset(name, found.x, y, who, test, classes, channels, None, checksum, grid=found.grid)
+    if dense and not found.grid:
         start = np.zeros(n, np.int64) if found.start is None else found.start.astype(np.int64)
         data = replace(data, recording=recording, start=start)
     return checked(data, nan)

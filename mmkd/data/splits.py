@@ -49,8 +49,10 @@ def split_windows(
             class keeps training windows; 0 for all.
 
     Raises:
-        MmkdError: too few subjects or windows of a class, with the way out.
+        MmkdError: too few subjects or windows of a class, with the way out; where every sample has a label, recordings
+            that cannot be put together of their windows, or no label to score in the test part.
     """
+    check_recordings(data)
     test, train = np.flatnonzero(data.test), np.flatnonzero(~data.test)
     unit = "window" if data.subject is None else "subject"
     rng = np.random.default_rng(seed)
@@ -62,6 +64,32 @@ def split_windows(
     return Split(_fewer(data, left, rng, train_subjects) if train_subjects else left, chosen, test, unit)
 
 
+def check_recordings(data: Dataset) -> None:
+    """Refuse a test part without a label, and recordings that windows of several subjects, or several at one place, are
+    said to be of: their predictions would be put together to one.
+    """
+    if data.recording is None or data.start is None or data.subject is None:
+        return
+    if not (data.y[data.test] >= 0).any():
+        raise MmkdError(f"data {data.name!r}: the test windows have no label; name others in an array 'test'")
+    count = len(np.unique(data.recording))
+    if len(np.unique(np.stack([data.recording, data.subject]), axis=1).T) > count:
+        raise MmkdError(
+            f"data {data.name!r}: a recording has windows of two subjects; give each recording its own number"
+        )
+    places, times = np.unique(np.stack([data.recording, data.start]), axis=1, return_counts=True)
+    if times.max() > 1:
+        raise MmkdError(
+            f"data {data.name!r}: {times.max()} windows of one recording start at its sample "
+            f"{places[1, times.argmax()]}; give each its place in an array 'start', or leave 'recording' out"
+        )
+
+
+def labels_of(y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class numbers that occur; -1, where nobody has labelled, is none."""
+    return np.unique(y[y >= 0])
+
+
 def _fewer(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
     """The windows of `count` of the training subjects."""
     if data.subject is None:
@@ -69,7 +97,7 @@ def _fewer(data: Dataset, train: Indices, rng: np.random.Generator, count: int) 
     subjects = np.unique(data.subject[train])
     if count > len(subjects):
         raise MmkdError(f"--train-subjects {count}: data {data.name!r} has {len(subjects)} of them left for training")
-    classes = np.unique(data.y[train])
+    classes = labels_of(data.y[train])
     for _ in range(200):
         kept = train[np.isin(data.subject[train], rng.permutation(subjects)[:count])]
         if np.isin(classes, data.y[kept]).all():
@@ -89,11 +117,12 @@ def _subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction:
             "use --epoch-rule last, which needs no validation split"
         )
     count = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
-    classes = np.unique(data.y[train])
+    classes = labels_of(data.y[train])
     for _ in range(200):
         held = rng.permutation(subjects)[:count]
         validation = np.isin(data.subject[train], held)
-        if np.isin(classes, data.y[train[~validation]]).all():
+        known = (data.y[train[validation]] >= 0).any()  # a part without a label could not be scored
+        if known and np.isin(classes, data.y[train[~validation]]).all():
             return train[validation]
     raise MmkdError(
         f"data {data.name!r}: whichever {count} of {len(subjects)} training subjects are cut off for validation, "
@@ -133,7 +162,7 @@ def own_test(y: NDArray[np.int64], subject: NDArray[np.int64] | None, fraction: 
         for _ in range(200):
             held = rng.permutation(subjects)[: min(max(1, round(fraction * len(subjects))), len(subjects) - 1)]
             test: NDArray[np.bool_] = np.isin(subject, held)
-            if np.isin(y, y[~test]).all():
+            if (y[test] >= 0).any() and np.isin(labels_of(y), y[~test]).all():
                 return test
         raise MmkdError("no choice of test subjects leaves every class training windows: name them in an array 'test'")
     test = np.zeros(len(y), bool)

@@ -13,7 +13,7 @@ NanPolicy = Literal["refuse", "impute", "drop"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """N labelled windows, or windows whose every sample has a label.
+    """N labelled windows, or windows whose every sample has a label; or as many images.
 
     Attributes:
         name: the data set's name, or the stem of the user's file.
@@ -27,6 +27,8 @@ class Dataset:
         delineated: whether onsets and offsets of classes are scored, as is usual for an ECG.
         recording, start: (N,) int64, where every sample has a label: the recording that a window was cut from, and at
             which of its samples; None elsewhere.
+        grid: rows and columns (H, W) of images, None of signals. An image is a window of W = H W samples, its pixels
+            row by row, and a label for every pixel stands in the same order.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Dataset:
     recording: NDArray[np.int64] | None = None
     start: NDArray[np.int64] | None = None
     delineated: bool = False
+    grid: tuple[int, int] | None = None
 
     @property
     def task(self) -> str:
@@ -72,9 +75,10 @@ def checked(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
     if windows.any():
         first, count = int(np.flatnonzero(windows)[0]), int(windows.sum())
         if nan == "refuse":
+            impute = "" if data.grid else "--nan impute fills them along time, "
             raise MmkdError(
                 f"data {data.name!r}: {count} of {len(x)} windows hold NaN or inf ({int(bad.sum())} values), "
-                f"the first is window {first}; --nan impute fills them along time, --nan drop leaves those windows out"
+                f"the first is window {first}; {impute}--nan drop leaves those windows out"
             )
         if nan == "drop":
             keep = ~windows

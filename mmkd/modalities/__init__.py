@@ -1,4 +1,5 @@
-"""Modalities: a window of a signal as the networks see it, itself (`sig`) or as a picture (`gaf`, `pi`).
+"""Modalities: a window of a signal as the networks see it, itself (`sig`) or as a picture (`gaf`, `pi`); or an image
+(`img`), whose pixels, row by row, stand in the place of a window's samples.
 
 Each is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) in, float32 out, usable on its own:
 
@@ -11,7 +12,8 @@ Each is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) i
 from .base import MODALITIES, Modality
 from .diagrams import sublevel_diagrams
 from .gaf import GAF
+from .image import Image
 from .images import PersistenceImage
 from .signal import Signal
 
-__all__ = ["GAF", "MODALITIES", "Modality", "PersistenceImage", "Signal", "sublevel_diagrams"]
+__all__ = ["GAF", "MODALITIES", "Image", "Modality", "PersistenceImage", "Signal", "sublevel_diagrams"]

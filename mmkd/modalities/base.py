@@ -27,11 +27,13 @@ class Modality:
         version: part of cache keys; raised by one whenever the numbers change.
         fitted: whether `fit` depends on the data. Where it is False one cached view serves every split.
         options: the constructor's options.
+        source: what it is made of, windows of "signals" or "images".
     """
 
     Config: ClassVar[type[Options]] = Options
     name: ClassVar[str] = ""
     version: ClassVar[int] = 1
+    source: ClassVar[str] = "signals"
     fitted: bool = False
     _fits: ClassVar[tuple[str, ...]] = ()  # the fitted values, each a list of one number a plane
     _planes: int = 1  # planes of the result a channel

@@ -1,18 +1,22 @@
 """Networks: backbones that read one view, fusions of several, and what the training loop calls (views to `Outputs`)."""
 
+import inspect
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import nn
 
-from ..errors import MmkdError, did_you_mean
+from ..errors import MmkdError, did_you_mean, unknown
 from ..registry import Registry, reason
 from .base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
+from .freqfusion import STAGE_FUSIONS
 from .student import MultiBranch, SingleView, signal_of
 
 __all__ = [
     "BACKBONES",
     "DENSE",
     "FUSIONS",
+    "STAGE_FUSIONS",
     "MultiBranch",
     "Shape",
     "SingleView",
@@ -20,6 +24,7 @@ __all__ = [
     "build_dense",
     "build_student",
     "build_teacher",
+    "check_dense_fusion",
     "count_parameters",
     "signal_of",
 ]
@@ -42,24 +47,53 @@ def build_backbone(name: str, shape: Shape, classes: int) -> nn.Module:
     return _build(BACKBONES, name, shape, classes, ())
 
 
-def build_dense(name: str, shape: Shape, classes: int) -> nn.Module:
+def build_dense(name: str, shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """The dense network `name`, which labels every position; arguments and errors of `build_backbone`.
+
+    Args:
+        fusion: a name of `STAGE_FUSIONS`, for the places where the network joins a coarser with a finer map; None for
+            the network's own form.
 
     Returns:
         A module that maps (B, *shape) to `Outputs` with logits (B, K, T), or (B, K, H, W).
+
+    Raises:
+        MmkdError: also an unknown fusion, or a network that joins no two maps.
     """
-    return _build(DENSE, name, shape, classes, tuple(shape[1:]))
+    options = {}
+    if fusion is not None:
+        check_dense_fusion(name, fusion)
+        options["fusion"] = fusion
+    return _build(DENSE, name, shape, classes, tuple(shape[1:]), **options)
+
+
+def check_dense_fusion(name: str, fusion: str) -> None:
+    """MmkdError unless `fusion` is a stage fusion and the factory of the dense network `name` has such a parameter."""
+    DENSE.get(name)
+    if fusion not in STAGE_FUSIONS:
+        raise unknown("fusion of decoder stages", fusion, STAGE_FUSIONS)
+    taking = [each for each in DENSE if "fusion" in inspect.signature(DENSE.get(each)).parameters]
+    if name not in taking:
+        raise MmkdError(
+            f"--fusion {fusion}: dense network {name!r} joins no coarser with a finer map; use one of "
+            f"{', '.join(taking)}, or no --fusion"
+        )
 
 
 def _build(
-    registry: Registry[Callable[[Shape, int], nn.Module]], name: str, shape: Shape, classes: int, labelled: Shape
+    registry: Registry[Callable[[Shape, int], nn.Module]],
+    name: str,
+    shape: Shape,
+    classes: int,
+    labelled: Shape,
+    **options: Any,
 ) -> nn.Module:
-    """A network that was tried on two samples: its logits must be (2, K, *labelled)."""
-    factory = registry.get(name)
+    """A network that was tried on two samples: its logits must be (2, K, *labelled); `options` go to its factory."""
+    factory: Callable[..., nn.Module] = registry.get(name)
     if len(shape) not in (2, 3) or min(shape) < 1 or classes < 1:
         raise MmkdError(f"{registry.kind} {name!r}: a sample is (C, T) or (C, H, W), not {shape}; classes {classes}")
     try:
-        net = factory(shape, classes)
+        net = factory(shape, classes, **options)
         outputs = dry_run(net, shape)
     except MmkdError:
         raise

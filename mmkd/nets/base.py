@@ -31,7 +31,9 @@ BACKBONES: Registry[Callable[[Shape, int], nn.Module]] = Registry(
 DENSE: Registry[Callable[[Shape, int], nn.Module]] = Registry(
     "dense network", "python -m mmkd.bench --list dense", _built_in("dense")
 )
-"""Networks that label every position: `factory(shape, classes)` maps (B, *shape) to logits (B, K, *shape[1:])."""
+"""Networks that label every position: `factory(shape, classes)` maps (B, *shape) to logits (B, K, *shape[1:]).
+
+One whose decoder joins coarser with finer maps may have a third parameter `fusion`: None, or one of `STAGE_FUSIONS`."""
 
 FUSIONS: Registry[Callable[[Mapping[str, Outputs], int], nn.Module]] = Registry(
     "fusion", "python -m mmkd.bench --list fusions", _built_in("fusion")

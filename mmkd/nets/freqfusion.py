@@ -306,12 +306,19 @@ class Nearest(nn.Module):
 
 
 class Sum(nn.Module):
-    """high + 1x1 convolution of low: (B, Ch, ...), (B, Cl, ...) to (B, Ch, ...); low may be of size 1."""
+    """high + 1x1 convolution of low: (B, Ch, ...), (B, Cl, ...) to (B, Ch, ...); low may be of size 1.
 
-    def __init__(self, high_channels: int, low_channels: int, dims: int) -> None:
+    Args:
+        high_channels, low_channels, dims: as for `FreqFusion`.
+        bias: of the convolution; of no use where the sum is normalised next.
+    """
+
+    def __init__(self, high_channels: int, low_channels: int, dims: int, bias: bool = True) -> None:
         super().__init__()
         self.channels = high_channels
         self.project = conv(dims, low_channels, high_channels, 1)
+        if not bias:
+            self.project.register_parameter("bias", None)
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """The sum."""
@@ -374,16 +381,31 @@ class StageFusion(nn.Module):
         return joined
 
 
+def dwt_attention(high_channels: int, low_channels: int, dims: int, **options: object) -> DwtFusion:
+    """FreqFusion guided by a Haar transform, then self-attention without parameters (of the notes)."""
+    return DwtFusion(high_channels, low_channels, dims, attention=True, **options)
+
+
 OPERATORS: Mapping[str, Callable[..., nn.Module]] = {
     "carafe": Carafe,
     "freqfusion": FreqFusion,
     "dwt": DwtFusion,
-    "dwt-attention": lambda high, low, dims, **options: DwtFusion(high, low, dims, attention=True, **options),
+    "dwt-attention": dwt_attention,
     "dsconv": SeparableFusion,
 }
 """By name, `make(Ch, Cl, dims, **options)`: a module (high, low) -> (high', low at the size of high)."""
 
-JOINS: Mapping[str, Callable[[int, int, int], Sum | Gate | Concat]] = {"sum": Sum, "gated": Gate, "concat": Concat}
+
+def biasless_sum(high_channels: int, low_channels: int, dims: int) -> Sum:
+    """The fine map plus a 1x1 convolution of the coarse one, without bias."""
+    return Sum(high_channels, low_channels, dims, bias=False)
+
+
+JOINS: Mapping[str, Callable[[int, int, int], Sum | Gate | Concat]] = {
+    "sum": biasless_sum,
+    "gated": Gate,
+    "concat": Concat,
+}
 """By name, `make(Ch, Cl, dims)`: a module that makes one map of two of one size."""
 
 
@@ -391,7 +413,7 @@ def stage_fusion(name: str, high_channels: int, low_channels: int, dims: int, **
     """What joins a finer and a coarser stage of a decoder.
 
     `sum`, `gated` and `concat` enlarge the coarse map by the nearest position; the others concatenate what their
-    operator gives.
+    operator gives. The sum has no bias, since what reads a stage of a decoder normalises it.
 
     Args:
         name: one of `STAGE_FUSIONS`.

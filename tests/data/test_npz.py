@@ -111,7 +111,7 @@ def test_checksum_is_that_of_the_content(save):
     ("arrays", "message"),
     [
         ({"x": X[0]}, r"x has shape \(2, 30\); it must be \(N windows, C channels, W samples\)"),
-        ({"x": X[:, :, None]}, r"x has shape \(24, 2, 1, 30\)"),
+        ({"x": X[:, :, None, None]}, r"x has shape \(24, 2, 1, 1, 30\)"),
         ({"x": np.float64(3)}, r"x has shape \(\)"),
         ({"x": X[:0], "y": Y[:0]}, r"x has shape \(0, 2, 30\)"),
         ({"x": X[:, :, :0]}, r"x has shape \(24, 2, 0\)"),

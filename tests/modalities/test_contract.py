@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.modalities import GAF, MODALITIES, PersistenceImage, Signal, base, chunks, images
+from mmkd.modalities import GAF, MODALITIES, Image, PersistenceImage, Signal, base, chunks, images
 
 X = np.random.default_rng(1).normal(size=(23, 3, 40)).cumsum(axis=-1)
 MAKE = {
     "sig": Signal,
+    "img": lambda: Image(5),
     "gaf": lambda: GAF(12),
     "gaf train": lambda: GAF(12, "difference", "train"),
     "pi": lambda: PersistenceImage(12),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.errors import MmkdError
-from mmkd.method import Outputs
+from mmkd.method import Outputs, matched_stages
 from mmkd.nets import DENSE, build_dense, count_parameters
 from mmkd.nets.dense.fast_scnn import Bottleneck, PyramidPooling
 from mmkd.nets.dense.layers import BatchNorm, resize
@@ -348,3 +348,18 @@ def test_segformer_is_that_of_transformers() -> None:
     (found * mask).sum().backward()
     (expected * mask).sum().backward()
     assert torch.allclose(ours.stages[0].embed.weight.grad, first.grad, atol=1e-3 * first.grad.abs().max().item())
+
+
+def test_encoders_meet_encoders_and_decoders_decoders():
+    nets = (build_dense(name, (2, 64), 3).eval() for name in ("unet-small", "segformer-small"))
+    student, teacher = (net(torch.zeros(2, 2, 64)) for net in nets)
+    assert matched_stages(student, teacher) == [
+        ("decoder4", "decoder1"),
+        ("encoder5", "encoder4"),
+        ("encoder4", "encoder3"),
+        ("encoder3", "encoder2"),
+        ("encoder2", "encoder1"),
+    ]
+    assert matched_stages(student, teacher, "deep") == [("decoder4", "decoder1"), ("encoder5", "encoder4")]
+    assert matched_stages(student.encoder, teacher.encoder, "last") == [("encoder5", "encoder4")]
+    assert matched_stages(student.encoder, teacher)[0] == ("encoder5", "decoder1"), "one has no decoder: by depth"

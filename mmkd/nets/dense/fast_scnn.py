@@ -6,7 +6,7 @@ with 19 classes. The paper leaves open what is in the pyramid: bins 1, 2, 3, 6 a
 Ours: one axis; interpolation to the fine branch's size rather than by a fixed 4, so that every length works; batch
 normalisation of a single value by its running statistics; no offset in the linear bottlenecks' normalisation, which
 the next normalisation would take out again; dropout 0.1 of whole channels before the last convolution (the paper says
-dropout, no rate).
+dropout, no rate). With a stage fusion, the feature fusion goes in steps of 2 : 1 (`SteppedFusion`).
 """
 
 import torch
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ...method import Outputs
 from ..base import DENSE, Shape
-from .layers import BatchNorm, Head, conv, conv_bn_relu, resize
+from .layers import BatchNorm, Head, conv, conv_bn_relu, resize, stage_join
 
 BINS = (1, 2, 3, 6)
 
@@ -85,6 +85,25 @@ class Fusion(nn.Module):
         return torch.relu(self.fine(fine) + self.coarse(resize(coarse, fine.shape[2:])))
 
 
+class SteppedFusion(nn.Module):
+    """The coarse map joined with one of twice its positions, that with the fine map, both by a stage fusion (ours).
+
+    The fine map has four times the positions of the coarse one, and CARAFE and FreqFusion are for twice: the first
+    stage of bottlenecks, which lies between, is the step. Depthwise and pointwise convolution give the width.
+    """
+
+    def __init__(self, dims: int, fusion: str, fine: int, middle: int, coarse: int, outputs: int) -> None:
+        super().__init__()
+        self.first = stage_join(fusion, middle, coarse, dims)
+        self.second = stage_join(fusion, fine, self.first.channels, dims)
+        self.out = separable(dims, self.second.channels, outputs)
+
+    def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
+        """(B, fine, ...), (B, middle, ...) and (B, coarse, ...) to (B, outputs, ...) with the fine map's positions."""
+        out: Tensor = self.out(self.second(fine, self.first(middle, coarse)))
+        return out
+
+
 class FastSCNN(nn.Module):
     """Features: `encoder1` at an eighth of the positions, `encoder2` at a 16th, `encoder3`, `encoder4` and `encoder5`
     (after pyramid pooling) at a 32nd; `decoder1` (fused) and `decoder2` (before the classifier) at an eighth, all
@@ -95,6 +114,7 @@ class FastSCNN(nn.Module):
         classes: K.
         downsample: channels of the three layers that downsample.
         extractor: channels of the three stages of bottlenecks, three blocks each; the last is the decoder's width.
+        fusion: a stage fusion for the feature fusion; None for the published one.
     """
 
     def __init__(
@@ -103,6 +123,7 @@ class FastSCNN(nn.Module):
         classes: int,
         downsample: tuple[int, int, int] = (32, 48, 64),
         extractor: tuple[int, int, int] = (64, 96, 128),
+        fusion: str | None = None,
     ) -> None:
         super().__init__()
         dims = len(shape) - 1
@@ -121,7 +142,11 @@ class FastSCNN(nn.Module):
                 channels = outputs
             self.stages.append(stage)
         self.stages.append(PyramidPooling(dims, channels))
-        self.fusion = Fusion(dims, fine, channels, channels)
+        self.fused = (0, -1) if fusion is None else (0, 1, -1)  # maps of the encoder
+        if fusion is None:
+            self.fusion: nn.Module = Fusion(dims, fine, channels, channels)
+        else:
+            self.fusion = SteppedFusion(dims, fusion, fine, extractor[0], channels, channels)
         self.decoder = nn.Sequential(separable(dims, channels, channels), separable(dims, channels, channels))
         self.head = Head(shape, channels, classes, dropout=0.1)
 
@@ -130,18 +155,18 @@ class FastSCNN(nn.Module):
         encoder = [self.downsample(x)]
         for stage in self.stages:
             encoder.append(stage(encoder[-1]))
-        fused = self.fusion(encoder[0], encoder[-1])
+        fused = self.fusion(*(encoder[n] for n in self.fused))
         outputs: Outputs = self.head(encoder, [fused, self.decoder(fused)], x.shape[2:])
         return outputs
 
 
 @DENSE.register("fast-scnn")
-def fast_scnn(shape: Shape, classes: int) -> nn.Module:
+def fast_scnn(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """Fast-SCNN as published, about 1.1 million parameters. arXiv:1902.04502."""
-    return FastSCNN(shape, classes)
+    return FastSCNN(shape, classes, fusion=fusion)
 
 
 @DENSE.register("fast-scnn-small")
-def fast_scnn_small(shape: Shape, classes: int) -> nn.Module:
+def fast_scnn_small(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """Fast-SCNN with fewer channels, our own choice: a small student."""
-    return FastSCNN(shape, classes, (16, 16, 16), (16, 24, 32))
+    return FastSCNN(shape, classes, (16, 16, 16), (16, 24, 32), fusion)

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from ...method import Outputs
 from ..base import Shape
+from ..freqfusion import OPERATORS, StageFusion, stage_fusion
 
 
 def conv(
@@ -61,6 +62,16 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x, tuple(size), mode="linear" if x.dim() == 3 else "bilinear", align_corners=False)
+
+
+def stage_join(fusion: str, fine: int, coarse: int, dims: int) -> StageFusion:
+    """The stage fusion of that name for maps of `fine` and `coarse` channels.
+
+    Operators compress to an eighth of the channels of both, as in the FreqFusion decoder that its authors released
+    with SegNeXt (arXiv:2408.12879), and to no fewer than 8 (ours).
+    """
+    options = {"compressed": max(8, (fine + coarse) // 8)} if fusion in OPERATORS else {}
+    return stage_fusion(fusion, fine, coarse, dims, **options)
 
 
 class Head(nn.Module):

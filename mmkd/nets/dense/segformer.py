@@ -7,7 +7,8 @@ before the classifier; `segformer` on images is MiT-B0 with its decoder.
 Ours: one axis, with half the reduction in the first three stages (a window has far fewer positions than an image);
 maps are padded at their end to a multiple of the reduction, where the reference leaves the last positions out of the
 keys; no bias of the keys, of the decoder's first linear layers and of the last stage's normalisation: the first changes
-nothing, the others nothing that the decoder's batch normalisation does not take out in training.
+nothing, the others nothing that the decoder's batch normalisation does not take out in training. With a stage fusion,
+the decoder's maps are not interpolated to the finest but joined with it step by step, the coarsest two first.
 """
 
 import math
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from ...method import Outputs
 from ..base import DENSE, Shape
-from .layers import BatchNorm, Head, resize
+from .layers import BatchNorm, Head, resize, stage_join
 
 REDUCTIONS = {1: (4, 2, 1, 1), 2: (8, 4, 2, 1)}
 """How many times shorter keys and values are a stage, an axis; those of images are the paper's."""
@@ -154,6 +155,7 @@ class SegFormer(nn.Module):
         widths, depths, heads: channels, blocks and attention heads a stage.
         decoder: channels of the decoder.
         drop: rate of skipped residual branches, rising linearly from 0 at the first block to this at the last.
+        fusion: a stage fusion for the decoder's maps; None for interpolation and concatenation.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class SegFormer(nn.Module):
         heads: tuple[int, ...] = (1, 2, 5, 8),
         decoder: int = 256,
         drop: float = 0.1,
+        fusion: str | None = None,
     ) -> None:
         super().__init__()
         dims, blocks = len(shape) - 1, sum(depths)
@@ -176,7 +179,15 @@ class SegFormer(nn.Module):
             self.stages.append(Stage(dims, inputs, width, stride, heads[n], REDUCTIONS[dims][n], drops, last))
             inputs, position = width, position + depth
         self.linears = nn.ModuleList(_linear(width, decoder, bias=False) for width in widths)
-        self.fuse = _linear(len(widths) * decoder, decoder, bias=False)
+        self.joins = nn.ModuleList()
+        joined = len(widths) * decoder
+        if fusion is not None:
+            joined = decoder
+            for _ in widths[1:]:
+                join = stage_join(fusion, decoder, joined, dims)
+                self.joins.append(join)
+                joined = join.channels
+        self.fuse = _linear(joined, decoder, bias=False)
         self.norm = BatchNorm(decoder)
         self.head = Head(shape, decoder, classes, dropout=0.1)
 
@@ -187,23 +198,30 @@ class SegFormer(nn.Module):
         for stage in self.stages:
             x = stage(x)
             encoder.append(x)
-        fine = tuple(encoder[0].shape[2:])
         maps = [
-            resize(to_map(linear(to_tokens(y)), tuple(y.shape[2:])), fine)
-            for linear, y in zip(self.linears, encoder, strict=True)
+            to_map(linear(to_tokens(y)), tuple(y.shape[2:])) for linear, y in zip(self.linears, encoder, strict=True)
         ]
-        fused = to_map(self.fuse(to_tokens(torch.cat(maps, dim=1))), fine)
+        fused = to_map(self.fuse(to_tokens(self._joined(maps))), tuple(maps[0].shape[2:]))
         outputs: Outputs = self.head(encoder, [torch.relu(self.norm(fused))], size)
         return outputs
 
+    def _joined(self, maps: list[Tensor]) -> Tensor:
+        """Maps (B, decoder, ...), the finest first, to one at its positions."""
+        if not self.joins:
+            return torch.cat([resize(y, maps[0].shape[2:]) for y in maps], dim=1)
+        x = maps[-1]
+        for join, finer in zip(self.joins, maps[-2::-1], strict=True):
+            x = join(finer, x)
+        return x
+
 
 @DENSE.register("segformer")
-def segformer(shape: Shape, classes: int) -> nn.Module:
+def segformer(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """SegFormer-B0, about 3.7 million parameters on images: a teacher. arXiv:2105.15203."""
-    return SegFormer(shape, classes)
+    return SegFormer(shape, classes, fusion=fusion)
 
 
 @DENSE.register("segformer-small")
-def segformer_small(shape: Shape, classes: int) -> nn.Module:
+def segformer_small(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """SegFormer with a block a stage and fewer channels, our own choice: a small student."""
-    return SegFormer(shape, classes, (16, 32, 48, 64), (1, 1, 1, 1), (1, 2, 3, 4), 64, drop=0.0)
+    return SegFormer(shape, classes, (16, 32, 48, 64), (1, 1, 1, 1), (1, 2, 3, 4), 64, drop=0.0, fusion=fusion)

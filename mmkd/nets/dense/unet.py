@@ -2,7 +2,8 @@
 
 Followed: two convolutions of kernel 3 a level, halving by maxima, skips by concatenation. Ours: padded convolutions
 with batch normalisation (the paper's are unpadded and have none), linear interpolation to the skip's size in place of
-transposed convolutions, so that every length works, and fewer channels.
+transposed convolutions, so that every length works, and fewer channels. With a stage fusion, that takes the place of
+interpolation and concatenation at each skip.
 """
 
 from itertools import pairwise
@@ -13,7 +14,19 @@ from torch.nn import functional as F
 
 from ...method import Outputs
 from ..base import DENSE, Shape
-from .layers import Head, conv_bn_relu, resize
+from .layers import Head, conv_bn_relu, resize, stage_join
+
+
+class Interpolated(nn.Module):
+    """The network's own skip: the coarse map at the fine one's size, then the fine one; nothing to learn."""
+
+    def __init__(self, fine: int, coarse: int) -> None:
+        super().__init__()
+        self.channels = fine + coarse
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """(B, fine, ...), (B, coarse, ...) to (B, coarse + fine, ...) with the fine map's positions."""
+        return torch.cat([resize(coarse, fine.shape[2:]), fine], dim=1)
 
 
 class UNet(nn.Module):
@@ -23,9 +36,10 @@ class UNet(nn.Module):
         shape: one sample's (C, T) or (C, H, W).
         classes: K.
         widths: channels a level, from full resolution down; each level has half the positions, rounded up.
+        fusion: a stage fusion for the skips; None for interpolation and concatenation.
     """
 
-    def __init__(self, shape: Shape, classes: int, widths: tuple[int, ...]) -> None:
+    def __init__(self, shape: Shape, classes: int, widths: tuple[int, ...], fusion: str | None = None) -> None:
         super().__init__()
         dims = len(shape) - 1
 
@@ -33,7 +47,10 @@ class UNet(nn.Module):
             return nn.Sequential(conv_bn_relu(dims, inputs, outputs, 3), conv_bn_relu(dims, outputs, outputs, 3))
 
         self.down = nn.ModuleList(twice(i, o) for i, o in pairwise((shape[0], *widths)))
-        self.up = nn.ModuleList(twice(deep + skip, skip) for deep, skip in pairwise(widths[::-1]))
+        levels = list(pairwise(widths[::-1]))
+        joins = [stage_join(fusion, fine, low, dims) if fusion else Interpolated(fine, low) for low, fine in levels]
+        self.up = nn.ModuleList(twice(join.channels, fine) for join, (_, fine) in zip(joins, levels, strict=True))
+        self.joins = nn.ModuleList(joins)
         self.head = Head(shape, widths[0], classes)
 
     def forward(self, x: Tensor) -> Outputs:
@@ -45,20 +62,20 @@ class UNet(nn.Module):
             x = stage(pool(x, 2, ceil_mode=True) if encoder else x)
             encoder.append(x)
         decoder = []
-        for stage, skip in zip(self.up, encoder[-2::-1], strict=True):
-            x = stage(torch.cat([resize(x, skip.shape[2:]), skip], dim=1))
+        for join, stage, skip in zip(self.joins, self.up, encoder[-2::-1], strict=True):
+            x = stage(join(skip, x))
             decoder.append(x)
         outputs: Outputs = self.head(encoder, decoder, size)
         return outputs
 
 
 @DENSE.register("unet")
-def unet(shape: Shape, classes: int) -> nn.Module:
+def unet(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """U-Net, 16 to 128 channels over four levels: the plain reference. arXiv:1505.04597."""
-    return UNet(shape, classes, (16, 32, 64, 128))
+    return UNet(shape, classes, (16, 32, 64, 128), fusion)
 
 
 @DENSE.register("unet-small")
-def unet_small(shape: Shape, classes: int) -> nn.Module:
+def unet_small(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
     """U-Net, 4 to 16 channels over five levels, about 8 thousand parameters on signals: a tiny student."""
-    return UNet(shape, classes, (4, 8, 12, 16, 12))
+    return UNet(shape, classes, (4, 8, 12, 16, 12), fusion)
