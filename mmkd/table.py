@@ -1,12 +1,13 @@
 """The table at the end of a run: teachers, the student alone, the methods. Needs records, neither torch nor mlflow."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from .record import Record
+from .registry import METHODS
 from .sweep import Done
 
 
@@ -70,7 +71,10 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
 
 
 def option_names(specs: Sequence[Any]) -> list[str]:
-    """The method of each unit, with the options in which the units of one method differ."""
+    """The method of each unit, with the options in which the units of one method differ.
+
+    Where they differ in several options, those that have their default are left out.
+    """
     differing: dict[str, set[str]] = {}
     first: dict[str, Any] = {}
     for spec in specs:
@@ -82,6 +86,9 @@ def option_names(specs: Sequence[Any]) -> list[str]:
     names = []
     for spec in specs:
         keys = sorted(differing[spec.method])
+        if len(keys) > 1:
+            defaults = asdict(METHODS.get(spec.method).Config())
+            keys = [k for k in keys if k == "teachers" or spec.options[k] != defaults.get(k)]
         values = [f"{k}={','.join(spec.teachers) if k == 'teachers' else spec.options[k]}" for k in keys]
         names.append(" ".join([spec.method, *values]))
     return names
@@ -121,36 +128,42 @@ def duration(seconds: float) -> str:
 
 
 def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
-    """Print one table a group; on a stream that is no terminal 100 columns wide, without colour."""
+    """Print one table a group. A terminal that is narrow cuts names, never figures; a file has what the names need."""
     from rich.console import Console
     from rich.table import Table
 
-    terminal = stream.isatty()
-    width = width or (None if terminal else 100)
-    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+    console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
     for group in dict.fromkeys(row.group for row in found):
         members = [row for row in found if row.group == group]
         seeds = max(len(row.macro_f1) for row in members)
-        console.print(f"{group}, {seeds} seed{'s' if seeds > 1 else ''}", style="bold", soft_wrap=True)
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        table.add_column("", no_wrap=True, overflow="ellipsis")
+        console.print(f"{group}, {seeds} seed{'s' if seeds > 1 else ''}", style="bold")
         dense = any(row.miou for row in members)
-        for name in ("test acc", "macro-F1", *(["mIoU"] if dense else []), "vs alone", "params", "time"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for kind in ("teacher", "student"):
-            for row in (r for r in members if r.kind == kind):
-                table.add_row(
-                    (f"teacher {row.name}" if kind == "teacher" else row.name)
-                    + (f" ({len(row.macro_f1)} of {seeds})" if len(row.macro_f1) < seeds else ""),
-                    spread(row.accuracy),
-                    spread(row.macro_f1),
-                    *([spread(row.miou)] if dense else []),
-                    spread(row.change, 100, "+"),
-                    f"{row.parameters:,}",
-                    duration(row.seconds),
-                )
-            if kind == "teacher" and any(r.kind == "teacher" for r in members):
-                table.add_section()
+        heads = ["", "test acc", "macro-F1", *(["mIoU"] if dense else []), "vs alone", "params", "time"]
+        ordered = sorted(members, key=lambda row: row.kind != "teacher")
+        lines = [cells(row, seeds, dense) for row in ordered]
+        widths = [max(len(line[n]) for line in [heads, *lines]) for n in range(len(heads))]
+        if width or stream.isatty():
+            widths[0] = max(8, min(widths[0], console.width - sum(w + 2 for w in widths[1:])))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=sum(w + 2 for w in widths) - 2)
+        for head, size in zip(heads, widths, strict=True):
+            side: Literal["left", "right"] = "right" if head else "left"
+            table.add_column(head, justify=side, no_wrap=True, overflow="ellipsis", min_width=size, max_width=size)
+        for row, line in zip(ordered, lines, strict=True):
+            table.add_row(*line, end_section=row.kind == "teacher")
         console.print(table)
     if any(row.change for row in found):
         console.print("vs alone: macro-F1 in points against the student without a teacher, same seeds")
+
+
+def cells(row: Row, seeds: int, dense: bool) -> list[str]:
+    """The texts of a row; of one that has fewer seeds than others with their number."""
+    return [
+        (f"teacher {row.name}" if row.kind == "teacher" else row.name)
+        + (f" ({len(row.macro_f1)} of {seeds})" if len(row.macro_f1) < seeds else ""),
+        spread(row.accuracy),
+        spread(row.macro_f1),
+        *([spread(row.miou)] if dense else []),
+        spread(row.change, 100, "+"),
+        f"{row.parameters:,}",
+        duration(row.seconds),
+    ]

@@ -243,7 +243,7 @@ def draw_recording(folder: Path, name: str, data: Dataset) -> None:
         signal[:, at : at + data.window], labels[at : at + data.window] = data.x[n], y
     (predicted,) = stitch(probabilities.transpose(0, 2, 1), np.zeros_like(start), start).values()
     title = f"{name}: test recording {number}"
-    rows = {"true": labels, "predicted": predicted}
+    rows = {"true": labels, "predicted": np.where(labels < 0, -1, predicted)}  # as it is scored
     figures.labelled_recording(folder / "recording.png", signal, rows, data.classes, data.rate_hz, title)
 
 

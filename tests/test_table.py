@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmkd import METHODS
 from mmkd.record import Record
 from mmkd.spec import DataSpec, Training, UnitSpec
 from mmkd.sweep import Done
@@ -163,8 +164,11 @@ def test_names_hold_the_options_in_which_units_of_a_method_differ():
     ]
     assert option_names(specs) == ["kd temperature=4.0", "kd temperature=2.0", "kd temperature=2.0", "aver"]
     both = [*specs, replace(UNIT, options={"temperature": 4.0, "kd_weight": 0.9})]
-    assert option_names(both)[0] == "kd kd_weight=0.7 temperature=4.0"
-    assert option_names(both)[4] == "kd kd_weight=0.9 temperature=4.0"
+    default = METHODS.get("kd").Config()
+    assert (default.temperature, default.kd_weight) == (4.0, 0.7)
+    assert option_names(both)[0] == "kd", "both are the defaults"
+    assert option_names(both)[1] == "kd temperature=2.0"
+    assert option_names(both)[4] == "kd kd_weight=0.9"
 
 
 def test_names_hold_the_teachers_in_which_units_of_a_method_differ():
@@ -253,6 +257,18 @@ def test_each_row_is_one_line(monkeypatch, width):
         assert cells[1:3] == ["0.935 ± 0.015", "0.935 ± 0.015"]
         assert cells[3:-2] == (["+0.6 ± 1.7"] if row.change else [])
         assert cells[-2:] == ["1,234,567", "321 s"]
+
+
+def test_figures_are_never_cut(monkeypatch):
+    """Long names make a file's table wider, and are cut where there is a width."""
+    name = "fam " + " ".join(f"option_{n}=value" for n in range(9))
+    found = [*realistic(), replace(realistic()[4], name=name)]
+    for width in (80, None):
+        lines = printed(found, width, monkeypatch)
+        (long,) = [line for line in lines if line.startswith("fam option")]
+        assert re.split(r"\s{2,}", long)[1:] == ["0.935 ± 0.015", "0.935 ± 0.015", "+0.6 ± 1.7", "1,234,567", "321 s"]
+        assert (name in long) == (width is None)
+        assert width is None or max(map(len, lines)) <= width
 
 
 def test_a_table_a_group(monkeypatch):
