@@ -24,7 +24,8 @@ The paper's ablations, a flag each: --local-branch false (global only), --global
 (no high-pass), --logit-weight 1 (with soft targets). The published mask is idle on maps below 20 samples a side; there
 `--mask none` changes nothing unless the rest runs with another, e.g. --mask symmetric.
 Stages are matched from the deepest; a surplus of shallow ones, on either side, has no partner. Of networks that label
-every time step `fam-review` takes the encoders' maps alone, which lie between its deepest level and the signal.
+every time step encoder meets encoder and decoder meets decoder, from the last of each; `fam-review` takes the encoders'
+maps alone, which lie between its deepest level and the signal.
 """
 
 import re

@@ -18,8 +18,9 @@ from .schedules import Schedule
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
 SUPERVISED = ("ce", "branch_ce")
-PLACES = ("encoder", "decoder")  # how stages of networks that label every time step begin
 """The terms of `Method.supervised`, which no schedule scales."""
+PLACES = ("encoder", "decoder")
+"""How the names of stages begin in networks that label every time step."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..errors import MmkdError, did_you_mean
 ARRAYS = ("x", "y", "subject", "test", "recording", "start")
 
 
-class Read(NamedTuple):
+class FileContent(NamedTuple):
     """A file: x (N, C, W); labels (N,) or (N, W); the optional arrays, each (N,); the paths that were read.
 
     Of images of `grid` (H, W) pixels W is their number, row by row.
@@ -28,7 +28,7 @@ class Read(NamedTuple):
     grid: tuple[int, int] | None = None
 
 
-def read_npz(path: Path) -> Read:
+def read_npz(path: Path) -> FileContent:
     """Arrays x (N, C, W) numbers, y (N,) numbers or texts, optional subject (N,) and test (N,) bool.
 
     Where every sample has a label: y (N, W) whole numbers, 0 the null class, -1 not known; and optional recording and
@@ -97,8 +97,8 @@ def read_npz(path: Path) -> Read:
     labels, subject = arrays["y"], arrays.get("subject")
     if images:
         rows = labels.reshape(n, -1) if dense else labels
-        return Read(x.reshape(*x.shape[:2], -1), rows, subject, test, [path], grid=x.shape[2:])
-    return Read(x, labels, subject, test, [path], arrays.get("recording"), arrays.get("start"))
+        return FileContent(x.reshape(*x.shape[:2], -1), rows, subject, test, [path], grid=x.shape[2:])
+    return FileContent(x, labels, subject, test, [path], arrays.get("recording"), arrays.get("start"))
 
 
 def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -133,7 +133,7 @@ def step_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ..
     return labels.astype(np.int64), tuple(str(label) for label in range(high + 1))
 
 
-def read_ts(path: Path) -> Read:
+def read_ts(path: Path) -> FileContent:
     """UEA/UCR `.ts` text: `@` header lines, then a case a line, dimensions split by `:`, values by `,`, the label last.
 
     `NAME_TRAIN.ts` and `NAME_TEST.ts` are read together where both are there. `?` and NaN are missing values.
@@ -145,7 +145,7 @@ def read_ts(path: Path) -> Read:
     part = next((p for p in ("_TRAIN", "_TEST") if stem.endswith(p)), None)
     if part is None:
         x, labels = _cases(path)
-        return Read(x, labels, None, None, [path])
+        return FileContent(x, labels, None, None, [path])
     both = [path.with_name(stem.removesuffix(part) + p + ".ts") for p in ("_TRAIN", "_TEST")]
     for other in both:
         if not other.is_file():
@@ -154,7 +154,7 @@ def read_ts(path: Path) -> Read:
     if x_train.shape[1:] != x_test.shape[1:]:
         raise MmkdError(f"training cases have shape {x_train.shape[1:]} and test cases {x_test.shape[1:]}")
     test = np.arange(len(x_train) + len(x_test)) >= len(x_train)
-    return Read(np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), None, test, both)
+    return FileContent(np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), None, test, both)
 
 
 def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
