@@ -35,20 +35,23 @@ def compiled(function: F) -> F:
 
 
 def in_chunks(
-    action: Callable[[int, Float64], R],
+    action: Callable[[int, NDArray[Any]], R],
     windows: NDArray[Any],
     scratch: int = 0,
     rows: int | None = None,
     least: int = 1,
+    dtype: type[np.floating[Any]] = np.float64,
 ) -> list[R]:
     """Call `action(start, x)` on consecutive chunks of the windows, over threads, and list the results in order.
 
     Args:
-        action: gets the number of the chunk's first window and the chunk, (n, C, W) float64, contiguous, its own copy.
+        action: gets the number of the chunk's first window and the chunk, (n, C, W), contiguous; it may be the caller's
+            own memory, so the action leaves it as it is.
         windows: (N, C, W), of any real type; may be a memory map.
         scratch: bytes a window that the action allocates besides.
         rows: windows a chunk, for sums whose last digits must not depend on the machine; default: what memory allows.
         least: values below which a chunk is not worth a thread, where memory allows.
+        dtype: of the chunks.
     """
     n, channels, length = windows.shape
     workers = max(1, int(numba.config.NUMBA_NUM_THREADS))
@@ -58,13 +61,29 @@ def in_chunks(
         rows = max(1, min(budget // (8 * channels * length + scratch), share))
 
     def work(start: int) -> R:
-        return action(start, np.array(windows[start : start + rows], dtype=np.float64, order="C"))
+        return action(start, _contiguous(windows[start : start + rows], dtype))
 
     starts = range(0, n, rows)
     if len(starts) < 2 or workers == 1:
         return [work(start) for start in starts]
     with ThreadPoolExecutor(min(workers, len(starts)), thread_name_prefix="mmkd-modality") as pool:
         return list(pool.map(work, starts))
+
+
+def _contiguous(part: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """The part itself where it is of this type and its memory is as the kernels read it, else a copy."""
+    if part.dtype == dtype and part.flags.carray:
+        return part.view(np.ndarray)
+    return np.array(part, dtype=dtype, order="C")
+
+
+@compiled
+def _count_bad(values: NDArray[Any]) -> int:
+    """How many of the values (n,) are NaN, infinite or beyond float32."""
+    count = 0
+    for i in range(values.shape[0]):
+        count += not (abs(values[i]) <= LARGEST)
+    return count
 
 
 def checked(windows: ArrayLike) -> NDArray[Any]:
@@ -84,12 +103,13 @@ def checked(windows: ArrayLike) -> NDArray[Any]:
     if 0 in array.shape[1:]:
         raise MmkdError(f"windows must have at least one channel and one sample; found shape {array.shape}")
 
-    def bad(start: int, x: Float64) -> tuple[int, int]:
-        wrong = np.count_nonzero(~(np.abs(x) <= LARGEST), axis=(1, 2))
-        return int(wrong.sum()), start + int(np.argmax(wrong > 0))
+    def bad(start: int, x: NDArray[Any]) -> tuple[int, int]:
+        count = _count_bad(x.reshape(-1))
+        return count, start + int(np.argmax((~(np.abs(x) <= LARGEST)).any(axis=(1, 2)))) if count else start
 
     if array.dtype.kind == "f":
-        found = [(count, first) for count, first in in_chunks(bad, array, least=1 << 18) if count]
+        own = np.float32 if array.dtype.itemsize <= 4 else np.float64
+        found = [(count, first) for count, first in in_chunks(bad, array, least=1 << 18, dtype=own) if count]
         if found:
             total = sum(count for count, _ in found)
             raise MmkdError(

@@ -4,12 +4,11 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..errors import MmkdError
-from .chunks import Float64, checked, compiled, in_chunks
-
-Int64 = NDArray[np.int64]
+from .chunks import Float64, checked, in_chunks
+from .pairing import Int64, pair
 
 
 def sublevel_diagrams(windows: ArrayLike, essential: Literal["drop", "max"] = "drop") -> list[list[Float64]]:
@@ -48,7 +47,7 @@ def sublevel_diagrams(windows: ArrayLike, essential: Literal["drop", "max"] = "d
 
 def pairs_bytes(planes: int, length: int) -> int:
     """Bytes a window that `chunk_pairs` allocates."""
-    return 8 * planes * (4 * ((length + 1) // 2) + 1)
+    return 8 * planes * (2 * ((length + 1) // 2) + 1)
 
 
 def chunk_pairs(x: Float64, signs: Float64, close: bool) -> tuple[Float64, Int64]:
@@ -65,67 +64,8 @@ def chunk_pairs(x: Float64, signs: Float64, close: bool) -> tuple[Float64, Int64
     """
     n, channels, length = x.shape
     total = n * channels * len(signs)
-    pairs = np.empty((total * ((length + 1) // 2), 2))
+    pairs = np.empty((total * ((length + 1) // 2) + 1, 2))
     offsets = np.zeros(total + 1, dtype=np.int64)
-    _pair(x.reshape(n * channels, length), signs, close, pairs, offsets)
-    return pairs[: offsets[-1]].copy(), offsets
-
-
-@compiled
-def _extremes(row: Float64, sign: float, out: Float64) -> int:
-    """Minimum, maximum, ..., minimum of sign * row in turn, as if infinity stood at either end; how many they are."""
-    count = 0
-    rising = False
-    for t in range(row.shape[0] - 1):
-        value = sign * row[t]
-        following = sign * row[t + 1]
-        if value == following:
-            continue
-        turns = (following > value) != rising
-        out[count] = value
-        count += turns  # without a branch, which noise would make the processor mispredict
-        rising ^= turns
-    if not rising:
-        out[count] = sign * row[-1]
-        count += 1
-    return count
-
-
-@compiled
-def _pair(rows: Float64, signs: Float64, close: bool, pairs: Float64, offsets: Int64) -> None:
-    """One pass over the extremes with a stack of maxima that fall, and of the lowest minimum before each.
-
-    A maximum at least as high as the one on top of the stack shuts the valley between the two: that valley meets the
-    one before it at the lower maximum, where the shallower of their minima dies.
-    """
-    extremes = np.empty(rows.shape[1] + 1)
-    walls = np.empty(rows.shape[1])
-    floors = np.empty(rows.shape[1])
-    k = 0
-    for r in range(offsets.shape[0] - 1):
-        row = rows[r // signs.shape[0]]
-        sign = signs[r % signs.shape[0]]
-        count = _extremes(row, sign, extremes)
-        extremes[count] = np.inf
-        depth = 0
-        for e in range(1, count + 1, 2):
-            floor = extremes[e - 1]
-            wall = extremes[e]
-            while depth > 0 and walls[depth - 1] <= wall:
-                depth -= 1
-                pairs[k, 0] = max(floor, floors[depth])
-                pairs[k, 1] = walls[depth]
-                floor = min(floor, floors[depth])
-                k += 1
-            walls[depth] = wall
-            floors[depth] = floor
-            depth += 1
-        if close:
-            highest = sign * row[0]
-            for t in range(1, row.shape[0]):
-                highest = max(highest, sign * row[t])
-            if highest > floors[0]:
-                pairs[k, 0] = floors[0]
-                pairs[k, 1] = highest
-                k += 1
-        offsets[r + 1] = k
+    pair(x.reshape(n * channels, length), signs, close, pairs.reshape(-1).view(np.int64), offsets)
+    used = pairs[: offsets[-1]]
+    return used if 3 * len(used) > len(pairs) else used.copy(), offsets  # a copy where it saves much memory

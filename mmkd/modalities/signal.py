@@ -34,8 +34,8 @@ class Signal(Modality):
         mean = np.sum(in_chunks(lambda _, x: x.sum(axis=(0, 2)) / count, array, rows=rows), axis=0)
 
         def squares(_: int, x: Float64) -> Float64:
-            x -= mean[:, None]
-            mean_square: Float64 = np.einsum("nct,nct->c", x, x) / count
+            centred = x - mean[:, None]
+            mean_square: Float64 = np.einsum("nct,nct->c", centred, centred) / count
             return mean_square
 
         std = np.sqrt(np.sum(in_chunks(squares, array, rows=rows), axis=0))
@@ -44,6 +44,9 @@ class Signal(Modality):
 
     def _write(self, x: Float64, out: Float32) -> None:
         std = self._kept("std")
-        x -= self._kept("mean")[:, None]
-        x *= np.divide(1, std, out=np.zeros_like(std), where=std > 0)[:, None]
-        out[...] = x
+        centred = x - self._kept("mean")[:, None]
+        centred *= np.divide(1, std, out=np.zeros_like(std), where=std > 0)[:, None]
+        out[...] = centred
+
+    def _scratch(self, channels: int, length: int) -> int:
+        return 8 * channels * length
