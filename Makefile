@@ -5,14 +5,16 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: bench test test-slow check format clean help
+.PHONY: bench test test-slow bench-speed bench-suite check format clean help
 
 help:
-	@echo "make bench      set up, then python -m mmkd.bench --method fam"
-	@echo "make test       set up, then format check, lint, types and tests (under 15 minutes on 2 cores)"
-	@echo "make test-slow  the tests that build, install or train for more than a minute"
-	@echo "make check      what make test does, with nothing installed anew"
-	@echo "make format     format and mend the code"
+	@echo "make bench        set up, then python -m mmkd.bench --method fam"
+	@echo "make test         set up, then format check, lint, types and tests (under 15 minutes on 2 cores)"
+	@echo "make test-slow    the tests that build, install or train for more than a minute"
+	@echo "make bench-speed  ours beside its peers, into experiments/results/speed.md (under 15 minutes on 2 cores)"
+	@echo "make bench-suite  one suite beside a process a method, into experiments/results/speed-suite.md"
+	@echo "make check        what make test does, with nothing installed anew"
+	@echo "make format       format and mend the code"
 
 bench: $(VENV)/.core
 	$(BIN)/python -m mmkd.bench --method fam
@@ -26,8 +28,14 @@ check:
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(VENV)/.dev
+test-slow: $(VENV)/.slow
 	$(BIN)/python -m pytest -m slow
+
+bench-speed: $(VENV)/.dev
+	$(BIN)/python experiments/speed
+
+bench-suite: $(VENV)/.dev
+	$(BIN)/python experiments/speed/suite.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -42,6 +50,10 @@ $(VENV)/.core: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) -e ".[dev,tsai]"
+	touch $@
+
+$(VENV)/.slow: $(VENV)/.dev
+	$(PIP) -e ".[dev,tsai,ray]"
 	touch $@
 
 clean:

@@ -35,36 +35,42 @@ class ConfidenceAware(Method):
     needs = frozenset({"logits", "features", "cam"})
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
-        """The last maps, (B, C, positions) each, as many positions."""
+        """The last maps, (B, positions, C) each, as many positions."""
         branch = paired_branch(student, modality, self.config.pairs)
         s, t = branch.last_map, teacher.last_map
         s, t = meet(s, t, "pool")
-        return s.reshape(*s.shape[:2], -1), t.reshape(*t.shape[:2], -1)
+        return s.reshape(*s.shape[:2], -1).transpose(1, 2), t.reshape(*t.shape[:2], -1).transpose(1, 2)
 
     def build(self, setup: Setup) -> None:
         self.projections = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
             s, t = self.maps(setup.student, modality, teacher)
-            layers = [nn.Conv1d(s.shape[1], t.shape[1], 1, bias=False), nn.BatchNorm1d(t.shape[1])]
+            layers = [nn.Linear(s.shape[2], t.shape[2], bias=False), nn.BatchNorm1d(t.shape[2])]
             self.projections.append(nn.Sequential(*layers, *([nn.ReLU()] if t.min() >= 0 else [])))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, divergences, wrong, far, lost = self.config, [], [], [], []
-        own = F.log_softmax(student.logits / c.temperature, 1)
+        c, t = self.config, self.config.temperature
+        logits = torch.stack([teacher.logits for teacher in teachers.values()])
+        soft = F.log_softmax(logits / t, 2)
+        divergence = t**2 * (soft.exp() * (soft - F.log_softmax(student.logits / t, 1))).sum(2)
+        kd = (confidence(each_cross_entropy(logits, batch.targets)) * divergence).sum(0).mean()
+        far, seen = [], []
         for project, (modality, teacher) in zip(self.projections, teachers.items(), strict=True):
-            soft = F.log_softmax(teacher.logits / c.temperature, 1)
-            divergences.append(c.temperature**2 * F.kl_div(own, soft, reduction="none", log_target=True).sum(1))
-            wrong.append(F.cross_entropy(teacher.logits, batch.targets, reduction="none"))
-            s, t = self.maps(student, modality, teacher)
-            projected = project(s)
+            s, other = self.maps(student, modality, teacher)
+            projected = project(s.flatten(0, 1)).view(*s.shape[:2], -1)  # a 1x1 convolution, position by position
+            far.append((projected - other).square().mean((1, 2)))
             assert teacher.classifier is not None
-            far.append((projected - t).square().mean((1, 2)))
             # The teacher's classifier is linear: what it says of another embedding, its bias included.
-            logits = teacher.logits + (projected.mean(2) - teacher.embedding) @ teacher.classifier.T
-            lost.append(F.cross_entropy(logits, batch.targets, reduction="none"))
-        kd = (confidence(torch.stack(wrong)) * torch.stack(divergences)).sum(0).mean()
-        feature = (confidence(torch.stack(lost)) * torch.stack(far)).sum(0).mean()
+            seen.append(teacher.logits + (projected.mean(1) - teacher.embedding) @ teacher.classifier.T)
+        lost = each_cross_entropy(torch.stack(seen), batch.targets)
+        feature = (confidence(lost) * torch.stack(far)).sum(0).mean()
         return {**self.supervised(student, batch), "kd": c.alpha * kd, "feature": c.beta * feature}
+
+
+def each_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """(M, B) of the logits (M, B, K) of M teachers, one a sample."""
+    losses = F.cross_entropy(logits.flatten(0, 1), targets.repeat(len(logits)), reduction="none")
+    return losses.view(logits.shape[:2])
 
 
 def confidence(losses: Tensor) -> Tensor:

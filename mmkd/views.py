@@ -1,7 +1,8 @@
 """Views of a data set's windows, one memory-mapped array a modality, cached by content."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cache import Cache
+from .cache import Cache, new_array
 from .data import Dataset, Split
 from .modalities import MODALITIES, Modality
 from .progress import Progress
 from .spec import DataSpec, digest
 
 CHUNK = 512  # windows transformed between two ticks of the progress bar
+IN_MEMORY = 64 << 20  # bytes of training windows up to which a modality is fitted on a copy of them in memory
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,32 @@ def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split)
     )
 
 
+@contextmanager
+def _training_windows(x: NDArray[np.float32], train: NDArray[np.int64], folder: Path) -> Iterator[NDArray[np.float32]]:
+    """The windows x[train], in memory where they are few, else in a file of the folder for as long as they are read."""
+    if x[:1].nbytes * len(train) <= IN_MEMORY:
+        yield x[train]
+        return
+    path = folder / "training.npy"
+    windows = new_array(path, (len(train), *x.shape[1:]))
+    for start in range(0, len(train), CHUNK):
+        windows[start : start + CHUNK] = x[train[start : start + CHUNK]]
+    yield windows
+    path.unlink()
+
+
 def get_view(
     name: str, config: Mapping[str, Any], data: Dataset, spec: DataSpec, split: Split, cache: Cache, progress: Progress
 ) -> View:
     """The view from the cache, made first where it is not there: fitted on training windows, applied to all."""
 
     def make(folder: Path) -> None:
-        modality = make_modality(name, config).fit(data.x[split.train])
+        modality = make_modality(name, config)
+        if modality.fitted:
+            with _training_windows(data.x, split.train, folder) as windows:
+                modality.fit(windows)
         shape = (len(data.x), *modality.shape(*data.x.shape[1:]))
-        out = np.lib.format.open_memmap(folder / "view.npy", "w+", np.float32, shape)
+        out = new_array(folder / "view.npy", shape)
         with progress.bar(f"view {name}", len(data.x)) as bar:
             for start in range(0, len(data.x), CHUNK):
                 part = slice(start, start + CHUNK)
@@ -77,6 +96,6 @@ def get_view(
     def read(folder: Path) -> View:
         modality = make_modality(name, config)
         modality.load_state(json.loads((folder / "state.json").read_text()))
-        return View(modality, np.load(folder / "view.npy", mmap_mode="r", allow_pickle=False))
+        return View(modality, np.lib.format.open_memmap(folder / "view.npy", "r"))
 
     return cache.load("views", view_key(name, config, spec, split), make, read)

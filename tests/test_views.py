@@ -68,3 +68,14 @@ def test_more_windows_than_a_chunk(windows_file, tmp_path):
     config = default_configs(("gaf",), 8)["gaf"]
     view = get_view("gaf", config, data, spec(data), split_windows(data, 0), Cache(tmp_path), Progress())
     np.testing.assert_array_equal(view.array, make_modality("gaf", config).transform(data.x))
+
+
+@pytest.mark.parametrize("name", ["sig", "pi"])
+def test_many_training_windows_are_read_from_disk_for_the_fit(data, tmp_path, monkeypatch, name):
+    split, config = split_windows(data, 0), default_configs((name,), 16)[name]
+    monkeypatch.setattr("mmkd.views.IN_MEMORY", 0)
+    monkeypatch.setattr("mmkd.views.CHUNK", 7)
+    cache = Cache(tmp_path)
+    view = get_view(name, config, data, spec(data), split, cache, Progress())
+    assert view.modality.state() == make_modality(name, config).fit(data.x[split.train]).state()
+    assert not list(tmp_path.rglob("training.npy"))

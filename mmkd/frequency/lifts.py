@@ -113,6 +113,11 @@ def meet(a: Tensor, b: Tensor, mixed: str) -> tuple[Tensor, Tensor]:
         side = max((a if a.ndim == 4 else b).shape[2:])
         a, b = (lift(x, mixed, side) if x.ndim == 3 else x for x in (a, b))
     size = tuple(min(pair) for pair in zip(a.shape[2:], b.shape[2:], strict=True))
-    if len(size) == 1:
-        return F.adaptive_avg_pool1d(a, size[0]), F.adaptive_avg_pool1d(b, size[0])
-    return F.adaptive_avg_pool2d(a, (size[0], size[1])), F.adaptive_avg_pool2d(b, (size[0], size[1]))
+    return _pooled(a, size), _pooled(b, size)
+
+
+def _pooled(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(B, C, T) or (B, C, H, W) averaged down to `size`."""
+    if tuple(x.shape[2:]) == size:
+        return x
+    return F.adaptive_avg_pool1d(x, size[0]) if len(size) == 1 else F.adaptive_avg_pool2d(x, (size[0], size[1]))

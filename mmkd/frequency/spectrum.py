@@ -74,7 +74,8 @@ def _symmetrise(p: Tensor, width: int) -> Tensor:
 def balanced(c_in: int, c_out: int, size: tuple[int, ...]) -> Tensor:
     """P with E abs(P)^2 = 1 / c_in everywhere: the spectrum of a circular kernel drawn N(0, 1 / c_in) in space."""
     kernel = torch.randn(*size, c_in, c_out) / math.sqrt(c_in)
-    return torch.view_as_real(torch.fft.rfftn(kernel, dim=tuple(range(len(size))), norm="ortho"))
+    spectrum = torch.fft.rfftn(kernel, dim=tuple(range(len(size))), norm="ortho")
+    return torch.view_as_real(spectrum).contiguous()
 
 
 def filter_real(x: Tensor, p: Tensor, gain: Tensor, kept: Tensor | None = None, matrix: Tensor | None = None) -> Tensor:

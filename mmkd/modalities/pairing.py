@@ -73,7 +73,7 @@ def _extremes(row: Float64, sign: float, distinct: Float64, rises: NDArray[np.ui
         distinct[kept] = row[t]
         kept += U(row[t] != row[t + 1])
     distinct[kept] = row[-1]
-    shorter = distinct[: np.int64(kept) + 1]
+    shorter = distinct[: int(kept) + 1]
     _rises(shorter, sign, rises)
     return _turns(shorter, sign, rises, out)
 
@@ -147,12 +147,12 @@ def pair(rows: Float64, signs: Float64, close: bool, pairs: Int64, offsets: Int6
         row = rows[r // signs.shape[0]]
         sign = signs[r % signs.shape[0]]
         count = _extremes(row, sign, distinct, rises, extremes)
-        _flip(ahead, 0, np.int64(count))
+        _flip(ahead, 0, int(count))
         ahead[count] = INFINITY
         ahead[count + U(1)] = 0
         ahead[count + U(2)] = 0
         first = k
-        k, lowest = _match(ahead, np.int64(count), stack, pairs, k)
+        k, lowest = _match(ahead, int(count), stack, pairs, k)
         if close:
             highest = sign * row[0]
             for t in range(1, row.shape[0]):
@@ -163,5 +163,5 @@ def pair(rows: Float64, signs: Float64, close: bool, pairs: Int64, offsets: Int6
                 pairs[k] = lowest
                 pairs[k + U(1)] = ahead[0]
                 k += U(2)
-        _flip(pairs, np.int64(first), np.int64(k))
-        offsets[r + 1] = np.int64(k) // 2
+        _flip(pairs, int(first), int(k))
+        offsets[r + 1] = int(k) // 2

@@ -42,9 +42,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, ...) to (B, outputs, ...)."""
-        active = torch.relu(self.norm1(x))
-        out: Tensor = self.conv2(torch.relu(self.norm2(self.conv1(active))))
-        return out + (x if self.shortcut is None else self.shortcut(active))
+        active = torch.relu_(self.norm1(x))  # in place: nobody reads what a norm or the last convolution has put out
+        out: Tensor = self.conv2(torch.relu_(self.norm2(self.conv1(active))))
+        return out.add_(x if self.shortcut is None else self.shortcut(active))
 
 
 class WideResNet(nn.Module):
@@ -88,7 +88,7 @@ class WideResNet(nn.Module):
         features = {}
         for number, stage in enumerate(self.stages, 1):
             x = features[f"stage{number}"] = stage(x)
-        features["stage3"] = torch.relu(self.norm(x))
+        features["stage3"] = torch.relu_(self.norm(x))
         return features
 
     def forward(self, x: Tensor) -> Outputs:

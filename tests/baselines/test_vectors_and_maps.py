@@ -107,7 +107,10 @@ def test_ca_mkd_feature_term_by_loops():
         s, hint = student.features["stage1"], t.features["stage1"]
         if hint.ndim == 4:
             s, hint = s.mean(2, keepdim=True), hint.mean((2, 3))[..., None]
-        projected = method.projections[k](s)
+        linear, *rest = method.projections[k]
+        projected = F.conv1d(s, linear.weight[..., None])  # of a batch, as the BatchNorm reads it
+        for layer in rest:
+            projected = layer(projected)
         for i in range(B):
             z = t.classifier @ projected[i].mean(1) + bias[k]
             wrong[k, i] = -z.log_softmax(0)[batch.targets[i]]

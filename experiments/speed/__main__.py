@@ -1,0 +1,89 @@
+"""How fast mmkd's own work is, side by side with its peers: python experiments/speed [--only views,training]
+
+Every row is measured in pairs, ours and the peer's in turns, in one process with the same threads, or as whole
+processes; the table has the median of the ratios, and the least and the greatest. That both give the same numbers is
+asserted on the way. The peers (pyts, gudhi, ripser, persim) are development dependencies.
+"""
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from pairs import Row
+
+PARTS = ("views", "frequency", "training", "process")
+PACKAGES = ("mmkd", "torch", "numpy", "numba", "pyts", "gudhi", "ripser", "persim")
+RESULT = Path(__file__).resolve().parents[1] / "results" / "speed.md"
+
+
+def processor() -> str:
+    """The processor's name and what of its instructions matters here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = facts.get("flags", "").split()
+    known = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+    return f"{facts.get('model name', platform.machine())} ({', '.join(known)})"
+
+
+def page(rows: list[Row], minutes: float) -> str:
+    """The table in Markdown, with what it was measured on."""
+    import torch
+
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+    lines = [
+        "# Speed",
+        "",
+        "Made by `make bench-speed`. Ours and the peer take turns in one run; a ratio is the median over the pairs,",
+        "with the least and the greatest in brackets. `faster`: how many times faster ours is, at least the goal;",
+        "`cost`: how many times the peer's time ours takes, at most the goal. That both give the same numbers is",
+        "asserted in the same run.",
+        "",
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads each;",
+        f"Python {platform.python_version()}, {versions}; {minutes:.0f} minutes.",
+        "",
+        "| work | peer | ratio | goal | met | pairs | note |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        goal = "" if row.goal is None else f"{row.goal:g}"
+        kind = "cost" if row.cost else "faster"
+        lines.append(
+            f"| {row.work} | {row.peer} | {kind} {row.shown} | {goal} | {row.met} | {len(row.ratios)} | {row.note} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="PART[,PART]", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="pairs of a row (default 5)")
+    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
+    args = parser.parse_args()
+    parts = args.only.split(",")
+    wrong = [part for part in parts if part not in PARTS]
+    if wrong or args.rounds < 1:
+        parser.error(f"--only takes {', '.join(PARTS)}, --rounds 1 or more")
+    started, rows = time.perf_counter(), []
+    for part in parts:
+        for row in importlib.import_module(part).rows(args.rounds):
+            rows.append(row)
+            print(f"{row.work}: {'cost' if row.cost else 'faster'} {row.shown} of {row.peer} {row.met}", flush=True)
+    if tuple(parts) == PARTS:
+        args.out.write_text(page(rows, (time.perf_counter() - started) / 60), encoding="utf-8")
+        print(f"written: {args.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Whole processes: how long the command takes to answer, and how much memory views take."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from pairs import Row, pairs
+
+HEAVY = ("mlflow", "pandas", "tsai")
+WINDOWS, SHAPE, SIZE = 200_000, (3, 128), 32
+MEASURE = """
+import sys, threading, time
+import numpy as np
+from mmkd.cache import Cache
+from mmkd.data import Dataset
+from mmkd.data.splits import Split
+from mmkd.progress import Progress
+from mmkd.spec import DataSpec
+from mmkd.views import default_configs, get_view
+
+def anonymous():
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+name, path, folder, size = sys.argv[1:]
+x = np.load(path, mmap_mode="r")
+n = len(x)
+def data(x):
+    n = len(x)
+    return Dataset("made-up", x, np.zeros(n, np.int64), None, np.zeros(n, bool), ("a",), ("x",) * x.shape[1], None, "")
+def make(x, folder):
+    split = Split(np.arange(0, len(x), 2), np.arange(0), np.arange(0), "window")
+    config = default_configs((name,), int(size))[name]
+    get_view(name, config, data(x), DataSpec("made-up", ""), split, Cache(folder), Progress())
+make(x[:64].copy(), folder + "/warm")
+before, peak, done = anonymous(), 0.0, threading.Event()
+def watch():
+    global peak
+    while not done.wait(0.005):
+        peak = max(peak, anonymous())
+thread = threading.Thread(target=watch)
+thread.start()
+make(x, folder)
+done.set()
+thread.join()
+print(peak - before)
+"""
+
+
+def python(*arguments: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def startup(rounds: int) -> Iterator[Row]:
+    """The command beside `import torch`."""
+    for arguments, goal, absent in (
+        (("--help",), 0.2, ("torch", *HEAVY)),
+        (("--list", "methods"), 1.3, HEAVY),
+    ):
+        code = (
+            "import sys\nfrom mmkd.bench import main\n"
+            f"main({list(arguments)!r})\n"
+            f"loaded = set({absent!r}) & set(sys.modules)\nassert not loaded, loaded"
+        )
+        python("-c", code)
+        times = pairs(
+            lambda arguments=arguments: python("-m", "mmkd.bench", *arguments),
+            lambda: python("-c", "import torch"),
+            rounds,
+        )
+        yield Row(
+            f"python -m mmkd.bench {' '.join(arguments)}",
+            'python -c "import torch"',
+            times.cost,
+            goal,
+            cost=True,
+            note=f"imports no {', '.join(absent)}",
+        )
+
+
+def memory(rounds: int) -> Iterator[Row]:
+    """Anonymous memory while views are made from a memory map into a memory map."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "windows.npy")
+        x = np.lib.format.open_memmap(path, "w+", np.float32, (WINDOWS, *SHAPE))
+        rng = np.random.default_rng(0)
+        for start in range(0, WINDOWS, 10_000):
+            x[start : start + 10_000] = rng.standard_normal((10_000, *SHAPE), dtype=np.float32)
+        x.flush()
+        del x
+        for name in ("sig", "gaf", "pi"):
+            with tempfile.TemporaryDirectory(dir=folder) as cache:
+                peak = float(python("-c", MEASURE, name, str(path), cache, str(SIZE)))
+            yield Row(
+                f"view {name} of {WINDOWS:,} windows of {SHAPE[0]} x {SHAPE[1]}, images of side {SIZE}: "
+                f"peak memory above the memory maps",
+                "256 MiB",
+                [peak / 256],
+                1.0,
+                cost=True,
+                note=f"{peak:.0f} MiB",
+            )
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Of the command's answer, and of the memory of views."""
+    for part in (startup, memory):
+        yield from part(rounds)

@@ -1,0 +1,134 @@
+"""Training: bfloat16, steps of methods, stored outputs of teachers."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from method_cost import Steps, units
+from numpy.typing import NDArray
+from pairs import Row, pairs
+from torch import Tensor
+
+from mmkd.cache import Cache
+from mmkd.nets import SingleView, build_teacher
+from mmkd.nets.wrn import WideResNet
+from mmkd.outputs import LiveTeachers, source_of
+from mmkd.progress import Progress
+from mmkd.registry import METHODS
+from mmkd.spec import DataSpec, TeacherSpec, Training
+from mmkd.teachers import Teacher
+from mmkd.train import NoTeachers, Teachers, Windows, train
+
+CPU = torch.device("cpu")
+CLASSES = ("a", "b", "c", "d", "e", "f")
+LOGIT_METHODS = ("kd", "aver", "ca-mkd", "ebkd-entropy", "dkd", "dist")
+
+
+def made_up(count: int, shapes: dict[str, tuple[int, ...]]) -> Windows:
+    """Windows of noise whose mean tells the class, all for training."""
+    rng = np.random.default_rng(0)
+    y = np.arange(count) % len(CLASSES)
+    views: dict[str, NDArray[np.float32]] = {}
+    for name, shape in shapes.items():
+        views[name] = rng.standard_normal((count, *shape), dtype=np.float32)
+        views[name] += y.reshape(-1, *(1,) * len(shape)).astype(np.float32) / 10
+    return Windows(views, y, np.arange(count), np.arange(0), CLASSES, CPU)
+
+
+class Plain(WideResNet):
+    """The network in the default layout."""
+
+    def stage_maps(self, x: Tensor) -> dict[str, Tensor]:
+        features = {}
+        x = self.stem(x.contiguous())
+        for number, stage in enumerate(self.stages, 1):
+            x = features[f"stage{number}"] = stage(x)
+        features["stage3"] = torch.relu(self.norm(x))
+        return features
+
+
+class PlainWindows(Windows):
+    """Batches in the default layout."""
+
+    def at(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(np.ascontiguousarray(a[windows])) for name, a in self.views.items()}
+
+
+def teacher_epoch(rounds: int) -> Iterator[Row]:
+    """One epoch of a GAF teacher in bfloat16."""
+    shape = (9, 64, 64)
+    windows = made_up(1024, {"gaf": shape})
+    plain = PlainWindows(**vars(windows))
+    method = METHODS.get("student")
+
+    def epoch(windows: Windows, precision: str) -> None:
+        torch.manual_seed(0)
+        make = Plain if isinstance(windows, PlainWindows) else WideResNet
+        net = SingleView("gaf", make(shape, len(CLASSES), depth=16, width=1))
+        training = Training(epochs=1, precision=precision)  # type: ignore[arg-type]
+        train(net, method(), windows, NoTeachers(), training, 0, "", Progress())
+
+    text = "one epoch of a GAF teacher, WRN16-1, 1,024 x 9 x 64 x 64, batch 64"
+    times = pairs(lambda: epoch(windows, "bf16"), lambda: epoch(plain, "fp32"), rounds)
+    yield Row(f"{text}, --precision bf16", "float32, default layout", times.faster, 3.0)
+    times = pairs(lambda: epoch(windows, "fp32"), lambda: epoch(plain, "fp32"), rounds)
+    yield Row(f"{text}, float32 as we run it", "float32, default layout", times.faster, None)
+
+
+def steps(rounds: int) -> Iterator[Row]:
+    """A training step of methods that read logits, beside one of the student alone."""
+    labels = torch.arange(7000) % len(CLASSES)
+    first, *others = units(LOGIT_METHODS, "concat")
+    alone = Steps(first, labels)
+    for spec in others:
+        own = Steps(spec, labels)
+        times = pairs(own.seconds, alone.seconds, rounds, repeat=8)
+        yield Row(f"a step of {spec.method}, student sig+gaf+pi", "cross-entropy alone", times.cost, 1.1, cost=True)
+
+
+def student_phase(rounds: int) -> Iterator[Row]:
+    """Distilling into a signal-only student with the teachers' outputs stored, storing them included, and live."""
+    shapes = {"sig": (9, 128), "gaf": (9, 32, 32), "pi": (9, 32, 32)}
+    windows = made_up(1024, shapes)
+    nets = {"sig": "WRN16-3", "gaf": "WRN16-1", "pi": "WRN16-1"}
+    teachers = {}
+    training = Training(epochs=20)
+    for name, net in nets.items():
+        torch.manual_seed(1)
+        network = build_teacher(net, name, shapes[name], len(CLASSES)).eval().requires_grad_(False)
+        of = TeacherSpec(DataSpec("made-up", ""), 0, name, {}, net, training)
+        teachers[name] = Teacher(of, network, Path())
+    kd = METHODS.get("kd")
+
+    def phase(windows: Windows, source: Teachers, epochs: int) -> dict[str, float]:
+        torch.manual_seed(0)
+        student = build_teacher("small", "sig", shapes["sig"], len(CLASSES))
+        how = replace(training, epochs=epochs)
+        return train(student, kd(), windows, source, how, 0, "", Progress()).history[-1]
+
+    def stored() -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            source = source_of(teachers, kd.needs, windows, Cache(folder), Progress())
+            return phase(windows.only(["sig"]), source, training.epochs)
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = source_of(teachers, kd.needs, windows, Cache(folder), Progress())
+        gap = abs(phase(windows.only(["sig"]), source, 1)["loss"] - phase(windows, LiveTeachers(teachers), 1)["loss"])
+    assert gap < 1e-4, f"stored and live teachers differ by {gap} in loss"
+    times = pairs(stored, lambda: phase(windows, LiveTeachers(teachers), training.epochs), rounds, warm=False)
+    yield Row(
+        "20 epochs of kd, signal-only student, teachers sig WRN16-3, gaf and pi WRN16-1 at 32 x 32",
+        "the same loop with live teachers",
+        times.faster,
+        4.0,
+        note=f"storing the outputs included; loss after an epoch differs by {gap:.0e}",
+    )
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Of the teacher's epoch, the methods' steps and the student phase."""
+    for part in (teacher_epoch, steps, student_phase):
+        yield from part(rounds)

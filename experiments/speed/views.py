@@ -1,0 +1,129 @@
+"""Views: Gramian angular fields, diagrams and persistence images beside the libraries that have them."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numba
+import numpy as np
+import ripser
+from gudhi.sklearn.cubical_persistence import CubicalPersistence
+from numpy.typing import NDArray
+from pairs import Row, pairs
+from persim import PersistenceImager
+from pyts.image import GramianAngularField
+from scipy import sparse
+
+from mmkd.modalities import GAF, PersistenceImage, sublevel_diagrams
+
+WINDOWS, CHANNELS, LENGTH, SIZE = 10_000, 9, 128, 64
+DIAGRAMS = ((128, 2000), (512, 1000), (4096, 125))
+"""Lengths, and windows of nine channels of each."""
+RIPSER_ROWS = 64
+
+
+def walks(windows: int, length: int = LENGTH) -> NDArray[np.float64]:
+    """Random walks, as smooth as sensors are."""
+    return np.random.default_rng(0).standard_normal((windows, CHANNELS, length)).cumsum(axis=2)
+
+
+def threads() -> int:
+    return int(numba.config.NUMBA_NUM_THREADS)
+
+
+def gaf(rounds: int) -> Iterator[Row]:
+    """Fields of ten thousand windows, and what it takes to fill as much memory."""
+    x, size = walks(WINDOWS).astype(np.float32), f"{WINDOWS:,} x {CHANNELS} x {LENGTH} -> {SIZE} x {SIZE}"
+    ours, theirs = GAF(SIZE), GramianAngularField(image_size=SIZE)
+    few = x[:200]
+    gap = np.abs(ours.transform(few) - theirs.fit_transform(few.reshape(-1, LENGTH)).reshape(200, CHANNELS, SIZE, SIZE))
+    assert gap.max() < 1e-6, f"gaf differs from pyts by {gap.max()}"
+    times = pairs(lambda: ours.transform(x), lambda: theirs.fit_transform(x.reshape(-1, LENGTH)), rounds)
+    yield Row(f"GAF, {size}", "pyts", times.faster, 10.0, note=f"largest difference {gap.max():.0e}")
+    out = np.empty((WINDOWS, CHANNELS, SIZE, SIZE), np.float32)
+    filled = pairs(lambda: ours.transform(x, out=out), lambda: out.fill(1.0), rounds)
+    yield Row("the same into memory that is there", "filling it with ones, one thread", filled.cost, 3.0, cost=True)
+
+
+def gudhi_pairs(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Diagrams by gudhi's public 1-D route, with the component that never dies."""
+    found: list[NDArray[np.float64]] = CubicalPersistence(homology_dimensions=0, input_type="vertices").fit_transform(
+        list(rows)
+    )
+    return found
+
+
+def ripser_pairs(row: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The diagram of a row by ripser's lower-star filtration, in float32 as it computes."""
+    n = len(row)
+    at, edges = np.arange(n), np.maximum(row[:-1], row[1:])
+    i, j = np.concatenate([at, at[:-1]]), np.concatenate([at, at[1:]])
+    matrix = sparse.coo_matrix((np.concatenate([row, edges]), (i, j)), shape=(n, n))
+    found: NDArray[np.float64] = ripser.ripser(matrix, maxdim=0, distance_matrix=True)["dgms"][0]
+    return found
+
+
+def same(found: NDArray[np.float64], expected: NDArray[np.float64], tolerance: float) -> bool:
+    """Whether two diagrams hold the same points; those that end where they begin are none."""
+    expected = expected[np.isfinite(expected).all(axis=1)]
+    expected = expected[expected[:, 1] - expected[:, 0] > tolerance]
+    found = found[found[:, 1] - found[:, 0] > tolerance]
+    a, b = (d[np.lexsort(d.T)] for d in (found, expected))
+    return a.shape == b.shape and bool(np.allclose(a, b, rtol=0, atol=tolerance))
+
+
+def diagrams(rounds: int) -> Iterator[Row]:
+    """Diagrams alone."""
+    for length, windows in DIAGRAMS:
+        x = walks(windows, length)
+        rows, what = x.reshape(-1, length), f"sublevel diagrams, {windows:,} x {CHANNELS} x {length}"
+        flat = [d for window in sublevel_diagrams(x) for d in window]
+        assert all(same(a, b, 1e-12) for a, b in zip(flat, gudhi_pairs(rows), strict=True)), "diagrams are not gudhi's"
+        times = pairs(partial(sublevel_diagrams, x), partial(gudhi_pairs, rows), rounds)
+        yield Row(what, "gudhi CubicalPersistence", times.faster, 10.0, note=f"all {len(rows):,} diagrams equal")
+        few = rows[:RIPSER_ROWS]
+        scale = 1e-5 * float(np.abs(few).max())
+        assert all(same(a, ripser_pairs(row), scale) for a, row in zip(flat, few, strict=False)), "not ripser's"
+        least = pairs(
+            lambda few=few: sublevel_diagrams(few[:, None]),
+            lambda few=few: [ripser_pairs(row) for row in few],
+            rounds,
+        )
+        share = len(rows) / len(few)
+        whole = [t * share for t in least.peers]
+        ratios = [peer / own for peer, own in zip(whole, times.ours[: len(whole)], strict=False)]
+        note = f"ripser timed on {len(few)} of {len(rows):,} diagrams, those equal to float32"
+        yield Row(what, "ripser", ratios, 200.0, note=note)
+
+
+def images(rounds: int) -> Iterator[Row]:
+    """Persistence images from windows to arrays, diagrams and the fit of the grid included."""
+    x = walks(WINDOWS)
+    state = PersistenceImage(SIZE, scale="none").fit(x).state()
+    low, high = min(state["birth_low"]), max(state["birth_high"])
+    pixel = (high - low) / SIZE
+    top, sigma = high - low, pixel
+    ours = PersistenceImage(SIZE, birth_low=low, birth_high=high, persistence_high=top, sigma=sigma, scale="none")
+    imager = PersistenceImager((low, high), (0.0, top), pixel, kernel_params={"sigma": sigma**2})
+
+    def theirs(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        found = [d[np.isfinite(d).all(axis=1)] for d in gudhi_pairs(x.reshape(-1, LENGTH))]
+        return np.stack(imager.transform(found, skew=True))
+
+    few = x[:50]
+    expected = theirs(few).reshape(50, CHANNELS, SIZE, SIZE)
+    gap = float(np.abs(ours.transform(few) - expected).max())
+    assert gap < 1e-5 * max(1.0, expected.max()), f"persistence images differ from persim's by {gap}"
+    times = pairs(lambda: ours.transform(x), lambda: theirs(x), rounds, warm=False)
+    yield Row(
+        f"persistence images, {WINDOWS:,} x {CHANNELS} x {LENGTH} -> {SIZE} x {SIZE}",
+        "persim over gudhi diagrams",
+        times.faster,
+        30.0,
+        note=f"largest difference {gap:.0e} of values up to {expected.max():.1f}",
+    )
+
+
+def rows(rounds: int) -> Iterator[Row]:
+    """Of the Gramian fields, the diagrams and the images."""
+    for part in (gaf, diagrams, images):
+        yield from part(rounds)
