@@ -3,27 +3,65 @@
 import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from .data import data_root
 from .errors import MmkdError, Refused, UnitFailed, unknown
 from .progress import Progress
+from .ray_engine import RayTasks, check_ray, parse_resources
 from .record import Record, Records
 from .request import Request, alone, expand
 from .sweep import Done, Existing, run_units
+from .work import setting, threads_of
+from .workers import Processes, cores
 
 
 @dataclass(frozen=True)
 class Folders:
     """Where records and cache lie, and what the work runs on; no part of a unit's key.
 
-    `cache` is the folder given, else the variable MMKD_CACHE, else `cache` in the runs folder.
+    Attributes:
+        cache: the folder given, else the variable MMKD_CACHE, else `cache` in the runs folder.
+        jobs: worker processes; 1 works in this one.
+        engine: "local", or "ray", where a task takes the `resources`, such as "cpus=2,gpus=0.25".
+
+    Raises:
+        MmkdError: jobs below 1, options that do not go together, no Ray, or resources that are none.
     """
 
     runs: str | Path = "runs"
     cache: str | Path | None = None
     device: str = "auto"
+    jobs: int = 1
+    engine: Literal["local", "ray"] = "local"
+    resources: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise MmkdError(f"--jobs {self.jobs}: give a whole number of at least 1")
+        if self.engine == "local":
+            if self.resources is not None:
+                raise MmkdError(f"--resources {self.resources}: only Ray shares them out; add --engine ray")
+        else:
+            if self.jobs > 1:
+                raise MmkdError(f"--jobs {self.jobs}: Ray does as many at a time as --resources allow; leave it out")
+            check_ray()
+            parse_resources(self.resources or "")
+
+    @property
+    def apart(self) -> bool:
+        """Whether units are done outside this process."""
+        return self.jobs > 1 or self.engine == "ray"
+
+    @property
+    def threads(self) -> int:
+        """Of each worker."""
+        if self.engine == "ray":
+            return threads_of(parse_resources(self.resources or "")[0])
+        return threads_of(cores() / self.jobs)
 
     @property
     def cache_folder(self) -> Path:
@@ -63,9 +101,9 @@ def execute(
     Raises:
         MmkdError: the request, its data or one of its units is refused.
     """
-    records = Records(folders.runs)
+    records, progress = Records(folders.runs), progress or Progress()
     units = list(expand(request))
-    worker = _Worker(folders, records, progress or Progress())
+    worker = _Worker(folders, records, progress)
     fitting = request.methods == ("all",)  # what a method refuses is then left out
     looked = existing != "only" or fitting
     todo = [(s, d) for s, d in units if existing == "rerun" or (looked and records.get(s.key) is None)]
@@ -90,7 +128,19 @@ def execute(
     results = [Done(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for done in results:
         tell(done)
-    results += run_units([(s, d) for s, d in units if s.key not in refused], records, worker, existing, tell)
+    units_left = [(s, d) for s, d in units if s.key not in refused]
+    waiting = {s.key for s, _ in todo if s.key not in refused} if existing != "only" else set()
+    with progress.overall(len(waiting)) if len(waiting) > 1 else nullcontext() as bar:
+
+        def told(done: Done) -> None:
+            tell(done)
+            if bar is not None and done.spec.key in waiting:
+                bar.advance()
+
+        if folders.apart and waiting:
+            results += _apart(request, units_left, folders, existing == "rerun", worker, told)
+        else:
+            results += run_units(units_left, records, worker, existing, told)
     keys = dict.fromkeys(done.spec.teacher(name).key for done in results for name in done.spec.teachers)
     found = {}
     for spec, _ in units:
@@ -98,6 +148,42 @@ def execute(
         if record is not None:
             found[spec.key] = record
     return Outcome(results, [r for r in map(records.get, keys) if r is not None], found)
+
+
+def _apart(
+    request: Request,
+    units: list[tuple[Any, Any]],
+    folders: Folders,
+    rerun: bool,
+    worker: "_Worker",
+    tell: Callable[[Done], None],
+) -> list[Done]:
+    """Do the units by `--jobs` or Ray; those whose method is broken fail here and now."""
+    from .cache import Cache
+    from .jobs import run_tasks
+    from .plan import make_plan, pending
+
+    broken = [(spec, data) for spec, data in units if spec.key in worker.broken]
+    done = run_units(broken, worker.records, worker, "rerun", tell)
+    order = [spec.key for spec, _ in units]
+    units = [(spec, data) for spec, data in units if spec.key not in worker.broken]
+    plan = make_plan(units, worker.records, Cache(folders.cache_folder), rerun)
+    place = setting(
+        runs=folders.runs,
+        cache=folders.cache_folder,
+        device=folders.device,
+        threads=folders.threads,
+        data=request.data,
+        data_root=data_root(request.data_root),
+        plugins=request.plugins,
+    )
+    engine = (
+        RayTasks(place, *parse_resources(folders.resources or ""), worker.progress.say)
+        if folders.engine == "ray"
+        else Processes(min(folders.jobs, len(pending(plan))), place)
+    )
+    done += run_tasks(units, plan, worker.records, engine, tell, worker.progress)
+    return sorted(done, key=lambda done: order.index(done.spec.key))
 
 
 def _verdict(preflight: Callable[..., None], spec: Any, data: Any) -> MmkdError | None:
@@ -177,7 +263,8 @@ def run(
     )
     done = execute(request, Folders(runs, cache, device), existing).results[0]
     if done.record is None:
-        raise UnitFailed(f"{done.error}; see {done.log}" if done.error else f"unit {done.spec.key} is not on record")
+        what = done.error or f"unit {done.spec.key} is not on record"
+        raise UnitFailed(f"{what}; see {done.log}" if done.log else what)
     return done.record
 
 
@@ -206,7 +293,9 @@ def load_student(run: Record | str | Path) -> Any:
     if isinstance(run, Record):
         return StudentModel.load(run)
     folder = Path(run)
-    record = Records(folder.parent).get(folder.name)
+    records = Records(folder.parent)
+    fault = records.fault(folder.name)
+    record = None if fault else records.get(folder.name)
     if record is None:
-        raise MmkdError(f"{folder} is no record of a unit: it has no result.json")
+        raise MmkdError(fault or f"{folder} is no record of a unit: it has no result.json")
     return StudentModel.load(record)

@@ -14,7 +14,7 @@ from .nets import Shape, build_student
 from .registry import METHODS, reason
 from .request import cut
 from .spec import UnitSpec, seed_for
-from .teachers import untrained
+from .teachers import load_checkpoint, untrained
 from .train import prepare
 from .views import make_modality
 
@@ -132,7 +132,8 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     """Try a unit on made-up windows: what cannot work shows in a moment.
 
     Raises:
-        MmkdError: a network cannot read these windows. Refused: the method cannot work with these networks.
+        MmkdError: a network cannot read these windows, or a teacher's own weights are not of its network. Refused: the
+            method cannot work with these networks.
         UnitFailed: the method itself is broken: it raises, or its terms are not what the loop can use.
     """
     classes = len(data.classes)
@@ -141,6 +142,11 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
         raise MmkdError(f"{spec.method}: --teacher-weights search needs validation windows; use --epoch-rule val-best")
     targets = torch.from_numpy(data.y[split.train])
     channels, window = data.x.shape[1:]
+    for name in spec.checkpoint_files:
+        view = make_modality(name, spec.views[name]).shape(channels, window)
+        with torch.random.fork_rng(devices=[]):
+            net = untrained(spec.task, spec.teachers[name], name, view, classes)
+        load_checkpoint(net, spec.teacher(name))
     try:
         validated, seconds = len(split.validation) > 0, data.window_s
         trial = Trial.make(spec, (channels, window), classes, targets, validated, seconds)

@@ -5,18 +5,23 @@ The parser needs neither torch nor mlflow; what needs them is imported when it i
 
 import argparse
 import json
+import os
+import re
 import signal
 import sys
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .errors import MmkdError
-from .flags import load_plugins, make_parser, make_request, no_more
+from .flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
 from .listing import method_help, show_list
+
+LONGEST = 400  # characters of a message
 
 
 class Terminated(KeyboardInterrupt):
@@ -28,15 +33,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(), _terminable():
             warnings.showwarning = _note
-            return command(list(sys.argv[1:] if argv is None else argv))
+            code = command(list(sys.argv[1:] if argv is None else argv))
+            sys.stdout.flush()
+            return code
     except MmkdError as error:
-        print(f"mmkd.bench: {error}", file=sys.stderr)
-        return 2
+        return refuse(str(error))
     except KeyboardInterrupt as stop:
         print("mmkd.bench: stopped; units that are done stay on record, the same command goes on", file=sys.stderr)
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:
+        _leave_stdout()
         return 1
+    except OSError as error:
+        return refuse(f"{error.filename or 'output'}: {error.strerror or error}")
+    except MemoryError as error:
+        return refuse(f"not enough memory: {error}; take fewer or shorter windows, or a machine with more")
+
+
+def refuse(message: str) -> int:
+    """Say why nothing more is done; the exit code."""
+    _leave_stdout()
+    print(f"mmkd.bench: {one_line(message)}", file=sys.stderr)
+    return 2
+
+
+def one_line(text: str) -> str:
+    """Text as one printable line; what is longer than a message of ours is cut in the middle."""
+    line = re.sub(r"\s*[\n\r\v\f]\s*", " ", text)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 150]} ... {line[-145:]}"
+
+
+def _leave_stdout() -> None:
+    """Write what stdout still holds; where that cannot be (a closed pipe, a full disk) Python must not try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -59,17 +92,19 @@ def _terminable() -> Iterator[None]:
 def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """A warning of ours as one line; other people's are not our user's business."""
     if category.__module__.startswith("mmkd"):
-        print(f"mmkd.bench: note: {message}", file=sys.stderr)
+        print(f"mmkd.bench: note: {one_line(str(message))}", file=sys.stderr)
 
 
 def command(argv: list[str]) -> int:
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
+    check_arguments(argv, args)
     if args.help:
-        parser.print_help()
-        if args.method:
-            load_plugins(args.plugin)
-            print(method_help(args.method.split(",")))
+        load_plugins(args.plugin if args.method else ())
+        more = method_help(names_of(args.method, "--method")) if args.method else None
+        print(parser.format_help(), end="")
+        if more:
+            print(more)
         return 0
     if args.publish and (args.method or args.suite):
         raise MmkdError("--publish sends what is on record and does no unit; give it without --method and --suite")
@@ -98,10 +133,16 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
     from .sweep import Done, as_json
 
     runs = Path(args.runs)
+    folders = api.Folders(runs, args.cache, args.device, args.jobs, args.engine, args.resources)
+    check_folder(runs, "--runs")
+    check_folder(folders.cache_folder, "--cache")
     if args.dry_run:
-        return dry_run(request, Records(runs), args.json)
+        return dry_run(request, Records(runs), folders, args.existing == "rerun", args.json)
     terminal = sys.stderr.isatty() and sys.stdout.isatty()
+    from .memory import keep_freed_memory
     from .progress import Bars, Lines, Progress
+
+    keep_freed_memory()
 
     progress = Progress() if args.quiet else Bars() if terminal else Lines(sys.stderr)
 
@@ -109,7 +150,8 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
 
     def tell(done: Done) -> None:
         if done.status == "failed":
-            print(f"mmkd.bench: {title(done.spec)}: failed: {done.error} ({done.log})", file=sys.stderr)
+            why = one_line(done.error)
+            print(f"mmkd.bench: {title(done.spec)}: failed: {why} ({done.log})", file=sys.stderr)
         elif done.status == "missing":
             print(f"mmkd.bench: {title(done.spec)}: not on record ({done.spec.key})", file=sys.stderr)
         elif done.status == "refused" and (done.spec.method, done.error) not in left_out:
@@ -122,7 +164,7 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
     if request.methods == ("all",) and METHODS.broken and not args.quiet:
         for source, why in METHODS.broken.items():
             print(f"mmkd.bench: left out: {source}: {why}", file=sys.stderr)
-    outcome = api.execute(request, api.Folders(runs, args.cache, args.device), args.existing, progress, tell)
+    outcome = api.execute(request, folders, args.existing, progress, tell)
     records = [done.record for done in outcome.results if done.record is not None]
     problem = None if args.existing == "only" else track.publish(runs, outcome.records, request.name)
     if args.json:
@@ -137,24 +179,48 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
     return 1 if any(done.status in ("failed", "missing") for done in outcome.results) else 0
 
 
-def dry_run(request: Any, records: Any, as_json: bool) -> int:
-    """Print the units, and which of them are on record."""
+def dry_run(request: Any, records: Any, folders: Any, rerun: bool, as_json: bool) -> int:
+    """Print the units, what of them is on record or cached, what is to be made, and how long that takes."""
+    from .cache import Cache
+    from .estimate import estimate
+    from .plan import make_plan
     from .request import expand, title
 
-    units = [(spec, records.get(spec.key) is not None) for spec, _ in expand(request)]
+    units = list(expand(request))
+    plan = make_plan(units, records, Cache(folders.cache_folder), rerun)
+    of = {kind: [task for task in plan if task.kind == kind] for kind in ("view", "teacher")}
+    time = estimate(plan, records, folders.jobs, folders.threads, folders.device)
+    found = [(spec, records.get(spec.key) is not None) for spec, _ in units]
+    more = [task for task in plan if task.kind == "unit" and not task.there]
+    more = [task for task in more if task.key not in {spec.key for spec, _ in units}]
     if as_json:
-        print(
-            json.dumps(
-                [
-                    {"key": s.key, "method": s.method, "dataset": s.data.name, "seed": s.seed, "on_record": r}
-                    for s, r in units
-                ]
-            )
-        )
+        shown: dict[str, Any] = {
+            "units": [
+                {"key": s.key, "method": s.method, "dataset": s.data.name, "seed": s.seed, "on_record": r}
+                for s, r in found
+            ],
+            "started_from": [{"key": t.key, "dataset": t.spec.data.name, "seed": t.spec.seed} for t in more],
+            "estimate": {"jobs": folders.jobs, **asdict(time)},
+        }
+        for kind, tasks in of.items():
+            shown[f"{kind}s"] = [
+                {"key": t.key, "modality": t.modality, "dataset": t.spec.data.name, "cached": t.there}
+                | ({"net": t.spec.teachers[t.modality], "seed": t.spec.seed} if kind == "teacher" else {})
+                for t in tasks
+            ]
+        print(json.dumps(shown, indent=1))
         return 0
-    for spec, on_record in units:
+    for task in (*of["view"], *of["teacher"]):
+        print(f"{task.key}  {task.title}{'  cached' if task.there else ''}")
+    for task in more:
+        print(f"{task.key}  {task.title}  for --init-student trained")
+    for spec, on_record in found:
         print(f"{spec.key}  {title(spec)}{'  on record' if on_record else ''}")
-    print(f"{len(units)} units, {sum(r for _, r in units)} on record")
+    print(f"{len(found)} units, {sum(r for _, r in found)} on record")
+    for kind, tasks in of.items():
+        there = sum(task.there for task in tasks)
+        print(f"{kind}s: {there} cached, {len(tasks) - there} to be made, each once")
+    print(time.text("one after the other" if folders.jobs == 1 else f"with --jobs {folders.jobs}"))
     return 0
 
 

@@ -16,6 +16,10 @@ class UnitFailed(MmkdError):
     """A unit broke off while it worked; the others go on and the command exits 1."""
 
 
+class DamageWarning(UserWarning):
+    """Something on disk is not what was written: what was done about it, one line."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint such as `; did you mean 'fam'?`, or the empty string when nothing is close.
 

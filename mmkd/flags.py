@@ -2,10 +2,12 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from .errors import MmkdError, did_you_mean
 from .listing import LISTS, preset_help
+from .options import shown
 
 
 class Parser(argparse.ArgumentParser):
@@ -44,6 +46,7 @@ def make_parser() -> Parser:
     how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default) or sig")
     how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default); of images img")
     how.add_argument("--teacher-net", metavar="M=NET,...", help="a backbone a modality, such as sig=InceptionTime")
+    how.add_argument("--teacher-checkpoint", metavar="M=FILE,...", help="own weights (.safetensors), not trained here")
     how.add_argument("--student-net", metavar="NET[,NET]", help="backbone of each branch of the student")
     how.add_argument(
         "--fusion", metavar="NAME[,NAME]", help="how branches meet (default concat), or stages of a dense student"
@@ -62,6 +65,11 @@ def make_parser() -> Parser:
         "--data-root", metavar="DIR", help="data folder (default: MMKD_DATA, else the user's cache folder)"
     )
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto")
+    where.add_argument("--jobs", metavar="N", type=int, default=1, help="units at a time, in N processes (default 1)")
+    where.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="ray: as tasks of Ray, at RAY_ADDRESS or here"
+    )
+    where.add_argument("--resources", metavar="R", help="of one task of Ray, such as cpus=2,gpus=0.25 (default cpus=1)")
     where.add_argument(
         "--existing",
         choices=("skip", "rerun", "only"),
@@ -71,7 +79,9 @@ def make_parser() -> Parser:
     where.add_argument(
         "--plugin", metavar="FILE.py", action="append", default=[], help="a file with methods of one's own"
     )
-    where.add_argument("--dry-run", action="store_true", help="print the units and which are on record, and stop")
+    where.add_argument(
+        "--dry-run", action="store_true", help="print the units, what is there and how long the rest takes, and stop"
+    )
     where.add_argument("--publish", action="store_true", help="send to MLflow what it has not had yet, and stop")
     where.add_argument("--json", action="store_true", help="one JSON document on stdout")
     where.add_argument("--quiet", action="store_true", help="no progress")
@@ -85,22 +95,21 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
 
     given: dict[str, Any] = {}
     if args.method:
-        given["methods"] = _names(args.method, "--method")
+        given["methods"] = names_of(args.method, "--method")
     lists = {"dataset": "datasets", "student": "students", "student_net": "student_net", "fusion": "fusion"}
     for flag, name in lists.items():
         if getattr(args, flag) is not None:
-            given[name] = _names(getattr(args, flag), f"--{flag.replace('_', '-')}")
+            given[name] = names_of(getattr(args, flag), f"--{flag.replace('_', '-')}")
     if args.teachers is not None:
         given["teachers"] = (args.teachers,)
     if args.seed is not None or args.seeds is not None:
         given["seeds"] = parse_seeds(args.seeds if args.seed is None else args.seed)
         if args.seed is not None and len(given["seeds"]) > 1:
             raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
-    if args.teacher_net:
-        pairs = [_assignment(part) for part in args.teacher_net.split(",")]
-        given["teacher_nets"] = dict(pairs)
-        if len(given["teacher_nets"]) < len(pairs):
-            raise MmkdError(f"--teacher-net {args.teacher_net}: a modality is named twice")
+    if args.teacher_net is not None:
+        given["teacher_nets"] = _assignments(args.teacher_net, "--teacher-net", "WRN16-1")
+    if args.teacher_checkpoint is not None:
+        given["teacher_checkpoints"] = _assignments(args.teacher_checkpoint, "--teacher-checkpoint", "FILE.safetensors")
     for name in (
         "data",
         "task",
@@ -135,6 +144,8 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
     """The flags that the parser does not know, as options of those of the methods that have them."""
     from .registry import METHODS
 
+    if "all" in methods and len(methods) > 1:
+        raise MmkdError("--method: 'all' stands alone")
     names = list(METHODS) if tuple(methods) == ("all",) else methods
     known = {name: _options_of(name) for name in names}
     found: dict[str, dict[str, str]] = {}
@@ -174,18 +185,48 @@ def load_plugins(paths: Sequence[str]) -> None:
         load_plugin(path)
 
 
-def _names(text: str, flag: str) -> tuple[str, ...]:
+def check_arguments(argv: Sequence[str], args: argparse.Namespace) -> None:
+    """Refuse what no flag can mean: a flag given twice, a folder without a name, a zero byte."""
+    flags = [arg.partition("=")[0] for arg in argv if arg.startswith("--") and arg != "--"]
+    twice = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--plugin"})
+    if twice:
+        raise MmkdError(f"{twice[0]} is given twice; give it once (a list is written with commas)")
+    for name in ("runs", "cache", "data_root"):
+        if getattr(args, name) == "":
+            raise MmkdError(f"--{name.replace('_', '-')}: the name is empty; name a folder")
+    for flag, value in ((f"--{name.replace('_', '-')}", value) for name, value in vars(args).items()):
+        if any("\0" in str(text) for text in (value if isinstance(value, list) else [value])):
+            raise MmkdError(f"{flag} {shown(value)}: a zero byte stands in it")
+
+
+def check_folder(path: Path, flag: str) -> None:
+    """Refuse a folder that cannot be one, before anything is done; it need not exist yet."""
+    try:
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+        if not there.is_dir():
+            raise MmkdError(f"{flag} {path}: {there} is not a folder; name another")
+    except OSError as error:
+        raise MmkdError(f"{flag} {path}: {error.strerror or error}; name another folder") from None
+
+
+def names_of(text: str, flag: str) -> tuple[str, ...]:
+    """The names of a list with commas, each once; MmkdError where one is empty."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if "" in names:
         raise MmkdError(f"{flag} {text!r}: an empty name")
     return names
 
 
-def _assignment(part: str) -> tuple[str, str]:
-    name, equals, value = part.partition("=")
-    if not equals or not name.strip() or not value.strip():
-        raise MmkdError(f"--teacher-net: {part!r} is not of the form sig=WRN16-1")
-    return name.strip(), value.strip()
+def _assignments(text: str, flag: str, example: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name or not value:
+            raise MmkdError(f"{flag}: {part!r} is not of the form sig={example}")
+        if name in found:
+            raise MmkdError(f"{flag} {text}: a modality is named twice")
+        found[name] = value
+    return found
 
 
 def no_more(rest: Sequence[str], parser: Parser, more: str = "") -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .errors import MmkdError
 from .method import Outputs
 from .modalities import Modality
 from .record import Record
-from .registry import load_plugin
+from .registry import load_plugin, reason
 from .spec import UnitSpec
 from .train import AT_ONCE
 from .views import make_modality
@@ -68,10 +69,21 @@ class StudentModel(nn.Module):
         """Rebuild the student of a record.
 
         Raises:
-            MmkdError: a teacher's record, or weights that are damaged or absent.
+            MmkdError: a teacher's record, or one that is damaged.
         """
         if record.kind != "student":
             raise MmkdError(f"{record.folder} is the record of a {record.kind}, not of a student")
+        path = record.file("student.safetensors")
+        try:
+            return cls._load(record, path)
+        except MmkdError:
+            raise
+        except Exception as error:  # whatever a changed record makes of it
+            raise MmkdError(f"record {record.folder} makes no student: {reason(error)[:200]}") from error
+
+    @classmethod
+    def _load(cls, record: Record, path: Path) -> "StudentModel":
+        """The student of a record, with the weights in the file `path`."""
         spec, data = UnitSpec.parse(record.spec), record.result["data"]
         modalities = {}
         for name, view in record.result["views"].items():
@@ -90,7 +102,6 @@ class StudentModel(nn.Module):
             shares = record.result["teacher_weights"]
             trial = Trial.make(spec, (channels, window), len(data["classes"]), targets, True, shares=shares)
             network = trial.method.deploy(trial.student)
-        path = record.folder / "student.safetensors"
         try:
             network.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:

@@ -5,6 +5,7 @@ A `Config` is written once and read three ways: from the command line (`--temper
 """
 
 import operator
+import reprlib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -14,6 +15,18 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from .errors import MmkdError, did_you_mean
 
 C = TypeVar("C")
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 100
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 12
+
+
+def shown(value: Any) -> str:
+    """`repr(value)` for a message: long values cut in the middle, deep ones at the sixth level.
+
+    >>> len(shown("x" * 1000))
+    100
+    """
+    return _REPR.repr(value)
 
 
 def option(
@@ -52,8 +65,8 @@ class Options:
             field_name = name.replace("-", "_")
             if field_name not in known:
                 hint = did_you_mean(name, [k.replace("_", "-") for k in known])
-                shown = ", ".join(k.replace("_", "-") for k in known)
-                raise MmkdError(f"{what} has no option {name!r}{hint} (its options: {shown})")
+                its = ", ".join(k.replace("_", "-") for k in known)
+                raise MmkdError(f"{what} has no option {shown(name)}{hint} (its options: {its})")
             if field_name in given:
                 raise MmkdError(f"{what}: option {name!r} is given twice, with dashes and with underscores")
             given[field_name] = value
@@ -83,14 +96,14 @@ def _words(hint: Any) -> str:
 
 def _typed(value: Any, hint: Any, name: str) -> Any:
     """`value` as the type `hint`: strings are read as the command line writes them, nothing else is bent."""
-    shown = f"{name.replace('_', '-')} = {value!r}"
+    given = f"{name.replace('_', '-')} = {shown(value)}"
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         for choice in choices:
             if value == choice or (isinstance(value, str) and value == str(choice)):
                 return choice
         words = ", ".join(str(c) for c in choices)
-        raise MmkdError(f"{shown} is not one of {words}{did_you_mean(str(value), [str(c) for c in choices])}")
+        raise MmkdError(f"{given} is not one of {words}{did_you_mean(str(value), [str(c) for c in choices])}")
     if get_origin(hint) in (types.UnionType, Union):
         if value is None or (isinstance(value, str) and value.lower() == "none"):
             return None
@@ -111,25 +124,27 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
             return value
         if isinstance(value, str) and value.lower() in words_of:
             return words_of[value.lower()]
-        raise MmkdError(f"{shown} is not true or false")
+        raise MmkdError(f"{given} is not true or false")
     if hint in (int, float):
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise MmkdError(f"{shown} is not a number")
+            raise MmkdError(f"{given} is not a number")
         try:
             exact = Decimal(value)  # keeps every digit of a large whole number
             number = float(exact)
         except (InvalidOperation, ValueError):
-            raise MmkdError(f"{shown} is not a number") from None
+            raise MmkdError(f"{given} is not a number") from None
         if number != number or number in (float("inf"), float("-inf")):
-            raise MmkdError(f"{shown} is not a finite number")
+            raise MmkdError(f"{given} is not a finite number")
         if hint is int:
             if exact != int(exact):
-                raise MmkdError(f"{shown} is not a whole number")
+                raise MmkdError(f"{given} is not a whole number")
+            if abs(exact) >= 2**63:
+                raise MmkdError(f"{given} is past 2^63")
             return int(exact)
         return number
     if hint is str:
         if not isinstance(value, str):
-            raise MmkdError(f"{shown} is not a text")
+            raise MmkdError(f"{given} is not a text")
         return value
     raise TypeError(f"option {name}: the type {hint!r} is not one that options can have")
 
@@ -139,4 +154,4 @@ def _in_range(value: Any, f: "Field[Any]") -> None:
     for key, (sign, holds) in signs.items():
         bound = f.metadata.get(key)
         if bound is not None and value is not None and not holds(value, bound):
-            raise MmkdError(f"{f.name.replace('_', '-')} = {value!r} must be {sign} {bound:g}")
+            raise MmkdError(f"{f.name.replace('_', '-')} = {shown(value)} must be {sign} {bound:g}")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cache import Cache
+from .cache import Cache, new_array
 from .method import Outputs
 from .progress import Progress
 from .spec import digest
@@ -134,7 +134,7 @@ def source_of(
 def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
     """The stored arrays by name, in the order of the network's outputs."""
     order = json.loads((folder / "order.json").read_text())
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in order}
+    return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "r") for name in order}
 
 
 def _store(teacher: Teacher, maps: bool, windows: Windows, folder: Path, progress: Progress) -> None:
@@ -147,7 +147,7 @@ def _store(teacher: Teacher, maps: bool, windows: Windows, folder: Path, progres
             for name, value in flatten(teacher.network(windows.at(windows.train[part])), maps).items():
                 if name not in arrays:
                     shape = (count, *value.shape[1:])
-                    arrays[name] = np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.float32, shape)
+                    arrays[name] = new_array(folder / f"{name}.npy", shape)
                 arrays[name][part] = value.float().cpu().numpy()
             bar.advance(part.stop - part.start)
     for array in arrays.values():

@@ -1,5 +1,6 @@
 """Progress of long work, told to whoever watches: bars on a terminal, silence elsewhere."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -18,6 +19,12 @@ class Progress:
     def bar(self, label: str, total: int) -> Iterator[Bar]:
         yield _Silent()
 
+    @contextmanager
+    def overall(self, total: int) -> Iterator[Bar]:
+        """The bar of all units of a command, with the time left."""
+        with self.bar("units", total) as bar:
+            yield bar
+
     def say(self, line: str) -> None:
         """One line about something that is done."""
 
@@ -33,8 +40,39 @@ class Lines(Progress):
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
+    @contextmanager
+    def overall(self, total: int) -> Iterator[Bar]:
+        yield _Counted(self, total)
+
     def say(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
+
+
+class _Counted:
+    """How far a command is, in a line a minute at most."""
+
+    def __init__(self, lines: Lines, total: int) -> None:
+        self.lines, self.total, self.done = lines, total, 0
+        self.begun = self.said = time.monotonic()
+
+    def advance(self, steps: int = 1, info: str = "") -> None:
+        now = time.monotonic()
+        self.done += steps
+        if now - self.said >= 60 and self.done < self.total:
+            left = (now - self.begun) / self.done * (self.total - self.done)
+            self.lines.say(f"{self.done} of {self.total} units, about {duration(left)} left")
+            self.said = now
+
+
+def duration(seconds: float) -> str:
+    """A rough time in words.
+
+    >>> duration(4), duration(400), duration(700), duration(9000)
+    ('4.0 s', '400 s', '12 min', '2.5 h')
+    """
+    if seconds < 600:
+        return f"{seconds:.{1 if seconds < 10 else 0}f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Bars(Progress):

@@ -1,6 +1,13 @@
-"""The record of a unit: a folder of plain files, written whole or not at all. Needs neither torch nor mlflow."""
+"""The record of a unit: a folder of plain files, written whole or not at all. Needs neither torch nor mlflow.
+
+`result.json` says size and SHA-256 of every other file, and its own content's hash. A record is damaged when its
+`result.json` is not what was written, or one of its arrays, weights or tables is missing or of another size, or, up to
+256 KiB, of another checksum; larger ones are hashed when they are read. It then counts as not on record, with a warning
+that says why, and is set aside in `runs/.damaged/` once its unit was done again. Pictures and logs may be absent.
+"""
 
 import csv
+import hashlib
 import json
 import os
 import platform
@@ -8,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +25,11 @@ from typing import Any
 
 import filelock
 
-from .cache import temporary_folder
-from .errors import MmkdError
+from .cache import file_fault, inventory, set_aside, temporary_folder
+from .errors import DamageWarning, MmkdError
+
+HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its record is looked up
+SPARE = (".png", ".log")  # what a record can do without
 
 PACKAGES = (
     "mmkd",
@@ -50,6 +61,24 @@ class Record:
     def kind(self) -> str:
         return str(self.result["kind"])
 
+    def file(self, name: str) -> Path:
+        """The path of one of its files, checked against size and checksum.
+
+        Raises:
+            MmkdError: it is missing or damaged.
+        """
+        said = self.result.get("files", {}).get(name)
+        try:
+            if said is not None:
+                fault = file_fault(self.folder, {name: said}, (name,))
+            else:  # of a record made before there were checksums
+                fault = None if (self.folder / name).is_file() else f"{name} is missing"
+        except PermissionError as error:
+            fault = f"{name}: {error.strerror}"
+        if fault:
+            raise MmkdError(f"record {self.folder} is damaged ({fault}); run its unit again with --existing rerun")
+        return self.folder / name
+
     @property
     def spec(self) -> Mapping[str, Any]:
         spec: Mapping[str, Any] = self.result["spec"]
@@ -68,28 +97,39 @@ class Records:
         self.runs = Path(runs)
 
     def get(self, key: str) -> Record | None:
-        """The finished record of `key`, or None.
+        """The finished record of `key`; None where there is none, or a damaged one, with a `DamageWarning`."""
+        record, fault = self._read(key)
+        if fault:
+            folder = self.runs / key
+            text = f"record {folder} is damaged ({fault}) and does not count"
+            warnings.warn(text, DamageWarning, stacklevel=1)  # from one place, so that it is told once
+        return record
 
-        Raises:
-            MmkdError: its `result.json` cannot be read.
-        """
-        path = self.runs / key / "result.json"
-        if not path.is_file():
-            return None
+    def fault(self, key: str) -> str:
+        """Why the record of `key` does not count, for the list of what is missing; empty where there is none at all."""
+        fault = self._read(key)[1]
+        return f"its record {self.runs / key} is damaged ({fault})" if fault else ""
+
+    def _read(self, key: str) -> tuple[Record | None, str]:
+        """The record if it is whole, and what is wrong with it if it is not."""
+        folder = self.runs / key
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(result, dict):
-                raise ValueError("it holds no JSON object")
-            missing = [name for name in ("key", "kind", "spec", "metrics") if name not in result]
-            if missing or result["key"] != key:
-                raise ValueError(f"it lacks {', '.join(missing)}" if missing else f"it is of unit {result['key']}")
+            text = (folder / "result.json").read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None, ""
         except (OSError, ValueError) as error:
-            raise MmkdError(
-                f"record {path} cannot be read ({error}); delete its folder and run the unit again"
-            ) from None
-        return Record(path.parent, result)
+            return None, f"result.json: {error}"
+        try:
+            result = json.loads(text, parse_constant=_no_number)
+            _check(result, key)
+            files = {n: said for n, said in result.get("files", {}).items() if not n.endswith(SPARE)}
+            fault = file_fault(folder, files, [name for name, said in files.items() if said["bytes"] <= HASHED])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            return None, f"result.json: {' '.join(str(error).split())[:200]}"
+        return (None, fault) if fault else (Record(folder, result), "")
 
     def __iter__(self) -> Iterator[Record]:
+        """Every record that is whole; of each damaged one a warning."""
         for path in sorted(self.runs.glob("[!.]*/result.json")):  # hidden folders are not finished, or replaced
             record = self.get(path.parent.name)
             if record is not None:
@@ -114,16 +154,20 @@ class Records:
     def write(self, key: str, fill: Callable[[Path], Mapping[str, Any]]) -> Record:
         """Write a record: `fill` puts its files into a temporary folder and returns the content of `result.json`.
 
-        A record of the same key is replaced once the new one is whole.
+        A record of the same key is replaced once the new one is whole; a damaged one is set aside.
         """
         final = self.runs / key
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             with temporary_folder(self.runs) as folder:
-                result = fill(folder)
-                text = json.dumps(result, indent=1, allow_nan=False)
+                said = fill(folder)
+                files = {n: {k: f[k] for k in ("bytes", "sha256")} for n, f in inventory(folder).items()}
+                result = json.loads(json.dumps({**said, "files": files}, allow_nan=False))  # as it will be read
+                text = json.dumps({**result, "sha256": _content_hash(result)}, indent=1, allow_nan=False)
                 (folder / "result.json").write_text(text, encoding="utf-8")
-                if final.exists():
+                if os.path.lexists(final) and self._read(key)[0] is None:
+                    set_aside(final, self.runs / ".damaged", key)
+                elif final.exists():
                     os.replace(final, self.runs / f".replaced-{folder.name}")
                 os.replace(folder, final)
                 shutil.rmtree(self.runs / f".replaced-{folder.name}", ignore_errors=True)
@@ -146,6 +190,36 @@ class Records:
         except OSError as error:
             raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; the log of unit {key} is lost") from error
         return path
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _content_hash(result: Mapping[str, Any]) -> str:
+    """The SHA-256 of what `result.json` says but for this hash itself."""
+    said = {name: value for name, value in result.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _check(result: Any, key: str) -> None:
+    """ValueError, or another error, unless `result` is what was written for the unit `key`."""
+    if not isinstance(result, dict):
+        raise ValueError("it holds no JSON object")
+    missing = [name for name in ("key", "kind", "spec", "metrics") if name not in result]
+    if missing or result["key"] != key:
+        raise ValueError(f"it lacks {', '.join(missing)}" if missing else f"it is of unit {result['key']!r:.80}")
+    if "sha256" in result:
+        if result["sha256"] != _content_hash(result):
+            raise ValueError("it was changed after it was written")
+        return
+    if "files" in result:
+        raise ValueError("it lacks sha256")
+    spec, scores = result["spec"], result["metrics"]["test"]  # of a record made before there were checksums
+    numbers = [scores["accuracy"], scores["macro_f1"], result["parameters"], result["seconds"]]
+    texts = [result["kind"], spec["data"]["name"], spec["data"]["sha256"]]
+    if not all(isinstance(n, int | float) for n in numbers) or not all(isinstance(t, str) for t in texts):
+        raise ValueError("its values are not those of a record")
 
 
 def write_history(path: Path, history: Iterable[Mapping[str, float]]) -> None:

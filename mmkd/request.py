@@ -2,21 +2,21 @@
 
 import itertools
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .data import Dataset, load_dataset, load_file, split_windows
-from .data.cards import file_sha256
+from .data.cards import TASKS, file_sha256, read_toml
 from .errors import MmkdError, did_you_mean, unknown
 from .modalities import MODALITIES
+from .options import shown
 from .registry import METHODS, Registry, load_plugin
 from .spec import PRESETS, DataSpec, Training, UnitSpec, preset_of, seed_for
 from .views import default_configs
 
-TASKS = ("classification", "segmentation")
 CHOICES = {
     "task": TASKS,
     "nan": ("refuse", "impute", "drop"),
@@ -26,6 +26,8 @@ CHOICES = {
 }
 OWN = "none"  # the form of a dense network without a fusion of its stages
 WHOLE = ("epochs", "teacher_epochs", "image_size", "train_subjects")
+MOST = 1_000_000  # of each of them; what is more was not meant
+SEEDS = 10_000  # of one request
 LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion")
 BY_TASK: tuple[str, ...] = ("as the task has it",)
 """Stands for a field that was not given, whose default depends on the task."""
@@ -54,6 +56,7 @@ class Request:
     students: tuple[str, ...] = BY_TASK
     teachers: tuple[str, ...] = BY_TASK
     teacher_nets: Mapping[str, str] = field(default_factory=dict)
+    teacher_checkpoints: Mapping[str, str] = field(default_factory=dict)
     student_net: tuple[str, ...] = ()
     fusion: tuple[str, ...] = ()
     preset: str = "quick"
@@ -84,8 +87,11 @@ class Request:
                 object.__setattr__(self, name, (getattr(self, name),))
         for name in WHOLE:
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise MmkdError(f"{name.replace('_', '-')} = {value!r} must be a whole number of at least 1")
+            if value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
+                what = f"{name.replace('_', '-')} = {shown(value)}"
+                raise MmkdError(f"{what} must be a whole number of at least 1 and at most {MOST:,}")
         for name in ("methods", "datasets", "seeds", "students", "teachers"):
             if not getattr(self, name):
                 raise MmkdError(f"{name} is empty")
@@ -95,16 +101,25 @@ class Request:
             if name == "seeds":
                 continue
             if not all(isinstance(value, str) and value for value in getattr(self, name)):
-                raise MmkdError(f"{name} {getattr(self, name)!r}: each must be a text, and none empty")
+                raise MmkdError(f"{name} {shown(getattr(self, name))}: each must be a text, and none empty")
+        for name in ("plugins", "data", "data_root"):
+            value = getattr(self, name)
+            if any("\0" in str(path) for path in (value if isinstance(value, tuple) else (value,))):
+                raise MmkdError(f"{name} {shown(value)}: the name of a file holds no zero byte")
         if not isinstance(self.teacher_nets, Mapping):
             raise MmkdError(f"teacher_nets {self.teacher_nets!r}: give a mapping such as {{'sig': 'FCN'}}")
+        given: Any = self.teacher_checkpoints
+        if not isinstance(given, Mapping) or not all(isinstance(v, str | Path) for kv in given.items() for v in kv):
+            raise MmkdError(f"teacher_checkpoints {given!r}: give a mapping such as {{'sig': 'FILE.safetensors'}}")
         for variant in self.variants:
             if not isinstance(variant, Mapping) or not isinstance(variant.get("method"), str):
-                raise MmkdError(f"variants {variant!r}: give a table with a method and some of its options")
+                raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
         if len(self.methods) > 1 and "all" in self.methods:
             raise MmkdError("methods: 'all' stands alone")
         if min(self.seeds) < 0:
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
+        if max(self.seeds) >= 2**63:
+            raise MmkdError(f"seeds {shown(max(self.seeds))}: a seed is a whole number below 2^63")
 
 
 def read_suite(path: str | Path, **changes: Any) -> Request:
@@ -114,18 +129,14 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
         MmkdError: no such file, not TOML, an unknown key, or a value of the wrong type.
     """
     path = Path(path)
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MmkdError(f"--suite {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MmkdError(f"--suite {path}: not a TOML file: {error}") from None
+    raw = read_toml(path, "--suite")
     known = {f.name: f for f in fields(Request)}
     values: dict[str, Any] = {"name": path.stem}
     for key, value in raw.items():
         name = key.replace("-", "_")
         if name not in known:
-            raise MmkdError(f"--suite {path}: unknown key {key!r}{did_you_mean(key, known)} (keys: {', '.join(known)})")
+            hint = did_you_mean(key, known) or f" (keys: {', '.join(known)})"
+            raise MmkdError(f"--suite {path}: unknown key {shown(key)}{hint}")
         if name in values and name != "name":
             raise MmkdError(f"--suite {path}: the key {name!r} is given in both spellings")
         values[name] = _suite_value(name, value, path)
@@ -133,21 +144,28 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
         raise MmkdError(f"--suite {path}: 'data' and 'datasets' both name windows; give one of them")
     if "methods" not in values and "methods" not in changes:
         raise MmkdError(f"--suite {path}: the key 'methods' is missing")
-    return Request(**{**values, **changes})
+    try:
+        suite = Request(**{"methods": changes.get("methods"), **values})
+    except MmkdError as error:
+        raise MmkdError(f"--suite {path}: {error}") from None
+    return Request(**{**values, **changes}) if changes else suite
 
 
 def _suite_value(name: str, value: Any, path: Path) -> Any:
     """A TOML value as its field wants it; a single value stands for a list of one."""
-    wanted = f"--suite {path}: {name} = {value!r}"
+    wanted = f"--suite {path}: {name} = {shown(value)}"
     if name in LISTS:
         values = value if isinstance(value, list) else [value]
         if name == "seeds" and isinstance(value, str):
-            return parse_seeds(value)
+            try:
+                return parse_seeds(value)
+            except MmkdError as error:
+                raise MmkdError(f"--suite {path}: {error}") from None
         kind = int if name == "seeds" else str
         if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
             raise MmkdError(f"{wanted} must be a list of {'whole numbers' if kind is int else 'texts'}")
         return tuple(values)
-    if name in ("options", "teacher_nets"):
+    if name in ("options", "teacher_nets", "teacher_checkpoints"):
         inner = dict if name == "options" else str
         if not isinstance(value, dict) or not all(isinstance(v, inner) for v in value.values()):
             raise MmkdError(f"{wanted} must be a table of {'tables' if name == 'options' else 'texts'}")
@@ -172,12 +190,13 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) < int(low)):
-            raise MmkdError(f"seeds {text!r}: write whole numbers and ranges, such as 0-4 or 0,3,7")
-        last = int(high) if dash else int(low)
-        if last - int(low) >= 10_000:
-            raise MmkdError(f"seeds {text!r}: more than 10,000")
-        seeds += range(int(low), last + 1)
+        ends = (low, high) if dash else (low, low)
+        good = all(end.isdecimal() and len(end) < 40 for end in ends)
+        if not good or int(ends[1]) < int(ends[0]):
+            raise MmkdError(f"seeds {shown(text)}: write whole numbers and ranges, such as 0-4 or 0,3,7")
+        if len(seeds) + int(ends[1]) - int(ends[0]) >= SEEDS:
+            raise MmkdError(f"seeds {shown(text)}: more than {SEEDS:,}")
+        seeds += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(dict.fromkeys(seeds))
 
 
@@ -241,11 +260,13 @@ def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
             raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
     for text in request.teachers:
         _modalities(text, ",", "--teachers")
-    for modality, net in request.teacher_nets.items():
+    own = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
+    for flag, modality, value in ((flag, *pair) for flag, pairs in own for pair in pairs.items()):
         if modality not in MODALITIES:
-            raise MmkdError(f"--teacher-net: {unknown('modality', modality, MODALITIES)}")
+            raise MmkdError(f"{flag}: {unknown('modality', modality, MODALITIES)}")
         if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
-            raise MmkdError(f"--teacher-net {modality}={net}: there is no {modality} teacher; add it to --teachers")
+            raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
+    for net in request.teacher_nets.values():
         networks.get(net)
     for net in request.student_net:
         networks.get(net)
@@ -328,6 +349,7 @@ def resolve(
     part, few = 0.2 if validate else 0.0, request.train_subjects or 0
     data_spec = DataSpec(data.name, data.sha256, request.nan, part, request.epoch_rule, few)
     windows = len(cut(data, data_spec, seed).train)
+    checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in taught}
 
     def training(teacher: bool) -> Training:
         epochs = (request.teacher_epochs if teacher else None) or request.epochs
@@ -348,7 +370,27 @@ def resolve(
         method_sha256=source_sha256(method),
         task=request.task,
         plugins=request.plugins,
+        checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
+        checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
     )
+
+
+def _checkpoint_sha256(modality: str, path: str) -> str:
+    """Checksum of a teacher's own weights, taken once for many units."""
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        seen = Path(path).stat()
+        return _sha256_of(path, seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MmkdError(f"--teacher-checkpoint {modality}={path}: {reason}; name a .safetensors file") from None
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: str, *state: int) -> str:
+    """Checksum of a file in this state."""
+    return file_sha256(Path(path))
 
 
 def title(spec: UnitSpec) -> str:
@@ -384,6 +426,8 @@ def alone(spec: UnitSpec) -> UnitSpec:
         teachers={},
         teacher_training=None,
         method_sha256=source_sha256("student"),
+        checkpoint_sha256={},
+        checkpoint_files={},
     )
 
 

@@ -8,7 +8,7 @@ defaults included: another value of any field is another key, another order of t
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .errors import MmkdError
@@ -35,7 +35,7 @@ def seed_for(seed: int, role: str) -> int:
 class Training(Options):
     """How one network is trained."""
 
-    epochs: int = option(20, "passes over the training windows", ge=1)
+    epochs: int = option(20, "passes over the training windows; 0: weights that were given", ge=0)
     batch_size: int = option(64, "windows a step", ge=2)
     optimizer: Literal["adamw", "sgd"] = option("adamw", "AdamW, or SGD with momentum 0.9")
     lr: float = option(2e-3, "highest learning rate", gt=0)
@@ -59,15 +59,19 @@ class DataSpec:
     train_subjects: int = 0
 
 
+PLACES = {"plugins", "checkpoint_file", "checkpoint_files"}  # where files lie; what they hold is in other fields
+LATER = {"train_subjects", "checkpoint_sha256"}  # fields that came later, left out where they say what was so before
+
+
 def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a spec goes into its key; a field that came later is left out where it says what was so before."""
-    data = {name: value for name, value in values["data"].items() if name != "train_subjects" or value}
-    return {**values, "data": data}
+    """What of a spec goes into its key."""
+    kept = {name: value for name, value in values.items() if name not in PLACES and (value or name not in LATER)}
+    return {name: keyed(value) if name == "data" else value for name, value in kept.items()}
 
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """One teacher: a network on one modality."""
+    """One teacher: a network on one modality, trained, or with the weights of a file of this content."""
 
     data: DataSpec
     seed: int
@@ -76,6 +80,8 @@ class TeacherSpec:
     net: str
     training: Training
     task: str = "classification"
+    checkpoint_sha256: str = ""
+    checkpoint_file: str = ""
 
     @property
     def key(self) -> str:
@@ -99,13 +105,13 @@ class UnitSpec:
     training: Training
     method_sha256: str = ""  # of the file of a method that is not ours; ours go by the version of mmkd
     task: str = "classification"
-    plugins: tuple[str, ...] = field(default=(), metadata={"key": False})  # files; found by name, no part of the key
+    plugins: tuple[str, ...] = ()  # files; found by name, no part of the key
+    checkpoint_sha256: Mapping[str, str] = field(default_factory=dict)  # of teachers that are given, modality -> hash
+    checkpoint_files: Mapping[str, str] = field(default_factory=dict)  # and where they lie, no part of the key
 
     @property
     def key(self) -> str:
-        values = {f.name: value for f, value in zip(fields(self), asdict(self).values(), strict=True)}
-        del values["plugins"]
-        return digest({"kind": "student", "format": FORMAT, **keyed(values)})
+        return digest({"kind": "student", "format": FORMAT, **keyed(asdict(self))})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
@@ -135,14 +141,19 @@ class UnitSpec:
         """The spec of this unit's teacher on `modality`; the same for every method."""
         if self.teacher_training is None:
             raise MmkdError(f"a unit of method {self.method!r} has no teachers")
+        training, given = self.teacher_training, self.checkpoint_sha256.get(modality, "")
+        if given:  # nothing of how others are trained goes into its key
+            training = Training(epochs=0, precision=training.precision)
         return TeacherSpec(
             self.data,
             self.seed,
             modality,
             self.views[modality],
             self.teachers[modality],
-            self.teacher_training,
+            training,
             self.task,
+            given,
+            self.checkpoint_files.get(modality, ""),
         )
 
 

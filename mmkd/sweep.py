@@ -21,7 +21,8 @@ class Done:
         status: "done", "cached" (it was on record), "failed", "missing" (under `--existing only`), or "refused" (by a
             method that cannot work so, under `--method all`).
         record: of a unit that is done or cached.
-        error: one line, of a unit that failed or was refused; of a failed one `log` names the file with the rest.
+        error: one line, of a unit that failed or was refused, or is missing because its record is damaged; of a failed
+            one `log` names the file with the rest.
     """
 
     spec: UnitSpec
@@ -52,15 +53,16 @@ def run_units(
     for spec, data in units:
         if existing == "only":
             record = records.get(spec.key)
-            done = Done(spec, "cached" if record else "missing", record)
+            done = Done(spec, "cached" if record else "missing", record, records.fault(spec.key))
         else:
-            done = _one(spec, data, records, work, rerun=existing == "rerun")
+            done = one(spec, data, records, work, rerun=existing == "rerun")
         found.append(done)
         tell(done)
     return found
 
 
-def _one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> Done:
+def one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> Done:
+    """Do one unit under its lock, unless it is on record or gets there while we wait."""
     record = None if rerun else records.get(spec.key)
     if record is not None:
         return Done(spec, "cached", record)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .progress import duration
 from .record import Record
 from .registry import METHODS
 from .sweep import Done
@@ -121,10 +122,6 @@ def spread(values: Sequence[float], scale: float = 1.0, sign: str = "") -> str:
     digits = 3 if scale == 1.0 else 1
     text = f"{scale * float(np.mean(values)):{sign}.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {scale * float(np.std(values, ddof=1)):.{digits}f}"
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
 
 
 def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """Teachers: trained once a spec and seed, shared by all methods."""
 
+import hashlib
 import json
 import resource
 from collections.abc import Mapping
@@ -10,19 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .cache import Cache
-from .errors import MmkdError
+from .checkpoint import Checkpoint
+from .errors import MmkdError, did_you_mean
 from .method import Method, Outputs
 from .modalities import MODALITIES
 from .nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from .progress import Progress
 from .record import environment
-from .registry import METHODS
+from .registry import METHODS, reason
 from .spec import TeacherSpec, Training, seed_for
-from .train import NoTeachers, Trained, Windows, judge, train
+from .train import NoTeachers, Trained, Windows, judge, snapshot, train, validate
+
+_NET = "--teacher-net names its network, --image-size the side of its images"
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,13 @@ def get_teacher(
 ) -> Teacher:
     """The teacher from the cache, with the weights of its `checkpoint` epoch, trained first where it is not there.
 
+    One whose spec names a file of weights is read from it instead, and has no epochs.
+
     Its folder holds `best.safetensors`, `last.safetensors`, `history.json`, `predictions.npz` (of the test windows,
     read once, after training) and `result.json`.
     """
-    only = replace(windows, views={spec.modality: windows.views[spec.modality]})
+    only = windows.only([spec.modality])
+    kept = Checkpoint(cache.path("checkpoints", f"teacher-{spec.key}"))
 
     def network() -> nn.Module:
         shape = windows.views[spec.modality].shape[1:]
@@ -84,7 +92,12 @@ def get_teacher(
         net = network()
         method: Method = METHODS.get("student")()
         label = f"teacher {spec.modality}"
-        trained = train(net, method, only, NoTeachers(), spec.training, spec.seed, label, progress)
+        if spec.checkpoint_file:
+            load_checkpoint(net, spec)
+            state = snapshot(net)
+            trained = Trained([], net, state, state, -1, 0.0, 0)
+        else:
+            trained = train(net, method, only, NoTeachers(), spec.training, spec.seed, label, progress, kept)
         save_file(trained.last, folder / "last.safetensors")
         save_file(trained.best, folder / "best.safetensors")
         results = test_scores(trained, only, test, spec.training, folder / "predictions.npz")
@@ -104,7 +117,9 @@ def get_teacher(
         net.to(windows.device).eval().requires_grad_(False)
         return Teacher(spec, net, folder, checkpoint)
 
-    return cache.load("teachers", spec.key, make, read)
+    teacher = cache.load("teachers", spec.key, make, read)
+    kept.remove()
+    return teacher
 
 
 def test_scores(
@@ -134,9 +149,51 @@ def test_scores(
         kept |= {name: kept[name].astype(np.int16).reshape(-1, *windows.grid) for name in ("true", "predicted")}
     np.savez(predictions, **kept)
     if len(windows.validation):
-        row = trained.history[trained.best_epoch]
+        row = trained.history[trained.best_epoch] if trained.history else _validated(trained.network, windows, training)
         found["validation"] = {name: row[f"val_{name}"] for name in ("accuracy", "macro_f1", "nll")}
     return found
+
+
+def _validated(network: nn.Module, windows: Windows, training: Training) -> dict[str, float]:
+    """The scores of a network that was not trained here, named as in a history."""
+    return {f"val_{name}": value for name, value in validate(network, windows, training).items()}
+
+
+def load_checkpoint(network: nn.Module, spec: TeacherSpec) -> None:
+    """Fill the network of a teacher with the weights of the file that its spec names.
+
+    Raises:
+        MmkdError: no safetensors file, another one than when the spec was made, or tensors that are not the network's.
+    """
+    where = f"--teacher-checkpoint {spec.modality}={spec.checkpoint_file}"
+    try:
+        content = Path(spec.checkpoint_file).read_bytes()
+    except OSError as error:
+        raise MmkdError(f"{where}: {error.strerror or error}") from None
+    if hashlib.sha256(content).hexdigest() != spec.checkpoint_sha256:
+        raise MmkdError(f"{where}: the file changed since the command began; start it again")
+    try:
+        found = load_tensors(content)
+    except Exception as error:  # safetensors raises several kinds for odd bytes
+        raise MmkdError(
+            f"{where}: no intact safetensors file ({reason(error)[:120]}); save a network's state_dict with safetensors"
+        ) from None
+    wanted, net = network.state_dict(), f"{spec.net} on {spec.modality}"
+    for name, tensor in wanted.items():
+        if name not in found:
+            hint = did_you_mean(name, found)
+            raise MmkdError(f"{where}: tensor {name} {tuple(tensor.shape)} of {net} is missing{hint}; {_NET}")
+        if found[name].shape != tensor.shape:
+            shapes = f"{tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+            raise MmkdError(f"{where}: tensor {name} has shape {shapes}, as {net} has it here; {_NET}")
+        if found[name].is_floating_point() != tensor.is_floating_point():
+            raise MmkdError(f"{where}: tensor {name} holds {found[name].dtype} instead of {tensor.dtype}")
+        if not torch.isfinite(found[name].float()).all():
+            raise MmkdError(f"{where}: tensor {name} holds NaN or infinity")
+    for name in found:
+        if name not in wanted:
+            raise MmkdError(f"{where}: tensor {name} is none of {net}{did_you_mean(name, wanted)}; {_NET}")
+    network.load_state_dict(found)
 
 
 def peak_memory() -> float:

@@ -47,6 +47,9 @@ def publish(runs: Path, records: Sequence[Record], suite: str | None = None) -> 
     try:
         with filelock.FileLock(runs / ".mlflow.lock", timeout=600), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of mlflow and what it stands on; not our user's business
+            missing = unsent(runs, missing)  # another process may have sent them while we waited
+            if not missing and not (suite and _unlisted(runs, records, suite)):
+                return None
             problems = _send(runs, missing, records, suite)
     except filelock.Timeout:
         return f"MLflow: {runs} is being published by another process; send the rest later with --publish"

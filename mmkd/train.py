@@ -6,9 +6,9 @@ method, with the teachers' outputs beside each batch. The method's own modules t
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .checkpoint import Checkpoint
 from .errors import UnitFailed
 from .evaluate import Probabilities, calibration_error, log_loss, predict, scores
 from .method import Batch, Method, Outputs, Setup
@@ -99,6 +100,10 @@ class Windows:
             return 256
         planes = max(len(self.names), *(array.shape[1] for array in self.views.values()))
         return max(1, min(256, AT_ONCE // int(planes * self.grid[0] * self.grid[1])))
+
+    def only(self, modalities: Collection[str]) -> "Windows":
+        """With these views alone: the others are not read with every batch."""
+        return replace(self, views={name: view for name, view in self.views.items() if name in modalities})
 
     def at(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The views of these windows as tensors on the device, images in channels-last order."""
@@ -192,11 +197,13 @@ def train(
     seed: int,
     label: str,
     progress: Progress,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train `network` by `method`; the best epoch is that of the highest validation macro-F1, then lowest NLL.
 
     What is validated, and whose weights are kept, is the network that the method deploys. Where there is no validation
-    window the last epoch is also the best.
+    window the last epoch is also the best. Every epoch ends with a checkpoint; from one that is there the training goes
+    on, on a CPU to the same numbers bit for bit.
 
     Raises:
         MmkdError: the method refuses the set-up.
@@ -209,34 +216,92 @@ def train(
     assert targets is not None
     own = [p for p in method.parameters() if p.requires_grad]
     optimizer = make_optimizer([*network.parameters(), *own], training)
-    history: list[dict[str, float]] = []
-    best: tuple[tuple[float, float], int, State] | None = None
-    started = time.perf_counter()
+    run = _Run(network, method, optimizer, windows.device)
     with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
-        for epoch in range(training.epochs):
+        run.go_on(checkpoint)
+        started = time.perf_counter() - run.seconds
+        bar.advance(len(run.history))
+        for epoch in range(len(run.history), training.epochs):
             row = _epoch(network, method, windows, teachers, training, seed, epoch, targets, optimizer)
             if len(windows.validation):
                 score = validate(deployed, windows, training)
                 row |= {f"val_{name}": score[name] for name in ("accuracy", "macro_f1", "nll")}
                 rank = (score["macro_f1"], -score["nll"])
-                if best is None or rank > best[0]:
-                    best = rank, epoch, snapshot(deployed)
-            row["seconds"] = time.perf_counter() - started
-            history.append(row)
+                if not run.best or rank > run.rank:
+                    run.rank, run.best_epoch, run.best = rank, epoch, snapshot(deployed)
+            run.seconds = row["seconds"] = time.perf_counter() - started
+            run.history.append(row)
+            run.keep(checkpoint)
             info = f"loss {row['loss']:.3f}"
-            bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if best else ""))
+            bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if run.best else ""))
     last = snapshot(deployed)
-    _, best_epoch, best_state = best or ((), training.epochs - 1, last)
     return Trained(
-        history,
+        run.history,
         deployed,
-        best_state,
+        run.best or last,
         last,
-        best_epoch,
-        time.perf_counter() - started,
+        run.best_epoch if run.best else training.epochs - 1,
+        run.seconds,
         sum(p.numel() for p in method.parameters()),
     )
+
+
+class _Run:
+    """What changes while a network is trained, and how it is kept in a checkpoint."""
+
+    def __init__(
+        self, network: nn.Module, method: Method, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> None:
+        self.modules, self.optimizer, self.device = {"network": network, "method": method}, optimizer, device
+        self.history: list[dict[str, float]] = []
+        self.best: State = {}  # empty while nothing was validated
+        self.rank, self.best_epoch, self.seconds = (0.0, 0.0), 0, 0.0
+
+    def keep(self, checkpoint: Checkpoint | None) -> None:
+        """Write all of it, with the states of the random numbers."""
+        if checkpoint is None:
+            return
+        tensors = {f"best/{name}": value for name, value in self.best.items()}
+        for part, module in self.modules.items():
+            tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
+        tensors["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        facts = {"history": self.history, "rank": self.rank, "best_epoch": self.best_epoch, "seconds": self.seconds}
+        checkpoint.save(tensors, facts)
+
+    def go_on(self, checkpoint: Checkpoint | None) -> None:
+        """Take over what was kept, where there is something."""
+        kept = None if checkpoint is None else checkpoint.load()
+        if kept is None:
+            return
+        tensors, facts = kept
+        self.best = _part(tensors, "best")
+        for part, module in self.modules.items():
+            module.load_state_dict(_part(tensors, part))
+        states: dict[int, State] = {}
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for name, value in _part(tensors, "optimizer").items():
+            number, _, entry = name.partition("/")
+            parameter = parameters[int(number)]
+            if value.shape == parameter.shape:  # in the same order in memory: fused optimizers go by that alone
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            states.setdefault(int(number), {})[entry] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        torch.set_rng_state(tensors["random/cpu"])
+        if self.device.type == "cuda" and "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
+        self.history, self.best_epoch, self.seconds = facts["history"], facts["best_epoch"], facts["seconds"]
+        self.rank = (facts["rank"][0], facts["rank"][1])
+
+
+def _part(tensors: State, name: str) -> State:
+    """The tensors below `name`/."""
+    return {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
 
 
 def _epoch(

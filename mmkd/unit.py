@@ -17,21 +17,22 @@ from safetensors.torch import save_file
 from . import figures
 from .assemble import make_method, make_student, searches, starts_trained
 from .cache import Cache
+from .checkpoint import Checkpoint
 from .data import Dataset, Split
 from .errors import MmkdError
 from .evaluate import mixture_shares, predict
 from .load import StudentModel
 from .nets import count_parameters
-from .outputs import source_of
+from .outputs import LiveTeachers, source_of
 from .progress import Progress
 from .record import Record, Records, environment, write_history
 from .registry import reason
 from .request import alone, cut
 from .segmentation import stitch
-from .spec import UnitSpec
+from .spec import UnitSpec, digest
 from .teachers import Teacher, get_teacher, peak_memory, test_scores
 from .train import Windows, train
-from .views import get_view
+from .views import View, get_view, view_key
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     """
     log = Log()
     split = cut(data, spec.data, spec.seed)
-    views = {
-        name: get_view(name, config, data, spec.data, split, place.cache, place.progress)
-        for name, config in spec.views.items()
-    }
+    views = {name: view_of(name, spec, data, split, place) for name in spec.views}
     arrays = {name: view.array for name, view in views.items()}
     windows = make_windows(data, split, arrays, place.device)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
@@ -88,8 +86,11 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
     source = source_of(teachers, method.needs, windows, place.cache, place.progress)
     log.add(f"outputs of the teachers: {type(source).__name__}")
+    if not isinstance(source, LiveTeachers):
+        windows = windows.only(spec.student)
     label = f"{spec.method} -> {spec.student_name}"
-    trained = train(student, method, windows, source, spec.training, spec.seed, label, place.progress)
+    kept = Checkpoint(place.cache.path("checkpoints", f"student-{spec.key}"))
+    trained = train(student, method, windows, source, spec.training, spec.seed, label, place.progress, kept)
     log.add(f"trained {spec.training.epochs} epochs in {trained.seconds:.1f} s, best epoch {trained.best_epoch + 1}")
 
     def fill(folder: Path) -> Mapping[str, Any]:
@@ -100,7 +101,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         write_history(folder / "history.csv", trained.history)
         log.add(f"test accuracy {metrics['test']['accuracy']:.4f}, macro-F1 {metrics['test']['macro_f1']:.4f}")
         try:
-            draw(folder, spec, data, arrays, trained.history, trained.best_epoch + 1)
+            draw(folder, spec, data, arrays, split, place.cache, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
             log.add(f"pictures left out: {reason(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
@@ -126,7 +127,28 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
             "environment": environment(str(place.device), torch.get_num_threads()),
         }
 
-    return place.records.write(spec.key, fill)
+    record = place.records.write(spec.key, fill)
+    kept.remove()
+    return record
+
+
+def view_of(name: str, spec: UnitSpec, data: Dataset, split: Split, place: Place) -> View:
+    """One of a unit's views, from the cache."""
+    return get_view(name, spec.views[name], data, spec.data, split, place.cache, place.progress)
+
+
+def make_view(name: str, spec: UnitSpec, data: Dataset, place: Place) -> None:
+    """One of a unit's views, made ahead of the unit."""
+    view_of(name, spec, data, cut(data, spec.data, spec.seed), place)
+
+
+def make_teacher(name: str, spec: UnitSpec, data: Dataset, place: Place) -> None:
+    """One of a unit's teachers and its record, made ahead of the unit."""
+    split = cut(data, spec.data, spec.seed)
+    arrays = {name: view_of(name, spec, data, split, place).array}
+    windows = make_windows(data, split, arrays, place.device)
+    teacher = get_teacher(spec.teacher(name), windows, split.test, place.cache, place.progress)
+    write_teacher(teacher, data, split, place)
 
 
 def make_windows(
@@ -203,10 +225,14 @@ def draw(
     spec: UnitSpec,
     data: Dataset,
     arrays: Mapping[str, NDArray[np.float32]],
+    split: Split,
+    cache: Cache,
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:
     """The pictures of a record: `curves.png`, `confusion.png`, and `views.png` of the first test window.
+
+    The latter is the same for all units that share the views, and is drawn once.
 
     Where every sample has a label: in the place of the views `recording.png`, a test recording with its labels, or
     `image.png`, a test image with its labels.
@@ -218,12 +244,20 @@ def draw(
         return
     window = int(np.flatnonzero(data.test)[0])
     title = f"{data.name}: test {'image' if data.grid else 'window'} {window}, {data.classes[data.y[window]]}"
-    figures.example_views(folder / "views.png", {m: a[window] for m, a in arrays.items()}, data.channels, title)
+    one = {name: array[window] for name, array in arrays.items()}
+    keys = {name: view_key(name, spec.views[name], spec.data, split) for name in one}
+    drawn = cache.get(
+        "pictures",
+        digest({"views": keys, "title": title, "channels": data.channels}),
+        lambda drawing: figures.example_views(drawing / "views.png", one, data.channels, title),
+    )
+    shutil.copy(drawn / "views.png", folder / "views.png")
 
 
 def draw_scores(folder: Path, name: str, data: Dataset, history: list[dict[str, float]], best_epoch: int) -> None:
     """`curves.png` and `confusion.png` of a record."""
-    figures.learning_curves(folder / "curves.png", history, best_epoch, name)
+    if history:  # weights that were given have none
+        figures.learning_curves(folder / "curves.png", history, best_epoch, name)
     with np.load(folder / "predictions.npz", allow_pickle=False) as z:
         true, predicted = z["true"], z["predicted"]
     known, what = true >= 0, ("windows", "samples", "pixels")[true.ndim - 1]

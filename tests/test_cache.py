@@ -1,5 +1,6 @@
 """The cache: an entry is whole or not there, made once, and the old ones leave first."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mmkd import MmkdError
-from mmkd.cache import Cache, temporary_folder
+from mmkd.cache import KEPT, Cache, temporary_folder
+from mmkd.errors import DamageWarning
 
 ROOT = Path(__file__).parents[1]
 MAKER = """
@@ -211,3 +213,75 @@ def test_temporary_folder_that_was_renamed_away(tmp_path):
         folder.rename(tmp_path / "final")
     assert (tmp_path / "final" / "value").read_text() == "1"
     assert os.listdir(tmp_path) == ["final"]
+
+
+def test_files_are_hashed_once_a_process_and_again_when_they_change(tmp_path, monkeypatch):
+    cache, hashed = Cache(tmp_path), []
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda stream, how: hashed.append(stream.name) or real(stream, how))
+    entry = cache.get("views", "k", write("one"))
+    assert len(hashed) == 1
+    for _ in range(3):
+        Cache(tmp_path).get("views", "k", write("never"))
+    assert len(hashed) == 1
+    monkeypatch.setattr("mmkd.cache._hashed", {})  # as a new process
+    cache.get("views", "k", write("never"))
+    assert len(hashed) == 2
+    os.utime(entry / "value", (1e9, 1e9))  # copied, say
+    assert (cache.get("views", "k", write("never")) / "value").read_text() == "one"
+    assert len(hashed) == 3
+
+
+def test_large_entries_are_hashed_where_they_were_touched(tmp_path, monkeypatch):
+    cache = Cache(tmp_path)
+    monkeypatch.setattr("mmkd.cache.ALWAYS_HASHED", 2)
+
+    def changed(text, when=None):
+        path = cache.get("views", "k", write("one")) / "value"
+        made = path.stat().st_mtime_ns
+        path.write_text(text)
+        os.utime(path, ns=(made, made + (when or 0)))
+        return cache.fault("views", "k")
+
+    assert changed("two") is None, "the price of not reading it"
+    assert "another checksum" in changed("two", when=1)
+    with pytest.warns(DamageWarning):
+        assert "has 2 bytes instead of 3" in changed("on")
+
+
+def test_an_entry_that_cannot_be_read_is_set_aside_and_made_once_more(tmp_path):
+    cache = Cache(tmp_path)
+    cache.get("views", "k", write("of an older version"))
+    with pytest.warns(DamageWarning, match=r"views/k is damaged \(ValueError: invalid literal.* made anew"):
+        assert cache.load("views", "k", write("7"), lambda folder: int((folder / "value").read_text())) == 7
+    assert (tmp_path / "damaged" / "views-k-1" / "value").read_text() == "of an older version"
+
+
+def test_a_few_damaged_entries_are_kept(tmp_path):
+    cache = Cache(tmp_path)
+    for turn in range(KEPT + 3):
+        (cache.get("views", "k", write(str(turn))) / "value").write_text("spoilt")
+        with pytest.warns(DamageWarning):
+            cache.get("views", "k", write(str(turn)))
+    kept = sorted((tmp_path / "damaged").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert len(kept) == KEPT
+    assert all(path.name.startswith("views-k-") for path in kept)
+
+
+def test_a_failing_rebuild_leaves_the_damaged_entry_aside(tmp_path):
+    cache = Cache(tmp_path)
+    (cache.get("views", "k", write("1")) / "value").write_text("spoilt")
+
+    def make(folder):
+        raise KeyboardInterrupt
+
+    with pytest.warns(DamageWarning), pytest.raises(KeyboardInterrupt):
+        cache.get("views", "k", make)
+    assert not cache.path("views", "k").exists()
+    assert (tmp_path / "damaged" / "views-k-1" / "value").read_text() == "spoilt"
+
+
+def test_an_entry_holds_files_only(tmp_path):
+    with pytest.raises(ValueError, match="inner is no plain file"):
+        Cache(tmp_path).get("views", "k", lambda folder: (folder / "inner").mkdir())
+    assert not Cache(tmp_path).path("views", "k").exists()

@@ -13,6 +13,7 @@ import filelock
 import pytest
 
 from mmkd import MmkdError
+from mmkd.errors import DamageWarning
 from mmkd.record import Records, environment, git_state, write_history
 
 ROOT = Path(__file__).parents[1]
@@ -128,15 +129,56 @@ OTHER = '{"key": "another", "kind": "student", "spec": {}, "metrics": {}}'
 def test_damaged_record(records, text):
     folder = records.write("k", content()).folder
     (folder / "result.json").write_text(text)
-    with pytest.raises(MmkdError, match=r"record .*result\.json cannot be read .*delete its folder and run"):
-        records.get("k")
+    with pytest.warns(DamageWarning, match=r"record .*k is damaged \(result\.json: .* does not count"):
+        assert records.get("k") is None
+    assert "result.json" in records.fault("k")
 
 
 def test_record_that_is_no_text(records):
     folder = records.write("k", content()).folder
     (folder / "result.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MmkdError, match="cannot be read"):
-        records.get("k")
+    with pytest.warns(DamageWarning, match="result.json: .*decode"):
+        assert records.get("k") is None
+
+
+def test_record_whose_numbers_were_changed(records):
+    path = records.write("k", content(0.25)).folder / "result.json"
+    path.write_text(path.read_text().replace('"accuracy": 0.25', '"accuracy": 0.75'))
+    with pytest.warns(DamageWarning, match="it was changed after it was written"):
+        assert records.get("k") is None
+    result = json.loads(path.read_text())
+    del result["sha256"]
+    path.write_text(json.dumps(result))
+    with pytest.warns(DamageWarning, match="it lacks sha256"):
+        assert records.get("k") is None
+
+
+def test_one_damaged_record_stops_no_other(records):
+    for key in ("a", "b", "c"):
+        records.write(key, content(1, key))
+    (records.runs / "b" / "student.safetensors").unlink()
+    with pytest.warns(DamageWarning, match=r"record .*b is damaged \(student.safetensors is missing\)") as found:
+        assert [record.key for record in records] == ["a", "c"]
+    assert len(found) == 1
+    assert (records.fault("a"), records.fault("nothing")) == ("", "")
+
+
+def test_damaged_record_is_set_aside_when_its_successor_is_whole(records):
+    folder = records.write("k", content(1)).folder
+    (folder / "student.safetensors").write_text("22")
+    with pytest.raises(ValueError, match="broke off"):
+        records.write("k", fails)
+    assert (folder / "student.safetensors").read_text() == "22"
+    records.write("k", content(3))
+    assert (folder / "student.safetensors").read_text() == "3"
+    assert (records.runs / ".damaged" / "k-1" / "student.safetensors").read_text() == "22"
+    assert records.get("k").file("student.safetensors") == folder / "student.safetensors"
+    assert [record.key for record in records] == ["k"]
+
+
+def test_what_json_makes_of_a_result_is_what_is_hashed(records):
+    result = {"key": "k", "kind": "student", "spec": {"a": (1, 2)}, "metrics": {}, "of": {3: 1e-17, 20: None}}
+    assert records.write("k", lambda folder: result).result["of"] == {"3": 1e-17, "20": None}
 
 
 def test_folder_without_result_is_no_record(records):

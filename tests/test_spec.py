@@ -36,6 +36,7 @@ OTHER = {
     "fusion": "attention",
     "training": Training(epochs=21),
     "task": "segmentation",
+    "checkpoint_sha256": {"sig": "12" * 32},
 }
 OTHER_DATA = {
     "name": "coffee",
@@ -61,7 +62,7 @@ def backwards(mapping):
 
 
 def test_the_lists_above_name_every_field():
-    assert set(OTHER) | {"plugins"} == {f.name for f in fields(UnitSpec)}
+    assert set(OTHER) | {"plugins", "checkpoint_files"} == {f.name for f in fields(UnitSpec)}
     assert set(OTHER_DATA) == {f.name for f in fields(DataSpec)}
     assert set(OTHER_TRAINING) == {f.name for f in fields(Training)}
 
@@ -155,8 +156,9 @@ def test_teacher_key_changes_with_every_field():
         "net": "WRN16-3",
         "training": Training(epochs=9),
         "task": "segmentation",
+        "checkpoint_sha256": "12" * 32,
     }
-    assert set(other) == {f.name for f in fields(TeacherSpec)}
+    assert set(other) | {"checkpoint_file"} == {f.name for f in fields(TeacherSpec)}
     keys = {teacher.key} | {replace(teacher, **{name: value}).key for name, value in other.items()}
     assert len(keys) == 1 + len(other)
 

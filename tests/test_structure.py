@@ -18,11 +18,11 @@ PACKAGE = ROOT / "mmkd"
 LAYERS = [
     {"errors"},
     {"options", "registry", "schedules"},
-    {"spec"},
+    {"spec", "memory"},
     {"data", "modalities", "method", "progress"},
     {"frequency", "cache"},
     {"nets"},
-    {"views", "evaluate", "record", "segmentation"},
+    {"views", "evaluate", "record", "segmentation", "checkpoint"},
     {"train"},
     {"teachers"},
     {"outputs"},
@@ -30,6 +30,9 @@ LAYERS = [
     {"assemble"},
     {"load"},
     {"unit", "sweep"},
+    {"plan"},
+    {"work", "estimate"},
+    {"jobs", "workers", "ray_engine"},
     {"table", "track", "listing"},
     {"api", "flags"},
     {"bench"},
@@ -127,9 +130,13 @@ def test_only_track_imports_mlflow():
     assert importers_of("mlflow") == {"track.py"}
 
 
+def test_only_its_engine_imports_ray():
+    assert importers_of("ray") == {"ray_engine.py"}
+
+
 def test_only_methods_networks_and_training_import_torch():
     free = {"errors", "options", "registry", "spec", "cache", "record", "sweep", "table", "request", "views", "track"}
-    free |= {"data", "modalities", "progress", "bench", "api", "figures"}
+    free |= {"data", "modalities", "progress", "bench", "api", "figures", "plan", "jobs", "workers", "ray_engine"}
     assert {unit_of(PACKAGE / name) for name in importers_of("torch")} & free == set()
 
 

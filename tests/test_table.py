@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from mmkd import METHODS
+from mmkd.progress import duration
 from mmkd.record import Record
 from mmkd.spec import DataSpec, Training, UnitSpec
 from mmkd.sweep import Done
-from mmkd.table import Row, duration, option_names, rows, show, spread
+from mmkd.table import Row, option_names, rows, show, spread
 
 UNIT = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),
@@ -214,7 +215,7 @@ def test_spread_is_the_sample_standard_deviation():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.04, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (599, "599 s"), (600, "10 min"), (5400, "90 min")],
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (599, "599 s"), (600, "10 min"), (5400, "1.5 h")],
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text

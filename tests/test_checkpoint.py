@@ -1,0 +1,178 @@
+"""A training that was cut off goes on after its last whole epoch, to the same numbers bit for bit."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import mmkd
+from mmkd import METHODS, train
+from mmkd.bench import main
+from mmkd.checkpoint import Checkpoint
+from mmkd.errors import DamageWarning, UnitFailed
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
+
+
+class Cut(Exception):
+    """Stands for a kill."""
+
+
+@pytest.fixture
+def epochs(monkeypatch):
+    """Epochs that were trained, as (method, number from 0); `epochs.cut` names those that are cut off half-way."""
+
+    class Epochs(list):
+        cut = ()
+
+    seen, real = Epochs(), train._epoch
+
+    def epoch(network, method, windows, teachers, training, seed, number, *rest):
+        name = METHODS.name_of(type(method))
+        row = real(network, method, windows, teachers, training, seed, number, *rest)
+        if (name, number) in seen.cut:
+            raise Cut
+        seen.append((name, number))
+        return row
+
+    monkeypatch.setattr(train, "_epoch", epoch)
+    return seen
+
+
+def history(record):
+    """The rows without their times."""
+    header, *rows = (record.folder / "history.csv").read_text().splitlines()
+    at = header.split(",").index("seconds")
+    return [header, *(",".join(v for i, v in enumerate(row.split(",")) if i != at) for row in rows)]
+
+
+def same(a, b):
+    """Whether two records hold the same student, predictions and history."""
+    one, other = (load_file(r.folder / "student.safetensors") for r in (a, b))
+    said = [dict(np.load(r.folder / "predictions.npz")) for r in (a, b)]
+    return (
+        one.keys() == other.keys()
+        and all(torch.equal(one[k], other[k]) for k in one)
+        and all(np.array_equal(said[0][k], said[1][k]) for k in said[0])
+        and history(a) == history(b)
+        and a.result["best_epoch"] == b.result["best_epoch"]
+    )
+
+
+@pytest.mark.parametrize("method", ["fam", "crd", "ctkd", "simkd"])
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_a_student_goes_on(tiny, tmp_path, epochs, method, at):
+    whole = mmkd.run(method, runs=tmp_path / "whole", **tiny)
+    epochs.cut = ((method, at),)
+    with pytest.raises(UnitFailed, match="Cut"):
+        mmkd.run(method, runs=tmp_path / "cut", **tiny)
+    assert not list((tmp_path / "cut").glob("*/result.json")) or at < 3
+    epochs.cut = ()
+    epochs.clear()
+    again = mmkd.run(method, runs=tmp_path / "cut", **tiny)
+    assert [number for name, number in epochs if name == method] == list(range(at, 3))
+    assert same(whole, again)
+    assert not list((tiny["cache"] / "checkpoints").glob(f"*{again.key}*"))
+
+
+def test_a_teacher_goes_on(tiny, tmp_path, epochs):
+    own = {**tiny, "cache": tmp_path / "cache"}
+    epochs.cut = (("student", 1),)
+    with pytest.raises(UnitFailed, match="Cut"):
+        mmkd.run("kd", runs=tmp_path / "cut", student="sig", teachers="sig", **own)
+    assert epochs == [("student", 0)]
+    epochs.cut = ()
+    record = mmkd.run("kd", runs=tmp_path / "cut", student="sig", teachers="sig", **own)
+    assert [number for name, number in epochs if name == "student"] == [0, 1, 2]
+    whole = mmkd.run("kd", runs=tmp_path / "whole", student="sig", teachers="sig", **tiny)
+    assert same(whole, record)
+    assert not list((tmp_path / "cache" / "checkpoints").iterdir())
+
+
+def test_after_the_last_epoch_nothing_is_trained_again(tiny, tmp_path, epochs, monkeypatch):
+    from mmkd import unit
+
+    monkeypatch.setattr(unit, "test_scores", lambda *_: 1 / 0)
+    with pytest.raises(UnitFailed, match="ZeroDivisionError"):
+        mmkd.run("student", runs=tmp_path, student="sig", **tiny)
+    monkeypatch.undo()
+    before = len(epochs)
+    assert before == 3
+    record = mmkd.run("student", runs=tmp_path, student="sig", **tiny)
+    assert len(epochs) == before
+    assert record.result["seconds"] > 0
+
+
+def test_a_checkpoint_of_other_code_is_none(tmp_path, monkeypatch):
+    from mmkd import checkpoint
+
+    kept = Checkpoint(tmp_path / "a" / "b")
+    kept.save({"x": torch.arange(3.0)}, {"history": [{"loss": 0.1}]})
+    tensors, facts = kept.load()
+    assert torch.equal(tensors["x"], torch.arange(3.0))
+    assert facts == {"history": [{"loss": 0.1}]}
+    monkeypatch.setattr(checkpoint, "made_by", lambda: "another")
+    assert kept.load() is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "text", "folder", "absent"])
+def test_a_damaged_checkpoint_is_none(tmp_path, damage):
+    kept = Checkpoint(tmp_path / "kept")
+    kept.save({"x": torch.randn(100), "n": torch.arange(4)}, {"seconds": 1.5})
+    content = kept.path.read_bytes()
+    middle = len(content) // 2
+    kept.path.unlink()
+    if damage == "folder":
+        kept.path.mkdir()
+    elif damage != "absent":
+        kept.path.write_bytes(
+            {
+                "flip": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+                "cut": content[:middle],
+                "empty": b"",
+                "text": b"nothing of ours" * 9,
+            }[damage]
+        )
+    assert kept.load() is None
+
+
+def test_values_are_kept_to_the_last_digit(tmp_path):
+    kept = Checkpoint(tmp_path / "kept")
+    numbers = {"a": math.pi, "b": 1 / 3, "c": 5e-324, "d": 1.7976931348623157e308}
+    tensors = {"half": torch.randn(3).bfloat16(), "state": torch.get_rng_state(), "turned": torch.randn(2, 3).T}
+    kept.save(tensors, numbers)
+    found, facts = kept.load()
+    assert facts == numbers
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+
+
+def test_without_room_the_training_goes_on(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    kept = Checkpoint(tmp_path / "file" / "kept")
+    with pytest.warns(DamageWarning, match="will begin anew"):
+        kept.save({"x": torch.zeros(1)}, {})
+    assert kept.load() is None
+    kept.remove()
+
+
+@pytest.mark.slow
+def test_every_method_goes_on(tmp_path, capsys, epochs):
+    """`--method all`, cut off in the second of three epochs: the second call ends with the students of a whole one."""
+    common = ["--method", "all", "--fusion", "attention", "--image-size", "16", "--epochs", "3", "--quiet", "--json"]
+    cache = ["--cache", str(tmp_path / "cache")]
+    found = {}
+    for runs, cut in (("whole", False), ("cut", True), ("cut", False)):
+        epochs.cut = tuple((name, 1) for name in METHODS if name != "student") if cut else ()
+        epochs.clear()
+        code = main([*common, *cache, "--runs", str(tmp_path / runs)])
+        units = json.loads(capsys.readouterr().out)
+        assert code == int(cut)
+        if not cut:
+            found[runs] = {u["method"]: load_file(u["paths"]["student"]) for u in units}
+    assert {number for name, number in epochs if name != "student"} == {1, 2}
+    for name, weights in found["whole"].items():
+        other = found["cut"][name]
+        assert all(torch.equal(weights[key], other[key]) for key in weights), f"{name} does not go on where it was"

@@ -1,0 +1,258 @@
+"""`--teacher-checkpoint`: teachers of one's own, checked before anything is done, and taken as they are."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import mmkd
+import mmkd.teachers
+import mmkd.track
+from mmkd import MmkdError
+from mmkd.bench import main
+from mmkd.record import Records
+from mmkd.request import Request, alone, expand, read_suite
+from mmkd.spec import DataSpec, Training, UnitSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
+SPEC = UnitSpec(
+    data=DataSpec("gunpoint", "ab" * 32),
+    seed=0,
+    method="kd",
+    options={"temperature": 4.0, "kd_weight": 0.7},
+    views={"sig": {"scale": "channel"}, "gaf": {"size": 32, "method": "summation"}},
+    teachers={"sig": "WRN16-1", "gaf": "WRN16-1"},
+    teacher_training=Training(epochs=8),
+    student=("sig", "gaf"),
+    student_net="small",
+    fusion="concat",
+    training=Training(epochs=20),
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny, tmp_path_factory):
+    """A unit whose two teachers were trained here."""
+    return mmkd.run("kd", student="sig", teachers="sig,gaf", **tiny, runs=tmp_path_factory.mktemp("trained"))
+
+
+def weights(record, modality="sig") -> Path:
+    return record.folder.parent / record.result["teachers"][modality] / "teacher.safetensors"
+
+
+def teacher_of(record, modality="sig"):
+    return Records(record.folder.parent).get(record.result["teachers"][modality])
+
+
+def given(tiny, trained, tmp_path, **more):
+    files = {"sig": weights(trained)}
+    settings = {
+        **tiny,
+        "student": "sig",
+        "teachers": "sig,gaf",
+        "runs": tmp_path / "runs",
+        "teacher_checkpoints": files,
+    }
+    return mmkd.run("kd", **{**settings, **more})
+
+
+def test_keys_of_specs_without_one_are_as_they_were():
+    """Written down before there were checkpoints."""
+    assert SPEC.key == "92a9965333e2492d"
+    assert SPEC.teacher("gaf").key == "dbd6d8e5cb9f0c0f"
+
+
+def test_the_content_is_in_the_key_and_the_place_is_not():
+    mine = replace(SPEC, checkpoint_sha256={"sig": "12" * 32}, checkpoint_files={"sig": "/a"})
+    assert mine.key != SPEC.key
+    assert mine.key == replace(mine, checkpoint_files={"sig": "/b"}).key
+    assert mine.key != replace(mine, checkpoint_sha256={"sig": "34" * 32}).key
+    assert mine.teacher("sig").key != SPEC.teacher("sig").key
+    assert mine.teacher("sig").key == replace(mine, checkpoint_files={"sig": "/b"}).teacher("sig").key
+    assert mine.teacher("gaf") == SPEC.teacher("gaf")
+    longer = replace(mine, teacher_training=Training(epochs=9, lr=0.1))
+    assert mine.teacher("sig").key == longer.teacher("sig").key, "how others are trained is none of its business"
+    assert UnitSpec.parse(json.loads(json.dumps(mine.__dict__, default=lambda o: o.__dict__))).key == mine.key
+
+
+def test_it_predicts_what_it_predicted_and_teaches_what_it_taught(tiny, trained, tmp_path, monkeypatch):
+    labels, real = [], mmkd.teachers.train
+    monkeypatch.setattr("mmkd.teachers.train", lambda *a: labels.append(a[6]) or real(*a))
+    record = given(tiny, trained, tmp_path, cache=tmp_path / "cache")
+    assert labels == ["teacher gaf"], "the other one is trained as ever"
+    before, after = teacher_of(trained), teacher_of(record)
+    assert after.key != before.key
+    with np.load(before.folder / "predictions.npz") as one, np.load(after.folder / "predictions.npz") as two:
+        assert set(one) == set(two)
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name])
+    assert after.metrics["test"] == before.metrics["test"]
+    assert after.metrics["validation"] == pytest.approx(before.metrics["validation"])
+    assert record.metrics == trained.metrics
+    assert record.key != trained.key
+    one, two = load_file(weights(trained)), load_file(weights(record))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_its_record_has_no_epochs(tiny, trained, tmp_path):
+    teacher = teacher_of(given(tiny, trained, tmp_path))
+    assert teacher.result["best_epoch"] == 0
+    assert teacher.result["seconds"] == 0
+    assert teacher.spec["training"]["epochs"] == 0
+    assert teacher.spec["checkpoint_file"] == str(weights(trained))
+    assert len(teacher.spec["checkpoint_sha256"]) == 64
+    with (teacher.folder / "history.csv").open(newline="") as stream:
+        assert list(csv.DictReader(stream)) == []
+    assert {path.name for path in teacher.folder.iterdir()} >= {
+        "confusion.png",
+        "teacher.safetensors",
+        "predictions.npz",
+    }
+    assert not (teacher.folder / "curves.png").exists()
+    mmkd.track._history(teacher)
+
+
+def test_flags_a_suite_and_python_mean_the_same(tiny, trained, tmp_path, capsys):
+    expected = given(tiny, trained, tmp_path)
+    path = weights(trained)
+    flags = [
+        "--data",
+        str(tiny["data"]),
+        "--image-size",
+        "16",
+        "--epochs",
+        "3",
+        "--cache",
+        str(tiny["cache"]),
+        "--json",
+    ]
+    flags += ["--runs", str(tmp_path / "runs"), "--quiet", "--existing", "only"]
+    asked = ["--method", "kd", "--student", "sig", "--teachers", "sig,gaf", "--teacher-checkpoint", f"sig={path}"]
+    assert main([*asked, *flags]) == 0
+    assert [u["key"] for u in json.loads(capsys.readouterr().out)] == [expected.key]
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        f'methods = ["kd"]\nstudents = "sig"\nteachers = "sig,gaf"\nteacher_checkpoints = {{sig = "{path}"}}\n'
+    )
+    assert main(["--suite", str(suite), *flags]) == 0
+    assert [u["key"] for u in json.loads(capsys.readouterr().out)] == [expected.key]
+    assert main([*asked, *[flag for flag in flags if flag != "--json"]]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("teacher sig")]
+    assert len(lines) == 1
+    assert lines[0].endswith("0.0 s")
+
+
+def test_the_student_alone_is_the_same_unit(tiny, trained):
+    settings = {"methods": ("kd",), "data": str(tiny["data"]), "image_size": 16, "students": ("sig",)}
+    mine = Request(**settings, teacher_checkpoints={"sig": weights(trained)})
+    ((with_one, _),), ((without, _),) = expand(mine), expand(Request(**settings))
+    assert with_one.key != without.key
+    assert alone(with_one) == alone(without)
+    ((student, _),) = expand(replace(mine, methods=("student",)))
+    assert student.checkpoint_files == {}
+
+
+def refused(tiny, tmp_path, capsys, value, *args) -> str:
+    """The one line of a command that refuses; nothing is written."""
+    own = ["--data", str(tiny["data"]), "--image-size", "16", "--runs", str(tmp_path / "runs")]
+    own += ["--cache", str(tmp_path / "cache"), "--student", "sig", "--teachers", "sig"]
+    assert main(["--method", "kd", *own, "--teacher-checkpoint", value, *args]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "cache").exists()
+    return err
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("sig", "'sig' is not of the form sig=FILE.safetensors"),
+        ("sig=a,sig=b", "a modality is named twice"),
+        ("sgi=a", "unknown modality 'sgi'"),
+        ("gaf=a", "there is no gaf teacher; add it to --teachers"),
+        ("sig=nowhere.safetensors", "sig=nowhere.safetensors: No such file or directory; name a .safetensors file"),
+        ("sig=/", "sig=/: it is a folder"),
+    ],
+)
+def test_bad_flags(tiny, tmp_path, capsys, value, words):
+    err = refused(tiny, tmp_path, capsys, value)
+    assert words in err
+    assert "--teacher-checkpoint" in err
+
+
+def renamed(state):
+    state["classifier.weigth"] = state.pop("classifier.weight")
+
+
+def first(state, kind=lambda tensor: tensor.is_floating_point() and tensor.ndim > 1):
+    return next(name for name, tensor in state.items() if kind(tensor))
+
+
+CHANGES = {
+    "NaN": (lambda s: s[first(s)].view(-1)[:1].fill_(float("nan")), "holds NaN or infinity"),
+    "shape": (lambda s: s.update({first(s): torch.zeros(3, 2, 1)}), "has shape (3, 2, 1) instead of ("),
+    "missing": (lambda s: s.pop(first(s)), "is missing"),
+    "more": (lambda s: s.update(extra=torch.zeros(2)), "tensor extra is none of WRN16-1 on sig"),
+    "kind": (lambda s: s.update({first(s): s[first(s)].to(torch.int32)}), "holds torch.int32 instead of torch.float32"),
+    "empty": (lambda s: s.clear(), "is missing"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_do_not_fit(tiny, trained, tmp_path, capsys, change):
+    state = load_file(weights(trained))
+    how, words = CHANGES[change]
+    name = first(state) if change not in ("more", "empty") else ""
+    how(state)
+    save_file(state, tmp_path / "odd.safetensors")
+    err = refused(tiny, tmp_path, capsys, f"sig={tmp_path / 'odd.safetensors'}")
+    assert words in err
+    assert f"sig={tmp_path / 'odd.safetensors'}: tensor {name}" in err
+
+
+def test_weights_of_another_network_or_modality_or_cut_off(tiny, trained, tmp_path, capsys):
+    path = weights(trained)
+    assert "shape" in refused(tiny, tmp_path, capsys, f"sig={path}", "--teacher-net", "sig=WRN16-3")
+    assert "tensor" in refused(tiny, tmp_path, capsys, f"sig={weights(trained, 'gaf')}")
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:-10])
+    assert "no intact safetensors file" in refused(tiny, tmp_path, capsys, f"sig={tmp_path / 'cut'}")
+    (tmp_path / "empty").touch()
+    assert "no intact safetensors file" in refused(tiny, tmp_path, capsys, f"sig={tmp_path / 'empty'}")
+
+
+def test_half_precision_weights_are_taken(tiny, trained, tmp_path):
+    state = {name: t.half() if t.is_floating_point() else t for name, t in load_file(weights(trained)).items()}
+    save_file(state, tmp_path / "half.safetensors")
+    record = given(tiny, trained, tmp_path, teacher_checkpoints={"sig": tmp_path / "half.safetensors"})
+    assert load_file(weights(record))[first(state)].dtype == torch.float32
+
+
+def test_a_file_that_changed_in_between_fails_its_unit(tiny, trained, tmp_path):
+    from mmkd.teachers import load_checkpoint, untrained
+
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(weights(trained).read_bytes())
+    settings = {"methods": ("kd",), "data": str(tiny["data"]), "image_size": 16, "teachers": ("sig",)}
+    ((spec, _),) = expand(Request(**settings, teacher_checkpoints={"sig": str(path)}))
+    net = untrained("classification", "WRN16-1", "sig", (2, 32), 3)
+    load_checkpoint(net, spec.teacher("sig"))
+    path.write_bytes(b"another")
+    with pytest.raises(MmkdError, match="the file changed since the command began"):
+        load_checkpoint(net, spec.teacher("sig"))
+
+
+def test_values_that_are_no_mapping(tmp_path):
+    for value in ("sig=a", ["a"], {"sig": 3}, {3: "a"}):
+        with pytest.raises(MmkdError, match="teacher_checkpoints"):
+            Request(methods=("kd",), teacher_checkpoints=value)
+    suite = tmp_path / "mine.toml"
+    suite.write_text('methods = ["kd"]\nteacher_checkpoints = "sig=a"\n')
+    with pytest.raises(MmkdError, match="must be a table of texts"):
+        read_suite(suite)
