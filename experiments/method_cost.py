@@ -61,15 +61,15 @@ class Steps:
         return time.perf_counter() - started
 
 
-def units(names: tuple[str, ...], fusion: str) -> list[UnitSpec]:
-    """A unit a method, on made-up windows, `student` first."""
+def units(names: tuple[str, ...], fusion: str, net: str = "small") -> list[UnitSpec]:
+    """A unit a method, on made-up windows, `student` first; `net` is that of the student's branches."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "windows.npz")
         x = np.random.default_rng(0).standard_normal((WINDOWS + CLASSES, CHANNELS, LENGTH), dtype=np.float32)
         number = np.arange(len(x))
         np.savez(path, x=x, y=number % CLASSES, test=number >= WINDOWS)
         wanted = tuple(dict.fromkeys(("student", *names)))
-        request = Request(wanted, data=str(path), students=("sig+gaf+pi",), fusion=(fusion,))
+        request = Request(wanted, data=str(path), students=("sig+gaf+pi",), fusion=(fusion,), student_net=(net,))
         return [spec for spec, _ in expand(request)]
 
 

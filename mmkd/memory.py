@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-LARGE = ((1 << 30) - 1, 32 << 20)  # bytes; C libraries before 2.35 take no more than the second
+LARGE = ((1 << 31) - 1, 32 << 20)  # bytes; C libraries before 2.35 take no more than the second
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import MmkdError
 from ..options import Options
 from ..registry import Registry
-from .chunks import Float32, Float64, checked, in_chunks, target
+from .chunks import Float32, Float64, checked, in_chunks, shaped, target
 
 MODALITIES: Registry[type["Modality"]] = Registry("modality", "python -m mmkd.bench --list modalities")
 """Every modality by name."""
@@ -78,13 +78,16 @@ class Modality:
         Raises:
             MmkdError: windows of a wrong shape or with NaN or infinity, an `out` that does not fit, or not fitted yet.
         """
-        array = checked(windows)
+        array = shaped(windows)
         n, channels, length = array.shape
         one = self.shape(channels, length)
         self._ready(channels)
         result = target(out, (n, *one))
         in_chunks(
-            lambda start, x: self._write(x, result[start : start + len(x)]), array, self._scratch(channels, length)
+            lambda start, x: self._write(x, result[start : start + len(x)]),
+            array,
+            self._scratch(channels, length),
+            finite=True,
         )
         return result if out is None else out
 

@@ -41,6 +41,7 @@ def in_chunks(
     rows: int | None = None,
     least: int = 1,
     dtype: type[np.floating[Any]] = np.float64,
+    finite: bool = False,
 ) -> list[R]:
     """Call `action(start, x)` on consecutive chunks of the windows, over threads, and list the results in order.
 
@@ -52,22 +53,50 @@ def in_chunks(
         rows: windows a chunk, for sums whose last digits must not depend on the machine; default: what memory allows.
         least: values below which a chunk is not worth a thread, where memory allows.
         dtype: of the chunks.
+        finite: look at each chunk's values first, while they are at hand.
+
+    Raises:
+        MmkdError: with `finite`, values that are NaN, infinite or beyond float32.
     """
     n, channels, length = windows.shape
     workers = max(1, int(numba.config.NUMBA_NUM_THREADS))
     if rows is None:
         budget = min(CHUNK_BYTES, TOTAL_BYTES // workers)
-        share = max(-(-n // (4 * workers)), least // (channels * length))
+        share = max(-(-n // (8 * workers)), least // (channels * length))
         rows = max(1, min(budget // (8 * channels * length + scratch), share))
 
     def work(start: int) -> R:
-        return action(start, _contiguous(windows[start : start + rows], dtype))
+        x = _contiguous(windows[start : start + rows], dtype)
+        if finite and windows.dtype.kind == "f" and _count_bad(x.reshape(-1)):
+            raise _NotFinite
+        return action(start, x)
 
     starts = range(0, n, rows)
-    if len(starts) < 2 or workers == 1:
-        return [work(start) for start in starts]
-    with ThreadPoolExecutor(min(workers, len(starts)), thread_name_prefix="mmkd-modality") as pool:
-        return list(pool.map(work, starts))
+    results: dict[int, R] = {}
+    left = iter(starts)  # each thread, this one among them, takes the next chunk
+
+    def some() -> None:
+        for start in left:
+            results[start] = work(start)
+
+    others = min(workers, len(starts)) - 1
+    try:
+        if others < 1:
+            some()
+        else:
+            with ThreadPoolExecutor(others, thread_name_prefix="mmkd-modality") as pool:
+                running = [pool.submit(some) for _ in range(others)]
+                some()
+                for other in running:
+                    other.result()
+    except _NotFinite:
+        check_values(windows)
+        raise
+    return [results[start] for start in starts]
+
+
+class _NotFinite(Exception):
+    """A chunk holds values that no modality takes."""
 
 
 def _contiguous(part: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
@@ -86,12 +115,11 @@ def _count_bad(values: NDArray[Any]) -> int:
     return count
 
 
-def checked(windows: ArrayLike) -> NDArray[Any]:
-    """The windows as an array (N, C, W) of finite real numbers.
+def shaped(windows: ArrayLike) -> NDArray[Any]:
+    """The windows as an array (N, C, W) of real numbers.
 
     Raises:
-        MmkdError: another number of axes, no channel or no sample, not real numbers, or values that are NaN, infinite
-            or beyond float32.
+        MmkdError: another number of axes, no channel or no sample, or not real numbers.
     """
     array = np.asarray(windows)
     if array.ndim != 3:
@@ -102,6 +130,11 @@ def checked(windows: ArrayLike) -> NDArray[Any]:
         raise MmkdError(f"windows must be real numbers; found dtype {array.dtype}")
     if 0 in array.shape[1:]:
         raise MmkdError(f"windows must have at least one channel and one sample; found shape {array.shape}")
+    return array
+
+
+def check_values(array: NDArray[Any]) -> None:
+    """MmkdError for windows (N, C, W) with values that are NaN, infinite or beyond float32; says how many and where."""
 
     def bad(start: int, x: NDArray[Any]) -> tuple[int, int]:
         count = _count_bad(x.reshape(-1))
@@ -116,6 +149,12 @@ def checked(windows: ArrayLike) -> NDArray[Any]:
                 f"windows hold {total} values that are NaN, infinite or beyond float32, "
                 f"the first in window {found[0][1]} (counted from 0); fill or drop them first"
             )
+
+
+def checked(windows: ArrayLike) -> NDArray[Any]:
+    """The windows as an array (N, C, W) of finite real numbers; MmkdError as of `shaped` and `check_values`."""
+    array = shaped(windows)
+    check_values(array)
     return array
 
 

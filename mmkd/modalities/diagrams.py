@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import MmkdError
-from .chunks import Float64, checked, in_chunks
+from .chunks import Float64, in_chunks, shaped
 from .pairing import Int64, pair
 
 
@@ -33,16 +33,18 @@ def sublevel_diagrams(windows: ArrayLike, essential: Literal["drop", "max"] = "d
     """
     if essential not in ("drop", "max"):
         raise MmkdError(f"essential = {essential!r} is not one of drop, max")
-    array = checked(windows)
+    array = shaped(windows)
     _, channels, length = array.shape
+    signs = np.ones(1)
 
-    def one(_: int, x: Float64) -> list[list[Float64]]:
-        pairs, offsets = chunk_pairs(x, np.ones(1), essential == "max")
-        ends = offsets.tolist()
-        flat = [pairs[i:j] for i, j in pairwise(ends)]
-        return [flat[i : i + channels] for i in range(0, len(flat), channels)]
+    def one(_: int, x: Float64) -> tuple[Float64, list[int]]:
+        pairs, offsets = chunk_pairs(x, signs, essential == "max")
+        return pairs, offsets.tolist()
 
-    return [window for chunk in in_chunks(one, array, pairs_bytes(channels, length)) for window in chunk]
+    found = in_chunks(one, array, pairs_bytes(channels, length), finite=True)
+    # after the threads, which would wait for the interpreter meanwhile
+    flat = [pairs[i:j] for pairs, ends in found for i, j in pairwise(ends)]
+    return [flat[i : i + channels] for i in range(0, len(flat), channels)]
 
 
 def pairs_bytes(planes: int, length: int) -> int:
