@@ -5,12 +5,13 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: bench test test-slow bench-speed bench-suite check format clean help
+.PHONY: bench test test-slow test-faults bench-speed bench-suite check format clean help
 
 help:
 	@echo "make bench        set up, then python -m mmkd.bench --method fam"
 	@echo "make test         set up, then format check, lint, types and tests (under 15 minutes on 2 cores)"
 	@echo "make test-slow    the tests that build, install or train for more than a minute"
+	@echo "make test-faults  kills a small suite 50 times and looks at what is left (about 10 minutes)"
 	@echo "make bench-speed  ours beside its peers, into experiments/results/speed.md (under 15 minutes on 2 cores)"
 	@echo "make bench-suite  one suite beside a process a method, into experiments/results/speed-suite.md"
 	@echo "make check        what make test does, with nothing installed anew"
@@ -26,10 +27,13 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not faults"
 
 test-slow: $(VENV)/.slow
 	$(BIN)/python -m pytest -m slow
+
+test-faults: $(VENV)/.dev
+	$(BIN)/python -m pytest -m faults -s
 
 bench-speed: $(VENV)/.dev
 	$(BIN)/python experiments/speed

@@ -72,9 +72,6 @@ def main() -> int:
     wrong = [part for part in parts if part not in PARTS]
     if wrong or args.rounds < 1:
         parser.error(f"--only takes {', '.join(PARTS)}, --rounds 1 or more")
-    from mmkd.memory import keep_freed_memory
-
-    keep_freed_memory()  # as the command does; the peers have it too
     started, rows = time.perf_counter(), []
     for part in parts:
         for row in importlib.import_module(part).rows(args.rounds):

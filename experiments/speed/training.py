@@ -149,6 +149,7 @@ def student_phase(rounds: int) -> Iterator[Row]:
 
 def rows(rounds: int) -> Iterator[Row]:
     """Of the teacher's epoch, the methods' steps and the student phase."""
+    keep_freed_memory()
     for part in (teacher_epoch, steps, student_phase):
         yield from part(rounds)
 
