@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
@@ -29,25 +28,26 @@ class Checkpoint:
     """The file of one training.
 
     Args:
-        path: of the file; its folder is made when it is first written.
+        path: of the file; its folder is made when it is first written. One process at a time writes it: whoever has the
+            lock of what is trained.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.beside = path.with_name(f".{path.name}")
 
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Replace what is there. Where the disk has no room the training goes on without, with a warning."""
         held = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         said = json.dumps({"facts": facts, "made by": made_by()}, allow_nan=False)
         content = save(held, {"said": said})
-        beside = self.path.with_name(f".{self.path.name}-{uuid4().hex}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(hashlib.sha256(content).digest() + content)
-            os.replace(beside, self.path)
+            self.beside.write_bytes(hashlib.sha256(content).digest() + content)
+            os.replace(self.beside, self.path)
         except OSError as error:
             with suppress(OSError):
-                beside.unlink(missing_ok=True)
+                self.beside.unlink(missing_ok=True)
             warnings.warn(
                 f"{self.path.parent}: {error.strerror or error}; a training that is killed will begin anew",
                 DamageWarning,
@@ -71,8 +71,9 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Called when what the training was for is in its place."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        for path in (self.path, self.beside):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 @lru_cache(maxsize=1)

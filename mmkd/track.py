@@ -476,5 +476,5 @@ def _history(record: Record) -> list[dict[str, float]]:
 
 
 def shown_uri(runs: Path) -> str:
-    """The store as a user types it: relative where the runs folder was given so."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}"
+    """The store as a user types it, but for a password: relative where the runs folder was given so."""
+    return _no_password(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{runs / 'mlflow.db'}")

@@ -158,6 +158,15 @@ def test_without_room_the_training_goes_on(tmp_path):
     kept.remove()
 
 
+def test_what_a_kill_left_half_written_is_removed_too(tmp_path):
+    kept = Checkpoint(tmp_path / "kept")
+    kept.save({"x": torch.zeros(3)}, {})
+    kept.beside.write_bytes(b"half of it")
+    assert kept.load() is not None
+    kept.remove()
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_every_method_goes_on(tmp_path, capsys, epochs):
     """`--method all`, cut off in the second of three epochs: the second call ends with the students of a whole one."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import filelock
@@ -32,7 +33,8 @@ def made(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "runs"
     mmkd.run("kd", student="sig", **tiny, runs=folder)
     mmkd.run("student", student="sig", **tiny, runs=folder)
-    track._client(folder).search_experiments()
+    with warnings.catch_warnings(action="ignore"):  # of what mlflow imports
+        track._client(folder)
     return folder
 
 
@@ -116,14 +118,12 @@ def test_a_locked_store_is_waited_for_a_while(runs, monkeypatch):
     assert track.publish(runs, records) is None
     check(runs)
     client = track._client(runs)
-    parent = client.search_runs(
-        [client.get_experiment_by_name(EXPERIMENT).experiment_id], "tags.mmkd.kind = 'summary'"
-    )
+    parent = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id], "tags.mmkd.kind = 'summary'")
     assert [run.info.run_name for run in parent] == ["suite mine"], "the suite is sent later too"
 
 
 @pytest.mark.slow
-def test_a_store_that_is_locked_half_way(runs, monkeypatch):
+def test_a_store_that_is_locked_half_way(runs, monkeypatch, capfd):
     records, sent, one = list(Records(runs)), [], track._one
     with contextlib.ExitStack() as stack:
 
@@ -138,6 +138,8 @@ def test_a_store_that_is_locked_half_way(runs, monkeypatch):
         assert time.monotonic() - started < 60
     assert f"{len(records) - 2} of {len(records)} records not sent" in problem
     assert "locked" in problem
+    assert capfd.readouterr() == ("", "")
+    monkeypatch.setattr(track, "_one", one)
     assert track.publish(runs, records) is None
     check(runs)
 
@@ -219,7 +221,8 @@ def test_a_database_that_nobody_answers_for(runs, monkeypatch):
     problem = one_line(track.publish(runs, list(Records(runs))))
     assert time.monotonic() - started < 5
     assert "ConnectionRefusedError" in problem
-    assert "secret" not in problem + (runs / track.SENT).read_text() if (runs / track.SENT).exists() else problem
+    assert not (runs / track.SENT).exists()
+    assert "secret" not in track._stamp(next(iter(Records(runs))), track.default_uri(runs))
 
 
 def test_own_values_stand_and_nonsense_is_named(runs, monkeypatch):
@@ -317,22 +320,21 @@ def test_a_server_that_only_fails(runs, server, capfd):
 
 
 def test_a_server_that_fails_half_way(runs, server):
-    records, before, ends = list(Records(runs)), {}, 0
-    for well in (30, 41, 52):  # in other places of a record each
+    records, before = list(Records(runs)), {}
+    for well in (30, 9, 9, 41):  # in other places of a record each
         server(well=well)
-        problem = track.publish(runs, records)
-        assert problem is None or "records not sent" in problem
+        problem = one_line(track.publish(runs, records))
         left = {record.key for record in track.unsent(runs, records)}
-        assert f"{len(left)} of 5" in (problem or "0 of 5")
+        assert f"{len(left)} of 5 records not sent" in problem
         server()
-        here = {record.key for record in records} - left
         client = track._client(runs)
-        found = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id], "status = 'FINISHED'")
-        now = {run.data.tags["mmkd.key"]: run.info.run_id for run in found}
-        assert now.keys() == here
+        found = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+        now = {run.data.tags["mmkd.key"]: run.info.run_id for run in found if run.info.status == "FINISHED"}
+        assert now.keys() == {record.key for record in records} - left
         assert before.items() <= now.items(), "what was sent stays and is not sent again"
-        before, ends = now, ends + 1
-    assert 0 < len(before) < 5 or ends == 3
+        assert len(found) <= len(now) + 1, "what was left half-sent is removed before it is sent again"
+        before = now
+    assert 0 < len(before) < 5
     assert track.publish(runs, records) is None
     assert before.items() <= check(runs).items()
 
@@ -425,6 +427,7 @@ def test_killed_between_any_two_calls_nothing_is_lost_or_doubled(runs):
     check(runs)
 
 
+@pytest.mark.slow
 def test_killed_at_any_time_from_the_first_store_on(runs):
     (runs / "mlflow.db").unlink()
     with process(KILLED, runs, "time", 24) as said:
@@ -441,7 +444,10 @@ def test_killed_at_any_time_from_the_first_store_on(runs):
 
 def test_a_store_that_is_no_database(runs):
     (runs / "mlflow.db").write_bytes(b"this is no database" * 100)
-    problem = one_line(track.publish(runs, list(Records(runs))))
+    records = list(Records(runs))
+    track._write_sent(runs, {record.key: track._stamp(record, track.default_uri(runs)) for record in records[1:]})
+    problem = one_line(track.publish(runs, records))
+    assert "1 of 5 records not sent" in problem
     assert "mlflow.db: file is not a database; move it away" in problem
     (runs / "mlflow.db").unlink()
     child = bench(runs, "--publish")
@@ -622,11 +628,11 @@ def test_files_of_others_are_never_removed(tmp_path):
     class Run:
         info = Info
 
-    class Client:
-        gone: list[str] = []
+    gone = []
 
+    class Client:
         def delete_run(self, run):
-            self.gone.append(run)
+            gone.append(run)
 
     (tmp_path / "elsewhere" / "artifacts").mkdir(parents=True)
     track._discard(Client(), Run)
@@ -635,5 +641,5 @@ def test_files_of_others_are_never_removed(tmp_path):
     (tmp_path / "1234" / "artifacts").mkdir(parents=True)
     track._discard(Client(), Run)
     assert not (tmp_path / "1234").exists()
-    assert Client.gone == ["1234", "1234"]
+    assert gone == ["1234", "1234"]
     assert Path(tmp_path / "elsewhere").is_dir()
