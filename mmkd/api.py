@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from .data import data_root
+from .data import Dataset, data_root, load_dataset, load_file
 from .errors import MmkdError, Refused, UnitFailed, unknown
+from .parallel import ALONE, Group, Torchrun
 from .progress import Progress
 from .ray_engine import RayTasks, check_ray, parse_resources
 from .record import Record, Records
@@ -92,8 +94,9 @@ def execute(
     existing: Existing = "skip",
     progress: Progress | None = None,
     tell: Callable[[Done], None] = lambda done: None,
+    group: Group = ALONE,
 ) -> Outcome:
-    """Do all units of a request.
+    """Do all units of a request, each training by all processes of the group.
 
     Every unit that is to be done is tried on made-up windows first, so that what cannot work is refused before anything
     is trained or written. Under `--method all` a method that refuses is left out, with its reason.
@@ -103,7 +106,7 @@ def execute(
     """
     records, progress = Records(folders.runs), progress or Progress()
     units = list(expand(request))
-    worker = _Worker(folders, records, progress)
+    worker = _Worker(folders, records, progress, group)
     fitting = request.methods == ("all",)  # what a method refuses is then left out
     looked = existing != "only" or fitting
     todo = [(s, d) for s, d in units if existing == "rerun" or (looked and records.get(s.key) is None)]
@@ -130,6 +133,8 @@ def execute(
         tell(done)
     units_left = [(s, d) for s, d in units if s.key not in refused]
     waiting = {s.key for s, _ in todo if s.key not in refused} if existing != "only" else set()
+    if waiting and group.world > 1:
+        group.tell("command", **_setting(request, folders, str(pick_device(folders.device))))
     with progress.overall(len(waiting)) if len(waiting) > 1 else nullcontext() as bar:
 
         def told(done: Done) -> None:
@@ -168,15 +173,7 @@ def _apart(
     order = [spec.key for spec, _ in units]
     units = [(spec, data) for spec, data in units if spec.key not in worker.broken]
     plan = make_plan(units, worker.records, Cache(folders.cache_folder), rerun)
-    place = setting(
-        runs=folders.runs,
-        cache=folders.cache_folder,
-        device=folders.device,
-        threads=folders.threads,
-        data=request.data,
-        data_root=data_root(request.data_root),
-        plugins=request.plugins,
-    )
+    place = _setting(request, folders, folders.device)
     engine = (
         RayTasks(place, *parse_resources(folders.resources or ""), worker.progress.say)
         if folders.engine == "ray"
@@ -184,6 +181,63 @@ def _apart(
     )
     done += run_tasks(units, plan, worker.records, engine, tell, worker.progress)
     return sorted(done, key=lambda done: order.index(done.spec.key))
+
+
+def _setting(request: Request, folders: Folders, device: str) -> dict[str, Any]:
+    """What processes that work for this command are told of it."""
+    return setting(
+        runs=folders.runs,
+        cache=folders.cache_folder,
+        device=device,
+        threads=folders.threads,
+        data=request.data,
+        data_root=data_root(request.data_root),
+        plugins=request.plugins,
+    )
+
+
+def follow(group: Torchrun) -> None:
+    """Train along in a process that does not lead, until the one that does has ended its command."""
+    group.follow(_Follower(group))
+
+
+class _Follower:
+    """What a process that follows does with each message: of the command first, then of its trainings."""
+
+    def __init__(self, group: Torchrun) -> None:
+        self.group = group
+        self.place: Any = None
+        self.data: Callable[[Any], Dataset] = lambda spec: load_dataset(spec.name)
+
+    def __call__(self, message: dict[str, Any]) -> Callable[[], object] | None:
+        from .unit import along
+
+        if message["kind"] != "command":
+            return along(message, self.data, self.place)
+        self._begin(message)
+        return None
+
+    def _begin(self, said: Mapping[str, Any]) -> None:
+        from .cache import Cache
+        from .memory import keep_freed_memory
+        from .registry import load_plugin
+        from .unit import Place, pick_device
+
+        keep_freed_memory()
+        for plugin in said["plugins"]:
+            load_plugin(plugin)
+        device = pick_device(said["device"])
+        self.group.take_device(said["device"])
+        self.place = Place(Records(said["runs"]), Cache(said["cache"]), device, Progress(), self.group)
+
+        @lru_cache(maxsize=2)
+        def load(name: str, nan: Any, sha256: str) -> Dataset:
+            data = load_dataset(name, said["data_root"], nan) if said["data"] is None else load_file(said["data"], nan)
+            if data.sha256 != sha256:
+                raise MmkdError(f"data {name!r} is not the same here as where the command leads")
+            return data
+
+        self.data = lambda spec: load(spec.name, spec.nan, spec.sha256)
 
 
 def _verdict(preflight: Callable[..., None], spec: Any, data: Any) -> MmkdError | None:
@@ -197,8 +251,8 @@ def _verdict(preflight: Callable[..., None], spec: Any, data: Any) -> MmkdError 
 class _Worker:
     """Does one unit; loads PyTorch's side of the house when the first unit really has to be done."""
 
-    def __init__(self, folders: Folders, records: Records, progress: Progress) -> None:
-        self.folders, self.records, self.progress = folders, records, progress
+    def __init__(self, folders: Folders, records: Records, progress: Progress, group: Group) -> None:
+        self.folders, self.records, self.progress, self.group = folders, records, progress, group
         self.broken: dict[str, UnitFailed] = {}  # key -> why the unit's method cannot work
 
     def __call__(self, spec: Any, data: Any) -> Record:
@@ -207,8 +261,8 @@ class _Worker:
         from .cache import Cache
         from .unit import Place, pick_device, run_unit
 
-        place = Place(self.records, Cache(self.folders.cache_folder), pick_device(self.folders.device), self.progress)
-        return run_unit(spec, data, place)
+        device, cache = pick_device(self.folders.device), Cache(self.folders.cache_folder)
+        return run_unit(spec, data, Place(self.records, cache, device, self.progress, self.group))
 
 
 def run(

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import MmkdError
 from .flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
 from .listing import method_help, show_list
+from .parallel import ALONE, Group, Lost, Torchrun, started
 
 LONGEST = 400  # characters of a message
 
@@ -29,17 +30,48 @@ class Terminated(KeyboardInterrupt):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is 0, 1 (a unit failed or is missing), 2 (bad input) or 130 (Ctrl-C)."""
+    """Run the command; the exit code is 0, 1 (a unit failed or is missing), 2 (bad input) or 130 (Ctrl-C).
+
+    Of the processes that torchrun started one runs it, and the others train along.
+    """
+    group = started()
+    if isinstance(group, Torchrun) and not group.leads:
+        return train_along(group)
+    code = run_main(argv, group)
+    if code <= 2:  # torchrun itself ends all where it was stopped
+        group.finish()
+    return code
+
+
+def train_along(group: Torchrun) -> int:
+    """The part of a process that does not lead; it writes nothing, so that signals may end it at once."""
+    from .api import follow
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the one that leads says it
+        try:
+            follow(group)
+        except Lost:
+            return 1
+    return 0
+
+
+def run_main(argv: Sequence[str] | None, group: Group) -> int:
+    """The command in one process; its exit code."""
     try:
         with warnings.catch_warnings(), _terminable():
             warnings.showwarning = _note
-            code = command(list(sys.argv[1:] if argv is None else argv))
+            code = command(list(sys.argv[1:] if argv is None else argv), group)
             sys.stdout.flush()
             return code
     except MmkdError as error:
         return refuse(str(error))
     except KeyboardInterrupt as stop:
-        print("mmkd.bench: stopped; units that are done stay on record, the same command goes on", file=sys.stderr)
+        why = f" ({one_line(str(stop))})" if isinstance(stop, Lost) else ""
+        print(
+            f"mmkd.bench: stopped{why}; units that are done stay on record, the same command goes on", file=sys.stderr
+        )
         return 143 if isinstance(stop, Terminated) else 130
     except BrokenPipeError:
         _leave_stdout()
@@ -95,7 +127,7 @@ def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -
         print(f"mmkd.bench: note: {one_line(str(message))}", file=sys.stderr)
 
 
-def command(argv: list[str]) -> int:
+def command(argv: list[str], group: Group = ALONE) -> int:
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     check_arguments(argv, args)
@@ -121,10 +153,10 @@ def command(argv: list[str]) -> int:
         raise MmkdError(
             "name a method (--method fam) or a suite (--suite FILE); --help shows all, --list methods the methods"
         )
-    return run_command(make_request(args, rest, parser), args)
+    return run_command(make_request(args, rest, parser), args, group)
 
 
-def run_command(request: Any, args: argparse.Namespace) -> int:
+def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) -> int:
     """Do the units, tell how each went, publish, and print the table or the JSON document."""
     from . import api, table, track
     from .record import Records
@@ -134,6 +166,9 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
 
     runs = Path(args.runs)
     folders = api.Folders(runs, args.cache, args.device, args.jobs, args.engine, args.resources)
+    if group.world > 1 and folders.apart:
+        what = f"--jobs {folders.jobs}" if folders.jobs > 1 else f"--engine {folders.engine}"
+        raise MmkdError(f"{what}: torchrun has started {group.world} processes for one training; use one of the two")
     check_folder(runs, "--runs")
     check_folder(folders.cache_folder, "--cache")
     if args.dry_run:
@@ -164,7 +199,7 @@ def run_command(request: Any, args: argparse.Namespace) -> int:
     if request.methods == ("all",) and METHODS.broken and not args.quiet:
         for source, why in METHODS.broken.items():
             print(f"mmkd.bench: left out: {source}: {why}", file=sys.stderr)
-    outcome = api.execute(request, folders, args.existing, progress, tell)
+    outcome = api.execute(request, folders, args.existing, progress, tell, group)
     records = [done.record for done in outcome.results if done.record is not None]
     problem = None if args.existing == "only" else track.publish(runs, outcome.records, request.name)
     if args.json:
@@ -241,5 +276,14 @@ def publish_all(runs: Path) -> int:
     return 0
 
 
+def leave(code: int) -> NoReturn:
+    """End the process; one of torchrun at once, for gloo's threads at times abort what Python does on its way out."""
+    if started().world > 1:
+        _leave_stdout()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -11,17 +11,24 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .errors import MmkdError, UnitFailed
 from .registry import reason
 
 if TYPE_CHECKING:
+    from numpy import int64
+    from numpy.typing import NDArray
     from torch import Tensor
     from torch.nn import Parameter
 
+    Positions = NDArray[int64]
+
 PATIENCE = timedelta(days=7)  # that processes wait for each other, for instance while the leader makes views
-Positions = TypeVar("Positions", bound=Any)
+
+
+class Lost(KeyboardInterrupt):
+    """Another process is gone, or out of step: as after Ctrl-C the command ends, and is given once more."""
 
 
 class Group:
@@ -59,7 +66,7 @@ class Group:
         """
         yield
 
-    def share(self, positions: Positions, least: int) -> Positions:
+    def share(self, positions: "Positions", least: int) -> "Positions":
         """This process's part of a batch, as `share` cuts it."""
         return positions
 
@@ -77,21 +84,21 @@ ALONE = Group()
 def started() -> Group:
     """The group of this process: of those that torchrun started, or of itself alone."""
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
-        return Processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+        return Torchrun(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     return ALONE
 
 
-def share(positions: Positions, rank: int, world: int, least: int) -> Positions:
+def share(positions: "Positions", rank: int, world: int, least: int) -> "Positions":
     """Every so manyth position of a batch. A share has `least` positions or more, or none.
 
-    >>> [share(range(7), rank, 4, 2) for rank in range(4)]
-    [range(0, 7, 3), range(1, 7, 3), range(2, 7, 3), range(0, 0)]
+    >>> [share(np.arange(7), rank, 4, 2).tolist() for rank in range(4)]
+    [[0, 3, 6], [1, 4], [2, 5], []]
     """
     among = max(1, min(world, len(positions) // least))
     return positions[rank::among] if rank < among else positions[:0]
 
 
-class Processes(Group):
+class Torchrun(Group):
     """This process among those of torchrun."""
 
     def __init__(self, rank: int, world: int) -> None:
@@ -126,7 +133,7 @@ class Processes(Group):
     @contextmanager
     def training(self, kind: str, **values: Any) -> Iterator[None]:
         if self.lost:
-            raise UnitFailed("the processes of torchrun have lost each other; start the same command again")
+            raise Lost("the processes of torchrun are out of step")
         try:
             self.tell(kind, **values)
             yield
@@ -144,7 +151,7 @@ class Processes(Group):
             raise
         self._agree(parameters, None)
 
-    def share(self, positions: Positions, least: int) -> Positions:
+    def share(self, positions: "Positions", least: int) -> "Positions":
         return share(positions, self.rank, self.world, least)
 
     def add(self, sums: Mapping[str, float]) -> dict[str, float]:
@@ -156,7 +163,7 @@ class Processes(Group):
 
     def finish(self) -> None:
         if not self.lost:
-            with suppress(RuntimeError):  # a process is gone: torchrun ends the others
+            with suppress(Lost, MmkdError):  # torchrun ends the others
                 self._meet()
                 self._gather({"kind": "end"})
                 self._part()
@@ -182,7 +189,11 @@ class Processes(Group):
         from torch import distributed
 
         gpus = torch.cuda.is_available() and distributed.is_nccl_available()
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+        try:
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+        except (RuntimeError, ValueError) as error:
+            self.lost = True
+            raise MmkdError(f"the processes that torchrun started do not meet: {reason(error)}") from error
         self.met = True
 
     def _part(self) -> None:
@@ -198,10 +209,12 @@ class Processes(Group):
         from torch import distributed
 
         marks = torch.tensor([error is not None, *(p.grad is not None for p in parameters)], dtype=torch.int32)
-        distributed.all_reduce(marks)
+        with _connected():
+            distributed.all_reduce(marks)
         failed, *having = marks.tolist()
         if not failed:
-            sum_gradients([p for p, some in zip(parameters, having, strict=True) if some], distributed.all_reduce)
+            with _connected():
+                sum_gradients([p for p, some in zip(parameters, having, strict=True) if some], distributed.all_reduce)
             return
         said = self._gather(None if error is None else reason(error))
         self.told = error or UnitFailed(next(f"process {n}: {why}" for n, why in enumerate(said) if why is not None))
@@ -215,11 +228,22 @@ class Processes(Group):
 
         own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
-        distributed.all_gather(lengths, torch.tensor([len(own)]))
+        with _connected():
+            distributed.all_gather(lengths, torch.tensor([len(own)]))
         longest = max(int(length) for length in lengths)
         texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
-        distributed.all_gather(texts, torch.nn.functional.pad(own, (0, longest - len(own))))
+        with _connected():
+            distributed.all_gather(texts, torch.nn.functional.pad(own, (0, longest - len(own))))
         return [json.loads(bytes(t[: int(n)].numpy())) for t, n in zip(texts, lengths, strict=True)]
+
+
+@contextmanager
+def _connected() -> Iterator[None]:
+    """Lost where a process does not answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Lost(f"another process of torchrun is lost: {reason(error)}") from error
 
 
 def sum_gradients(parameters: Sequence["Parameter"], reduce: Callable[["Tensor"], object]) -> None:
@@ -234,7 +258,7 @@ def sum_gradients(parameters: Sequence["Parameter"], reduce: Callable[["Tensor"]
         return
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters])
     reduce(flat)
-    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+    for p, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
         if p.grad is None:
             p.grad = torch.empty_like(p)  # in the parameter's order in memory: fused optimizers go by that alone
         p.grad.copy_(part.view(p.shape))

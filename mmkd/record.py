@@ -232,8 +232,8 @@ def write_history(path: Path, history: Iterable[Mapping[str, float]]) -> None:
         writer.writerows(rows)
 
 
-def environment(device: str, threads: int) -> dict[str, Any]:
-    """Versions, machine, commit: what a reader needs to make the number again."""
+def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]:
+    """Versions, machine, commit: what a reader needs to make the number again; `threads` are of each process."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -246,6 +246,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "processor": platform.machine(),
         "device": device,
         "threads": threads,
+        "processes": processes,
         "versions": versions,
         "git": git_state(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),

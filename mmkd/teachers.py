@@ -4,7 +4,7 @@ import hashlib
 import json
 import resource
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from .errors import MmkdError, did_you_mean
 from .method import Method, Outputs
 from .modalities import MODALITIES
 from .nets import Shape, SingleView, build_dense, build_teacher, count_parameters
+from .parallel import ALONE, Group
 from .progress import Progress
 from .record import environment
 from .registry import METHODS, reason
@@ -71,6 +72,7 @@ def get_teacher(
     cache: Cache,
     progress: Progress,
     checkpoint: str = "best",
+    group: Group = ALONE,
 ) -> Teacher:
     """The teacher from the cache, with the weights of its `checkpoint` epoch, trained first where it is not there.
 
@@ -79,47 +81,61 @@ def get_teacher(
     Its folder holds `best.safetensors`, `last.safetensors`, `history.json`, `predictions.npz` (of the test windows,
     read once, after training) and `result.json`.
     """
-    only = windows.only([spec.modality])
-    kept = Checkpoint(cache.path("checkpoints", f"teacher-{spec.key}"))
-
-    def network() -> nn.Module:
-        shape = windows.views[spec.modality].shape[1:]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}"))
-            return untrained(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
 
     def make(folder: Path) -> None:
-        net = network()
-        method: Method = METHODS.get("student")()
-        label = f"teacher {spec.modality}"
+        if not group.leads:
+            raise MmkdError(f"cache {cache.root} lacks teacher {spec.key}; all processes must see one --cache")
+        net = initial(spec, windows)
         if spec.checkpoint_file:
             load_checkpoint(net, spec)
             state = snapshot(net)
             trained = Trained([], net, state, state, -1, 0.0, 0)
         else:
-            trained = train(net, method, only, NoTeachers(), spec.training, spec.seed, label, progress, kept)
+            with group.training("teacher", key=spec.key, spec=asdict(spec)):
+                trained = train_teacher(spec, net, windows, cache, progress, group)
         save_file(trained.last, folder / "last.safetensors")
         save_file(trained.best, folder / "best.safetensors")
-        results = test_scores(trained, only, test, spec.training, folder / "predictions.npz")
+        results = test_scores(trained, windows.only([spec.modality]), test, spec.training, folder / "predictions.npz")
         (folder / "history.json").write_text(json.dumps(trained.history))
         facts: dict[str, Any] = {
             "parameters": count_parameters(net),
             "seconds": trained.seconds,
             "best_epoch": trained.best_epoch + 1,
         }
-        where = environment(str(windows.device), torch.get_num_threads())
+        where = environment(str(windows.device), torch.get_num_threads(), group.world)
         facts |= {"process_peak_memory_mib": peak_memory(), "environment": where}
         (folder / "result.json").write_text(json.dumps({"metrics": results, **facts}))
 
     def read(folder: Path) -> Teacher:
-        net = network()
+        net = initial(spec, windows)
         net.load_state_dict(load_file(folder / f"{checkpoint}.safetensors"))
         net.to(windows.device).eval().requires_grad_(False)
         return Teacher(spec, net, folder, checkpoint)
 
     teacher = cache.load("teachers", spec.key, make, read)
-    kept.remove()
+    _checkpoint(spec, cache).remove()
     return teacher
+
+
+def initial(spec: TeacherSpec, windows: Windows) -> nn.Module:
+    """The teacher's network before it is trained, on the device of the windows."""
+    shape = windows.views[spec.modality].shape[1:]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}"))
+        return untrained(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
+
+
+def train_teacher(
+    spec: TeacherSpec, network: nn.Module, windows: Windows, cache: Cache, progress: Progress, group: Group
+) -> Trained:
+    """Train the teacher's `initial` network, in step with the other processes of the group."""
+    method: Method = METHODS.get("student")()
+    only, kept, label = windows.only([spec.modality]), _checkpoint(spec, cache), f"teacher {spec.modality}"
+    return train(network, method, only, NoTeachers(), spec.training, spec.seed, label, progress, kept, group)
+
+
+def _checkpoint(spec: TeacherSpec, cache: Cache) -> Checkpoint:
+    return Checkpoint(cache.path("checkpoints", f"teacher-{spec.key}"))
 
 
 def test_scores(

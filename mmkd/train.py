@@ -20,6 +20,7 @@ from .checkpoint import Checkpoint
 from .errors import UnitFailed
 from .evaluate import Probabilities, calibration_error, log_loss, predict, scores
 from .method import Batch, Method, Outputs, Setup
+from .parallel import ALONE, Group
 from .progress import Progress
 from .segmentation import StepScores, confusion, delineation_scores, dense_scores, stitch
 from .spec import Training, seed_for
@@ -198,6 +199,7 @@ def train(
     label: str,
     progress: Progress,
     checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> Trained:
     """Train `network` by `method`; the best epoch is that of the highest validation macro-F1, then lowest NLL.
 
@@ -205,36 +207,49 @@ def train(
     window the last epoch is also the best. Every epoch ends with a checkpoint; from one that is there the training goes
     on, on a CPU to the same numbers bit for bit.
 
+    In a `group` each process has all of these arguments and takes its share of every batch. The leader validates and
+    writes checkpoints, which all of them read, and what it returns counts. Batch statistics are each process's own.
+
     Raises:
         MmkdError: the method refuses the set-up.
-        UnitFailed: a loss term is not finite.
+        UnitFailed: a loss term is not finite, or another process of the group failed.
     """
-    setup = dry_run(network, windows, teachers, training)
-    prepare(method, setup, seed)
-    method.to(windows.device)
-    deployed, targets = method.deploy(network), setup.targets
-    assert targets is not None
-    own = [p for p in method.parameters() if p.requires_grad]
-    optimizer = make_optimizer([*network.parameters(), *own], training)
-    run = _Run(network, method, optimizer, windows.device)
+    with group.together():
+        setup = dry_run(network, windows, teachers, training)
+        prepare(method, setup, seed)
+        method.to(windows.device)
+        deployed, targets = method.deploy(network), setup.targets
+        assert targets is not None
+        own = [p for p in method.parameters() if p.requires_grad]
+        optimizer = make_optimizer([*network.parameters(), *own], training)
+        run = _Run(network, method, optimizer, windows.device)
     with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
-        run.go_on(checkpoint)
+        with group.together():
+            run.go_on(checkpoint)
+        done = len(run.history)
+        with group.together():
+            if group.add({"epochs": done})["epochs"] != done * group.world:
+                raise UnitFailed("the processes read different checkpoints; give them one --cache that all of them see")
         started = time.perf_counter() - run.seconds
-        bar.advance(len(run.history))
-        for epoch in range(len(run.history), training.epochs):
-            row = _epoch(network, method, windows, teachers, training, seed, epoch, targets, optimizer)
-            if len(windows.validation):
-                score = validate(deployed, windows, training)
-                row |= {f"val_{name}": score[name] for name in ("accuracy", "macro_f1", "nll")}
-                rank = (score["macro_f1"], -score["nll"])
-                if not run.best or rank > run.rank:
-                    run.rank, run.best_epoch, run.best = rank, epoch, snapshot(deployed)
-            run.seconds = row["seconds"] = time.perf_counter() - started
-            run.history.append(row)
-            run.keep(checkpoint)
+        bar.advance(done)
+        for epoch in range(done, training.epochs):
+            if not group.leads:
+                torch.manual_seed(seed_for(seed, f"dropout/{group.rank}/{epoch}"))
+            row = _epoch(network, method, windows, teachers, training, seed, epoch, targets, optimizer, group)
+            with group.together():
+                if len(windows.validation) and group.leads:
+                    score = validate(deployed, windows, training)
+                    row |= {f"val_{name}": score[name] for name in ("accuracy", "macro_f1", "nll")}
+                    rank = (score["macro_f1"], -score["nll"])
+                    if not run.best or rank > run.rank:
+                        run.rank, run.best_epoch, run.best = rank, epoch, snapshot(deployed)
+                run.seconds = row["seconds"] = time.perf_counter() - started
+                run.history.append(row)
+                if group.leads:
+                    run.keep(checkpoint)
             info = f"loss {row['loss']:.3f}"
-            bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if run.best else ""))
+            bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if "val_macro_f1" in row else ""))
     last = snapshot(deployed)
     return Trained(
         run.history,
@@ -314,45 +329,84 @@ def _epoch(
     epoch: int,
     targets: Tensor,
     optimizer: torch.optim.Optimizer,
+    group: Group = ALONE,
 ) -> dict[str, float]:
-    """One pass over the training windows; the mean of each loss term, weighted by batch size."""
+    """One pass over the training windows; the mean of each loss term, weighted by batch size.
+
+    In a group a batch's loss is that of the shares, weighted by how many of its labels each of them has.
+    """
     network.train()
     method.train()
     sums: dict[str, Tensor] = {}
     seen = 0
     parts = batches(len(windows.train), training.batch_size, seed, epoch)
+    parameters = [parameter for each in optimizer.param_groups for parameter in each["params"]]
     lr = 0.0
     for step, positions in enumerate(parts):
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        views = windows.at(windows.train[positions])
-        index = torch.from_numpy(positions).to(windows.device)
-        labels, taught = targets[index], teachers.outputs(positions, views)
-        with autocast(training, windows.device):
-            student = network(views)
-        student = as_float(student)
-        if labels.ndim > 1:
-            known = labels >= 0
-            if not known.any():
+        for each in optimizer.param_groups:
+            each["lr"] = lr
+        own, weight = positions, 1.0
+        if group.world > 1:
+            labels = count_labels(targets, positions)
+            if not labels:
                 continue
-            labels, student = labels[known], student.steps(known)
-            taught = {name: outputs.steps(known) for name, outputs in taught.items()}
-        terms = method.terms(student, taught, Batch(labels, index, epoch, training.epochs))
-        loss = torch.stack(list(terms.values())).sum()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+            own = group.share(positions, max(2, method.minimum_batch))
+            weight = count_labels(targets, own) / labels
+        with group.together(parameters):
+            optimizer.zero_grad(set_to_none=True)
+            terms = _terms(network, method, windows, teachers, training, epoch, targets, own) if weight else {}
+            if terms:
+                loss = torch.stack(list(terms.values())).sum()
+                (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+        if weight == 1 and not terms:
+            continue
         optimizer.step()
         for name, term in terms.items():
-            sums[name] = sums.get(name, 0) + term.detach() * len(positions)
+            sums[name] = sums.get(name, 0) + term.detach() * (len(positions) * weight)
         seen += len(positions)
-    means = {name: float(value) / seen for name, value in sums.items()}
+    totals = group.add({name: float(value) for name, value in sums.items()})
+    means = {name: value / seen for name, value in totals.items()}
     broken = [name for name, value in means.items() if not math.isfinite(value)]
-    if broken:
-        raise UnitFailed(
-            f"loss term {broken[0]} is {means[broken[0]]} in epoch {epoch + 1}; a lower learning rate may help"
-        )
+    with group.together():
+        if broken:
+            raise UnitFailed(
+                f"loss term {broken[0]} is {means[broken[0]]} in epoch {epoch + 1}; a lower learning rate may help"
+            )
     return {"epoch": epoch + 1, "lr": lr, "loss": sum(means.values())} | {f"loss/{k}": v for k, v in means.items()}
+
+
+def _terms(
+    network: nn.Module,
+    method: Method,
+    windows: Windows,
+    teachers: Teachers,
+    training: Training,
+    epoch: int,
+    targets: Tensor,
+    positions: NDArray[np.int64],
+) -> Mapping[str, Tensor]:
+    """The loss terms of these training windows; none where no label is known."""
+    views = windows.at(windows.train[positions])
+    index = torch.from_numpy(positions).to(windows.device)
+    labels, taught = targets[index], teachers.outputs(positions, views)
+    with autocast(training, windows.device):
+        student = network(views)
+    student = as_float(student)
+    if labels.ndim > 1:
+        known = labels >= 0
+        if not known.any():
+            return {}
+        labels, student = labels[known], student.steps(known)
+        taught = {name: outputs.steps(known) for name, outputs in taught.items()}
+    return method.terms(student, taught, Batch(labels, index, epoch, training.epochs))
+
+
+def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
+    """How many labels of these windows are known: one a window, or those of their steps."""
+    if targets.ndim == 1:
+        return len(positions)
+    return int((targets[torch.from_numpy(positions).to(targets.device)] >= 0).sum())
 
 
 def validate(network: nn.Module, windows: Windows, training: Training) -> dict[str, float]:

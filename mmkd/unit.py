@@ -3,9 +3,10 @@
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from torch import nn
 
 from . import figures
 from .assemble import make_method, make_student, searches, starts_trained
@@ -22,16 +24,18 @@ from .data import Dataset, Split
 from .errors import MmkdError
 from .evaluate import mixture_shares, predict
 from .load import StudentModel
+from .method import Method
 from .nets import count_parameters
 from .outputs import LiveTeachers, source_of
+from .parallel import ALONE, Group
 from .progress import Progress
 from .record import Record, Records, environment, write_history
 from .registry import reason
-from .request import alone, cut
+from .request import alone, cut, source_sha256
 from .segmentation import stitch
-from .spec import UnitSpec, digest
-from .teachers import Teacher, get_teacher, peak_memory, test_scores
-from .train import Windows, train
+from .spec import DataSpec, TeacherSpec, Training, UnitSpec, digest
+from .teachers import Teacher, get_teacher, initial, peak_memory, test_scores, train_teacher
+from .train import Teachers, Trained, Windows, train
 from .views import View, get_view, view_key
 
 
@@ -43,6 +47,21 @@ class Place:
     cache: Cache
     device: torch.device
     progress: Progress
+    group: Group = ALONE
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A unit right before its student is trained."""
+
+    split: Split
+    views: Mapping[str, View]
+    windows: Windows
+    student: nn.Module
+    method: Method
+    teachers: Mapping[str, Teacher]
+    shares: str | None  # of the teachers, where they were searched
+    source: Teachers
 
 
 def pick_device(name: str) -> torch.device:
@@ -61,36 +80,10 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         MmkdError: the unit is refused. UnitFailed: it broke off.
     """
     log = Log()
-    split = cut(data, spec.data, spec.seed)
-    views = {name: view_of(name, spec, data, split, place) for name in spec.views}
-    arrays = {name: view.array for name, view in views.items()}
-    windows = make_windows(data, split, arrays, place.device)
-    log.add(f"views {', '.join(views)} of {len(data.x)} windows")
-    method = make_method(spec)
-    student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
-    if starts_trained(spec):
-        record = trained_alone(spec, data, place)
-        student.load_state_dict(StudentModel.load(record).network.state_dict())
-        log.add(f"student starts from {record.key}")
-    student.to(place.device)
-    teachers: dict[str, Teacher] = {}
-    for name in spec.teachers:
-        of = spec.teacher(name)
-        teachers[name] = get_teacher(of, windows, split.test, place.cache, place.progress, method.checkpoint)
-        write_teacher(teachers[name], data, split, place)
-        log.add(f"teacher {name}: {teachers[name].spec.key}, {method.checkpoint} epoch")
-    shares = None
-    if searches(spec):
-        shares = search_shares(teachers, windows)
-        method = make_method(spec, shares)
-        log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
-    source = source_of(teachers, method.needs, windows, place.cache, place.progress)
-    log.add(f"outputs of the teachers: {type(source).__name__}")
-    if not isinstance(source, LiveTeachers):
-        windows = windows.only(spec.student)
-    label = f"{spec.method} -> {spec.student_name}"
-    kept = Checkpoint(place.cache.path("checkpoints", f"student-{spec.key}"))
-    trained = train(student, method, windows, source, spec.training, spec.seed, label, place.progress, kept)
+    ready = make_ready(spec, data, place, log)
+    split, views, windows, method, teachers = ready.split, ready.views, ready.windows, ready.method, ready.teachers
+    with place.group.training("student", key=spec.key, spec=asdict(spec), shares=ready.shares):
+        trained = train_student(spec, ready, place)
     log.add(f"trained {spec.training.epochs} epochs in {trained.seconds:.1f} s, best epoch {trained.best_epoch + 1}")
 
     def fill(folder: Path) -> Mapping[str, Any]:
@@ -101,6 +94,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         write_history(folder / "history.csv", trained.history)
         log.add(f"test accuracy {metrics['test']['accuracy']:.4f}, macro-F1 {metrics['test']['macro_f1']:.4f}")
         try:
+            arrays = {name: view.array for name, view in views.items()}
             draw(folder, spec, data, arrays, split, place.cache, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
             log.add(f"pictures left out: {reason(error)}")
@@ -118,18 +112,94 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
             "process_peak_memory_mib": peak_memory(),
             "teachers": {name: teacher.spec.key for name, teacher in teachers.items()},
             "teacher_checkpoint": method.checkpoint if teachers else None,
-            "teacher_weights": shares,
-            "deploys": "student" if trained.network is student else "method",
+            "teacher_weights": ready.shares,
+            "deploys": "student" if trained.network is ready.student else "method",
             "views": {
                 name: {"config": spec.views[name], "state": views[name].modality.state()} for name in spec.student
             },
             "data": describe(data, split),
-            "environment": environment(str(place.device), torch.get_num_threads()),
+            "environment": environment(str(place.device), torch.get_num_threads(), place.group.world),
         }
 
     record = place.records.write(spec.key, fill)
-    kept.remove()
+    _checkpoint(spec, place).remove()
     return record
+
+
+def make_ready(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: str | None = None) -> Ready:
+    """Everything of a unit that comes before its student is trained, from the cache or made.
+
+    Args:
+        shares: of the teachers, as another process found them; None: they are searched where the unit asks for it.
+    """
+    split = cut(data, spec.data, spec.seed)
+    views = {name: view_of(name, spec, data, split, place) for name in spec.views}
+    windows = make_windows(data, split, {name: view.array for name, view in views.items()}, place.device)
+    log.add(f"views {', '.join(views)} of {len(data.x)} windows")
+    method = make_method(spec, shares)
+    student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
+    if starts_trained(spec):
+        record = trained_alone(spec, data, place)
+        student.load_state_dict(StudentModel.load(record).network.state_dict())
+        log.add(f"student starts from {record.key}")
+    student.to(place.device)
+    teachers: dict[str, Teacher] = {}
+    for name in spec.teachers:
+        of, test, kept = spec.teacher(name), split.test, method.checkpoint
+        teachers[name] = get_teacher(of, windows, test, place.cache, place.progress, kept, place.group)
+        if place.group.leads:
+            write_teacher(teachers[name], data, split, place)
+        log.add(f"teacher {name}: {teachers[name].spec.key}, {method.checkpoint} epoch")
+    if searches(spec) and shares is None:
+        shares = search_shares(teachers, windows)
+        method = make_method(spec, shares)
+        log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
+    source = source_of(teachers, method.needs, windows, place.cache, place.progress)
+    log.add(f"outputs of the teachers: {type(source).__name__}")
+    if not isinstance(source, LiveTeachers):
+        windows = windows.only(spec.student)
+    return Ready(split, views, windows, student, method, teachers, shares, source)
+
+
+def train_student(spec: UnitSpec, ready: Ready, place: Place) -> Trained:
+    """Train the student of a unit, in step with the other processes of the group."""
+    label, kept = f"{spec.method} -> {spec.student_name}", _checkpoint(spec, place)
+    windows, source, training = ready.windows, ready.source, spec.training
+    return train(
+        ready.student, ready.method, windows, source, training, spec.seed, label, place.progress, kept, place.group
+    )
+
+
+def _checkpoint(spec: UnitSpec, place: Place) -> Checkpoint:
+    return Checkpoint(place.cache.path("checkpoints", f"student-{spec.key}"))
+
+
+def along(message: Mapping[str, Any], load: Callable[[DataSpec], Dataset], place: Place) -> Callable[[], Trained]:
+    """The part of a process that follows in a training that the leader announced.
+
+    Args:
+        message: of `Group.training`, as it is announced above and in `teachers`.
+
+    Raises:
+        MmkdError: what is here is not what the leader has.
+    """
+    values = message["spec"]
+    if message["kind"] == "teacher":
+        of = {"data": DataSpec(**values["data"]), "training": Training(**values["training"])}
+        teacher = TeacherSpec(**{**values, **of})
+        if teacher.key != message["key"]:
+            raise MmkdError("mmkd is another version here than where the command leads")
+        data = load(teacher.data)
+        split = cut(data, teacher.data, teacher.seed)
+        name, cache, progress = teacher.modality, place.cache, place.progress
+        view = get_view(name, teacher.view, data, teacher.data, split, cache, progress)
+        windows = make_windows(data, split, {name: view.array}, place.device)
+        return partial(train_teacher, teacher, initial(teacher, windows), windows, cache, progress, place.group)
+    spec = UnitSpec.parse(values)
+    if spec.key != message["key"] or source_sha256(spec.method) != spec.method_sha256:
+        raise MmkdError(f"method {spec.method!r} or mmkd itself is another version here than where the command leads")
+    ready = make_ready(spec, load(spec.data), place, Log(), message["shares"])
+    return partial(train_student, spec, ready, place)
 
 
 def view_of(name: str, spec: UnitSpec, data: Dataset, split: Split, place: Place) -> View:
@@ -172,6 +242,13 @@ def make_windows(
 def trained_alone(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     """The record of the unit's student trained alone under the same seed; the unit is done where there is none."""
     base = alone(spec)
+    if not place.group.leads:
+        record = place.records.get(base.key)
+        if record is None:
+            raise MmkdError(
+                f"--runs {place.records.runs}: record {base.key} is not here; all processes need one --runs"
+            )
+        return record
     with place.records.lock(base.key):
         return place.records.get(base.key) or run_unit(base, data, place)
 

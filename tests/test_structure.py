@@ -18,7 +18,7 @@ PACKAGE = ROOT / "mmkd"
 LAYERS = [
     {"errors"},
     {"options", "registry", "schedules"},
-    {"spec", "memory"},
+    {"spec", "memory", "parallel"},
     {"data", "modalities", "method", "progress"},
     {"frequency", "cache"},
     {"nets"},
