@@ -30,7 +30,8 @@ def suite(path, data):
 
 
 def start(toml, runs, *more):
-    command = [sys.executable, "-m", "mmkd.bench", "--suite", str(toml), "--runs", str(runs), "--quiet", "--json", *more]
+    where = ["--suite", str(toml), "--runs", str(runs)]
+    command = [sys.executable, "-m", "mmkd.bench", *where, "--quiet", "--json", *more]
     env = os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True
