@@ -1,6 +1,6 @@
 """The table at the end of a run: teachers, the student alone, the methods. Needs records, neither torch nor mlflow."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -76,22 +76,32 @@ def option_names(specs: Sequence[Any]) -> list[str]:
 
     Where they differ in several options, those that have their default are left out.
     """
+    given = [(spec.method, {**spec.options, "teachers": dict(spec.teachers)}) for spec in specs]
+    return variant_names(given, lambda method: asdict(METHODS.get(method).Config()))
+
+
+def variant_names(
+    given: Sequence[tuple[str, Mapping[str, Any]]], usual: Callable[[str], Mapping[str, Any]]
+) -> list[str]:
+    """Each name with those of its settings in which the settings under one name differ.
+
+    Where they differ in several, those that have their `usual(name)` value are left out. `teachers`, modality ->
+    network, is written as its modalities.
+    """
     differing: dict[str, set[str]] = {}
-    first: dict[str, Any] = {}
-    for spec in specs:
-        other = first.setdefault(spec.method, spec)
-        changed = {k for k, v in spec.options.items() if other.options.get(k) != v}
-        differing.setdefault(spec.method, set()).update(changed)
-        if dict(spec.teachers) != dict(other.teachers):
-            differing[spec.method].add("teachers")
+    first: dict[str, Mapping[str, Any]] = {}
+    for name, settings in given:
+        other = first.setdefault(name, settings)
+        changed = {k for k in {*settings, *other} if settings.get(k) != other.get(k)}
+        differing.setdefault(name, set()).update(changed)
     names = []
-    for spec in specs:
-        keys = sorted(differing[spec.method])
+    for name, settings in given:
+        keys = sorted(differing[name])
         if len(keys) > 1:
-            defaults = asdict(METHODS.get(spec.method).Config())
-            keys = [k for k in keys if k == "teachers" or spec.options[k] != defaults.get(k)]
-        values = [f"{k}={','.join(spec.teachers) if k == 'teachers' else spec.options[k]}" for k in keys]
-        names.append(" ".join([spec.method, *values]))
+            common = usual(name)
+            keys = [k for k in keys if k not in common or settings.get(k) != common[k]]
+        values = [f"{k}={','.join(settings[k]) if k == 'teachers' else settings.get(k)}" for k in keys]
+        names.append(" ".join([name, *values]))
     return names
 
 

@@ -23,6 +23,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -30,7 +31,7 @@ from uuid import uuid4
 
 import filelock
 
-from .errors import MmkdError
+from .errors import MmkdError, did_you_mean
 from .record import SPARE, Record
 
 SENT = "mlflow-sent.json"
@@ -473,6 +474,82 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 def _history(record: Record) -> list[dict[str, float]]:
     with (record.folder / "history.csv").open(newline="", encoding="utf-8") as stream:
         return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(stream)]
+
+
+def fetch(runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
+    """The records that the store holds, as they were sent: `result.json` and predictions, without weights.
+
+    Args:
+        runs: whose store it is, unless MLFLOW_TRACKING_URI names one.
+        pattern: of the experiments' names, such as `mmkd/*/classification`.
+        folder: where the files go; the records stand on them.
+
+    Returns:
+        The records, and a line for each run that holds none that is whole.
+
+    Raises:
+        MmkdError: no such store or experiment, or the store does not answer.
+    """
+    database = _database(default_uri(runs))
+    if database is not None and not database.exists():
+        raise MmkdError(f"--experiment {pattern}: there is no MLflow store {database}; name its folder with --runs")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _fetched(_Patient(_client(runs)), pattern, folder)
+    except MmkdError:
+        raise
+    except Exception as error:  # an unreachable, locked or broken store of any kind
+        raise MmkdError(f"--experiment {pattern}: {_no_password(default_uri(runs))}: {_line(error)}") from error
+
+
+def _fetched(client: Any, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
+    known = {each.name: each.experiment_id for each in _pages(client.search_experiments)}
+    wanted = [name for name in sorted(known) if fnmatchcase(name, pattern)]
+    if not wanted:
+        hint = did_you_mean(pattern, known) or f"; there are {', '.join(sorted(known)[:5]) or 'none'}"
+        raise MmkdError(f"--experiment {pattern}: no experiment of the store has such a name{hint}")
+    found: dict[str, Record] = {}
+    problems = []
+    for run in (run for name in wanted for run in _pages(client.search_runs, experiment_ids=[known[name]])):
+        mark = run.data.tags.get("mmkd.record")
+        if not mark:  # the summary of a suite, or somebody else's
+            continue
+        try:
+            record = _fetch_one(client, run, mark, folder / run.info.run_id)
+            found.setdefault(record.key, record)
+        except (MmkdError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            problems.append(f"MLflow run {run.info.run_id} is left out: {_line(error)}")
+        client.got_on()
+    return list(found.values()), problems
+
+
+def _fetch_one(client: Any, run: Any, mark: str, folder: Path) -> Record:
+    """The record that a run holds, if it is what was sent."""
+    if run.info.status != "FINISHED":
+        raise MmkdError(f"it is {run.info.status}, and was not sent whole")
+    folder.mkdir()
+    client.download_artifacts(run.info.run_id, "result.json", str(folder))
+    text = (folder / "result.json").read_bytes()
+    if hashlib.sha256(text).hexdigest() != mark:
+        raise MmkdError("its result.json is not what was sent")
+    record = Record(folder, json.loads(text))
+    if record.key != run.data.tags.get("mmkd.key"):
+        raise MmkdError(f"it holds unit {record.key}")
+    client.download_artifacts(run.info.run_id, "predictions.npz", str(folder))
+    record.file("predictions.npz")
+    return record
+
+
+def _pages(search: Any, **what: Any) -> Iterator[Any]:
+    """All that a search of the client finds, a page after the other."""
+    token = None
+    while True:
+        page = search(**what, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def shown_uri(runs: Path) -> str:

@@ -33,9 +33,13 @@ LAYERS = [
     {"plan"},
     {"work", "estimate"},
     {"jobs", "workers", "ray_engine"},
-    {"table", "track", "listing"},
-    {"api", "flags"},
-    {"bench"},
+    {"table", "track", "listing", "statistics"},
+    {"api", "flags", "identity", "predictions"},
+    {"bench", "comparison"},
+    {"ranking"},
+    {"report"},
+    {"export"},
+    {"compare"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 LEVEL["baselines"] = LEVEL["frequency"] + 1  # above method and frequency, whose public names they may use
@@ -137,6 +141,7 @@ def test_only_its_engine_imports_ray():
 def test_only_methods_networks_and_training_import_torch():
     free = {"errors", "options", "registry", "spec", "cache", "record", "sweep", "table", "request", "views", "track"}
     free |= {"data", "modalities", "progress", "bench", "api", "figures", "plan", "jobs", "workers", "ray_engine"}
+    free |= {"statistics", "identity", "predictions", "comparison", "ranking", "report", "export", "compare"}
     assert {unit_of(PACKAGE / name) for name in importers_of("torch")} & free == set()
 
 

@@ -1,0 +1,387 @@
+"""The comparison as text: for the terminal, as CSV, Markdown and LaTeX, and as one JSON document."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from . import statistics as st
+from .comparison import ALONE, SCORE, Comparison, Group, Row, Unit
+from .identity import flat, printable, shortened
+from .ranking import Ranking
+from .table import spread
+
+WIDTH = 118  # columns of the terminal's table
+POINTS = 100
+
+
+# Cells ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the tables; `brief` is what stands in a terminal where that is less."""
+
+    head: str
+    text: Callable[[Row], str]
+    brief: Callable[[Row], str] | None = None
+    wide: bool = False  # left out in a terminal
+
+
+def _mean(metric: str, pattern: str) -> Callable[[Row], str]:
+    def text(row: Row) -> str:
+        values = row.values(metric)
+        return pattern.format(float(np.mean(values))) if values else ""
+
+    return text
+
+
+def _spread(metric: str) -> Callable[[Row], str]:
+    return lambda row: spread(row.values(metric))
+
+
+def _change(row: Row) -> str:
+    """`+1.2 [-0.3, +2.5]`, in points; of fewer pairs than the row has seeds with their number."""
+    if not isinstance(row.change, st.Paired):
+        return ""
+    found = row.change
+    text = f"{POINTS * found.mean:+.1f}"
+    if found.low is not None and found.high is not None:
+        text += f" [{POINTS * found.low:+.1f}, {POINTS * found.high:+.1f}]"
+    return text if found.n == len(row.units) else f"{text} n={found.n}"
+
+
+def _share(row: Row) -> str:
+    return f"{round(100 * row.gap)} %" if isinstance(row.gap, float) else ""
+
+
+def _ratio(row: Row) -> str:
+    return f"x{row.time:.2f}" if isinstance(row.time, float) else ""
+
+
+def _bytes(row: Row) -> str:
+    values = row.values("bytes")
+    return f"{np.mean(values) / 1e6:.2f} MB" if values else ""
+
+
+def columns(groups: Iterable[Group], control: str) -> list[Column]:
+    """The columns for which at least one row has a value."""
+    rows = [row for group in groups for row in group.rows]
+    every = [
+        Column("accuracy", _spread("accuracy"), _mean("accuracy", "{:.3f}")),
+        Column("macro-F1", _spread(SCORE)),
+        Column("mIoU", _spread("miou"), _mean("miou", "{:.3f}")),
+        Column("n", lambda row: str(len(row.units))),
+        Column(f"vs {_shown(control)}", _change),
+        Column("gap", _share),
+        Column("NLL", _mean("nll", "{:.2f}")),
+        Column("ECE", _mean("ece", "{:.3f}")),
+        Column("agree", _mean("agreement", "{:.3f}")),
+        Column("time", _ratio),
+        Column("params", _mean("parameters", "{:,.0f}")),
+        Column("MACs", _mean("macs", "{:,.0f}"), wide=True),
+        Column("latency ms", _mean("latency_ms", "{:.2f}"), wide=True),
+        Column("p95 ms", _mean("latency_p95_ms", "{:.2f}"), wide=True),
+        Column("size", _bytes, wide=True),
+    ]
+    return [column for column in every if any(column.text(row) for row in rows)]
+
+
+def row_name(row: Row, group: Group) -> str:
+    """The name of a row; of one that has not all seeds of its group with how many."""
+    name = f"teacher {row.name}" if row.kind == "teacher" else row.name
+    return name if len(row.units) == len(group.seeds) else f"{name} ({len(row.units)} of {len(group.seeds)} seeds)"
+
+
+def notes(group: Group) -> list[str]:
+    """Why something is not said, and what else is to be known of a group."""
+    why: dict[str, list[str]] = {}
+    for row in group.rows:
+        for what, found in (("change", row.change), ("gap", row.gap), ("time", row.time)):
+            if isinstance(found, st.Refusal):
+                why.setdefault(f"{what}: {found.why}", []).append(row.name)
+    every = sum(row.kind == "student" for row in group.rows) - 1
+    said = [f"{text} ({'all methods' if len(rows) == every > 1 else ', '.join(rows)})" for text, rows in why.items()]
+    return [*group.notes, *said]
+
+
+LEGEND = (
+    "vs {control}: macro-F1 in points, paired by seed, with a 95 % bootstrap interval over the pairs; of few seeds it "
+    "is too narrow. gap: share closed of the way from the student alone to its best teacher. agree: share of test "
+    "windows on which a student says what its teachers say together. time: of training the student, against training "
+    "it alone."
+)
+
+
+def legend(control: str) -> str:
+    return LEGEND.format(control=_shown(control))
+
+
+def _shown(control: str) -> str:
+    return "alone" if control == ALONE else shortened(control, 24)
+
+
+# Terminal -------------------------------------------------------------------------------------------------------------
+
+
+def show(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
+    """Print the tables; a name that is too long goes on in the next line, no figure is cut."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False)
+    for group in comparison.groups:
+        console.print(f"{group.title}, seeds {_seeds(group.seeds)}", style="bold")
+        shown = [column for column in columns([group], comparison.control) if not column.wide]
+        lines = [[(column.brief or column.text)(row) for column in shown] for row in group.rows]
+        names = [row_name(row, group) for row in group.rows]
+        sizes = [max(len(text) for text in each) for each in zip([c.head for c in shown], *lines, strict=True)]
+        room = max(12, min(max(map(len, names)), WIDTH - sum(size + 1 for size in sizes)))
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("", width=room, overflow="fold")
+        for column, size in zip(shown, sizes, strict=True):
+            side: Literal["left", "right"] = "right"
+            table.add_column(column.head, justify=side, no_wrap=True, width=size)
+        for row, name, line, after in zip(
+            group.rows, names, lines, [*[r.kind for r in group.rows[1:]], None], strict=True
+        ):
+            table.add_row(name, *line, end_section=row.kind != after)
+        console.print(table)
+        for note in notes(group):
+            console.print(f"  {note}")
+        console.print()
+    for each in found:
+        for text in ranking_lines(each):
+            console.print(text)
+    console.print(legend(comparison.control))
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """`0-2, 5`."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def ranking_lines(found: Ranking) -> list[str]:
+    """The statistics over data sets, a line each."""
+    n = len(found.datasets)
+    if n < 2:
+        needed = (
+            f"{st.LEAST_DATA_SETS}, {_pairs_need(found)} and {st.LEAST_FOR_DIAGRAM} data sets; here is {n or 'none'}"
+        )
+        return [f"Over data sets, {found.title}: tests, matrix and ranks need {needed}", *_indented(found.notes)]
+    lines = [f"Over {n} data set{'s' if n != 1 else ''}, {found.title}: smallest attainable p {found.smallest:.3g}"]
+    if found.tests and n >= st.LEAST_DATA_SETS and n < found.least:
+        lines.append(
+            f"  {len(found.tests)} methods: after Holm's correction none can be significant below {found.least}"
+        )
+    refused = {each.test.why for each in found.tests if isinstance(each.test, st.Refusal)}
+    for each in found.tests:
+        if isinstance(each.test, st.SignedRank):
+            lines.append(f"  {against_line(each)}")
+    lines += [f"  not tested: {why}" for why in sorted(refused)]
+    if isinstance(found.pairs, st.Refusal):
+        lines.append(f"  no matrix of all pairs: {found.pairs.why}")
+    else:
+        lines.append("  all pairs:")
+        lines += [f"    {against_line(each)}" for each in found.pairs]
+    if isinstance(found.diagram, st.Refusal):
+        lines.append(f"  no critical-difference diagram: {found.diagram.why}")
+    else:
+        ranks = ", ".join(f"{name} {rank:.2f}" for name, rank in found.diagram.ranks.items())
+        lines.append(f"  mean ranks: {ranks}; critical difference {found.diagram.difference:.2f}, ")
+        lines[-1] += f"Friedman p {found.diagram.p:.3g}"
+    return [*lines, *_indented(found.notes)]
+
+
+def _indented(texts: Iterable[str]) -> list[str]:
+    return [f"  {text}" for text in texts]
+
+
+def _pairs_need(found: Ranking) -> int:
+    methods = len(found.tests) + 1
+    return st.least_data_sets(methods * (methods - 1) // 2)
+
+
+def against_line(each: st.Against) -> str:
+    text = f"{each.first} - {each.second}: {POINTS * each.mean:+.1f} points, "
+    text += f"{each.wins} won, {each.ties} tied, {each.losses} lost"
+    if isinstance(each.test, st.SignedRank):
+        text += f", p {each.test.p:.3g} ({each.test.how}), after Holm {each.p_holm:.3g}"
+    return text
+
+
+# CSV ------------------------------------------------------------------------------------------------------------------
+
+
+def leaderboard_csv(comparison: Comparison) -> str:
+    """One line a row of a group, in plain numbers."""
+    return _csv([_plain(row, group) for group in comparison.groups for row in group.rows])
+
+
+def results_csv(comparison: Comparison) -> str:
+    """Tidy: one line a unit and metric."""
+    return _csv(
+        [
+            {**_where(row, group), "seed": seed, "key": unit.key, "metric": name, "value": value}
+            for group in comparison.groups
+            for row in group.rows
+            for seed, unit in sorted(row.units.items())
+            for name, value in unit.metrics.items()
+        ]
+    )
+
+
+def _where(row: Row, group: Group) -> dict[str, Any]:
+    return {
+        "task": group.task,
+        "dataset": group.dataset,
+        "student": group.student,
+        "group": group.title,
+        "kind": row.kind,
+        "row": row.name,
+    }
+
+
+def _plain(row: Row, group: Group) -> dict[str, Any]:
+    """A row as names and numbers; what is not known is None."""
+    found = _where(row, group) | {"n": len(row.units), "seeds": " ".join(map(str, sorted(row.units)))}
+    for metric in ("accuracy", SCORE, "miou", "nll", "ece", "agreement", "seconds"):
+        values = row.values(metric)
+        found[f"{metric}_mean"] = float(np.mean(values)) if values else None
+        found[f"{metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    paired = row.change if isinstance(row.change, st.Paired) else None
+    for name in ("mean", "sd", "n", "low", "high"):
+        found[f"change_{name}"] = getattr(paired, name, None)
+    found["control"] = row.control
+    for name, value in (("change", row.change), ("gap_closed", row.gap), ("time_ratio", row.time)):
+        if name != "change":
+            found[name] = value if isinstance(value, float) else None
+        found[f"{name}_why"] = value.why if isinstance(value, st.Refusal) else None
+    for metric in ("parameters", "macs", "latency_ms", "latency_p95_ms", "bytes"):
+        values = row.values(metric)
+        found[metric] = float(np.mean(values)) if values else None
+    return found
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO(newline="")
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in line.items()} for line in lines)
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value
+
+
+# Markdown and LaTeX ---------------------------------------------------------------------------------------------------
+
+
+def markdown(text: str) -> str:
+    """A text as Markdown shows it, on one line, in a table too."""
+    line = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return "".join("\\" + c if c in "\\`*_{}[]#|~$" else c for c in line)
+
+
+def latex(text: str) -> str:
+    """A text as LaTeX sets it, on one line."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\textquotedbl{}"}
+    special |= {c: "\\" + c for c in "&%$#_{}"} | {"±": r"$\pm$", "[": "{[}", "]": "{]}", "-": "{-}"}
+    return "".join(special.get(c, c) for c in printable(text))
+
+
+def markdown_tables(comparison: Comparison, found: Sequence[Ranking]) -> str:
+    """All tables with their notes, and the statistics over data sets."""
+    shown = columns(comparison.groups, comparison.control)
+    parts = ["# Comparison", ""]
+    for group in comparison.groups:
+        parts += [f"## {markdown(group.title)}, seeds {_seeds(group.seeds)}", ""]
+        parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
+        parts.append("|---|" + "---:|" * len(shown))
+        for row in group.rows:
+            cells = [markdown(row_name(row, group)), *(markdown(column.text(row)) for column in shown)]
+            parts.append("| " + " | ".join(cells) + " |")
+        parts += ["", *(f"- {markdown(note)}" for note in notes(group)), ""]
+    parts += ["## Over data sets", ""]
+    for each in found:
+        first, *rest = ranking_lines(each)
+        parts += [markdown(first), "", *(f"- {markdown(line)}" for line in rest), ""]
+    return "\n".join([*parts, markdown(legend(comparison.control)), ""])
+
+
+def latex_tables(comparison: Comparison) -> str:
+    """One `table` a group, for the package booktabs."""
+    parts = ["% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}"]
+    for group in comparison.groups:
+        shown = columns([group], comparison.control)
+        parts += ["\\begin{table}", "\\centering", f"\\caption{{{latex(group.title)}}}"]
+        parts += [f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
+        parts.append(" & ".join(["", *(latex(column.head) for column in shown)]) + r" \\")
+        before = ""
+        for row in group.rows:
+            if row.kind != before:
+                parts.append("\\midrule")
+            before = row.kind
+            cells = [latex(c.text(row)).replace("{-}", "$-$") for c in shown]
+            parts.append(" & ".join([latex(row_name(row, group)), *cells]) + r" \\")
+        parts += ["\\bottomrule", "\\end{tabular}", "\\end{table}", ""]
+    return "\n".join(parts)
+
+
+# JSON -----------------------------------------------------------------------------------------------------------------
+
+
+def document(comparison: Comparison, found: Sequence[Ranking]) -> dict[str, Any]:
+    """Everything that was found, as JSON holds it."""
+    return {
+        "control": comparison.control,
+        "groups": [_group(group) for group in comparison.groups],
+        "over_data_sets": [_plainly(asdict(each)) for each in found],
+        "left_out": comparison.left_out,
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    return {
+        "title": group.title,
+        "task": group.task,
+        "dataset": group.dataset,
+        "student": group.student,
+        "seeds": group.seeds,
+        "settings": flat(group.settings),
+        "rows": [
+            {
+                **_plain(row, group),
+                "settings": flat(row.settings),
+                "units": [_unit(seed, unit) for seed, unit in sorted(row.units.items())],
+            }
+            for row in group.rows
+        ],
+        "notes": notes(group),
+    }
+
+
+def _unit(seed: int, unit: Unit) -> dict[str, Any]:
+    return {"key": unit.key, "seed": seed, "metrics": dict(unit.metrics)}
+
+
+def _plainly(value: Any) -> Any:
+    """Tuples as lists, numbers as Python's own."""
+    if isinstance(value, Mapping):
+        return {str(name): _plainly(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plainly(inner) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value
