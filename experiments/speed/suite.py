@@ -31,12 +31,31 @@ def run(methods: tuple[str, ...]) -> tuple[float, dict[str, float]]:
     return seconds, {unit["key"]: unit["metrics"]["test"]["nll"] for unit in json.loads(done.stdout)}
 
 
+def page(together: list[float], apart: list[float]) -> str:
+    """The table in Markdown."""
+    ratios = [other / own for own, other in zip(together, apart, strict=True)]
+    lines = [
+        "# One suite, or a process a method",
+        "",
+        f"Made by `make bench-suite`. {len(METHODS)} methods ({', '.join(METHODS)}) under 2 seeds, signal-only",
+        f"student, three teachers, basic-motions, quick preset; {os.cpu_count()} cores, {len(ratios)} rounds.",
+        "That both ways give the same scores is asserted.",
+        "",
+        "| | seconds, median |",
+        "|---|---|",
+        f"| one command for all methods | {np.median(together):.0f} |",
+        f"| a command a method, each from an empty cache, in all | {np.median(apart):.0f} |",
+        f"| ratio (least to greatest); goal 5 | {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", metavar="N", type=int, default=3)
     parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
     args = parser.parse_args()
-    ratios, together, apart = [], [], []
+    together, apart = [], []
     for round_ in range(args.rounds):
         own, scores = run(METHODS)
         each = [run((method,)) for method in METHODS]
@@ -44,24 +63,8 @@ def main() -> int:
         assert alone == scores, "a method gives other scores on its own than in the suite"
         together.append(own)
         apart.append(sum(seconds for seconds, _ in each))
-        ratios.append(apart[-1] / own)
-        print(f"round {round_ + 1}: {apart[-1]:.0f} s / {own:.0f} s = {ratios[-1]:.2f}", flush=True)
-    text = "\n".join(
-        [
-            "# One suite, or a process a method",
-            "",
-            f"Made by `make bench-suite`. {len(METHODS)} methods ({', '.join(METHODS)}) under 2 seeds, signal-only",
-            f"student, three teachers, basic-motions, quick preset; {os.cpu_count()} cores, {args.rounds} rounds.",
-            "That both ways give the same scores is asserted.",
-            "",
-            "| | seconds, median |",
-            "|---|---|",
-            f"| one command for all methods | {np.median(together):.0f} |",
-            f"| a command a method, each from an empty cache, in all | {np.median(apart):.0f} |",
-            f"| ratio (least to greatest); goal 5 | {np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) |",
-        ]
-    )
-    args.out.write_text(text + "\n", encoding="utf-8")
+        print(f"round {round_ + 1}: {apart[-1]:.0f} s / {own:.0f} s = {apart[-1] / own:.2f}", flush=True)
+        args.out.write_text(page(together, apart), encoding="utf-8")
     print(f"written: {args.out}")
     return 0
 
