@@ -38,7 +38,7 @@ def page(together: list[float], apart: list[float]) -> str:
         "# One suite, or a process a method",
         "",
         f"Made by `make bench-suite`. {len(METHODS)} methods ({', '.join(METHODS)}) under 2 seeds, signal-only",
-        f"student, three teachers, basic-motions, quick preset; {os.cpu_count()} cores, {len(ratios)} rounds.",
+        f"student, three teachers, basic-motions, quick preset; {os.cpu_count()} cores, rounds: {len(ratios)}.",
         "That both ways give the same scores is asserted.",
         "",
         "| | seconds, median |",
