@@ -2,23 +2,28 @@
 
 import operator
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from .data import Dataset, data_root, load_dataset, load_file
+from .data import Dataset, data_root, load_dataset
 from .errors import MmkdError, Refused, UnitFailed, unknown
 from .parallel import ALONE, Group, Torchrun
-from .progress import Progress
+from .progress import Progress, duration
 from .ray_engine import RayTasks, check_ray, parse_resources
 from .record import Record, Records
 from .request import Request, alone, expand
 from .sweep import Done, Existing, run_units
-from .work import setting, threads_of
+from .work import load_windows, setting, threads_of
 from .workers import Processes, cores
+
+
+NOTHING: Mapping[str, Sequence[str]] = {}
+USUAL = {"classification": ("deployment.json", "maps.npz"), "segmentation": ("deployment.json",)}
+"""What the command measures of the students of a task."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,14 @@ class Folders:
 class Outcome:
     """A finished request: what came of each unit, and the records that its table stands on.
 
-    `alone` maps the key of a unit to the record of the student alone under the same seed, where there is one.
+    `alone` maps the key of a unit to the record of the student alone under the same seed, where there is one;
+    `unmeasured` has a line for each measurement that went wrong.
     """
 
     results: Sequence[Done]
     teachers: Sequence[Record]
     alone: Mapping[str, Record] = field(default_factory=dict)
+    unmeasured: Sequence[str] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -95,17 +102,23 @@ def execute(
     progress: Progress | None = None,
     tell: Callable[[Done], None] = lambda done: None,
     group: Group = ALONE,
+    measured: Mapping[str, Sequence[str]] = NOTHING,
 ) -> Outcome:
-    """Do all units of a request, each training by all processes of the group.
+    """Do all units of a request, each training by all processes of the group; then measure the students that it names.
 
     Every unit that is to be done is tried on made-up windows first, so that what cannot work is refused before anything
     is trained or written. Under `--method all` a method that refuses is left out, with its reason.
+
+    Args:
+        measured: task -> which of `record.MEASUREMENTS` are made of its students, where they are not there yet.
 
     Raises:
         MmkdError: the request, its data or one of its units is refused.
     """
     records, progress = Records(folders.runs), progress or Progress()
     units = list(expand(request))
+    if "robustness.json" in measured.get(request.task, ()) and any(data.grid for _, data in units):
+        raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     worker = _Worker(folders, records, progress, group)
     fitting = request.methods == ("all",)  # what a method refuses is then left out
     looked = existing != "only" or fitting
@@ -152,7 +165,38 @@ def execute(
         record = records.get(alone(spec).key)
         if record is not None:
             found[spec.key] = record
-    return Outcome(results, [r for r in map(records.get, keys) if r is not None], found)
+    wanted = measured.get(request.task, ()) if existing != "only" else ()
+    unmeasured = _measure(results, dict((s.key, d) for s, d in units), records, folders, progress, wanted)
+    return Outcome(results, [r for r in map(records.get, keys) if r is not None], found, unmeasured)
+
+
+def _measure(
+    results: Sequence[Done],
+    data: Mapping[str, Dataset],
+    records: Records,
+    folders: Folders,
+    progress: Progress,
+    wanted: Sequence[str],
+) -> list[str]:
+    """Measure, in this process alone, what the records of these units lack; a line for each that went wrong."""
+    lacks: dict[str, tuple[Record, list[str]]] = {}
+    for record in (done.record for done in results if wanted and done.record is not None):
+        there = record.measured
+        if missing := [name for name in wanted if name not in there]:
+            lacks[record.key] = record, missing
+    if not lacks:
+        return []
+    from .cache import Cache
+    from .measure import Job, Measuring
+    from .unit import pick_device
+
+    began = time.perf_counter()
+    measuring = Measuring(records, Cache(folders.cache_folder), pick_device(folders.device), progress)
+    measuring.run([Job(record, data[key], missing) for key, (record, missing) in lacks.items()])
+    what = sorted({name.partition(".")[0] for _, missing in lacks.values() for name in missing})
+    students = f"{len(lacks)} student{'s' if len(lacks) > 1 else ''}"
+    progress.say(f"measured {', '.join(what)} of {students} in {duration(time.perf_counter() - began)}")
+    return measuring.problems
 
 
 def _apart(
@@ -230,14 +274,13 @@ class _Follower:
         self.group.take_device(said["device"])
         self.place = Place(Records(said["runs"]), Cache(said["cache"]), device, Progress(), self.group)
 
-        @lru_cache(maxsize=2)
-        def load(name: str, nan: Any, sha256: str) -> Dataset:
-            data = load_dataset(name, said["data_root"], nan) if said["data"] is None else load_file(said["data"], nan)
-            if data.sha256 != sha256:
-                raise MmkdError(f"data {name!r} is not the same here as where the command leads")
+        def load(spec: Any) -> Dataset:
+            data = load_windows(spec.name, said["data"], said["data_root"], spec.nan)
+            if data.sha256 != spec.sha256:
+                raise MmkdError(f"data {spec.name!r} is not the same here as where the command leads")
             return data
 
-        self.data = lambda spec: load(spec.name, spec.nan, spec.sha256)
+        self.data = load
 
 
 def _verdict(preflight: Callable[..., None], spec: Any, data: Any) -> MmkdError | None:

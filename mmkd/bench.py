@@ -6,27 +6,21 @@ The parser needs neither torch nor mlflow; what needs them is imported when it i
 import argparse
 import json
 import os
-import re
 import signal
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from .console import guarded, leave_stdout, one_line
 from .errors import MmkdError
 from .flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
 from .listing import method_help, show_list
 from .parallel import ALONE, Group, Lost, Torchrun, started
 
-LONGEST = 400  # characters of a message
-
-
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end."""
+NAME = "mmkd.bench"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,72 +53,10 @@ def train_along(group: Torchrun) -> int:
 
 def run_main(argv: Sequence[str] | None, group: Group) -> int:
     """The command in one process; its exit code."""
-    try:
-        with warnings.catch_warnings(), _terminable():
-            warnings.showwarning = _note
-            code = command(list(sys.argv[1:] if argv is None else argv), group)
-            sys.stdout.flush()
-            return code
-    except MmkdError as error:
-        return refuse(str(error))
-    except KeyboardInterrupt as stop:
-        why = f" ({one_line(str(stop))})" if isinstance(stop, Lost) else ""
-        print(
-            f"mmkd.bench: stopped{why}; units that are done stay on record, the same command goes on", file=sys.stderr
-        )
-        return 143 if isinstance(stop, Terminated) else 130
-    except BrokenPipeError:
-        _leave_stdout()
-        return 1
-    except OSError as error:
-        return refuse(f"{error.filename or 'output'}: {error.strerror or error}")
-    except MemoryError as error:
-        return refuse(f"not enough memory: {error}; take fewer or shorter windows, or a machine with more")
-
-
-def refuse(message: str) -> int:
-    """Say why nothing more is done; the exit code."""
-    _leave_stdout()
-    print(f"mmkd.bench: {one_line(message)}", file=sys.stderr)
-    return 2
-
-
-def one_line(text: str) -> str:
-    """Text as one printable line; what is longer than a message of ours is cut in the middle."""
-    line = re.sub(r"\s*[\n\r\v\f]\s*", " ", text)
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 150]} ... {line[-145:]}"
-
-
-def _leave_stdout() -> None:
-    """Write what stdout still holds; where that cannot be (a closed pipe, a full disk) Python must not try again."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does: temporary folders are removed, what is done stays."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """A warning of ours as one line; other people's are not our user's business."""
-    if category.__module__.startswith("mmkd"):
-        print(f"mmkd.bench: note: {one_line(str(message))}", file=sys.stderr)
+    given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(
+        NAME, lambda: command(given, group), "; units that are done stay on record, the same command goes on"
+    )
 
 
 def command(argv: list[str], group: Group = ALONE) -> int:
@@ -171,6 +103,7 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
         raise MmkdError(f"{what}: torchrun has started {group.world} processes for one training; use one of the two")
     check_folder(runs, "--runs")
     check_folder(folders.cache_folder, "--cache")
+    measured = to_measure(request, args)
     if args.dry_run:
         return dry_run(request, Records(runs), folders, args.existing == "rerun", args.json)
     terminal = sys.stderr.isatty() and sys.stdout.isatty()
@@ -199,7 +132,7 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
     if request.methods == ("all",) and METHODS.broken and not args.quiet:
         for source, why in METHODS.broken.items():
             print(f"mmkd.bench: left out: {source}: {why}", file=sys.stderr)
-    outcome = api.execute(request, folders, args.existing, progress, tell, group)
+    outcome = api.execute(request, folders, args.existing, progress, tell, group, measured)
     records = [done.record for done in outcome.results if done.record is not None]
     problem = None if args.existing == "only" else track.publish(runs, outcome.records, request.name)
     if args.json:
@@ -211,7 +144,24 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
             print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {track.shown_uri(runs)}")
     if problem:
         print(f"mmkd.bench: {problem}", file=sys.stderr)
-    return 1 if any(done.status in ("failed", "missing") for done in outcome.results) else 0
+    if outcome.unmeasured:
+        first, count = outcome.unmeasured[0], len(outcome.unmeasured)
+        print(f"mmkd.bench: {count} not measured, the first: {one_line(first)}", file=sys.stderr)
+    asked = args.robustness and any(line.startswith("robustness") for line in outcome.unmeasured)
+    return 1 if asked or any(done.status in ("failed", "missing") for done in outcome.results) else 0
+
+
+def to_measure(request: Any, args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """Task -> what is measured of its students."""
+    from .api import USUAL
+
+    if not args.robustness:
+        return dict(USUAL)
+    if args.existing == "only":
+        raise MmkdError("--robustness measures what is not there, --existing only just looks; give one of the two")
+    if request.task != "classification":
+        raise MmkdError(f"--robustness is for students of --task classification, not of {request.task}; leave it out")
+    return {request.task: (*USUAL[request.task], "robustness.json")}
 
 
 def dry_run(request: Any, records: Any, folders: Any, rerun: bool, as_json: bool) -> int:
@@ -267,19 +217,20 @@ def publish_all(runs: Path) -> int:
     if not runs.is_dir():
         raise MmkdError(f"--runs {runs}: there is no such folder")
     records = list(Records(runs))
-    missing = track.unsent(runs, records)
-    problem = track.publish(runs, records)
+    new: list[str] = []
+    problem = track.publish(runs, records, new=new)
     if problem:
         print(f"mmkd.bench: {problem}", file=sys.stderr)
         return 1
-    print(f"{len(missing)} of {len(records)} records sent to {track.shown_uri(runs)}")
+    had = f"; it had the other {len(records) - len(new)}" if len(new) < len(records) else ""
+    print(f"{len(new)} of {len(records)} records sent to {track.shown_uri(runs)}{had}")
     return 0
 
 
 def leave(code: int) -> NoReturn:
     """End the process; one of torchrun at once, for gloo's threads at times abort what Python does on its way out."""
     if started().world > 1:
-        _leave_stdout()
+        leave_stdout()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -4,7 +4,6 @@ It stands on the records alone and never imports torch; what needs a network was
 """
 
 import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .bench import one_line
+from .console import guarded, one_line
 from .errors import MmkdError
 from .flags import Parser, check_folder, no_more
 
@@ -21,25 +20,8 @@ NAME = "mmkd.compare"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
-    try:
-        code = command(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
-        return code
-    except MmkdError as error:
-        return _refuse(str(error))
-    except KeyboardInterrupt:
-        print(f"{NAME}: stopped", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        return _refuse(f"{error.filename or 'output'}: {error.strerror or error}")
-
-
-def _refuse(message: str) -> int:
-    print(f"{NAME}: {one_line(message)}", file=sys.stderr)
-    return 2
+    given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(NAME, lambda: command(given))
 
 
 def make_parser() -> Parser:

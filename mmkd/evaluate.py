@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .statistics import accuracy, log_loss, macro_f1, reliability
+
 Probabilities = NDArray[np.float64]
 
 
@@ -48,21 +50,13 @@ def predict(
 
 def scores(y: NDArray[np.int64], probabilities: Probabilities) -> Scores:
     """Scores of `probabilities` (n, K) against the classes `y` (n,)."""
-    from sklearn.metrics import f1_score
-
     predicted = probabilities.argmax(1)
     return Scores(
-        accuracy=float((predicted == y).mean()),
-        macro_f1=float(f1_score(y, predicted, average="macro")),
+        accuracy=accuracy(y, predicted),
+        macro_f1=macro_f1(y, predicted),
         nll=log_loss(y, probabilities),
-        ece=calibration_error(y, probabilities),
+        ece=reliability(y, probabilities).error,
     )
-
-
-def log_loss(y: NDArray[np.int64], probabilities: Probabilities) -> float:
-    """Mean negative log-likelihood, in nats."""
-    likelihood = np.maximum(probabilities[np.arange(len(y)), y], 1e-300)
-    return float(-np.log(likelihood).mean())
 
 
 def mixture_shares(y: NDArray[np.int64], each: Sequence[Probabilities], rounds: int = 1000) -> NDArray[np.float64]:
@@ -80,12 +74,3 @@ def mixture_shares(y: NDArray[np.int64], each: Sequence[Probabilities], rounds: 
         joint = shares[:, None] * likelihood
         shares = (joint / joint.sum(0)).mean(1)
     return shares
-
-
-def calibration_error(y: NDArray[np.int64], probabilities: Probabilities, bins: int = 15) -> float:
-    """Mean of |accuracy - confidence| over equal bins of confidence, weighted by the share of windows in each."""
-    confidence = probabilities.max(1)
-    right = (probabilities.argmax(1) == y).astype(float)
-    which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gap = np.bincount(which, right - confidence, minlength=bins)
-    return float(np.abs(gap).sum() / len(y))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,27 +18,40 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint
-from .errors import UnitFailed
-from .evaluate import Probabilities, calibration_error, log_loss, predict, scores
-from .method import Batch, Method, Outputs, Setup
+from .errors import MmkdError, UnitFailed
+from .evaluate import Probabilities, predict, scores
+from .method import Batch, Method, Outputs, Setup, Step
 from .parallel import ALONE, Group
 from .progress import Progress
+from .registry import METHODS
 from .segmentation import StepScores, confusion, delineation_scores, dense_scores, stitch
 from .spec import Training, seed_for
+from .statistics import log_loss, reliability
 
 State = dict[str, Tensor]
+Given = tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]
+"""Views of windows, what the teachers put out for them, and their batch."""
 AT_ONCE = 1 << 23
 """Numbers of a view, or class probabilities, that images are predicted by at once."""
 
 
 class Teachers(Protocol):
-    """What the loop asks of the teachers, cached or live: their outputs for positions of the training set."""
+    """What the loop asks of the teachers, cached or live: their outputs for positions of the training set.
+
+    Attributes:
+        networks: modality -> network, of teachers of which something trains with the student; else empty.
+    """
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]: ...
 
     def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]: ...
 
 
 class NoTeachers:
     """For teachers themselves, and for the student alone."""
+
+    networks: Mapping[str, nn.Module] = {}
 
     def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
         return {}
@@ -87,7 +101,7 @@ class Windows:
         found = dense_scores(pairs, self.names, rate)
         if self.delineated:
             found |= delineation_scores(pairs, self.names, rate)
-        return found | {"nll": log_loss(y[known], steps[known]), "ece": calibration_error(y[known], steps[known])}
+        return found | {"nll": log_loss(y[known], steps[known]), "ece": reliability(y[known], steps[known]).error}
 
     @property
     def task(self) -> str:
@@ -157,6 +171,16 @@ def prepare(method: Method, setup: Setup, seed: int) -> None:
         method.build(setup)
 
 
+def named_parameters_of(method: Method, teachers: Mapping[str, nn.Module]) -> list[nn.Parameter]:
+    """What of these teachers the method trains; the rest of them then requires no gradient."""
+    named = list(method.teacher_parameters(teachers))
+    for network in teachers.values():
+        network.requires_grad_(False)
+    for parameter in named:
+        parameter.requires_grad_(True)
+    return named
+
+
 def dry_run(network: nn.Module, windows: Windows, teachers: Teachers, training: Training) -> Setup:
     """What `Method.build` may look at, from the first few training windows."""
     positions = np.arange(min(4, len(windows.train)))
@@ -210,8 +234,10 @@ def train(
     In a `group` each process has all of these arguments and takes its share of every batch. The leader validates and
     writes checkpoints, which all of them read, and what it returns counts. Batch statistics are each process's own.
 
+    Of `teachers.networks` those parameters train too that the method names.
+
     Raises:
-        MmkdError: the method refuses the set-up.
+        MmkdError: the method refuses the set-up, or has an `after_step` and there is more than one process.
         UnitFailed: a loss term is not finite, or another process of the group failed.
     """
     with group.together():
@@ -220,9 +246,13 @@ def train(
         method.to(windows.device)
         deployed, targets = method.deploy(network), setup.targets
         assert targets is not None
+        if group.world > 1 and method.steps_itself:
+            name = METHODS.name_of(type(method)) or type(method).__name__
+            raise MmkdError(f"{name} has an optimisation of its own, for one process; use python in place of torchrun")
         own = [p for p in method.parameters() if p.requires_grad]
-        optimizer = make_optimizer([*network.parameters(), *own], training)
-        run = _Run(network, method, optimizer, windows.device)
+        moving = named_parameters_of(method, teachers.networks)
+        optimizer = make_optimizer([*network.parameters(), *own, *moving], training)
+        run = _Run(network, method, teachers.networks, optimizer, windows.device)
     with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
         with group.together():
@@ -266,9 +296,15 @@ class _Run:
     """What changes while a network is trained, and how it is kept in a checkpoint."""
 
     def __init__(
-        self, network: nn.Module, method: Method, optimizer: torch.optim.Optimizer, device: torch.device
+        self,
+        network: nn.Module,
+        method: Method,
+        teachers: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
     ) -> None:
-        self.modules, self.optimizer, self.device = {"network": network, "method": method}, optimizer, device
+        self.modules = {"network": network, "method": method} | {f"teacher {n}": net for n, net in teachers.items()}
+        self.optimizer, self.device = optimizer, device
         self.history: list[dict[str, float]] = []
         self.best: State = {}  # empty while nothing was validated
         self.rank, self.best_epoch, self.seconds = (0.0, 0.0), 0, 0.0
@@ -337,6 +373,9 @@ def _epoch(
     """
     network.train()
     method.train()
+    for teacher in teachers.networks.values():
+        teacher.train(any(parameter.requires_grad for parameter in teacher.parameters()))
+    read = partial(_read, windows, teachers, training, epoch, targets)
     sums: dict[str, Tensor] = {}
     seen = 0
     parts = batches(len(windows.train), training.batch_size, seed, epoch)
@@ -355,13 +394,16 @@ def _epoch(
             weight = count_labels(targets, own) / labels
         with group.together(parameters):
             optimizer.zero_grad(set_to_none=True)
-            terms = _terms(network, method, windows, teachers, training, epoch, targets, own) if weight else {}
+            given = read(torch.from_numpy(own).to(windows.device)) if weight else None
+            terms = {} if given is None else _terms(network, method, training, windows.device, given)
             if terms:
                 loss = torch.stack(list(terms.values())).sum()
                 (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
         if weight == 1 and not terms:
             continue
         optimizer.step()
+        if given is not None and method.steps_itself:
+            method.after_step(Step(network, given[2], lr, read))
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.detach() * (len(positions) * weight)
         seen += len(positions)
@@ -376,30 +418,30 @@ def _epoch(
     return {"epoch": epoch + 1, "lr": lr, "loss": sum(means.values())} | {f"loss/{k}": v for k, v in means.items()}
 
 
-def _terms(
-    network: nn.Module,
-    method: Method,
-    windows: Windows,
-    teachers: Teachers,
-    training: Training,
-    epoch: int,
-    targets: Tensor,
-    positions: NDArray[np.int64],
-) -> Mapping[str, Tensor]:
-    """The loss terms of these training windows; none where no label is known."""
+def _read(
+    windows: Windows, teachers: Teachers, training: Training, epoch: int, targets: Tensor, index: Tensor
+) -> Given:
+    """What there is of the training windows at these positions, as `Step.read` gives it."""
+    positions = index.cpu().numpy()
     views = windows.at(windows.train[positions])
-    index = torch.from_numpy(positions).to(windows.device)
-    labels, taught = targets[index], teachers.outputs(positions, views)
-    with autocast(training, windows.device):
+    return views, teachers.outputs(positions, views), Batch(targets[index], index, epoch, training.epochs)
+
+
+def _terms(
+    network: nn.Module, method: Method, training: Training, device: torch.device, given: Given
+) -> Mapping[str, Tensor]:
+    """The loss terms of some training windows; none where no label is known."""
+    views, taught, batch = given
+    with autocast(training, device):
         student = network(views)
     student = as_float(student)
-    if labels.ndim > 1:
-        known = labels >= 0
+    if batch.targets.ndim > 1:
+        known = batch.targets >= 0
         if not known.any():
             return {}
-        labels, student = labels[known], student.steps(known)
+        batch, student = replace(batch, targets=batch.targets[known]), student.steps(known)
         taught = {name: outputs.steps(known) for name, outputs in taught.items()}
-    return method.terms(student, taught, Batch(labels, index, epoch, training.epochs))
+    return method.terms(student, taught, batch)
 
 
 def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:

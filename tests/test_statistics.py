@@ -6,9 +6,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import scipy.stats
-from sklearn.metrics import f1_score
 
-from mmkd import evaluate
 from mmkd import statistics as st
 from mmkd.statistics import Refusal
 
@@ -257,17 +255,6 @@ def test_no_gap_has_no_share(alone, teacher, why):
 
 
 # Scores ---------------------------------------------------------------------------------------------------------------
-
-
-def test_scores_are_those_of_the_records():
-    y = RNG.integers(0, 4, 200)
-    p = RNG.dirichlet(np.ones(5), 200)
-    said = evaluate.scores(y, p)
-    assert st.accuracy(y, p.argmax(1)) == pytest.approx(said.accuracy)
-    assert st.macro_f1(y, p.argmax(1)) == pytest.approx(said.macro_f1)
-    assert st.log_loss(y, p) == pytest.approx(said.nll)
-    assert st.reliability(y, p).error == pytest.approx(said.ece)
-    assert st.macro_f1(y, p.argmax(1)) == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
 
 
 def test_calibration_by_hand():

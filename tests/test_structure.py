@@ -17,7 +17,7 @@ PACKAGE = ROOT / "mmkd"
 
 LAYERS = [
     {"errors"},
-    {"options", "registry", "schedules"},
+    {"options", "registry", "schedules", "statistics", "console"},
     {"spec", "memory", "parallel"},
     {"data", "modalities", "method", "progress"},
     {"frequency", "cache"},
@@ -33,12 +33,14 @@ LAYERS = [
     {"plan"},
     {"work", "estimate"},
     {"jobs", "workers", "ray_engine"},
-    {"table", "track", "listing", "statistics"},
+    {"table", "listing"},
     {"api", "flags", "identity", "predictions"},
-    {"bench", "comparison"},
+    {"comparison"},
     {"ranking"},
     {"report"},
     {"export"},
+    {"track"},
+    {"bench"},
     {"compare"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
@@ -141,7 +143,7 @@ def test_only_its_engine_imports_ray():
 def test_only_methods_networks_and_training_import_torch():
     free = {"errors", "options", "registry", "spec", "cache", "record", "sweep", "table", "request", "views", "track"}
     free |= {"data", "modalities", "progress", "bench", "api", "figures", "plan", "jobs", "workers", "ray_engine"}
-    free |= {"statistics", "identity", "predictions", "comparison", "ranking", "report", "export", "compare"}
+    free |= {"statistics", "console", "identity", "predictions", "comparison", "ranking", "report", "export", "compare"}
     assert {unit_of(PACKAGE / name) for name in importers_of("torch")} & free == set()
 
 
