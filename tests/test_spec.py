@@ -186,6 +186,25 @@ def test_training_is_checked(name):
         Training(**{name: -1})
 
 
+def test_keys_of_specs_without_a_teacher_checkpoint_are_as_they_were():
+    """Written down before there were teachers' checkpoints."""
+    assert SPEC.key == "92a9965333e2492d"
+    assert SPEC.teacher("gaf").key == "dbd6d8e5cb9f0c0f"
+
+
+def test_the_content_of_a_teacher_checkpoint_is_in_the_key_and_the_place_is_not():
+    mine = replace(SPEC, checkpoint_sha256={"sig": "12" * 32}, checkpoint_files={"sig": "/a"})
+    assert mine.key != SPEC.key
+    assert mine.key == replace(mine, checkpoint_files={"sig": "/b"}).key
+    assert mine.key != replace(mine, checkpoint_sha256={"sig": "34" * 32}).key
+    assert mine.teacher("sig").key != SPEC.teacher("sig").key
+    assert mine.teacher("sig").key == replace(mine, checkpoint_files={"sig": "/b"}).teacher("sig").key
+    assert mine.teacher("gaf") == SPEC.teacher("gaf")
+    longer = replace(mine, teacher_training=Training(epochs=9, lr=0.1))
+    assert mine.teacher("sig").key == longer.teacher("sig").key, "how others are trained is none of its business"
+    assert UnitSpec.parse(json.loads(json.dumps(mine.__dict__, default=lambda o: o.__dict__))).key == mine.key
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("windows", [1, 2, 3, 5, 7, 8, 9, 20, 31, 63, 64, 65, 400, 5_000, 200_000])
 @pytest.mark.parametrize("teacher", [True, False])

@@ -29,12 +29,13 @@ LAYERS = [
     {"request", "figures"},
     {"assemble"},
     {"load"},
-    {"unit", "sweep"},
+    {"unit", "sweep", "deployment", "robustness", "maps"},
+    {"measure", "anomaly"},
     {"plan"},
     {"work", "estimate"},
     {"jobs", "workers", "ray_engine"},
     {"table", "listing"},
-    {"api", "flags", "identity", "predictions"},
+    {"api", "flags", "identity", "predictions", "series_table"},
     {"comparison"},
     {"ranking"},
     {"report"},
@@ -211,9 +212,10 @@ def test_units_on_record_need_neither_torch_nor_mlflow():
     assert {"torch", "mlflow", "tsai", "matplotlib"} & set(json.loads(out)) == set()
 
 
-def test_help_of_the_command():
+@pytest.mark.parametrize(("command", "flag"), [("bench", "--method"), ("compare", "--control")])
+def test_help_of_a_command(command, flag):
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "mmkd.bench", "--help"],
+        [sys.executable, "-X", "importtime", "-m", f"mmkd.{command}", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -223,7 +225,7 @@ def test_help_of_the_command():
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert {"argparse", "mmkd"} <= loaded
     assert HEAVY & loaded == set()
-    assert "--method" in done.stdout
+    assert flag in done.stdout
 
 
 def test_our_folders_shadow_nobody():

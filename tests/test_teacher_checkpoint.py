@@ -17,22 +17,8 @@ from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.record import Records
 from mmkd.request import Request, alone, expand, read_suite
-from mmkd.spec import DataSpec, Training, UnitSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
-SPEC = UnitSpec(
-    data=DataSpec("gunpoint", "ab" * 32),
-    seed=0,
-    method="kd",
-    options={"temperature": 4.0, "kd_weight": 0.7},
-    views={"sig": {"scale": "channel"}, "gaf": {"size": 32, "method": "summation"}},
-    teachers={"sig": "WRN16-1", "gaf": "WRN16-1"},
-    teacher_training=Training(epochs=8),
-    student=("sig", "gaf"),
-    student_net="small",
-    fusion="concat",
-    training=Training(epochs=20),
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,25 +45,6 @@ def given(tiny, trained, tmp_path, **more):
         "teacher_checkpoints": files,
     }
     return mmkd.run("kd", **{**settings, **more})
-
-
-def test_keys_of_specs_without_one_are_as_they_were():
-    """Written down before there were checkpoints."""
-    assert SPEC.key == "92a9965333e2492d"
-    assert SPEC.teacher("gaf").key == "dbd6d8e5cb9f0c0f"
-
-
-def test_the_content_is_in_the_key_and_the_place_is_not():
-    mine = replace(SPEC, checkpoint_sha256={"sig": "12" * 32}, checkpoint_files={"sig": "/a"})
-    assert mine.key != SPEC.key
-    assert mine.key == replace(mine, checkpoint_files={"sig": "/b"}).key
-    assert mine.key != replace(mine, checkpoint_sha256={"sig": "34" * 32}).key
-    assert mine.teacher("sig").key != SPEC.teacher("sig").key
-    assert mine.teacher("sig").key == replace(mine, checkpoint_files={"sig": "/b"}).teacher("sig").key
-    assert mine.teacher("gaf") == SPEC.teacher("gaf")
-    longer = replace(mine, teacher_training=Training(epochs=9, lr=0.1))
-    assert mine.teacher("sig").key == longer.teacher("sig").key, "how others are trained is none of its business"
-    assert UnitSpec.parse(json.loads(json.dumps(mine.__dict__, default=lambda o: o.__dict__))).key == mine.key
 
 
 def test_it_predicts_what_it_predicted_and_teaches_what_it_taught(tiny, trained, tmp_path, monkeypatch):
