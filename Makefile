@@ -5,12 +5,13 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: bench test test-slow test-faults bench-speed bench-suite check format clean help
+.PHONY: bench test test-slow test-browser test-faults bench-speed bench-suite check format clean help
 
 help:
 	@echo "make bench        set up, then python -m mmkd.bench --method fam"
 	@echo "make test         set up, then format check, lint, types and tests (under 15 minutes on 2 cores)"
 	@echo "make test-slow    the tests that build, install or train for more than a minute"
+	@echo "make test-browser the page and MLflow's own in headless Chromium (Debian's package chromium); skipped without it"
 	@echo "make test-faults  kills a small suite 50 times and looks at what is left (about 10 minutes)"
 	@echo "make bench-speed  ours beside its peers, into experiments/results/speed.md (under 15 minutes on 2 cores)"
 	@echo "make bench-suite  one suite beside a process a method, into experiments/results/speed-suite.md"
@@ -27,10 +28,13 @@ check:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not faults"
+	$(BIN)/python -m pytest -m "not slow and not faults and not browser"
 
 test-slow: $(VENV)/.slow
 	$(BIN)/python -m pytest -m slow
+
+test-browser: $(VENV)/.dev
+	$(BIN)/python -m pytest -m browser -rs
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -s

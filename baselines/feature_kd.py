@@ -27,7 +27,7 @@ class FeatureKD(Method):
         followed: str = option("sig", "the teacher whose hidden vector is followed, or all")
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's vector that meets a teacher's")
 
-    tasks = frozenset({"classification", "segmentation"})
+    tasks = frozenset({"classification", "segmentation", "anomaly"})
     needs = frozenset({"embedding"})
 
     def check(self, setup: Setup) -> None:

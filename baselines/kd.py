@@ -24,7 +24,7 @@ class KD(Method):
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
-    tasks = frozenset({"classification", "segmentation"})
+    tasks = frozenset({"classification", "segmentation", "anomaly"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -12,7 +12,7 @@ class Student(Method):
     """Cross-entropy alone: no teacher, the row that every method is measured against."""
 
     Config = MethodConfig
-    tasks = frozenset({"classification", "segmentation"})
+    tasks = frozenset({"classification", "segmentation", "anomaly"})
     distils = False
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

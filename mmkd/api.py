@@ -15,13 +15,11 @@ from .parallel import ALONE, Group, Torchrun
 from .progress import Progress, duration
 from .ray_engine import RayTasks, check_ray, parse_resources
 from .record import Record, Records
-from .request import Request, alone, expand
+from .request import Request, alone, expand, in_fold
 from .sweep import Done, Existing, run_units
 from .work import load_windows, setting, threads_of
 from .workers import Processes, cores
 
-
-NOTHING: Mapping[str, Sequence[str]] = {}
 USUAL = {"classification": ("deployment.json", "maps.npz"), "segmentation": ("deployment.json",)}
 """What the command measures of the students of a task."""
 
@@ -80,19 +78,21 @@ class Outcome:
     """A finished request: what came of each unit, and the records that its table stands on.
 
     `alone` maps the key of a unit to the record of the student alone under the same seed, where there is one;
-    `unmeasured` has a line for each measurement that went wrong.
+    `unmeasured` has a line for each measurement that went wrong; `simple` are the simple detectors of the anomaly task.
     """
 
     results: Sequence[Done]
     teachers: Sequence[Record]
     alone: Mapping[str, Record] = field(default_factory=dict)
     unmeasured: Sequence[str] = ()
+    simple: Sequence[Record] = ()
 
     @property
     def records(self) -> list[Record]:
         """Every record that the request made or found, each once."""
         own = [done.record for done in self.results if done.record is not None]
-        return list({record.key: record for record in [*self.teachers, *own, *self.alone.values()]}.values())
+        every = [*self.teachers, *own, *self.alone.values(), *self.simple]
+        return list({record.key: record for record in every}.values())
 
 
 def execute(
@@ -102,7 +102,7 @@ def execute(
     progress: Progress | None = None,
     tell: Callable[[Done], None] = lambda done: None,
     group: Group = ALONE,
-    measured: Mapping[str, Sequence[str]] = NOTHING,
+    measured: Sequence[str] = (),
 ) -> Outcome:
     """Do all units of a request, each training by all processes of the group; then measure the students that it names.
 
@@ -110,14 +110,14 @@ def execute(
     is trained or written. Under `--method all` a method that refuses is left out, with its reason.
 
     Args:
-        measured: task -> which of `record.MEASUREMENTS` are made of its students, where they are not there yet.
+        measured: which of `record.MEASUREMENTS` are made of the students where they are not there yet.
 
     Raises:
         MmkdError: the request, its data or one of its units is refused.
     """
     records, progress = Records(folders.runs), progress or Progress()
     units = list(expand(request))
-    if "robustness.json" in measured.get(request.task, ()) and any(data.grid for _, data in units):
+    if "robustness.json" in measured and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     worker = _Worker(folders, records, progress, group)
     fitting = request.methods == ("all",)  # what a method refuses is then left out
@@ -165,9 +165,33 @@ def execute(
         record = records.get(alone(spec).key)
         if record is not None:
             found[spec.key] = record
-    wanted = measured.get(request.task, ()) if existing != "only" else ()
-    unmeasured = _measure(results, dict((s.key, d) for s, d in units), records, folders, progress, wanted)
-    return Outcome(results, [r for r in map(records.get, keys) if r is not None], found, unmeasured)
+    wanted = () if existing == "only" else measured
+    unmeasured = _measure(results, {s.key: d for s, d in units}, records, folders, progress, wanted)
+    taught = [r for r in map(records.get, keys) if r is not None]
+    beside, wrong = _simple(results, units, records, existing != "only")
+    return Outcome(results, taught, found, [*unmeasured, *wrong], beside)
+
+
+def _simple(
+    results: Sequence[Done], units: Sequence[tuple[Any, Dataset]], records: Records, make: bool
+) -> tuple[list[Record], list[str]]:
+    """The records of the simple detectors beside the units of the anomaly task, and a line for what went wrong.
+
+    Args:
+        make: those that are not there.
+    """
+    from .anomaly.simple import simple_keys, write_simple
+
+    here = {done.spec.key for done in results if done.record is not None}
+    found: dict[str, Record | None] = {}
+    wrong: list[str] = []
+    for spec, data in units:
+        if spec.task != "anomaly" or spec.key not in here:
+            continue
+        if make:
+            wrong += write_simple(spec, data, records)
+        found |= {key: records.get(key) for key in simple_keys(spec).values() if key not in found}
+    return [record for record in found.values() if record is not None], list(dict.fromkeys(wrong))
 
 
 def _measure(
@@ -188,10 +212,9 @@ def _measure(
         return []
     from .cache import Cache
     from .measure import Job, Measuring
-    from .unit import pick_device
 
     began = time.perf_counter()
-    measuring = Measuring(records, Cache(folders.cache_folder), pick_device(folders.device), progress)
+    measuring = Measuring(records, Cache(folders.cache_folder), folders.device, progress)
     measuring.run([Job(record, data[key], missing) for key, (record, missing) in lacks.items()])
     what = sorted({name.partition(".")[0] for _, missing in lacks.values() for name in missing})
     students = f"{len(lacks)} student{'s' if len(lacks) > 1 else ''}"
@@ -278,7 +301,7 @@ class _Follower:
             data = load_windows(spec.name, said["data"], said["data_root"], spec.nan)
             if data.sha256 != spec.sha256:
                 raise MmkdError(f"data {spec.name!r} is not the same here as where the command leads")
-            return data
+            return in_fold(data, spec)
 
         self.data = load
 
@@ -301,11 +324,12 @@ class _Worker:
     def __call__(self, spec: Any, data: Any) -> Record:
         if spec.key in self.broken:
             raise self.broken[spec.key]
+        from .anomaly.unit import do_unit
         from .cache import Cache
-        from .unit import Place, pick_device, run_unit
+        from .unit import Place, pick_device
 
         device, cache = pick_device(self.folders.device), Cache(self.folders.cache_folder)
-        return run_unit(spec, data, Place(self.records, cache, device, self.progress, self.group))
+        return do_unit(spec, data, Place(self.records, cache, device, self.progress, self.group))
 
 
 def run(

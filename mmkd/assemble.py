@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from .data import Dataset
 from .errors import MmkdError, Refused, UnitFailed
-from .method import Batch, Method, Outputs, Setup
-from .nets import Shape, build_student
+from .method import Batch, Method, Outputs, Setup, Step
+from .nets import Shape, build_student, build_teacher
+from .nets.reverse import NETWORK, ReverseNet
 from .registry import METHODS, reason
 from .request import cut
 from .spec import UnitSpec, seed_for
 from .teachers import load_checkpoint, untrained
-from .train import prepare
+from .train import named_parameters_of, prepare
 from .views import make_modality
 
 
@@ -46,10 +47,23 @@ def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(spec.seed, "student"))
         own = {name: shapes[name] for name in spec.student}
+        if spec.student_net == NETWORK:
+            return make_reverse(spec, own, classes)
         if spec.task == "segmentation":
             ((modality, shape),) = own.items()
             return untrained(spec.task, spec.student_net, modality, shape, classes, spec.fusion)
         return build_student(spec.student_net, own, classes, spec.fusion or "concat")
+
+
+def make_reverse(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> nn.Module:
+    """The student of reverse distillation around an untrained encoder of its one teacher's kind."""
+    if len(spec.teachers) != 1:
+        raise Refused(f"{spec.method} has one teacher, not {', '.join(spec.teachers)}; use --teachers gaf")
+    ((modality, net),) = spec.teachers.items()
+    try:
+        return ReverseNet(build_teacher(net, modality, shapes[modality], classes), shapes[modality])
+    except MmkdError as error:
+        raise Refused(str(error)) from error
 
 
 def why_not(method: Method, task: str) -> str:
@@ -69,13 +83,14 @@ class Trial:
 
     Attributes:
         method: checked and built.
-        taught: what the teachers put out for `views`.
+        taught: what the `teachers` put out for `views`.
     """
 
     student: nn.Module
     method: Method
     views: Mapping[str, Tensor]
     taught: Mapping[str, Outputs]
+    teachers: Mapping[str, nn.Module]
 
     @classmethod
     def make(
@@ -125,7 +140,7 @@ class Trial:
             raise
         except MmkdError as error:
             raise Refused(str(error)) from error
-        return cls(student, method, views, taught)
+        return cls(student, method, views, taught, nets)
 
 
 def preflight(spec: UnitSpec, data: Dataset) -> None:
@@ -156,7 +171,12 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
         if data.task == "segmentation":
             labels = torch.arange(4 * window).reshape(4, window) % classes
             own, labels = own.steps(labels >= 0), labels.flatten()
-        terms = trial.method.terms(own, trial.taught, Batch(labels, index, 0, spec.training.epochs))
+        batch = Batch(labels, index, 0, spec.training.epochs)
+        terms = trial.method.terms(own, trial.taught, batch)
+        named_parameters_of(trial.method, trial.teachers)
+        if data.task == "classification":
+            read = (trial.views, trial.taught, batch)
+            trial.method.after_step(Step(trial.student, batch, spec.training.lr, lambda _: read))
         deployed = trial.method.deploy(trial.student)
         says = deployed.eval()({name: trial.views[name] for name in spec.student})
     except MmkdError:

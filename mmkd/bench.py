@@ -90,7 +90,7 @@ def command(argv: list[str], group: Group = ALONE) -> int:
 
 def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) -> int:
     """Do the units, tell how each went, publish, and print the table or the JSON document."""
-    from . import api, table, track
+    from . import api, series_table, table, track
     from .record import Records
     from .registry import METHODS
     from .request import title
@@ -126,8 +126,7 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
             left_out.add((done.spec.method, done.error))
             print(f"mmkd.bench: left out: {done.spec.method}: {done.error}", file=sys.stderr)
         elif done.status == "done" and done.record is not None:
-            test = done.record.metrics["test"]
-            progress.say(f"{title(done.spec)}: accuracy {test['accuracy']:.3f}, macro-F1 {test['macro_f1']:.3f}")
+            progress.say(f"{title(done.spec)}: {table.headline(done.record)}")
 
     if request.methods == ("all",) and METHODS.broken and not args.quiet:
         for source, why in METHODS.broken.items():
@@ -136,10 +135,14 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
     records = [done.record for done in outcome.results if done.record is not None]
     problem = None if args.existing == "only" else track.publish(runs, outcome.records, request.name)
     if args.json:
-        print(json.dumps([as_json(done) for done in outcome.results], indent=1))
+        simple = [series_table.as_json(record) for record in outcome.simple]
+        print(json.dumps([*map(as_json, outcome.results), *simple], indent=1))
     else:
         done = [done for done in outcome.results if done.status != "refused"]
-        table.show(table.rows(done, outcome.teachers, dict(outcome.alone)), sys.stdout)
+        if request.task == "anomaly":
+            series_table.show(done, outcome.simple, sys.stdout)
+        else:
+            table.show(table.rows(done, outcome.teachers, dict(outcome.alone)), sys.stdout)
         if records and not args.quiet:
             print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {track.shown_uri(runs)}")
     if problem:
@@ -147,21 +150,22 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
     if outcome.unmeasured:
         first, count = outcome.unmeasured[0], len(outcome.unmeasured)
         print(f"mmkd.bench: {count} not measured, the first: {one_line(first)}", file=sys.stderr)
-    asked = args.robustness and any(line.startswith("robustness") for line in outcome.unmeasured)
-    return 1 if asked or any(done.status in ("failed", "missing") for done in outcome.results) else 0
+    missed = args.robustness and outcome.unmeasured
+    return 1 if missed or any(done.status in ("failed", "missing") for done in outcome.results) else 0
 
 
-def to_measure(request: Any, args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
-    """Task -> what is measured of its students."""
+def to_measure(request: Any, args: argparse.Namespace) -> tuple[str, ...]:
+    """What is measured of the students."""
     from .api import USUAL
 
+    usual = USUAL.get(request.task, ())
     if not args.robustness:
-        return dict(USUAL)
+        return usual
     if args.existing == "only":
         raise MmkdError("--robustness measures what is not there, --existing only just looks; give one of the two")
     if request.task != "classification":
         raise MmkdError(f"--robustness is for students of --task classification, not of {request.task}; leave it out")
-    return {request.task: (*USUAL[request.task], "robustness.json")}
+    return (*usual, "robustness.json")
 
 
 def dry_run(request: Any, records: Any, folders: Any, rerun: bool, as_json: bool) -> int:
@@ -227,8 +231,9 @@ def publish_all(runs: Path) -> int:
     return 0
 
 
-def leave(code: int) -> NoReturn:
-    """End the process; one of torchrun at once, for gloo's threads at times abort what Python does on its way out."""
+def script() -> NoReturn:
+    """Run the command and end the process; one of torchrun at once, for gloo's threads at times abort its way out."""
+    code = main()
     if started().world > 1:
         leave_stdout()
         sys.stderr.flush()
@@ -237,4 +242,4 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    leave(main())
+    script()

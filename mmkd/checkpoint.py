@@ -91,7 +91,7 @@ def _unpacked(held: Mapping[str, Tensor], places: Mapping[str, list[tuple[str, l
     found = {}
     for kind, each in places.items():
         sizes = [prod(shape) for _, shape in each]
-        for (name, shape), part in zip(each, held[kind].split(sizes), strict=True):
+        for (name, shape), part in zip(each, torch.split(held[kind], sizes), strict=True):
             found[name] = part.reshape(shape).clone()
     return found
 

@@ -31,8 +31,9 @@ def make_parser() -> Parser:
         allow_abbrev=False,
         add_help=False,
         epilog="Units meet in a table only where data, student and training are the same; a method under other options "
-        "is a row of its own. The files: leaderboard.csv, results.csv (one line a unit and metric), tables.md, "
-        "tables.tex, comparison.json, reproducibility.json and .md, and tsml/ with each unit's predictions.",
+        "is a row of its own. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
+        "leaderboard.csv, results.csv (one line a unit and metric), tables.md, tables.tex, comparison.json, "
+        "reproducibility.json and .md, and tsml/ with each unit's predictions.",
     )
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the records (default runs)")
     parser.add_argument(
@@ -65,6 +66,7 @@ def command(argv: Sequence[str]) -> int:
     check_folder(out, "--out")
     from .comparison import compare
     from .export import failures, reproducibility, reproducibility_markdown, tsml_files, write_files
+    from .page import page_files
     from .ranking import rankings
     from .report import document, latex_tables, leaderboard_csv, markdown_tables, results_csv, show
 
@@ -74,6 +76,7 @@ def command(argv: Sequence[str]) -> int:
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
         notes: list[str] = []
         files = tsml_files(comparison, notes)
+        files |= page_files(comparison, found, facts, notes)
     whole: dict[str, Any] = {**document(comparison, found), "reproducibility": facts, "notes": notes}
     text = json.dumps(whole, indent=1, allow_nan=False)
     told = reproducibility_markdown(facts)
@@ -93,7 +96,7 @@ def command(argv: Sequence[str]) -> int:
         print(text)
     else:
         show(comparison, found, sys.stdout)
-        print(f"files: {out}")
+        print(f"files: {out} (report.html is the page)")
     return 0
 
 

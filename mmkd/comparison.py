@@ -36,7 +36,7 @@ from .table import variant_names
 ALONE = "student"  # the method that is the student without a teacher
 SCORE = "macro_f1"  # what is compared
 MACHINE = ("platform", "processor", "device", "threads", "processes")  # times of another one are not compared
-DEPLOYED = ("macs", "latency_ms", "latency_p95_ms")  # of `deployment` in a record, where it was measured
+DEPLOYED = ("macs", "latency_ms", "latency_p95_ms")  # of `deployment.json` beside a record, where it was measured
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Row:
     """One line of a group.
 
     Attributes:
-        kind: "teacher", "mean" (of the teachers' probabilities) or "student".
+        kind: "teacher", "mean" (of the teachers' probabilities), "oracle" (for each test window the best teacher: an
+            upper bound for choosing among them, no method) or "student".
         base: the method, or the modality and network of a teacher.
         everywhere: of a student its method and options, the same on every data set; `name` may say more.
         settings: what the row's units have in common beyond the group's settings.
@@ -160,6 +161,8 @@ def _unusable(record: Record) -> str:
     """Why a record that is whole cannot stand in a table; empty where it can."""
     try:
         spec, test = record.spec, record.metrics["test"]
+        if spec["task"] == "anomaly":
+            return "it is of --task anomaly, whose table mmkd.bench prints"
         if record.kind not in ("student", "teacher"):
             return f"it is of an unknown kind, {record.kind!r}"
         if record.kind == "teacher":
@@ -214,6 +217,8 @@ class _Maker:
         for row in students:
             self._agree(row, [teachers[n] for n in row.teachers or usual], notes)
         self._measure(students, teachers, notes)
+        if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
+            notes["latency was not measured on one kind of processor; do not compare it"] = None
         rows = [*teachers, *means, *students]
         return Group(f"{dataset}, {student}", task, dataset, student, shared, rows, list(notes))
 
@@ -268,9 +273,10 @@ class _Maker:
         return self.said[keys]
 
     def _mean(self, some: Sequence[int], teachers: Sequence[Row], notes: dict[str, None]) -> list[Row]:
-        """The row of the mean of these teachers' probabilities, unless there is none."""
+        """The rows of the mean of these teachers' probabilities and of the best of them, unless there are none."""
         rows = [teachers[n] for n in some]
         units: dict[int, Unit] = {}
+        bounds: dict[int, Unit] = {}
         for seed in sorted(set.intersection(*[set(row.units) for row in rows])):
             records = [record for row in rows if (record := row.units[seed].record) is not None]
             said = self._said(records)
@@ -279,11 +285,18 @@ class _Maker:
             elif not said.scores:
                 notes["mean of the teachers: only where a window has one label"] = None
             else:
-                units[seed] = Unit("+".join(sorted(r.key for r in records)), seed, said.scores)
+                key = "+".join(sorted(r.key for r in records))
+                units[seed], bounds[seed] = Unit(key, seed, said.scores), Unit(f"best of {key}", seed, said.bound)
+        if not units:
+            return []
         short = [row.base.split()[0] for row in rows]
         names = short if len(set(short)) == len({row.base.split()[0] for row in teachers}) == len(teachers) else None
-        name = shortened(f"mean of {', '.join(names or [row.name for row in rows])}")
-        return [Row("mean", "mean", name, {}, units, tuple(some))] if units else []
+        of = ", ".join(names or [row.name for row in rows])
+        oracle = shortened(f"oracle-teacher of {of} (bound)")
+        return [
+            Row("mean", "mean", shortened(f"mean of {of}"), {}, units, tuple(some)),
+            Row("oracle", "oracle-teacher", oracle, {}, bounds, tuple(some)),
+        ]
 
     def _agree(self, row: Row, teachers: Sequence[Row], notes: dict[str, None]) -> None:
         """Enter how often a student says what its teachers say together."""
@@ -334,7 +347,7 @@ def _metrics(record: Record) -> dict[str, float]:
     result = record.result
     found = {name: float(value) for name, value in record.metrics["test"].items()}
     found |= {"parameters": float(result["parameters"]), "seconds": float(result["seconds"])}
-    deployed = result.get("deployment") or {}
+    deployed = record.measurement("deployment.json")
     found |= {name: float(deployed[name]) for name in DEPLOYED if name in deployed}
     weights = (result.get("files") or {}).get("student.safetensors")
     return found | ({"bytes": float(weights["bytes"])} if weights else {})

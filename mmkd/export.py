@@ -16,6 +16,8 @@ from .predictions import Predictions, read_predictions
 from .report import markdown
 from .spec import digest
 
+FIGURES = "figures/index.json"  # path of each figure -> title, caption, checksum
+FIGURE = r"figures/[^/\\]*[^/\\.][^/\\]*/[^/\\]+\.svg"
 SEEDS = {
     "split": "which training subjects, or windows of each class, are the validation split",
     "teacher": "initial weights, batches and dropout of each teacher, by its modality",
@@ -37,12 +39,12 @@ def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
 
     Lines: data set, classifier, TEST, seed, unit of times, remark; parameters; accuracy, time to fit, and what we do
     not know as -1; then a line a test window: true class, predicted class, nothing, probabilities. Units where every
-    step has a label have no such format and are left out, as are the means of teachers.
+    step has a label have no such format and are left out, as are the means of teachers and their upper bound.
     """
     found: dict[str, str] = {}
     for group in comparison.groups:
         for row in group.rows:
-            if row.kind == "mean" or group.task != "classification":
+            if row.kind in ("mean", "oracle") or group.task != "classification":
                 continue
             for seed, unit in sorted(row.units.items()):
                 said = read_predictions(unit.record) if unit.record else "no record"
@@ -173,15 +175,14 @@ def _data(group: Group) -> dict[str, Any]:
 
 def _card(name: str) -> dict[str, Any]:
     """Licence and origin of a data set that has a card."""
-    from .data.cards import cards_folder, read_card
+    from .data.cards import cards_folder, find_card
 
-    path = cards_folder() / name / "card.toml"
+    if not (re.fullmatch(r"[\w.-]+", name) and (cards_folder() / name.partition(".")[0] / "card.toml").is_file()):
+        return {"licence": "unknown: an own file, no card names it"}
     try:
-        card = read_card(path) if re.fullmatch(r"[\w.-]+", name) and path.is_file() else None
+        card = find_card(name)
     except MmkdError as error:
         return {"licence": f"unknown: {error}"}
-    if card is None:
-        return {"licence": "unknown: an own file, no card names it"}
     return {
         "title": card.title,
         "licence": card.source.get("licence"),
@@ -236,13 +237,14 @@ def failures(runs: Path) -> dict[str, str]:
 
 
 def write_files(out: Path, files: Mapping[str, str]) -> None:
-    """Write all files into a folder, each whole, by a rename; tsml files of before are removed.
+    """Write all files into a folder, each whole, by a rename; tsml files and figures of before are removed.
 
     Raises:
         MmkdError: the folder cannot be written; what was there before is as it was.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
+        before = figures_of_before(out)
         with temporary_folder(out) as new:
             for name, text in files.items():
                 (new / name).parent.mkdir(parents=True, exist_ok=True)
@@ -253,5 +255,18 @@ def write_files(out: Path, files: Mapping[str, str]) -> None:
         for old in out.glob("tsml/*/Predictions/*/testResample*.csv"):
             if str(old.relative_to(out)) not in files:
                 old.unlink()
+        for name in before - set(files):
+            (out / name).unlink()
     except OSError as error:
         raise MmkdError(f"--out {out}: {error.strerror or error}; name another folder") from error
+
+
+def figures_of_before(out: Path) -> set[str]:
+    """The figures in a folder that its index names and that nobody has changed."""
+    try:
+        said = json.loads((out / FIGURES).read_text(encoding="utf-8"))
+        hashes = {str(name): each["sha256"] for name, each in said.items() if re.fullmatch(FIGURE, str(name))}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return set()
+    there = {name: out / name for name in hashes if (out / name).is_file()}
+    return {name for name, path in there.items() if hashlib.sha256(path.read_bytes()).hexdigest() == hashes[name]}

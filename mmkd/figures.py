@@ -69,6 +69,40 @@ def learning_curves(path: Path, history: Sequence[Mapping[str, float]], best_epo
     _save(figure, path)
 
 
+def scored_series(
+    path: Path,
+    x: NDArray[np.float32],
+    labels: NDArray[np.int8],
+    borders: tuple[int, int],
+    score: NDArray[np.float64],
+    threshold: float,
+    title: str,
+) -> None:
+    """A series and its score over time, events shaded, with the threshold and where it comes from.
+
+    Args:
+        x: (C, n), standardised.
+        labels: (n,) 1 inside an event.
+        borders: the part of the prefix that the threshold is set on; the score begins with it.
+        score: of the steps from there on.
+    """
+    figure = _figure(10, 4.2)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
+    edges = np.diff(np.concatenate([[0], labels, [0]]))
+    for start, stop in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
+        for axes in (above, below):
+            axes.axvspan(start - 0.5, stop - 0.5, color="tab:red", alpha=0.2, lw=0)
+    for channel in x:
+        above.plot(channel, lw=0.7)
+    below.plot(np.arange(borders[0], borders[0] + len(score)), score, color="black", lw=0.7)
+    below.axhline(threshold, color="tab:blue", lw=1, ls="--", label="threshold: highest score of the blue part")
+    below.axvspan(*borders, color="tab:blue", alpha=0.15, lw=0)
+    below.legend(frameon=False, loc="upper left", fontsize="small")
+    above.set(title=plain(title, 110), ylabel="value (standardised)")
+    below.set(xlabel="step (labelled events in red)", ylabel="score", xlim=(0, x.shape[1]))
+    _save(figure, path)
+
+
 def confusion(
     path: Path, true: NDArray[np.int64], predicted: NDArray[np.int64], classes: Sequence[str], title: str
 ) -> None:

@@ -36,14 +36,16 @@ def make_parser() -> Parser:
     what.add_argument(
         "--data", metavar="FILE", help="own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts"
     )
-    what.add_argument("--task", metavar="TASK", help="classification (default), or segmentation: a class a time step")
+    what.add_argument(
+        "--task", metavar="TASK", help="classification (default), segmentation (a class a time step), or anomaly"
+    )
     seeds = what.add_mutually_exclusive_group()
     seeds.add_argument("--seed", metavar="N", help="one seed (default 0)")
     seeds.add_argument("--seeds", metavar="LIST", help="several, such as 0-4 or 0,3,7")
     what.add_argument("--list", choices=LISTS, help="list what there is, and stop")
     how = parser.add_argument_group("how (each is part of a unit's key)")
     how.add_argument("--preset", metavar="NAME", help="quick (default) or full, see below")
-    how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default) or sig")
+    how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro")
     how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default); of images img")
     how.add_argument("--teacher-net", metavar="M=NET,...", help="a backbone a modality, such as sig=InceptionTime")
     how.add_argument("--teacher-checkpoint", metavar="M=FILE,...", help="own weights (.safetensors), not trained here")
@@ -55,6 +57,9 @@ def make_parser() -> Parser:
     how.add_argument("--teacher-epochs", metavar="N", type=int, help="epochs of teachers (default --epochs)")
     how.add_argument("--image-size", metavar="S", type=int, help="side of the images, at most the window length")
     how.add_argument("--train-subjects", metavar="N", type=int, help="of the training subjects take N (default all)")
+    how.add_argument("--split", metavar="HOW", help="card (default), loso (each subject is left out once), or a file")
+    how.add_argument("--folds", metavar="K", type=int, help="K folds of subjects, each the test part once")
+    how.add_argument("--fold", metavar="LIST", help="of the folds only these, such as 1-3, counted from 1")
     how.add_argument("--epoch-rule", metavar="RULE", help="val-best (default) or last, which needs no validation split")
     how.add_argument("--precision", metavar="P", help="fp32 (default) or bf16")
     how.add_argument("--nan", metavar="POLICY", help="missing values: refuse (default), impute or drop")
@@ -78,6 +83,9 @@ def make_parser() -> Parser:
     )
     where.add_argument(
         "--plugin", metavar="FILE.py", action="append", default=[], help="a file with methods of one's own"
+    )
+    where.add_argument(
+        "--robustness", action="store_true", help="test students, those on record too, on disturbed test windows"
     )
     where.add_argument(
         "--dry-run", action="store_true", help="print the units, what is there and how long the rest takes, and stop"
@@ -106,6 +114,8 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
         given["seeds"] = parse_seeds(args.seeds if args.seed is None else args.seed)
         if args.seed is not None and len(given["seeds"]) > 1:
             raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
+    if args.fold is not None:
+        given["fold"] = parse_seeds(args.fold, "fold")
     if args.teacher_net is not None:
         given["teacher_nets"] = _assignments(args.teacher_net, "--teacher-net", "WRN16-1")
     if args.teacher_checkpoint is not None:
@@ -118,6 +128,8 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
         "teacher_epochs",
         "image_size",
         "train_subjects",
+        "split",
+        "folds",
         "epoch_rule",
         "precision",
         "nan",

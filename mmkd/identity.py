@@ -31,7 +31,7 @@ def group_settings(record: Record) -> dict[str, Any]:
     spec = record.spec
     return {
         "task": spec["task"],
-        "data": {"train_subjects": 0, **spec["data"]},  # a field that came later
+        "data": {"train_subjects": 0, "test_subjects": [], "fold": "", **spec["data"]},  # fields that came later
         "student": "+".join(spec["student"]),
         "student_net": spec["student_net"],
         "fusion": spec["fusion"],

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from .spec import DENSE_PRESETS, PRESETS, Preset
+from .spec import ANOMALY_PRESETS, DENSE_PRESETS, PRESETS, Preset
 
 LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "stage-fusions")
 
@@ -18,6 +18,9 @@ def preset_help() -> str:
         lines += _preset_lines(name, preset)
     lines += ["presets of --task segmentation:"]
     for name, preset in DENSE_PRESETS.items():
+        lines += _preset_lines(name, preset)
+    lines += ["presets of --task anomaly:"]
+    for name, preset in ANOMALY_PRESETS.items():
         lines += _preset_lines(name, preset)
     return "\n".join(lines)
 
@@ -59,14 +62,13 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
 
     if what == "datasets":
         from .data import find_cards
-        from .data.cards import present
-        from .data.load import reader_folder
+        from .data.load import is_here
 
         cards, wrong = find_cards()
-        rows = [
-            (c.name, c.title + ("" if present(c, reader_folder(c, root)) else "  [not here]")) for c in cards.values()
-        ]
-        return rows, wrong
+        here = {name: is_here(card, root) for name, card in cards.items()}
+        return [
+            (name, data_set(card, bool(here[name]))) for name, card in cards.items() if here[name] is not None
+        ], wrong
     if what == "stage-fusions":
         from .nets.freqfusion import JOINS, OPERATORS
 
@@ -82,6 +84,19 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
     return [(name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry], registry.broken
+
+
+def data_set(card: Any, here: bool) -> str:
+    """A data set in a line: what it is, its task and size, and whether its files are on this machine."""
+    facts = [card.task]
+    if card.reader != "archive":
+        facts += [f"{len(card.classes)} classes"] if card.classes else []
+        facts += [f"{card.subjects} subjects"] if card.subjects else []
+        facts.append(f"{len(card.channels)} channel{'s' if len(card.channels) > 1 else ''}")
+        facts += [f"{card.rate_hz:g} Hz"] if card.rate_hz else []
+        facts += [f"windows of {card.signal['window']}"] if "window" in card.signal else []
+        facts += [f"groups {' '.join(card.groups)}"] if card.groups else []
+    return f"{card.title} ({', '.join(facts)})" + ("" if here else "  [not here]")
 
 
 def needed(thing: Any) -> str:

@@ -19,8 +19,31 @@ from .modalities import Modality
 from .record import Record
 from .registry import load_plugin, reason
 from .spec import UnitSpec
+from .teachers import untrained
 from .train import AT_ONCE
 from .views import make_modality
+
+
+def fill(network: nn.Module, path: Path, kind: str) -> None:
+    """Give a network the weights of a file; MmkdError where it holds others."""
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise MmkdError(f"{path} does not hold the {kind}'s weights: {' '.join(str(error).split())[:200]}") from None
+
+
+def load_teacher(record: Record) -> nn.Module:
+    """The network of a teacher's record, with the weights of its best epoch, in evaluation mode.
+
+    Raises:
+        MmkdError: the record is damaged.
+    """
+    spec, data = record.spec, record.result["data"]
+    shape = make_modality(spec["modality"], spec["view"]).shape(len(data["channels"]), data["window"])
+    with torch.random.fork_rng(devices=[]):
+        network = untrained(spec["task"], spec["net"], spec["modality"], shape, len(data["classes"]))
+    fill(network, record.file("teacher.safetensors"), "teacher")
+    return network.eval()
 
 
 class StudentModel(nn.Module):
@@ -102,12 +125,7 @@ class StudentModel(nn.Module):
             shares = record.result["teacher_weights"]
             trial = Trial.make(spec, (channels, window), len(data["classes"]), targets, True, shares=shares)
             network = trial.method.deploy(trial.student)
-        try:
-            network.load_state_dict(load_file(path))
-        except (OSError, SafetensorError, RuntimeError) as error:
-            raise MmkdError(
-                f"{path} does not hold the student's weights: {' '.join(str(error).split())[:200]}"
-            ) from None
+        fill(network, path, "student")
         grid = tuple(data["grid"]) if "grid" in data else None
         return cls(network, modalities, tuple(data["classes"]), channels, window, spec.task == "segmentation", grid)
 

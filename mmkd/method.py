@@ -3,13 +3,15 @@
 A method owns its loss and its extra modules, never the training loop. CONTRIBUTING.md shows a whole one in 30 lines.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.adam import adam
 
 from .errors import MmkdError, did_you_mean
 from .options import Options, option
@@ -19,6 +21,7 @@ from .schedules import Schedule
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
 SUPERVISED = ("ce", "branch_ce")
 """The terms of `Method.supervised`, which no schedule scales."""
+_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 PLACES = ("encoder", "decoder")
 """How the names of stages begin in networks that label every time step."""
 
@@ -145,6 +148,25 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class Step:
+    """What `Method.after_step` may use.
+
+    Attributes:
+        student: the network that trains, in training mode, right after a step of the loop's optimiser.
+        batch: that of the step.
+        rate: learning rate of the step.
+        read: gives, for positions (B,) in the training set as in `Batch.index`, the views of these windows (modality ->
+            (B, ...)), what the teachers put out for them, and their batch. Where every time step has a label targets
+            are (B, T), -1 where nobody knows, and logits (B, K, T).
+    """
+
+    student: nn.Module
+    batch: Batch
+    rate: float
+    read: Callable[[Tensor], tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]]
+
+
+@dataclass(frozen=True)
 class MethodConfig(Options):
     """Options of every method, with or without teachers."""
 
@@ -186,7 +208,12 @@ class Method(nn.Module):
 
     A subclass is registered with `@METHODS.register("name")`, names what it `needs`, may size adapters in `build`, and
     returns named loss terms from `losses`. Terms are already weighted; the loop sums and logs them. Modules and
-    parameters assigned in `build` are trained with the student.
+    parameters assigned in `build` are trained with the student, but for those that require no gradient.
+
+    Three hooks are for the few methods that need more: `teacher_parameters`, `deploy` and `after_step`.
+
+    What changes while the student trains belongs in parameters and buffers: a checkpoint holds those and nothing else
+    of a method, and a training that was killed goes on from it.
     """
 
     Config: ClassVar[type[MethodConfig]] = DistillConfig
@@ -271,6 +298,30 @@ class Method(nn.Module):
         """
         return student
 
+    def teacher_parameters(self, teachers: Mapping[str, nn.Module]) -> Iterable[nn.Parameter]:
+        """What of the teachers trains with the student; nothing, unless a method says otherwise.
+
+        Where it names something the teachers run live, as copies, and those that train are in training mode: what
+        `losses` sees of them has gradients. The teachers of the cache are never changed. It hangs on the options alone,
+        for it is also asked before `build`.
+
+        Args:
+            teachers: modality -> network.
+        """
+        return ()
+
+    def after_step(self, step: Step) -> None:
+        """The method's own outer optimisation, after each step of the loop's; for example with `Outer`.
+
+        Parameters that it trains require no gradient, so that the loop leaves them alone. A method that has this hook
+        trains in one process.
+        """
+
+    @property
+    def steps_itself(self) -> bool:
+        """Whether there is an `after_step`."""
+        return type(self).after_step is not Method.after_step
+
     def terms(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         """What the loop sums and logs: `losses` under the schedules of weight and temperature."""
         if not isinstance(self.config, TaughtConfig):
@@ -334,6 +385,56 @@ class Method(nn.Module):
         return {m: raw[m] / total for m in teachers}
 
 
+class Outer(nn.Module):
+    """A module that `Method.after_step` trains by Adam. Kingma and Ba, ICLR 2015, arXiv:1412.6980.
+
+    Its parameters require no gradient outside of `lower`. The moments are buffers, so that a checkpoint holds them.
+    """
+
+    count: Tensor
+
+    def __init__(self, module: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
+        super().__init__()
+        self.module, self.lr, self.weight_decay = module.requires_grad_(False), lr, weight_decay
+        self.register_buffer("count", torch.zeros(()))
+        for number, parameter in enumerate(module.parameters()):
+            for moment in ("first", "second"):
+                self.register_buffer(f"{moment}_{number}", torch.zeros_like(parameter))
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.module(*inputs)
+
+    def lower(self, loss: Callable[[], Tensor]) -> Tensor:
+        """One step that lowers the scalar which `loss` computes with the module; its value before."""
+        parameters: list[Tensor] = list(self.module.parameters())
+        self.module.requires_grad_(True)
+        try:
+            value = loss()
+            gradients = torch.autograd.grad(value, parameters)
+        finally:
+            self.module.requires_grad_(False)
+        first, second = ([self.get_buffer(f"{m}_{n}") for n in range(len(parameters))] for m in ("first", "second"))
+        counts = [self.count.clone() for _ in parameters]  # each is counted up
+        with torch.no_grad():
+            adam(
+                parameters,
+                list(gradients),
+                first,
+                second,
+                [],
+                counts,
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=self.lr,
+                weight_decay=self.weight_decay,
+                eps=1e-8,
+                maximize=False,
+            )
+        self.count += 1
+        return value.detach()
+
+
 def paired_branch(student: Outputs, modality: str, pairs: str = "same") -> Outputs:
     """The part of the student that the teacher of `modality` guides.
 
@@ -380,3 +481,33 @@ def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: fl
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def least_conflict(gradients: Tensor, most: float) -> Tensor:
+    """The M weights, from 0 to `most` and summing to 1, of the shortest combination of M gradients.
+
+    Args:
+        gradients: (M, K), up to a common factor.
+        most: 1 / M or more.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, minimize
+
+    count = len(gradients)
+    products = (gradients @ gradients.T).double().cpu().numpy()
+    scale = products.trace()
+    if not scale > 0:
+        return gradients.new_full((count,), 1 / count)
+
+    def square(s: _Vector) -> float:
+        return float(s @ products @ s / scale)
+
+    def slope(s: _Vector) -> _Vector:
+        return np.asarray(2 * products @ s / scale)
+
+    start: _Vector = np.full(count, 1 / count)
+    whole = LinearConstraint(np.ones((1, count)), 1, 1)
+    found = minimize(
+        square, start, method="SLSQP", jac=slope, bounds=Bounds(0, most), constraints=whole, options={"ftol": 1e-12}
+    )
+    shares = found.x.clip(0, most)
+    return torch.from_numpy(shares / shares.sum()).to(gradients)

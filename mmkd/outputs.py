@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from .cache import Cache, new_array
 from .method import Outputs
@@ -24,6 +25,8 @@ FEATURE_BUDGET = 2 << 30  # bytes of teachers' feature maps kept on disk; past i
 class LiveTeachers:
     """Teachers run on each batch, in evaluation mode and without gradients."""
 
+    networks: Mapping[str, nn.Module] = {}
+
     def __init__(self, teachers: Mapping[str, Teacher]) -> None:
         self.teachers = teachers
 
@@ -32,8 +35,25 @@ class LiveTeachers:
             return {name: teacher.network(views) for name, teacher in self.teachers.items()}
 
 
+class MovingTeachers(LiveTeachers):
+    """Copies of teachers, of which something trains with the student: run on each batch, with gradients.
+
+    Attributes:
+        networks: modality -> the copy.
+    """
+
+    def __init__(self, teachers: Mapping[str, Teacher]) -> None:
+        super().__init__(teachers)
+        self.networks = {name: deepcopy(teacher.network) for name, teacher in teachers.items()}
+
+    def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
+        return {name: network(views) for name, network in self.networks.items()}
+
+
 class CachedTeachers:
     """Teachers whose outputs on the training windows are read from disk."""
+
+    networks: Mapping[str, nn.Module] = {}
 
     def __init__(self, stored: Mapping[str, "StoredOutputs"], device: torch.device) -> None:
         self.stored, self.device = stored, device

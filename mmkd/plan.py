@@ -50,7 +50,8 @@ class Task:
         if self.kind == "unit":
             return title(self.spec)
         net = f" {self.spec.teachers[self.modality]}" if self.kind == "teacher" else ""
-        return f"{self.spec.data.name}, {self.kind} {self.modality}{net}, seed {self.spec.seed}"
+        fold = f", {self.spec.data.fold}" if self.spec.data.fold else ""
+        return f"{self.spec.data.name}{fold}, {self.kind} {self.modality}{net}, seed {self.spec.seed}"
 
     def values(self) -> dict[str, Any]:
         """What a worker needs of it, ready for JSON."""

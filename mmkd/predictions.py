@@ -1,7 +1,7 @@
 """Predictions of records: read, put together, and held against each other. Needs neither torch nor mlflow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from zipfile import BadZipFile
 
@@ -30,12 +30,14 @@ class Said:
     Attributes:
         each: the classes that the mean of their probabilities predicts; of labels of steps, those of each network.
         scores: of the mean; empty where every step has a label.
+        bound: of the best of the networks, window by window: an upper bound for whoever chooses among them.
     """
 
     window: NDArray[np.int64]
     true: NDArray[np.int64]
     each: tuple[NDArray[np.int64], ...]
     scores: Mapping[str, float]
+    bound: Mapping[str, float] = field(default_factory=dict)
 
     def agreement(self, other: "Said") -> float | None:
         """Share of windows, or labelled steps, on which this one says what the other does; None of other windows."""
@@ -80,10 +82,28 @@ def together(found: Sequence[Predictions | str]) -> Said | str:
         return Said(first.window, first.true, tuple(each.predicted for each in whole), {})
     mean = st.mean_of(probabilities)
     predicted = mean.argmax(1)
-    scores = {
-        "accuracy": st.accuracy(first.true, predicted),
-        "macro_f1": st.macro_f1(first.true, predicted),
-        "nll": st.log_loss(first.true, mean),
-        "ece": st.reliability(first.true, mean).error,
+    best = best_of(first.true, probabilities)
+    bound = _scores(first.true, best.argmax(1), best)
+    return Said(first.window, first.true, (predicted,), _scores(first.true, predicted, mean), bound)
+
+
+def best_of(true: NDArray[np.int64], each: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """For each window the probabilities (n, K) of the network that knows it best.
+
+    That is one that predicts the true class, where there is one; of several, the one that gives it most.
+    """
+    every, rows = np.stack(each), np.arange(len(true))
+    right, given = every.argmax(2) == true, every[:, rows, true]
+    chosen: NDArray[np.float64] = every[np.argmax(right + given / 2, axis=0), rows]
+    return chosen
+
+
+def _scores(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]
+) -> dict[str, float]:
+    return {
+        "accuracy": st.accuracy(true, predicted),
+        "macro_f1": st.macro_f1(true, predicted),
+        "nll": st.log_loss(true, probabilities),
+        "ece": st.reliability(true, probabilities).error,
     }
-    return Said(first.window, first.true, (predicted,), scores)

@@ -4,6 +4,9 @@
 `result.json` is not what was written, or one of its arrays, weights or tables is missing or of another size, or, up to
 256 KiB, of another checksum; larger ones are hashed when they are read. It then counts as not on record, with a warning
 that says why, and is set aside in `runs/.damaged/` once its unit was done again. Pictures and logs may be absent.
+
+Files of `MEASUREMENTS` are added to a finished record, each when it was measured, with their checksums in
+`measured.json`. One that is damaged counts as not measured; the record is none the worse for it.
 """
 
 import csv
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import filelock
 
@@ -30,6 +34,8 @@ from .errors import DamageWarning, MmkdError
 
 HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its record is looked up
 SPARE = (".png", ".log")  # what a record can do without
+MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")  # what may be added to a student's record
+CHECKSUMS = "measured.json"  # theirs
 
 PACKAGES = (
     "mmkd",
@@ -78,6 +84,25 @@ class Record:
         if fault:
             raise MmkdError(f"record {self.folder} is damaged ({fault}); run its unit again with --existing rerun")
         return self.folder / name
+
+    @property
+    def measured(self) -> dict[str, Path]:
+        """What of `MEASUREMENTS` lies beside the record and is whole, by name."""
+        said = _json_object(self.folder / CHECKSUMS)
+        return {name: self.folder / name for name in MEASUREMENTS if self._measured(name, said)}
+
+    def measurement(self, name: str) -> Mapping[str, Any]:
+        """What a measurement in JSON says; nothing where it was not made, or is damaged."""
+        there = self._measured(name, _json_object(self.folder / CHECKSUMS))
+        return _json_object(self.folder / name) if there else {}
+
+    def _measured(self, name: str, said: Mapping[str, Any]) -> bool:
+        """Whether a measurement is there, and what the checksums say of it."""
+        try:
+            of_it = {name: said[name]} if name in said else {}
+            return (self.folder / name).is_file() and file_fault(self.folder, of_it, (name,)) is None
+        except (OSError, TypeError, KeyError):  # it may not be read, or its checksum is none
+            return False
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -178,6 +203,29 @@ class Records:
         assert record is not None
         return record
 
+    def add(self, record: Record, contents: Mapping[str, bytes]) -> None:
+        """Put measurements, of `MEASUREMENTS`, beside a record; each is there whole or not at all.
+
+        Raises:
+            MmkdError: the record was replaced meanwhile, or its folder cannot be written.
+        """
+        with self.lock(record.key):
+            now = self._read(record.key)[0]
+            if now is None or now.result != record.result:
+                raise MmkdError(f"record {record.folder} was replaced while it was measured")
+            try:
+                for left in record.folder.glob(".making-*"):  # of a process that was killed
+                    left.unlink()
+                said = _json_object(record.folder / CHECKSUMS)
+                for name, content in contents.items():
+                    _put(record.folder / name, content)
+                    said[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                _put(record.folder / CHECKSUMS, json.dumps(said, indent=1, sort_keys=True).encode())
+            except OSError as error:
+                raise MmkdError(
+                    f"--runs {self.runs}: {error.strerror or error}; what was measured of unit {record.key} is not kept"
+                ) from error
+
     def failure_path(self, key: str) -> Path:
         """Where a failed unit's traceback is kept until it succeeds; it is no record."""
         return self.runs / "failed" / f"{key}.log"
@@ -190,6 +238,25 @@ class Records:
         except OSError as error:
             raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; the log of unit {key} is lost") from error
         return path
+
+
+def _put(path: Path, content: bytes) -> None:
+    """Write a file under another name, then rename it."""
+    making = path.parent / f".making-{uuid4().hex}"
+    try:
+        making.write_bytes(content)
+        os.replace(making, path)
+    finally:
+        making.unlink(missing_ok=True)
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """The object that a file of JSON holds; an empty one where it holds none, or is not there."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _no_number(text: str) -> float:

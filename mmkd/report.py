@@ -23,12 +23,17 @@ POINTS = 100
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the tables; `brief` is what stands in a terminal where that is less."""
+    """A column of the tables; `brief` is what stands in a terminal where that is less.
+
+    `value` is what rows are sorted by, None where there is none; `meaning` is what a reader of the head may ask.
+    """
 
     head: str
     text: Callable[[Row], str]
+    value: Callable[[Row], float | None]
     brief: Callable[[Row], str] | None = None
     wide: bool = False  # left out in a terminal
+    meaning: str = ""
 
 
 def _mean(metric: str, pattern: str) -> Callable[[Row], str]:
@@ -37,6 +42,10 @@ def _mean(metric: str, pattern: str) -> Callable[[Row], str]:
         return pattern.format(float(np.mean(values))) if values else ""
 
     return text
+
+
+def _average(metric: str) -> Callable[[Row], float | None]:
+    return lambda row: float(np.mean(values)) if (values := row.values(metric)) else None
 
 
 def _spread(metric: str) -> Callable[[Row], str]:
@@ -71,23 +80,40 @@ def columns(groups: Iterable[Group], control: str) -> list[Column]:
     """The columns for which at least one row has a value."""
     rows = [row for group in groups for row in group.rows]
     every = [
-        Column("accuracy", _spread("accuracy"), _mean("accuracy", "{:.3f}")),
-        Column("macro-F1", _spread(SCORE)),
-        Column("mIoU", _spread("miou"), _mean("miou", "{:.3f}")),
-        Column("n", lambda row: str(len(row.units))),
-        Column(f"vs {_shown(control)}", _change),
-        Column("gap", _share),
-        Column("NLL", _mean("nll", "{:.2f}")),
-        Column("ECE", _mean("ece", "{:.3f}")),
-        Column("agree", _mean("agreement", "{:.3f}")),
-        Column("time", _ratio),
-        Column("params", _mean("parameters", "{:,.0f}")),
-        Column("MACs", _mean("macs", "{:,.0f}"), wide=True),
-        Column("latency ms", _mean("latency_ms", "{:.2f}"), wide=True),
-        Column("p95 ms", _mean("latency_p95_ms", "{:.2f}"), wide=True),
-        Column("size", _bytes, wide=True),
+        _scored("accuracy", "accuracy", "mean over seeds ± standard deviation", _mean("accuracy", "{:.3f}")),
+        _scored("macro-F1", SCORE, "mean over seeds ± standard deviation"),
+        _scored("mIoU", "miou", "mean over seeds ± standard deviation", _mean("miou", "{:.3f}")),
+        Column("n", lambda row: str(len(row.units)), lambda row: float(len(row.units)), meaning="seeds on record"),
+        Column(
+            f"vs {_shown(control)}",
+            _change,
+            lambda row: row.change.mean if isinstance(row.change, st.Paired) else None,
+            meaning="macro-F1 in points, paired by seed, with a 95 % bootstrap interval",
+        ),
+        Column("gap", _share, lambda row: _known(row.gap), meaning="share closed of the gap to the best teacher"),
+        _averaged("NLL", "nll", "{:.2f}", "negative log-likelihood, lower is better"),
+        _averaged("ECE", "ece", "{:.3f}", "expected calibration error of 15 bins, lower is better"),
+        _averaged("agree", "agreement", "{:.3f}", "share of test windows on which teachers and student agree"),
+        Column("time", _ratio, lambda row: _known(row.time), meaning="of training, against the student alone"),
+        _averaged("params", "parameters", "{:,.0f}", "parameters of the network that is deployed"),
+        _averaged("MACs", "macs", "{:,.0f}", "multiply-accumulates of one window", wide=True),
+        _averaged("latency ms", "latency_ms", "{:.2f}", "one window, median, its views included", wide=True),
+        _averaged("p95 ms", "latency_p95_ms", "{:.2f}", "one window, 95th percentile", wide=True),
+        Column("size", _bytes, _average("bytes"), wide=True, meaning="of the weights on disk"),
     ]
     return [column for column in every if any(column.text(row) for row in rows)]
+
+
+def _known(value: object) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def _scored(head: str, metric: str, meaning: str, brief: Callable[[Row], str] | None = None) -> Column:
+    return Column(head, _spread(metric), _average(metric), brief, meaning=meaning)
+
+
+def _averaged(head: str, metric: str, pattern: str, meaning: str, wide: bool = False) -> Column:
+    return Column(head, _mean(metric, pattern), _average(metric), wide=wide, meaning=meaning)
 
 
 def row_name(row: Row, group: Group) -> str:
@@ -134,7 +160,7 @@ def show(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
 
     console = Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False)
     for group in comparison.groups:
-        console.print(f"{group.title}, seeds {_seeds(group.seeds)}", style="bold")
+        console.print(f"{group.title}, seeds {seed_list(group.seeds)}", style="bold")
         shown = [column for column in columns([group], comparison.control) if not column.wide]
         lines = [[(column.brief or column.text)(row) for column in shown] for row in group.rows]
         names = [row_name(row, group) for row in group.rows]
@@ -159,7 +185,7 @@ def show(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
     console.print(legend(comparison.control))
 
 
-def _seeds(seeds: Sequence[int]) -> str:
+def seed_list(seeds: Sequence[int]) -> str:
     """`0-2, 5`."""
     runs: list[list[int]] = []
     for seed in seeds:
@@ -308,7 +334,7 @@ def markdown_tables(comparison: Comparison, found: Sequence[Ranking]) -> str:
     shown = columns(comparison.groups, comparison.control)
     parts = ["# Comparison", ""]
     for group in comparison.groups:
-        parts += [f"## {markdown(group.title)}, seeds {_seeds(group.seeds)}", ""]
+        parts += [f"## {markdown(group.title)}, seeds {seed_list(group.seeds)}", ""]
         parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
         parts.append("|---|" + "---:|" * len(shown))
         for row in group.rows:

@@ -8,10 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from .data import Dataset, load_dataset, load_file, split_windows
+from .data import Dataset, load_dataset, load_file, split_prefixes, split_windows
 from .data.cards import TASKS, file_sha256, read_toml
+from .data.folds import leave_one_out, of_fold, read_folds, subject_folds
+from .data.windows import Fold
 from .errors import MmkdError, did_you_mean, unknown
-from .modalities import MODALITIES
+from .modalities import MODALITIES, group_of, kind_of
 from .options import shown
 from .registry import METHODS, Registry, load_plugin
 from .spec import PRESETS, DataSpec, Training, UnitSpec, preset_of, seed_for
@@ -25,10 +27,10 @@ CHOICES = {
     "preset": tuple(PRESETS),
 }
 OWN = "none"  # the form of a dense network without a fusion of its stages
-WHOLE = ("epochs", "teacher_epochs", "image_size", "train_subjects")
+WHOLE = ("epochs", "teacher_epochs", "image_size", "train_subjects", "folds")
 MOST = 1_000_000  # of each of them; what is more was not meant
 SEEDS = 10_000  # of one request
-LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion")
+LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion", "fold")
 BY_TASK: tuple[str, ...] = ("as the task has it",)
 """Stands for a field that was not given, whose default depends on the task."""
 DEFAULTS = {
@@ -38,6 +40,7 @@ DEFAULTS = {
         "teachers": ("sig,gaf,pi",),
     },
     "segmentation": {"datasets": ("hapt-dense",), "students": ("sig",), "teachers": ("sig",)},
+    "anomaly": {"datasets": ("nab",), "students": ("sig",), "teachers": ("gaf",)},
 }
 
 
@@ -64,6 +67,9 @@ class Request:
     teacher_epochs: int | None = None
     image_size: int | None = None
     train_subjects: int | None = None
+    split: str = "card"
+    folds: int | None = None
+    fold: tuple[int, ...] = ()
     task: str = "classification"
     nan: str = "refuse"
     epoch_rule: str = "val-best"
@@ -97,8 +103,16 @@ class Request:
                 raise MmkdError(f"{name} is empty")
         if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in self.seeds):
             raise MmkdError(f"seeds {self.seeds!r}: a seed is a whole number")
+        if not isinstance(self.split, str) or not self.split or "\0" in self.split:
+            raise MmkdError(f"split {shown(self.split)}: say card, loso, or name a split file")
+        if self.folds is not None and self.split != "card":
+            raise MmkdError(f"--split {shown(self.split)} and --folds {self.folds} both cut; give one of them")
+        if self.fold and self.split == "card" and self.folds is None:
+            raise MmkdError("--fold chooses among folds; give --folds K or --split loso, too")
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in self.fold):
+            raise MmkdError(f"fold {shown(self.fold)}: folds are counted from 1")
         for name in LISTS:
-            if name == "seeds":
+            if name in ("seeds", "fold"):
                 continue
             if not all(isinstance(value, str) and value for value in getattr(self, name)):
                 raise MmkdError(f"{name} {shown(getattr(self, name))}: each must be a text, and none empty")
@@ -135,7 +149,7 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
     for key, value in raw.items():
         name = key.replace("-", "_")
         if name not in known:
-            hint = did_you_mean(key, known) or f" (keys: {', '.join(known)})"
+            hint = did_you_mean(key, known) or f" (keys: {', '.join(list(known)[:9])} and what flags are called)"
             raise MmkdError(f"--suite {path}: unknown key {shown(key)}{hint}")
         if name in values and name != "name":
             raise MmkdError(f"--suite {path}: the key {name!r} is given in both spellings")
@@ -156,12 +170,12 @@ def _suite_value(name: str, value: Any, path: Path) -> Any:
     wanted = f"--suite {path}: {name} = {shown(value)}"
     if name in LISTS:
         values = value if isinstance(value, list) else [value]
-        if name == "seeds" and isinstance(value, str):
+        if name in ("seeds", "fold") and isinstance(value, str):
             try:
-                return parse_seeds(value)
+                return parse_seeds(value, name)
             except MmkdError as error:
                 raise MmkdError(f"--suite {path}: {error}") from None
-        kind = int if name == "seeds" else str
+        kind = int if name in ("seeds", "fold") else str
         if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
             raise MmkdError(f"{wanted} must be a list of {'whole numbers' if kind is int else 'texts'}")
         return tuple(values)
@@ -181,7 +195,7 @@ def _suite_value(name: str, value: Any, path: Path) -> Any:
     return value
 
 
-def parse_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:
     """`0-4` or `0,3,7` or a mixture, without repeats.
 
     >>> parse_seeds("0-2,7")
@@ -193,9 +207,9 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         ends = (low, high) if dash else (low, low)
         good = all(end.isdecimal() and len(end) < 40 for end in ends)
         if not good or int(ends[1]) < int(ends[0]):
-            raise MmkdError(f"seeds {shown(text)}: write whole numbers and ranges, such as 0-4 or 0,3,7")
+            raise MmkdError(f"{what} {shown(text)}: write whole numbers and ranges, such as 0-4 or 0,3,7")
         if len(seeds) + int(ends[1]) - int(ends[0]) >= SEEDS:
-            raise MmkdError(f"seeds {shown(text)}: more than {SEEDS:,}")
+            raise MmkdError(f"{what} {shown(text)}: more than {SEEDS:,}")
         seeds += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(dict.fromkeys(seeds))
 
@@ -228,14 +242,28 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         if data.task != request.task:
             raise MmkdError(f"data {data.name!r} is for {data.task}; use --task {data.task}, or another --dataset")
         _check_source(request, data)
-        asked = itertools.product(request.seeds, request.students, nets, fusions, request.teachers)
-        for seed, student, net, fusion, teachers in asked:
+        parts = [of_fold(data, fold) for fold in _folds(request, data)]
+        asked = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
+        for part, seed, student, net, fusion, teachers in asked:
             for method in methods:
                 for options in choices[method]:
-                    spec = resolve(request, data, seed, student, teachers, method, options, net, fusion)
+                    spec = resolve(request, part, seed, student, teachers, method, options, net, fusion)
                     if spec.key not in seen:
                         seen.add(spec.key)
-                        yield spec, data
+                        yield spec, part
+
+
+def _folds(request: Request, data: Dataset) -> list[Fold | None]:
+    """The test parts that are asked for; None is the data set's own."""
+    if request.split == "card" and request.folds is None:
+        return [None]
+    if request.folds is not None:
+        folds = subject_folds(data, request.folds)
+    else:
+        folds = leave_one_out(data) if request.split == "loso" else read_folds(Path(request.split), data)
+    if request.fold and max(request.fold) > len(folds):
+        raise MmkdError(f"--fold {max(request.fold)}: data {data.name!r} has {len(folds)} folds")
+    return [folds[n - 1] for n in request.fold] if request.fold else list(folds)
 
 
 def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
@@ -262,8 +290,8 @@ def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
         _modalities(text, ",", "--teachers")
     own = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
     for flag, modality, value in ((flag, *pair) for flag, pairs in own for pair in pairs.items()):
-        if modality not in MODALITIES:
-            raise MmkdError(f"{flag}: {unknown('modality', modality, MODALITIES)}")
+        if kind_of(modality) not in MODALITIES:
+            raise MmkdError(f"{flag}: {unknown('modality', kind_of(modality), MODALITIES)}")
         if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
             raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
     for net in request.teacher_nets.values():
@@ -302,10 +330,17 @@ def _check_source(request: Request, data: Dataset) -> None:
     for flag, separator, texts in (("--student", "+", request.students), ("--teachers", ",", request.teachers)):
         for text in texts:
             for name in _modalities(text, separator, flag):
-                if MODALITIES.get(name).source != source:
+                if MODALITIES.get(kind_of(name)).source != source:
                     raise MmkdError(
                         f"{flag} {text}: data {data.name!r} holds {source}, which have no view {name}; use {flag} {use}"
                     )
+                if "@" in name and source == "images":
+                    raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
+                if "@" in name:
+                    try:
+                        data.group(group_of(name))
+                    except MmkdError as error:
+                        raise MmkdError(f"{flag} {text}: {error}") from None
     if data.grid is not None and request.image_size is not None:
         raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
 
@@ -341,13 +376,21 @@ def resolve(
 ) -> UnitSpec:
     """One unit with every default filled in; `fusion` is of branches, of the dense task of a decoder's stages."""
     preset = preset_of(request.preset, request.task)
+    if request.task == "anomaly" and options.get("init_student") == "trained":
+        raise MmkdError("--init-student trained: students of --task anomaly start at random weights; leave it out")
     branches = _modalities(student, "+", "--student")
     taught = _modalities(teachers, ",", "--teachers") if has_teachers(method) else ()
+    own_network = getattr(METHODS.get(method), "student_network", None)
+    if own_network and request.task == "anomaly":  # the student contains its teacher
+        branches, student_net = taught, own_network
     names = tuple(dict.fromkeys(branches + taught))
     size = request.image_size or min(preset.image_size, data.window)
     validate = request.epoch_rule == "val-best"
     part, few = 0.2 if validate else 0.0, request.train_subjects or 0
-    data_spec = DataSpec(data.name, data.sha256, request.nan, part, request.epoch_rule, few)
+    fold = data.fold or Fold("", ())
+    data_spec = DataSpec(
+        data.name, data.sha256, request.nan, part, request.epoch_rule, few, fold.test_subjects, fold.name
+    )
     windows = len(cut(data, data_spec, seed).train)
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in taught}
 
@@ -360,7 +403,7 @@ def resolve(
         seed=seed,
         method=method,
         options=dict(options),
-        views=default_configs(names, size, data.grid[0] if data.grid else None),
+        views=default_configs(names, size, data.grid[0] if data.grid else None, data),
         teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in taught},
         teacher_training=training(True) if taught else None,
         student=branches,
@@ -397,7 +440,8 @@ def title(spec: UnitSpec) -> str:
     """A unit in words, with the options that are not the defaults of its method."""
     defaults = asdict(METHODS.get(spec.method).Config())
     own = [f"{name}={value}" for name, value in spec.options.items() if value != defaults.get(name)]
-    return f"{spec.data.name}, {spec.student_title}, {' '.join([spec.method, *own])}, seed {spec.seed}"
+    fold = f", {spec.data.fold}" if spec.data.fold else ""
+    return f"{spec.data.name}{fold}, {spec.student_title}, {' '.join([spec.method, *own])}, seed {spec.seed}"
 
 
 def source_sha256(method: str) -> str:
@@ -434,14 +478,22 @@ def alone(spec: UnitSpec) -> UnitSpec:
 def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(separator))
     for name in names:
-        if name not in MODALITIES:
-            raise MmkdError(f"{flag} {text}: {unknown('modality', name, MODALITIES)}")
+        if kind_of(name) not in MODALITIES:
+            raise MmkdError(f"{flag} {text}: {unknown('modality', kind_of(name), MODALITIES)}")
     if len(set(names)) < len(names):
         raise MmkdError(f"{flag} {text}: a modality is named twice")
     return names
 
 
+def in_fold(data: Dataset, spec: DataSpec) -> Dataset:
+    """The data with the test part of a unit."""
+    return of_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
+
+
 def cut(data: Dataset, spec: DataSpec, seed: int) -> Any:
     """The split of a unit."""
+    data = in_fold(data, spec)
     validate = spec.epoch_rule == "val-best"
+    if data.series is not None:
+        return split_prefixes(data, validate, spec.train_subjects)
     return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)

@@ -49,6 +49,7 @@ class DataSpec:
     """Which windows, and how they are cut; `sha256` is that of their content.
 
     `train_subjects`: of how many subjects the training windows are; 0 for all but those cut off for validation.
+    `test_subjects`: those of the test windows, where that is not the data set's own split; `fold` is their name.
     """
 
     name: str
@@ -57,10 +58,15 @@ class DataSpec:
     validation: float = 0.2
     epoch_rule: str = "val-best"
     train_subjects: int = 0
+    test_subjects: tuple[int, ...] = ()
+    fold: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
 
 
-PLACES = {"plugins", "checkpoint_file", "checkpoint_files"}  # where files lie; what they hold is in other fields
-LATER = {"train_subjects", "checkpoint_sha256"}  # fields that came later, left out where they say what was so before
+PLACES = {"plugins", "checkpoint_file", "checkpoint_files", "fold"}  # names and places of what other fields hold
+LATER = {"train_subjects", "test_subjects", "checkpoint_sha256"}  # came later: left out where they say what was before
 
 
 def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,6 +244,31 @@ DENSE_PRESETS = {
 """Of segmentation: a class for every time step."""
 
 
+ANOMALY_PRESETS = {
+    "quick": Preset(
+        image_size=32,
+        teacher_nets={"": "WRN16-1"},
+        student_net="small",
+        training=Training(),
+        steps=650,
+        teacher_steps=750,
+        epochs_range=(5, 60),
+        options={"feature-kd": {"followed": "all"}},
+    ),
+    "full": Preset(
+        image_size=32,
+        teacher_nets={"": "WRN16-3"},
+        student_net="WRN16-1",
+        training=Training(),
+        steps=0,
+        teacher_steps=0,
+        epochs_range=(50, 50),
+        options={"feature-kd": {"followed": "all"}},
+    ),
+}
+"""Of anomaly detection."""
+
+
 def preset_of(name: str, task: str) -> Preset:
     """The preset `name` of a task."""
-    return (DENSE_PRESETS if task == "segmentation" else PRESETS)[name]
+    return {"segmentation": DENSE_PRESETS, "anomaly": ANOMALY_PRESETS}.get(task, PRESETS)[name]

@@ -11,6 +11,8 @@ from .record import Record
 from .registry import METHODS
 from .sweep import Done
 
+FOLDS = " in folds"  # of a group's title: its rows are means over folds and seeds
+
 
 @dataclass(frozen=True)
 class Row:
@@ -44,7 +46,8 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
     found: list[Row] = []
     groups: dict[str, list[Done]] = {}
     for done in results:
-        groups.setdefault(f"{done.spec.data.name}, {done.spec.student_title}", []).append(done)
+        folds = FOLDS if done.spec.data.fold else ""
+        groups.setdefault(f"{done.spec.data.name}{folds}, {done.spec.student_title}", []).append(done)
     for group, members in groups.items():
         taught: dict[tuple[str, str], dict[str, Record]] = {}
         for done in members:
@@ -125,6 +128,14 @@ def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict
     )
 
 
+def headline(record: Record) -> str:
+    """The scores of a unit that has just ended, in a few words."""
+    test = record.metrics["test"]
+    if "vus_pr" in test:
+        return f"VUS-PR {test['vus_pr']:.3f}, VUS-ROC {test['vus_roc']:.3f}"
+    return f"accuracy {test['accuracy']:.3f}, macro-F1 {test['macro_f1']:.3f}"
+
+
 def spread(values: Sequence[float], scale: float = 1.0, sign: str = "") -> str:
     """`0.934` of one value, `0.934 ± 0.006` (standard deviation, ddof 1) of several, empty of none."""
     if not values:
@@ -143,7 +154,8 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
     for group in dict.fromkeys(row.group for row in found):
         members = [row for row in found if row.group == group]
         seeds = max(len(row.macro_f1) for row in members)
-        console.print(f"{group}, {seeds} seed{'s' if seeds > 1 else ''}", style="bold")
+        what = "unit" if FOLDS in group else "seed"
+        console.print(f"{group}, {seeds} {what}{'s' if seeds > 1 else ''}", style="bold")
         dense = any(row.miou for row in members)
         heads = ["", "test acc", "macro-F1", *(["mIoU"] if dense else []), "vs alone", "params", "time"]
         ordered = sorted(members, key=lambda row: row.kind != "teacher")

@@ -19,7 +19,7 @@ from .cache import Cache
 from .checkpoint import Checkpoint
 from .errors import MmkdError, did_you_mean
 from .method import Method, Outputs
-from .modalities import MODALITIES
+from .modalities import MODALITIES, kind_of
 from .nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from .parallel import ALONE, Group
 from .progress import Progress
@@ -56,9 +56,9 @@ def untrained(task: str, net: str, modality: str, shape: Shape, classes: int, fu
     Raises:
         MmkdError: no such network, or one that cannot read this view.
     """
-    if task == "classification":
+    if task != "segmentation":
         return build_teacher(net, modality, shape, classes)
-    if MODALITIES.get(modality).source == "images":
+    if MODALITIES.get(kind_of(modality)).source == "images":
         return Pixels(modality, build_dense(net, shape, classes, fusion))
     if len(shape) != 2:
         raise MmkdError(f"the positions of {modality} are no time steps; use --teachers sig and --student sig")

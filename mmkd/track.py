@@ -3,7 +3,8 @@
 Records come first: whatever happens to the store, units end and their records stay; what is missing is sent later by
 `--publish`. A record that was sent leaves a line in `mlflow-sent.json` in the runs folder, so that a command with
 nothing to send does not import mlflow at all. The file may be lost: the store is asked for `mmkd.key` before anything
-is sent, and a run counts as sent once it is FINISHED and of the same `result.json` (tag `mmkd.record`).
+is sent, and a run counts as sent once it is FINISHED and of the same `result.json` (tag `mmkd.record`). What was
+measured of a unit later (tag `mmkd.measured`) is added to its run.
 
 No store is waited for without end: 10 s a request and two more tries, a minute at a lock, and 30 s in all with 5 s more
 for each record that was sent. `MLFLOW_HTTP_REQUEST_TIMEOUT` scales these, where the user sets it.
@@ -31,10 +32,16 @@ from uuid import uuid4
 
 import filelock
 
+from .comparison import Comparison, Group, Row, compare
 from .errors import MmkdError, did_you_mean
-from .record import SPARE, Record
+from .export import failures, reproducibility
+from .identity import shortened
+from .ranking import rankings
+from .record import CHECKSUMS, MEASUREMENTS, SPARE, Record
+from .report import document, leaderboard_csv, markdown_tables
 
 SENT = "mlflow-sent.json"
+FOLDER = ".mlflow-folder"  # tells this folder's suites from those of the same name that others send to one store
 SUITE, WANTED = "suite/", "wanted/"  # lines of suites beside those of records: as it was sent, and which keys it has
 KNOCK = 10.0  # seconds for a database to open
 WAIT = 60.0  # seconds for another process that sends and gets nowhere
@@ -46,6 +53,15 @@ SETTINGS = {  # of mlflow, each as the user has it where it is set
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+BOARD = "leaderboard.json"
+SCORES = ("macro_f1", "accuracy", "miou")  # of the leaderboard, as metrics of the suite's run
+SHARED = ("report.html", "/change.svg", "/robustness.svg")  # of the page's files
+COLUMNS = (
+    *("group", "kind", "row", "n", "accuracy_mean", "accuracy_sd", "macro_f1_mean", "macro_f1_sd", "change_mean"),
+    *("change_low", "change_high", "gap_closed", "nll_mean", "ece_mean", "agreement_mean", "time_ratio", "parameters"),
+    *("macs", "latency_ms", "bytes"),
+)
+MAX_TAG = 5000  # characters; a SQL store takes 8000, others 5000
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -60,10 +76,15 @@ def unsent(runs: Path, records: Iterable[Record]) -> list[Record]:
     return [record for record in records if sent.get(record.key) != _stamp(record, default_uri(runs))]
 
 
-def publish(runs: Path, records: Sequence[Record], suite: str | None = None) -> str | None:
+def publish(
+    runs: Path, records: Sequence[Record], suite: str | None = None, new: list[str] | None = None
+) -> str | None:
     """Send records to the store; those of a suite under a parent run with its leaderboard.
 
     Suites that could not be sent before are sent along, once all their records are among these.
+
+    Args:
+        new: gets the keys of the records that the store did not have.
 
     Returns:
         None, or one line that says what could not be sent and why. It never raises for the store's sake.
@@ -76,7 +97,7 @@ def publish(runs: Path, records: Sequence[Record], suite: str | None = None) -> 
             warnings.simplefilter("ignore")  # of mlflow and what it stands on; not our user's business
             if suite is not None:
                 _write_sent(runs, _sent(runs) | {WANTED + suite: ",".join(record.key for record in records)})
-            _send(runs, records, suite, problems)
+            _send(runs, records, suite, problems, [] if new is None else new)
     except filelock.Timeout:
         why = "another process is sending and gets nowhere"
     except Exception as error:  # an unreachable, locked or broken store of any kind
@@ -120,9 +141,11 @@ def _write_sent(runs: Path, sent: Mapping[str, str]) -> None:
 
 def _stamp(record: Record, uri: str) -> str:
     try:
-        return f"{_no_password(uri)} {(record.folder / 'result.json').stat().st_mtime_ns}"
+        made = f"{_no_password(uri)} {(record.folder / 'result.json').stat().st_mtime_ns}"
     except OSError:  # it was removed meanwhile
         return ""
+    times = [path.stat().st_mtime_ns for name in MEASUREMENTS if (path := record.folder / name).is_file()]
+    return " measured ".join([made, *map(str, sorted(times)[-1:])])
 
 
 def _digest(runs: Path, records: Iterable[Record]) -> str:
@@ -193,6 +216,13 @@ class _Patient:
         """Something was sent: the rest has more time."""
         self._end += self._each / 2
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Our own work, which costs the store none of its time."""
+        started = time.monotonic()
+        yield
+        self._end += time.monotonic() - started
+
     def __getattr__(self, name: str) -> Any:
         if time.monotonic() > self._end:
             raise TimeoutError("the store is too slow; MLFLOW_HTTP_REQUEST_TIMEOUT, in seconds, gives it more time")
@@ -246,8 +276,11 @@ def _reach(uri: str) -> None:
         raise MmkdError(f"{database}: {error}; move it away, and all is sent to a new one") from error
 
 
-def _send(runs: Path, records: Sequence[Record], suite: str | None, problems: list[str]) -> None:
-    """Send what is missing, and list suites under their parent runs; what is wrong with single records is added."""
+def _send(runs: Path, records: Sequence[Record], suite: str | None, problems: list[str], new: list[str]) -> None:
+    """Send what is missing, and list suites under their parent runs.
+
+    What is wrong with single records is added to `problems`, the keys of those that the store did not have to `new`.
+    """
     missing = unsent(runs, records)  # another process may have sent them while we waited
     if not missing and not _unlisted(runs, records, suite):
         return
@@ -269,7 +302,8 @@ def _send(runs: Path, records: Sequence[Record], suite: str | None, problems: li
             continue
         where = experiment(record)
         try:
-            _one(client, where, record, mark, metrics, files)
+            if _one(client, where, record, mark, metrics, files):
+                new.append(record.key)
         except Exception as error:
             if not _refused(error):
                 raise
@@ -279,9 +313,11 @@ def _send(runs: Path, records: Sequence[Record], suite: str | None, problems: li
         _write_sent(runs, sent)
         client.got_on()
     for name, found in _unlisted(runs, records, suite).items():
+        with client.waiting():
+            compared = _compared(runs, found)
         for each in dict.fromkeys(map(_name, found)):
             members = [record for record in found if _name(record) == each]
-            _parent(client, experiment(members[0]), name, members)
+            _parent(client, experiment(members[0]), name, _folder(runs), members, compared)
         if not problems:
             sent[SUITE + name] = _digest(runs, found)
             _write_sent(runs, sent)
@@ -327,25 +363,172 @@ def _discard(client: Any, run: Any) -> None:
     client.delete_run(run.info.run_id)
 
 
-def _parent(client: Any, experiment: str, suite: str, records: Sequence[Record]) -> None:
-    """The suite's run, found again on a second call, with the leaderboard of its records, which become its children."""
-    key = SUITE + suite.replace("'", "_")
-    tags = {"mmkd.key": key, "mmkd.kind": "summary"}
-    if not _existing(client, experiment, key):
-        client.create_run(experiment, tags=tags, run_name=f"suite {suite}")
-    run, *doubled = _existing(client, experiment, key)  # two where the answer to the first try was lost
+def _folder(runs: Path) -> str:
+    """Eight letters that stay with this folder."""
+    path = runs / FOLDER
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        text = ""
+    if not re.fullmatch("[0-9a-f]{8}", text):
+        text = uuid4().hex[:8]
+        temporary = runs / f"{FOLDER}-{text}"
+        temporary.write_text(text + "\n", encoding="ascii")
+        os.replace(temporary, path)
+    return text
+
+
+def _parent(
+    client: Any,
+    experiment: str,
+    suite: str,
+    folder: str,
+    records: Sequence[Record],
+    compared: tuple[Comparison, Mapping[str, str]] | MmkdError,
+) -> None:
+    """The suite's run, found again on a second call, with the comparison; its records become its children.
+
+    Args:
+        records: of the suite, those of this experiment.
+        compared: all of the suite, as files, or why its records cannot be compared.
+    """
+    key, data, task = SUITE + suite.replace("'", "_"), records[0].spec["data"]["name"], records[0].spec["task"]
+    if isinstance(compared, MmkdError):
+        groups, files, note = list[Group](), dict[str, str](), f"No comparison: {compared}"
+    else:
+        groups = [group for group in compared[0].groups if (group.dataset, group.task) == (shortened(data), task)]
+        files = {**compared[1], BOARD: _table(compared[0], groups)}
+        note = files["tables.md"]
+    metrics = _leaderboard(groups)
+    for other in _suites(client, experiment, key, folder):
+        if not other.data.metrics.keys() <= metrics.keys():  # rows that are no more; metrics cannot be taken back
+            _discard(client, other)
+    if not _suites(client, experiment, key, folder):
+        tags = {"mmkd.key": key, "mmkd.kind": "summary", "mmkd.suite": suite[:MAX_TAG], "mmkd.folder": folder}
+        client.create_run(experiment, tags={**tags, "mmkd.dataset": data, "mmkd.task": task}, run_name=f"suite {suite}")
+    run, *doubled = _suites(client, experiment, key, folder)  # two where the answer to the first try was lost
     for other in doubled:
         _discard(client, other)
-    lines = ["kind,name,student,seed,accuracy,macro_f1"]
+    parent, rows = run.info.run_id, _rows(groups)
     for record in records:
-        test, spec = record.metrics["test"], record.spec
-        name, student = spec.get("method") or f"{spec['modality']} {spec['net']}", "+".join(spec.get("student", ()))
-        lines.append(f"{record.kind},{name},{student},{spec['seed']},{test['accuracy']:.6f},{test['macro_f1']:.6f}")
         for child in _existing(client, experiment, record.key):
-            client.set_tag(child.info.run_id, "mlflow.parentRunId", run.info.run_id)
+            row = {"mmkd.row": rows[record.key][:MAX_TAG]} if record.key in rows else {}
+            _log(client, child.info.run_id, {"mlflow.parentRunId": parent, **row}, {})
         client.got_on()
-    client.log_text(run.info.run_id, "\n".join(lines) + "\n", "leaderboard.csv")
-    client.set_terminated(run.info.run_id)
+    for name, text in files.items():
+        client.log_text(parent, text, name)
+        client.got_on()
+    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{parent}", json.dumps(_view(parent)))
+    where = f"viewStateShareKey={parent}&compareRunsMode=CHART&workflowType=machine_learning"
+    note = f"[Charts of these runs, by row](#/experiments/{experiment}/runs?{where})\n\n{note}"
+    cut = "\n\n... (tables.md has all)"
+    tags = {"mlflow.note.content": note if len(note) <= MAX_TAG else note[: MAX_TAG - len(cut)] + cut}
+    tags["mlflow.loggedArtifacts"] = json.dumps([{"path": BOARD, "type": "table"}] if files else [])
+    _log(client, parent, tags, metrics)
+    client.set_terminated(parent)
+
+
+def _suites(client: Any, experiment: str, key: str, folder: str) -> list[Any]:
+    """The parent runs of a suite that this folder sent."""
+    return [run for run in _existing(client, experiment, key) if run.data.tags.get("mmkd.folder") == folder]
+
+
+def _log(client: Any, run: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> None:
+    from mlflow.entities import Metric, RunTag
+
+    now = int(time.time() * 1000)
+    shown = [Metric(name, value, now, 0) for name, value in metrics.items()]
+    client.log_batch(run, tags=[RunTag(name, text) for name, text in tags.items()])
+    for start in range(0, len(shown), 900):
+        client.log_batch(run, metrics=shown[start : start + 900])
+
+
+def _compared(runs: Path, records: Sequence[Record]) -> tuple[Comparison, Mapping[str, str]] | MmkdError:
+    """The comparison of a suite's records and its files, as name -> content; or why there is none.
+
+    Of the page's figures only those of several rows are files of their own; the page has all.
+    """
+    from .page import page_files
+
+    try:
+        comparison = compare(records)
+    except MmkdError as error:
+        return error
+    found = rankings(comparison)
+    page = page_files(comparison, found, reproducibility(comparison, failures(runs)), [])
+    shown = {path: text for path, text in page.items() if path.endswith(SHARED) or path.startswith("figures/cost")}
+    tables = {"leaderboard.csv": leaderboard_csv(comparison), "tables.md": markdown_tables(comparison, found)}
+    return comparison, {**tables, **shown}
+
+
+def _label(row: Row, group: Group) -> str:
+    """A row's name among all rows of an experiment."""
+    if row.kind == "teacher":
+        return f"teacher {row.name}"
+    return f"{row.name} | {group.title.removeprefix(f'{group.dataset}, student ')}"
+
+
+def _rows(groups: Sequence[Group]) -> dict[str, str]:
+    """Key of a record -> the row that it is part of."""
+    return {unit.key: _label(row, group) for group in groups for row in group.rows for unit in row.units.values()}
+
+
+def _leaderboard(groups: Sequence[Group]) -> dict[str, float]:
+    """The leaderboard as metrics, `leaderboard/macro_f1 <row>`: means over the seeds."""
+    found: dict[str, float] = {}
+    for score in SCORES:
+        for label, row in {_label(row, group): row for group in groups for row in group.rows}.items():
+            values = row.values(score)
+            if values:
+                name = " ".join(re.sub(r"[^\w\-.:]+", " ", label).split())
+                found[_free(f"leaderboard/{score} {name[:200]}", found)] = sum(values) / len(values)
+    return found
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, with a number where it is taken."""
+    return next(each for each in (name, *(f"{name} {n}" for n in range(2, len(taken) + 3))) if each not in taken)
+
+
+def _view(parent: str) -> dict[str, Any]:
+    """What MLflow's page of runs shows of a suite, as its button "Share" stores it: rows, their scores, four charts.
+
+    It is no documented format; a page that does not know it says so and shows all runs.
+    """
+    charts: list[dict[str, Any]] = [
+        {"type": "BAR", "metricKey": name} for name in ("test/macro_f1", "test/accuracy", "test/ece")
+    ]
+    axes = {"xaxis": {"key": "parameters", "type": "METRIC"}, "yaxis": {"key": "test/macro_f1", "type": "METRIC"}}
+    each = {"metricSectionId": "mmkd", "deleted": False, "isGenerated": False}
+    return {
+        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
+        "orderByKey": "metrics.`test/macro_f1`",
+        "orderByAsc": False,
+        "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "mmkd.row"}]},
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in ("test/macro_f1", "test/accuracy", "test/ece", "parameters", "seconds")),
+            *(f"tags.`mmkd.{name}`" for name in ("method", "student", "teachers", "seed")),
+        ],
+        "runsHiddenMode": "SHOW_ALL",
+        "isAccordionReordered": True,
+        "compareRunSections": [{"uuid": "mmkd", "name": "Comparison", "display": True, "isReordered": True}],
+        "compareRunCharts": [
+            {**each, **chart, "uuid": f"mmkd-{number}"}
+            for number, chart in enumerate([*charts, {"type": "SCATTER", **axes}])
+        ],
+    }
+
+
+def _table(comparison: Comparison, groups: Sequence[Group]) -> str:
+    """The leaderboard as MLflow shows a table: JSON with `columns` and `data`, best row first."""
+    wanted = {group.title for group in groups}
+    rows = [
+        [row.get(name) if name != "group" else group["title"] for name in COLUMNS]
+        for group in document(comparison, [])["groups"]
+        if group["title"] in wanted
+        for row in group["rows"]
+    ]
+    return json.dumps({"columns": list(COLUMNS), "data": rows}, indent=1)
 
 
 def _read(record: Record) -> tuple[str, list[tuple[str, float, int]], list[Path]]:
@@ -369,20 +552,44 @@ def _read(record: Record) -> tuple[str, list[tuple[str, float, int]], list[Path]
             if name.startswith(("loss", "val_")):
                 shown = name.replace("val_", "val/", 1) if name.startswith("val_") else name
                 metrics.append((re.sub(r"[^\w\-. :/]", "_", shown), value, int(row["epoch"])))
-    return mark, metrics, files
+    return mark, metrics + _measurements(record), files
+
+
+def _measurements(record: Record) -> list[tuple[str, float, int]]:
+    """What was measured of a unit on record, as metrics `deploy/...` and `robust/<disturbance>/<level>/...`."""
+    cost, found = record.measurement("deployment.json"), []
+    for name in ("macs", "latency_ms", "latency_p95_ms", "network_ms", "size_bytes"):
+        if name in cost:
+            found.append((f"deploy/{name}", float(cost[name]), 0))
+    for each in record.measurement("robustness.json").get("curves", ()):
+        level = re.sub(r"[^\w\-. ]", "_", str(each["level"]))[:100].strip(". ") or "_"
+        for score in ("accuracy", "macro_f1"):
+            found.append((f"robust/{each['disturbance']}/{level}/{score}", float(each[score]), 0))
+    return found
+
+
+def _measured_mark(record: Record) -> str:
+    """Names and hashes of what was measured."""
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in record.measured.items()}
+    return " ".join(f"{name}:{found[:16]}" for name, found in hashes.items())
+
+
+def _measured_files(record: Record) -> list[Path]:
+    found = list(record.measured.values())
+    return [*found, record.folder / CHECKSUMS] if (record.folder / CHECKSUMS).is_file() else found
 
 
 def _files(record: Record) -> list[Path]:
     """Its files, compared with their checksums; a picture or log that is not whole is left out."""
     names = record.result.get("files") or [path.name for path in record.folder.iterdir() if path.is_file()]
     found = []
-    for name in sorted(set(names) - {"result.json"}):
+    for name in sorted(set(names) - {"result.json", CHECKSUMS, *MEASUREMENTS}):
         try:
             found.append(record.file(name))
         except MmkdError:
             if not name.endswith(SPARE):
                 raise
-    return [*found, record.folder / "result.json"]
+    return [*found, *_measured_files(record), record.folder / "result.json"]
 
 
 def _one(
@@ -392,25 +599,38 @@ def _one(
     mark: str,
     metrics: Sequence[tuple[str, float, int]],
     files: Iterable[Path],
-) -> None:
-    """One record as one run, which stays if it is there; an older one of the key, or a half-sent one, is deleted."""
+) -> bool:
+    """One record as one run, which stays if it is there; an older one of the key, or a half-sent one, is deleted.
+
+    Returns:
+        Whether it was sent.
+    """
     there = _existing(client, experiment, record.key)
     whole = [r for r in there if r.info.status == "FINISHED" and r.data.tags.get("mmkd.record") == mark]
     kept = whole[0].info.run_id if whole else None
     for old in there:
         if old.info.run_id != kept:
             _discard(client, old)
+    measured = _measured_mark(record)
     if kept is not None:
-        return
+        lacks = measured not in ("", whole[0].data.tags.get("mmkd.measured"))
+        if lacks:
+            _add(client, kept, record, measured)
+        return lacks
     spec, result = record.spec, record.result
     tags = {
         "mmkd.key": record.key,
         "mmkd.kind": record.kind,
         "mmkd.record": mark,
+        "mmkd.task": spec["task"],
         "mmkd.dataset": spec["data"]["name"],
         "mmkd.data_sha256": spec["data"]["sha256"],
         "mmkd.seed": str(spec["seed"]),
         "mmkd.method": str(spec.get("method", "teacher")),
+        "mmkd.student": "+".join(spec.get("student", ())) or "none",
+        "mmkd.net": str(spec.get("student_net") or spec.get("net")),
+        "mmkd.teachers": "+".join(spec.get("teachers", ())) or spec.get("modality") or "none",
+        "mmkd.measured": measured or "none",
     }
     where = result.get("environment", {})
     if where.get("git"):
@@ -428,6 +648,20 @@ def _one(
         if _refused(error):
             _discard(client, run)
         raise
+    return True
+
+
+def _add(client: Any, run: str, record: Record, mark: str) -> None:
+    """Add what was measured of a unit to its run."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, value, now, epoch) for name, value, epoch in _measurements(record)]
+    for start in range(0, len(metrics), 900):
+        client.log_batch(run, metrics=metrics[start : start + 900])
+    for path in _measured_files(record):
+        client.log_artifact(run, str(path))
+    client.set_tag(run, "mmkd.measured", mark)
 
 
 def _fill(
@@ -444,7 +678,7 @@ def _fill(
         spec["data"]["name"], spec["data"]["sha256"][:16], "mmkd", json.dumps({"name": spec["data"]["name"]})
     )
     client.log_inputs(run, [DatasetInput(data)])
-    params = [Param(name, str(value)[:500]) for name, value in flat(spec)]
+    params = [Param(re.sub(r"[^\w\-. :/]", "_", name), str(value)[:500]) for name, value in flat(spec)]
     for start in range(0, len(params), 100):
         client.log_batch(run, params=params[start : start + 100])
     shown = [Metric(name, value, moment, epoch) for name, value, epoch, moment in metrics]
@@ -477,7 +711,7 @@ def _history(record: Record) -> list[dict[str, float]]:
 
 
 def fetch(runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
-    """The records that the store holds, as they were sent: `result.json` and predictions, without weights.
+    """The records that the store holds, as they were sent, without weights and pictures.
 
     Args:
         runs: whose store it is, unless MLFLOW_TRACKING_URI names one.
@@ -536,8 +770,14 @@ def _fetch_one(client: Any, run: Any, mark: str, folder: Path) -> Record:
     record = Record(folder, json.loads(text))
     if record.key != run.data.tags.get("mmkd.key"):
         raise MmkdError(f"it holds unit {record.key}")
-    client.download_artifacts(run.info.run_id, "predictions.npz", str(folder))
-    record.file("predictions.npz")
+    for name in ("predictions.npz", "history.csv"):
+        client.download_artifacts(run.info.run_id, name, str(folder))
+        record.file(name)
+    said = dict(each.partition(":")[::2] for each in run.data.tags.get("mmkd.measured", "").split())
+    for name in (name for name in MEASUREMENTS if name in said):
+        client.download_artifacts(run.info.run_id, name, str(folder))
+        if not hashlib.sha256((folder / name).read_bytes()).hexdigest().startswith(said[name]):
+            raise MmkdError(f"its {name} is not what was sent")
     return record
 
 

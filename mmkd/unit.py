@@ -26,7 +26,7 @@ from .evaluate import mixture_shares, predict
 from .load import StudentModel
 from .method import Method
 from .nets import count_parameters
-from .outputs import LiveTeachers, source_of
+from .outputs import LiveTeachers, MovingTeachers, source_of
 from .parallel import ALONE, Group
 from .progress import Progress
 from .record import Record, Records, environment, write_history
@@ -122,7 +122,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         }
 
     record = place.records.write(spec.key, fill)
-    _checkpoint(spec, place).remove()
+    checkpoint_of(spec, place).remove()
     return record
 
 
@@ -154,7 +154,10 @@ def make_ready(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: 
         shares = search_shares(teachers, windows)
         method = make_method(spec, shares)
         log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
-    source = source_of(teachers, method.needs, windows, place.cache, place.progress)
+    moving = list(method.teacher_parameters({name: teacher.network for name, teacher in teachers.items()}))
+    source: Teachers = (
+        MovingTeachers(teachers) if moving else source_of(teachers, method.needs, windows, place.cache, place.progress)
+    )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if not isinstance(source, LiveTeachers):
         windows = windows.only(spec.student)
@@ -163,14 +166,14 @@ def make_ready(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: 
 
 def train_student(spec: UnitSpec, ready: Ready, place: Place) -> Trained:
     """Train the student of a unit, in step with the other processes of the group."""
-    label, kept = f"{spec.method} -> {spec.student_name}", _checkpoint(spec, place)
+    label, kept = f"{spec.method} -> {spec.student_name}", checkpoint_of(spec, place)
     windows, source, training = ready.windows, ready.source, spec.training
     return train(
         ready.student, ready.method, windows, source, training, spec.seed, label, place.progress, kept, place.group
     )
 
 
-def _checkpoint(spec: UnitSpec, place: Place) -> Checkpoint:
+def checkpoint_of(spec: UnitSpec, place: Place) -> Checkpoint:
     return Checkpoint(place.cache.path("checkpoints", f"student-{spec.key}"))
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .cache import Cache, new_array
 from .data import Dataset, Split
-from .modalities import MODALITIES, Modality
+from .modalities import MODALITIES, Modality, group_of, kind_of, make
 from .progress import Progress
 from .spec import DataSpec, digest
 
@@ -29,18 +29,25 @@ class View:
 
 
 def make_modality(name: str, config: Mapping[str, Any]) -> Modality:
-    """The registered modality `name` with these constructor options."""
-    return MODALITIES.get(name)(**config)
+    """The modality `name`, such as `gaf` or `gaf@gyro`, with these constructor options."""
+    return make(name, config)
 
 
-def default_configs(names: tuple[str, ...], image_size: int, height: int | None = None) -> dict[str, dict[str, Any]]:
-    """The full configuration of each modality; those that take a size get `image_size`, those of images `height`."""
+def default_configs(
+    names: tuple[str, ...], image_size: int, height: int | None = None, data: Dataset | None = None
+) -> dict[str, dict[str, Any]]:
+    """The full configuration of each modality; those that take a size get `image_size`, those of images `height`.
+
+    One of a channel group, such as `gaf@gyro`, gets the numbers of its channels in `data`.
+    """
     given = {"size": image_size, "height": height}
     configs = {}
     for name in names:
-        cls = MODALITIES.get(name)
+        cls, group = MODALITIES.get(kind_of(name)), group_of(name)
         taken = {f.name: given[f.name] for f in fields(cls.Config) if given.get(f.name) is not None}
         configs[name] = cls.parse(taken).config()
+        if group and data is not None:
+            configs[name]["channels"] = list(data.group(group))
     return configs
 
 

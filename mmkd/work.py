@@ -72,30 +72,31 @@ def _attempt(task: Values, place: Values) -> dict[str, Any]:
 def _perform(task: Values, place: Values) -> "Ended":
     import torch
 
+    from .anomaly.unit import do_unit
     from .cache import Cache
     from .memory import keep_freed_memory
     from .plan import Ended
     from .progress import Progress
     from .record import Records
     from .registry import load_plugin
-    from .request import source_sha256
+    from .request import in_fold, source_sha256
     from .spec import UnitSpec
     from .sweep import one
-    from .unit import Place, make_teacher, make_view, pick_device, run_unit
+    from .unit import Place, make_teacher, make_view, pick_device
 
     keep_freed_memory()
     torch.set_num_threads(place["threads"])
     for plugin in place["plugins"]:
         load_plugin(plugin)
     spec = UnitSpec.parse(task["spec"])
-    data = load_windows(spec.data.name, place["data"], place["data_root"], spec.data.nan)
+    data = in_fold(load_windows(spec.data.name, place["data"], place["data_root"], spec.data.nan), spec.data)
     if data.sha256 != spec.data.sha256:
         raise MmkdError(f"data {data.name!r} is not what it was when the command began; start the command again")
     at = Place(Records(place["runs"]), Cache(place["cache"]), pick_device(place["device"]), Progress())
     if task["kind"] == "unit":
         if spec.key != task["key"] or source_sha256(spec.method) != spec.method_sha256:
             raise MmkdError(f"method {spec.method!r} or mmkd itself is another version here; start the command again")
-        done = one(spec, data, at.records, lambda spec, data: run_unit(spec, data, at), task["rerun"])
+        done = one(spec, data, at.records, lambda spec, data: do_unit(spec, data, at), task["rerun"])
         assert done.status in ("done", "cached", "failed")
         return Ended(done.status, done.error, done.log)
     (make_view if task["kind"] == "view" else make_teacher)(task["modality"], spec, data, at)

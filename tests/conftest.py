@@ -1,5 +1,6 @@
 """One thread for all tests: on small tensors a second costs more than it gives, and results do not hang on it."""
 
+import shutil
 import sys
 
 import numpy as np
@@ -64,3 +65,17 @@ def shared_cache(tmp_path_factory):
 def tiny(sines, shared_cache):
     """Settings of `mmkd.run` for a unit of seconds."""
     return {"data": sines, "epochs": 3, "image_size": 16, "cache": shared_cache}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's Chromium without a window; where it is not there its tests are skipped. Nothing is downloaded."""
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-browser")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium here: apt-get install chromium")
+    with driver.sync_playwright() as playwright:
+        flags = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        browser = playwright.chromium.launch(executable_path=program, args=flags)
+        yield browser
+        browser.close()

@@ -51,10 +51,13 @@ def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
     code, units, err = bench("--method", "all", "--fusion", "attention")
     assert code == 0, err
     assert {u["method"] for u in units} == set(METHODS)
-    assert {u["status"] for u in units} == {"done"}
+    fitting = {name for name in METHODS if "classification" in METHODS.get(name).tasks}
+    assert {u["method"] for u in units if u["status"] == "done"} == fitting
+    assert {u["status"] for u in units if u["method"] not in fitting} <= {"refused"}
+    units = [u for u in units if u["method"] in fitting]
     assert {cls: names for cls, names in still.items() if names} == {}, "own parameters that never trained"
     weights = {u["method"]: load_file(u["paths"]["student"]) for u in units}
-    for name in set(METHODS) - {"student"}:
+    for name in fitting - {"student"}:
         pairs = [(weights[name].get(key), value) for key, value in weights["student"].items() if "weight" in key]
         assert not all(a is not None and torch.equal(a, b) for a, b in pairs), f"{name} does not move the student"
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -62,8 +63,9 @@ def same(a, b):
     )
 
 
-@pytest.mark.parametrize("method", ["fam", "crd", "ctkd", "simkd"])
-@pytest.mark.parametrize("at", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("method", "at"), [*product(["fam", "crd", "ctkd", "simkd"], [0, 1, 2]), ("c2kd", 1), ("meta-mkd", 1)]
+)
 def test_a_student_goes_on(tiny, tmp_path, epochs, method, at):
     whole = mmkd.run(method, runs=tmp_path / "whole", **tiny)
     epochs.cut = ((method, at),)

@@ -16,6 +16,7 @@ import pytest
 import mmkd
 from mmkd import compare, comparison, export, ranking, report, track
 from mmkd import statistics as st
+from mmkd.predictions import best_of
 from mmkd.record import Records
 from mmkd.spec import DataSpec, Training, UnitSpec
 
@@ -128,8 +129,9 @@ def run(capsys, *argv):
 
 def test_rows_of_a_suite(runs):
     (group,) = compared(runs).groups
-    assert [row.kind for row in group.rows] == ["teacher", "teacher", "mean", "student", "student"]
-    assert list(rows(group)) == ["sig WRN16-1", "gaf WRN16-1", "mean of sig, gaf", "student", "kd"]
+    assert [row.kind for row in group.rows] == ["teacher", "teacher", "mean", "oracle", "student", "student"]
+    both = ["mean of sig, gaf", "oracle-teacher of sig, gaf (bound)"]
+    assert list(rows(group)) == ["sig WRN16-1", "gaf WRN16-1", *both, "student", "kd"]
     assert group.title == "sines, student sig (small)"
     assert group.notes == []
 
@@ -145,7 +147,7 @@ def test_change_and_gap_and_time_are_paired_with_the_student_alone(runs):
     assert found["kd"].change.low == pytest.approx(differences.min())
     assert found["kd"].gap == pytest.approx(differences.mean() / np.subtract(best, alone).mean())
     assert found["kd"].time == pytest.approx(1.5)
-    for nothing in ("student", "sig WRN16-1", "mean of sig, gaf"):
+    for nothing in ("student", "sig WRN16-1", "mean of sig, gaf", "oracle-teacher of sig, gaf (bound)"):
         assert (found[nothing].change, found[nothing].gap, found[nothing].time) == (None, None, None)
 
 
@@ -164,12 +166,35 @@ def test_the_mean_of_the_teachers_is_that_of_their_probabilities(runs):
     ), "the student alone is held against the same teachers"
 
 
+def test_the_oracle_takes_for_each_window_the_teacher_that_knows_it_best(runs):
+    (group,) = compared(runs).groups
+    unit = rows(group)["oracle-teacher of sig, gaf (bound)"].units[1]
+    both, right, nll = (predictions(55, 0.9), predictions(30, 0.6, first=40)), 0, 0.0
+    for n, true in enumerate(both[0]["true"]):
+        each = [said["probabilities"][n].astype(float) for said in both]
+        known = [p for p in each if p.argmax() == true]
+        right += bool(known)
+        nll -= np.log(max(p[true] for p in known or each))
+    assert unit.metrics["accuracy"] == pytest.approx(right / WINDOWS)
+    assert unit.metrics["nll"] == pytest.approx(nll / WINDOWS)
+    others = [row for row in group.rows if row.kind in ("teacher", "mean")]
+    assert all(unit.metrics["accuracy"] > row.units[1].metrics["accuracy"] for row in others)
+    assert len(export.tsml_files(compared(runs), [])) == len(list(Records(runs)))  # it is nobody's prediction
+
+
+def test_the_oracle_prefers_one_that_is_right_to_one_that_is_nearer():
+    true = np.array([0, 0])
+    near = np.array([[0.4, 0.45, 0.15], [0.4, 0.45, 0.15]])  # wrong
+    right = np.array([[0.36, 0.32, 0.32], [0.1, 0.8, 0.1]])
+    assert best_of(true, [near, right]).tolist() == [right[0].tolist(), near[1].tolist()]
+
+
 def test_scores_are_those_of_the_records(runs):
     (group,) = compared(runs).groups
     by_key = {record.key: record for record in Records(runs)}
     for row in group.rows:
         for seed, unit in row.units.items():
-            if row.kind != "mean":
+            if row.kind not in ("mean", "oracle"):
                 assert unit.seed == seed == by_key[unit.key].spec["seed"]
                 assert unit.metrics["macro_f1"] == by_key[unit.key].metrics["test"]["macro_f1"]
 
@@ -335,6 +360,7 @@ def test_two_settings_on_one_data_set_are_not_in_the_statistics(tmp_path):
 
 
 FILES = {
+    "report.html",
     "leaderboard.csv",
     "results.csv",
     "tables.md",
@@ -349,7 +375,7 @@ def test_the_command_writes_its_files(runs, capsys):
     code, out, err = run(capsys, "--runs", runs)
     assert (code, err) == (0, "")
     folder = runs / "comparison"
-    assert {path.name for path in folder.iterdir()} == FILES | {"tsml"}
+    assert {path.name for path in folder.iterdir()} == FILES | {"tsml", "figures"}
     assert max(map(len, out.splitlines())) <= 120
     assert "kd" in out
     with (folder / "results.csv").open(newline="") as stream:
@@ -621,7 +647,7 @@ def test_real_records(trained, capsys, tmp_path):
     code, out, err = run(capsys, "--runs", trained, "--out", tmp_path)
     assert (code, err) == (0, "")
     (group,) = compared(trained).groups
-    assert [row.kind for row in group.rows] == ["teacher"] * 3 + ["mean", "student", "student"]
+    assert [row.kind for row in group.rows] == ["teacher"] * 3 + ["mean", "oracle", "student", "student"]
     assert all(len(row.values(metric)) == 2 for row in group.rows for metric in ("macro_f1", "nll", "ece"))
     assert all(0 <= value <= 1 for row in group.rows for value in row.values("agreement"))
     assert isinstance(rows(group)["kd"].time, float)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import mmkd.assemble
-from mmkd import METHODS, Batch, Method, MmkdError, Setup
+from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
 from mmkd.listing import first_line, needed
 from mmkd.nets import build_student, build_teacher
 from mmkd.train import prepare
@@ -62,8 +62,28 @@ class Scene:
         branches = [n for n in named if "branches" in n] if self.method.deploy(self.student) is self.student else []
         return {n for n, g in zip(named, grads, strict=True) if g is not None} | set(branches)
 
+    def trained(self):
+        """The method's parameters that the loop trains, by name."""
+        return {n: p for n, p in self.method.named_parameters() if p.requires_grad}
+
     def backward(self):
-        torch.stack(list(self.terms().values())).sum().backward()
+        """Of the last epoch; of those before too where a method has stages and a parameter is left without gradient."""
+        for epoch in reversed(range(self.batch.epochs)):
+            self.batch = replace(self.batch, epoch=epoch)
+            terms = torch.stack(list(self.terms().values())).sum()
+            if terms.requires_grad:
+                terms.backward()
+            if all(p.grad is not None for p in self.trained().values()):
+                break
+
+    def step(self):
+        """What a method sees after a step."""
+
+        def read(index):
+            assert len(index) <= len(self.batch.index)
+            return self.views, self.taught(), self.batch
+
+        return Step(self.student, self.batch, 0.01, read)
 
 
 def seeded(method, setup, batch):
@@ -113,19 +133,23 @@ def test_gradients_reach_the_student_and_every_own_parameter(name, student, teac
     left = {n for n, p in s.student.named_parameters() if p.grad is None} & used
     assert len(used) > 5
     assert not left, f"no gradient for {sorted(left)[:3]}"
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in s.method.parameters() if p.requires_grad)
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in s.trained().values())
 
 
 @every_scene
 def test_a_step_moves_every_own_parameter(name, student, teachers):
     s = scene(name, student, teachers)
-    own = {n: p for n, p in s.method.named_parameters() if p.requires_grad}
+    own = dict(s.method.named_parameters())
     before = {n: p.detach().clone() for n, p in own.items()}
     taught = {m: {n: v.clone() for n, v in net.state_dict().items()} for m, net in s.teachers.items()}
-    optimizer = torch.optim.SGD([*s.student.parameters(), *own.values()], lr=0.1)
+    optimizer = torch.optim.SGD([*s.student.parameters(), *s.trained().values()], lr=0.1)
     s.backward()
     optimizer.step()
-    assert all(not torch.equal(before[n], p) for n, p in own.items())
+    student = [p.detach().clone() for p in s.student.state_dict().values()]
+    s.method.after_step(s.step())
+    assert all(torch.equal(a, b) for a, b in zip(student, s.student.state_dict().values(), strict=True))
+    still = [n for n, p in own.items() if torch.equal(before[n], p)]
+    assert not still, f"neither the loop nor after_step trains {still[:3]}"
     for m, net in s.teachers.items():
         assert all(torch.equal(taught[m][n], v) for n, v in net.state_dict().items())
 

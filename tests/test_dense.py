@@ -5,6 +5,7 @@ import json
 import math
 import warnings
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -328,6 +329,8 @@ class Table(torch.nn.Module):
 
 class Said:
     """Teachers with a table of logits; the training windows are the first ones."""
+
+    networks: ClassVar = {}
 
     def __init__(self, logits):
         self.logits = logits

@@ -45,6 +45,7 @@ OTHER_DATA = {
     "validation": 0.3,
     "epoch_rule": "last",
     "train_subjects": 5,
+    "test_subjects": (3, 4),
 }
 OTHER_TRAINING = {
     "epochs": 21,
@@ -63,7 +64,7 @@ def backwards(mapping):
 
 def test_the_lists_above_name_every_field():
     assert set(OTHER) | {"plugins", "checkpoint_files"} == {f.name for f in fields(UnitSpec)}
-    assert set(OTHER_DATA) == {f.name for f in fields(DataSpec)}
+    assert set(OTHER_DATA) | {"fold"} == {f.name for f in fields(DataSpec)}
     assert set(OTHER_TRAINING) == {f.name for f in fields(Training)}
 
 
@@ -94,6 +95,14 @@ def test_key_changes_with_every_field_of_the_data(name):
     other = replace(SPEC, data=replace(SPEC.data, **{name: OTHER_DATA[name]}))
     assert other.key != SPEC.key
     assert other.teacher("sig").key != SPEC.teacher("sig").key
+
+
+def test_key_hangs_on_who_is_tested_and_not_on_what_a_fold_is_called():
+    assert replace(SPEC, data=replace(SPEC.data, fold="subject 3")).key == SPEC.key
+    old = {name: value for name, value in asdict(SPEC.data).items() if name not in ("test_subjects", "fold")}
+    assert DataSpec(**old) == SPEC.data
+    fold = replace(SPEC.data, test_subjects=(3, 4), fold="mine")
+    assert DataSpec(**json.loads(json.dumps(asdict(fold)))) == fold
 
 
 @pytest.mark.parametrize("name", OTHER_TRAINING)

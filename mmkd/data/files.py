@@ -1,6 +1,8 @@
-"""The user's own files: `.npz` and UEA/UCR `.ts`. Nothing is unpickled, and nothing is half-read."""
+"""The user's own files: `.npz`, UEA/UCR `.ts` and UCR `.tsv`. Nothing is unpickled, and nothing is half-read."""
 
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,40 +138,92 @@ def step_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ..
     return labels.astype(np.int64), tuple(str(label) for label in range(high + 1))
 
 
-def read_ts(path: Path) -> FileContent:
+def read_ts(path: Path, pad: bool = False) -> FileContent:
     """UEA/UCR `.ts` text: `@` header lines, then a case a line, dimensions split by `:`, values by `,`, the label last.
 
     `NAME_TRAIN.ts` and `NAME_TEST.ts` are read together where both are there. `?` and NaN are missing values.
 
+    Args:
+        pad: whether shorter cases get zeros at their end, up to the longest one.
+
     Raises:
         MmkdError: not such a file (with the line), time stamps, or cases of unequal length.
     """
+    return _pair(path, partial(_cases, pad=pad), pad)
+
+
+def read_tsv(path: Path) -> FileContent:
+    """UCR `.tsv` text: a case a line, the label first, one channel, values apart by tabs. NaN are missing values.
+
+    `NAME_TRAIN.tsv` and `NAME_TEST.tsv` are read together where both are there.
+
+    Raises:
+        MmkdError: not such a file (with the line), or cases of unequal length.
+    """
+    return _pair(path, _rows)
+
+
+def _pair(
+    path: Path, read: Callable[[Path], tuple[NDArray[np.float32], NDArray[Any]]], pad: bool = False
+) -> FileContent:
+    """One file, or the two of a `NAME_TRAIN` and `NAME_TEST`, of which either is named."""
     stem = path.stem
     part = next((p for p in ("_TRAIN", "_TEST") if stem.endswith(p)), None)
     if part is None:
-        x, labels = _cases(path)
+        x, labels = read(path)
         return FileContent(x, labels, None, None, [path])
-    both = [path.with_name(stem.removesuffix(part) + p + ".ts") for p in ("_TRAIN", "_TEST")]
+    both = [path.with_name(stem.removesuffix(part) + p + path.suffix) for p in ("_TRAIN", "_TEST")]
     for other in both:
         if not other.is_file():
             raise MmkdError(f"{other.name} is missing beside it")
-    (x_train, y_train), (x_test, y_test) = _cases(both[0]), _cases(both[1])
+    (x_train, y_train), (x_test, y_test) = read(both[0]), read(both[1])
+    if pad:
+        longest = max(x_train.shape[2], x_test.shape[2])
+        x_train, x_test = (np.pad(x, ((0, 0), (0, 0), (0, longest - x.shape[2]))) for x in (x_train, x_test))
     if x_train.shape[1:] != x_test.shape[1:]:
         raise MmkdError(f"training cases have shape {x_train.shape[1:]} and test cases {x_test.shape[1:]}")
     test = np.arange(len(x_train) + len(x_test)) >= len(x_train)
     return FileContent(np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]), None, test, both)
 
 
-def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def _text_lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise MmkdError(f"{path.name} is not a text file in UTF-8; save it so, or as .npz") from None
+
+
+def _rows(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    cases: list[NDArray[np.float32]] = []
+    labels: list[str] = []
+    for number, line in enumerate(_text_lines(path), 1):
+        if not line.strip():
+            continue
+        label, *values = (value.strip() for value in line.split("\t"))
+        if not label or not values:
+            raise MmkdError(f"line {number} of {path.name} is not a label and values with tabs between them")
+        try:
+            row = np.array([float(value) for value in values])
+        except ValueError as error:
+            raise MmkdError(f"line {number} of {path.name}: {error!s:.100}") from None
+        if cases and len(row) != cases[0].shape[1]:
+            raise MmkdError(
+                f"line {number} of {path.name}: {len(row)} values, and {cases[0].shape[1]} before; pad or cut"
+            )
+        with np.errstate(over="ignore"):  # a value past float32 becomes inf and is reported as such
+            cases.append(row.astype(np.float32)[None])
+        labels.append(label)
+    if not cases:
+        raise MmkdError(f"{path.name} holds no case")
+    return np.stack(cases), np.array(labels)
+
+
+def _cases(path: Path, pad: bool = False) -> tuple[NDArray[np.float32], NDArray[Any]]:
     header: dict[str, str] = {}
     cases: list[NDArray[np.float32]] = []
     labels: list[str] = []
     in_data = False
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise MmkdError(f"{path.name} is not a text file in UTF-8; save it so, or as .npz") from None
-    for number, raw in enumerate(lines, 1):
+    for number, raw in enumerate(_text_lines(path), 1):
         line = raw.strip()
         if not line or line.startswith(("#", "%")):
             continue
@@ -197,7 +251,7 @@ def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
             values = [[float("nan") if v.strip() == "?" else float(v) for v in d.split(",")] for d in dimensions]
         except ValueError as error:
             raise MmkdError(f"line {number} of {path.name}: {error!s:.100}") from None
-        lengths = {len(v) for v in values} | ({cases[0].shape[1]} if cases else set())
+        lengths = {len(v) for v in values} | ({cases[0].shape[1]} if cases and not pad else set())
         if len(lengths) > 1 or (cases and len(values) != len(cases[0])):
             raise MmkdError(
                 f"line {number} of {path.name}: dimensions or lengths differ from the cases before; pad or cut"
@@ -207,4 +261,5 @@ def _cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
         labels.append(label)
     if not cases:
         raise MmkdError(f"{path.name} holds no case after @data")
-    return np.stack(cases), np.array(labels)
+    longest = max(case.shape[1] for case in cases)
+    return np.stack([np.pad(case, ((0, 0), (0, longest - case.shape[1]))) for case in cases]), np.array(labels)

@@ -64,6 +64,20 @@ def split_windows(
     return Split(_fewer(data, left, rng, train_subjects) if train_subjects else left, chosen, test, unit)
 
 
+def split_prefixes(data: Dataset, validate: bool = True, train_subjects: int = 0) -> Split:
+    """The parts of the series' prefixes, cut in time, the same for every seed; "test" is what thresholds are set on.
+
+    Raises:
+        MmkdError: subjects are to be chosen, and series have none.
+    """
+    assert data.series is not None
+    if train_subjects:
+        raise MmkdError(f"data {data.name!r} has series and no subjects; leave --train-subjects out")
+    test, validation = np.flatnonzero(data.test), data.series.validation
+    train = np.setdiff1d(np.arange(len(data.x)), np.concatenate([test, validation]))
+    return Split(train, validation if validate else validation[:0], test, "time")
+
+
 def check_recordings(data: Dataset) -> None:
     """Refuse a test part without a label, and recordings that windows of several subjects, or several at one place, are
     said to be of: their predictions would be put together to one.

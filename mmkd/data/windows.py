@@ -1,15 +1,24 @@
 """Windows of a data set with their labels, and the checks that every data set passes before anything is trained."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError
+from ..errors import MmkdError, unknown
+from .series import SeriesSet
 
 NanPolicy = Literal["refuse", "impute", "drop"]
 LARGEST = 1e37  # of a value's magnitude: a tenth of what float32 holds leaves room for sums and differences
+
+
+class Fold(NamedTuple):
+    """A test part: its name, and the subjects in it."""
+
+    name: str
+    test_subjects: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,10 @@ class Dataset:
             which of its samples; None elsewhere.
         grid: rows and columns (H, W) of images, None of signals. An image is a window of W = H W samples, its pixels
             row by row, and a label for every pixel stands in the same order.
+        series: of the anomaly task, what is scored; windows are then segments of their prefixes, classes those of the
+            pretext task, and test windows those that thresholds are set on.
+        groups: channel groups by name, each the numbers of its channels; a channel's own name is a group of one.
+        fold: which test part it is, where that is not the data set's own; see `folds`.
     """
 
     name: str
@@ -45,10 +58,27 @@ class Dataset:
     start: NDArray[np.int64] | None = None
     delineated: bool = False
     grid: tuple[int, int] | None = None
+    series: SeriesSet | None = None
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    fold: Fold | None = None
+
+    def group(self, name: str) -> tuple[int, ...]:
+        """The numbers of a group's channels.
+
+        Raises:
+            MmkdError: there is no such group, nor such a channel.
+        """
+        known = {**{channel: (k,) for k, channel in enumerate(self.channels)}, **self.groups}
+        if name not in known:
+            few = [*self.groups, *self.channels[:9]]
+            raise unknown("channel group", name, known, f"data {self.name!r} has {', '.join(few)}")
+        return known[name]
 
     @property
     def task(self) -> str:
-        """ "classification", or "segmentation" where every sample has a label."""
+        """ "classification", "segmentation" where every sample has a label, or "anomaly" where there are series."""
+        if self.series is not None:
+            return "anomaly"
         return "segmentation" if self.y.ndim == 2 else "classification"
 
     @property

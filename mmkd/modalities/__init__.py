@@ -10,10 +10,23 @@ Each is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) i
 """
 
 from .base import MODALITIES, Modality
+from .channels import OfChannels, group_of, kind_of, make
 from .diagrams import sublevel_diagrams
 from .gaf import GAF
 from .image import Image
 from .images import PersistenceImage
 from .signal import Signal
 
-__all__ = ["GAF", "MODALITIES", "Image", "Modality", "PersistenceImage", "Signal", "sublevel_diagrams"]
+__all__ = [
+    "GAF",
+    "MODALITIES",
+    "Image",
+    "Modality",
+    "OfChannels",
+    "PersistenceImage",
+    "Signal",
+    "group_of",
+    "kind_of",
+    "make",
+    "sublevel_diagrams",
+]

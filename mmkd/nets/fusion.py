@@ -98,8 +98,8 @@ def positions(branch: Outputs) -> Tensor:
 
 
 def has_time(modality: str) -> bool:
-    """Whether the axes of a view are time: those of a persistence image (`pi`, `pi.2`) are birth and persistence."""
-    return modality.partition(".")[0] != "pi"
+    """Whether the axes of a view are time: those of a persistence image (`pi`, `pi@acc`) are birth and persistence."""
+    return modality.replace("@", ".").partition(".")[0] != "pi"
 
 
 class MapFusion(nn.Module):

@@ -106,6 +106,14 @@ def test_windows_are_cut_from_the_stream_and_other_classes_left_out(small):
     assert data.test.tolist() == [i >= 6 for i in kept]
 
 
+def test_a_split_through_a_subject_is_refused(small, tmp_path):
+    with np.load(tmp_path / "data" / "small.npz", allow_pickle=False) as z:
+        arrays = {name: z[name] for name in z.files}
+    np.savez(tmp_path / "data" / "small.npz", **arrays | {"win_test": np.arange(10) >= 5})
+    with pytest.raises(MmkdError, match="data set 'small': 1 subjects have windows on both sides of its split"):
+        load_dataset("small", small())
+
+
 def test_the_card_is_part_of_the_checksum(small):
     first = load_dataset("small", small()).sha256
     assert load_dataset("small", small()).sha256 == first

@@ -1,0 +1,96 @@
+"""`datasets/README.md`: every card on one page, made from the cards."""
+
+from pathlib import Path
+
+from ..errors import MmkdError
+from .cards import Card, cards_folder, find_cards
+
+HEAD = """# Data sets
+
+Made from the cards by `python -m mmkd.data page`; do not edit it.
+
+No data of others is in this repository. Sets "inside the wheel" come with a dependency; others are read from the data
+folder (`--data-root DIR`, else the variable `MMKD_DATA`, else `mmkd/data` in the user's cache folder).
+`python -m mmkd.data fetch NAME` downloads original files or says which file to put where, `prepare NAME` makes of them
+what the reader takes, `check NAME` prints what is in it. `python -m mmkd.bench --list datasets` says which are here.
+
+A modality may name a channel group of a set: `--student sig@acc+sig@gyro --teachers sig@acc,gaf@gyro`.
+"""
+TASK_WORDS = {
+    "classification": "a class a window",
+    "segmentation": "a class a sample",
+    "anomaly": "anomalies in series",
+    "states": "changes of state (nothing trains on it yet)",
+    "check": "to check another set against",
+}
+
+
+def write_page() -> Path:
+    """Write the page into the folder of the cards; returns its path.
+
+    Raises:
+        MmkdError: a card is broken, or the folder cannot be written.
+    """
+    path = cards_folder() / "README.md"
+    text = page_text()
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise MmkdError(f"{path}: {error.strerror or error}") from None
+    return path
+
+
+def page_text() -> str:
+    """The page in Markdown."""
+    cards, broken = find_cards()
+    if broken:
+        raise MmkdError(next(iter(broken.values())))
+    rows = ["| set | task | classes | subjects | channels | rate | window, step |", "|---|---|---|---|---|---|---|"]
+    for card in cards.values():
+        signal = card.signal
+        window = ", ".join(str(signal[key]) for key in ("window", "step") if key in signal)
+        cells = [
+            f"[{card.name}](#{card.name})",
+            TASK_WORDS[card.task],
+            str(len(card.classes) or ""),
+            str(card.subjects or ""),
+            str(len(card.channels)) if card.reader != "archive" else "",
+            f"{card.rate_hz:g} Hz" if card.rate_hz else "",
+            window,
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([HEAD, *rows, "", *("\n".join(_section(card)) for card in cards.values())])
+
+
+def _section(card: Card) -> list[str]:
+    """What one card says."""
+    source = card.source
+    lines = [f"## {card.name}", "", card.title + ".", ""]
+    lines.append(f"- task: {card.task}" + (f"; classes: {_few(card.classes)}" if card.classes else ""))
+    units = dict(zip(card.channels, card.signal.get("units", ()), strict=False))
+    lines.append(f"- channels: {_few([f'{name} ({units.get(name)})' if name in units else name for name in units])}")
+    if card.groups:
+        lines.append(f"- channel groups: {', '.join(f'`{name}` ({len(each)})' for name, each in card.groups.items())}")
+    lines.append(f"- split: {card.split}")
+    lines.append(f"- home: <{source['home']}>" if "SET" not in source["home"] else f"- home: `{source['home']}`")
+    lines.append(f"- where: {source['where']}")
+    lines += [f"- original: `{raw['file']}`" + (f", from <{raw['url']}>" if "url" in raw else "") for raw in card.raw]
+    for name, checksum in card.sha256.items():
+        lines.append(f"- file `{name}`: " + (f"sha256 `{checksum}`" if checksum else "checksum not known to us"))
+    if card.prepare:
+        options = {name: value for name, value in card.prepare.items() if name != "converter"}
+        said = ", ".join(f"{name} {value}" for name, value in options.items())
+        how = f"`{card.prepare['converter']}` of `mmkd/data/originals.py`"
+        lines.append(f"- prepared by {how}{': ' + said if said else ''}")
+    lines.append(f"- licence: {source['licence']}")
+    lines.append(f"- citation: {source['citation']}")
+    lines += [f"- known flaw: {flaw}" for flaw in card.notes.get("flaws", ())]
+    if "baseline" in card.notes:
+        lines.append(f"- baseline: {card.notes['baseline']}")
+    return [*lines, ""]
+
+
+def _few(names: list[str] | tuple[str, ...], most: int = 24) -> str:
+    """Names with commas; of more than `most` the first ones and how many there are."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

@@ -1,0 +1,75 @@
+"""Reverse distillation for anomaly detection. Deng and Li, CVPR 2022, arXiv:2201.10703; on GAF images of segments:
+Sensors 24(24) 8169, 2024.
+
+Followed: a frozen encoder, a one-class bottleneck that joins its maps and makes them smaller, and a decoder that gives
+the encoder's maps back, deepest first. Trained on normal data, it cannot give back what it has not seen. The encoder is
+ours (a wide residual network), so maps are brought to one size by average pooling where the paper's ResNet has strided
+convolutions, and each stage of the decoder has one residual block.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import MmkdError
+from ..method import Outputs
+from .base import Shape, dry_run
+from .student import SingleView
+from .wrn import Block, conv, norm
+
+NETWORK = "reverse"
+"""The name of this student's network; no backbone, for it contains its teacher."""
+
+
+class ReverseNet(nn.Module):
+    """Frozen encoder, bottleneck and decoder; only the latter two train.
+
+    Logits are the encoder's; the embedding is the mean of the bottleneck's map; features are `encoder-STAGE`, the
+    encoder's maps without gradient, and `decoder-STAGE`, those that the decoder gives back, of the same shapes.
+
+    Args:
+        encoder: a network of one view of images with feature maps.
+        shape: one sample's (C, H, W).
+    """
+
+    def __init__(self, encoder: SingleView, shape: Shape) -> None:
+        super().__init__()
+        maps = dry_run(encoder.backbone, shape).features if len(shape) == 3 else {}
+        if not maps:
+            raise MmkdError(
+                f"reverse distillation reads images and an encoder's feature maps, and {encoder.modality} of shape "
+                f"{shape} has none; use --teachers gaf, and a --teacher-net with feature maps such as WRN16-1"
+            )
+        self.encoder = encoder.requires_grad_(False)
+        self.modality, self.stages = encoder.modality, tuple(maps)
+        sizes = [value.shape[1] for value in maps.values()]
+        deepest = sizes[-1]
+        self.reduce = nn.ModuleList(nn.Sequential(conv(2, size, deepest, 1), norm(2, deepest)) for size in sizes)
+        self.join = nn.Sequential(conv(2, len(sizes) * deepest, deepest, 1), Block(2, deepest, 2 * deepest, 2))
+        widths = [2 * deepest, *reversed(sizes)]
+        self.decode = nn.ModuleList(Block(2, a, b, 1) for a, b in pairwise(widths))
+        self.finish = nn.ModuleList(conv(2, size, size, 1) for size in reversed(sizes))
+
+    def train(self, mode: bool = True) -> "ReverseNet":
+        """The encoder stays in evaluation mode, so that its batch statistics stay as they are."""
+        super().train(mode)
+        self.encoder.eval()
+        return self
+
+    def forward(self, views: Mapping[str, Tensor]) -> Outputs:
+        """{modality: (B, C, H, W)} to outputs."""
+        with torch.no_grad():
+            taught = self.encoder(views)
+        maps = [taught.features[stage] for stage in self.stages]
+        size = maps[-1].shape[2:]
+        each = [torch.relu(f(F.adaptive_avg_pool2d(m, size))) for f, m in zip(self.reduce, maps, strict=True)]
+        x = bottleneck = self.join(torch.cat(each, 1))
+        given = {}
+        for block, last, stage, m in zip(self.decode, self.finish, reversed(self.stages), reversed(maps), strict=True):
+            x = block(F.interpolate(x, size=m.shape[2:], mode="nearest"))
+            given[f"decoder-{stage}"] = last(x)
+        features = {f"encoder-{stage}": m for stage, m in zip(self.stages, maps, strict=True)} | given
+        return Outputs(taught.logits, bottleneck.mean((2, 3)), features)

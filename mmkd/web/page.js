@@ -1,0 +1,58 @@
+"use strict";
+const cellOf = (row, n) => row.cells[n].dataset.value;
+
+function compare(a, b, number, down) {
+  if ((a === "") !== (b === "")) return a === "" ? 1 : -1; // what is not known stands last in either order
+  const found = number ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true, sensitivity: "base" });
+  return down ? -found : found;
+}
+
+function sortBy(table, head) {
+  const n = head.cellIndex, number = head.classList.contains("number");
+  const before = head.getAttribute("aria-sort");
+  const down = before === "none" ? number : before === "ascending";
+  for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  table.classList.add("sorted");
+  const body = table.tBodies[0];
+  const rows = [...body.rows].sort((a, b) => compare(cellOf(a, n), cellOf(b, n), number, down));
+  body.append(...rows);
+}
+
+for (const table of document.querySelectorAll("table[data-table]"))
+  for (const head of table.tHead.rows[0].cells)
+    head.querySelector("button").addEventListener("click", () => sortBy(table, head));
+
+for (const input of document.querySelectorAll("input[data-filter]")) {
+  const group = input.dataset.filter;
+  const rows = [...document.querySelector(`table[data-table="${group}"]`).tBodies[0].rows];
+  const shown = document.querySelector(`output[data-shown="${group}"]`);
+  const apply = () => {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const row of rows) {
+      const name = row.cells[0].dataset.value.toLowerCase();
+      row.hidden = !words.every((word) => name.includes(word));
+    }
+    shown.value = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
+  };
+  input.addEventListener("input", apply);
+  if (input.value) apply(); // a browser may keep what was typed over a reload
+}
+
+for (const button of document.querySelectorAll("button[data-open]")) {
+  const all = [...document.querySelectorAll(`details[data-group="${button.dataset.open}"]`)];
+  button.addEventListener("click", () => {
+    const open = all.some((one) => !one.open);
+    for (const one of all) one.open = open;
+    button.textContent = open ? "Close all" : "Open all";
+  });
+}
+
+function openTarget() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target || !(target instanceof HTMLDetailsElement)) return;
+  target.open = true;
+  target.scrollIntoView();
+}
+addEventListener("hashchange", openTarget);
+openTarget();

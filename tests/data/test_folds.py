@@ -1,0 +1,246 @@
+"""Test parts by subject: one after the other, in folds, out of a file; and that no subject crosses any split."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mmkd import MmkdError
+from mmkd.cache import Cache
+from mmkd.data import Dataset, data_root, find_cards, load_dataset, load_file, split_windows
+from mmkd.data.__main__ import main
+from mmkd.data.cards import TASKS
+from mmkd.data.folds import fold_document, leave_one_out, of_fold, read_folds, subject_folds
+from mmkd.data.load import is_here, reader_folder, with_tsv
+from mmkd.data.readers import READERS
+from mmkd.data.windows import Fold
+from mmkd.progress import Progress
+from mmkd.request import Request, cut, expand
+from mmkd.spec import DataSpec
+from mmkd.views import default_configs, get_view
+
+CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
+
+
+def dataset(subjects=7, windows=12):
+    """So many subjects with 12, 13, 14, ... windows of three classes."""
+    subject = np.repeat(np.arange(subjects) + 10, np.arange(subjects) + windows)
+    n = len(subject)
+    x = np.random.default_rng(0).normal(size=(n, 1, 8)).astype(np.float32)
+    names = ("a", "b", "c")
+    return Dataset("own", x, np.arange(n) % 3, subject, subject == 10, names, ("c",), None, "0" * 64)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 7])
+def test_each_subject_is_in_the_test_part_once(folds):
+    data = dataset()
+    found = subject_folds(data, folds)
+    assert sorted(s for fold in found for s in fold.test_subjects) == list(range(10, 17))
+    assert len(found) == folds == len({fold.name for fold in found})
+    sizes = [np.isin(data.subject, fold.test_subjects).sum() for fold in found]
+    assert max(sizes) <= min(sizes) + 18, "about as many windows each"
+    for fold in found:
+        part = of_fold(data, fold)
+        assert set(part.subject[part.test]) == set(fold.test_subjects)
+        assert not set(part.subject[~part.test]) & set(fold.test_subjects)
+        assert of_fold(part, fold) is part
+
+
+def test_leaving_one_out_is_as_many_folds_as_subjects():
+    data = dataset()
+    assert leave_one_out(data) == subject_folds(data, 7) == [Fold(f"subject {s}", (s,)) for s in range(10, 17)]
+    assert of_fold(data, None) is data
+
+
+@pytest.mark.parametrize("folds", [0, 1, 8])
+def test_numbers_of_folds_that_cannot_be(folds):
+    with pytest.raises(MmkdError, match=rf"--folds {folds}: data 'own' has 7 subjects; take 2 to 7"):
+        subject_folds(dataset(), folds)
+
+
+def test_folds_that_cannot_be():
+    data = dataset()
+    with pytest.raises(MmkdError, match="has no subjects to split by; leave --split and --folds out"):
+        subject_folds(replace(data, subject=None), 2)
+    with pytest.raises(MmkdError, match="has no subjects to split by"):
+        of_fold(replace(data, subject=None), Fold("f", (1,)))
+    with pytest.raises(MmkdError, match="f: data 'own' has no subject 3, 4"):
+        of_fold(data, Fold("f", (3, 4, 10)))
+    with pytest.raises(MmkdError, match="class 'c' has no training windows left; leave this fold out"):
+        of_fold(replace(data, y=np.where(data.subject == 12, 2, 0)), Fold("f", (12,)))
+    with pytest.raises(MmkdError, match="there are no training windows left"):
+        of_fold(replace(data, y=data.y * 0 - 1), Fold("f", tuple(range(10, 17))))
+
+
+# -- split files
+
+
+@pytest.fixture
+def split_file(tmp_path):
+    path = tmp_path / "own.split.json"
+    path.write_text(json.dumps(fold_document("own", subject_folds(dataset(), 3))))
+    return path
+
+
+def test_a_split_file_gives_its_folds_again(split_file):
+    assert read_folds(split_file, dataset()) == subject_folds(dataset(), 3)
+
+
+def change(path, **more):
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"data": "other"}, "it is for data 'other', not 'own'"),
+        ({"sha256": "0" * 64}, "its folds are not those of its sha256"),
+        ({"folds": [{"name": "f", "test_subjects": [1]}]}, "its folds are not those of its sha256"),
+        ({"folds": 3}, "a split file has"),
+        ({"folds": [3]}, "a split file has"),
+        ({"folds": [{"name": "f", "test_subjects": ["1"]}]}, "should be whole numbers, each once"),
+        ({"folds": [{"name": "f", "test_subjects": [1, 1]}]}, "should be whole numbers, each once"),
+        ({"folds": [{"name": "", "test_subjects": [1]}]}, "should be a text"),
+    ],
+)
+def test_split_files_that_are_wrong(split_file, more, message):
+    change(split_file, **more)
+    with pytest.raises(MmkdError, match=message) as error:
+        read_folds(split_file, dataset())
+    assert str(split_file) in str(error.value)
+
+
+def test_split_files_that_are_none(tmp_path):
+    with pytest.raises(MmkdError, match="No such file or directory; or say card or loso"):
+        read_folds(tmp_path / "gone.json", dataset())
+    (tmp_path / "text").write_bytes(b"\xff{")
+    with pytest.raises(MmkdError, match="not JSON"):
+        read_folds(tmp_path / "text", dataset())
+
+
+# -- as units
+
+
+def units(path, **fields):
+    request = Request(methods=("student",), data=str(path), students=("sig",), image_size=16, **fields)
+    return list(expand(request))
+
+
+def test_folds_are_units_of_their_own(sines):
+    plain = units(sines)
+    found = units(sines, folds=3, seeds=(0, 1))
+    assert len(found) == 6
+    assert len({spec.key for spec, _ in [*plain, *found]}) == 7
+    for spec, data in found:
+        split = cut(load_file(sines), spec.data, spec.seed)
+        assert set(data.subject[split.test]) == set(spec.data.test_subjects)
+        assert spec == type(spec).parse(json.loads(json.dumps(spec, default=lambda o: vars(o))))
+    tested = [s for spec, _ in found if spec.seed == 0 for s in spec.data.test_subjects]
+    assert sorted(tested) == list(range(6))
+    assert [spec.key for spec, _ in units(sines, split="loso")] == [spec.key for spec, _ in units(sines, folds=6)]
+    assert [spec.key for spec, _ in units(sines, folds=3, fold=(2,))] == [found[2][0].key]
+
+
+def test_the_same_subjects_are_the_same_unit_whatever_a_fold_is_called(sines, tmp_path):
+    (one,) = units(sines, folds=3, fold=(1,))
+    named = Fold("mine", one[0].data.test_subjects)
+    (tmp_path / "mine.json").write_text(json.dumps(fold_document("sines", [named])))
+    (two,) = units(sines, split=str(tmp_path / "mine.json"))
+    assert (two[0].key, two[0].data.fold) == (one[0].key, "mine")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"split": "loso", "folds": 3}, "both cut; give one of them"),
+        ({"fold": (1,)}, "--fold chooses among folds"),
+        ({"folds": 3, "fold": (4,)}, r"--fold 4: data 'sines' has 3 folds"),
+        ({"folds": 3, "fold": (0,)}, "folds are counted from 1"),
+        ({"folds": 7}, "take 2 to 6"),
+        ({"folds": 1}, "take 2 to 6"),
+        ({"folds": 0}, "folds = 0 must be a whole number"),
+        ({"split": ""}, "say card, loso, or name a split file"),
+        ({"split": "losso"}, "--split losso: No such file"),
+    ],
+)
+def test_requests_that_are_wrong(sines, fields, message):
+    with pytest.raises(MmkdError, match=message):
+        units(sines, **fields)
+
+
+def test_the_command_writes_a_split_file(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mmkd.data.load.load_dataset", lambda *_: dataset())
+    assert main(["folds", "own", "--folds", "3", "--out", str(tmp_path / "a.json")]) == 0
+    assert read_folds(tmp_path / "a.json", dataset()) == subject_folds(dataset(), 3)
+    assert "3 folds of 7 subjects" in capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    assert main(["check", "own", "--folds", "3"]) == 2
+
+
+# -- every set: no subject and no overlapping window on two sides, and nothing fitted on test
+
+
+def load(name):
+    if not is_here(CARDS[name], None):
+        pytest.skip(f"no files of {name} on this machine")
+    return load_dataset(name, data_root())
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", [n for n in CARDS if CARDS[n].task in ("classification", "segmentation")])
+def test_no_subject_and_no_sample_crosses_a_split(name):
+    data = load(name)
+    card = with_tsv(CARDS[name], reader_folder(CARDS[name], None))
+    read = READERS[card.reader](card, reader_folder(card, None))
+    np.testing.assert_array_equal(read.test, data.test)
+    recording, start = read.recording, read.start
+    assert card.subjects is None or data.subject is not None
+    cuts = [data] if data.subject is None else [data, of_fold(data, subject_folds(data, 2)[0])]
+    for part in cuts:
+        split = split_windows(part, 0, validate=name != "pigcvp")
+        each = [split.train, split.validation, split.test]
+        assert sum(map(len, each)) == len(data.x)
+        assert len(np.unique(np.concatenate(each))) == len(data.x)
+        if data.subject is not None:
+            subjects = [set(data.subject[rows].tolist()) for rows in each]
+            assert len(set.union(*subjects)) == sum(map(len, subjects)), "a subject on two sides"
+        if recording is not None:
+            recordings = [set(np.asarray(recording)[rows].tolist()) for rows in each]
+            assert len(set.union(*recordings)) == sum(map(len, recordings)), "a recording on two sides"
+    if recording is not None:
+        places = np.stack([recording, start], axis=1)
+        assert len(np.unique(places, axis=0)) == len(places), "a window twice"
+        same = np.asarray(read.subject)
+        assert all(len(set(same[np.asarray(recording) == r])) == 1 for r in np.unique(recording)), "two in a recording"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["hapt6", "motionsense", "dsads", "mitbih12", "ludb", "basic-motions"])
+@pytest.mark.parametrize("modality", ["sig", "pi"])
+def test_what_is_fitted_never_sees_validation_or_test(name, modality, tmp_path):
+    """Through the view that a run takes: noise in the place of other windows changes nothing, in that of one does."""
+    whole, rng = load(name), np.random.default_rng(0)
+    rows = np.sort(rng.permutation(len(whole.y))[:300])
+    each = {f: getattr(whole, f) for f in ("x", "y", "subject", "test", "recording", "start")}
+    data = replace(whole, **{f: None if array is None else array[rows] for f, array in each.items()})
+    data = replace(data, x=data.x[:, :3])
+    split = split_windows(data, 0)
+    noise = (1e6 * rng.normal(size=data.x.shape)).astype(np.float32)
+    unseen, seen = data.x.copy(), data.x.copy()
+    for part in (split.test, split.validation):
+        assert len(part)
+        unseen[part] = noise[part]
+    seen[split.train[0]] = noise[split.train[0]]
+    states = []
+    for n, x in enumerate((data.x, unseen, seen)):
+        config = default_configs((modality,), 8)[modality]
+        spec, cache = DataSpec(name, f"{n:064d}"), Cache(tmp_path)
+        view = get_view(modality, config, replace(data, x=x), spec, split, cache, Progress())
+        assert view.modality.fitted
+        states.append(view.modality.state())
+    assert states[0] == states[1] != states[2]
+
+
+def test_every_task_of_a_card_is_proved_or_has_no_subjects():
+    assert set(TASKS) <= {"classification", "segmentation", "anomaly"}, "prove the new task's split, too"

@@ -1,0 +1,413 @@
+"""Charts: where things stand, computed from the data; what a file of its own holds; names that mean harm."""
+
+import base64
+import io
+import re
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmkd import charts
+from mmkd import statistics as st
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def found(chart, tag, style=""):
+    return [each for each in chart.iter(tag) if style in each.get("class", "").split() or not style]
+
+
+def texts(chart):
+    return [each.text for each in chart.iter("text")]
+
+
+def numbers(text):
+    return [float(n) for n in re.findall(r"-?[\d.]+", text)]
+
+
+# Scales ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_scale_maps_its_ends_and_its_middle():
+    scale = charts.Scale(2, 4, 100, 300)
+    assert [scale(2), scale(3), scale(4)] == [100, 200, 300]
+    assert charts.Scale(1, 100, 0, 10, log=True)(10) == pytest.approx(5)
+    assert charts.Scale(3, 3, 0, 10)(3) == 5, "one value stands in the middle"
+
+
+@pytest.mark.parametrize("low", [-3.7, 0.0, 0.9012, 12.0, 1e6])
+@pytest.mark.parametrize("span", [0.0021, 0.3, 7.0, 6.4e6])
+def test_ticks_are_round_and_within(low, span):
+    ticks = charts.Scale(low, low + span, 0, 1).ticks()
+    assert 3 <= len(ticks) <= 12
+    assert min(ticks) >= low - 1e-9 * span
+    assert max(ticks) <= low + span * (1 + 1e-9)
+    steps = np.diff(ticks)
+    assert steps == pytest.approx(steps[0])
+    digits = f"{steps[0]:.6e}"
+    assert digits[0] in "125"
+    assert float(digits.split("e")[0]) % 1 == pytest.approx(0, abs=1e-4)
+
+
+def test_logarithmic_ticks():
+    assert charts.Scale(0.8, 2000, 0, 1, True).ticks() == [1, 10, 100, 1000]
+    assert charts.Scale(0.35, 3.6, 0, 1, True).ticks() == pytest.approx([0.5, 1, 2])
+
+
+def test_scales_over_data_hold_all_of_it():
+    scale = charts.scale_over([1.0, 5.0, float("nan"), float("inf")], 0, 100)
+    assert 0 < scale(1.0) < scale(5.0) < 100
+    assert charts.scale_over([1, 100], 0, 1, log=True).log
+    assert not charts.scale_over([1, 2], 0, 1, log=True).log
+    assert not charts.scale_over([0, 100], 0, 1, log=True).log
+    assert charts.scale_over([], 0, 1)(0.5) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.93, "0.93"), (28294, "28.3k"), (1.2e6, "1.2M"), (3.0000000001, "3"), (-0.5, "-0.5"), (0, "0")],
+)
+def test_short_numbers(value, text):
+    assert charts.short(value) == text
+
+
+def test_coordinates():
+    assert [charts._n(v) for v in (1.0, 1.25, -0.04, 0.0, -3.96)] == ["1", "1.2", "0", "0", "-4"]
+    assert charts.path_of([0, 1, 2, 3], [5, float("nan"), 7, 8]) == "M0 5M2 7L3 8"
+
+
+def test_long_curves_keep_their_peaks():
+    values = np.sin(np.arange(5000) / 300)
+    values[1234], values[4321] = 9, -9
+    places, kept = charts.thinned(values)
+    assert len(kept) <= 240
+    assert (max(kept), min(kept)) == (9, -9)
+    assert places == sorted(places)
+    assert all(values[int(place)] == value for place, value in zip(places, kept, strict=True))
+    assert charts.thinned(values[:10]) == (list(range(10)), values[:10].tolist())
+
+
+def test_texts_are_cut_to_their_room():
+    assert charts.fit("short", 100) == "short"
+    cut = charts.fit("WALKING_DOWNSTAIRS_AND_UP", 100)
+    assert cut.endswith("…")
+    assert charts.length(cut) <= 100
+    root = ET.Element("svg")
+    charts.write(root, 0, 0, "WALKING_DOWNSTAIRS_AND_UP", room=100)
+    assert root[0].find("title").text == "WALKING_DOWNSTAIRS_AND_UP", "the whole name is there on pointing"
+
+
+# The front ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("costs", "scores", "front"),
+    [
+        ([1, 2, 3], [0.5, 0.7, 0.9], [0, 1, 2]),
+        ([1, 2, 3], [0.9, 0.7, 0.5], [0]),
+        ([2, 2, 1], [0.9, 0.8, 0.7], [2, 0]),
+        ([1, 2, 3], [0.7, 0.7, 0.7], [0]),
+        ([3, 1, 2, 2], [0.9, 0.2, 0.1, 0.95], [1, 3]),
+        ([], [], []),
+    ],
+)
+def test_pareto_front(costs, scores, front):
+    assert charts.front(costs, scores) == front
+
+
+def test_pareto_front_against_its_definition():
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        costs, scores = rng.integers(1, 6, 12).tolist(), (rng.integers(1, 6, 12) / 5).tolist()
+        best = charts.front(costs, scores)
+        for n in range(12):
+            beaten = any(
+                (c <= costs[n] and s > scores[n]) or (c < costs[n] and s >= scores[n])
+                for c, s in zip(costs, scores, strict=True)
+            )
+            same = [m for m in best if (costs[m], scores[m]) == (costs[n], scores[n])]
+            assert bool(same) == (not beaten)
+
+
+def test_cost_chart():
+    points = [
+        charts.Point("teacher", 1000.0, 0.9, 1),
+        charts.Point("small", 100.0, 0.8, 0, 0.05),
+        charts.Point("poor", 1000.0, 0.7, 0, hollow=True),
+    ]
+    chart = charts.cost_chart("t", "a", points, "parameters", "macro-F1", ["students", "teachers"])
+    dots = [e for e in found(chart, "circle", "s0") if e.find("title") is not None]
+    small, poor = (next(d for d in dots if d.find("title").text.startswith(name)) for name in ("small", "poor"))
+    assert small.find("title").text.endswith("on the front")
+    assert "front" not in poor.find("title").text
+    assert float(small.get("cx")) < float(poor.get("cx"))
+    assert float(small.get("cy")) < float(poor.get("cy")), "higher scores stand higher"
+    assert "hollow" in poor.get("class")
+    (teacher,) = (e for e in found(chart, "polygon", "s1") if e.find("title") is not None)
+    assert teacher.find("title").text == "teacher: 0.9 at 1k, on the front"
+    bar = next(e for e in found(chart, "line", "thin"))
+    middle = (float(bar.get("y1")) + float(bar.get("y2"))) / 2
+    assert middle == pytest.approx(float(small.get("cy")), abs=0.11)
+    (stair,) = found(chart, "path", "guide")
+    steps = numbers(stair.get("d"))
+    assert steps[:2] == [float(small.get("cx")), float(small.get("cy"))]
+    assert steps[3] == steps[1], "first to the right, then up"
+    assert "parameters (logarithmic)" in texts(chart)
+    assert {"teacher", "small"} <= set(texts(chart))
+    assert "poor" not in texts(chart), "only networks of the front are named"
+
+
+# Lines and changes ----------------------------------------------------------------------------------------------------
+
+
+def test_lines_bands_and_markers():
+    line = charts.Line("kd", 0, [0, 1, 2], [0.0, 0.5, 1.0], [-0.1, 0.4, 0.9], [0.1, 0.6, 1.1], marks=[2])
+    chart = charts.plots("t", "a", [charts.Plot("noise", "level", "macro-F1", [line])])
+    curve = next(e for e in found(chart, "path", "line") if "L" in e.get("d"))
+    xs, ys = numbers(curve.get("d"))[::2], numbers(curve.get("d"))[1::2]
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
+    assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.11)
+    band = numbers(found(chart, "polygon", "band")[0].get("points"))
+    upper, lower = band[1:6:2], band[7::2][::-1]
+    assert [(a + b) / 2 for a, b in zip(upper, lower, strict=True)] == pytest.approx(ys, abs=0.11)
+    dots = [e for e in found(chart, "circle") if e.find("title") is not None]
+    assert [(float(d.get("cx")), float(d.get("cy"))) for d in dots] == [(xs[2], ys[2])]
+    assert dots[0].find("title").text == "kd: 1"
+
+
+def test_categories_are_not_joined():
+    lines = [charts.Line(name, n, [0, 1], [0.9, 0.5], [0.8, 0.4], [1.0, 0.6]) for n, name in enumerate(("kd", "fam"))]
+    chart = charts.plots("t", "a", [charts.Plot("dead", "channel", "macro-F1", lines, ["none", "acc_x"])])
+    assert not [e for e in found(chart, "path", "line") if "L" in e.get("d")]
+    assert len(found(chart, "line", "thin")) == 4, "an interval a point"
+    assert {"none", "acc_x", "kd", "fam"} <= set(texts(chart))
+    kd = [e for e in found(chart, "circle", "s0") if e.find("title") is not None]
+    fam = [e for e in found(chart, "polygon", "s1") if e.find("title") is not None]
+    assert len(kd) == len(fam) == 2
+    assert float(kd[0].get("cx")) < numbers(fam[0].get("points"))[0] + 4, "beside each other"
+
+
+def test_series_differ_without_colour():
+    looks = {(charts.series(n), charts.dash(n), charts.shape_of(n)) for n in range(24)}
+    assert len(looks) == 24
+    assert len({(charts.dash(n), charts.shape_of(n)) for n in range(8)}) == 8
+
+
+def test_changes_stand_where_their_numbers_are():
+    changes = [charts.Change("kd", 2.0, 1.0, 3.0, [1.0, 3.0]), charts.Change("fam", -1.0)]
+    chart = charts.change_chart("t", "a", changes, "points")
+    kd, fam = (np.mean(numbers(e.get("points"))[::2]) for e in found(chart, "polygon", "solid"))
+    (zero,) = (float(e.get("x1")) for e in found(chart, "line", "axis"))
+    assert kd - zero == pytest.approx(2 * (zero - fam), abs=0.3)
+    (interval,) = found(chart, "line", "line")
+    ends = float(interval.get("x1")), float(interval.get("x2"))
+    assert ends[0] - zero == pytest.approx((kd - zero) / 2, abs=0.3)
+    assert sorted(float(e.get("cx")) for e in found(chart, "circle", "hollow")) == list(ends)
+
+
+# Tested windows -------------------------------------------------------------------------------------------------------
+
+
+def test_confusion_cells():
+    counts = np.array([[6, 2, 0], [0, 4, 0], [1, 0, 3]])
+    chart = charts.confusion_chart("t", "a", counts, ["a", "b", "c"])
+    cells = found(chart, "rect", "cell")
+    assert [e.find("title").text.split(":")[0] for e in cells] == [
+        "a taken for a", "a taken for b", "b taken for b", "c taken for a", "c taken for c",
+    ]  # fmt: skip
+    assert [float(e.get("fill-opacity")) for e in cells] == pytest.approx([0.38, 0.12, 0.5, 0.12, 0.38], abs=0.006)
+    x = [float(e.get("x")) for e in cells]
+    y = [float(e.get("y")) for e in cells]
+    assert x[0] == x[3] < x[1] == x[2] < x[4]
+    assert y[0] == y[1] < y[2] < y[3] == y[4]
+    assert [t for t in texts(chart) if t.isdigit()] == ["6", "2", "4", "1", "3"]
+
+
+def test_many_classes_stay_small():
+    chart = charts.confusion_chart("t", "a", np.eye(52, dtype=int), [f"a long name of class {n}" for n in range(52)])
+    assert len(charts.inline(chart)) < 20_000
+    assert len(found(chart, "rect", "cell")) == 52
+
+
+def test_reliability_bars():
+    rng = np.random.default_rng(1)
+    p = rng.dirichlet(np.ones(3) * 0.4, 400)
+    said = st.reliability(rng.integers(0, 3, 400), p)
+    chart = charts.reliability_chart("t", "a", said)
+    bars = found(chart, "rect", "s0")
+    filled = [n for n in range(15) if said.share[n]]
+    assert len(bars) == len(filled) > 5
+    scale = 230.0  # pixels from accuracy 0 to 1
+    heights = [float(bar.get("height")) / scale for bar in bars]
+    assert heights == pytest.approx([said.accuracy[n] for n in filled], abs=0.001)
+    assert [float(bar.get("y")) + float(bar.get("height")) for bar in bars] == pytest.approx(
+        [260] * len(bars), abs=0.11
+    )
+    starts = [float(bar.get("x")) for bar in bars]
+    assert starts == sorted(starts)
+    shares = [float(bar.get("height")) for bar in found(chart, "rect", "s7")]
+    assert np.divide(shares, max(shares)) == pytest.approx([said.share[n] / max(said.share) for n in filled], abs=0.002)
+    middles = [float(line.get("y1")) for line in found(chart, "line", "s1")]
+    assert middles == pytest.approx([260 - scale * said.confidence[n] for n in filled], abs=0.06)
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def pixels(uri):
+    head, _, data = uri.partition(",")
+    assert head == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def test_a_picture_is_its_array():
+    image = pixels(charts.picture([[0.0, 0.5, 1.0], [np.nan, -3.0, 7.0]], 0, 1))
+    assert image.shape == (2, 3, 3)
+    dark, bright = (0x44, 0x01, 0x54), (0xFD, 0xE7, 0x25)
+    assert tuple(image[0, 0]) == tuple(image[1, 0]) == tuple(image[1, 1]) == dark
+    assert tuple(image[0, 2]) == tuple(image[1, 2]) == bright
+    luminance = pixels(charts.picture(np.linspace(0, 1, 64)[None], 0, 1))[0] @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(luminance) > 0).all(), "brighter is more, in grey too"
+
+
+def test_pictures_lie_in_a_grid():
+    panels = [(f"n{n}", np.full((4, 4), n)) for n in range(5)]
+    chart = charts.pictures("t", "a", panels, (0, 4), columns=2)
+    images = list(chart.iter("image"))[:5]
+    assert len({float(e.get("x")) for e in images}) == 2
+    assert [float(e.get("y")) for e in images] == sorted(float(e.get("y")) for e in images)
+    assert len({e.get("href") for e in images}) == 5
+    assert [e.find("title").text for e in images] == [name for name, _ in panels]
+
+
+def test_views_stand_side_by_side():
+    rng = np.random.default_rng(0)
+    pi = np.zeros((2, 8, 8))
+    pi[:, 5, 1] = 1  # birth 5, persistence 1
+    views = {"sig": rng.normal(size=(2, 32)), "gaf": rng.normal(size=(2, 8, 8)), "pi": pi}
+    chart = charts.views_chart("t", "a", views, ["acc_x", "acc_y"])
+    assert len(found(chart, "path", "thin")) == 2
+    images = list(chart.iter("image"))
+    assert [e.find("title").text for e in images] == ["gaf, acc_x", "gaf, acc_y", "pi, acc_x", "pi, acc_y"]
+    rows = [float(e.get("y")) for e in images]
+    assert rows[0] == rows[2] < rows[1] == rows[3]
+    shown = pixels(images[2].get("href")).sum(2)
+    assert np.unravel_index(shown.argmax(), shown.shape) == (6, 5), "persistence up from the bottom, birth to the right"
+
+
+def test_strips():
+    signal = np.stack([np.arange(16.0), -np.arange(16.0)])
+    chart = charts.strips("t", "a", signal, [("kd", np.linspace(0, 1, 16)), ("fam", np.zeros(16))], (0, 1))
+    assert len(found(chart, "path", "thin")) == 2
+    strip = pixels(next(chart.iter("image")).get("href"))
+    assert strip.shape == (1, 16, 3)
+    assert strip[0, 0].sum() < strip[0, -1].sum()
+    assert {"kd", "fam"} <= set(texts(chart))
+
+
+# Ranks ----------------------------------------------------------------------------------------------------------------
+
+
+def test_ranks():
+    rng = np.random.default_rng(3)
+    scores = {f"m{n}": rng.normal(size=12) + 2 * n for n in range(4)}
+    diagram = st.diagram(scores)
+    chart = charts.rank_chart("t", "a", diagram)
+    ticks = {t.text: float(t.get("x")) for t in chart.iter("text") if t.text.isdigit()}
+    starts = {t: numbers(e.get("d"))[0] for t, e in zip(diagram.ranks, found(chart, "path", "axis"), strict=True)}
+    for name, rank in diagram.ranks.items():
+        expected = ticks["1"] + (rank - 1) * (ticks["2"] - ticks["1"])
+        assert starts[name] == pytest.approx(expected, abs=0.2)
+    assert len(found(chart, "line", "thick")) == len(diagram.cliques)
+    bar = numbers(next(e.get("d") for e in found(chart, "path", "s1")))
+    ends = bar[0], bar[5]
+    assert ends[1] - ends[0] == pytest.approx(diagram.difference * (ticks["2"] - ticks["1"]), abs=0.2)
+
+
+# Both schemes, and a file of its own ----------------------------------------------------------------------------------
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    a, b = sorted((luminance(one), luminance(other)), reverse=True)
+    return (a + 0.05) / (b + 0.05)
+
+
+def mixed(colour, paper, share):
+    parts = [round(share * int(colour[i : i + 2], 16) + (1 - share) * int(paper[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{p:02x}" for p in parts)
+
+
+@pytest.mark.parametrize("scheme", [charts.LIGHT, charts.DARK], ids=["light", "dark"])
+def test_contrast(scheme):
+    assert set(scheme) == set(charts.LIGHT)
+    for text in ("ink", "muted", "s0"):
+        assert contrast(scheme[text], scheme["paper"]) >= 4.5
+    for n in range(charts.SERIES):
+        assert contrast(scheme[f"s{n}"], scheme["paper"]) >= 3
+    assert contrast(scheme["ink"], mixed(scheme["s0"], scheme["paper"], 0.5)) >= 4.5, "counts on the darkest cell"
+
+
+def example():
+    return charts.plots("a <title>", "about", [charts.Plot("p", "x", "y", [charts.Line("l", 3, [0, 1], [0, 1])])])
+
+
+def test_a_file_of_its_own_needs_no_style_sheet():
+    text = charts.alone(example())
+    root = ET.fromstring(text)
+    assert text.startswith('<?xml version="1.0" encoding="UTF-8"?>\n<svg ')
+    assert root.tag == f"{SVG}svg"
+    assert "class=" not in text
+    assert "var(" not in text
+    assert "currentColor" not in text
+    curve = next(e for e in root.iter(f"{SVG}path") if "L" in e.get("d"))
+    assert (curve.get("stroke"), curve.get("fill")) == (charts.LIGHT["s3"], "none")
+    assert curve.get("stroke-dasharray") == charts.dash(3)
+    assert root.find(f"{SVG}rect").get("fill") == charts.LIGHT["paper"]
+    assert (root.get("width"), root.get("height")) == tuple(root.get("viewBox").split()[2:])
+    assert all(
+        e.get("fill") == charts.LIGHT["ink"] or e.get("fill") == charts.LIGHT["muted"] for e in root.iter(f"{SVG}text")
+    )
+
+
+def test_every_class_has_its_style():
+    sheet = charts.css()
+    used = {name for e in example().iter() for name in e.get("class", "").split()} - {"chart"}
+    assert {"line", "s3", "grid", "axis"} <= used
+    for name in used:
+        assert f".chart .{name}{{" in sheet
+    assert set(re.findall(r"var\(--(\w+)\)", sheet)) <= set(charts.LIGHT)
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "\"a'b", "\x00\x1b\ud800", "x" * 900, "日本 ± é", "]]>&amp;"]
+)
+def test_names_that_mean_harm(name):
+    line = charts.Line(name, 0, [0, 1], [0, 1])
+    all_of_them = [
+        charts.plots(name, name, [charts.Plot(name, name, name, [line], [name, name])]),
+        charts.cost_chart(
+            name, name, [charts.Point(name, 1.0, 1.0, 0), charts.Point(name, 2.0, 2.0, 0)], name, name, [name]
+        ),
+        charts.change_chart(name, name, [charts.Change(name, 1.0)], name),
+        charts.confusion_chart(name, name, np.eye(2, dtype=int), [name, name]),
+        charts.pictures(name, name, [(name, np.eye(2))], (0, 1)),
+        charts.strips(name, name, np.eye(2), [(name, np.zeros(2))], (0, 1)),
+        charts.views_chart(name, name, {"sig": np.eye(2), name: np.ones((2, 2, 2))}, [name, name]),
+    ]
+    for chart in all_of_them:
+        for text in (charts.inline(chart), charts.alone(chart)):
+            assert "<script" not in text
+            assert ET.fromstring(text).tag == f"{SVG}svg"
+            text.encode()
+        assert chart.get("role") == "img"
+        assert chart[0].tag == "title"
+        width = float(chart.get("viewBox").split()[2])
+        assert max(float(e.get("x")) for e in chart.iter("text")) <= width

@@ -1,0 +1,284 @@
+"""What a deployed student costs: counted against hand counts, timed one window at a time, kept beside its record."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import mmkd
+from mmkd import deployment, track
+from mmkd.bench import main
+from mmkd.deployment import count_macs
+from mmkd.errors import MmkdError
+from mmkd.load import StudentModel
+from mmkd.nets import build_teacher
+from mmkd.record import CHECKSUMS, MEASUREMENTS, Records
+
+# Multiply-accumulates -------------------------------------------------------------------------------------------------
+
+
+class On(nn.Module):
+    """A module, or a function, on the view `x`."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, views):
+        return self.inner(views["x"])
+
+
+X = torch.randn(1, 10, 8)  # (B, T, features), or (B, channels, W)
+
+
+@pytest.mark.parametrize(
+    ("inner", "macs"),
+    [
+        (nn.Linear(8, 5), 10 * 8 * 5),
+        (nn.Conv1d(10, 6, 3, padding=1), 8 * 10 * 6 * 3),
+        (nn.Conv1d(10, 6, 3, stride=2, padding=1), 4 * 10 * 6 * 3),
+        (nn.Conv1d(10, 10, 3, padding=1, groups=10), 8 * 10 * 3),
+        (nn.ConvTranspose1d(10, 4, 3, stride=2), 8 * 10 * 4 * 3),
+        (nn.LSTM(8, 16, 2, batch_first=True), 10 * (4 * 16 * (8 + 16) + 4 * 16 * (16 + 16))),
+        (nn.LSTM(8, 16, batch_first=True, bidirectional=True), 2 * 10 * 4 * 16 * (8 + 16)),
+        (nn.GRU(8, 16, batch_first=True), 10 * 3 * 16 * (8 + 16)),
+        (
+            nn.TransformerEncoderLayer(8, 2, 32, batch_first=True),
+            10 * 8 * 24 + 2 * 10 * 10 * 8 + 10 * 8 * 8 + 2 * 10 * 8 * 32,
+        ),
+        (lambda x: nn.functional.scaled_dot_product_attention(x[None], x[None], x[None]), 2 * 10 * 10 * 8),
+        (lambda x: torch.einsum("btc,bsc->bts", x, x), 10 * 10 * 8),
+        (lambda x: torch.fft.rfft(x), 10 * 2.5 * 8 * 3 / 2),
+        (lambda x: torch.fft.irfft(torch.fft.rfft(x)), 2 * 10 * 2.5 * 8 * 3 / 2),
+        (lambda x: torch.fft.fft(torch.complex(x, x)), 10 * 5 * 8 * 3 / 2),
+        (lambda x: torch.fft.rfft2(x[..., :8, :]), 2.5 * 64 * 6 / 2),
+        (torch.relu, 0),
+    ],
+    ids=lambda value: type(value).__name__ if callable(value) else None,
+)
+def test_macs_are_those_of_a_hand_count(inner, macs):
+    assert count_macs(On(inner), {"x": X}) == macs
+
+
+def wrn_macs(depth, width, channels, length, classes, dims):
+    """Of a wide residual network, convolution by convolution."""
+    total = length**dims * channels * 16 * 3**dims
+    inputs = 16
+    for stage, outputs in enumerate((16 * width, 32 * width, 64 * width)):
+        length //= 1 if stage == 0 else 2
+        for block in range((depth - 4) // 6):
+            total += length**dims * (inputs * outputs + outputs * outputs) * 3**dims
+            total += length**dims * inputs * outputs if block == 0 and inputs != outputs else 0
+            inputs = outputs
+    return total + inputs * classes
+
+
+@pytest.mark.parametrize(("depth", "width"), [(10, 1), (16, 1), (16, 3)])
+def test_macs_of_wide_residual_networks(depth, width):
+    name = f"WRN{depth}-{width}"
+    line, image = (build_teacher(name, "x", shape, 6) for shape in [(6, 128), (6, 32, 32)])
+    assert count_macs(line, {"x": torch.zeros(1, 6, 128)}) == wrn_macs(depth, width, 6, 128, 6, 1)
+    assert count_macs(image, {"x": torch.zeros(1, 6, 32, 32)}) == wrn_macs(depth, width, 6, 32, 6, 2)
+
+
+def test_counting_leaves_the_settings_as_they_were():
+    def fails(x):
+        assert not torch.backends.mkldnn.enabled
+        raise ValueError
+
+    before = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
+    with pytest.raises(ValueError, match="^$"):
+        count_macs(On(fails), {"x": X})
+    assert (torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()) == before
+
+
+# Time -----------------------------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """A view that takes a while to make."""
+
+    def __init__(self, seconds):
+        self.seconds, self.seen = seconds, []
+
+    def transform(self, windows):
+        self.seen.append(windows.copy())
+        time.sleep(self.seconds)
+        return windows
+
+
+class Watched(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def forward(self, views):
+        inference, threads = torch.is_inference_mode_enabled(), torch.get_num_threads()
+        self.calls.append((inference, threads, self.training, {n: (v.shape, v.dtype) for n, v in views.items()}))
+        time.sleep(0.0002)
+
+
+def test_latency_is_of_one_window_with_its_views(monkeypatch):
+    monkeypatch.setattr(deployment, "REPEATS", 7)
+    monkeypatch.setattr(deployment, "WARM_UP", 2)
+    views, network = {"sig": Slow(0.0), "gaf": Slow(0.002)}, Watched()
+    student = StudentModel(network, views, ("a", "b"), 2, 16)
+    windows = np.arange(3 * 2 * 16, dtype=np.float32).reshape(3, 2, 16)
+    torch.set_num_threads(2)
+    try:
+        found = deployment.latency(student, windows)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    shapes = dict.fromkeys(views, ((1, 2, 16), torch.float32))
+    assert network.calls == [(True, 1, False, shapes)] * 9
+    np.testing.assert_array_equal(np.concatenate(views["gaf"].seen), windows[np.arange(9) % 3])
+    assert set(found["views_ms"]) == {"sig", "gaf"}
+    assert found["views_ms"]["gaf"] >= 2 > found["views_ms"]["sig"]
+    assert found["network_ms"] >= 0.2
+    parts = found["network_ms"] + sum(found["views_ms"].values())
+    assert found["latency_ms"] >= 2.2
+    assert parts == pytest.approx(found["latency_ms"], rel=0.5)
+    assert found["latency_p95_ms"] >= found["latency_ms"]
+
+
+publish = track.publish
+
+
+# Beside the record ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bench(tiny, tmp_path, capsys, monkeypatch):
+    """Run the command on the small data; returns exit code, stdout, stderr. `bench.timed` lists what was timed."""
+    timed, measure = [], deployment.measure
+
+    def watched(student, windows):
+        timed.append(windows.shape)
+        return measure(student, windows)
+
+    monkeypatch.setattr("mmkd.measure.deployment.measure", watched)
+    monkeypatch.setattr("mmkd.track.publish", lambda *_: None)
+
+    def call(*args, student="sig"):
+        own = ["--data", str(tiny["data"]), "--epochs", "2", "--image-size", "16", "--student", student]
+        code = main([*args, *own, "--runs", str(tmp_path / "runs"), "--cache", str(tiny["cache"])])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    call.timed = timed
+    return call
+
+
+def students(tmp_path):
+    return [record for record in Records(tmp_path / "runs") if record.kind == "student"]
+
+
+def test_the_command_measures_each_network_once_and_every_record_has_it(bench, tmp_path):
+    assert bench("--method", "student", "--seeds", "0-1")[0] == 0
+    assert len(bench.timed) == 1
+    assert bench("--method", "student", student="sig+gaf+pi")[0] == 0
+    assert len(bench.timed) == 2
+    for record in students(tmp_path):
+        said = record.measurement("deployment.json")
+        assert list(said["views_ms"]) == record.spec["student"]
+        assert said["size_bytes"] == (record.folder / "student.safetensors").stat().st_size
+        assert (said["threads"], said["repeats"]) == (1, 100)
+        assert 0 < said["network_ms"] < said["latency_ms"] <= said["latency_p95_ms"]
+        assert set(record.measured) == {"deployment.json", "maps.npz"}
+        student = mmkd.load_student(record.folder)
+        assert said["macs"] == count_macs(student.network, student.views(np.zeros((1, 2, 32), np.float32)))
+        assert {"macs", "latency_ms"} <= set(mmkd.comparison._metrics(record))
+
+
+def test_what_is_there_is_not_measured_again(bench, tmp_path):
+    first = bench("--method", "student", "--quiet")
+    (record,) = students(tmp_path)
+    assert bench("--method", "student", "--quiet") == first
+    assert len(bench.timed) == 1
+    (record.folder / "deployment.json").write_text(json.dumps({"macs": 1}))  # damaged: it counts as not measured
+    assert record.measurement("deployment.json") == {}
+    assert set(Records(tmp_path / "runs").get(record.key).measured) == {"maps.npz"}, "the record is none the worse"
+    assert bench("--method", "student", "--quiet", "--existing", "only")[0] == 0
+    assert len(bench.timed) == 1, "only looks"
+    assert bench("--method", "student", "--quiet")[0] == 0
+    assert len(bench.timed) == 2
+    assert record.measurement("deployment.json")["macs"] > 1
+    (record.folder / "maps.npz").unlink()
+    (record.folder / CHECKSUMS).unlink()  # as of files that were put there by a process killed right after
+    assert list(record.measured) == ["deployment.json"]
+    assert bench("--method", "student", "--quiet", "--existing", "rerun")[0] == 0
+    assert len(bench.timed) == 3
+
+
+def test_a_measurement_that_fails_is_a_line_and_costs_no_unit(bench, tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no clock\nhere")
+
+    monkeypatch.setattr("mmkd.measure.deployment.measure", fails)
+    code, out, err = bench("--method", "student", "--seeds", "0-1", "--quiet")
+    assert code == 0
+    assert "student" in out
+    assert err.count("\n") == 1
+    assert "2 not measured, the first: deployment.json of unit" in err
+    assert "no clock here" in err
+    assert [list(record.measured) for record in students(tmp_path)] == [["maps.npz"]] * 2
+    assert bench("--method", "student", "--quiet", "--robustness")[0] == 1, "there it was asked for"
+
+
+def test_measurements_of_a_record_that_was_replaced_are_not_kept(tmp_path):
+    def fill(value):
+        return lambda folder: {"key": "k", "kind": "student", "spec": {}, "metrics": {}, "value": value}
+
+    records = Records(tmp_path)
+    old = records.write("k", fill(1))
+    new = records.write("k", fill(2))
+    with pytest.raises(MmkdError, match="replaced"):
+        records.add(old, {"deployment.json": b"{}"})
+    (new.folder / ".making-left").touch()
+    records.add(new, {"deployment.json": b'{"macs": 3}'})
+    assert new.measurement("deployment.json") == {"macs": 3}
+    assert {path.name for path in new.folder.iterdir()} == {"result.json", "deployment.json", CHECKSUMS}
+    for text in ("", "[]", '{"deployment.json": 3}', '{"deployment.json": {"bytes": 11}}', "{"):
+        (new.folder / CHECKSUMS).write_text(text)
+        assert new.measurement("deployment.json") in ({}, {"macs": 3})
+        assert records.get("k") is not None
+
+
+def test_what_comes_later_reaches_mlflow_too(bench, tiny, tmp_path, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setattr(track, "publish", publish)
+    runs = tmp_path / "runs"
+    record = mmkd.run("student", student="sig", **{**tiny, "epochs": 2}, runs=runs)
+    assert record.measured == {}
+    assert track.publish(runs, [record]) is None
+
+    def sent():
+        client = track._client(runs)
+        found = client.get_experiment_by_name("mmkd/sines/classification")
+        (run,) = client.search_runs([found.experiment_id], filter_string=f"tags.`mmkd.key` = '{record.key}'")
+        return run, {each.path for each in client.list_artifacts(run.info.run_id)}
+
+    before, artifacts = sent()
+    assert "deploy/macs" not in before.data.metrics
+    assert not artifacts & {*MEASUREMENTS, CHECKSUMS}
+    assert bench("--method", "student", "--quiet")[0] == 0
+    assert sent()[0].data.metrics["deploy/latency_ms"] == record.measurement("deployment.json")["latency_ms"]
+    curve = {"disturbance": "dead-channel", "level": "../a b/\n", "accuracy": 0.5, "macro_f1": 0.25}
+    Records(runs).add(record, {"robustness.json": json.dumps({"curves": [curve]}).encode()})
+    assert track.unsent(runs, [record]) == [record]
+    assert track.publish(runs, [record]) is None
+    after, artifacts = sent()
+    assert after.info.run_id == before.info.run_id, "the same run has more"
+    assert artifacts == {path.name for path in record.folder.iterdir()}
+    assert after.data.metrics["deploy/macs"] == record.measurement("deployment.json")["macs"]
+    assert after.data.metrics["robust/dead-channel/_a b__/macro_f1"] == 0.25
+    assert track.unsent(runs, [record]) == []
+    (tmp_path / "fetched").mkdir()
+    (fetched,), problems = track.fetch(runs, "mmkd/*", tmp_path / "fetched")
+    assert problems == []
+    assert set(fetched.measured) == set(MEASUREMENTS)
+    assert fetched.measurement("deployment.json") == record.measurement("deployment.json")
