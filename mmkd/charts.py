@@ -20,7 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 from .identity import printable, shortened
 from .statistics import Diagram, Reliability
 
-WIDTH = 480.0  # of most charts: on a phone they shrink by a quarter, and stay readable
+WIDTH = 480.0  # of most charts; a page draws them at this size, and lets them scroll where it has less room
+TILT, TILTED = 60.0, 84.0  # of names too long to stand side by side: degrees, and pixels that they may take
 LETTER = 6.6  # pixels that a letter of a chart takes on average
 NARROW, WIDE = "iljtfI.,:;|!'()[] ", "mwMW@%"
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -97,8 +98,7 @@ def alone(chart: ET.Element) -> str:
         for key, value in said.items():
             shown = colour if value == "currentColor" else value
             each.set(key, LIGHT[shown[1:]] if shown[:1] == "@" else shown)
-    width, height = (float(v) for v in root.attrib["viewBox"].split()[2:])
-    root.attrib |= {"width": _n(width), "height": _n(height), "font-family": FONT}
+    root.set("font-family", FONT)
     namespace = "{http://www.w3.org/2000/svg}"
     back = ET.Element(f"{namespace}rect", {"width": "100%", "height": "100%", "fill": LIGHT["paper"]})
     root.insert(2, back)
@@ -121,6 +121,8 @@ def canvas(height: float, title: str, about: str, width: float = WIDTH) -> ET.El
         {
             "xmlns": "http://www.w3.org/2000/svg",
             "viewBox": f"0 0 {_n(width)} {_n(height)}",
+            "width": _n(width),
+            "height": _n(height),
             "class": "chart",
             "role": "img",
             "aria-label": printable(f"{title}. {about}"),
@@ -173,6 +175,23 @@ def fit(text: str, room: float) -> str:
     while cut < len(text) and length(text[: cut + 1]) + length("…") <= room:
         cut += 1
     return text[:cut] + "…"
+
+
+def told_apart(names: Sequence[str], room: float) -> list[str]:
+    """Names cut to some pixels: in their middle where names that differ would else look the same."""
+    whole = [printable(name) for name in names]
+    cut = [fit(name, room) for name in whole]
+    if len(set(cut)) == len(set(whole)):
+        return cut
+    return [name if shown == name else _ends(name, room) for name, shown in zip(whole, cut, strict=True)]
+
+
+def _ends(name: str, room: float) -> str:
+    """The two ends of a name."""
+    kept = len(name) - 1
+    while kept > 4 and length(name[: kept - kept // 2]) + length(name[-(kept // 2) :]) + length("…") > room:
+        kept -= 1
+    return f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
 
 
 def tip(parent: ET.Element, text: str) -> None:
@@ -306,10 +325,10 @@ def axes(
         put(parent, "line", "grid", x1=x.start, x2=x.end, y1=y(value), y2=y(value))
         write(parent, x.start - 6, y(value) + 4, short(value), "end", "faint")
     put(parent, "line", "axis", x1=x.start, x2=x.end, y1=y.start, y2=y.start)
+    below = y.start + 32
     if categories is not None:
-        room = (x.end - x.start) / max(1, len(categories)) - 3
-        for n, name in enumerate(categories):
-            write(parent, x(n), y.start + 16, name, "middle", "faint", room)
+        _names(parent, x, y.start, categories)
+        below += _foot(categories, x.end - x.start)
     else:
         for value in x.ticks(4):
             if not whole or abs(value - round(value)) < 1e-9:
@@ -318,8 +337,36 @@ def axes(
     room = x.end - x.start + 40
     first = textwrap.wrap(printable(x_label), max(10, int(room / LETTER)))
     for n, text in enumerate(first[:2]):
-        write(parent, (x.start + x.end) / 2, y.start + 32 + 14 * n, text, "middle", "small", room)
+        write(parent, (x.start + x.end) / 2, below + 14 * n, text, "middle", "small", room)
     write(parent, max(4.0, x.start - 44), y.end - 11, y_label, style="small", room=x.end - x.start)
+
+
+def _foot(names: Sequence[str], width: float) -> float:
+    """Pixels that names below an axis need beside those of one line: none where all stand side by side."""
+    longest = max((length(printable(name)) for name in names), default=0.0)
+    if longest <= width / max(1, len(names)) - 3:
+        return 0.0
+    return min(longest, TILTED) * math.sin(math.radians(TILT))
+
+
+def _names(parent: ET.Element, x: Scale, bottom: float, names: Sequence[str]) -> None:
+    """Names below an axis at x = 0, 1, ...: tilted where they are too long, and not all where they are too many."""
+    slot = (x.end - x.start) / max(1, len(names))
+    tilted = _foot(names, x.end - x.start) > 0
+    shown = told_apart(names, TILTED) if tilted else [printable(name) for name in names]
+    for n in range(0, len(names), math.ceil(14 / slot) if tilted else 1):
+        if tilted:
+            _tilted(parent, x(n) + 4, bottom + 12, shown[n], names[n], "faint")
+        else:
+            write(parent, x(n), bottom + 16, shown[n], "middle", "faint")
+
+
+def _tilted(parent: ET.Element, x: float, y: float, shown: str, whole: str, style: str = "small") -> None:
+    """A name that ends at (x, y) and comes up to it from below; the whole of it in its tooltip."""
+    found = write(parent, x, y, shown, "end", style)
+    found.set("transform", f"rotate({_n(-TILT)} {_n(x)} {_n(y)})")
+    if shown != printable(whole):
+        tip(found, whole)
 
 
 def legend(parent: ET.Element, entries: Sequence[tuple[str, int]], top: float, width: float, lines: bool) -> float:
@@ -388,16 +435,16 @@ class Plot:
 def plots(title: str, about: str, given: Sequence[Plot], columns: int = 2, height: float = 130.0) -> ET.Element:
     """Plots beside each other with one legend under them."""
     names = list(dict.fromkeys((line.name, line.number) for plot in given for line in plot.lines))
-    each, tall = WIDTH / columns, height + 92
+    each, tall = WIDTH / columns, height + 98
     places: list[tuple[float, float, float]] = []  # left, top, width; a plot of categories has a row for itself
-    column, top = 0, 0.0
+    column, top, bottom = 0, 0.0, tall
     for plot in given:
         wide = plot.categories is not None
         if column and (wide or column == columns):
-            column, top = 0, top + tall
+            column, top = 0, bottom
         places.append((column * each, top, WIDTH if wide else each))
         column = columns if wide else column + 1
-    bottom = top + tall
+        bottom = top + tall + _foot(plot.categories or (), WIDTH - 62)
     root = canvas(bottom + legend_height(names, WIDTH), title, about)
     for plot, (left, top, width) in zip(given, places, strict=True):
         _plot(root, plot, left + 50, left + width - 12, top + 42, top + 42 + height)
@@ -417,10 +464,11 @@ def _plot(root: ET.Element, plot: Plot, left: float, right: float, top: float, b
     axes(root, x, y, plot.x_label, plot.y_label, plot.categories, plot.whole)
     apart = 0.0 if plot.categories is None else min(8.0, 0.8 * (x(1) - x(0)) / len(plot.lines))
     for n, line in enumerate(plot.lines):
-        _line(root, line, x, y, plot.categories is None, apart * (n - (len(plot.lines) - 1) / 2))
+        _line(root, line, x, y, plot.categories, apart * (n - (len(plot.lines) - 1) / 2))
 
 
-def _line(root: ET.Element, line: Line, x: Scale, y: Scale, joined: bool, aside: float) -> None:
+def _line(root: ET.Element, line: Line, x: Scale, y: Scale, categories: Sequence[str] | None, aside: float) -> None:
+    joined = categories is None
     at = [x(v) + aside for v in line.x]
     colour = series(line.number)
     if line.low is not None and line.high is not None:
@@ -437,7 +485,8 @@ def _line(root: ET.Element, line: Line, x: Scale, y: Scale, joined: bool, aside:
     for n in range(len(at)) if line.marks is None else line.marks:
         if math.isfinite(heights[n]):
             dot = marker(root, shape_of(line.number), at[n], heights[n], f"solid {colour}", 3.6)
-            tip(dot, f"{line.name}: {short(line.y[n])}")
+            where = f", {categories[int(line.x[n])]}" if categories is not None else ""
+            tip(dot, f"{line.name}{where}: {short(line.y[n])}")
 
 
 # Accuracy against cost ------------------------------------------------------------------------------------------------
@@ -447,7 +496,8 @@ def _line(root: ET.Element, line: Line, x: Scale, y: Scale, joined: bool, aside:
 class Point:
     """A network: its cost, its score (mean over seeds), its spread; `number` is that of its group.
 
-    One that is `labelled` has its name under it wherever it stands; others have it if they are on the front.
+    One that is `labelled` has its name beside it wherever it stands; others have it if they are on the front. A name
+    that finds no free place is left to the tooltip.
     """
 
     name: str
@@ -489,29 +539,50 @@ def cost_chart(
         if p.spread:
             at, ends = x(p.cost), (y(p.score - p.spread), y(p.score + p.spread))
             put(root, "line", f"thin {series(p.number)}", x1=at, x2=at, y1=ends[0], y2=ends[1], opacity="0.45")
-    for n in sorted(range(len(points)), key=lambda n: n in best):
+    for n in sorted(range(len(points)), key=lambda n: n in best or points[n].labelled):
         p = points[n]
         style = f"{'hollow' if p.hollow else 'solid'} {series(p.number)}"
         dot = marker(root, shape_of(p.number), x(p.cost), y(p.score), style, 5.5 if n in best else 4.5)
         tip(dot, f"{p.name}: {short(p.score)} at {short(p.cost)}{', on the front' if n in best else ''}")
-    _labels(root, [points[n] for n in range(len(points)) if n in best or points[n].labelled], x, y, right)
+    named = [points[n] for n in best] + [p for n, p in enumerate(points) if p.labelled and n not in best]
+    _labels(root, named, _taken(points, stair, x, y), x, y)
     legend(root, names, bottom + 50, WIDTH, False)
     return root
 
 
-def _labels(root: ET.Element, points: Sequence[Point], x: Scale, y: Scale, right: float) -> None:
-    """Names beside points; names that would lie over each other are moved apart."""
-    taken: list[tuple[float, float, float]] = []
-    for p in sorted(points, key=lambda p: y(p.score)):
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _taken(points: Sequence[Point], stair: Sequence[tuple[float, float]], x: Scale, y: Scale) -> list[Box]:
+    """Where no name may stand: markers, bars and the front."""
+    found = [(a - 1, min(b, d) - 1, c + 1, max(b, d) + 1) for (a, b), (c, d) in pairwise(stair)]
+    for p in points:
+        at, here = x(p.cost), y(p.score)
+        found.append((at - 7, here - 7, at + 7, here + 7))
+        found.append((at - 1, y(p.score + p.spread), at + 1, y(p.score - p.spread)))
+    return found
+
+
+def _labels(root: ET.Element, points: Sequence[Point], taken: list[Box], x: Scale, y: Scale) -> None:
+    """Names beside points, the first ones first, each at the first place where it covers nothing, or nowhere."""
+    for p in points:
         text = fit(printable(p.name), 150)
-        room = length(text)
-        flip = x(p.cost) + 9 + room > right
-        start = x(p.cost) - 9 - room if flip else x(p.cost) + 9
-        at = y(p.score) + (15 if p.labelled else -7)
-        while any(abs(at - other) < 13 and start < b and a < start + room for a, b, other in taken):
-            at += 1
-        taken.append((start, start + room, at))
-        write(root, start, at, text)
+        room, at, here = length(text), x(p.cost), y(p.score)
+        for start, base in (
+            (at + 9 if right else at - 9 - room, here + aside)
+            for aside in (-9, 4, 16, -16, 24, -24, 32, -32)
+            for right in (aside < 0, aside >= 0)
+        ):
+            box = (start, base - 10, start + room, base + 3)
+            inside = x.start + 2 <= box[0] and box[2] <= x.end + 12 and y.end - 8 <= box[1] and box[3] <= y.start - 2
+            if inside and not any(_over(box, other) for other in taken):
+                taken.append(box)
+                write(root, start, base, text)
+                break
+
+
+def _over(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 # Changes --------------------------------------------------------------------------------------------------------------
@@ -560,9 +631,11 @@ def confusion_chart(title: str, about: str, counts: NDArray[np.int64], classes: 
     k = len(classes)
     few = k <= 14  # of more, numbers stand for names, and a cell says what it is when the pointer rests on it
     side = min(46.0, 330.0 / k)
-    label = min(150.0, 10 + max(length(name) for name in classes)) if few else 40.0
+    label = min(170.0, 10 + max(length(printable(name)) for name in classes)) if few else 40.0
+    tilted = few and label - 10 > side - 4
+    names = told_apart(classes, label - 8) if few else [str(n) for n in range(k)]
     left, top = max(label, 60.0), 24.0
-    foot = 16.0 + (0.9 * label if few and k > 3 else 20.0)
+    foot = 16.0 + (0.9 * label if tilted else 20.0)
     root = canvas(top + side * k + foot, title, about, max(left + side * k + 16, left + 180))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     write(root, left, 14, "predicted across, true down", style="faint")
@@ -579,14 +652,14 @@ def confusion_chart(title: str, about: str, counts: NDArray[np.int64], classes: 
             tip(box, f"{classes[i]} taken for {classes[j]}: {counts[i, j]} ({100 * share[i, j]:.1f} %)")
     put(root, "rect", "axis", x=left, y=top, width=side * k, height=side * k)
     for n in range(0, k, 1 if few else math.ceil(k / 12)):
-        name, at = (classes[n], side * (n + 0.5)) if few else (str(n), side * (n + 0.5))
-        write(root, left - 6, top + at + 4, name, "end", room=label)
-        if few and k > 3:
-            x, y = left + at + 4, top + side * k + 8
-            text = write(root, x, y, name, "end", room=label)
-            text.set("transform", f"rotate(-60 {_n(x)} {_n(y)})")
+        at = side * (n + 0.5)
+        text = write(root, left - 6, top + at + 4, names[n], "end")
+        if few and names[n] != printable(classes[n]):
+            tip(text, classes[n])
+        if tilted:
+            _tilted(root, left + at + 4, top + side * k + 12, names[n], classes[n])
         else:
-            write(root, left + at, top + side * k + 16, name, "middle", room=max(side, 24.0))
+            write(root, left + at, top + side * k + 16, names[n], "middle")
     return root
 
 

@@ -29,7 +29,7 @@ from .comparison import ALONE, SCORE, Comparison, Group, Row, common_seeds
 from .export import FIGURES, slug
 from .identity import as_key, flat, printable, shortened
 from .ranking import Ranking
-from .report import POINTS, columns, legend, notes, ranking_lines, row_name, seed_list
+from .report import POINTS, columns, legend, notes, ranking_lines, row_name, seed_list, seeds_said
 from .table import spread
 
 WEB = Path(__file__).parent / "web"
@@ -154,9 +154,9 @@ def _lead(comparison: Comparison) -> str:
     students = [row for group in comparison.groups for row in group.rows if row.kind == "student"]
     units = sum(len(row.units) for row in students)
     methods = len({row.base for row in students})
-    seeds = seed_list(sorted({seed for group in comparison.groups for seed in group.seeds}))
+    seeds = seeds_said(sorted({seed for group in comparison.groups for seed in group.seeds}))
     return (
-        f"{_count(units, 'student')} on record, trained by {_count(methods, 'method')} under seeds {seeds}, in "
+        f"{_count(units, 'student')} on record, trained by {_count(methods, 'method')} under {seeds}, in "
         f"{_count(len(comparison.groups), 'group')} whose units may be compared. All scores are of test windows."
     )
 
@@ -208,7 +208,7 @@ class _Section:
         seeds = self.group.seeds
         whole = [row for row in self.students if len(row.units) == len(seeds)] or self.students
         best = max(whole, key=lambda row: float(np.mean(row.values(SCORE))))
-        text = f"Seed{'s' * (len(seeds) > 1)} {seed_list(seeds)}. The highest mean macro-F1 of a student is "
+        text = f"{seeds_said(seeds).capitalize()}. The highest mean macro-F1 of a student is "
         text += f"{spread(best.values(SCORE))} ({best.name})"
         alone = next((row for row in self.students if row.base == ALONE), None)
         return text + (f"; the student alone has {spread(alone.values(SCORE))}." if alone not in (None, best) else ".")
@@ -272,7 +272,7 @@ class _Section:
         lines = {kind: [self._line(row, kind, n, False) for n, row in enumerate(rows)] for kind in kinds}
         caption = (
             f"Macro-F1 on disturbed test windows, mean over seeds, without retraining. Intervals are drawn for each "
-            f"method below, and the numbers stand in a table. {self._how(rows[0])}"
+            f"method below, and the numbers stand in a table. {_noise(kinds)}{self._how(rows[0])}"
         )
         title = "Robustness"
         chart = charts.plots(title, caption, [self._plot(kind, rows[0], lines[kind]) for kind in kinds])
@@ -319,6 +319,7 @@ class _Section:
         said = f", mean and 95 % bootstrap interval over {seeds} seeds" if seeds > 1 else ""
         caption = f"Macro-F1 on disturbed test windows{said}"
         caption += f", beside {control.name}." if control is not None else "."
+        caption += f" {_noise([curve.disturbance for curve in curves])}".rstrip()
         chart = charts.plots("Robustness", caption, given)
         return [self._figure(f"{name}-robustness", "Robustness", caption, chart)]
 
@@ -497,6 +498,16 @@ class _Section:
         return found
 
 
+def _noise(disturbances: Iterable[str]) -> str:
+    """What a level of noise means, where there is noise."""
+    if "noise" not in disturbances:
+        return ""
+    return (
+        "Noise levels are in units of a channel's whole range in training: even 0.06 can be large beside the signal "
+        "itself. "
+    )
+
+
 def _units(row: Row) -> list[tuple[int, Any]]:
     return sorted(row.units.items())
 
@@ -538,7 +549,8 @@ def _costs(comparison: Comparison, album: Album) -> list[Figure]:
             title = f"{groups[0].dataset}: macro-F1 against {label}"
             caption = (
                 f"{len(points)} networks, means over seeds, bars ± a standard deviation. The broken line is the Pareto "
-                "front of the means; its networks are named. A hollow marker is a student alone."
+                "front of the means; its networks are named where there is room, all where the pointer "
+                "rests. A hollow marker is a student alone."
             )
             chart = charts.cost_chart(title, caption, points, label, "macro-F1", names)
             figures.append(album.figure(folder, slug(metric), title, caption, chart))

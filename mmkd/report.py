@@ -160,7 +160,7 @@ def show(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
 
     console = Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False)
     for group in comparison.groups:
-        console.print(f"{group.title}, seeds {seed_list(group.seeds)}", style="bold")
+        console.print(f"{group.title}, {seeds_said(group.seeds)}", style="bold")
         shown = [column for column in columns([group], comparison.control) if not column.wide]
         lines = [[(column.brief or column.text)(row) for column in shown] for row in group.rows]
         names = [row_name(row, group) for row in group.rows]
@@ -194,6 +194,11 @@ def seed_list(seeds: Sequence[int]) -> str:
         else:
             runs.append([seed])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def seeds_said(seeds: Sequence[int]) -> str:
+    """`seed 0`, `seeds 0-2, 5`."""
+    return f"seed{'s' * (len(seeds) > 1)} {seed_list(seeds)}"
 
 
 def ranking_lines(found: Ranking) -> list[str]:
@@ -334,7 +339,7 @@ def markdown_tables(comparison: Comparison, found: Sequence[Ranking]) -> str:
     shown = columns(comparison.groups, comparison.control)
     parts = ["# Comparison", ""]
     for group in comparison.groups:
-        parts += [f"## {markdown(group.title)}, seeds {seed_list(group.seeds)}", ""]
+        parts += [f"## {markdown(group.title)}, {seeds_said(group.seeds)}", ""]
         parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
         parts.append("|---|" + "---:|" * len(shown))
         for row in group.rows:

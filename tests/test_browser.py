@@ -340,6 +340,26 @@ def test_texts_of_figures_are_not_cut_off(visit):
     assert outside == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_texts_of_all_figures_have_one_size(visit, width):
+    page = visit(width, 844)
+    for button in page.locator("button[data-open]").all():
+        button.click()
+    scales = page.evaluate(
+        "[...document.querySelectorAll('svg.chart')].map(s => [s.getScreenCTM().a, s.getScreenCTM().d])"
+    )
+    assert len(scales) > 30
+    assert np.allclose(scales, 1, atol=0.01)
+    boxes = "[...document.querySelectorAll('.plot, .scroll')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+    hidden = page.evaluate(
+        f"{boxes}.map(e => [getComputedStyle(e).overflowX, getComputedStyle(e).backgroundAttachment])"
+    )
+    assert hidden
+    assert {tuple(each) for each in hidden} == {("auto", "local, local, scroll, scroll")}, (
+        "an edge shows that it goes on"
+    )
+
+
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
 def test_nothing_scrolls_sideways(visit, width):
     page = visit(width, 844)

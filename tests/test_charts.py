@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import re
 from xml.etree import ElementTree as ET
 
@@ -159,6 +160,43 @@ def test_cost_chart():
     assert "poor" not in texts(chart), "only networks of the front are named"
 
 
+def box(text):
+    """Where a text of a chart stands: left, top, right, bottom."""
+    x, y, wide = float(text.get("x")), float(text.get("y")), charts.length(text.text)
+    left = {"end": x - wide, "middle": x - wide / 2}.get(text.get("text-anchor"), x)
+    return left, y - 10, left + wide, y + 3
+
+
+def apart(one, other):
+    return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_names_on_the_cost_chart_cover_nothing(seed):
+    rng = np.random.default_rng(seed)
+    costs = rng.choice([28e3, 60e3, 180e3], 30) if seed % 2 else np.exp(rng.normal(4, 2, 30))
+    points = [
+        charts.Point(f"method-{n}", float(cost), float(rng.normal(0.9, 0.02)), n % 3, 0.004, labelled=n < 5)
+        for n, cost in enumerate(costs)
+    ]
+    chart = charts.cost_chart("t", "a", points, "parameters", "macro-F1", ["a", "b", "c"])
+    names = [box(t) for t in chart.iter("text") if t.text.startswith("method")]
+    assert names, "some are named"
+    (stair,) = found(chart, "path", "guide")
+    corners = np.reshape(numbers(stair.get("d")), (-1, 2))
+    assert len(corners) > 1
+    lines = [(a, min(b, d), c, max(b, d)) for (a, b), (c, d) in itertools.pairwise(corners)]
+    bars = [tuple(float(e.get(k)) for k in ("x1", "y2", "x2", "y1")) for e in found(chart, "line", "thin")]
+    bars = [(a, min(b, d), c, max(b, d)) for a, b, c, d in bars]
+    dots = [(float(e.get("cx")) - 5, float(e.get("cy")) - 5, float(e.get("cx")) + 5, float(e.get("cy")) + 5)
+            for e in found(chart, "circle", "s0") if e.find("title") is not None]  # fmt: skip
+    assert len(dots) == 10
+    for n, name in enumerate(names):
+        assert all(apart(name, other) for other in (*names[n + 1 :], *lines, *bars, *dots))
+    told = [e.text.split(":")[0] for e in chart.iter("title")][1:]
+    assert sorted(told) == sorted(p.name for p in points), "one without room is named on pointing"
+
+
 # Lines and changes ----------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +225,46 @@ def test_categories_are_not_joined():
     fam = [e for e in found(chart, "polygon", "s1") if e.find("title") is not None]
     assert len(kd) == len(fam) == 2
     assert float(kd[0].get("cx")) < numbers(fam[0].get("points"))[0] + 4, "beside each other"
+
+
+def tilted(chart):
+    return [t for t in chart.iter("text") if "rotate" in t.get("transform", "")]
+
+
+def dead(names):
+    line = charts.Line("kd", 0, list(range(len(names))), [0.5] * len(names))
+    return charts.plots("t", "a", [charts.Plot("dead", "channel", "macro-F1", [line], names)])
+
+
+def test_long_names_of_channels_are_tilted_and_told_apart():
+    short, long = ["none", "acc_x", "acc_y"], [f"chest_accelerometer_left_{axis}" for axis in "xyz"] * 2
+    long = [f"{name}_{n}" for n, name in enumerate(long)]
+    assert tilted(dead(short)) == []
+    chart = dead(long)
+    assert len({t.text for t in tilted(chart)}) == 6
+    assert [t.find("title").text for t in tilted(chart)] == long, "whole on pointing"
+    assert charts.length(tilted(chart)[0].text) <= charts.TILTED
+    label, other = (
+        next(float(t.get("y")) for t in c.iter("text") if t.text == "channel") for c in (chart, dead(short))
+    )
+    assert label > other + 50, "the axis is named below them"
+    assert label < float(chart.get("height"))
+    said = [e.find("title").text for e in found(chart, "circle") if e.find("title") is not None]
+    assert said[0] == f"kd, {long[0]}: 0.5"
+
+
+def test_of_very_many_channels_some_are_named():
+    places = [float(t.get("x")) for t in tilted(dead([f"channel {n}" for n in range(113)]))]
+    assert 10 < len(places) < 113
+    assert min(np.diff(places)) >= 14 - 0.2, "a line of text apart"
+
+
+def test_names_that_differ_look_different():
+    assert charts.told_apart(["a", "b"], 50) == ["a", "b"]
+    cut = charts.told_apart(["WALKING_UPSTAIRS_SLOWLY", "WALKING_UPSTAIRS_FAST", "RUN"], 100)
+    assert len(set(cut)) == 3
+    assert cut[2] == "RUN"
+    assert all(charts.length(name) <= 100 for name in cut)
 
 
 def test_series_differ_without_colour():
@@ -223,6 +301,22 @@ def test_confusion_cells():
     assert x[0] == x[3] < x[1] == x[2] < x[4]
     assert y[0] == y[1] < y[2] < y[3] == y[4]
     assert [t for t in texts(chart) if t.isdigit()] == ["6", "2", "4", "1", "3"]
+
+
+@pytest.mark.parametrize("k", [2, 3, 6, 14])
+def test_names_of_classes_do_not_collide(k):
+    for name in ("WALKING_DOWNSTAIRS", "a very long name of an activity, class"):
+        chart = charts.confusion_chart("t", "a", np.eye(k, dtype=int), [f"{name} {n}" for n in range(k)])
+        named = tilted(chart)
+        assert len({t.text for t in named}) == k
+        assert min(np.diff([float(t.get("x")) for t in named])) >= 14, "tilted, a line of text apart"
+        rows = [t for t in chart.iter("text") if t.get("text-anchor") == "end" and t not in named]
+        assert [t.text for t in rows] == [t.text for t in named]
+        assert min(box(t)[0] for t in rows) >= -1
+        lowest = max(float(t.get("y")) + charts.length(t.text) * np.sin(np.pi / 3) for t in named)
+        assert lowest <= float(chart.get("height")) + 1
+    chart = charts.confusion_chart("t", "a", np.eye(3, dtype=int), ["sit", "walk", "run"])
+    assert tilted(chart) == []
 
 
 def test_many_classes_stay_small():

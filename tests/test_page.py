@@ -271,6 +271,23 @@ def predicted(right):
     return np.where(np.arange(WINDOWS) < right, true, (true + 1) % CLASSES)
 
 
+def test_one_seed_is_not_told_as_many(tmp_path):
+    suite(tmp_path, seeds=(0,), measured=False)
+    _, given = files(tmp_path)
+    assert "under seed 0, in" in given["report.html"]
+    assert "<p>Seed 0. The" in given["report.html"]
+    assert "eeds 0" not in given["report.html"].split("</section>")[0]
+    assert report.seeds_said([0]) == "seed 0"
+    assert report.seeds_said([0, 1, 2, 5]) == "seeds 0-2, 5"
+
+
+def test_the_unit_of_noise_is_told(made):
+    index = json.loads(made[2][FIGURES])
+    captions = [each["caption"] for path, each in index.items() if path.endswith("robustness.svg")]
+    assert len(captions) == 3, "of the group and of two students"
+    assert all("whole range in training" in caption for caption in captions)
+
+
 def test_a_class_and_its_scores(made):
     (row,) = [row for row in made[1].groups[0].rows if row.name == "kd"]
     tested = details.tested(row, [])
