@@ -33,6 +33,7 @@ def make_parser() -> Parser:
         epilog="Units meet in a table only where data, student and training are the same; a method under other options "
         "is a row of its own. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
         "leaderboard.csv, results.csv (one line a unit and metric), tables.md, tables.tex, comparison.json, "
+        "records.jsonl (each record without its predictions), "
         "reproducibility.json and .md, and tsml/ with each unit's predictions.",
     )
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the records (default runs)")
@@ -65,7 +66,7 @@ def command(argv: Sequence[str]) -> int:
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")
     from .comparison import compare
-    from .export import failures, reproducibility, reproducibility_markdown, tsml_files, write_files
+    from .export import compact_records, failures, reproducibility, reproducibility_markdown, tsml_files, write_files
     from .page import page_files
     from .ranking import rankings
     from .report import document, latex_tables, leaderboard_csv, markdown_tables, results_csv, show
@@ -75,7 +76,7 @@ def command(argv: Sequence[str]) -> int:
         found = rankings(comparison)
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
         notes: list[str] = []
-        files = tsml_files(comparison, notes)
+        files, lines = tsml_files(comparison, notes), compact_records(comparison)
         files |= page_files(comparison, found, facts, notes)
     whole: dict[str, Any] = {**document(comparison, found), "reproducibility": facts, "notes": notes}
     text = json.dumps(whole, indent=1, allow_nan=False)
@@ -88,6 +89,7 @@ def command(argv: Sequence[str]) -> int:
         "reproducibility.json": json.dumps(facts, indent=1, allow_nan=False) + "\n",
         "reproducibility.md": told,
         "comparison.json": text + "\n",
+        "records.jsonl": lines,
     }
     write_files(out, files)
     for line in (*comparison.left_out, *notes):

@@ -194,6 +194,21 @@ def _card(name: str) -> dict[str, Any]:
     }
 
 
+def compact_records(comparison: Comparison) -> str:
+    """The compared records without predictions, weights and pictures: one line of JSON each, by key.
+
+    A line has the `result` of the record and, where they were measured, its `deployment` and `robustness`.
+    """
+    lines = []
+    for record in sorted(comparison.records, key=lambda record: record.key):
+        said = {"result": {name: value for name, value in record.result.items() if name not in ("files", "sha256")}}
+        for name in ("deployment", "robustness"):
+            if found := record.measurement(f"{name}.json"):
+                said[name] = dict(found)
+        lines.append(json.dumps(said, sort_keys=True, separators=(",", ":")) + "\n")
+    return "".join(lines)
+
+
 def reproducibility_markdown(found: Mapping[str, Any]) -> str:
     """The same as a section of Markdown; rows and their settings are in `reproducibility.json`."""
     lines = ["## Reproducibility", ""]

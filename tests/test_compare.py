@@ -366,6 +366,7 @@ FILES = {
     "tables.md",
     "tables.tex",
     "comparison.json",
+    "records.jsonl",
     "reproducibility.json",
     "reproducibility.md",
 }
@@ -388,6 +389,19 @@ def test_the_command_writes_its_files(runs, capsys):
         assert run(capsys, "--runs", runs)[0] == 0
         assert os.fstat(held.fileno()).st_nlink == 0, "replaced by a rename, never written into"
     assert again == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}, "the same input"
+
+
+def test_compact_records_hold_results_and_measurements(runs, capsys):
+    records = {record.key: record for record in Records(runs)}
+    one = next(record for record in records.values() if record.kind == "student")
+    Records(runs).add(one, {"deployment.json": b'{"macs": 7}'})
+    assert run(capsys, "--runs", runs)[0] == 0
+    lines = [json.loads(line) for line in (runs / "comparison" / "records.jsonl").read_text().splitlines()]
+    assert [line["result"]["key"] for line in lines] == sorted(records)
+    for line in lines:
+        record = records[line["result"]["key"]]
+        assert line["result"] == {k: v for k, v in record.result.items() if k not in ("files", "sha256")}
+        assert line.get("deployment") == ({"macs": 7} if record.key == one.key else None)
 
 
 def test_the_json_document_has_everything(runs, capsys):
