@@ -115,7 +115,7 @@ def reproducibility(comparison: Comparison, failed: Mapping[str, str]) -> dict[s
                 for each in where
             ]
         ),
-        "commands": sorted({str(each["command"]) for each in where if "command" in each}),
+        "commands": sorted({portable(str(each["command"])) for each in where if "command" in each}),
         "data": [_data(group) for group in _each_data(comparison)],
         "seeds": {"values": sorted({s for g in comparison.groups for s in g.seeds}), "control": SEEDS},
         "epoch_rules": {rule: RULES.get(rule, "") for rule in _rules(comparison)},
@@ -194,6 +194,11 @@ def _card(name: str) -> dict[str, Any]:
     }
 
 
+def portable(command: str) -> str:
+    """A command without the folders of the machine it ran on: of an absolute path its last part."""
+    return re.sub(r"(?<![^\s=,])/(?:[^\s/,]+/)*([^\s/,]*)", r"\1", command)
+
+
 def compact_records(comparison: Comparison) -> str:
     """The compared records without predictions, weights and pictures: one line of JSON each, by key.
 
@@ -201,7 +206,11 @@ def compact_records(comparison: Comparison) -> str:
     """
     lines = []
     for record in sorted(comparison.records, key=lambda record: record.key):
-        said = {"result": {name: value for name, value in record.result.items() if name not in ("files", "sha256")}}
+        result = {name: value for name, value in record.result.items() if name not in ("files", "sha256")}
+        where = dict(result.get("environment", {}))
+        said: dict[str, Any] = {"result": result | {"environment": where}}
+        if "command" in where:
+            where["command"] = portable(str(where["command"]))
         for name in ("deployment", "robustness"):
             if found := record.measurement(f"{name}.json"):
                 said[name] = dict(found)

@@ -400,8 +400,22 @@ def test_compact_records_hold_results_and_measurements(runs, capsys):
     assert [line["result"]["key"] for line in lines] == sorted(records)
     for line in lines:
         record = records[line["result"]["key"]]
-        assert line["result"] == {k: v for k, v in record.result.items() if k not in ("files", "sha256")}
+        kept = {k: v for k, v in record.result.items() if k not in ("files", "sha256", "environment")}
+        assert kept.items() <= line["result"].items()
+        assert set(line["result"]) - set(kept) <= {"environment"}
         assert line.get("deployment") == ({"macs": 7} if record.key == one.key else None)
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("bench.py --runs /home/me/x/runs --suite a/b.toml", "bench.py --runs runs --suite a/b.toml"),
+        ("bench.py --runs=/runs --teacher-checkpoint sig=/a/b.st,gaf=/c.st", None),
+        ("bench.py --lr 1/2", "bench.py --lr 1/2"),
+    ],
+)
+def test_no_folder_of_the_machine_is_published(command, shown):
+    assert export.portable(command) == (shown or "bench.py --runs=runs --teacher-checkpoint sig=b.st,gaf=c.st")
 
 
 def test_the_json_document_has_everything(runs, capsys):
