@@ -768,16 +768,21 @@ def pictures(
 
 
 def strips(
-    title: str, about: str, signal: NDArray[Any], rows: Sequence[tuple[str, ArrayLike]], span: tuple[float, float]
+    title: str,
+    about: str,
+    signal: NDArray[Any] | None,
+    rows: Sequence[tuple[str, ArrayLike]],
+    span: tuple[float, float],
 ) -> ET.Element:
-    """A signal (C, W), and under it a strip a row of values (W,), all over the same time."""
-    left, right, high, step = 130.0, WIDTH - 6, 110.0, 22.0
+    """A signal (C, W), unless it is not to be shown, and under it a strip a row of values (W,), over the same time."""
+    left, right, high, step = 130.0, WIDTH - 6, 0.0 if signal is None else 110.0, 22.0
     root = canvas(high + 12 + step * len(rows) + 30, title, about)
-    write(root, left - 8, 20, "signal", "end")
-    y = scale_over(range_of(signal), high, 8.0)
-    x = Scale(0, signal.shape[1] - 1, left, right)
-    for channel in signal[:SERIES]:
-        put(root, "path", "thin s0", d=_curve(channel, x, y), opacity="0.75")
+    if signal is not None:
+        write(root, left - 8, 20, "signal", "end")
+        y = scale_over(range_of(signal), high, 8.0)
+        x = Scale(0, signal.shape[1] - 1, left, right)
+        for channel in signal[:SERIES]:
+            put(root, "path", "thin s0", d=_curve(channel, x, y), opacity="0.75")
     for n, (name, values) in enumerate(rows):
         top = high + 10 + step * n
         write(root, left - 8, top + 13, name, "end", room=left - 12)

@@ -45,6 +45,11 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--control", metavar="METHOD", default="student", help="what others are measured against")
     parser.add_argument("--out", metavar="DIR", help="folder of the files (default comparison in --runs)")
+    parser.add_argument(
+        "--no-windows",
+        action="store_true",
+        help="show no measured values of a window: for a page that is passed on where the data must not be",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout instead of the tables")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
     return parser
@@ -77,7 +82,7 @@ def command(argv: Sequence[str]) -> int:
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
         notes: list[str] = []
         files, lines = tsml_files(comparison, notes), compact_records(comparison)
-        files |= page_files(comparison, found, facts, notes)
+        files |= page_files(comparison, found, facts, notes, not args.no_windows)
     whole: dict[str, Any] = {**document(comparison, found), "reproducibility": facts, "notes": notes}
     text = json.dumps(whole, indent=1, allow_nan=False)
     told = reproducibility_markdown(facts)

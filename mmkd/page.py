@@ -80,16 +80,23 @@ class Table:
 
 
 def page_files(
-    comparison: Comparison, found: Sequence[Ranking], facts: Mapping[str, Any], said: Sequence[str]
+    comparison: Comparison,
+    found: Sequence[Ranking],
+    facts: Mapping[str, Any],
+    said: Sequence[str],
+    windows: bool = True,
 ) -> dict[str, str]:
     """`report.html`, and the figures below `figures/`.
 
     Args:
         facts: what `export.reproducibility` gives.
         said: notes on files that could not be made.
+        windows: whether the measured values of a window may be shown.
     """
     album, lost = Album(), dict.fromkeys(said)
-    groups = [_Section(number, group, comparison.control, album) for number, group in enumerate(comparison.groups, 1)]
+    groups = [
+        _Section(number, group, comparison.control, album, windows) for number, group in enumerate(comparison.groups, 1)
+    ]
     shown = [section.context() for section in groups]
     lost |= dict.fromkeys(note for section in groups for note in section.lost)
     costs = _costs(comparison, album)
@@ -182,8 +189,9 @@ def _sections(comparison: Comparison, costs: bool) -> list[tuple[str, str]]:
 class _Section:
     """What the page shows of one group; `lost` are notes on what could not be read."""
 
-    def __init__(self, number: int, group: Group, control: str, album: Album) -> None:
+    def __init__(self, number: int, group: Group, control: str, album: Album, windows: bool) -> None:
         self.number, self.group, self.control, self.album = number, group, control, album
+        self.windows = windows
         self.folder = slug(group.title)
         self.lost: list[str] = []
         self.students = [row for row in group.rows if row.kind == "student"]
@@ -367,7 +375,7 @@ class _Section:
         what = f"window {first.index} of the validation part, {label}"
         channels = [shortened(str(c), 40) for c in (record.result.get("data") or {}).get("channels") or []]
         return [
-            *self._views(first, what, channels),
+            *(self._views(first, what, channels) if self.windows else ()),
             *self._similarities(found, first),
             *self._cams(found, first, what),
         ]
@@ -421,7 +429,7 @@ class _Section:
             title = f"Where they look: {modality}"
             caption = f"Grad-CAM of the true class, scaled to [0, 1], on {what}. Bright speaks for the class."
             if view.ndim == 2:
-                chart = charts.strips(title, caption, view, panels, (0, 1))
+                chart = charts.strips(title, caption, view if self.windows else None, panels, (0, 1))
             else:
                 turned = [(name, array.T[::-1] if modality == "pi" else array) for name, array in panels]
                 chart = charts.pictures(title, caption, turned, (0, 1))

@@ -8,6 +8,7 @@ import os
 import re
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -114,11 +115,11 @@ def made(tmp_path_factory):
     return runs, *files(runs)
 
 
-def files(runs, said=()):
+def files(runs, said=(), windows=True):
     records, left_out = comparison.read_records(Records(runs))
     found = comparison.compare(records, "student", left_out)
     facts = reproducibility(found, {"0123456789abcdef": "RuntimeError: it <b>broke</b>"})
-    return found, page.page_files(found, ranking.rankings(found), facts, said)
+    return found, page.page_files(found, ranking.rankings(found), facts, said, windows)
 
 
 class Reader(HTMLParser):
@@ -375,6 +376,20 @@ def test_maps_are_of_teachers_and_students(made):
     assert {"teacher sig", "teacher gaf", "student", "kd"} <= set(words(figure(made, "similarity")))
     assert {"student", "kd"} <= set(words(figure(made, "cam-sig")))
     assert {"acc_x", "acc_y", "sig", "gaf"} <= set(words(figure(made, "views")))
+
+
+def test_no_measured_value_where_windows_are_not_to_be_shown(made, tmp_path):
+    _, whole = files(made[0])
+    _, kept = files(made[0], windows=False)
+    gone = {Path(path).name for path in set(whole) - set(kept)}
+    assert gone == {"views.svg"}
+    (strips,) = (path for path in kept if path.endswith("/cam-sig.svg"))
+    assert "signal" in words(ET.fromstring(whole[strips]))
+    assert "signal" not in words(ET.fromstring(kept[strips]))
+    curves = [len(ET.fromstring(text).findall(".//{*}path")) for text in (whole[strips], kept[strips])]
+    assert curves[0] > curves[1] == 0
+    assert "One window in" in whole["report.html"]
+    assert "One window in" not in kept["report.html"]
 
 
 def test_curves_are_those_of_the_seeds(made):

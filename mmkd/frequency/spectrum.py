@@ -81,10 +81,9 @@ def balanced(c_in: int, c_out: int, size: tuple[int, ...]) -> Tensor:
 def filter_real(x: Tensor, p: Tensor, gain: Tensor, kept: Tensor | None = None, matrix: Tensor | None = None) -> Tensor:
     """irfft(H * rfft(x)) with H = gain * kept * symmetrise(P) + matrix: a circular convolution of all channels.
 
-    The product at each frequency is written as one real matrix product of twice the width, [re, im] of the input times
-    [[re, im], [-im, re]] of H: faster on a CPU than the complex one, and known to every backend. The gradients are
-    written out: that for x is the circular correlation, so that it takes one real transform each way, where
-    differentiating step by step would take a full complex one, and each pass over H is made once.
+    The product is one complex matrix product a frequency. The gradients are written out: that for x is the circular
+    correlation, so that it takes one real transform each way, where differentiating step by step would take a full
+    complex one, and each pass over H is made once.
 
     Args:
         x: (B, C_in, *size), float32 or float64; all others of the same type.
@@ -101,16 +100,15 @@ def filter_real(x: Tensor, p: Tensor, gain: Tensor, kept: Tensor | None = None, 
 
 
 def _to_spectrum(x: Tensor) -> Tensor:
-    """(B, C, *size) -> (frequencies, B, 2 C), real and imaginary parts interleaved."""
+    """(B, C, *size) -> (frequencies, B, C), complex."""
     spectrum = torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
-    return torch.view_as_real(spectrum.flatten(2).permute(2, 0, 1).contiguous()).flatten(2)
+    left: Tensor = spectrum.flatten(2).permute(2, 0, 1).contiguous()
+    return left
 
 
 def _to_space(product: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(frequencies, B, 2 C) -> (B, C, *size)."""
-    frequencies, b, double = product.shape
-    spectrum = torch.view_as_complex(product.view(frequencies, b, double // 2, 2)).permute(1, 2, 0)
-    grid = spectrum.reshape(b, double // 2, *size[:-1], half(size[-1]))
+    """Complex (frequencies, B, C) -> (B, C, *size)."""
+    grid = product.permute(1, 2, 0).reshape(*product.shape[1:], *size[:-1], half(size[-1]))
     y: Tensor = torch.fft.irfftn(grid, s=size, dim=tuple(range(2, grid.ndim)), norm="ortho")
     return y
 
@@ -125,11 +123,7 @@ class _Filter(torch.autograd.Function):
         h = _symmetrise(p * gain if kept is None else p * (kept * gain), size[-1]).view(-1, c_in, c_out, 2)
         if matrix is not None:
             h[..., 0] += matrix
-        right = h.new_empty(len(h), c_in, 2, c_out, 2)
-        right[:, :, 0] = h
-        right[:, :, 1, :, 1] = h[..., 0]
-        torch.neg(h[..., 1], out=right[:, :, 1, :, 0])
-        right = right.view(-1, 2 * c_in, 2 * c_out)
+        right = torch.view_as_complex(h)
         left = _to_spectrum(x)
         ctx.save_for_backward(left, right, p, gain, kept)
         ctx.has_matrix = matrix is not None
@@ -143,14 +137,10 @@ class _Filter(torch.autograd.Function):
         upstream = _to_spectrum(grad)
         grad_x = grad_p = grad_gain = grad_matrix = None
         if ctx.needs_input_grad[0]:
-            grad_x = _to_space(torch.bmm(upstream, right.transpose(1, 2)), tuple(grad.shape[2:]))
+            grad_x = _to_space(torch.bmm(upstream, right.mH), tuple(grad.shape[2:]))
         if any(ctx.needs_input_grad[1:]):
-            c_in, c_out = p.shape[-3:-1]
-            both = torch.bmm(left.transpose(1, 2), upstream).view(-1, c_in, 2, c_out, 2)
-            h = both.new_empty(p.shape)
-            flat = h.view(-1, c_in, c_out, 2)
-            torch.add(both[:, :, 0, :, 0], both[:, :, 1, :, 1], out=flat[..., 0])
-            torch.sub(both[:, :, 0, :, 1], both[:, :, 1, :, 0], out=flat[..., 1])
+            flat = torch.view_as_real(torch.bmm(left.mH, upstream))
+            h = flat.view(p.shape)
             paired = half(width) - (1 if width % 2 else 2)  # columns whose partners are not stored count twice
             if paired > 0:
                 h.narrow(p.ndim - 4, 1, paired).mul_(2)
