@@ -9,6 +9,7 @@ which M weights cannot sum to 1 is refused. The form for features is left out. T
 it has no `teacher_weights`. In several processes each weighs by its share of the batch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -50,7 +51,7 @@ class AdaptiveEnsemble(Method):
         if self.config.tolerance * count < 1:
             raise MmkdError(
                 f"tolerance {self.config.tolerance:g}: {count} weights of at most that do not sum to 1; "
-                f"use --tolerance {1 / count:.2g} or more"
+                f"use --tolerance {math.ceil(100 / count) / 100:g} or more"
             )
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -167,15 +168,28 @@ def test_the_threshold_comes_from_the_prefix_alone():
     before = series.prefix - series.chosen
     score = np.random.default_rng(0).uniform(size=len(series.labels) - series.chosen)
     high = np.concatenate([score[:before], score[before:] + 5])
-    low, top = judge(found, lambda _: score)[0], judge(found, lambda _: high)[0]
-    assert low.threshold == top.threshold == score[:before].max()
+    low, top = judge(found, lambda _: score, W)[0], judge(found, lambda _: high, W)[0]
+    assert low.threshold == top.threshold == score[: before - W + 1].max()
     assert top.metrics["event_f1"] < top.metrics["point_adjusted_f1"] + 1e-9
     assert top.metrics["vus_pr"] == pytest.approx(low.metrics["vus_pr"])
 
 
+@pytest.mark.parametrize("name", ["moving-median", "pca", "kmeans"])
+def test_no_value_after_the_prefix_moves_the_threshold(name):
+    """Windows reach over the end of the prefix: the steps that they share with what comes after it do not count."""
+    series = s.cut_prefix(*one_series(), W)
+    x = series.x.copy()
+    x[:, series.prefix :] += 50
+    both = s.SeriesSet((series, replace(series, x=x)), {}, np.zeros(0, np.int64))
+    one, other = judge(both, lambda each: SIMPLE[name](each, W, 3)[each.chosen :], W)
+    assert one.threshold == pytest.approx(other.threshold, rel=1e-9)
+
+
 def test_a_detector_that_knows_the_labels_is_perfect():
     series = s.cut_prefix(*one_series(), W)
-    (found,) = judge(s.SeriesSet((series,), {}, np.zeros(0, np.int64)), lambda _: series.labels[series.chosen :] * 1.0)
+    (found,) = judge(
+        s.SeriesSet((series,), {}, np.zeros(0, np.int64)), lambda _: series.labels[series.chosen :] * 1.0, W
+    )
     assert [found.metrics[name] for name in ("auc_pr", "auc_roc", "range_f1", "event_f1")] == pytest.approx([1.0] * 4)
 
 

@@ -19,7 +19,8 @@ class Found:
 
     Attributes:
         score: from `series.chosen` on: the last part of the prefix, then the test part.
-        threshold: the highest score of that part of the prefix; what is above it is predicted.
+        threshold: the highest score of that part of the prefix, of the steps that no window shares with what comes
+            after it; what is above it is predicted.
         window: the largest buffer of VUS.
         metrics: of the test part.
     """
@@ -31,17 +32,18 @@ class Found:
     metrics: dict[str, float]
 
 
-def judge(found: SeriesSet, detect: Callable[[Series], Floats]) -> list[Found]:
+def judge(found: SeriesSet, detect: Callable[[Series], Floats], length: int) -> list[Found]:
     """Run a detector over all series that are kept.
 
     Args:
+        length: of the windows that it reads, in steps.
         detect: a series to the scores of its steps from `series.chosen` on, in float64.
     """
     results = []
     for series in found.kept:
         score = np.asarray(detect(series), np.float64)
         calibration, test = np.split(score, [series.prefix - series.chosen])
-        threshold, window = float(calibration.max()), window_length(series.x[0])
+        threshold, window = float(calibration[: len(calibration) - length + 1].max()), window_length(series.x[0])
         labels = series.labels[series.prefix :]
         metrics = evaluate(test, labels, test > threshold, window)
         results.append(Found(series, score, threshold, window, metrics))

@@ -122,7 +122,7 @@ def write_simple(unit: UnitSpec, data: Dataset, records: Records) -> list[str]:
 def _fill(folder: Path, name: str, key: str, unit: UnitSpec, data: Dataset) -> Mapping[str, Any]:
     assert data.series is not None
     seed, began = seed_for(unit.seed, f"simple/{name}"), time.perf_counter()
-    results = judge(data.series, lambda series: SIMPLE[name](series, data.window, seed)[series.chosen :])
+    results = judge(data.series, lambda series: SIMPLE[name](series, data.window, seed)[series.chosen :], data.window)
     seconds = time.perf_counter() - began
     write(folder, results)
     write_history(folder / "history.csv", [])

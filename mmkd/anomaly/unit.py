@@ -63,7 +63,7 @@ def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
             bar.advance()
             return detector.scores(series, data.window)
 
-        results = judge(found, detect)
+        results = judge(found, detect, data.window)
     metrics = {"test": mean_of(results)}
     log.add(f"{len(results)} series, mean VUS-PR {metrics['test']['vus_pr']:.4f}")
 

@@ -123,6 +123,9 @@ def test_a_tolerance_at_which_weights_cannot_sum_to_one_is_refused():
     with pytest.raises(MmkdError, match=r"tolerance 0.4: 2 weights .* use --tolerance 0.5"):
         scene("ae-kd", ("sig", "gaf"), tolerance=0.4)
     scene("ae-kd", tolerance=0.4)
+    with pytest.raises(MmkdError, match=r"3 weights .* use --tolerance 0.34 or"):
+        scene("ae-kd", tolerance=0.33)
+    scene("ae-kd", tolerance=0.34)
 
 
 # base+sp
