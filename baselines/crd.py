@@ -9,21 +9,21 @@ samples becomes half old, half new (momentum 0.5), scaled to length 1; negatives
 each sample and step. Different from it: where fewer than m samples are of other classes all of these are negatives,
 once each (the code draws m with replacement), and m is their number; without classes, or with only one, negatives are
 any other samples. The code's guard of 1e-7 is left out, for the form used here needs none. The memory starts at length
-1, and moves when the loss is differentiated, not when it is only looked at. Several teachers have a memory each, share
-a batch's negatives and take the shares `teacher_weights`. Where every time step has a label samples are windows without
-a class of their own, and the vectors guide the encoder alone.
+1, and is renewed after each step. Several teachers have a memory each, share a batch's negatives and take the shares
+`teacher_weights`. Where every time step has a label samples are windows without a class of their own, and the vectors
+guide the encoder alone.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, Step, option, paired_branch
 
 
 class Contrast(nn.Module):
@@ -32,10 +32,12 @@ class Contrast(nn.Module):
     Attributes:
         memory: (2, N, D), what each network is scored against: the teacher's vectors, then the student's.
         log_z: (2,) the constants log Z, infinite until the first batch.
+        seen: the vectors of the batch, (2, B, D), from the loss to `remember`.
     """
 
     memory: Tensor
     log_z: Tensor
+    seen: Tensor
 
     def __init__(self, widths: tuple[int, int], features: int, samples: int, tau: float, momentum: float) -> None:
         super().__init__()
@@ -45,7 +47,7 @@ class Contrast(nn.Module):
         self.register_buffer("log_z", torch.full((2,), math.inf))
 
     def forward(self, student: Tensor, teacher: Tensor, index: Tensor, negatives: Tensor) -> Tensor:
-        """The loss; its backward pass moves the memory.
+        """The loss.
 
         Args:
             student, teacher: (B, widths), embeddings.
@@ -62,15 +64,17 @@ class Contrast(nn.Module):
             self.log_z = seen.logsumexp(1) + torch.log(samples / (len(index) + drawn.sum()))
         # With x = log(p / (m/N)): -log h = log(1 + exp(-x)), -log(1 - h) = log(1 + exp(x)).
         level = self.log_z[:, None, None] + (drawn / samples).log()[:, None]
-        loss = (F.softplus(level - positive).sum() + (F.softplus(scores - level) * negatives).sum()) / len(index)
-        if loss.requires_grad:
-            loss.register_hook(lambda _: self.remember(vectors.detach(), index))  # type: ignore[no-untyped-call]
-        return loss
+        self.seen = vectors.detach()
+        return (F.softplus(level - positive).sum() + (F.softplus(scores - level) * negatives).sum()) / len(index)
 
-    def remember(self, vectors: Tensor, index: Tensor) -> None:
-        """Mix the vectors, student's and teacher's, into the memory; of a sample that comes twice, the first."""
+    def remember(self, index: Tensor) -> None:
+        """Mix the batch's vectors, student's and teacher's, into the memory; of a sample that comes twice, the first.
+
+        Args:
+            index: (B,) the samples' places, those of the loss before.
+        """
         first = ~(index[:, None] == index).tril(-1).any(1)
-        rows, new = index[first], vectors.flip(0)[:, first]
+        rows, new = index[first], self.seen.flip(0)[:, first]
         mixed = self.momentum * self.memory[:, rows] + (1 - self.momentum) * new
         self.memory = self.memory.index_copy(1, rows, F.normalize(mixed, dim=2))
 
@@ -127,3 +131,7 @@ class CRD(Method):
             loss = contrast(met, teacher.embedding, batch.index, negatives)
             terms[f"crd_{modality}"] = c.weight * shares[modality] * loss
         return terms
+
+    def after_step(self, step: Step) -> None:
+        for contrast in self.contrasts:
+            cast(Contrast, contrast).remember(step.batch.index)

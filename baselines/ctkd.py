@@ -18,7 +18,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, paired_branch, soft_targets
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    Outputs,
+    Setup,
+    check_temperature,
+    option,
+    paired_branch,
+    soft_targets,
+)
 
 
 @METHODS.register("ctkd")
@@ -32,6 +43,11 @@ class CurriculumTemperature(Method):
         warmup: float = option(1 / 24, "share of the epochs over which the reversed gradient grows", ge=0, le=1)
         kd_weight: float = option(0.9, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            check_temperature(f"t-start = {self.t_start:g}", self.t_start)
+            check_temperature(f"t-start + t-range = {self.t_start + self.t_range:g}", self.t_start + self.t_range)
 
     tasks = frozenset({"classification", "segmentation"})
 

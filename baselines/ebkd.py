@@ -12,7 +12,7 @@ else the mean of squares over the channels of its last map (Zagoruyko and Komoda
 of 1 / n^2, the value of a cell of a uniform map, so that the term does not vanish where there are many cells.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, only_of_kind, option
 
 
 @METHODS.register("ebkd")
@@ -41,16 +41,21 @@ class EBKD(Method):
     def check(self, setup: Setup) -> None:
         super().check(setup)
         student, teachers = setup.student, setup.teachers
-        if not {"sig", "gaf"} <= set(teachers):
-            raise MmkdError(f"ebkd needs teachers sig and gaf, not {', '.join(teachers)}; use --teachers sig,gaf,pi")
-        if not {"sig", "gaf"} <= set(student.branches) or "gaf" not in list(student.attention):
-            raise MmkdError("ebkd reads the student's attention to gaf; use --student sig+gaf+pi --fusion attention")
-        signal, image = teachers["sig"], teachers["gaf"]
+        if not all(evidence(teachers)):
+            raise MmkdError(
+                f"ebkd needs one sig and one gaf teacher, not {', '.join(teachers)}; use --teachers sig,gaf,pi"
+            )
+        if not all(evidence(student.branches)) or evidence(student.branches)[1] not in list(student.attention):
+            raise MmkdError(
+                "ebkd reads the attention of the student's one sig branch to its one gaf branch; use --student "
+                "sig+gaf+pi --fusion attention"
+            )
+        signal, image = (teachers[modality] for modality in evidence(teachers))
         if "temporal" not in list(signal.attention) and rank(signal) != 3:
             raise MmkdError("ebkd: the sig teacher has no map over time; use for example --teacher-net sig=WRN16-1")
         if image.classifier is None or rank(image) != 4:
             raise MmkdError("ebkd: the gaf teacher has no class activation map; use --teacher-net gaf=WRN16-1")
-        if rank(student.branches["gaf"]) != 4:
+        if rank(student.branches[evidence(student.branches)[1]]) != 4:
             raise MmkdError("ebkd: the student's gaf branch has no map of two dimensions; use --student-net small")
         own, _ = self.maps(student, over_time(signal)[1], image, image.logits.argmax(1))
         if own.shape[1] == 1:
@@ -60,16 +65,18 @@ class EBKD(Method):
         c = self.config
         terms = {name: c.ce_weight * term for name, term in self.supervised(student, batch).items()}
         terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)
-        kind, time = over_time(teachers["sig"])
-        own, evidence = self.maps(student, time, teachers["gaf"], batch.targets)
+        signal, image = (teachers[modality] for modality in evidence(teachers))
+        kind, time = over_time(signal)
+        own, target = self.maps(student, time, image, batch.targets)
         cells = own.shape[1] * own.shape[2]
-        terms[f"ebkd_{kind}"] = c.evidence_weight * cells * (own - evidence).square().sum((1, 2)).mean()
+        terms[f"ebkd_{kind}"] = c.evidence_weight * cells * (own - target).square().sum((1, 2)).mean()
         return terms
 
     def maps(self, student: Outputs, time: Tensor, image: Outputs, targets: Tensor) -> tuple[Tensor, Tensor]:
         """The student's map and the teachers' evidence, (B, n, n) each, of sum 1; time (B, T)."""
-        attention = student.attention["gaf"]
-        attention = attention.reshape(*attention.shape[:2], *student.branches["gaf"].last_map.shape[2:])  # (B, T, H, W)
+        _, gaf = evidence(student.branches)
+        attention = student.attention[gaf]
+        attention = attention.reshape(*attention.shape[:2], *student.branches[gaf].last_map.shape[2:])  # (B, T, H, W)
         cam = image.activation_maps(targets)
         n = min(*attention.shape[1:], time.shape[1], *cam.shape[1:])
         rows, columns = (F.adaptive_avg_pool2d(attention.sum(axis), n) for axis in (3, 2))
@@ -77,8 +84,14 @@ class EBKD(Method):
         outer = sum_to_one(line.transpose(1, 2) * line)  # a a^T pooled: the averages of its two axes separate
         cam = F.adaptive_avg_pool2d(cam, n)
         place = sum_to_one(cam - cam.amin((1, 2), keepdim=True), 1e-6 * cam.abs().amax((1, 2), keepdim=True))
-        evidence = (outer + place) / 2 if self.config.evidence == "mean" else sum_to_one(outer * place)
-        return sum_to_one(rows + columns), evidence
+        target = (outer + place) / 2 if self.config.evidence == "mean" else sum_to_one(outer * place)
+        return sum_to_one(rows + columns), target
+
+
+def evidence(modalities: Iterable[str]) -> tuple[str, str]:
+    """Of these modalities the signal and the GAF, of whatever channels; empty where there is not one."""
+    names = list(modalities)
+    return only_of_kind("sig", names), only_of_kind("gaf", names)
 
 
 def rank(outputs: Outputs) -> int:

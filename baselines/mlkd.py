@@ -16,7 +16,18 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, option, paired_branch, soft_targets
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    check_temperature,
+    option,
+    paired_branch,
+    soft_targets,
+)
 
 
 @METHODS.register("mlkd")
@@ -56,4 +67,6 @@ def numbers(text: str) -> list[float]:
         values = [0.0]
     if not all(0 < value < math.inf for value in values):
         raise MmkdError(f"temperatures {text!r}: give numbers above 0 with commas between, such as 2,3,4,5,6")
+    for value in values:
+        check_temperature(f"temperatures {text!r}", value)
     return values

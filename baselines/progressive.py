@@ -5,19 +5,19 @@ a linear projection. Stage 1: each image branch follows the signal teacher (mean
 branch follows the image teachers, by their shares `teacher_weights`, made to sum to 1. Stage 3: the fused embedding
 follows every teacher, by the shares; the terms of both stages before are kept. Epochs count from 1: stage 1 lasts to
 the share `first_border` of the epochs, stage 2 to `second_border`, so that the last epoch is always in stage 3. Terms
-of other stages are 0. Image means: any modality but `sig`. The notes take from the paper the idea of stages; its own
-method, a student of one modality with a loss of adaptive confidence, is `pskd`. Borders and weight are ours. The best
-epoch on validation windows may lie in any stage.
+of other stages are 0. Image means: any modality but `sig`, of whatever channels (`sig@acc`). The notes take from the
+paper the idea of stages; its own method, a student of one modality with a loss of adaptive confidence, is `pskd`.
+Borders and weight are ours. The best epoch on validation windows may lie in any stage.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, kind_of, only_of_kind, option
 
 
 @METHODS.register("progressive")
@@ -43,9 +43,12 @@ class Progressive(Method):
     def check(self, setup: Setup) -> None:
         super().check(setup)
         branches, teachers = setup.student.branches, setup.teachers
-        if "sig" not in teachers or "sig" not in branches:
-            raise MmkdError("progressive begins with sig; use --teachers sig,gaf,pi and --student sig+gaf+pi")
-        if not any(m != "sig" and m in branches for m in teachers):
+        if not signal(teachers) or not signal(branches):
+            raise MmkdError(
+                f"progressive begins with one sig; the teachers are {', '.join(teachers)}, the branches "
+                f"{', '.join(branches)}; use --teachers sig,gaf,pi and --student sig+gaf+pi"
+            )
+        if not any(m in branches for m in images(teachers)):
             raise MmkdError(
                 f"progressive needs an image teacher with a branch of its modality; the teachers are "
                 f"{', '.join(teachers)}, the branches {', '.join(branches)}; use --teachers sig,gaf,pi and --student "
@@ -55,8 +58,8 @@ class Progressive(Method):
     def build(self, setup: Setup) -> None:
         width = {m: teacher.embedding.shape[1] for m, teacher in setup.teachers.items()}
         own = {m: branch.embedding.shape[1] for m, branch in setup.student.branches.items()}
-        self.to_signal = nn.ModuleList(nn.Linear(d, width["sig"]) for m, d in own.items() if m != "sig")
-        self.to_images = nn.ModuleList(nn.Linear(own["sig"], d) for m, d in width.items() if m != "sig")
+        self.to_signal = nn.ModuleList(nn.Linear(own[m], width[signal(width)]) for m in images(own))
+        self.to_images = nn.ModuleList(nn.Linear(own[signal(own)], width[m]) for m in images(width))
         self.to_all = nn.ModuleList(nn.Linear(setup.student.embedding.shape[1], d) for d in width.values())
 
     def stage(self, batch: Batch) -> int:
@@ -74,16 +77,17 @@ class Progressive(Method):
 
     def first(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
         """The signal teacher and the image branches."""
-        images = [branch.embedding for m, branch in student.branches.items() if m != "sig"]
-        far = [F.mse_loss(f(x), teachers["sig"].embedding) for f, x in zip(self.to_signal, images, strict=True)]
+        own, target = student.branches, teachers[signal(teachers)].embedding
+        far = [F.mse_loss(f(own[m].embedding), target) for f, m in zip(self.to_signal, images(own), strict=True)]
         return torch.stack(far).mean()
 
     def second(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
         """The image teachers and the signal branch."""
-        shares = {m: share for m, share in self.weights(teachers).items() if m != "sig"}
-        signal, total = student.branches["sig"].embedding, sum(shares.values()) or 1
+        every, own = self.weights(teachers), student.branches[signal(student.branches)].embedding
+        shares = {m: every[m] for m in images(teachers)}
+        total = sum(shares.values()) or 1
         far = [
-            share / total * F.mse_loss(f(signal), teachers[m].embedding)
+            share / total * F.mse_loss(f(own), teachers[m].embedding)
             for f, (m, share) in zip(self.to_images, shares.items(), strict=True)
         ]
         return torch.stack(far).sum()
@@ -96,3 +100,12 @@ class Progressive(Method):
             for f, (m, share) in zip(self.to_all, shares.items(), strict=True)
         ]
         return torch.stack(far).sum()
+
+
+def signal(modalities: Iterable[str]) -> str:
+    """The signal among these, empty where there is not one."""
+    return only_of_kind("sig", modalities)
+
+
+def images(modalities: Iterable[str]) -> list[str]:
+    return [modality for modality in modalities if kind_of(modality) != "sig"]

@@ -298,7 +298,7 @@ class _Follower:
         self.place = Place(Records(said["runs"]), Cache(said["cache"]), device, Progress(), self.group)
 
         def load(spec: Any) -> Dataset:
-            data = load_windows(spec.name, said["data"], said["data_root"], spec.nan)
+            data = load_windows(spec.name, said["data"], said["data_root"], spec.nan, spec.rate)
             if data.sha256 != spec.sha256:
                 raise MmkdError(f"data {spec.name!r} is not the same here as where the command leads")
             return in_fold(data, spec)

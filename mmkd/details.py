@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import statistics as st
-from .comparison import Row
+from .comparison import Row, Unit
 from .errors import MmkdError
 from .identity import printable, shortened
 from .predictions import Predictions, read_predictions
@@ -23,6 +23,7 @@ from .record import Record
 
 LARGEST = 4 << 20  # bytes of an array of maps.npz; a whole file should have 300 KB
 Notes = list[str]
+_Name = tuple[str, str, tuple[Any, ...]]  # of a curve: disturbance, unit, levels
 
 
 # Epochs ---------------------------------------------------------------------------------------------------------------
@@ -49,11 +50,11 @@ def history(record: Record, notes: Notes) -> list[dict[str, float]]:
 
 @dataclass(frozen=True)
 class Tested:
-    """A row's predictions over its seeds.
+    """A row's predictions over its seeds, and folds.
 
     Attributes:
-        counts: (seeds, K, K) windows, or labelled steps, by true and predicted class.
-        reliability: of the windows of all seeds together; None where a step and not a window has a label.
+        counts: (units, K, K) windows, or labelled steps, by true and predicted class.
+        reliability: of the windows of all units together; None where a step and not a window has a label.
     """
 
     classes: tuple[str, ...]
@@ -62,11 +63,11 @@ class Tested:
 
 
 def tested(row: Row, notes: Notes) -> Tested | None:
-    """What all seeds of a row predicted; seeds whose predictions cannot be read are left out."""
+    """What all units of a row predicted; those whose predictions cannot be read are left out."""
     counts: list[NDArray[np.int64]] = []
     probabilities, true = [], []
     classes: tuple[str, ...] = ()
-    for _, unit in sorted(row.units.items()):
+    for unit in row.members:
         if unit.record is None:
             continue
         said = read_predictions(unit.record)
@@ -108,7 +109,7 @@ def confusion(said: Predictions, classes: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Of one class, means over the seeds; None where no seed has the class in truth (or prediction) at all."""
+    """Of one class, means over the units; None where no unit has the class in truth (or prediction) at all."""
 
     name: str
     precision: float | None
@@ -118,7 +119,7 @@ class ClassScores:
 
 
 def class_scores(found: Tested) -> list[ClassScores]:
-    """Precision, recall and F1 of each class: of each seed, then their mean; `support` is a seed's mean, too."""
+    """Precision, recall and F1 of each class: of each unit, then their mean; `support` is such a mean, too."""
     hit = np.einsum("skk->sk", found.counts)
     said, true = found.counts.sum(1), found.counts.sum(2)
     rows = []
@@ -136,7 +137,7 @@ def class_scores(found: Tested) -> list[ClassScores]:
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> float | None:
-    """The mean of part / whole over the seeds where there is a whole."""
+    """The mean of part / whole over the units where there is a whole."""
     there = whole > 0
     return float((part[there] / whole[there]).mean()) if there.any() else None
 
@@ -174,7 +175,7 @@ class Curve:
 
     Attributes:
         levels: numbers, or names where a channel is dead.
-        scores: (seeds, levels) of the seeds that all have these levels.
+        scores: (n, levels) of the n seeds, or folds, that all have these levels.
     """
 
     disturbance: str
@@ -188,19 +189,16 @@ class Curve:
 
 
 def robustness(row: Row, notes: Notes) -> list[Curve]:
-    """The row's curves, each from the undisturbed windows on, of the seeds that were tested so."""
-    by_curve: dict[tuple[str, str, tuple[Any, ...]], list[list[float]]] = {}
+    """The row's curves, each from the undisturbed windows on, of the seeds, or folds, that were tested so.
+
+    A seed's curve is the mean over its folds, where all of them were.
+    """
+    by_curve: dict[_Name, list[list[float]]] = {}
     for _, unit in sorted(row.units.items()):
-        found = unit.record.measurement("robustness.json") if unit.record is not None else {}
-        if not found:
-            continue
-        try:
-            each = _curves(found)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            notes.append(f"robustness.json of {unit.key} cannot be read: {type(error).__name__}: {error}")
-            continue
-        for name, scores in each.items():
-            by_curve.setdefault(name, []).append(scores)
+        folds = [_unit_curves(part, notes) for part in unit.parts or (unit,)]
+        for name in folds[0]:
+            if all(name in each for each in folds):
+                by_curve.setdefault(name, []).append(np.mean([each[name] for each in folds], 0).tolist())
     curves: dict[str, Curve] = {}
     for (disturbance, unit_name, levels), seeds in by_curve.items():
         if disturbance not in curves or len(seeds) > len(curves[disturbance].scores):
@@ -208,7 +206,17 @@ def robustness(row: Row, notes: Notes) -> list[Curve]:
     return list(curves.values())
 
 
-def _curves(found: Mapping[str, Any]) -> dict[tuple[str, str, tuple[Any, ...]], list[float]]:
+def _unit_curves(unit: Unit, notes: Notes) -> dict[_Name, list[float]]:
+    """The curves of one unit; none where it was not tested so."""
+    found = unit.record.measurement("robustness.json") if unit.record is not None else {}
+    try:
+        return _curves(found) if found else {}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        notes.append(f"robustness.json of {unit.key} cannot be read: {type(error).__name__}: {error}")
+        return {}
+
+
+def _curves(found: Mapping[str, Any]) -> dict[_Name, list[float]]:
     """Of one unit: (disturbance, unit, levels) -> macro-F1; numeric levels in order, from the clean windows on."""
     clean = float(found["clean"]["macro_f1"])
     points: dict[str, list[tuple[Any, float, str]]] = {}
@@ -230,7 +238,7 @@ def _curves(found: Mapping[str, Any]) -> dict[tuple[str, str, tuple[Any, ...]], 
 
 
 def interval(scores: NDArray[np.float64]) -> tuple[list[float], list[float], list[float]]:
-    """Mean over seeds (axis 0), and the ends of its 95 % bootstrap interval; of one seed the value thrice."""
+    """Mean over seeds, or folds (axis 0), and the ends of its 95 % bootstrap interval; of one seed the value thrice."""
     mean = scores.mean(0).tolist()
     if len(scores) < 2:
         return mean, mean, mean

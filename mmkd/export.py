@@ -37,33 +37,39 @@ RULES = {
 def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
     """Path -> content of each unit's predictions, in the format of tsml-eval 0.5's `write_classification_results`.
 
-    Lines: data set, classifier, TEST, seed, unit of times, remark; parameters; accuracy, time to fit, and what we do
-    not know as -1; then a line a test window: true class, predicted class, nothing, probabilities. Units where every
-    step has a label have no such format and are left out, as are the means of teachers and their upper bound.
+    Lines: data set, classifier, TEST, seed (of folds the number of seed and fold), unit of times, remark; parameters;
+    accuracy, time to fit, and what we do not know as -1; then a line a test window: true class, predicted class,
+    nothing, probabilities. Units where every step has a label have no such format and are left out, as are the means of
+    teachers and their upper bound.
     """
     found: dict[str, str] = {}
     for group in comparison.groups:
         for row in group.rows:
             if row.kind in ("mean", "oracle") or group.task != "classification":
                 continue
-            for seed, unit in sorted(row.units.items()):
+            for unit in row.members:
                 said = read_predictions(unit.record) if unit.record else "no record"
                 if isinstance(said, str) or said.probabilities is None:
                     notes.append(f"no tsml file of {unit.key}: {said if isinstance(said, str) else 'no probabilities'}")
                     continue
                 name = slug(_classifier(row, group))
-                path = f"tsml/{name}/Predictions/{slug(group.dataset)}/testResample{seed}.csv"
+                path = f"tsml/{name}/Predictions/{slug(group.dataset)}/testResample{_resample(unit, group)}.csv"
                 found[path] = _tsml(name, group, row, unit, said)
     if any(group.task != "classification" for group in comparison.groups):
-        notes.append("no tsml files where every time step has a label: the format has one label a case")
+        notes.append("no tsml files where every time step has a label or a score: the format has one label a case")
     return found
+
+
+def _resample(unit: Unit, group: Group) -> int:
+    """The number that the format has for a seed, or for a seed and a fold."""
+    return group.seeds.index(unit.seed) * len(group.folds) + unit.fold - 1 if group.folds else unit.seed
 
 
 def _classifier(row: Row, group: Group) -> str:
     """The same on every data set, for tsml's own comparisons; teachers are there once, whatever they taught."""
     if row.kind == "teacher":
         return f"teacher {row.name} {digest(flat(row.settings))[:8]}"
-    return f"{row.name} {group.title.removeprefix(f'{group.dataset}, ')}"
+    return f"{row.name} {group.title.removeprefix(group.dataset).lstrip(', ')}"
 
 
 def _tsml(classifier: str, group: Group, row: Row, unit: Unit, said: Predictions) -> str:
@@ -74,7 +80,8 @@ def _tsml(classifier: str, group: Group, row: Row, unit: Unit, said: Predictions
     milliseconds = round(1000 * unit.metrics["seconds"])
     classes = said.probabilities.shape[1]
     lines = [
-        f"{_field(group.dataset)},{classifier},TEST,{unit.seed},MILLISECONDS,made by mmkd from record {unit.key}",
+        f"{_field(group.dataset)},{classifier},TEST,{_resample(unit, group)},MILLISECONDS,made by mmkd from record "
+        f"{unit.key}",
         " ".join(parameters.split()),
         f"{unit.metrics['accuracy']},{milliseconds},-1,-1,-1,{classes},,-1,-1",
     ]
@@ -127,7 +134,7 @@ def reproducibility(comparison: Comparison, failed: Mapping[str, str]) -> dict[s
                     {
                         "name": row.name,
                         "settings": flat(row.settings),
-                        "units": [u.key for _, u in sorted(row.units.items())],
+                        "units": [u.key for u in row.members],
                     }
                     for row in group.rows
                 ],
@@ -156,10 +163,14 @@ def _each_data(comparison: Comparison) -> list[Group]:
 
 def _data(group: Group) -> dict[str, Any]:
     """The data of a group: content, licence, windows and splits."""
-    records = [u.record for row in group.rows for _, u in sorted(row.units.items()) if u.record is not None]
+    known = [row for row in group.rows if row.kind != "simple"]  # records of those say no data
+    units = [u for row in known for u in row.members if u.record is not None]
+    records = [u.record for u in units if u.record is not None]
     said = [record.result.get("data") or {} for record in records]
     first: Mapping[str, Any] = next((each for each in said if each), {})
-    splits = {r.spec["seed"]: (each.get("split") or {}) for r, each in zip(records, said, strict=True)}
+    places = [(u.seed, u.fold) for u in units]
+    splits = {place: (each.get("split") or {}) for place, each in zip(places, said, strict=True)}
+    named = {(u.seed, u.fold): group.label(u).removeprefix("seed ") for u in units}
     return {
         **group.settings["data"],
         **_card(group.dataset),
@@ -169,7 +180,7 @@ def _data(group: Group) -> dict[str, Any]:
         "classes": first.get("classes"),
         "windows": first.get("windows"),
         "split_unit": next((s["unit"] for s in splits.values() if "unit" in s), None),
-        "split_sha256": {str(seed): split.get("sha256") for seed, split in sorted(splits.items())},
+        "split_sha256": {named[place]: split.get("sha256") for place, split in sorted(splits.items())},
     }
 
 

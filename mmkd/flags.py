@@ -63,6 +63,7 @@ def make_parser() -> Parser:
     how.add_argument("--epoch-rule", metavar="RULE", help="val-best (default) or last, which needs no validation split")
     how.add_argument("--precision", metavar="P", help="fp32 (default) or bf16")
     how.add_argument("--nan", metavar="POLICY", help="missing values: refuse (default), impute or drop")
+    how.add_argument("--rate", metavar="HZ", type=float, help="windows resampled to this rate (default the set's own)")
     where = parser.add_argument_group("where and how much")
     where.add_argument("--runs", metavar="DIR", default="runs", help="records and MLflow store (default runs)")
     where.add_argument("--cache", metavar="DIR", help="views and teachers (default: MMKD_CACHE, else cache in --runs)")
@@ -133,6 +134,7 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> A
         "epoch_rule",
         "precision",
         "nan",
+        "rate",
     ):
         if getattr(args, name) is not None:
             given[name] = getattr(args, name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .record import Record
+from .spec import fold_kind
 from .table import variant_names
 
 LONGEST = 200  # characters of a name
@@ -27,31 +28,52 @@ def as_key(settings: Any) -> str:
 
 
 def group_settings(record: Record) -> dict[str, Any]:
-    """What all rows of a group have in common: the data, the student, its views and its training."""
+    """What all rows of a group have in common: the data, the student, its views and its training.
+
+    Detectors of anomalies, some of which are not trained at all, meet on the same data.
+    """
+    spec, fold = record.spec, fold_of(record)
+    cut = {"test_subjects": [], "fold": fold_kind(fold[1]) if fold[0] else ""}
+    data = {"train_subjects": 0, "rate": 0.0, **spec["data"], **cut}  # folds of one cut are one group
+    own = {} if spec["task"] == "anomaly" else _network(record) | _making(record)
+    return {"task": spec["task"], "data": data, **own}
+
+
+def _network(record: Record) -> dict[str, Any]:
     spec = record.spec
-    return {
-        "task": spec["task"],
-        "data": {"train_subjects": 0, "test_subjects": [], "fold": "", **spec["data"]},  # fields that came later
-        "student": "+".join(spec["student"]),
-        "student_net": spec["student_net"],
-        "fusion": spec["fusion"],
-        "training": dict(spec["training"]),
-        "view": {name: dict(spec["views"][name]) for name in spec["student"]},
-    }
+    return {"student": "+".join(spec["student"]), "student_net": spec["student_net"], "fusion": spec["fusion"]}
+
+
+def _making(record: Record) -> dict[str, Any]:
+    """How the student is trained, and its views."""
+    spec = record.spec
+    views = {name: dict(spec["views"][name]) for name in spec["student"]}
+    return {"training": dict(spec["training"]), "view": views}
+
+
+def fold_of(record: Record) -> tuple[tuple[int, ...], str]:
+    """The subjects of the test part, and its name; nobody and nothing where it is the data set's own."""
+    data = record.spec["data"]
+    return tuple(int(subject) for subject in data.get("test_subjects") or ()), str(data.get("fold") or "")
 
 
 def row_settings(record: Record) -> dict[str, Any]:
-    """What makes a row besides its method: options and teachers' networks."""
-    return {**record.spec["options"], "teachers": dict(record.spec["teachers"])}
+    """What makes a row besides its method: options and teachers' networks; of a trained detector its own network."""
+    own = _network(record) if record.spec["task"] == "anomaly" and record.kind == "student" else {}
+    return {**record.spec["options"], "teachers": dict(record.spec["teachers"]), **own}
 
 
 def making_settings(record: Record) -> dict[str, Any]:
-    """And how its teachers were made, or whose the method is."""
+    """And how its teachers were made, or whose the method is; of a trained detector how it was made itself."""
+    if record.kind == "simple":
+        return {}
     spec = record.spec
     taught = spec["teacher_training"] or {}
     given = spec.get("checkpoint_sha256") or {}
     views = {name: config for name, config in spec["views"].items() if name not in spec["student"]}
+    own = flat({"student": _making(record)}) if spec["task"] == "anomaly" else {}
     return {
+        **own,
         **flat({"teacher": dict(taught)}),
         **flat({"view": views}),
         **({"teacher_net": "+".join(f"{m}:{n}" for m, n in spec["teachers"].items())} if spec["teachers"] else {}),
@@ -95,6 +117,8 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
 
 def student_title(shared: Settings) -> str:
     """The student in words: its modalities, network and fusion."""
+    if "student" not in shared:
+        return "detectors"
     fusion = f", {shared['fusion']}" if shared["fusion"] else ""
     return f"student {shared['student']} ({shared['student_net']}{fusion})"
 

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.adam import adam
 
 from .errors import MmkdError, did_you_mean
 from .options import Options, option
@@ -19,9 +17,10 @@ from .registry import METHODS
 from .schedules import Schedule
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
+TEMPERATURES = (0.01, 100.0)
+"""The lowest and the highest that an option takes."""
 SUPERVISED = ("ce", "branch_ce")
 """The terms of `Method.supervised`, which no schedule scales."""
-_Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 PLACES = ("encoder", "decoder")
 """How the names of stages begin in networks that label every time step."""
 
@@ -166,6 +165,17 @@ class Step:
     read: Callable[[Tensor], tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]]
 
 
+def check_temperature(given: str, value: float) -> None:
+    """MmkdError unless softmax at this temperature can be told from a hard choice, and T^2 KL from rounding.
+
+    Args:
+        given: how it was given, for the message.
+    """
+    low, high = TEMPERATURES
+    if not low <= value <= high:
+        raise MmkdError(f"{given}: a temperature is from {low:g} to {high:g}")
+
+
 @dataclass(frozen=True)
 class MethodConfig(Options):
     """Options of every method, with or without teachers."""
@@ -188,8 +198,11 @@ class TaughtConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         Schedule.parse(self.weight_schedule, "weight-schedule")
-        if Schedule.parse(self.temperature_schedule, "temperature-schedule").low <= 0:
-            raise MmkdError(f"temperature-schedule {self.temperature_schedule!r}: a temperature is above 0")
+        planned = Schedule.parse(self.temperature_schedule, "temperature-schedule")
+        for value in (planned.start, planned.end):
+            check_temperature(f"temperature-schedule {self.temperature_schedule!r}", value)
+        if hasattr(self, "temperature"):
+            check_temperature(f"temperature = {self.temperature:g}", self.temperature)
 
 
 @dataclass(frozen=True)
@@ -311,9 +324,9 @@ class Method(nn.Module):
         return ()
 
     def after_step(self, step: Step) -> None:
-        """The method's own outer optimisation, after each step of the loop's; for example with `Outer`.
+        """What the method does after each step of the loop's: renew a memory, or optimise by itself with `mmkd.Outer`.
 
-        Parameters that it trains require no gradient, so that the loop leaves them alone. A method that has this hook
+        Parameters that it trains require no gradient, so that the loop leaves them alone. A method that has such ones
         trains in one process.
         """
 
@@ -321,6 +334,11 @@ class Method(nn.Module):
     def steps_itself(self) -> bool:
         """Whether there is an `after_step`."""
         return type(self).after_step is not Method.after_step
+
+    @property
+    def trains_itself(self) -> bool:
+        """Whether `after_step` trains parameters, whose gradients processes would not share."""
+        return self.steps_itself and any(not parameter.requires_grad for parameter in self.parameters())
 
     def terms(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         """What the loop sums and logs: `losses` under the schedules of weight and temperature."""
@@ -365,8 +383,11 @@ class Method(nn.Module):
         raw: dict[str, float] = {}
         for part in text.split(","):
             name, sign, number = part.partition("=")
+            name = name.strip()
+            if name in raw:
+                raise MmkdError(f"teacher-weights {text!r}: {name} is there twice; give each teacher one weight")
             try:
-                raw[name.strip()] = float(number)
+                raw[name] = float(number)
             except ValueError:
                 sign = ""
             if not sign:
@@ -383,56 +404,6 @@ class Method(nn.Module):
                 f"teacher-weights {text!r}: give each of {', '.join(teachers)} a weight >= 0, not all of them 0"
             )
         return {m: raw[m] / total for m in teachers}
-
-
-class Outer(nn.Module):
-    """A module that `Method.after_step` trains by Adam. Kingma and Ba, ICLR 2015, arXiv:1412.6980.
-
-    Its parameters require no gradient outside of `lower`. The moments are buffers, so that a checkpoint holds them.
-    """
-
-    count: Tensor
-
-    def __init__(self, module: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
-        super().__init__()
-        self.module, self.lr, self.weight_decay = module.requires_grad_(False), lr, weight_decay
-        self.register_buffer("count", torch.zeros(()))
-        for number, parameter in enumerate(module.parameters()):
-            for moment in ("first", "second"):
-                self.register_buffer(f"{moment}_{number}", torch.zeros_like(parameter))
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.module(*inputs)
-
-    def lower(self, loss: Callable[[], Tensor]) -> Tensor:
-        """One step that lowers the scalar which `loss` computes with the module; its value before."""
-        parameters: list[Tensor] = list(self.module.parameters())
-        self.module.requires_grad_(True)
-        try:
-            value = loss()
-            gradients = torch.autograd.grad(value, parameters)
-        finally:
-            self.module.requires_grad_(False)
-        first, second = ([self.get_buffer(f"{m}_{n}") for n in range(len(parameters))] for m in ("first", "second"))
-        counts = [self.count.clone() for _ in parameters]  # each is counted up
-        with torch.no_grad():
-            adam(
-                parameters,
-                list(gradients),
-                first,
-                second,
-                [],
-                counts,
-                amsgrad=False,
-                beta1=0.9,
-                beta2=0.999,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                eps=1e-8,
-                maximize=False,
-            )
-        self.count += 1
-        return value.detach()
 
 
 def paired_branch(student: Outputs, modality: str, pairs: str = "same") -> Outputs:
@@ -481,33 +452,3 @@ def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: fl
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
-
-
-def least_conflict(gradients: Tensor, most: float) -> Tensor:
-    """The M weights, from 0 to `most` and summing to 1, of the shortest combination of M gradients.
-
-    Args:
-        gradients: (M, K), up to a common factor.
-        most: 1 / M or more.
-    """
-    from scipy.optimize import Bounds, LinearConstraint, minimize
-
-    count = len(gradients)
-    products = (gradients @ gradients.T).double().cpu().numpy()
-    scale = products.trace()
-    if not scale > 0:
-        return gradients.new_full((count,), 1 / count)
-
-    def square(s: _Vector) -> float:
-        return float(s @ products @ s / scale)
-
-    def slope(s: _Vector) -> _Vector:
-        return np.asarray(2 * products @ s / scale)
-
-    start: _Vector = np.full(count, 1 / count)
-    whole = LinearConstraint(np.ones((1, count)), 1, 1)
-    found = minimize(
-        square, start, method="SLSQP", jac=slope, bounds=Bounds(0, most), constraints=whole, options={"ftol": 1e-12}
-    )
-    shares = found.x.clip(0, most)
-    return torch.from_numpy(shares / shares.sum()).to(gradients)

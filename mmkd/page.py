@@ -25,16 +25,28 @@ import numpy as np
 
 from . import __version__, charts, details
 from . import statistics as st
-from .comparison import ALONE, SCORE, Comparison, Group, Row, common_seeds
+from .comparison import ALONE, FOLDS_SHARE, WORDS, Comparison, Group, Row, Unit, common_places
 from .export import FIGURES, slug
 from .identity import as_key, flat, printable, shortened
 from .ranking import Ranking
-from .report import POINTS, columns, legend, notes, ranking_lines, row_name, seed_list, seeds_said
+from .report import (
+    POINTS,
+    columns,
+    legend,
+    notes,
+    ranking_lines,
+    row_name,
+    seed_list,
+    seeds_said,
+    values_of,
+    values_said,
+)
 from .table import spread
 
 WEB = Path(__file__).parent / "web"
 SOFT = {"light": "#f1f3f5", "dark": "#20252b"}  # behind what is pointed at
 TRAINED = ("teacher", "student")  # rows that are networks, with records of their own
+CURVES_SHOWN = 8  # learning curves of one network in one picture
 EPOCHS = 150  # points of a learning curve, about
 CURVES = {
     "noise": "noise",
@@ -113,7 +125,7 @@ def page_files(
             *lost,
         ],
         "reproducibility": _reproducibility(facts),
-        "legend": legend(comparison.control),
+        "legend": legend(comparison),
         "version": __version__,
     }
     return {"report.html": _render(context), **album.files, FIGURES: json.dumps(album.index, indent=1) + "\n"}
@@ -159,7 +171,7 @@ def _title(comparison: Comparison) -> str:
 
 def _lead(comparison: Comparison) -> str:
     students = [row for group in comparison.groups for row in group.rows if row.kind == "student"]
-    units = sum(len(row.units) for row in students)
+    units = sum(len(row.members) for row in students)
     methods = len({row.base for row in students})
     seeds = seeds_said(sorted({seed for group in comparison.groups for seed in group.seeds}))
     return (
@@ -213,13 +225,14 @@ class _Section:
         }
 
     def _lead(self) -> str:
-        seeds = self.group.seeds
-        whole = [row for row in self.students if len(row.units) == len(seeds)] or self.students
-        best = max(whole, key=lambda row: float(np.mean(row.values(SCORE))))
-        text = f"{seeds_said(seeds).capitalize()}. The highest mean macro-F1 of a student is "
-        text += f"{spread(best.values(SCORE))} ({best.name})"
+        places = self.group.places
+        whole = [row for row in self.students if len(row.units) == len(places)] or self.students
+        score, word = self.group.score, WORDS[self.group.score]
+        best = max(whole, key=lambda row: float(np.mean(row.values(score))))
+        text = f"{values_said(self.group).capitalize()}. The highest mean {word} of a student is "
+        text += f"{spread(best.values(score))} ({best.name})"
         alone = next((row for row in self.students if row.base == ALONE), None)
-        return text + (f"; the student alone has {spread(alone.values(SCORE))}." if alone not in (None, best) else ".")
+        return text + (f"; the student alone has {spread(alone.values(score))}." if alone not in (None, best) else ".")
 
     def _rows(self) -> list[dict[str, Any]]:
         shown = columns([self.group], self.control)
@@ -256,8 +269,8 @@ class _Section:
             if control is None or not isinstance(row.change, st.Paired):
                 continue
             each = [
-                POINTS * (row.units[s].metrics[SCORE] - control.units[s].metrics[SCORE])
-                for s in common_seeds(row, control)
+                POINTS * (row.units[p].metrics[row.score] - control.units[p].metrics[row.score])
+                for p in common_places(row, control)
             ]
             low, high = (None if end is None else POINTS * end for end in (row.change.low, row.change.high))
             found.append(charts.Change(row.name, POINTS * row.change.mean, low, high, each))
@@ -266,10 +279,13 @@ class _Section:
         found.sort(key=lambda change: -change.mean)
         title = f"Change against {'the student alone' if self.control == ALONE else shortened(self.control, 40)}"
         few = max(len(change.each) for change in found)
-        caption = "Macro-F1 in points, paired by seed"
-        caption += ": mean (diamond), 95 % bootstrap interval (line), seeds (rings)." if few > 1 else ", of one seed."
-        caption += f" Of {few} seeds the interval is at most their range, and too narrow." if 1 < few < 6 else ""
-        chart = charts.change_chart(title, f"{len(found)} rows; {caption}", found, "change of macro-F1 in points")
+        by = self.group.by
+        word = WORDS[self.group.score]
+        caption = f"{word[0].upper()}{word[1:]} in points, paired by {by}"
+        caption += f": mean (diamond), 95 % bootstrap interval (line), {by}s (rings)." if few > 1 else f", of one {by}."
+        caption += f" Of {few} {by}s the interval is at most their range, and too narrow." if 1 < few < 6 else ""
+        caption += f" {FOLDS_SHARE.capitalize()}: intervals are too narrow." if by == "fold" else ""
+        chart = charts.change_chart(title, f"{len(found)} rows; {caption}", found, f"change of {word} in points")
         return [self._figure("change", title, caption, chart)]
 
     def _robustness(self) -> list[Figure]:
@@ -279,8 +295,8 @@ class _Section:
             return []
         lines = {kind: [self._line(row, kind, n, False) for n, row in enumerate(rows)] for kind in kinds}
         caption = (
-            f"Macro-F1 on disturbed test windows, mean over seeds, without retraining. Intervals are drawn for each "
-            f"method below, and the numbers stand in a table. {_noise(kinds)}{self._how(rows[0])}"
+            f"Macro-F1 on disturbed test windows, mean over {self.group.by}s, without retraining. Intervals are drawn "
+            f"for each method below, and the numbers stand in a table. {_noise(kinds)}{self._how(rows[0])}"
         )
         title = "Robustness"
         chart = charts.plots(title, caption, [self._plot(kind, rows[0], lines[kind]) for kind in kinds])
@@ -288,7 +304,7 @@ class _Section:
 
     @staticmethod
     def _how(row: Row) -> str:
-        for _, unit in sorted(row.units.items()):
+        for unit in row.members:
             said = unit.record.measurement("robustness.json") if unit.record is not None else {}
             if said.get("how"):
                 return f"How: {printable(str(said['how']))}."
@@ -324,7 +340,7 @@ class _Section:
             for c in curves
         ]
         seeds = max(len(curve.scores) for curve in curves)
-        said = f", mean and 95 % bootstrap interval over {seeds} seeds" if seeds > 1 else ""
+        said = f", mean and 95 % bootstrap interval over {seeds} {self.group.by}s" if seeds > 1 else ""
         caption = f"Macro-F1 on disturbed test windows{said}"
         caption += f", beside {control.name}." if control is not None else "."
         caption += f" {_noise([curve.disturbance for curve in curves])}".rstrip()
@@ -350,7 +366,7 @@ class _Section:
                     clean = level == ("none" if curve.named else 0)
                     cells[("", 0) if clean else (curve.disturbance, level)] = spread(curve.scores[:, n].tolist())
             lines.append([row.name, *(cells.get(head, "") for head in heads)])
-        title = "Robustness: macro-F1 on disturbed test windows, mean over seeds ± standard deviation"
+        title = f"Robustness: macro-F1 on disturbed test windows, mean over {self.group.by}s ± standard deviation"
         return [Table(title, ["network", *heads.values()], lines)]
 
     # Maps
@@ -358,8 +374,9 @@ class _Section:
     def _maps(self) -> list[Figure]:
         """The views of one window, and what teachers and students make of it and of a batch."""
         found: list[tuple[Row, details.Maps]] = []
-        for seed in self.group.seeds:
-            records = [(row, row.units[seed].record) for row in self.students if seed in row.units]
+        for seed, fold in sorted({(unit.seed, unit.fold) for row in self.students for unit in row.members}):
+            units = [(row, unit) for row in self.students for unit in row.members]
+            records = [(row, unit.record) for row, unit in units if (unit.seed, unit.fold) == (seed, fold)]
             there = [(row, details.maps(record, self.lost)) for row, record in records if record is not None]
             found = [(row, maps) for row, maps in there if maps is not None]
             if found:
@@ -369,7 +386,7 @@ class _Section:
         usual, _ = Counter((maps.index, maps.label) for _, maps in found).most_common(1)[0]
         most = [each for each in found if (each[1].index, each[1].label) == usual]
         first_row, first = max(most, key=lambda each: (len(each[1].window), len(each[1].similarity)))
-        record = next(u.record for _, u in sorted(first_row.units.items()) if u.record is not None)
+        record = next(unit.record for unit in first_row.members if unit.record is not None)
         classes = details.class_names(record)
         label = classes[first.label] if 0 <= first.label < len(classes) else f"class {first.label}"
         what = f"window {first.index} of the validation part, {label}"
@@ -440,29 +457,39 @@ class _Section:
 
     def _details(self, row: Row) -> dict[str, Any]:
         name = self._id(row).replace(f"-{self.number}-", "-", 1)
-        tested = details.tested(row, self.lost)
+        tested = details.tested(row, self.lost) if self.group.task != "anomaly" else None
         figures = [*self._learning(row, name), *self._tested(row, tested, name), *self._own_robustness(row, name)]
-        records = [(seed, unit.record) for seed, unit in sorted(row.units.items()) if unit.record is not None]
+        records = [unit.record for unit in row.members if unit.record is not None]
         facts = [
             ("Options", [(key, _text(value)) for key, value in flat(row.settings).items()]),
-            ("Units", [(f"seed {seed}", f"{unit.key}, {unit.metrics[SCORE]:.4f}") for seed, unit in _units(row)]),
+            ("Units", [(self.group.label(unit), f"{unit.key}, {unit.metrics[row.score]:.4f}") for unit in row.members]),
         ]
-        costs = next((cost for _, record in records if (cost := details.deployment(record))), None)
+        costs = next((cost for record in records if (cost := details.deployment(record))), None)
         if costs:
             facts.append(("Deployed", list(costs.items())))
         return {
             "id": self._id(row),
             "name": row_name(row, self.group),
-            "score": f"macro-F1 {spread(row.values(SCORE))}",
+            "score": f"{WORDS[row.score]} {spread(row.values(row.score))}",
             "figures": figures,
-            "tables": [_class_table(tested)] if tested is not None else [],
+            "tables": [_class_table(tested, self._units_said)] if tested is not None else [],
             "facts": [(head, pairs) for head, pairs in facts if pairs],
         }
+
+    @property
+    def _units_said(self) -> str:
+        return "seeds and folds" if self.group.folds else "seeds"
+
+    def _short(self, unit: Unit) -> str:
+        """A unit as a legend names it."""
+        label = self.group.label(unit)
+        return label.partition(", ")[2] if self.group.by == "fold" else label
 
     def _learning(self, row: Row, name: str) -> list[Figure]:
         losses: list[charts.Line] = []
         scores: list[charts.Line] = []
-        for n, (seed, unit) in enumerate(_units(row)):
+        shown = row.members[:CURVES_SHOWN]
+        for n, unit in enumerate(shown):
             epochs = details.history(unit.record, self.lost) if unit.record is not None else []
             if not epochs or unit.record is None:
                 continue
@@ -475,7 +502,7 @@ class _Section:
             kept = [i for i, epoch in enumerate(x) if epoch == best] if len(x) > 2 else None
             for key, lines in (("loss", losses), ("val_macro_f1", scores)):
                 if all(key in each for each in drawn):
-                    lines.append(charts.Line(f"seed {seed}", n, x, [each[key] for each in drawn], marks=kept))
+                    lines.append(charts.Line(self._short(unit), n, x, [each[key] for each in drawn], marks=kept))
         given = [
             *([charts.Plot("training loss", "epoch", "loss", losses, whole=True)] if losses else []),
             *([charts.Plot("validation", "epoch", "macro-F1", scores, whole=True)] if scores else []),
@@ -483,22 +510,24 @@ class _Section:
         if not given:
             return []
         caption = "Loss summed over its terms, and macro-F1 on the validation part. A marker stands at the kept epoch."
+        if len(shown) < len(row.members):
+            caption += f" The first {len(shown)} of {len(row.members)} units."
         chart = charts.plots("Learning curves", f"{row.name}: {caption}", given)
         return [self._figure(f"{name}-learning", "Learning curves", caption, chart)]
 
     def _tested(self, row: Row, tested: details.Tested | None, name: str) -> list[Figure]:
         if tested is None:
             return []
-        seeds = _count(len(tested.counts), "seed")
+        units = _count(len(tested.counts), "unit" if self.group.folds else "seed")
         thing = "windows" if self.group.task == "classification" else "labelled steps"
         caption = (
-            f"Test {thing} of {seeds}{', added up' * (len(tested.counts) > 1)}; shade is the share of the true class."
+            f"Test {thing} of {units}{', added up' * (len(tested.counts) > 1)}; shade is the share of the true class."
         )
         chart = charts.confusion_chart("Confusion", f"{row.name}: {caption}", tested.counts.sum(0), tested.classes)
         found = [self._figure(f"{name}-confusion", "Confusion", caption, chart)]
         if tested.reliability is not None:
             error = tested.reliability.error
-            several = f"{spread(row.values('ece'))} over seeds, {error:.3f} of their windows together"
+            several = f"{spread(row.values('ece'))} over {self.group.by}s, {error:.3f} of their windows together"
             caption = f"ECE {several if len(tested.counts) > 1 else f'{error:.3f}'}. Bars: accuracy in 15 bins of "
             caption += "confidence; line in each bar: mean confidence; below: share of windows."
             chart = charts.reliability_chart("Reliability", f"{row.name}: {caption}", tested.reliability)
@@ -516,10 +545,6 @@ def _noise(disturbances: Iterable[str]) -> str:
     )
 
 
-def _units(row: Row) -> list[tuple[int, Any]]:
-    return sorted(row.units.items())
-
-
 def _sortable(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
@@ -531,12 +556,12 @@ def _text(value: Any) -> str:
     return shortened(value if isinstance(value, str) else json.dumps(value, default=str)) or "none"
 
 
-def _class_table(tested: details.Tested) -> Table:
+def _class_table(tested: details.Tested, over: str) -> Table:
     rows = []
     for each in details.class_scores(tested):
         scores = ["none" if v is None else f"{v:.3f}" for v in (each.precision, each.recall, each.f1)]
         rows.append([each.name, *scores, f"{each.support:,.0f}"])
-    return Table("Class by class, means over seeds", ["class", "precision", "recall", "F1", "windows"], rows)
+    return Table(f"Class by class, means over {over}", ["class", "precision", "recall", "F1", "windows"], rows)
 
 
 # Cost -----------------------------------------------------------------------------------------------------------------
@@ -554,25 +579,26 @@ def _costs(comparison: Comparison, album: Album) -> list[Figure]:
             names, points = _points(groups, metric)
             if len(points) < 2 or len({point.cost for point in points}) < 2:
                 continue
-            title = f"{groups[0].dataset}: macro-F1 against {label}"
+            score = WORDS[groups[0].score]
+            title = f"{groups[0].dataset}: {score} against {label}"
             caption = (
-                f"{len(points)} networks, means over seeds, bars ± a standard deviation. The broken line is the Pareto "
-                "front of the means; its networks are named where there is room, all where the pointer "
+                f"{len(points)} networks, means over {values_of(groups)}, bars ± a standard deviation. The broken line "
+                "is the Pareto front of the means; its networks are named where there is room, all where the pointer "
                 "rests. A hollow marker is a student alone."
             )
-            chart = charts.cost_chart(title, caption, points, label, "macro-F1", names)
+            chart = charts.cost_chart(title, caption, points, label, score, names)
             figures.append(album.figure(folder, slug(metric), title, caption, chart))
     return figures
 
 
 def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[charts.Point]]:
     """The networks whose cost is known, teachers once; and the names of their series, a number each."""
-    students = [group.title.removeprefix(f"{group.dataset}, ") for group in groups]
+    students = [group.title.removeprefix(group.dataset).lstrip(", ") for group in groups]
     found, seen = [], set()
     for number, group in enumerate(groups):
         for row in group.rows:
-            keys = tuple(unit.key for _, unit in _units(row))
-            costs, scores = row.values(metric), row.values(SCORE)
+            keys = tuple(unit.key for unit in row.members)
+            costs, scores = row.values(metric), row.values(row.score)
             if row.kind not in TRAINED or not costs or not scores or keys in seen:
                 continue
             seen.add(keys)
@@ -627,7 +653,7 @@ def _matrix(pairs: Sequence[st.Against]) -> Table:
         cells[each.first, each.second] = f"{POINTS * each.mean:+.1f}, {each.wins}/{each.ties}/{each.losses}, {p}"
         cells[each.second, each.first] = f"{-POINTS * each.mean:+.1f}, {each.losses}/{each.ties}/{each.wins}, {p}"
     rows = [[row, *(cells.get((row, column), "") for column in names)] for row in names]
-    title = "All pairs: the row's mean lead in points of macro-F1, data sets won/tied/lost, p after Holm"
+    title = "All pairs: the row's mean lead in points, data sets won/tied/lost, p after Holm"
     return Table(title, ["", *names], rows)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import statistics as st
-from .comparison import SCORE, Comparison, Group, Row, common_seeds
+from .comparison import Comparison, Group, Row, common_places
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ def _table(groups: Sequence[Group], notes: list[str]) -> dict[str, dict[str, Row
         if len(members) > 1:
             notes.append(f"{dataset} is left out: it was done under {len(members)} settings, which are never mixed")
             continue
-        rows = [row for row in members[0].rows if row.kind == "student"]
+        students = [row for row in members[0].rows if row.kind == "student"]
+        rows = [row for row in students if members[0].by == "seed" or not row.lacks]
+        if len(rows) < len(students):
+            left = ", ".join(row.name for row in students if row not in rows)
+            notes.append(f"left out on {dataset}, without all its folds: {left}")
         names = [row.everywhere for row in rows]
         for row in rows:
             if names.count(row.everywhere) == 1:
@@ -107,9 +111,9 @@ def _tests(
 
 
 def _means(*rows: Row) -> tuple[float, ...] | None:
-    """The mean score of each row over the seeds that all of them have; None where there is none."""
-    seeds = common_seeds(*rows)
-    return tuple(float(np.mean([row.units[s].metrics[SCORE] for s in seeds])) for row in rows) if seeds else None
+    """The mean score of each row over the seeds, or folds, that all of them have; None where there is none."""
+    places = common_places(*rows)
+    return tuple(float(np.mean([row.units[p].metrics[row.score] for p in places])) for row in rows) if places else None
 
 
 def _scores(whole: Mapping[str, Mapping[str, Row]], datasets: Sequence[str]) -> dict[str, Any]:

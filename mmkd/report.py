@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from . import statistics as st
-from .comparison import ALONE, SCORE, Comparison, Group, Row, Unit
+from .anomaly.metrics import HEADS, METRICS
+from .comparison import ALONE, FOLDS_SHARE, SCORE, SCORES, WORDS, Comparison, Group, Row, Unit
 from .identity import flat, printable, shortened
 from .ranking import Ranking
 from .table import spread
@@ -78,17 +79,21 @@ def _bytes(row: Row) -> str:
 
 def columns(groups: Iterable[Group], control: str) -> list[Column]:
     """The columns for which at least one row has a value."""
+    groups = list(groups)
     rows = [row for group in groups for row in group.rows]
+    over, pairs = values_of(groups), " or ".join(by.removesuffix("s") for by in values_of(groups).split(" or "))
+    spreads = f"mean over {over} ± standard deviation"
     every = [
-        _scored("accuracy", "accuracy", "mean over seeds ± standard deviation", _mean("accuracy", "{:.3f}")),
-        _scored("macro-F1", SCORE, "mean over seeds ± standard deviation"),
-        _scored("mIoU", "miou", "mean over seeds ± standard deviation", _mean("miou", "{:.3f}")),
-        Column("n", lambda row: str(len(row.units)), lambda row: float(len(row.units)), meaning="seeds on record"),
+        _scored("accuracy", "accuracy", spreads, _mean("accuracy", "{:.3f}")),
+        _scored("macro-F1", SCORE, spreads),
+        _scored("mIoU", "miou", spreads, _mean("miou", "{:.3f}")),
+        *(_of_series(metric, head, spreads) for metric, head in HEADS.items()),
+        Column("n", lambda row: str(len(row.units)), lambda row: float(len(row.units)), meaning=f"{over} on record"),
         Column(
             f"vs {_shown(control)}",
             _change,
             lambda row: row.change.mean if isinstance(row.change, st.Paired) else None,
-            meaning="macro-F1 in points, paired by seed, with a 95 % bootstrap interval",
+            meaning=f"{_scores_said(groups)} in points, paired by {pairs}, with a 95 % bootstrap interval",
         ),
         Column("gap", _share, lambda row: _known(row.gap), meaning="share closed of the gap to the best teacher"),
         _averaged("NLL", "nll", "{:.2f}", "negative log-likelihood, lower is better"),
@@ -104,6 +109,11 @@ def columns(groups: Iterable[Group], control: str) -> list[Column]:
     return [column for column in every if any(column.text(row) for row in rows)]
 
 
+def values_of(groups: Iterable[Group]) -> str:
+    """What the values of these groups are of: seeds, or folds."""
+    return " or ".join(f"{by}s" for by in dict.fromkeys(group.by for group in groups)) or "seeds"
+
+
 def _known(value: object) -> float | None:
     return value if isinstance(value, float) else None
 
@@ -112,14 +122,23 @@ def _scored(head: str, metric: str, meaning: str, brief: Callable[[Row], str] | 
     return Column(head, _spread(metric), _average(metric), brief, meaning=meaning)
 
 
+def _of_series(metric: str, head: str, meaning: str) -> Column:
+    """A score of detectors; of most a terminal shows the mean, and not those that VUS stands for."""
+    warning = "; a warning: random scores can come near 1 here" if head.startswith("(") else ""
+    brief = None if metric == SCORES["anomaly"] else _mean(metric, "{:.3f}")
+    wide = metric.startswith("auc_")
+    return Column(head, _spread(metric), _average(metric), brief, wide, f"mean over series; {meaning}{warning}")
+
+
 def _averaged(head: str, metric: str, pattern: str, meaning: str, wide: bool = False) -> Column:
     return Column(head, _mean(metric, pattern), _average(metric), wide=wide, meaning=meaning)
 
 
 def row_name(row: Row, group: Group) -> str:
-    """The name of a row; of one that has not all seeds of its group with how many."""
+    """The name of a row; of one that has not all seeds, or folds, of its group with how many."""
     name = f"teacher {row.name}" if row.kind == "teacher" else row.name
-    return name if len(row.units) == len(group.seeds) else f"{name} ({len(row.units)} of {len(group.seeds)} seeds)"
+    there, every = len(row.units), len(group.places)
+    return name if there == every else f"{name} ({there} of {every} {group.by}s)"
 
 
 def notes(group: Group) -> list[str]:
@@ -129,21 +148,26 @@ def notes(group: Group) -> list[str]:
         for what, found in (("change", row.change), ("gap", row.gap), ("time", row.time)):
             if isinstance(found, st.Refusal):
                 why.setdefault(f"{what}: {found.why}", []).append(row.name)
-    every = sum(row.kind == "student" for row in group.rows) - 1
+    every = sum(row.kind in ("student", "simple") for row in group.rows) - 1
     said = [f"{text} ({'all methods' if len(rows) == every > 1 else ', '.join(rows)})" for text, rows in why.items()]
     return [*group.notes, *said]
 
 
 LEGEND = (
-    "vs {control}: macro-F1 in points, paired by seed, with a 95 % bootstrap interval over the pairs; of few seeds it "
-    "is too narrow. gap: share closed of the way from the student alone to its best teacher. agree: share of test "
-    "windows on which a student says what its teachers say together. time: of training the student, against training "
-    "it alone."
+    "vs {control}: {score} in points, paired by seed (a single seed in folds by fold), with a 95 % bootstrap interval "
+    "over the pairs; of few it is too narrow. gap: share closed of the way from the student alone to its best "
+    "teacher. agree: share of test windows on which a student says what its teachers say together. time: of training "
+    "the student, against training it alone."
 )
 
 
-def legend(control: str) -> str:
-    return LEGEND.format(control=_shown(control))
+def legend(comparison: Comparison) -> str:
+    return LEGEND.format(control=_shown(comparison.control), score=_scores_said(comparison.groups))
+
+
+def _scores_said(groups: Iterable[Group]) -> str:
+    """What is compared in these groups."""
+    return " or ".join(dict.fromkeys(WORDS[group.score] for group in groups))
 
 
 def _shown(control: str) -> str:
@@ -160,7 +184,7 @@ def show(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
 
     console = Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False)
     for group in comparison.groups:
-        console.print(f"{group.title}, {seeds_said(group.seeds)}", style="bold")
+        console.print(f"{group.title}, {values_said(group)}", style="bold")
         shown = [column for column in columns([group], comparison.control) if not column.wide]
         lines = [[(column.brief or column.text)(row) for column in shown] for row in group.rows]
         names = [row_name(row, group) for row in group.rows]
@@ -182,7 +206,7 @@ def show(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
     for each in found:
         for text in ranking_lines(each):
             console.print(text)
-    console.print(legend(comparison.control))
+    console.print(legend(comparison))
 
 
 def seed_list(seeds: Sequence[int]) -> str:
@@ -199,6 +223,15 @@ def seed_list(seeds: Sequence[int]) -> str:
 def seeds_said(seeds: Sequence[int]) -> str:
     """`seed 0`, `seeds 0-2, 5`."""
     return f"seed{'s' * (len(seeds) > 1)} {seed_list(seeds)}"
+
+
+def values_said(group: Group) -> str:
+    """`seeds 0-2`; of folds `seeds 0-2, each the mean of its 5 folds`, or of one seed `seed 0, by fold`."""
+    if not group.folds:
+        return seeds_said(group.seeds)
+    return f"{seeds_said(group.seeds)}, " + (
+        "by fold" if group.by == "fold" else f"each the mean of its {len(group.folds)} folds"
+    )
 
 
 def ranking_lines(found: Ranking) -> list[str]:
@@ -262,10 +295,10 @@ def results_csv(comparison: Comparison) -> str:
     """Tidy: one line a unit and metric."""
     return _csv(
         [
-            {**_where(row, group), "seed": seed, "key": unit.key, "metric": name, "value": value}
+            {**_where(row, group), **_part(unit, group), "key": unit.key, "metric": name, "value": value}
             for group in comparison.groups
             for row in group.rows
-            for seed, unit in sorted(row.units.items())
+            for unit in row.members
             for name, value in unit.metrics.items()
         ]
     )
@@ -282,10 +315,20 @@ def _where(row: Row, group: Group) -> dict[str, Any]:
     }
 
 
+def _part(unit: Unit, group: Group) -> dict[str, Any]:
+    """The seed of a unit, and its fold where its group has some."""
+    return {"seed": unit.seed, **({"fold": group.folds[unit.fold - 1]} if group.folds else {})}
+
+
 def _plain(row: Row, group: Group) -> dict[str, Any]:
     """A row as names and numbers; what is not known is None."""
-    found = _where(row, group) | {"n": len(row.units), "seeds": " ".join(map(str, sorted(row.units)))}
-    for metric in ("accuracy", SCORE, "miou", "nll", "ece", "agreement", "seconds"):
+    seeds = sorted({unit.seed for unit in row.units.values()})
+    found = _where(row, group) | {"n": len(row.units), "seeds": " ".join(map(str, seeds))}
+    if group.folds:
+        found |= {"n_of": f"{group.by}s", "folds": f"{len(group.folds)} of {group.all_folds}"}
+        found["incomplete"] = "; ".join(row.lacks)
+    of_series = METRICS if group.task == "anomaly" else ()
+    for metric in ("accuracy", SCORE, "miou", *of_series, "nll", "ece", "agreement", "seconds"):
         values = row.values(metric)
         found[f"{metric}_mean"] = float(np.mean(values)) if values else None
         found[f"{metric}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -336,10 +379,10 @@ def latex(text: str) -> str:
 
 def markdown_tables(comparison: Comparison, found: Sequence[Ranking]) -> str:
     """All tables with their notes, and the statistics over data sets."""
-    shown = columns(comparison.groups, comparison.control)
     parts = ["# Comparison", ""]
     for group in comparison.groups:
-        parts += [f"## {markdown(group.title)}, {seeds_said(group.seeds)}", ""]
+        shown = columns([each for each in comparison.groups if each.score == group.score], comparison.control)
+        parts += [f"## {markdown(group.title)}, {values_said(group)}", ""]
         parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
         parts.append("|---|" + "---:|" * len(shown))
         for row in group.rows:
@@ -350,7 +393,11 @@ def markdown_tables(comparison: Comparison, found: Sequence[Ranking]) -> str:
     for each in found:
         first, *rest = ranking_lines(each)
         parts += [markdown(first), "", *(f"- {markdown(line)}" for line in rest), ""]
-    return "\n".join([*parts, markdown(legend(comparison.control)), ""])
+    return "\n".join([*parts, markdown(legend(comparison)), ""])
+
+
+def _caption(group: Group) -> str:
+    return f"{group.title}, {values_said(group)}" + (f"; {FOLDS_SHARE}" if group.by == "fold" else "")
 
 
 def latex_tables(comparison: Comparison) -> str:
@@ -358,7 +405,7 @@ def latex_tables(comparison: Comparison) -> str:
     parts = ["% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}"]
     for group in comparison.groups:
         shown = columns([group], comparison.control)
-        parts += ["\\begin{table}", "\\centering", f"\\caption{{{latex(group.title)}}}"]
+        parts += ["\\begin{table}", "\\centering", f"\\caption{{{latex(_caption(group))}}}"]
         parts += [f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
         parts.append(" & ".join(["", *(latex(column.head) for column in shown)]) + r" \\")
         before = ""
@@ -392,21 +439,18 @@ def _group(group: Group) -> dict[str, Any]:
         "dataset": group.dataset,
         "student": group.student,
         "seeds": group.seeds,
+        **({"folds": list(group.folds), "all_folds": group.all_folds, "by": group.by} if group.folds else {}),
         "settings": flat(group.settings),
         "rows": [
             {
                 **_plain(row, group),
                 "settings": flat(row.settings),
-                "units": [_unit(seed, unit) for seed, unit in sorted(row.units.items())],
+                "units": [{"key": u.key, **_part(u, group), "metrics": dict(u.metrics)} for u in row.members],
             }
             for row in group.rows
         ],
         "notes": notes(group),
     }
-
-
-def _unit(seed: int, unit: Unit) -> dict[str, Any]:
-    return {"key": unit.key, "seed": seed, "metrics": dict(unit.metrics)}
 
 
 def _plainly(value: Any) -> Any:

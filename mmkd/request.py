@@ -72,6 +72,7 @@ class Request:
     fold: tuple[int, ...] = ()
     task: str = "classification"
     nan: str = "refuse"
+    rate: float | None = None
     epoch_rule: str = "val-best"
     precision: str = "fp32"
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -98,6 +99,7 @@ class Request:
             if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
                 what = f"{name.replace('_', '-')} = {shown(value)}"
                 raise MmkdError(f"{what} must be a whole number of at least 1 and at most {MOST:,}")
+        self._check_rate()
         for name in ("methods", "datasets", "seeds", "students", "teachers"):
             if not getattr(self, name):
                 raise MmkdError(f"{name} is empty")
@@ -134,6 +136,17 @@ class Request:
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
         if max(self.seeds) >= 2**63:
             raise MmkdError(f"seeds {shown(max(self.seeds))}: a seed is a whole number below 2^63")
+
+    def _check_rate(self) -> None:
+        """Refuse a rate that is none, or that nothing could be brought to; a whole number becomes a float."""
+        rate = self.rate
+        if rate is None:
+            return
+        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate <= MOST:
+            raise MmkdError(f"rate = {shown(rate)} must be a number of samples a second above 0, at most {MOST:,}")
+        if self.data is not None:
+            raise MmkdError(f"--rate {rate:g}: a file of --data does not say its own rate; resample its windows before")
+        object.__setattr__(self, "rate", float(rate))
 
 
 def read_suite(path: str | Path, **changes: Any) -> Request:
@@ -311,7 +324,8 @@ def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     nan: Any = request.nan
     if request.data is not None:
         return [lambda path=request.data: load_file(path, nan)]  # type: ignore[misc]
-    return [lambda name=name: load_dataset(name, request.data_root, nan) for name in request.datasets]  # type: ignore[misc]
+    rate = request.rate or 0.0
+    return [lambda name=name: load_dataset(name, request.data_root, nan, rate) for name in request.datasets]  # type: ignore[misc]
 
 
 def _with_defaults(request: Request, data: Dataset) -> Request:
@@ -388,8 +402,9 @@ def resolve(
     validate = request.epoch_rule == "val-best"
     part, few = 0.2 if validate else 0.0, request.train_subjects or 0
     fold = data.fold or Fold("", ())
+    rate = data.rate_hz if data.resampled and data.rate_hz else 0.0
     data_spec = DataSpec(
-        data.name, data.sha256, request.nan, part, request.epoch_rule, few, fold.test_subjects, fold.name
+        data.name, data.sha256, request.nan, part, request.epoch_rule, few, fold.test_subjects, fold.name, rate
     )
     windows = len(cut(data, data_spec, seed).train)
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in taught}
@@ -441,7 +456,8 @@ def title(spec: UnitSpec) -> str:
     defaults = asdict(METHODS.get(spec.method).Config())
     own = [f"{name}={value}" for name, value in spec.options.items() if value != defaults.get(name)]
     fold = f", {spec.data.fold}" if spec.data.fold else ""
-    return f"{spec.data.name}{fold}, {spec.student_title}, {' '.join([spec.method, *own])}, seed {spec.seed}"
+    rate = f" at {spec.data.rate:g} Hz" if spec.data.rate else ""
+    return f"{spec.data.name}{rate}{fold}, {spec.student_title}, {' '.join([spec.method, *own])}, seed {spec.seed}"
 
 
 def source_sha256(method: str) -> str:

@@ -42,11 +42,6 @@ class Schedule:
             raise MmkdError(f"{name} {text!r} is not one of {cls.FORMS}; values are finite and at least 0")
         return cls(form, *values)
 
-    @property
-    def low(self) -> float:
-        """The lowest value."""
-        return min(self.start, self.end)
-
     def at(self, share: float) -> float:
         """The value at a share of the training in [0, 1]."""
         if self.form == "step":

@@ -5,26 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from .anomaly.metrics import METRICS
+from .anomaly.metrics import HEADS, METRICS, NOTES
 from .progress import duration
 from .record import Record
 from .sweep import Done
 from .table import option_names, spread
-
-HEADS = {
-    "vus_pr": "VUS-PR",
-    "vus_roc": "VUS-ROC",
-    "auc_pr": "AUC-PR",
-    "auc_roc": "AUC-ROC",
-    "range_f1": "range F1",
-    "affiliation_f1": "affil. F1",
-    "event_f1": "event F1",
-    "point_adjusted_f1": "(PA F1)",
-}
-NOTES = (
-    "mean over series; VUS as TSB-AD 1.5 (opt, 250 thresholds); F1 at thresholds from the end of each normal prefix",
-    "(PA F1): point-adjusted, a warning: random scores can come near 1 there; never compare by it",
-)
 
 
 def groups(results: Sequence[Done], simple: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:

@@ -7,6 +7,7 @@ defaults included: another value of any field is another key, another order of t
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -50,6 +51,7 @@ class DataSpec:
 
     `train_subjects`: of how many subjects the training windows are; 0 for all but those cut off for validation.
     `test_subjects`: those of the test windows, where that is not the data set's own split; `fold` is their name.
+    `rate`: samples a second that the windows were brought to; 0 where they are as the data set has them.
     """
 
     name: str
@@ -60,13 +62,28 @@ class DataSpec:
     train_subjects: int = 0
     test_subjects: tuple[int, ...] = ()
     fold: str = ""
+    rate: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
 
 
+def fold_kind(name: str) -> str:
+    """How the folds were cut of which this one has the name: "5 folds", "each subject", or "a split file"."""
+    counted = re.fullmatch(r"fold \d+ of (\d+)", name)
+    if counted:
+        return f"{counted[1]} folds"
+    return "each subject" if re.fullmatch(r"subject -?\d+", name) else "a split file"
+
+
+def fold_count(kind: str, there: int, subjects: int | None) -> int:
+    """How many folds a cut has; as many as are there of a split file, and where the number of subjects is not known."""
+    wanted = int(kind.split()[0]) if kind.endswith(" folds") else subjects if kind == "each subject" else None
+    return max(there, wanted or 0)
+
+
 PLACES = {"plugins", "checkpoint_file", "checkpoint_files", "fold"}  # names and places of what other fields hold
-LATER = {"train_subjects", "test_subjects", "checkpoint_sha256"}  # came later: left out where they say what was before
+LATER = {"train_subjects", "test_subjects", "rate", "checkpoint_sha256"}  # left out where they say what was before
 
 
 def keyed(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,19 +9,22 @@ import numpy as np
 from .progress import duration
 from .record import Record
 from .registry import METHODS
+from .spec import fold_count, fold_kind
 from .sweep import Done
-
-FOLDS = " in folds"  # of a group's title: its rows are means over folds and seeds
 
 
 @dataclass(frozen=True)
 class Row:
     """One line: the scores of one teacher or method over its seeds.
 
+    In folds the value of a seed is the mean over all of them, and a seed that lacks one has none; of a single seed each
+    fold has a value.
+
     Attributes:
         accuracy, macro_f1: one value a seed, on the test windows; `miou` where every time step has a label, else empty.
         change: macro-F1 minus that of the student alone under the same seed, for the seeds where that is on record.
         seconds: mean training time.
+        of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
     """
 
     group: str
@@ -33,6 +36,26 @@ class Row:
     change: tuple[float, ...]
     parameters: int
     seconds: float
+    of: str = "seed"
+    folds: int = 0
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Seed and fold of the records of a group, by their keys; `folds` are all that were asked for."""
+
+    places: dict[str, tuple[int, str]]
+    folds: frozenset[str]
+    of: str
+
+    def values(self, scores: Iterable[tuple[str, float]]) -> tuple[float, ...]:
+        """One value a seed, or fold, of (key, score) of each record."""
+        if not self.folds or self.of == "fold":
+            return tuple(score for _, score in scores)
+        by_seed: dict[int, list[float]] = {}
+        for key, score in scores:
+            by_seed.setdefault(self.places[key][0], []).append(score)
+        return tuple(float(np.mean(each)) for each in by_seed.values() if len(each) == len(self.folds))
 
 
 def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, Record]) -> list[Row]:
@@ -44,34 +67,55 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
     """
     by_key = {record.key: record for record in teachers}
     found: list[Row] = []
-    groups: dict[str, list[Done]] = {}
+    groups: dict[tuple[str, str, str], list[Done]] = {}
     for done in results:
-        folds = FOLDS if done.spec.data.fold else ""
-        groups.setdefault(f"{done.spec.data.name}{folds}, {done.spec.student_title}", []).append(done)
-    for group, members in groups.items():
+        rate = f" at {done.spec.data.rate:g} Hz" if done.spec.data.rate else ""
+        kind = fold_kind(done.spec.data.fold) if done.spec.data.fold else ""
+        groups.setdefault((f"{done.spec.data.name}{rate}", kind, done.spec.student_title), []).append(done)
+    for (data, kind, student), members in groups.items():
+        cut = _cut(members)
+        group = f"{data}{_in_folds(members, kind, len(cut.folds))}, {student}"
         taught: dict[tuple[str, str], dict[str, Record]] = {}
         for done in members:
             for modality, net_name in done.spec.teachers.items():
                 key = done.spec.teacher(modality).key
                 if key in by_key:
                     taught.setdefault((modality, net_name), {})[key] = by_key[key]
+                    cut.places[key] = done.spec.seed, done.spec.data.fold
         for (modality, net_name), each in taught.items():
-            found.append(_row(group, "teacher", f"{modality} {net_name}", list(each.values()), {}))
+            found.append(_row(group, "teacher", f"{modality} {net_name}", list(each.values()), {}, cut))
         names = option_names([done.spec for done in members])
         lines: dict[str, list[Record]] = {}
         base: dict[str, Record] = {}
         for done, name in zip(members, names, strict=True):
             if done.record is not None:
                 lines.setdefault(name, []).append(done.record)
+                cut.places[done.record.key] = done.spec.seed, done.spec.data.fold
                 if done.spec.key in alone:
                     base[done.spec.key] = alone[done.spec.key]
+                    cut.places[alone[done.spec.key].key] = done.spec.seed, done.spec.data.fold
         on_record = {record.key: record for record in base.values()}
         shown = {record.key for each in lines.values() for record in each}
         if on_record and not shown & set(on_record):
-            found.append(_row(group, "student", "student", list(on_record.values()), {}))
+            found.append(_row(group, "student", "student", list(on_record.values()), {}, cut))
         for name, records in lines.items():
-            found.append(_row(group, "student", name, records, base))
+            found.append(_row(group, "student", name, records, base, cut))
     return found
+
+
+def _cut(members: Sequence[Done]) -> _Cut:
+    folds = frozenset(done.spec.data.fold for done in members) - {""}
+    alone = folds and len({done.spec.seed for done in members}) == 1
+    return _Cut({}, folds, "fold" if alone else "seed")
+
+
+def _in_folds(members: Sequence[Done], kind: str, there: int) -> str:
+    """` in 5 folds`, ` in 3 of 5 folds`; empty of the data set's own split."""
+    if not kind:
+        return ""
+    known = [(done.record.result.get("data") or {}).get("subjects") for done in members if done.record is not None]
+    every = fold_count(kind, there, max((number for number in known if number), default=None))
+    return f" in {there}{f' of {every}' * (there < every)} fold{'s' * (every > 1)}"
 
 
 def option_names(specs: Sequence[Any]) -> list[str]:
@@ -108,10 +152,10 @@ def variant_names(
     return names
 
 
-def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict[str, Record]) -> Row:
-    tests = [record.metrics["test"] for record in records]
+def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict[str, Record], cut: _Cut) -> Row:
+    tests = [(record.key, record.metrics["test"]) for record in records]
     change = [
-        record.metrics["test"]["macro_f1"] - base[record.key].metrics["test"]["macro_f1"]
+        (record.key, record.metrics["test"]["macro_f1"] - base[record.key].metrics["test"]["macro_f1"])
         for record in records
         if record.key in base and base[record.key].key != record.key
     ]
@@ -119,12 +163,14 @@ def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict
         group,
         kind,
         name,
-        tuple(t["accuracy"] for t in tests),
-        tuple(t["macro_f1"] for t in tests),
-        tuple(t["miou"] for t in tests if "miou" in t),
-        tuple(change),
+        cut.values((key, test["accuracy"]) for key, test in tests),
+        cut.values((key, test["macro_f1"]) for key, test in tests),
+        cut.values((key, test["miou"]) for key, test in tests if "miou" in test),
+        cut.values(change),
         int(records[0].result["parameters"]),
         float(np.mean([record.result["seconds"] for record in records])),
+        cut.of,
+        len(cut.folds),
     )
 
 
@@ -154,8 +200,7 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
     for group in dict.fromkeys(row.group for row in found):
         members = [row for row in found if row.group == group]
         seeds = max(len(row.macro_f1) for row in members)
-        what = "unit" if FOLDS in group else "seed"
-        console.print(f"{group}, {seeds} {what}{'s' if seeds > 1 else ''}", style="bold")
+        console.print(f"{group}, {seeds} {members[0].of}{'' if seeds == 1 else 's'}", style="bold")
         dense = any(row.miou for row in members)
         heads = ["", "test acc", "macro-F1", *(["mIoU"] if dense else []), "vs alone", "params", "time"]
         ordered = sorted(members, key=lambda row: row.kind != "teacher")
@@ -171,7 +216,12 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
             table.add_row(*line, end_section=row.kind == "teacher")
         console.print(table)
     if any(row.change for row in found):
-        console.print("vs alone: macro-F1 in points against the student without a teacher, same seeds")
+        same = "same seeds and folds" if any(row.folds for row in found) else "same seeds"
+        console.print(f"vs alone: macro-F1 in points against the student without a teacher, {same}")
+    if any(row.folds and row.of == "seed" for row in found):
+        console.print("in folds: the value of a seed is the mean over its folds; a seed that lacks one has none")
+    if any(row.of == "fold" for row in found):
+        console.print("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
 
 
 def cells(row: Row, seeds: int, dense: bool) -> list[str]:

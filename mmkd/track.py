@@ -54,12 +54,12 @@ SETTINGS = {  # of mlflow, each as the user has it where it is set
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 BOARD = "leaderboard.json"
-SCORES = ("macro_f1", "accuracy", "miou")  # of the leaderboard, as metrics of the suite's run
+SCORES = ("macro_f1", "accuracy", "miou", "vus_pr")  # of the leaderboard, as metrics of the suite's run
 SHARED = ("report.html", "/change.svg", "/robustness.svg")  # of the page's files
 COLUMNS = (
     *("group", "kind", "row", "n", "accuracy_mean", "accuracy_sd", "macro_f1_mean", "macro_f1_sd", "change_mean"),
     *("change_low", "change_high", "gap_closed", "nll_mean", "ece_mean", "agreement_mean", "time_ratio", "parameters"),
-    *("macs", "latency_ms", "bytes"),
+    *("macs", "latency_ms", "bytes", "vus_pr_mean", "vus_pr_sd"),
 )
 MAX_TAG = 5000  # characters; a SQL store takes 8000, others 5000
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -418,7 +418,7 @@ def _parent(
     for name, text in files.items():
         client.log_text(parent, text, name)
         client.got_on()
-    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{parent}", json.dumps(_view(parent)))
+    client.set_experiment_tag(experiment, f"mlflow.sharedViewState.{parent}", json.dumps(_view(parent, task)))
     where = f"viewStateShareKey={parent}&compareRunsMode=CHART&workflowType=machine_learning"
     note = f"[Charts of these runs, by row](#/experiments/{experiment}/runs?{where})\n\n{note}"
     cut = "\n\n... (tables.md has all)"
@@ -470,7 +470,7 @@ def _label(row: Row, group: Group) -> str:
 
 def _rows(groups: Sequence[Group]) -> dict[str, str]:
     """Key of a record -> the row that it is part of."""
-    return {unit.key: _label(row, group) for group in groups for row in group.rows for unit in row.units.values()}
+    return {unit.key: _label(row, group) for group in groups for row in group.rows for unit in row.members}
 
 
 def _leaderboard(groups: Sequence[Group]) -> dict[str, float]:
@@ -490,23 +490,23 @@ def _free(name: str, taken: Mapping[str, Any]) -> str:
     return next(each for each in (name, *(f"{name} {n}" for n in range(2, len(taken) + 3))) if each not in taken)
 
 
-def _view(parent: str) -> dict[str, Any]:
+def _view(parent: str, task: str) -> dict[str, Any]:
     """What MLflow's page of runs shows of a suite, as its button "Share" stores it: rows, their scores, four charts.
 
     It is no documented format; a page that does not know it says so and shows all runs.
     """
-    charts: list[dict[str, Any]] = [
-        {"type": "BAR", "metricKey": name} for name in ("test/macro_f1", "test/accuracy", "test/ece")
-    ]
-    axes = {"xaxis": {"key": "parameters", "type": "METRIC"}, "yaxis": {"key": "test/macro_f1", "type": "METRIC"}}
+    scores = ("vus_pr", "vus_roc", "event_f1") if task == "anomaly" else ("macro_f1", "accuracy", "ece")
+    names = [f"test/{score}" for score in scores]
+    charts: list[dict[str, Any]] = [{"type": "BAR", "metricKey": name} for name in names]
+    axes = {"xaxis": {"key": "parameters", "type": "METRIC"}, "yaxis": {"key": names[0], "type": "METRIC"}}
     each = {"metricSectionId": "mmkd", "deleted": False, "isGenerated": False}
     return {
         "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
-        "orderByKey": "metrics.`test/macro_f1`",
+        "orderByKey": f"metrics.`{names[0]}`",
         "orderByAsc": False,
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "mmkd.row"}]},
         "selectedColumns": [
-            *(f"metrics.`{name}`" for name in ("test/macro_f1", "test/accuracy", "test/ece", "parameters", "seconds")),
+            *(f"metrics.`{name}`" for name in (*names, "parameters", "seconds")),
             *(f"tags.`mmkd.{name}`" for name in ("method", "student", "teachers", "seed")),
         ],
         "runsHiddenMode": "SHOW_ALL",

@@ -81,7 +81,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     """
     log = Log()
     ready = make_ready(spec, data, place, log)
-    split, views, windows, method, teachers = ready.split, ready.views, ready.windows, ready.method, ready.teachers
+    split, views, windows = ready.split, ready.views, ready.windows
     with place.group.training("student", key=spec.key, spec=asdict(spec), shares=ready.shares):
         trained = train_student(spec, ready, place)
     log.add(f"trained {spec.training.epochs} epochs in {trained.seconds:.1f} s, best epoch {trained.best_epoch + 1}")
@@ -99,31 +99,37 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         except Exception as error:  # a picture never costs a record
             log.add(f"pictures left out: {reason(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
-        return {
-            "kind": "student",
-            "key": spec.key,
-            "status": "done",
-            "spec": asdict(spec),
-            "metrics": metrics,
-            "best_epoch": trained.best_epoch + 1,
-            "parameters": count_parameters(trained.network),
-            "method_parameters": trained.method_parameters,
-            "seconds": trained.seconds,
-            "process_peak_memory_mib": peak_memory(),
-            "teachers": {name: teacher.spec.key for name, teacher in teachers.items()},
-            "teacher_checkpoint": method.checkpoint if teachers else None,
-            "teacher_weights": ready.shares,
-            "deploys": "student" if trained.network is ready.student else "method",
-            "views": {
-                name: {"config": spec.views[name], "state": views[name].modality.state()} for name in spec.student
-            },
-            "data": describe(data, split),
-            "environment": environment(str(place.device), torch.get_num_threads(), place.group.world),
-        }
+        return result_of(spec, data, ready, trained, metrics, place)
 
     record = place.records.write(spec.key, fill)
     checkpoint_of(spec, place).remove()
     return record
+
+
+def result_of(
+    spec: UnitSpec, data: Dataset, ready: Ready, trained: Trained, metrics: Mapping[str, Any], place: Place
+) -> dict[str, Any]:
+    """What the `result.json` of a trained unit holds, of every task."""
+    views, teachers = ready.views, ready.teachers
+    return {
+        "kind": "student",
+        "key": spec.key,
+        "status": "done",
+        "spec": asdict(spec),
+        "metrics": metrics,
+        "best_epoch": trained.best_epoch + 1,
+        "parameters": count_parameters(trained.network),
+        "method_parameters": trained.method_parameters,
+        "seconds": trained.seconds,
+        "process_peak_memory_mib": peak_memory(),
+        "teachers": {name: teacher.spec.key for name, teacher in teachers.items()},
+        "teacher_checkpoint": ready.method.checkpoint if teachers else None,
+        "teacher_weights": ready.shares,
+        "deploys": "student" if trained.network is ready.student else "method",
+        "views": {name: {"config": spec.views[name], "state": views[name].modality.state()} for name in spec.student},
+        "data": describe(data, ready.split),
+        "environment": environment(str(place.device), torch.get_num_threads(), place.group.world),
+    }
 
 
 def make_ready(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: str | None = None) -> Ready:
@@ -384,6 +390,7 @@ def describe(data: Dataset, split: Split) -> dict[str, Any]:
     """What a record says about the data; of images also their rows and columns."""
     return {
         **({"grid": list(data.grid)} if data.grid else {}),
+        **({} if data.subject is None else {"subjects": len(np.unique(data.subject))}),
         "classes": list(data.classes),
         "channels": list(data.channels),
         "window": data.window,

@@ -89,7 +89,8 @@ def _perform(task: Values, place: Values) -> "Ended":
     for plugin in place["plugins"]:
         load_plugin(plugin)
     spec = UnitSpec.parse(task["spec"])
-    data = in_fold(load_windows(spec.data.name, place["data"], place["data_root"], spec.data.nan), spec.data)
+    windows = load_windows(spec.data.name, place["data"], place["data_root"], spec.data.nan, spec.data.rate)
+    data = in_fold(windows, spec.data)
     if data.sha256 != spec.data.sha256:
         raise MmkdError(f"data {data.name!r} is not what it was when the command began; start the command again")
     at = Place(Records(place["runs"]), Cache(place["cache"]), pick_device(place["device"]), Progress())
@@ -104,8 +105,8 @@ def _perform(task: Values, place: Values) -> "Ended":
 
 
 @lru_cache(maxsize=2)
-def load_windows(name: str, path: str | None, root: str, nan: Any) -> "Dataset":
-    """A data set by name, or of a file; the last two are kept."""
+def load_windows(name: str, path: str | None, root: str, nan: Any, rate: float = 0.0) -> "Dataset":
+    """A data set by name, at its own rate or this one, or of a file; the last two are kept."""
     from .data import load_dataset, load_file
 
-    return load_dataset(name, root, nan) if path is None else load_file(path, nan)
+    return load_dataset(name, root, nan, rate) if path is None else load_file(path, nan)

@@ -1,15 +1,21 @@
 """One thread for all tests: on small tensors a second costs more than it gives, and results do not hang on it."""
 
+import os
 import shutil
+import sqlite3
 import sys
+import warnings
+from contextlib import closing
 
 import numpy as np
 import pytest
 import torch
 
-from mmkd import METHODS
+from mmkd import METHODS, deployment, figures, track
 
 torch.set_num_threads(1)
+PAINTED = {"test_unit", "test_images", "test_dense", "test_anomaly", "test_notes", "test_mlflow_ui"}
+PAINTED |= {"test_odd_names_cost_no_record"}  # files and tests that read pictures of records
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +23,52 @@ def _no_stray_settings(monkeypatch):
     """Variables of the caller's shell change no test; MMKD_DATA is what the tests marked `data` read, and stays."""
     for name in ("MMKD_CACHE", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _new_stores_are_copies(tmp_path_factory):
+    """MLflow makes a database in hundreds of steps, the same each time: the first of a session is kept and copied."""
+    own, kept = track._client, tmp_path_factory.mktemp("store") / "new.db"
+
+    def client(runs):
+        for name, value in track.SETTINGS.items():  # before the import, as in the house
+            os.environ.setdefault(name, value)
+        with warnings.catch_warnings(action="ignore"):
+            from mlflow.store.db import utils
+        if utils._initialize_tables is not made:
+            real.append(utils._initialize_tables)
+            utils._initialize_tables = made
+        return own(runs)
+
+    def made(engine):
+        path = engine.url.database if engine.url.get_backend_name() == "sqlite" else None
+        if path and kept.exists():
+            _copy_database(kept, path)
+            return
+        real[0](engine)
+        if path:
+            _copy_database(path, kept)
+
+    real = []
+    track._client = client
+    yield
+    track._client = own
+
+
+def _copy_database(source, target):
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_extras(request, monkeypatch):
+    """Where they are not what is tested, a latency is of three windows, and a picture is laid out but not painted."""
+    module = request.module.__name__.rpartition(".")[2]
+    if module != "test_deployment":
+        monkeypatch.setattr(deployment, "REPEATS", 3)
+        monkeypatch.setattr(deployment, "WARM_UP", 1)
+    if not PAINTED & {module, request.node.name}:
+        monkeypatch.setattr(figures, "_save", lambda figure, path: path.write_bytes(b"not painted"))
 
 
 @pytest.fixture(autouse=True)

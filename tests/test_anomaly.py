@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from mmkd.baselines.reverse_kd import gap_map, near_diagonal
 
 import mmkd.data.cards
+import mmkd.data.load
 from mmkd import METHODS, Batch, MmkdError, Setup, load_student
-from mmkd.anomaly.scoring import judge, overlapped, window_starts
+from mmkd.anomaly.scoring import judge, overlapped, starts_in, window_starts
 from mmkd.anomaly.simple import SIMPLE, moving_median
 from mmkd.anomaly.unit import Chosen, Detector, on_normal
 from mmkd.assemble import make_method
@@ -23,6 +25,7 @@ from mmkd.compare import main as compare
 from mmkd.data import data_root, load_dataset
 from mmkd.data import series as s
 from mmkd.data.cards import find_card, present
+from mmkd.modalities.channels import make
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
 from mmkd.progress import Progress
@@ -34,6 +37,7 @@ from mmkd.work import perform, setting
 
 W = 32
 SIDE = 16
+AXES = [f"{part}_{axis}" for part in ("ankle", "leg", "trunk") for axis in ("horiz_fwd", "vert", "horiz_lateral")]
 
 
 def one_series(n=900, at=(600, 640), seed=0, name="made"):
@@ -42,7 +46,7 @@ def one_series(n=900, at=(600, 640), seed=0, name="made"):
     labels = np.zeros(n, np.int8)
     labels[slice(*at)] = 1
     x[labels > 0] += 2.5
-    return name, x[None], labels
+    return name, s.Recorded(x[None], labels)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +56,49 @@ def folder(tmp_path_factory):
     (root / "nab").mkdir()
     arrays = {}
     for i in range(4):
-        _, x, labels = one_series(seed=i, at=(600 + 20 * i, 640 + 20 * i) if i < 3 else (0, 0))
-        arrays |= {f"s{i}_x": x[0], f"s{i}_y": labels}
+        _, made = one_series(seed=i, at=(600 + 20 * i, 640 + 20 * i) if i < 3 else (0, 0))
+        arrays |= {f"s{i}_x": made.values[0], f"s{i}_y": made.labels}
     np.savez(root / "nab" / "nab.npz", names=np.array([f"made/{i}" for i in range(4)]), **arrays)
-    checksum = mmkd.data.cards.file_sha256(root / "nab" / "nab.npz")
-    card = (mmkd.data.cards.cards_folder() / "nab" / "card.toml").read_text()
-    (root / "cards" / "nab").mkdir(parents=True)
-    (root / "cards" / "nab" / "card.toml").write_text(re.sub('"[0-9a-f]{64}"', f'"{checksum}"', card))
+    write_card(root, "nab", root / "nab" / "nab.npz")
+    (root / "smap_msl").mkdir()
+    write_telemetry(root, spacecraft_arrays())
     return root
+
+
+def write_card(root, name, path):
+    """A copy of a card with the checksum of a file of ours."""
+    card = (Path(s.__file__).parents[2] / "datasets" / name / "card.toml").read_text()
+    (root / "cards" / name).mkdir(parents=True, exist_ok=True)
+    checksum = mmkd.data.cards.file_sha256(path)
+    (root / "cards" / name / "card.toml").write_text(re.sub('"[0-9a-f]{64}"', f'"{checksum}"', card))
+
+
+def spacecraft_arrays():
+    """Arrays of the form of smap_msl.npz: three channels of SMAP, one of MSL; telemetry of the second is constant."""
+    arrays = {
+        "channels": np.array(["P-1", "E-6", "T-4", "D-12"]),
+        "spacecraft": np.array(["SMAP"] * 2 + ["MSL", "SMAP"]),
+    }
+    for i, (name, columns, train) in enumerate(
+        [("P-1", 25, 400), ("E-6", 25, 320), ("T-4", 55, 300), ("D-12", 25, 40)]
+    ):
+        rng = np.random.default_rng(i)
+        x = np.zeros((train + 500, columns), np.float32)
+        x[:, 0] = np.sin(np.arange(len(x)) / 5) if i != 1 else -1
+        x[:, 1] = 1
+        x[:, 2:6] = rng.random((len(x), 4)) < 0.02
+        label = np.zeros(500, np.int8)
+        label[200 + 10 * i : 240] = 1
+        x[train:, 0] += label
+        arrays |= {f"{name}_train": x[:train], f"{name}_test": x[train:], f"{name}_label": label}
+    return arrays
+
+
+def write_telemetry(root, arrays):
+    path = root / "smap_msl" / "smap_msl.npz"
+    np.savez_compressed(path, **arrays)
+    for name in ("smap", "msl"):
+        write_card(root, name, path)
 
 
 @pytest.fixture
@@ -96,10 +135,10 @@ def test_series_that_cannot_be_scored_say_why(at, n, why):
 
 
 def test_nothing_after_the_fitted_part_shapes_the_scale():
-    name, x, labels = one_series()
-    changed = x.copy()
-    changed[:, s.cut_prefix(name, x, labels, W).fit :] *= 100
-    one, other = s.cut_prefix(name, x, labels, W), s.cut_prefix(name, changed, labels, W)
+    name, made = one_series()
+    changed, one = made.values.copy(), s.cut_prefix(name, made, W)
+    changed[:, one.fit :] *= 100
+    other = s.cut_prefix(name, replace(made, values=changed), W)
     np.testing.assert_array_equal(one.x[:, : one.fit], other.x[:, : one.fit])
     assert abs(one.x[:, : one.fit].mean()) < 1e-5
     assert one.x[:, : one.fit].std() == pytest.approx(1)
@@ -109,14 +148,14 @@ def test_nothing_after_the_fitted_part_shapes_the_scale():
 def test_a_constant_prefix_stays_finite(level):
     x = np.full((1, 900), level)
     x[0, 700] += 1
-    found = s.cut_prefix("flat", x, one_series()[2], W)
+    found = s.cut_prefix("flat", replace(one_series()[1], values=x), W)
     assert np.isfinite(found.x).all()
     for detect in SIMPLE.values():
         assert np.isfinite(detect(found, W, 0)).all()
 
 
 def test_segments_keep_to_their_part():
-    found = s.cut_prefix("ramp", np.arange(900.0)[None], one_series()[2], W)
+    found = s.cut_prefix("ramp", replace(one_series()[1], values=np.arange(900.0)[None]), W)
     spans = {part: [] for part in range(3)}
     for x, part in s.segments([found], W, 16):
         spans[part].append((x.min(), x.max()))
@@ -149,6 +188,160 @@ def test_each_disturbance_changes_a_part_of_a_segment(kind):
     assert changed.any(axis=(1, 2)).mean() > 0.95
     assert changed.mean() < 0.6
     np.testing.assert_array_equal(s.pretext(windows)[0], x)
+
+
+# a training part of the publisher's
+
+OFFICIAL = {"values": np.arange(900.0)[None] / 900, "labels": np.arange(900) >= 880, "scaled": True}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "cuts"),
+    [(160, (96, 128, 160)), (700, (420, 560, 700)), (159, "159 of 900 steps to"), (880, "nothing but")],
+)
+def test_the_publishers_training_part_is_the_prefix_whole(prefix, cuts):
+    found = s.cut_prefix("made", s.Recorded(**OFFICIAL, prefix=prefix), W)
+    if isinstance(cuts, str):
+        assert cuts in found
+    else:
+        assert (found.fit, found.chosen, found.prefix) == cuts
+        np.testing.assert_allclose(found.x, OFFICIAL["values"], atol=1e-7)
+
+
+def test_values_that_are_not_scaled_are_standardised_by_the_fitted_part():
+    found = s.cut_prefix("made", s.Recorded(**{**OFFICIAL, "scaled": False}, prefix=400), W)
+    assert found.x[0, :240].std() == pytest.approx(1, abs=1e-5)
+
+
+def in_two_parts():
+    return s.cut_prefix("made", replace(one_series(seed=3)[1], prefix=300, apart=True), W)
+
+
+def test_no_window_lies_on_both_parts():
+    series = in_two_parts()
+    starts = starts_in(series, series.chosen, W, 8)
+    covered = np.zeros(900, bool)
+    for start in starts:
+        assert start + W <= series.prefix or start >= series.prefix
+        covered[start : start + W] = True
+    assert covered.tolist() == [t >= series.chosen for t in range(900)]
+    assert len(starts_in(replace(series, apart=False), series.chosen, W, 8)) > len(starts) - 4
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_no_detector_reads_over_the_border_of_two_parts(name):
+    series = in_two_parts()
+    x = series.x.copy()
+    x[:, series.prefix :] += 50
+    one, other = (SIMPLE[name](each, W, 3) for each in (series, replace(series, x=x)))
+    np.testing.assert_allclose(one[: series.prefix], other[: series.prefix], rtol=1e-9)
+    x = series.x.copy()
+    x[:, series.chosen : series.prefix] += 50
+    other = SIMPLE[name](replace(series, x=x), W, 3)
+    np.testing.assert_allclose(one[series.prefix :], other[series.prefix :], rtol=1e-9)
+
+
+def test_of_two_parts_the_whole_last_part_sets_the_threshold():
+    series = in_two_parts()
+    score = np.random.default_rng(0).uniform(size=900 - series.chosen)
+    score[series.prefix - series.chosen - 1] = 7
+    found = s.SeriesSet((series,), {}, np.zeros(0, np.int64))
+    assert judge(found, lambda _: score, W)[0].threshold == 7
+
+
+def test_a_channel_that_was_constant_counts_by_its_distance():
+    """By hand: beside a channel that the components rebuild, one that leaves its constant value of training."""
+    series = in_two_parts()
+    x = np.concatenate([np.sin(np.arange(900) / 5)[None], np.full((1, 900), 0.5)]).astype(np.float32)
+    x[1, 500] = 2.5
+    score = SIMPLE["pca"](replace(series, x=x), W, 0)
+    counted = [sum(a <= 500 < a + W for a in range(t - W + 1, t + 1)) / W for t in range(460, 540)]
+    np.testing.assert_allclose(score[460:540], 4 * np.array(counted), atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "columns", "kept"), [("smap", 25, ["P-1", "E-6"]), ("msl", 55, ["T-4"])])
+def test_the_channels_of_a_spacecraft(cards, name, columns, kept):
+    data, arrays = load_dataset(name, cards), spacecraft_arrays()
+    assert data.task == "anomaly"
+    assert data.x.shape[1:] == (columns, 32)
+    assert [each.name for each in data.series.kept] == kept
+    assert data.series.left_out == ({"D-12": "40 of 540 steps to train on"} if name == "smap" else {})
+    for each in data.series.kept:
+        train, test = arrays[f"{each.name}_train"], arrays[f"{each.name}_test"]
+        assert each.prefix == len(train)
+        assert each.apart
+        np.testing.assert_array_equal(each.x, np.concatenate([train, test]).T)
+        np.testing.assert_array_equal(each.labels[each.prefix :], arrays[f"{each.name}_label"])
+        assert not each.labels[: each.prefix].any()
+    assert data.group("telemetry") == (0,)
+    assert data.group("commands") == tuple(range(1, columns))
+    assert len(np.unique(data.x[:, 1])) > 1, "disturbed where it is constant"
+
+
+@pytest.mark.parametrize("name", ["gaf", "gaf@commands", "sig", "sig@telemetry"])
+def test_views_of_constant_channels_are_finite(cards, name):
+    data = load_dataset("smap", cards)
+    group = {"channels": data.group(name.partition("@")[2])} if "@" in name else {}
+    size = {} if name.startswith("sig") else {"size": SIDE}
+    plain = data.x[: len(data.x) // 2]
+    view = make(name, {**size, **group}).fit(plain).transform(plain)
+    assert view.shape[1] == (len(group["channels"]) if group else 25)
+    assert np.isfinite(view).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a.pop("E-6_label"), ("smap", "E-6_label")),
+        (lambda a: a.update({"E-6_label": a["E-6_label"][:-1]}), ("smap", "E-6", "a label a step")),
+        (lambda a: a["P-1_test"].__setitem__((7, 3), np.nan), ("smap", "P-1", "NaN")),
+        (lambda a: a.update({"P-1_test": a["P-1_test"][:, :9]}), ("smap", "does not go with its files")),
+        (lambda a: a.update(spacecraft=np.array(["SMAP"] * 4)), ("smap", "does not go with its files")),
+        (lambda a: a.update(spacecraft=np.array(["ISS"] * 4)), ("smap", "no channel is of SMAP")),
+        (lambda a: a.pop("channels"), ("smap", "channels")),
+    ],
+)
+def test_files_that_are_not_telemetry_are_one_line(tmp_path, monkeypatch, change, words):
+    monkeypatch.setattr(mmkd.data.cards, "cards_folder", lambda: tmp_path / "cards")
+    arrays = spacecraft_arrays()
+    change(arrays)
+    (tmp_path / "smap_msl").mkdir()
+    write_telemetry(tmp_path, arrays)
+    with pytest.raises(MmkdError) as caught:
+        load_dataset("smap", tmp_path)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "events"), [("aeon-internal-bleeding", ["value"], 12), ("aeon-daphnet", AXES, 0)]
+)
+def test_one_series_as_csv(tmp_path, monkeypatch, name, columns, events):
+    """Files of aeon's form, in the place of those inside its wheel."""
+    monkeypatch.setattr(mmkd.data.cards, "cards_folder", lambda: tmp_path / "cards")
+    monkeypatch.setattr(mmkd.data.load, "reader_folder", lambda card, root: tmp_path)
+    values = np.random.default_rng(0).normal(70, 5, (1500, len(columns))).round(3)
+    label = (np.arange(1500) >= 1400) & (np.arange(1500) < 1400 + events)
+    lines = [f"{t},{','.join(map(str, row))},{int(e)}" for t, (row, e) in enumerate(zip(values, label, strict=True))]
+    write_card(tmp_path, name, Path(__file__))
+    for file in find_card(name).sha256:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("\n".join([",".join(["timestamp", *columns, "is_anomaly"]), *lines]) + "\n")
+    write_card(tmp_path, name, tmp_path / file)
+    if not events:
+        with pytest.raises(MmkdError, match="none of 1 series can be scored, such as one with no event"):
+            load_dataset(name)
+        return
+    (series,) = load_dataset(name).series.kept
+    assert (series.fit, series.chosen, series.prefix, series.apart) == (720, 960, 1200, False)
+    np.testing.assert_array_equal(series.labels, label)
+    fitted = values[:720].T
+    np.testing.assert_allclose(series.x, (values.T - fitted.mean()) / fitted.std(), atol=1e-4)
+    for file in find_card(name).sha256:
+        (tmp_path / file).write_text("timestamp,value\n0,1\n")
+    write_card(tmp_path, name, tmp_path / file)
+    with pytest.raises(MmkdError, match="is_anomaly"):
+        load_dataset(name)
 
 
 # scores of steps
@@ -414,10 +607,43 @@ def test_reverse_distillation_learns_from_plain_segments_alone(bench, place, car
     assert asked[0].tolist() == [1, 6]
 
 
-def test_the_comparison_leaves_them_out(bench, place, capsys):
-    bench("--method", "reverse-kd,feature-kd")
-    assert compare(["--runs", str(place / "runs")]) == 2
-    assert "--task anomaly" in capsys.readouterr().err
+def test_the_comparison_has_a_table_of_detectors(bench, place, tmp_path, capsys):
+    """Two seeds: VUS-PR is what is compared, simple detectors stand beside, and teachers' pretext scores nowhere."""
+    bench("--method", "reverse-kd,feature-kd,student")
+    bench("--method", "feature-kd,student", "--seed", "1")
+    runs, out = place / "runs", tmp_path / "out"
+    assert compare(["--runs", str(runs), "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("note:") == 1, said.err
+    assert "nab, detectors, seeds 0-1" in said.out
+    assert said.out.splitlines()[1].split()[0] == "VUS-PR"
+    assert "3 series scored, 1 left out" in said.out
+    assert "(PA F1): point-adjusted, a warning" in said.out
+    assert "macro-F1" not in said.out
+    (group,) = json.loads((out / "comparison.json").read_text())["groups"]
+    kinds = [row["kind"] for row in group["rows"]]
+    assert kinds == ["student"] * 3 + ["simple"] * 5
+    rows = {row["row"]: row for row in group["rows"]}
+    assert group["rows"][0]["row"] == "student"
+    assert set(rows) >= {"feature-kd", "reverse-kd", *SIMPLE}
+    records = {(r.spec["method"], r.spec["seed"]): r for r in Records(runs) if r.kind != "teacher"}
+    for name in ("feature-kd", "pca", "random"):
+        scores = [records[name, seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
+        alone = [records["student", seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
+        assert rows[name]["vus_pr_mean"] == pytest.approx(np.mean(scores))
+        assert rows[name]["vus_pr_sd"] == pytest.approx(np.std(scores, ddof=1))
+        assert rows[name]["change_mean"] == pytest.approx(np.mean(scores) - np.mean(alone))
+    assert (rows["feature-kd"]["n"], rows["reverse-kd"]["n"]) == (2, 1)
+    assert rows["feature-kd"]["time_ratio"] > 0
+    assert rows["pca"]["time_ratio"] is rows["feature-kd"]["gap_closed"] is None
+    page = (out / "report.html").read_text()
+    assert "The highest mean VUS-PR of a student is" in page
+    assert "macro-F1 in points" not in page
+    tables = (out / "tables.md").read_text()
+    assert "VUS-PR" in tables.split("kmeans")[0]
+    facts = json.loads((out / "reproducibility.json").read_text())
+    assert set(facts["data"][0]["split_sha256"]) == {"0", "1"}
+    assert None not in facts["data"][0]["split_sha256"].values()
 
 
 def test_a_worker_does_such_a_unit(cards, tmp_path):
@@ -428,6 +654,23 @@ def test_a_worker_does_such_a_unit(cards, tmp_path):
     done = perform(Task("unit", spec.key, spec).values(), at)
     assert done["status"] == "done", done["error"]
     assert "vus_pr" in Records(tmp_path / "runs").get(spec.key).metrics["test"]
+
+
+def test_channel_groups_of_telemetry_are_modalities(bench, tmp_path):
+    args = (
+        "--student",
+        "sig@telemetry+sig@commands",
+        "--teachers",
+        "gaf@commands",
+        "--teacher-net",
+        "gaf@commands=WRN10-1",
+    )
+    code, out, err = bench("--dataset", "smap", "--method", "kd", *args, runs=tmp_path / "runs", epochs="1")
+    assert code == 0, err
+    assert "smap, 2 series, 1 left out, 1 seed" in out
+    (record,) = [r for r in Records(tmp_path / "runs") if r.kind == "student"]
+    assert record.spec["views"]["sig@telemetry"]["channels"] == [0]
+    assert 0 < record.metrics["test"]["vus_pr"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -466,3 +709,18 @@ def test_nab():
     assert set(data.series.left_out.values()) == {"no event"}
     assert sum(len(x.labels) for x in data.series.kept) == 365_558 - 6 * 4032
     assert {x.prefix <= len(x.labels) // 2 and not x.labels[: x.prefix].any() for x in data.series.kept} == {True}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "series", "train", "test"), [("smap", 54, 138_004, 435_826), ("msl", 27, 58_317, 73_729)]
+)
+def test_telemetry(name, series, train, test):
+    if not present(find_card(name), data_root()):
+        pytest.skip("no SMAP and MSL in the data folder")
+    kept = load_dataset(name).series.kept
+    assert len(kept) == series
+    assert sum(x.prefix for x in kept) == train
+    assert sum(len(x.labels) - x.prefix for x in kept) == test
+    assert all(np.isfinite(x.x).all() and x.labels.any() and not x.labels[: x.prefix].any() for x in kept)
+    assert set(np.unique(np.concatenate([x.x[1:].ravel() for x in kept]))) == {0, 1}, "commands"

@@ -138,6 +138,35 @@ def test_a_weight_schedule_shows_in_the_history(tiny, tmp_path):
     assert kd[2] == 0
 
 
+@pytest.mark.parametrize("text", ["sig=1,sig=1", "sig=1, sig =0,gaf=1,pi=1"])
+def test_a_teacher_has_one_weight(text):
+    with pytest.raises(MmkdError, match="sig is there twice"):
+        METHODS.get("kd")(teacher_weights=text).weights(dict.fromkeys(("sig", "gaf", "pi")))
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        *((name, {"temperature": value}) for name in ("kd", "dist", "ls-kd", "mtkd-rl") for value in (0.009, 100.5)),
+        ("kd", {"temperature_schedule": "linear:4,101"}),
+        ("kd", {"temperature_schedule": "step:0.001,4,0.5"}),
+        ("mlkd", {"temperatures": "2,1000"}),
+        ("ctkd", {"t_start": 0.001}),
+        ("ctkd", {"t_range": 99.5}),
+    ],
+)
+def test_temperatures_have_one_range(method, options):
+    with pytest.raises(MmkdError, match="a temperature is from 0.01 to 100"):
+        METHODS.get(method)(**options)
+
+
+def test_every_temperature_may_be_at_its_ends():
+    for name in METHODS:
+        config = METHODS.get(name).Config
+        for value in (0.01, 100.0) if "temperature" in config.__dataclass_fields__ else ():
+            assert config(temperature=value).temperature == value
+
+
 def test_a_method_without_temperature_refuses_its_schedule(tiny, tmp_path):
     with pytest.raises(MmkdError, match="leave --temperature-schedule out"):
         mmkd.run("at", **tiny, runs=tmp_path, temperature_schedule="linear:8,2")

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 import mmkd
-from mmkd import compare, comparison, export, ranking, report, track
+from mmkd import compare, comparison, details, export, ranking, report, track
 from mmkd import statistics as st
+from mmkd.anomaly.metrics import METRICS
 from mmkd.predictions import best_of
 from mmkd.record import Records
 from mmkd.spec import DataSpec, Training, UnitSpec
@@ -314,6 +315,163 @@ def test_another_control(runs):
     assert rows(group)["kd"].change is None
 
 
+# Folds ----------------------------------------------------------------------------------------------------------------
+
+
+RIGHT = {1: 20, 2: 40, 3: 58}  # windows that the student alone has right, by fold: folds differ more than methods
+GAIN = {1: 1, 2: -1, 3: 2}
+SUBJECTS = {"data": {"classes": ["a", "b", "c"], "window": 32, "split": {"sha256": "cd" * 32}, "subjects": 6}}
+
+
+def fold_spec(spec, fold, of=3, seed=0, name=None):
+    name = name or f"fold {fold} of {of}"
+    return replace(spec, seed=seed, data=replace(spec.data, test_subjects=(2 * fold, 2 * fold + 1), fold=name))
+
+
+def folded(runs, folds=(1, 2, 3), seeds=(0,), of=3, **spans):
+    """Teachers, the student alone and kd in folds; kd gains in the first and third and loses in the second."""
+    for seed in seeds:
+        for fold in folds:
+            kd, alone = (fold_spec(spec, fold, of, seed) for spec in (KD, ALONE))
+            write(runs, kd.teacher("sig"), 59, 0.9)
+            write(runs, kd.teacher("gaf"), 30, 0.6, first=40)
+            write(runs, alone, RIGHT[fold], **SUBJECTS)
+            write(runs, kd, RIGHT[fold] + GAIN[fold] + seed, **SUBJECTS)
+
+
+def f1(right):
+    said = predictions(right, 0.8)
+    return st.macro_f1(said["true"], said["predicted"])
+
+
+def test_folds_of_one_seed_are_one_group_paired_by_fold(tmp_path):
+    folded(tmp_path)
+    (group,) = compared(tmp_path).groups
+    assert (group.by, group.folds, group.all_folds) == ("fold", ("fold 1 of 3", "fold 2 of 3", "fold 3 of 3"), 3)
+    assert group.title == "sines in 3 folds, student sig (small)"
+    alone, kd = rows(group)["student"], rows(group)["kd"]
+    assert alone.values("macro_f1") == [f1(right) for right in RIGHT.values()]
+    differences = [f1(RIGHT[n] + GAIN[n]) - f1(RIGHT[n]) for n in RIGHT]
+    assert (kd.change.n, kd.change.mean) == (3, pytest.approx(np.mean(differences)))
+    assert kd.change.sd == pytest.approx(np.std(differences, ddof=1))
+    assert len(rows(group)["mean of sig, gaf"].units) == len(kd.values("agreement")) == 3
+    assert kd.time == 1.0
+    notes = report.notes(group)
+    assert any("folds share training data" in note and "optimistic" in note for note in notes)
+    assert any("paired by fold" in note for note in notes)
+    assert not any("incomplete" in note for note in notes)
+
+
+def test_of_several_seeds_each_is_the_mean_over_its_folds(tmp_path):
+    """Folds that are taken for seeds give six values, and a spread that is that of the folds."""
+    folded(tmp_path, seeds=(0, 1))
+    (group,) = compared(tmp_path).groups
+    assert (group.by, group.places) == ("seed", [0, 1])
+    kd, alone = rows(group)["kd"], rows(group)["student"]
+    means = [np.mean([f1(RIGHT[n] + GAIN[n] + seed) for n in RIGHT]) for seed in (0, 1)]
+    assert kd.values("macro_f1") == pytest.approx(means)
+    assert np.std(alone.values("macro_f1")) == 0, "both seeds have the same folds; only these differ"
+    assert kd.change.n == 2
+    assert kd.change.sd == pytest.approx(np.std(np.subtract(means, alone.values("macro_f1")), ddof=1))
+    assert kd.change.sd < 0.02 < np.std([f1(right) for right in RIGHT.values()])
+    assert [len(unit.parts) for unit in kd.units.values()] == [3, 3]
+    assert len(kd.values("agreement")) == len(rows(group)["oracle-teacher of sig, gaf (bound)"].units) == 2
+    assert not any("share training data" in note for note in report.notes(group))
+    assert any("mean over its folds" in note for note in report.notes(group))
+
+
+def test_a_method_without_all_folds_is_incomplete(tmp_path):
+    folded(tmp_path)
+    for fold in (1, 3):
+        write(tmp_path, replace(fold_spec(KD, fold), method="aver"), RIGHT[fold] + 1)
+    found = compared(tmp_path)
+    (group,) = found.groups
+    row = rows(group)["aver"]
+    assert report.row_name(row, group) == "aver (2 of 3 folds)"
+    assert row.lacks == ("seed 0: 2 of 3 folds",)
+    assert row.change.n == 2
+    assert row.change.mean == pytest.approx(np.mean([f1(RIGHT[n] + 1) - f1(RIGHT[n]) for n in (1, 3)]))
+    assert any("incomplete: aver, seed 0: 2 of 3 folds, without fold 2 of 3" in note for note in group.notes)
+    (over,) = ranking.rankings(found)
+    assert "left out on sines, without all its folds: aver" in over.notes
+
+
+def test_a_seed_without_all_folds_is_no_value(tmp_path):
+    folded(tmp_path, seeds=(0, 1))
+    for seed, folds in ((0, (1, 2, 3)), (1, (3,))):
+        for fold in folds:
+            write(tmp_path, replace(fold_spec(KD, fold, seed=seed), method="aver"), RIGHT[fold])
+    write(tmp_path, replace(fold_spec(KD, 3), method="at"), 59)
+    (group,) = compared(tmp_path).groups
+    row = rows(group)["aver"]
+    assert row.values("macro_f1") == pytest.approx([np.mean([f1(right) for right in RIGHT.values()])])
+    assert report.row_name(row, group) == "aver (1 of 2 seeds)"
+    assert "at" not in rows(group)
+    said = "\n".join(group.notes)
+    assert "incomplete: aver, seed 1: 1 of 3 folds, without fold 1 of 3, fold 2 of 3; left out" in said
+    assert "incomplete: at, seed 0: 1 of 3 folds" in said
+
+
+def test_how_many_folds_there_are(tmp_path):
+    folded(tmp_path, folds=(1, 2), of=5)
+    (group,) = compared(tmp_path).groups
+    assert group.title == "sines in 2 of 5 folds, student sig (small)"
+    for fold in (1, 2, 3):
+        write(tmp_path, fold_spec(ALONE, fold, name=f"subject {fold}"), 30, **SUBJECTS)
+        write(tmp_path, replace(fold_spec(ALONE, fold, name=f"mine {fold}"), training=Training(epochs=2)), 30)
+    write(tmp_path, ALONE, 30)
+    titles = {group.title.partition(" student")[0] for group in compared(tmp_path).groups}
+    assert titles == {"sines in 2 of 5 folds,", "sines in 3 of 6 folds,", "sines in 3 folds,", "sines,"}
+
+
+def test_nothing_whole_in_folds_is_said(tmp_path):
+    write(tmp_path, fold_spec(ALONE, 1, seed=0), 30)
+    write(tmp_path, fold_spec(ALONE, 2, seed=1), 30)
+    with pytest.raises(mmkd.MmkdError, match="no unit here has all its folds.*student, seed 0: 1 of 2 folds"):
+        compared(tmp_path)
+    many(tmp_path, 1)
+    found = compared(tmp_path)
+    assert [group.dataset for group in found.groups] == ["set0"]
+    assert any("sines in 2 of 3 folds" in line and "incomplete" in line for line in found.left_out)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_robustness_in_folds(tmp_path, seeds):
+    folded(tmp_path, seeds=seeds)
+    for n, seed in enumerate(seeds):
+        for fold in (1, 2, 3):
+            record = Records(tmp_path).get(fold_spec(KD, fold, seed=seed).key)
+            points = [{"disturbance": "noise", "level": 0.1, "macro_f1": fold / 10 + n}]
+            text = json.dumps({"clean": {"macro_f1": 0.9}, "curves": points})
+            Records(tmp_path).add(record, {"robustness.json": text.encode()})
+    (group,) = compared(tmp_path).groups
+    (curve,) = details.robustness(rows(group)["kd"], [])
+    wanted = [0.1, 0.2, 0.3] if seeds == (0,) else [0.2, 1.2]
+    assert curve.scores[:, 1] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_the_files_of_folds(tmp_path, capsys, seeds):
+    folded(tmp_path / "runs", seeds=seeds)
+    code, out, err = run(capsys, "--runs", tmp_path / "runs", "--out", tmp_path / "out")
+    assert (code, err) == (0, "")
+    texts = {path.name: path.read_text() for path in (tmp_path / "out").iterdir() if path.is_file()}
+    share, said = "folds share training data", "by fold" if seeds == (0,) else "each the mean of its 3 folds"
+    for text in (out, texts["tables.md"], texts["tables.tex"], texts["report.html"]):
+        flat = " ".join(text.split())
+        assert said in flat
+        assert (share in flat.lower()) == (seeds == (0,))
+    lines = list(csv.DictReader(io.StringIO(texts["results.csv"], newline="")))
+    assert len({(x["row"], x["seed"], x["fold"], x["metric"]) for x in lines}) == len(lines)
+    assert len([x for x in lines if x["row"] == "kd" and x["metric"] == "macro_f1"]) == 3 * len(seeds)
+    (group,) = json.loads(texts["comparison.json"])["groups"]
+    assert (group["by"], len(group["folds"]), group["all_folds"]) == (("fold", "seed")[len(seeds) - 1], 3, 3)
+    facts = json.loads(texts["reproducibility.json"])
+    assert len(facts["data"][0]["split_sha256"]) == 3 * len(seeds)
+    assert len(texts["records.jsonl"].splitlines()) == 12 * len(seeds)
+    assert len(list((tmp_path / "out").glob("tsml/kd-*/Predictions/sines/*.csv"))) == 3 * len(seeds)
+
+
 # Over data sets -------------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +481,53 @@ def many(runs, count):
         for spec, right in ((ALONE, 30), (KD, 33 + n % 3 + n), (replace(KD, method="aver"), 29 - n)):
             write(runs, replace(spec, data=data), right)
     return ranking.rankings(compared(runs))
+
+
+def detectors(runs, name, values, seeds=(0, 1, 2)):
+    """Records of the anomaly task on a data set: method -> VUS-PR under seed 0, 0.01 more under each later seed."""
+    for method, vus in values.items():
+        for seed in seeds:
+            base = {"kd": KD, "student": ALONE}.get(method, ALONE)
+            spec = replace(base, task="anomaly", data=DataSpec(name, "cd" * 32), seed=seed)
+            scores = dict.fromkeys(METRICS, 0.5) | {"vus_pr": vus + 0.01 * seed}
+            more = {"metrics": {"test": scores}, "series": {"scored": 4, "left_out": {"e": "no event"}}}
+            if method not in ("kd", "student"):
+                said = {"method": method, "student": [], "student_net": "", "teachers": {}, "options": {}}
+                simple = {key: asdict(spec)[key] for key in ("data", "seed", "task")} | said
+                more |= {"kind": "simple", "spec": simple, "key": f"{method}-{name}-{seed}", "teachers": {}}
+                Records(runs).write(more["key"], lambda folder, more=more: {**simple_record(folder), **more})
+            else:
+                write(runs, spec, 30, **more)
+
+
+def simple_record(folder):
+    (folder / "history.csv").write_text("epoch\n")
+    return {"parameters": 0, "seconds": 1.0, "environment": PLACE}
+
+
+def test_detectors_stand_in_tables_of_their_own(runs, capsys, tmp_path):
+    detectors(runs, "first", {"kd": 0.4, "student": 0.3, "pca": 0.6})
+    detectors(runs, "second", {"kd": 0.2, "student": 0.3})
+    code, said, err = run(capsys, "--runs", runs, "--out", tmp_path)
+    assert code == 0, err
+    document = json.loads((tmp_path / "comparison.json").read_text())
+    assert [g["task"] for g in document["groups"]] == ["anomaly", "anomaly", "classification"]
+    assert [row["row"] for row in document["groups"][0]["rows"]] == ["student", "kd", "pca"]
+    student, kd, pca = document["groups"][0]["rows"]
+    assert [kd["vus_pr_mean"], kd["change_mean"], pca["change_mean"]] == pytest.approx([0.41, 0.1, 0.3])
+    assert [student["vus_pr_sd"], kd["time_ratio"]] == pytest.approx([0.01, 1.0])
+    assert pca["time_ratio"] is kd["gap_closed"] is kd["macro_f1_mean"] is None
+    over = next(each for each in document["over_data_sets"] if "anomaly" in each["title"])
+    assert over["datasets"] == ["first", "second"]
+    assert [(t["first"], t["wins"], t["losses"]) for t in over["tests"]] == [("kd", 1, 1)]
+    parts = (tmp_path / "tables.md").read_text().split("\n## ")
+    heads = {part.partition(",")[0]: part.split("\n")[2] for part in parts[1:4]}
+    assert heads["first"] == heads["second"]
+    assert "VUS-PR" in heads["first"]
+    assert "macro-F1" not in heads["first"]
+    assert "macro-F1" in heads["sines"]
+    assert "VUS-PR" not in heads["sines"]
+    assert "macro-F1 or VUS-PR in points" in " ".join(said.split()) or "VUS-PR or macro-F1" in " ".join(said.split())
 
 
 def test_statistics_over_data_sets(tmp_path):

@@ -38,5 +38,5 @@ def test_values_are_finite_numbers(text):
 
 
 def test_a_temperature_of_zero_is_refused():
-    with pytest.raises(MmkdError, match="a temperature is above 0"):
+    with pytest.raises(MmkdError, match="a temperature is from 0.01 to 100"):
         METHODS.get("kd")(temperature_schedule="linear:4,0")

@@ -46,6 +46,7 @@ OTHER_DATA = {
     "epoch_rule": "last",
     "train_subjects": 5,
     "test_subjects": (3, 4),
+    "rate": 25.0,
 }
 OTHER_TRAINING = {
     "epochs": 21,

@@ -19,7 +19,7 @@ LAYERS = [
     {"errors"},
     {"options", "registry", "schedules", "statistics", "console"},
     {"spec", "memory", "parallel"},
-    {"data", "modalities", "method", "progress"},
+    {"data", "modalities", "method", "outer", "progress"},
     {"frequency", "cache"},
     {"nets"},
     {"views", "evaluate", "record", "segmentation", "checkpoint"},

@@ -127,6 +127,59 @@ def test_change_is_paired_by_seed():
     assert found["student"].change == ()
 
 
+def in_folds(seeds, method="kd", lacking=()) -> list[Done]:
+    """Three folds far apart; a second seed is 0.01 better."""
+    return [
+        done(fold_of(UNIT, fold, seed, method=method), None if (seed, fold) in lacking else 0.2 * fold + 0.01 * seed)
+        for seed in seeds
+        for fold in (1, 2, 3)
+    ]
+
+
+def fold_of(spec: UnitSpec, fold: int, seed: int, **changes) -> UnitSpec:
+    data = replace(spec.data, test_subjects=(fold,), fold=f"fold {fold} of 3")
+    return replace(spec, seed=seed, data=data, **changes)
+
+
+def test_of_several_seeds_in_folds_each_is_the_mean_over_its_folds(monkeypatch):
+    results = [
+        *in_folds((0, 1)),
+        *in_folds((0, 1), "aver", lacking=[(1, 2)]),
+        *in_folds((0, 1), "at", [(0, 1), (1, 1)]),
+    ]
+    teachers = [record(r.spec.teacher("sig").key, 0.5, 0.1 * int(r.spec.data.fold[5])) for r in results]
+    alone = {
+        r.spec.key: record(f"{r.spec.data.fold} {r.spec.seed}", 0, 0.2 * int(r.spec.data.fold[5])) for r in results
+    }
+    found = by_name(rows(results, teachers, alone))
+    assert {row.group for row in found.values()} == {"gunpoint in 3 folds, student sig (small)"}
+    assert found["kd"].macro_f1 == pytest.approx((0.4, 0.41))
+    assert found["kd"].change == pytest.approx((0.0, 0.01))
+    assert found["student"].macro_f1 == pytest.approx((0.4, 0.4))
+    assert found["sig WRN16-1"].macro_f1 == pytest.approx((0.2, 0.2))
+    assert found["aver"].macro_f1 == pytest.approx((0.4,)), "no mean of the two folds that are there"
+    assert found["at"].macro_f1 == ()
+    lines = printed(list(found.values()), None, monkeypatch)
+    assert lines[0] == "gunpoint in 3 folds, student sig (small), 2 seeds"
+    assert any(line.startswith("aver (1 of 2)") for line in lines)
+    assert any(line.startswith("at (0 of 2)") for line in lines)
+    assert any("mean over its folds" in line for line in lines)
+
+
+def test_folds_of_one_seed_are_the_values(monkeypatch):
+    results = in_folds((0,), lacking=[(0, 3)])
+    alone = {r.spec.key: record(r.spec.data.fold, 0, 0.1) for r in results}
+    found = by_name(rows(results, [], alone))
+    assert found["kd"].macro_f1 == pytest.approx((0.2, 0.4))
+    assert found["kd"].change == pytest.approx((0.1, 0.3))
+    lines = printed(rows([*results, *in_folds((0,), "aver")], [], {}), None, monkeypatch)
+    assert lines[0] == "gunpoint in 3 folds, student sig (small), 3 folds"
+    assert any(line.startswith("kd (2 of 3)") for line in lines)
+    assert any("share training data" in line for line in lines)
+    few = [r for r in in_folds((0,)) if r.spec.data.fold != "fold 2 of 3"]
+    assert rows(few, [], {})[0].group == "gunpoint in 2 of 3 folds, student sig (small)"
+
+
 def test_change_is_of_the_seeds_where_the_student_is_on_record():
     results = [done(replace(UNIT, seed=seed), 0.6) for seed in range(3)]
     alone = {results[1].spec.key: record(student(1).key, 0.5, 0.5)}

@@ -27,7 +27,21 @@ THRESHOLDS = 250
 LONGEST_PERIOD = 300
 NO_PERIOD = 125
 """The window of a series whose autocorrelation has no peak, in TSB-AD."""
-METRICS = ("vus_pr", "vus_roc", "auc_pr", "auc_roc", "range_f1", "affiliation_f1", "event_f1", "point_adjusted_f1")
+HEADS = {
+    "vus_pr": "VUS-PR",
+    "vus_roc": "VUS-ROC",
+    "auc_pr": "AUC-PR",
+    "auc_roc": "AUC-ROC",
+    "range_f1": "range F1",
+    "affiliation_f1": "affil. F1",
+    "event_f1": "event F1",
+    "point_adjusted_f1": "(PA F1)",
+}
+METRICS = tuple(HEADS)
+NOTES = (
+    "mean over series; VUS as TSB-AD 1.5 (opt, 250 thresholds); F1 at thresholds from the end of each normal prefix",
+    "(PA F1): point-adjusted, a warning: random scores can come near 1 there; never compare by it",
+)
 
 
 def evaluate(score: Floats, labels: NDArray[Any], predicted: NDArray[Any], window: int) -> dict[str, float]:

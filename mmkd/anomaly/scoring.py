@@ -20,7 +20,7 @@ class Found:
     Attributes:
         score: from `series.chosen` on: the last part of the prefix, then the test part.
         threshold: the highest score of that part of the prefix, of the steps that no window shares with what comes
-            after it; what is above it is predicted.
+            after it (of all where the series is in two parts); what is above it is predicted.
         window: the largest buffer of VUS.
         metrics: of the test part.
     """
@@ -43,7 +43,8 @@ def judge(found: SeriesSet, detect: Callable[[Series], Floats], length: int) -> 
     for series in found.kept:
         score = np.asarray(detect(series), np.float64)
         calibration, test = np.split(score, [series.prefix - series.chosen])
-        threshold, window = float(calibration[: len(calibration) - length + 1].max()), window_length(series.x[0])
+        shared = 0 if series.apart else length - 1
+        threshold, window = float(calibration[: len(calibration) - shared].max()), window_length(series.x[0])
         labels = series.labels[series.prefix :]
         metrics = evaluate(test, labels, test > threshold, window)
         results.append(Found(series, score, threshold, window, metrics))
@@ -78,11 +79,16 @@ def window_starts(low: int, high: int, window: int, step: int) -> NDArray[np.int
     return np.unique(np.append(np.arange(low, high - window + 1, step), high - window))
 
 
+def starts_in(series: Series, first: int, window: int, step: int) -> NDArray[np.int64]:
+    """Where windows begin that cover a series from `first` on, each in one of its stretches."""
+    return np.concatenate([window_starts(low, high, window, step) for low, high in series.stretches(first)])
+
+
 def overlapped(scores: Floats, starts: NDArray[np.int64]) -> Floats:
     """The mean score of each step over the windows that hold it.
 
     Args:
-        scores: (n, W) of windows that begin at `starts` (n,), in order, without a hole between them.
+        scores: (n, W) of windows that begin at `starts` (n,), in order; every step is in one of them.
 
     Returns:
         From the first window's first step to the last one's last.

@@ -22,7 +22,7 @@ from ..record import Records, environment, write_history
 from ..registry import reason
 from ..spec import FORMAT, UnitSpec, digest, seed_for
 from .metrics import Floats
-from .scoring import counts, judge, mean_of, overlapped, write
+from .scoring import counts, judge, mean_of, overlapped, starts_in, write
 
 FITTED = 5000  # sub-sequences at most that a detector is fitted on, evenly spread
 COMPONENTS = 8
@@ -43,46 +43,54 @@ def moving_median(series: Series, window: int, seed: int) -> Floats:
     """Distance of each step from the median of the window around it, summed over channels."""
     from scipy.ndimage import median_filter
 
-    x = series.x.astype(np.float64)
-    return np.asarray(np.abs(x - median_filter(x, size=(1, window), mode="nearest")).sum(0))
+    each = [series.x[:, low:high].astype(np.float64) for low, high in series.stretches()]
+    return np.concatenate([np.abs(x - median_filter(x, size=(1, window), mode="nearest")).sum(0) for x in each])
 
 
 def principal_components(series: Series, window: int, seed: int) -> Floats:
-    """Squared error of sub-sequences rebuilt from 8 principal components, mean over those that hold a step."""
+    """Squared error of sub-sequences rebuilt from 8 principal components, mean over those that hold a step.
+
+    Channels that are constant where it is fitted are in no component: their error is the distance from that value.
+    """
     from sklearn.decomposition import PCA
 
-    fitted, every = _sub_sequences(series, window)
+    starts, fitted, every = _sub_sequences(series, window)
+    same = (fitted == fitted[0]).all(0)
+    same &= not same.all()
+    error = ((every[:, same] - fitted[0, same]) ** 2).sum(1)
+    fitted, every = fitted[:, ~same], every[:, ~same]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # shares of no variance, of a prefix that is constant
-        model = PCA(min(COMPONENTS, *fitted.shape), svd_solver="full").fit(fitted)
-    error = ((every - model.inverse_transform(model.transform(every))) ** 2).sum(1)
-    return _steps(error, window)
+        model = PCA(min(COMPONENTS, *fitted.shape), svd_solver="covariance_eigh").fit(fitted)
+    error += ((every - model.inverse_transform(model.transform(every))) ** 2).sum(1)
+    return _steps(error, starts, window)
 
 
 def nearest_cluster(series: Series, window: int, seed: int) -> Floats:
     """Distance of sub-sequences from the nearest of 10 k-means centres, mean over those that hold a step."""
     from sklearn.cluster import KMeans
 
-    fitted, every = _sub_sequences(series, window)
+    starts, fitted, every = _sub_sequences(series, window)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different sub-sequences than clusters
         model = KMeans(min(CLUSTERS, len(fitted)), n_init=3, random_state=seed % 2**32).fit(fitted)
         distance = model.transform(every).min(1)
-    return _steps(distance, window)
+    return _steps(distance, starts, window)
 
 
-def _sub_sequences(series: Series, window: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Those that are fitted on, and all, (n - W + 1, C W)."""
+def _sub_sequences(series: Series, window: int) -> tuple[NDArray[np.int64], NDArray[Any], NDArray[Any]]:
+    """Where all begin, those that are fitted on, and all, (N, C W)."""
+    starts = starts_in(series, 0, window, 1)
     x = series.x.astype(np.float64)
-    every = np.lib.stride_tricks.sliding_window_view(x, window, axis=1).transpose(1, 0, 2)
+    every = np.lib.stride_tricks.sliding_window_view(x, window, axis=1).transpose(1, 0, 2)[starts]
     every = every.reshape(len(every), -1)
     fitted = every[: series.chosen - window + 1]
-    return fitted[:: -(-len(fitted) // FITTED)], every
+    return starts, fitted[:: -(-len(fitted) // FITTED)], every
 
 
-def _steps(scores: Floats, window: int) -> Floats:
+def _steps(scores: Floats, starts: NDArray[np.int64], window: int) -> Floats:
     """Of each sub-sequence to the mean of each step."""
-    return overlapped(np.repeat(scores[:, None], window, 1), np.arange(len(scores)))
+    return overlapped(np.repeat(scores[:, None], window, 1), starts)
 
 
 SIMPLE: Mapping[str, Callable[[Series, int, int], Floats]] = {

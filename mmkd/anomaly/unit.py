@@ -6,7 +6,7 @@ by the same loop on plain segments alone, for all of its epochs, and scores step
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,14 @@ from ..errors import MmkdError
 from ..method import Method, Outputs
 from ..modalities import Modality
 from ..modalities.gaf import segments
-from ..nets import count_parameters
 from ..nets.reverse import ReverseNet
-from ..record import Record, environment, write_history
+from ..record import Record, write_history
 from ..registry import reason
 from ..spec import UnitSpec
-from ..teachers import peak_memory
 from ..train import Teachers, Windows
-from ..unit import Log, Place, Ready, checkpoint_of, describe, make_ready, train_student
+from ..unit import Log, Place, Ready, checkpoint_of, make_ready, result_of, train_student
 from .metrics import Floats
-from .scoring import Found, counts, judge, mean_of, overlapped, window_starts, write
+from .scoring import Found, counts, judge, mean_of, overlapped, starts_in, write
 
 AT_ONCE = 256  # windows
 
@@ -76,26 +74,7 @@ def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         except Exception as error:  # a picture never costs a record
             log.add(f"pictures left out: {reason(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
-        return {
-            "kind": "student",
-            "key": spec.key,
-            "status": "done",
-            "spec": asdict(spec),
-            "metrics": metrics,
-            "best_epoch": trained.best_epoch + 1,
-            "parameters": count_parameters(trained.network),
-            "method_parameters": trained.method_parameters,
-            "seconds": trained.seconds,
-            "process_peak_memory_mib": peak_memory(),
-            "teachers": {name: teacher.spec.key for name, teacher in ready.teachers.items()},
-            "teacher_checkpoint": ready.method.checkpoint if ready.teachers else None,
-            "teacher_weights": ready.shares,
-            "deploys": "student" if trained.network is ready.student else "method",
-            "views": {n: {"config": spec.views[n], "state": m.state()} for n, m in modalities.items()},
-            "data": describe(data, ready.split),
-            "series": counts(found),
-            "environment": environment(str(place.device), torch.get_num_threads()),
-        }
+        return {**result_of(spec, data, ready, trained, metrics, place), "series": counts(found)}
 
     record = place.records.write(spec.key, fill)
     checkpoint_of(spec, place).remove()
@@ -159,7 +138,7 @@ class Detector:
 
     def scores(self, series: Series, window: int) -> Floats:
         """Of the steps of a series from `series.chosen` on, by windows at every quarter of their length."""
-        starts = window_starts(series.chosen, len(series.labels), window, max(1, window // 4))
+        starts = starts_in(series, series.chosen, window, max(1, window // 4))
         cut = np.lib.stride_tricks.sliding_window_view(series.x, window, axis=1).transpose(1, 0, 2)
         parts = (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE))
         return overlapped(np.concatenate([self.windows(cut[part]) for part in parts]), starts)

@@ -138,10 +138,6 @@ def _shown(found: dict[str, Any]) -> str:
     """What `check` found, in lines."""
     lines = [f"{found['name']}: {found['task']}"]
     lines += [f"  {name}  sha256 {checksum}" for name, checksum in found["files"].items()]
-    if "arrays" in found:
-        shapes = [f"{name} {tuple(shape)}" for name, shape in found["arrays"].items()]
-        more = f", and {len(shapes) - 12} more" if len(shapes) > 12 else ""
-        return "\n".join([*lines, f"  {', '.join(shapes[:12]) or 'no array'}{more}"])
     n, channels, length = found["windows"]
     rate = f" at {found['rate_hz']:g} Hz" if found["rate_hz"] else ""
     lines.append(f"  {n} windows of {length} samples x {channels} channels{rate}")

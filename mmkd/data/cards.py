@@ -26,9 +26,7 @@ KEYS |= {"groups", "prepare"}
 TABLES = ("signal", "source", "reader_options", "notes", "groups", "prepare")
 REQUIRED = {"title", "task", "reader", "classes", "split", "signal", "source"}
 TASKS = ("classification", "segmentation", "anomaly")
-"""What the runner trains."""
-CARD_TASKS = tuple(dict.fromkeys((*TASKS, "states", "check")))
-"""What a card may say: those, anomalies in a series, changes of a series' state, and a set to check another against."""
+"""What a card may say, and what the runner trains."""
 PREPARED = ".prepared.json"
 """Added to the name of a file that `python -m mmkd.data prepare` made: what it was made of, and its checksum."""
 
@@ -140,7 +138,7 @@ def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
     signal, source = raw["signal"], raw["source"]
     for key in ("title", "task", "reader", "split"):
         yield key, raw[key], isinstance(raw[key], str) and bool(raw[key]), "a text"
-    yield "task", raw["task"], raw["task"] in CARD_TASKS, f"one of {', '.join(CARD_TASKS)}"
+    yield "task", raw["task"], raw["task"] in TASKS, f"one of {', '.join(TASKS)}"
     least = (
         2 if raw["task"] in ("classification", "segmentation") and raw["reader"] != "archive" else 0
     )  # the archive's own files name theirs

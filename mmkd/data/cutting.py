@@ -16,6 +16,7 @@ from ..errors import MmkdError, unknown
 LabelRule = Literal["majority", "last", "strict"]
 Missing = Literal["linear", "hold", "zero", "gap", "keep"]
 Grid = Literal["recording", "label"]
+CHUNK = 512  # windows resampled at a time
 
 
 class Recording(NamedTuple):
@@ -141,16 +142,41 @@ def resampled(recording: Recording, rate_hz: float, wanted_hz: float) -> Recordi
     Raises:
         MmkdError: missing values, which a filter would spread, or rates that are no ratio of numbers up to 1000.
     """
-    from scipy.signal import resample_poly
-
     if np.isnan(recording.signal).any():
         raise MmkdError("a recording with missing values cannot be resampled; fill them first (linear, hold, zero)")
+    ratio = _ratio(rate_hz, wanted_hz)
+    if ratio == 1:
+        return recording
+    signal = _filtered(recording.signal, ratio)
+    at = np.arange(signal.shape[1]) * ratio.denominator / ratio.numerator
+    nearest = np.minimum(np.round(at).astype(np.int64), len(recording.labels) - 1)
+    return Recording(signal, recording.labels[nearest], recording.subject)
+
+
+def at_other_rate(x: NDArray[np.float32], rate_hz: float, wanted_hz: float) -> NDArray[np.float32]:
+    """Windows (N, C, W) at another rate, (N, C, W'), each by itself as `resampled` does a recording.
+
+    Raises:
+        MmkdError: the rates are no ratio of numbers up to 1000.
+    """
+    ratio = _ratio(rate_hz, wanted_hz)
+    length = -(-x.shape[2] * ratio.numerator // ratio.denominator)
+    out = np.empty((*x.shape[:2], length), np.float32)
+    for first in range(0, len(x), CHUNK):
+        out[first : first + CHUNK] = _filtered(x[first : first + CHUNK], ratio)
+    return out
+
+
+def _ratio(rate_hz: float, wanted_hz: float) -> Fraction:
     ratio = Fraction(wanted_hz / rate_hz).limit_denominator(1000)
     if ratio.numerator == 0 or abs(float(ratio) - wanted_hz / rate_hz) > 1e-6 * wanted_hz / rate_hz:
         raise MmkdError(f"from {rate_hz:g} Hz to {wanted_hz:g} Hz: no ratio of whole numbers up to 1000")
-    if ratio == 1:
-        return recording
-    signal = resample_poly(recording.signal, ratio.numerator, ratio.denominator, axis=1, padtype="line")
-    at = np.arange(signal.shape[1]) * ratio.denominator / ratio.numerator
-    nearest = np.minimum(np.round(at).astype(np.int64), len(recording.labels) - 1)
-    return Recording(signal.astype(np.float32), recording.labels[nearest], recording.subject)
+    return ratio
+
+
+def _filtered(signal: NDArray[Any], ratio: Fraction) -> NDArray[np.float32]:
+    """A signal (..., T) at so many times its rate."""
+    from scipy.signal import resample_poly
+
+    found = resample_poly(signal, ratio.numerator, ratio.denominator, axis=-1, padtype="line")
+    return found.astype(np.float32)

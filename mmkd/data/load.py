@@ -10,29 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MmkdError, unknown
-from .cards import TASKS, Card, card_checksums, data_root, file_sha256, find_card, present
+from .cards import Card, card_checksums, data_root, file_sha256, find_card, present
 from .files import label_numbers, read_npz, read_ts, read_tsv, step_numbers
 from .readers import OLD_READERS, READERS, Read
 from .splits import own_test
-from .windows import Dataset, NanPolicy, checked
+from .windows import Dataset, NanPolicy, at_rate, checked
 
 
-def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse") -> Dataset:
+def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
     """The data set called `name`, from its card.
 
     Args:
         root: the data folder of sets that ship with no dependency; see `data_root`.
         nan: what to do with missing values; see `checked`.
+        rate_hz: the rate that windows are brought to, see `at_rate`; 0 for the data set's own.
 
     Raises:
         MmkdError: unknown name, files missing or with another checksum, or content that cannot be trained on.
     """
     card = find_card(name)
-    if card.task not in TASKS or card.reader == "none":
-        raise MmkdError(
-            f"data set {name!r} is for the task {card.task}, and nothing trains on it yet; "
-            f"python -m mmkd.data check {name} looks at its files"
-        )
     if card.reader not in READERS:
         raise unknown("reader", card.reader, READERS)
     folder = reader_folder(card, root)
@@ -47,7 +43,8 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
     except Exception as error:  # a card is anybody's: its options may name what its files do not hold
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise MmkdError(f"data set {name!r}: its card.toml does not go with its files ({why})") from None
-    return checked(data, nan)
+    data = checked(data, nan)
+    return at_rate(data, rate_hz) if rate_hz else data
 
 
 def with_tsv(card: Card, folder: Path) -> Card:

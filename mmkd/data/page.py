@@ -20,8 +20,6 @@ TASK_WORDS = {
     "classification": "a class a window",
     "segmentation": "a class a sample",
     "anomaly": "anomalies in series",
-    "states": "changes of state (nothing trains on it yet)",
-    "check": "to check another set against",
 }
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 
 from ..errors import MmkdError, unknown
-from .cards import PREPARED, TASKS, Card, card_checksums, prepared_sha256, present
+from .cards import PREPARED, Card, card_checksums, prepared_sha256, present
 from .fetch import Tick, checksum_of, download, unpack
 from .load import load_dataset, reader_folder, with_tsv
 from .originals import CONVERTERS
@@ -155,8 +155,6 @@ def check(card: Card, root: str | Path | None) -> dict[str, Any]:
     sums = card_checksums(ready, folder)
     found: dict[str, Any] = {"name": card.name, "task": card.task, "files": sums, "prepared_here": False}
     found["prepared_here"] = any(sums[name] == prepared_sha256(ready, folder / name) for name in sums)
-    if card.task not in TASKS or card.reader == "none":
-        return found | {"arrays": _arrays(folder, list(sums))}
     data = load_dataset(card.name, root, "impute")
     counts = {}
     for part, chosen in (("training", ~data.test), ("test", data.test)):
@@ -173,13 +171,3 @@ def check(card: Card, root: str | Path | None) -> dict[str, Any]:
         "sha256": data.sha256,
         "parts": counts,
     }
-
-
-def _arrays(folder: Path, names: list[str]) -> dict[str, list[int]]:
-    """Shapes of the arrays of `.npz` files; nothing of others."""
-    shapes: dict[str, list[int]] = {}
-    for name in names:
-        if name.endswith(".npz"):
-            with np.load(folder / name, allow_pickle=False) as z:
-                shapes |= {key: list(z[key].shape) for key in z.files}
-    return shapes

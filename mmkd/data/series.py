@@ -26,12 +26,13 @@ PARTS = (0.6, 0.8)
 
 @dataclass(frozen=True)
 class Series:
-    """One series of n steps, standardised by the part that is trained on.
+    """One series of n steps, standardised by the part that is trained on unless it came scaled.
 
     Attributes:
         x: (C, n) float32.
         labels: (n,) int8, 1 inside an event.
         fit, chosen, prefix: ends of the three parts of the prefix; what comes after is the test part.
+        apart: whether the test part was not recorded right after the prefix, so that no window may lie on both.
     """
 
     name: str
@@ -40,6 +41,31 @@ class Series:
     fit: int
     chosen: int
     prefix: int
+    apart: bool = False
+
+    def stretches(self, first: int = 0) -> list[tuple[int, int]]:
+        """Begin and end of the stretches of steps that follow each other in time, from the step `first` on."""
+        borders = [first, self.prefix, len(self.labels)] if self.apart else [first, len(self.labels)]
+        return list(pairwise(borders))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A series as its files have it.
+
+    Attributes:
+        values: (C, n).
+        labels: (n,) not 0 inside an event.
+        prefix: how many steps are the publisher's own training part, and normal; None where there is none such.
+        scaled: whether its values were scaled by the publisher, and are left as they are.
+        apart: whether what comes after `prefix` was not recorded right after it.
+    """
+
+    values: NDArray[Any]
+    labels: NDArray[Any]
+    prefix: int | None = None
+    scaled: bool = False
+    apart: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,29 +83,36 @@ class SeriesSet:
     validation: NDArray[np.int64]
 
 
-def cut_prefix(name: str, values: NDArray[Any], labels: NDArray[Any], window: int) -> Series | str:
+def cut_prefix(name: str, found: Recorded, window: int) -> Series | str:
     """A series with its prefix: all steps up to a window before the first event, at most half the series.
 
-    Args:
-        values: (C, n).
-        labels: (n,) not 0 inside an event.
+    The publisher's own training part takes the place of that prefix where there is one, whatever its share.
 
     Returns:
-        The series, or in words why it is left out: no event, or a prefix below `LEAST_SHARE` of it or 5 windows.
+        The series, or in words why it is left out: no event, nothing but an event after the prefix, or a prefix below
+        `LEAST_SHARE` of it or 5 windows.
     """
-    labels = (np.asarray(labels) != 0).astype(np.int8)
+    labels = (np.asarray(found.labels) != 0).astype(np.int8)
     n = len(labels)
     if not labels.any():
         return "no event"
-    prefix = min(int(labels.argmax()) - window, int(MOST_SHARE * n))
-    if prefix < max(LEAST_SHARE * n, 5 * window):
-        return f"{max(prefix, 0)} of {n} steps before the first event"
+    if found.prefix is None:
+        prefix, least = min(int(labels.argmax()) - window, int(MOST_SHARE * n)), LEAST_SHARE * n
+    else:
+        prefix, least = found.prefix, 0.0
+    if prefix < max(least, 5 * window):
+        kind = "before the first event" if found.prefix is None else "to train on"
+        return f"{max(prefix, 0)} of {n} steps {kind}"
+    if labels[prefix:].all():
+        return "nothing but an event"
     fit, chosen = (int(share * prefix) for share in PARTS)
-    values = np.asarray(values, np.float64)
+    values = np.asarray(found.values, np.float64)
+    if found.scaled:
+        return Series(name, values.astype(np.float32), labels, fit, chosen, prefix, found.apart)
     mean, scale = values[:, :fit].mean(1, keepdims=True), values[:, :fit].std(1, keepdims=True)
     size = np.maximum(np.abs(mean), 1e-12)
     scale = np.where(scale > 1e-9 * size, scale, np.where(np.abs(mean) > 1e-12, size, 1.0))
-    return Series(name, ((values - mean) / scale).astype(np.float32), labels, fit, chosen, prefix)
+    return Series(name, ((values - mean) / scale).astype(np.float32), labels, fit, chosen, prefix, found.apart)
 
 
 def segments(each: Iterable[Series], window: int, step: int) -> Iterator[tuple[Floats, int]]:
@@ -143,24 +176,29 @@ def pretext(windows: Floats, seed: int = 0) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def cut_series(
-    name: str, found: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], window: int, step: int
+    name: str, found: Mapping[str, Recorded], window: int, step: int
 ) -> tuple[Floats, NDArray[np.int64], NDArray[np.bool_], SeriesSet]:
     """Segments to learn from, and the series to be scored.
 
     Args:
         name: of the data set.
-        found: name of a series -> values (C, n) and labels (n,).
+        found: name of a series -> what its files have.
 
     Returns:
         Segments (N, C, W), their classes (N,), those of the prefixes' last part (N,), and the series.
 
     Raises:
-        MmkdError: values that are NaN or infinite, or no series that can be scored.
+        MmkdError: values that are NaN or infinite, another number of labels, or no series that can be scored.
     """
-    for each, (values, _) in found.items():
-        if not np.isfinite(values).all():
+    for each, recorded in found.items():
+        if not np.isfinite(recorded.values).all():
             raise MmkdError(f"data set {name!r}: {each} holds NaN or infinity; leave it out of the file")
-    cuts = {each: cut_prefix(each, values, labels, window) for each, (values, labels) in found.items()}
+        if recorded.values.shape[1:] != np.shape(recorded.labels):
+            raise MmkdError(
+                f"data set {name!r}: {each} has values of shape {recorded.values.shape} and labels of shape "
+                f"{np.shape(recorded.labels)}; a label a step is needed"
+            )
+    cuts = {each: cut_prefix(each, recorded, window) for each, recorded in found.items()}
     kept = tuple(cut for cut in cuts.values() if isinstance(cut, Series))
     left_out = {each: why for each, why in cuts.items() if isinstance(why, str)}
     if not kept:

@@ -1,16 +1,21 @@
 """Windows of a data set with their labels, and the checks that every data set passes before anything is trained."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MmkdError, unknown
+from .cutting import at_other_rate
 from .series import SeriesSet
 
 NanPolicy = Literal["refuse", "impute", "drop"]
+SHORTEST = 16  # samples of a window at another rate
+UPWARDS = 10  # times the own rate that windows may be brought to; nothing new lies between their samples
 LARGEST = 1e37  # of a value's magnitude: a tenth of what float32 holds leaves room for sums and differences
 
 
@@ -43,6 +48,7 @@ class Dataset:
             pretext task, and test windows those that thresholds are set on.
         groups: channel groups by name, each the numbers of its channels; a channel's own name is a group of one.
         fold: which test part it is, where that is not the data set's own; see `folds`.
+        resampled: whether the windows were brought to another rate than the data set's own; see `at_rate`.
     """
 
     name: str
@@ -61,6 +67,7 @@ class Dataset:
     series: SeriesSet | None = None
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fold: Fold | None = None
+    resampled: bool = False
 
     def group(self, name: str) -> tuple[int, ...]:
         """The numbers of a group's channels.
@@ -89,6 +96,38 @@ class Dataset:
     def window_s(self) -> float | None:
         """Length of a window in seconds."""
         return self.window / self.rate_hz if self.rate_hz else None
+
+
+def at_rate(data: Dataset, rate_hz: float) -> Dataset:
+    """The data set with its windows at another rate, each resampled by itself with an anti-alias filter.
+
+    A window of W samples becomes one of W' = W rate / (own rate) samples, rounded up. The checksum is another one, and
+    the data set itself comes back where the rate is its own.
+
+    Raises:
+        MmkdError: the data set has no known rate, labels of samples, or windows that would be shorter than `SHORTEST`
+            samples; or the rate is more than `UPWARDS` times its own, or no simple ratio.
+    """
+    what = f"--rate {rate_hz:g}: data {data.name!r}"
+    if data.task != "classification":
+        whole = "series" if data.series is not None else "recordings"
+        raise MmkdError(f"{what} has labels of samples, and its {whole} are scored at their rate; leave --rate out")
+    if data.rate_hz is None:
+        raise MmkdError(f"{what} has no known rate of its own; leave --rate out")
+    if rate_hz == data.rate_hz:
+        return data
+    if rate_hz > UPWARDS * data.rate_hz:
+        raise MmkdError(f"{what} has {data.rate_hz:g} Hz; take at most {UPWARDS * data.rate_hz:g}")
+    length = math.ceil(data.window * rate_hz / data.rate_hz)
+    if length < SHORTEST:
+        least = math.floor((SHORTEST - 1) * data.rate_hz / data.window) + 1
+        raise MmkdError(f"{what}: its windows of {data.window} samples would have {length}; take {least} Hz or more")
+    try:
+        x = at_other_rate(data.x, data.rate_hz, rate_hz)
+    except MmkdError as error:
+        raise MmkdError(f"{what}: {error}") from None
+    checksum = sha256(f"{data.sha256} at {rate_hz!r} Hz".encode()).hexdigest()
+    return replace(data, x=x, rate_hz=rate_hz, sha256=checksum, resampled=True)
 
 
 def checked(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:

@@ -1,6 +1,6 @@
 """A modality of some of the channels: `gaf@gyro` is `gaf` of the channel group `gyro`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +14,12 @@ from .chunks import Float32
 def kind_of(name: str) -> str:
     """The registered modality that a name such as `gaf` or `gaf@gyro` stands for."""
     return name.partition("@")[0]
+
+
+def only_of_kind(kind: str, names: Iterable[str]) -> str:
+    """Of these modalities the only one of a kind, of whatever channels; empty where there is none, or several."""
+    found = [name for name in names if kind_of(name) == kind]
+    return found[0] if len(found) == 1 else ""
 
 
 def group_of(name: str) -> str:

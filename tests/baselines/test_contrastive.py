@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
+from mmkd import METHODS, Batch, MmkdError, Outputs, Setup, Step
 
 ORACLE = np.load(Path(__file__).parents[1] / "oracles" / "losses.npz", allow_pickle=False)
 B, K, N = 5, 3, 30
@@ -60,6 +60,11 @@ def unbalanced(size=N):
 # crd: value and gradient
 
 
+def stepped(index):
+    """What `after_step` sees."""
+    return Step(None, batch_of(index), 0.1, None)
+
+
 def reference():
     """The contrast with the stored layers and memory; how often each sample is a negative, of the stored indices."""
     from mmkd.baselines.crd import Contrast
@@ -89,6 +94,7 @@ def test_crd_equals_the_reference_in_two_steps():
     (gradient,) = torch.autograd.grad(first, student)
     expected = ORACLE["crd_first_step_grad"]
     np.testing.assert_allclose(gradient, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    contrast.remember(stored("crd_index"))
     second = contrast(student, teacher, stored("crd_index"), counts)
     assert second.item() == pytest.approx(float(ORACLE["crd_second_step"]), rel=1e-5)
 
@@ -133,7 +139,7 @@ def test_crd_by_loops_with_classes_of_different_size():
         for k, (m, share) in enumerate(shares.items()):
             naive = slow_crd(before, k, student.embedding, teachers[m].embedding, index, targets, constants[m])
             assert terms[f"crd_{m}"].item() == pytest.approx(3 * share * naive, rel=1e-9)
-        torch.stack(list(terms.values())).sum().backward()
+        method.after_step(stepped(index))
 
 
 def test_crd_scores_that_no_exponential_can_hold_are_finite():
@@ -155,6 +161,8 @@ def test_crd_renews_the_rows_of_the_batch_and_no_others():
     before = [c.memory.clone() for c in method.contrasts]
     terms = own(method.losses(student, teachers, batch_of(index)))
     torch.stack(list(terms.values())).sum().backward()
+    assert all(torch.equal(c.memory, old) for c, old in zip(method.contrasts, before, strict=True))
+    method.after_step(stepped(index))
     left = torch.tensor([i for i in range(N) if i not in index])
     for contrast, old, teacher in zip(method.contrasts, before, teachers.values(), strict=True):
         new = contrast.memory
@@ -172,8 +180,9 @@ def test_crd_takes_a_sample_that_comes_twice_once():
     contrast = method.contrasts[0]
     once = copy.deepcopy(contrast)
     vectors = F.normalize(torch.randn(2, 4, 128, dtype=torch.double), dim=2)
-    contrast.remember(vectors, torch.tensor([5, 8, 5, 5]))
-    once.remember(vectors[:, :2], torch.tensor([5, 8]))
+    contrast.seen, once.seen = vectors, vectors[:, :2]
+    contrast.remember(torch.tensor([5, 8, 5, 5]))
+    once.remember(torch.tensor([5, 8]))
     assert torch.equal(contrast.memory, once.memory)
 
 
@@ -187,7 +196,7 @@ def test_crd_a_loss_that_is_only_looked_at_leaves_the_memory():
         method.losses(student, teachers, batch_of(range(B)))
     assert torch.equal(contrast.memory, before)
     assert first.item() == again.item()
-    first.backward()
+    method.after_step(stepped(torch.arange(B)))
     assert not torch.equal(contrast.memory, before)
     assert not contrast.memory.requires_grad
 

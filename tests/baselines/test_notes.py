@@ -532,6 +532,26 @@ def test_progressive_refuses():
         METHODS.get("progressive")(second_border=1)
 
 
+# channel groups
+
+
+@pytest.mark.parametrize(("name", "made"), [("ebkd", lambda: attending()[1:]), ("progressive", lambda: stepping()[1:])])
+def test_modalities_of_a_channel_group_are_as_good(name, made):
+    student, teachers = made()
+
+    def of_group(values):
+        return {f"{modality}@acc": value for modality, value in values.items()}
+
+    grouped = replace(student, branches=of_group(student.branches), attention=of_group(student.attention))
+    plain, other = terms_of(name, student, teachers), terms_of(name, grouped, of_group(teachers))
+    assert {term: value.item() for term, value in plain.items()} == {term: v.item() for term, v in other.items()}
+    two = {**of_group(teachers), "sig@gyro": teachers["sig"]}
+    with pytest.raises(MmkdError, match="one sig.* sig@gyro"):
+        built(name, grouped, two)
+    with pytest.raises(MmkdError, match="one sig"):
+        built(name, replace(grouped, branches={**grouped.branches, "sig@gyro": student.branches["sig"]}), teachers)
+
+
 # records
 
 

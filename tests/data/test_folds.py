@@ -17,7 +17,7 @@ from mmkd.data.readers import READERS
 from mmkd.data.windows import Fold
 from mmkd.progress import Progress
 from mmkd.request import Request, cut, expand
-from mmkd.spec import DataSpec
+from mmkd.spec import DataSpec, fold_count, fold_kind
 from mmkd.views import default_configs, get_view
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
@@ -148,6 +148,14 @@ def test_the_same_subjects_are_the_same_unit_whatever_a_fold_is_called(sines, tm
     (tmp_path / "mine.json").write_text(json.dumps(fold_document("sines", [named])))
     (two,) = units(sines, split=str(tmp_path / "mine.json"))
     assert (two[0].key, two[0].data.fold) == (one[0].key, "mine")
+
+
+def test_the_name_of_a_fold_says_how_it_was_cut():
+    for count, kind in ((3, "3 folds"), (7, "each subject")):
+        assert {fold_kind(fold.name) for fold in subject_folds(dataset(), count)} == {kind}
+        assert fold_count(kind, 2, 7) == count
+    assert fold_kind("fold 3") == fold_kind("subject x") == "a split file"
+    assert fold_count("a split file", 2, 7) == fold_count("each subject", 2, None) == 2
 
 
 @pytest.mark.parametrize(
