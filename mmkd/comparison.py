@@ -503,7 +503,10 @@ def _nearest(row: Row, controls: Sequence[Row]) -> Row | None:
     def alike(control: Row) -> int:
         return sum(row.settings.get(name) == value for name, value in control.settings.items())
 
-    return max(controls, key=alike, default=None)
+    def whole(control: Row) -> bool:  # of detectors, some of which are no networks: the one that reads all channels
+        return "@" not in str(control.settings.get("student", ""))
+
+    return max(controls, key=lambda control: (alike(control), whole(control)), default=None)
 
 
 def common_places(*rows: Row) -> list[int]:

@@ -530,6 +530,17 @@ def test_detectors_stand_in_tables_of_their_own(runs, capsys, tmp_path):
     assert "macro-F1 or VUS-PR in points" in " ".join(said.split()) or "VUS-PR or macro-F1" in " ".join(said.split())
 
 
+def test_simple_detectors_are_held_against_the_student_of_all_channels(tmp_path):
+    detectors(tmp_path, "one", {"student": 0.3, "pca": 0.6}, seeds=(0,))
+    views = {"sig@acc": {"channels": [0]}}
+    part = replace(ALONE, task="anomaly", data=DataSpec("one", "cd" * 32), student=("sig@acc",), views=views)
+    write(tmp_path, part, 30, metrics={"test": dict.fromkeys(METRICS, 0.5)})
+    (group,) = compared(tmp_path).groups
+    found = rows(group)
+    assert list(found) == ["student student=sig@acc", "student student=sig", "pca"]
+    assert found["pca"].control == "student student=sig"
+
+
 def test_statistics_over_data_sets(tmp_path):
     (found,) = many(tmp_path, 7)
     assert len(found.datasets) == 7
