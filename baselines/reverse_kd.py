@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig, option
+from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig, only_of_kind, option
 
 
 @METHODS.register("reverse-kd")
@@ -30,8 +30,8 @@ class ReverseKD(Method):
 
     def check(self, setup: Setup) -> None:
         super().check(setup)
-        if set(setup.teachers) != {"gaf"}:
-            raise MmkdError("reverse-kd maps pixels of a Gramian field back to time; use --teachers gaf")
+        if len(setup.teachers) != 1 or not only_of_kind("gaf", setup.teachers):
+            raise MmkdError("reverse-kd maps pixels of a Gramian field back to time; use --teachers gaf, of all channels or a group's")
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         return {"gap": torch.stack([gap.mean() for gap in gaps(student)]).sum()}

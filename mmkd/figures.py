@@ -81,7 +81,7 @@ def scored_series(
     """A series and its score over time, events shaded, with the threshold and where it comes from.
 
     Args:
-        x: (C, n), standardised.
+        x: (C, n), as detectors read it.
         labels: (n,) 1 inside an event.
         borders: the part of the prefix that the threshold is set on; the score begins with it.
         score: of the steps from there on.
@@ -98,7 +98,7 @@ def scored_series(
     below.axhline(threshold, color="tab:blue", lw=1, ls="--", label="threshold: highest score of the blue part")
     below.axvspan(*borders, color="tab:blue", alpha=0.15, lw=0)
     below.legend(frameon=False, loc="upper left", fontsize="small")
-    above.set(title=plain(title, 110), ylabel="value (standardised)")
+    above.set(title=plain(title, 110), ylabel="value")
     below.set(xlabel="step (labelled events in red)", ylabel="score", xlim=(0, x.shape[1]))
     _save(figure, path)
 

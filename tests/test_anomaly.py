@@ -483,6 +483,7 @@ def test_an_encoder_without_images_is_refused():
     outputs = reverse().eval()({"gaf": torch.randn(2, 1, SIDE, SIDE)})
     with pytest.raises(MmkdError, match="--teachers gaf"):
         METHODS.get("reverse-kd")().check(Setup(outputs, {"pi": outputs}, 6, 9, 1, task="anomaly"))
+    METHODS.get("reverse-kd")().check(Setup(outputs, {"gaf@telemetry": outputs}, 6, 9, 1, task="anomaly"))
 
 
 # the command

@@ -67,8 +67,8 @@ def in_chunks(
 
     def work(start: int) -> R:
         x = _contiguous(windows[start : start + rows], dtype)
-        if finite and windows.dtype.kind == "f" and _count_bad(x.reshape(-1)):
-            raise _NotFinite
+        if finite and windows.dtype.kind == "f" and count_bad(x.reshape(-1)):
+            raise NotFinite
         return action(start, x)
 
     starts = range(0, n, rows)
@@ -89,13 +89,13 @@ def in_chunks(
                 some()
                 for other in running:
                     other.result()
-    except _NotFinite:
+    except NotFinite:
         check_values(windows)
         raise
     return [results[start] for start in starts]
 
 
-class _NotFinite(Exception):
+class NotFinite(Exception):
     """A chunk holds values that no modality takes."""
 
 
@@ -107,7 +107,7 @@ def _contiguous(part: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[An
 
 
 @compiled
-def _count_bad(values: NDArray[Any]) -> int:
+def count_bad(values: NDArray[Any]) -> int:
     """How many of the values (n,) are NaN, infinite or beyond float32."""
     count = 0
     for i in range(values.shape[0]):
@@ -137,7 +137,7 @@ def check_values(array: NDArray[Any]) -> None:
     """MmkdError for windows (N, C, W) with values that are NaN, infinite or beyond float32; says how many and where."""
 
     def bad(start: int, x: NDArray[Any]) -> tuple[int, int]:
-        count = _count_bad(x.reshape(-1))
+        count = count_bad(x.reshape(-1))
         return count, start + int(np.argmax((~(np.abs(x) <= LARGEST)).any(axis=(1, 2)))) if count else start
 
     if array.dtype.kind == "f":

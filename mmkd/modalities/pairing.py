@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .chunks import Float64, compiled
+from .chunks import Float64, compiled, count_bad
 
 Int64 = NDArray[np.int64]
 U = np.uintp
@@ -131,7 +131,8 @@ def pair(rows: Float64, signs: Float64, close: bool, pairs: Int64, offsets: Int6
         signs: (L,), 1 or -1.
         close: whether the component of the global minimum dies at the maximum; else it is left out.
         pairs: room for 2 (R L ((T + 1) // 2) + 1) numbers, births and deaths in turn; floats, given as integers.
-        offsets: (R L + 1,), the first pair of each diagram; the first entry is given.
+        offsets: (R L + 1,), the first pair of each diagram; the first entry is given. Where a row holds values that are
+            NaN, infinite or beyond float32 the last entry becomes -1, and nothing else is of use.
     """
     length = rows.shape[1]
     distinct = np.empty(length)
@@ -146,6 +147,9 @@ def pair(rows: Float64, signs: Float64, close: bool, pairs: Int64, offsets: Int6
     for r in range(offsets.shape[0] - 1):
         row = rows[r // signs.shape[0]]
         sign = signs[r % signs.shape[0]]
+        if count_bad(row):
+            offsets[-1] = -1
+            return
         count = _extremes(row, sign, distinct, rises, extremes)
         _flip(ahead, 0, int(count))
         ahead[count] = INFINITY

@@ -151,5 +151,5 @@ def build_student(
 
 
 def count_parameters(net: nn.Module) -> int:
-    """How many trainable numbers a network has."""
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)
+    """How many numbers a network's parameters have, trained or frozen."""
+    return sum(p.numel() for p in net.parameters())

@@ -127,3 +127,12 @@ def test_bad_choice_is_refused():
     with pytest.raises(MmkdError, match="drop, max"):
         sublevel_diagrams(np.ones((1, 1, 4)), essential="keep")
     assert sublevel_diagrams(np.empty((0, 2, 5))) == []
+
+
+@pytest.mark.parametrize("at", [0, 5, 49])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1e300, np.array(-1, np.int64).view(np.float64)])
+def test_values_that_are_no_level_are_refused_wherever_they_are(at, value):
+    x = CASES["noise"].copy()
+    x[31, 2, at] = value  # all bits set is a NaN whose key would be above the bottom of the stack
+    with pytest.raises(MmkdError, match=r"1 values .* first in window 31 "):
+        sublevel_diagrams(x)
