@@ -31,7 +31,9 @@ class ReverseKD(Method):
     def check(self, setup: Setup) -> None:
         super().check(setup)
         if len(setup.teachers) != 1 or not only_of_kind("gaf", setup.teachers):
-            raise MmkdError("reverse-kd maps pixels of a Gramian field back to time; use --teachers gaf, of all channels or a group's")
+            raise MmkdError(
+                "reverse-kd maps pixels of a Gramian field back to time; use --teachers gaf, of all channels or a group"
+            )
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         return {"gap": torch.stack([gap.mean() for gap in gaps(student)]).sum()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import MmkdError
 from .options import Options, option
-from .registry import METHODS
+from .registry import METHODS, kind_of, only_of_kind
 
 if TYPE_CHECKING:
     from .api import load_student, run
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
         paired_branch,
         soft_targets,
     )
-    from .modalities import kind_of, only_of_kind
     from .outer import Outer, least_conflict
 
 __version__ = "0.1.0"
@@ -45,11 +44,9 @@ _HOMES = {
     "Step": "method",
     "TaughtConfig": "method",
     "check_temperature": "method",
-    "kind_of": "modalities",
     "least_conflict": "outer",
     "matched_maps": "method",
     "matched_stages": "method",
-    "only_of_kind": "modalities",
     "paired_branch": "method",
     "soft_targets": "method",
 }

@@ -11,7 +11,7 @@ import pkgutil
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -204,3 +204,19 @@ def _not_a_method(thing: Any) -> str | None:
 
 METHODS: Registry[Any] = Registry("method", "python -m mmkd.bench --list methods", discover_methods, _not_a_method)
 """Every distillation method by name."""
+
+
+def kind_of(name: str) -> str:
+    """The registered modality that a name such as `gaf` or `gaf@gyro` stands for."""
+    return name.partition("@")[0]
+
+
+def only_of_kind(kind: str, names: Iterable[str]) -> str:
+    """Of these modalities the only one of a kind, of whatever channels; empty where there is none, or several."""
+    found = [name for name in names if kind_of(name) == kind]
+    return found[0] if len(found) == 1 else ""
+
+
+def group_of(name: str) -> str:
+    """The channel group in a modality's name, empty where it is of all channels."""
+    return name.partition("@")[2]

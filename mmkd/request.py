@@ -13,9 +13,9 @@ from .data.cards import TASKS, file_sha256, read_toml
 from .data.folds import leave_one_out, of_fold, read_folds, subject_folds
 from .data.windows import Fold
 from .errors import MmkdError, did_you_mean, unknown
-from .modalities import MODALITIES, group_of, kind_of
+from .modalities import MODALITIES
 from .options import shown
-from .registry import METHODS, Registry, load_plugin
+from .registry import METHODS, Registry, group_of, kind_of, load_plugin
 from .spec import PRESETS, DataSpec, Training, UnitSpec, preset_of, seed_for
 from .views import default_configs
 

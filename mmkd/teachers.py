@@ -19,12 +19,12 @@ from .cache import Cache
 from .checkpoint import Checkpoint
 from .errors import MmkdError, did_you_mean
 from .method import Method, Outputs
-from .modalities import MODALITIES, kind_of
+from .modalities import MODALITIES
 from .nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from .parallel import ALONE, Group
 from .progress import Progress
 from .record import environment
-from .registry import METHODS, reason
+from .registry import METHODS, kind_of, reason
 from .spec import TeacherSpec, Training, seed_for
 from .train import NoTeachers, Trained, Windows, judge, snapshot, train, validate
 

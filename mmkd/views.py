@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from .cache import Cache, new_array
 from .data import Dataset, Split
-from .modalities import MODALITIES, Modality, group_of, kind_of, make
+from .modalities import MODALITIES, Modality, make
 from .progress import Progress
+from .registry import group_of, kind_of
 from .spec import DataSpec, digest
 
 CHUNK = 512  # windows transformed between two ticks of the progress bar

@@ -210,6 +210,13 @@ def test_quick_starts_load_nothing_heavy(code):
     assert HEAVY & set(json.loads(out.splitlines()[-1])) == set()
 
 
+def test_the_list_of_methods_needs_torch_alone():
+    out = run(
+        "import json, sys, mmkd.bench\nmmkd.bench.main(['--list', 'methods'])\nprint(json.dumps(sorted(sys.modules)))"
+    )
+    assert HEAVY & set(json.loads(out.splitlines()[-1])) - {"rich"} == {"torch", "numpy"}
+
+
 def test_units_on_record_need_neither_torch_nor_mlflow():
     """Requests, sweeps and tables: a command that finds everything on record answers at once."""
     out = run("import json, sys, mmkd.api, mmkd.table, mmkd.track\nprint(json.dumps(sorted(sys.modules)))")

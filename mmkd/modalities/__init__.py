@@ -10,7 +10,7 @@ Each is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) i
 """
 
 from .base import MODALITIES, Modality
-from .channels import OfChannels, group_of, kind_of, make, only_of_kind
+from .channels import OfChannels, make
 from .diagrams import sublevel_diagrams
 from .gaf import GAF
 from .image import Image
@@ -25,9 +25,6 @@ __all__ = [
     "OfChannels",
     "PersistenceImage",
     "Signal",
-    "group_of",
-    "kind_of",
     "make",
-    "only_of_kind",
     "sublevel_diagrams",
 ]

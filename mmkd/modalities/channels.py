@@ -1,30 +1,15 @@
 """A modality of some of the channels: `gaf@gyro` is `gaf` of the channel group `gyro`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import MmkdError
+from ..registry import group_of, kind_of
 from .base import MODALITIES, Modality
 from .chunks import Float32
-
-
-def kind_of(name: str) -> str:
-    """The registered modality that a name such as `gaf` or `gaf@gyro` stands for."""
-    return name.partition("@")[0]
-
-
-def only_of_kind(kind: str, names: Iterable[str]) -> str:
-    """Of these modalities the only one of a kind, of whatever channels; empty where there is none, or several."""
-    found = [name for name in names if kind_of(name) == kind]
-    return found[0] if len(found) == 1 else ""
-
-
-def group_of(name: str) -> str:
-    """The channel group in a modality's name, empty where it is of all channels."""
-    return name.partition("@")[2]
 
 
 class OfChannels(Modality):
