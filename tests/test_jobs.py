@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -403,7 +404,12 @@ def test_an_end_of_the_parent_is_the_end_of_all(sines, tmp_path, odd, number, rc
     plugin = odd("slow", "(HERE / str(os.getpid())).touch(); time.sleep(0.05 if (HERE / 'quick').exists() else 600)")
     given = ["--method", "student,slow", "--seeds", "0-1", "--plugin", plugin, "--jobs", "2"]
     with subprocess.Popen(
-        command(sines, tmp_path, *given), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+        command(sines, tmp_path, *given),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # which a shell's background job ignores
     ) as process:
         end = time.monotonic() + 120
         while time.monotonic() < end and len([p for p in tmp_path.iterdir() if p.name.isdecimal()]) < 2:
