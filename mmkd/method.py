@@ -326,19 +326,14 @@ class Method(nn.Module):
     def after_step(self, step: Step) -> None:
         """What the method does after each step of the loop's: renew a memory, or optimise by itself with `mmkd.Outer`.
 
-        Parameters that it trains require no gradient, so that the loop leaves them alone. A method that has such ones
-        trains in one process.
+        Parameters that it trains require no gradient, so that the loop leaves them alone. It is called in one process
+        alone: several under torchrun would each change what they keep by their own part of a batch.
         """
 
     @property
     def steps_itself(self) -> bool:
         """Whether there is an `after_step`."""
         return type(self).after_step is not Method.after_step
-
-    @property
-    def trains_itself(self) -> bool:
-        """Whether `after_step` trains parameters, whose gradients processes would not share."""
-        return self.steps_itself and any(not parameter.requires_grad for parameter in self.parameters())
 
     def terms(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         """What the loop sums and logs: `losses` under the schedules of weight and temperature."""

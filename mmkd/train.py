@@ -237,7 +237,7 @@ def train(
     Of `teachers.networks` those parameters train too that the method names.
 
     Raises:
-        MmkdError: the method refuses the set-up, or has an optimisation of its own and there is more than one process.
+        MmkdError: the method refuses the set-up, or has an `after_step` and there is more than one process.
         UnitFailed: a loss term is not finite, or another process of the group failed.
     """
     with group.together():
@@ -246,9 +246,9 @@ def train(
         method.to(windows.device)
         deployed, targets = method.deploy(network), setup.targets
         assert targets is not None
-        if group.world > 1 and method.trains_itself:
+        if group.world > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
-            raise MmkdError(f"{name} has an optimisation of its own, for one process; use python in place of torchrun")
+            raise MmkdError(f"{name} keeps a state of its own after each step, in one process; use python in place of torchrun")
         own = [p for p in method.parameters() if p.requires_grad]
         moving = named_parameters_of(method, teachers.networks)
         optimizer = make_optimizer([*network.parameters(), *own, *moving], training)

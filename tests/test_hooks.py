@@ -184,11 +184,11 @@ class Two(parallel.Group):
         return parallel.share(positions, 0, 2, least)
 
 
-def test_several_processes_are_refused_to_an_outer_optimisation_alone(windows):
+def test_several_processes_are_refused_to_methods_with_an_after_step_alone(windows):
     for name in WITH_HOOKS:
         method, net = METHODS.get(name)(**WITH_HOOKS[name]), student()
         arguments = (net, method, windows, source(method, teachers()), replace(TRAINING, epochs=1), 0, "", Progress())
-        if name in ("meta-mkd", "mtkd-rl"):
+        if name in ("crd", "meta-mkd", "mtkd-rl"):
             with pytest.raises(MmkdError, match=f"{name} .*in place of torchrun"):
                 train(*arguments, group=Two())
         else:
