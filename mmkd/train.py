@@ -248,7 +248,9 @@ def train(
         assert targets is not None
         if group.world > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
-            raise MmkdError(f"{name} keeps a state of its own after each step, in one process; use python in place of torchrun")
+            raise MmkdError(
+                f"{name} keeps a state of its own after each step, in one process; use python in place of torchrun"
+            )
         own = [p for p in method.parameters() if p.requires_grad]
         moving = named_parameters_of(method, teachers.networks)
         optimizer = make_optimizer([*network.parameters(), *own, *moving], training)
