@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+LINES = 9  # channels of a series that can still be told apart
+
 
 def _figure(width: float, height: float, margins: Mapping[str, float] | None = None) -> Any:
     """A figure that needs no display and touches no global state.
@@ -81,7 +83,7 @@ def scored_series(
     """A series and its score over time, events shaded, with the threshold and where it comes from.
 
     Args:
-        x: (C, n), as detectors read it.
+        x: (C, n), as detectors read it; of more than `LINES` channels the first is drawn alone.
         labels: (n,) 1 inside an event.
         borders: the part of the prefix that the threshold is set on; the score begins with it.
         score: of the steps from there on.
@@ -92,13 +94,14 @@ def scored_series(
     for start, stop in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
         for axes in (above, below):
             axes.axvspan(start - 0.5, stop - 0.5, color="tab:red", alpha=0.2, lw=0)
-    for channel in x:
+    shown = x if len(x) <= LINES else x[:1]
+    for channel in shown:
         above.plot(channel, lw=0.7)
     below.plot(np.arange(borders[0], borders[0] + len(score)), score, color="black", lw=0.7)
     below.axhline(threshold, color="tab:blue", lw=1, ls="--", label="threshold: highest score of the blue part")
     below.axvspan(*borders, color="tab:blue", alpha=0.15, lw=0)
     below.legend(frameon=False, loc="upper left", fontsize="small")
-    above.set(title=plain(title, 110), ylabel="value")
+    above.set(title=plain(title, 110), ylabel="value" if len(shown) == len(x) else f"value (first of {len(x)} channels)")
     below.set(xlabel="step (labelled events in red)", ylabel="score", xlim=(0, x.shape[1]))
     _save(figure, path)
 
