@@ -101,7 +101,8 @@ def scored_series(
     below.axhline(threshold, color="tab:blue", lw=1, ls="--", label="threshold: highest score of the blue part")
     below.axvspan(*borders, color="tab:blue", alpha=0.15, lw=0)
     below.legend(frameon=False, loc="upper left", fontsize="small")
-    above.set(title=plain(title, 110), ylabel="value" if len(shown) == len(x) else f"value (first of {len(x)} channels)")
+    what = "value" if len(shown) == len(x) else f"value (first of {len(x)} channels)"
+    above.set(title=plain(title, 110), ylabel=what)
     below.set(xlabel="step (labelled events in red)", ylabel="score", xlim=(0, x.shape[1]))
     _save(figure, path)
 
