@@ -96,13 +96,19 @@ def _unpacked(held: Mapping[str, Tensor], places: Mapping[str, list[tuple[str, l
     return found
 
 
+def source_files() -> list[Path]:
+    """Every source file of this package and of its methods, in a fixed order: what may shape a training."""
+    import mmkd
+    import mmkd.baselines
+
+    folders = [*mmkd.__path__, *mmkd.baselines.__path__]
+    return [path for folder in folders for path in sorted(Path(folder).rglob("*.py"))]
+
+
 @lru_cache(maxsize=1)
 def made_by() -> str:
     """Hash of the code that trains, ours and that of methods, and of PyTorch's version."""
-    import mmkd.baselines
-
     found = hashlib.sha256(torch.__version__.encode())
-    for folder in (Path(__file__).parent, *map(Path, mmkd.baselines.__path__)):
-        for path in sorted(folder.rglob("*.py")):
-            found.update(path.read_bytes())
+    for path in source_files():
+        found.update(path.read_bytes())
     return found.hexdigest()

@@ -323,7 +323,9 @@ def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]
 
 def git_state() -> dict[str, Any]:
     """Commit and dirty flag of the checkout that this package is run from; empty for an installed wheel."""
-    root = Path(__file__).resolve().parents[1]
+    import mmkd
+
+    root = Path(mmkd.__path__[0]).resolve().parent
     if not (root / ".git").exists() or shutil.which("git") is None:
         return {}
 
