@@ -84,7 +84,7 @@ def test_old_records_are_answered_without_work(archive, monkeypatch, capsys):
     assert len(before) == 8
     found = []
     for command in COMMANDS:
-        assert main([*command.split(), *"--epochs 2 --runs records --json --quiet".split()]) == 0
+        assert main([*command.split(), *["--epochs", "2", "--runs", "records", "--json", "--quiet"]]) == 0
         found += json.loads(capsys.readouterr().out)
     assert [unit["status"] for unit in found] == ["cached"] * 5
     assert {path: path.stat().st_mtime_ns for path in archive.glob("records/*/result.json")} == before
