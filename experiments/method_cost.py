@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmkd.assemble import Trial
-from mmkd.errors import Refused
-from mmkd.method import Batch, Outputs, Step
-from mmkd.outputs import StoredOutputs, flatten
-from mmkd.registry import METHODS
-from mmkd.request import Request, expand
-from mmkd.spec import UnitSpec
-from mmkd.train import make_optimizer, named_parameters_of
+from mmkd.core.errors import Refused
+from mmkd.core.registry import METHODS
+from mmkd.methods.contract import Batch, Outputs, Step
+from mmkd.training.guidance import StoredOutputs, flatten
+from mmkd.training.loop import make_optimizer, named_parameters_of
+from mmkd.training.trial import Trial
+from mmkd.units.request import Request, expand
+from mmkd.units.spec import UnitSpec
 
 WINDOWS, BATCH, CHANNELS, LENGTH, CLASSES = 7000, 64, 6, 128, 6
 CPU = torch.device("cpu")

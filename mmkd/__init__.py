@@ -6,13 +6,13 @@ The public names load on first use, so that `import mmkd` and the command line's
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .errors import MmkdError
-from .options import Options, option
-from .registry import METHODS, kind_of, only_of_kind
+from mmkd.core.errors import MmkdError
+from mmkd.core.options import Options, option
+from mmkd.core.registry import METHODS, kind_of, only_of_kind
 
 if TYPE_CHECKING:
-    from .api import load_student, run
-    from .method import (
+    from mmkd.api import load_student, run
+    from mmkd.methods.contract import (
         Batch,
         DistillConfig,
         Method,
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
         paired_branch,
         soft_targets,
     )
-    from .outer import Outer, least_conflict
+    from mmkd.methods.outer import Outer, least_conflict
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "run": "api",
     "load_student": "api",
-    "Batch": "method",
-    "DistillConfig": "method",
-    "Method": "method",
-    "MethodConfig": "method",
-    "Outer": "outer",
-    "Outputs": "method",
-    "Setup": "method",
-    "Step": "method",
-    "TaughtConfig": "method",
-    "check_temperature": "method",
-    "least_conflict": "outer",
-    "matched_maps": "method",
-    "matched_stages": "method",
-    "paired_branch": "method",
-    "soft_targets": "method",
+    "Batch": "methods.contract",
+    "DistillConfig": "methods.contract",
+    "Method": "methods.contract",
+    "MethodConfig": "methods.contract",
+    "Outer": "methods.outer",
+    "Outputs": "methods.contract",
+    "Setup": "methods.contract",
+    "Step": "methods.contract",
+    "TaughtConfig": "methods.contract",
+    "check_temperature": "methods.contract",
+    "least_conflict": "methods.outer",
+    "matched_maps": "methods.contract",
+    "matched_stages": "methods.contract",
+    "paired_branch": "methods.contract",
+    "soft_targets": "methods.contract",
 }
 
 __all__ = [

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from .data import Dataset, data_root, load_dataset
-from .errors import MmkdError, Refused, UnitFailed, unknown
-from .parallel import ALONE, Group, Torchrun
-from .progress import Progress, duration
-from .ray_engine import RayTasks, check_ray, parse_resources
-from .record import Record, Records
-from .request import Request, alone, expand, in_fold
-from .sweep import Done, Existing, run_units
-from .work import load_windows, setting, threads_of
-from .workers import Processes, cores
+from mmkd.core.errors import MmkdError, Refused, UnitFailed, unknown
+from mmkd.core.progress import Progress, duration
+from mmkd.data import Dataset, data_root, load_dataset
+from mmkd.engines.processes import Processes, cores
+from mmkd.engines.ray import RayTasks, check_ray, parse_resources
+from mmkd.engines.sweep import Done, Existing, run_units
+from mmkd.engines.worker import load_windows, setting, threads_of
+from mmkd.store.record import Record, Records
+from mmkd.training.distributed import ALONE, Group, Torchrun
+from mmkd.units.request import Request, alone, expand, in_fold
 
 USUAL = {"classification": ("deployment.json", "maps.npz"), "segmentation": ("deployment.json",)}
 """What the command measures of the students of a task."""
@@ -126,8 +126,8 @@ def execute(
     verdicts: dict[str, MmkdError | None] = {}  # what the trial said of a unit, None: it fits
     refused: dict[str, str] = {}
     if todo:
-        from .assemble import preflight
-        from .unit import pick_device
+        from mmkd.training.student import pick_device
+        from mmkd.training.trial import preflight
 
         pick_device(folders.device)
         for spec, data in todo:
@@ -180,7 +180,7 @@ def _simple(
     Args:
         make: those that are not there.
     """
-    from .anomaly.simple import simple_keys, write_simple
+    from mmkd.evaluation.detectors import simple_keys, write_simple
 
     here = {done.spec.key for done in results if done.record is not None}
     found: dict[str, Record | None] = {}
@@ -210,8 +210,8 @@ def _measure(
             lacks[record.key] = record, missing
     if not lacks:
         return []
-    from .cache import Cache
-    from .measure import Job, Measuring
+    from mmkd.evaluation.runner import Job, Measuring
+    from mmkd.store.cache import Cache
 
     began = time.perf_counter()
     measuring = Measuring(records, Cache(folders.cache_folder), folders.device, progress)
@@ -231,9 +231,9 @@ def _apart(
     tell: Callable[[Done], None],
 ) -> list[Done]:
     """Do the units by `--jobs` or Ray; those whose method is broken fail here and now."""
-    from .cache import Cache
-    from .jobs import run_tasks
-    from .plan import make_plan, pending
+    from mmkd.engines.engine import run_tasks
+    from mmkd.engines.plan import make_plan, pending
+    from mmkd.store.cache import Cache
 
     broken = [(spec, data) for spec, data in units if spec.key in worker.broken]
     done = run_units(broken, worker.records, worker, "rerun", tell)
@@ -277,7 +277,7 @@ class _Follower:
         self.data: Callable[[Any], Dataset] = lambda spec: load_dataset(spec.name)
 
     def __call__(self, message: dict[str, Any]) -> Callable[[], object] | None:
-        from .unit import along
+        from mmkd.training.student import along
 
         if message["kind"] != "command":
             return along(message, self.data, self.place)
@@ -285,10 +285,10 @@ class _Follower:
         return None
 
     def _begin(self, said: Mapping[str, Any]) -> None:
-        from .cache import Cache
-        from .memory import keep_freed_memory
-        from .registry import load_plugin
-        from .unit import Place, pick_device
+        from mmkd.core.memory import keep_freed_memory
+        from mmkd.core.registry import load_plugin
+        from mmkd.store.cache import Cache
+        from mmkd.training.student import Place, pick_device
 
         keep_freed_memory()
         for plugin in said["plugins"]:
@@ -324,9 +324,9 @@ class _Worker:
     def __call__(self, spec: Any, data: Any) -> Record:
         if spec.key in self.broken:
             raise self.broken[spec.key]
-        from .anomaly.unit import do_unit
-        from .cache import Cache
-        from .unit import Place, pick_device
+        from mmkd.store.cache import Cache
+        from mmkd.training.series import do_unit
+        from mmkd.training.student import Place, pick_device
 
         device, cache = pick_device(self.folders.device), Cache(self.folders.cache_folder)
         return do_unit(spec, data, Place(self.records, cache, device, self.progress, self.group))
@@ -409,7 +409,7 @@ def load_student(run: Record | str | Path) -> Any:
     Raises:
         MmkdError: there is no such record, it is a teacher's, or its files are damaged.
     """
-    from .load import StudentModel
+    from mmkd.training.stored import StudentModel
 
     if isinstance(run, Record):
         return StudentModel.load(run)

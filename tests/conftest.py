@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmkd import METHODS, deployment, figures, track
+from mmkd import METHODS
+from mmkd.drawing import figures
+from mmkd.evaluation import deployment
+from mmkd.report import mlflow as track
 
 torch.set_num_threads(1)
 PAINTED = {"test_unit", "test_images", "test_dense", "test_anomaly", "test_notes", "test_mlflow_ui"}

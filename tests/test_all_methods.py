@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmkd import METHODS, Method, unit
+from mmkd import METHODS, Method
 from mmkd.bench import main
+from mmkd.training import student as unit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 COMMON = ("--image-size", "16", "--epochs", "2", "--json")

@@ -15,25 +15,25 @@ from mmkd.baselines.reverse_kd import gap_map, near_diagonal
 import mmkd.data.cards
 import mmkd.data.load
 from mmkd import METHODS, Batch, MmkdError, Setup, load_student
-from mmkd.anomaly.scoring import judge, overlapped, starts_in, window_starts
-from mmkd.anomaly.simple import SIMPLE, moving_median
-from mmkd.anomaly.unit import Chosen, Detector, on_normal
-from mmkd.assemble import make_method
 from mmkd.bench import main
-from mmkd.cache import Cache
 from mmkd.compare import main as compare
+from mmkd.core.progress import Progress
 from mmkd.data import data_root, load_dataset
 from mmkd.data import series as s
 from mmkd.data.cards import find_card, present
-from mmkd.modalities.channels import make
+from mmkd.engines.worker import perform, setting
+from mmkd.evaluation.detectors import SIMPLE, moving_median
+from mmkd.metrics.detections import judge, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
-from mmkd.progress import Progress
-from mmkd.record import Records
-from mmkd.request import Request, cut, expand
-from mmkd.spec import UnitSpec
-from mmkd.unit import Log, Place, make_ready
-from mmkd.work import perform, setting
+from mmkd.store.cache import Cache
+from mmkd.store.record import Records
+from mmkd.training.series import Chosen, Detector, on_normal
+from mmkd.training.student import Log, Place, make_ready
+from mmkd.training.trial import make_method
+from mmkd.units.request import Request, cut, expand
+from mmkd.units.spec import UnitSpec
+from mmkd.views.channels import make
 
 W = 32
 SIDE = 16
@@ -649,7 +649,7 @@ def test_the_comparison_has_a_table_of_detectors(bench, place, tmp_path, capsys)
 
 def test_a_worker_does_such_a_unit(cards, tmp_path):
     spec, _ = next(expand(Request(("student",), task="anomaly", epochs=1, data_root=str(cards))))
-    from mmkd.plan import Task
+    from mmkd.engines.plan import Task
 
     at = setting(tmp_path / "runs", tmp_path / "cache", "cpu", 1, None, cards, ())
     done = perform(Task("unit", spec.key, spec).values(), at)

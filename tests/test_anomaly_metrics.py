@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.anomaly import metrics as m
+from mmkd.metrics import series as m
 
 with np.load(Path(__file__).parent / "oracles" / "anomaly.npz", allow_pickle=False) as _z:
     ORACLE = {name: _z[name] for name in _z.files}

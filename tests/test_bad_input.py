@@ -34,9 +34,9 @@ import mmkd
 import mmkd.data.cards
 from mmkd import METHODS, MmkdError
 from mmkd.bench import main
+from mmkd.core.options import describe
 from mmkd.data import load_file
-from mmkd.options import describe
-from mmkd.request import Request
+from mmkd.units.request import Request
 
 N, C, W = 24, 2, 32
 RNG = np.random.default_rng(0)
@@ -72,7 +72,11 @@ def bench(*args: str, folder: Path) -> Found:
     before = signal.signal(signal.SIGALRM, hangs)
     signal.alarm(SECONDS)
     try:
-        with patch("mmkd.unit.run_unit", begin), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            patch("mmkd.training.student.run_unit", begin),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             code = main([*args, *more])
     except Began:
         pass
@@ -1054,17 +1058,22 @@ def full_for_weights(*_: object, **__: object) -> None:
     ("place", "change", "code", "word"),
     [
         ("numpy.lib.format.open_memmap", "data", 1, "--cache"),  # a view
-        ("mmkd.cache.temporary_folder.__enter__", "data", 1, "--cache"),
-        ("mmkd.unit.save_file", "epochs", 1, "failed/"),  # the student's weights; no OSError is what it raises
-        ("mmkd.unit.write_history", "epochs", 1, "--runs"),
-        ("mmkd.record.os.replace", "epochs", 1, "--runs"),  # the renaming of a record that is whole
-        ("mmkd.record.filelock.FileLock.acquire", "epochs", 2, "--runs"),
+        ("mmkd.store.cache.temporary_folder.__enter__", "data", 1, "--cache"),
+        (
+            "mmkd.training.student.save_file",
+            "epochs",
+            1,
+            "failed/",
+        ),  # the student's weights; no OSError is what it raises
+        ("mmkd.training.student.write_history", "epochs", 1, "--runs"),
+        ("mmkd.store.record.os.replace", "epochs", 1, "--runs"),  # the renaming of a record that is whole
+        ("mmkd.store.record.filelock.FileLock.acquire", "epochs", 2, "--runs"),
     ],
 )
 def test_a_full_disk_costs_the_unit_and_nothing_that_was_recorded(
     place, change, code, word, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr("mmkd.track.publish", lambda *_, **__: None)
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_, **__: None)
     args = npz()(tmp_path)
     folders = ["--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), "--quiet"]
     assert main([*args, *folders]) == 0
@@ -1088,7 +1097,7 @@ def test_a_full_disk_costs_the_unit_and_nothing_that_was_recorded(
 
 
 def test_a_full_disk_that_takes_no_log_either(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("mmkd.unit.run_unit", full)
+    monkeypatch.setattr("mmkd.training.student.run_unit", full)
     monkeypatch.setattr(Path, "write_text", full)
     assert main([*npz()(tmp_path), "--runs", str(tmp_path / "runs"), "--quiet"]) == 2
     found = Found(2, *capsys.readouterr())

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mmkd import compare
-from mmkd import statistics as st
-from mmkd.identity import shortened
-from mmkd.record import Records
-from mmkd.spec import DataSpec, Training, UnitSpec
+from mmkd.comparison.identity import shortened
+from mmkd.metrics import pairs as st
+from mmkd.store.record import Records
+from mmkd.units.spec import DataSpec, Training, UnitSpec
 
 pytestmark = pytest.mark.browser
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mmkd import MmkdError
-from mmkd.cache import KEPT, Cache, temporary_folder
-from mmkd.errors import DamageWarning
+from mmkd.core.errors import DamageWarning
+from mmkd.store.cache import KEPT, Cache, temporary_folder
 
 ROOT = Path(__file__).parents[1]
 MAKER = """
 import os, sys, time
 from pathlib import Path
-from mmkd.cache import Cache
+from mmkd.store.cache import Cache
 
 root = Path(sys.argv[1])
 
@@ -224,7 +224,7 @@ def test_files_are_hashed_once_a_process_and_again_when_they_change(tmp_path, mo
     for _ in range(3):
         Cache(tmp_path).get("views", "k", write("never"))
     assert len(hashed) == 1
-    monkeypatch.setattr("mmkd.cache._hashed", {})  # as a new process
+    monkeypatch.setattr("mmkd.store.cache._hashed", {})  # as a new process
     cache.get("views", "k", write("never"))
     assert len(hashed) == 2
     os.utime(entry / "value", (1e9, 1e9))  # copied, say
@@ -234,7 +234,7 @@ def test_files_are_hashed_once_a_process_and_again_when_they_change(tmp_path, mo
 
 def test_large_entries_are_hashed_where_they_were_touched(tmp_path, monkeypatch):
     cache = Cache(tmp_path)
-    monkeypatch.setattr("mmkd.cache.ALWAYS_HASHED", 2)
+    monkeypatch.setattr("mmkd.store.cache.ALWAYS_HASHED", 2)
 
     def changed(text, when=None):
         path = cache.get("views", "k", write("one")) / "value"

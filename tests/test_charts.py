@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmkd import charts
-from mmkd import statistics as st
+from mmkd.drawing import charts
+from mmkd.metrics import pairs as st
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -10,10 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 import mmkd
-from mmkd import METHODS, train
+from mmkd import METHODS
 from mmkd.bench import main
-from mmkd.checkpoint import Checkpoint
-from mmkd.errors import DamageWarning, UnitFailed
+from mmkd.core.errors import DamageWarning, UnitFailed
+from mmkd.training import loop as train
+from mmkd.training.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -95,7 +96,7 @@ def test_a_teacher_goes_on(tiny, tmp_path, epochs):
 
 
 def test_after_the_last_epoch_nothing_is_trained_again(tiny, tmp_path, epochs, monkeypatch):
-    from mmkd import unit
+    from mmkd.training import student as unit
 
     monkeypatch.setattr(unit, "test_scores", lambda *_: 1 / 0)
     with pytest.raises(UnitFailed, match="ZeroDivisionError"):
@@ -109,7 +110,7 @@ def test_after_the_last_epoch_nothing_is_trained_again(tiny, tmp_path, epochs, m
 
 
 def test_a_checkpoint_of_other_code_is_none(tmp_path, monkeypatch):
-    from mmkd import checkpoint
+    from mmkd.training import checkpoint
 
     kept = Checkpoint(tmp_path / "a" / "b")
     kept.save({"x": torch.arange(3.0)}, {"history": [{"loss": 0.1}]})

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 import mmkd
-from mmkd import METHODS, MmkdError, unit
-from mmkd.evaluate import mixture_shares
-from mmkd.record import Records
+from mmkd import METHODS, MmkdError
+from mmkd.store.record import Records
+from mmkd.training import student as unit
+from mmkd.training.prediction import mixture_shares
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 

@@ -14,12 +14,18 @@ import numpy as np
 import pytest
 
 import mmkd
-from mmkd import compare, comparison, details, export, ranking, report, track
-from mmkd import statistics as st
-from mmkd.anomaly.metrics import METRICS
-from mmkd.predictions import best_of
-from mmkd.record import Records
-from mmkd.spec import DataSpec, Training, UnitSpec
+from mmkd import compare
+from mmkd.comparison import evidence as details
+from mmkd.comparison import groups as comparison
+from mmkd.comparison import ranking
+from mmkd.comparison.predictions import best_of
+from mmkd.metrics import pairs as st
+from mmkd.metrics.series import METRICS
+from mmkd.report import files as export
+from mmkd.report import mlflow as track
+from mmkd.report import text as report
+from mmkd.store.record import Records
+from mmkd.units.spec import DataSpec, Training, UnitSpec
 
 ROOT = Path(__file__).parents[1]
 KD = UnitSpec(

@@ -14,11 +14,11 @@ from dataclasses import asdict, fields, replace
 import pytest
 import torch
 
-import mmkd.assemble
+import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
-from mmkd.listing import first_line, needed
+from mmkd.cli.listing import first_line, needed
 from mmkd.nets import build_student, build_teacher
-from mmkd.train import prepare
+from mmkd.training.loop import prepare
 
 CLASSES, B = 3, 6
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}
@@ -186,7 +186,7 @@ def test_options_round_trip_and_have_help(name):
 def test_options_are_read(name):
     """An option that nobody reads is a trap: each is named in the source of the class, its bases or the runner."""
     cls = METHODS.get(name)
-    text = inspect.getsource(mmkd.assemble) + "".join(
+    text = inspect.getsource(mmkd.training.trial) + "".join(
         inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method)
     )
     for f in fields(cls.Config):

@@ -12,19 +12,19 @@ import pytest
 import torch
 
 import mmkd
-import mmkd.train
+import mmkd.training.loop
 from mmkd import METHODS, Batch, MmkdError
-from mmkd.assemble import Trial, make_method, make_student
 from mmkd.bench import main
-from mmkd.cache import Cache
+from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
-from mmkd.outputs import CachedTeachers, LiveTeachers, source_of
-from mmkd.progress import Progress
-from mmkd.request import Request, cut, expand
-from mmkd.segmentation import stitch
-from mmkd.teachers import get_teacher
-from mmkd.train import Windows, train
-from mmkd.unit import make_windows
+from mmkd.metrics.segments import stitch
+from mmkd.store.cache import Cache
+from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
+from mmkd.training.loop import Windows, train
+from mmkd.training.student import make_windows
+from mmkd.training.teachers import get_teacher
+from mmkd.training.trial import Trial, make_method, make_student
+from mmkd.units.request import Request, cut, expand
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -236,14 +236,14 @@ def test_history_terms_and_the_best_epoch(records):
 
 def test_the_best_epoch_is_that_of_the_validation_windows(dense, tmp_path, monkeypatch):
     """The validation windows are made to speak for each epoch in turn; the test windows have no say."""
-    real = mmkd.train.validate
+    real = mmkd.training.loop.validate
     for best in range(3):
         spoken = iter(range(3))
 
         def rigged(*args, best=best, spoken=spoken):
             return {**real(*args), "macro_f1": float(next(spoken) == best)}
 
-        monkeypatch.setattr("mmkd.train.validate", rigged)
+        monkeypatch.setattr("mmkd.training.loop.validate", rigged)
         record = mmkd.run("student", **{**dense, "epochs": 3}, runs=tmp_path / str(best))
         assert record.result["best_epoch"] == best + 1
         same = record.metrics["test"] == record.metrics["test_last"]
@@ -252,8 +252,8 @@ def test_the_best_epoch_is_that_of_the_validation_windows(dense, tmp_path, monke
 
 def test_the_test_windows_are_read_after_training(dense, tmp_path, monkeypatch):
     calls = []
-    real = mmkd.train.predict
-    monkeypatch.setattr("mmkd.train.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a))
+    real = mmkd.training.loop.predict
+    monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a))
     mmkd.run("student", **{**dense, "epochs": 2}, runs=tmp_path)
     data = load_file(dense["data"])
     test = set(np.flatnonzero(data.test))
@@ -263,8 +263,8 @@ def test_the_test_windows_are_read_after_training(dense, tmp_path, monkeypatch):
 
 
 def test_a_second_call_does_no_work(records, dense, monkeypatch):
-    monkeypatch.setattr("mmkd.unit.run_unit", lambda *_: pytest.fail("the unit was done again"))
-    monkeypatch.setattr("mmkd.teachers.train", lambda *_: pytest.fail("a teacher was trained again"))
+    monkeypatch.setattr("mmkd.training.student.run_unit", lambda *_: pytest.fail("the unit was done again"))
+    monkeypatch.setattr("mmkd.training.teachers.train", lambda *_: pytest.fail("a teacher was trained again"))
     for name, record in records.items():
         again = mmkd.run(name, **{**dense, "epochs": 2}, runs=record.folder.parent)
         assert again.result == record.result
@@ -280,8 +280,8 @@ def test_methods_share_the_teacher(records, dense, monkeypatch):
 
 def test_the_table_shows_miou_and_mlflow_has_the_metrics(dense, tmp_path, capsys):
     pytest.importorskip("mlflow")
-    from mmkd import track
-    from mmkd.record import Records
+    from mmkd.report import mlflow as track
+    from mmkd.store.record import Records
 
     own = ["--task", "segmentation", "--data", str(dense["data"]), "--epochs", "1", "--student-net", "unet-small"]
     own += ["--teacher-net", "sig=unet-small", "--runs", str(tmp_path), "--cache", str(dense["cache"])]
@@ -358,8 +358,8 @@ def half_known(count=8, seed=0):
 def fitted(name, windows, said=None, epochs=2, batch_size=4):
     """The table after training, and the history without times."""
     net = Table(len(windows.y))
-    training = mmkd.train.Training(epochs=epochs, batch_size=batch_size, weight_decay=0.0, lr=0.1)
-    source = mmkd.train.NoTeachers() if said is None else Said(said)
+    training = mmkd.training.loop.Training(epochs=epochs, batch_size=batch_size, weight_decay=0.0, lr=0.1)
+    source = mmkd.training.loop.NoTeachers() if said is None else Said(said)
     trained = train(net, METHODS.get(name)(), windows, source, training, 0, "", Progress())
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history]
     return trained.last["logits"], rows
@@ -517,7 +517,7 @@ def data_of(folder=None, **arrays):
 
 
 def test_suites_expand(dense, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mmkd.track.publish", lambda *_, **__: None)
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_, **__: None)
     suite = tmp_path / "dense.toml"
     suite.write_text(
         f"""
@@ -566,7 +566,7 @@ def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH
     )
     from dataclasses import asdict
 
-    from mmkd.request import resolve
+    from mmkd.units.request import resolve
 
     options = asdict(METHODS.get(method).Config())
     spec = resolve(request, data, 0, "sig", "sig", method, options, student, None)
@@ -631,7 +631,7 @@ def test_every_method_for_this_task_ends(dense, tmp_path, name):
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_every_other_method_is_refused_with_its_reason(refused, monkeypatch, name):
-    monkeypatch.setattr("mmkd.unit.run_unit", lambda *_: pytest.fail("something is trained"))
+    monkeypatch.setattr("mmkd.training.student.run_unit", lambda *_: pytest.fail("something is trained"))
     err = refused([f"{name} is not defined for --task segmentation: it", "; use another --method"], "--method", name)
     if "branches" in METHODS.get(name).needs:
         assert "has one branch" in err
@@ -647,7 +647,7 @@ def test_there_are_methods_of_both_kinds():
 
 
 def test_all_methods_leave_those_out(bench, monkeypatch):
-    monkeypatch.setattr("mmkd.track.publish", lambda *_, **__: None)
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_, **__: None)
     for name in set(METHODS) - {"student", "kd", "simkd", "ebkd"}:
         METHODS.drop(name)
     code, out, err = bench("--method", "all", "--teacher-net", "sig=unet-small", "--json")

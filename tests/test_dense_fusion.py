@@ -9,7 +9,7 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.nets import build_dense
-from mmkd.request import Request, alone, expand
+from mmkd.units.request import Request, alone, expand
 
 DENSE = {"methods": ("kd",), "task": "segmentation", "teacher_nets": {"sig": "unet-small"}, "student_net": "unet-small"}
 

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 import mmkd
-from mmkd import deployment, track
 from mmkd.bench import main
-from mmkd.deployment import count_macs
-from mmkd.errors import MmkdError
-from mmkd.load import StudentModel
+from mmkd.core.errors import MmkdError
+from mmkd.evaluation import deployment
+from mmkd.evaluation.deployment import count_macs
 from mmkd.nets import build_teacher
-from mmkd.record import CHECKSUMS, MEASUREMENTS, Records
+from mmkd.report import mlflow as track
+from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Records
+from mmkd.training.stored import StudentModel
 
 # Multiply-accumulates -------------------------------------------------------------------------------------------------
 
@@ -160,8 +161,8 @@ def bench(tiny, tmp_path, capsys, monkeypatch):
         timed.append(windows.shape)
         return measure(student, windows)
 
-    monkeypatch.setattr("mmkd.measure.deployment.measure", watched)
-    monkeypatch.setattr("mmkd.track.publish", lambda *_: None)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", watched)
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_: None)
 
     def call(*args, student="sig"):
         own = ["--data", str(tiny["data"]), "--epochs", "2", "--image-size", "16", "--student", student]
@@ -191,7 +192,7 @@ def test_the_command_measures_each_network_once_and_every_record_has_it(bench, t
         assert set(record.measured) == {"deployment.json", "maps.npz"}
         student = mmkd.load_student(record.folder)
         assert said["macs"] == count_macs(student.network, student.views(np.zeros((1, 2, 32), np.float32)))
-        assert {"macs", "latency_ms"} <= set(mmkd.comparison._metrics(record))
+        assert {"macs", "latency_ms"} <= set(mmkd.comparison.groups._metrics(record))
 
 
 def test_what_is_there_is_not_measured_again(bench, tmp_path):
@@ -218,7 +219,7 @@ def test_a_measurement_that_fails_is_a_line_and_costs_no_unit(bench, tmp_path, m
     def fails(*_):
         raise RuntimeError("no clock\nhere")
 
-    monkeypatch.setattr("mmkd.measure.deployment.measure", fails)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", fails)
     code, out, err = bench("--method", "student", "--seeds", "0-1", "--quiet")
     assert code == 0
     assert "student" in out

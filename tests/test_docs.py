@@ -8,9 +8,9 @@ import pytest
 
 from mmkd import METHODS
 from mmkd.bench import main
-from mmkd.flags import make_parser
-from mmkd.options import describe
-from mmkd.request import read_suite
+from mmkd.cli.flags import make_parser
+from mmkd.core.options import describe
+from mmkd.units.request import read_suite
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from mmkd.evaluate import scores
+from mmkd.training.prediction import scores
 
 
 @pytest.fixture

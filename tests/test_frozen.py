@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 import mmkd
-from mmkd import MmkdError, train
+from mmkd import MmkdError
 from mmkd.bench import main
-from mmkd.comparison import compare
+from mmkd.comparison.groups import compare
 from mmkd.data import load_dataset
-from mmkd.record import Records
-from mmkd.request import expand, read_suite
-from mmkd.spec import UnitSpec
+from mmkd.store.record import Records
+from mmkd.training import loop as train
+from mmkd.units.request import expand, read_suite
+from mmkd.units.spec import UnitSpec
 
 ROOT = Path(__file__).parents[1]
 FROZEN = Path(__file__).parent / "frozen"

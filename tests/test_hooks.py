@@ -11,15 +11,16 @@ from torch import nn
 from torch.nn import functional as F
 
 import mmkd
-from mmkd import METHODS, Method, MmkdError, Outer, parallel
-from mmkd.checkpoint import Checkpoint
-from mmkd.errors import UnitFailed
+from mmkd import METHODS, Method, MmkdError, Outer
+from mmkd.core.errors import UnitFailed
+from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
-from mmkd.outputs import LiveTeachers, MovingTeachers
-from mmkd.progress import Progress
-from mmkd.spec import Training
-from mmkd.teachers import Teacher
-from mmkd.train import Windows, train
+from mmkd.training import distributed as parallel
+from mmkd.training.checkpoint import Checkpoint
+from mmkd.training.guidance import LiveTeachers, MovingTeachers
+from mmkd.training.loop import Windows, train
+from mmkd.training.teachers import Teacher
+from mmkd.units.spec import Training
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
 TRAINING = Training(epochs=3, batch_size=16)
@@ -71,7 +72,7 @@ def run(name, windows, checkpoint=None, **options):
 @pytest.mark.parametrize("name", WITH_HOOKS)
 def test_a_cut_training_goes_on_bit_for_bit(name, windows, tmp_path, monkeypatch):
     """With copies of teachers, the moments of the outer optimisation, counters and buffers of the method."""
-    from mmkd import train as loop
+    from mmkd.training import loop
 
     whole, real, seen = run(name, windows, **WITH_HOOKS[name]), loop._epoch, []
 

@@ -11,11 +11,11 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.data import load_file
-from mmkd.modalities import Image
-from mmkd.segmentation import StepScores, confusion
-from mmkd.spec import Training
-from mmkd.teachers import untrained
-from mmkd.train import Windows, judge
+from mmkd.metrics.segments import StepScores, confusion
+from mmkd.training.loop import Windows, judge
+from mmkd.training.teachers import untrained
+from mmkd.units.spec import Training
+from mmkd.views import Image
 
 SHAPES = [(3, 16, 16), (1, 20, 18)]
 PAIR = ("--student-net", "fast-scnn-small", "--teacher-net", "img=segformer-small")
@@ -179,11 +179,11 @@ def test_parts_of_the_images_score_as_all_at_once(tmp_path, monkeypatch):
     training = Training()
     whole, said = judge(net, windows, every, training)
     assert windows.at_once == 256
-    monkeypatch.setattr("mmkd.train.AT_ONCE", 5 * 3 * 30)
+    monkeypatch.setattr("mmkd.training.loop.AT_ONCE", 5 * 3 * 30)
     assert windows.at_once == 5
     sizes = []
-    real = mmkd.train.predict
-    monkeypatch.setattr("mmkd.train.predict", lambda n, at, w, *a: sizes.append(len(w)) or real(n, at, w, *a))
+    real = mmkd.training.loop.predict
+    monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: sizes.append(len(w)) or real(n, at, w, *a))
     parts, again = judge(net, windows, every, training)
     assert sizes == [5, 5, 5, 5, 4]
     assert parts == pytest.approx(whole)

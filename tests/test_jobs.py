@@ -16,14 +16,14 @@ import pytest
 
 from mmkd import METHODS
 from mmkd.bench import main
-from mmkd.cache import Cache
-from mmkd.estimate import estimate
-from mmkd.plan import Ended, Task, make_plan, pending, run_plan
-from mmkd.progress import Lines, duration
-from mmkd.record import Record, Records
-from mmkd.request import Request, alone, expand
-from mmkd.spec import UnitSpec
-from mmkd.work import threads_of
+from mmkd.core.progress import Lines, duration
+from mmkd.engines.estimate import estimate
+from mmkd.engines.plan import Ended, Task, make_plan, pending, run_plan
+from mmkd.engines.worker import threads_of
+from mmkd.store.cache import Cache
+from mmkd.store.record import Record, Records
+from mmkd.units.request import Request, alone, expand
+from mmkd.units.spec import UnitSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 SMALL = ["--epochs", "2", "--image-size", "16", "--student", "sig"]
@@ -195,7 +195,7 @@ def test_an_estimate_takes_no_other_machine_and_no_other_method(units, place, tm
 
 def test_lines_say_how_far_it_is_once_a_minute(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr("mmkd.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("mmkd.core.progress.time.monotonic", lambda: now[0])
     with Lines(sys.stdout).overall(100) as bar:
         for _ in range(100):
             now[0] += 7
@@ -441,8 +441,8 @@ def test_an_end_of_the_parent_is_the_end_of_all(sines, tmp_path, odd, number, rc
 COUNTS = '''
 import os
 from mmkd import METHODS, Method
-from mmkd.cache import Cache
-from mmkd.record import Records
+from mmkd.store.cache import Cache
+from mmkd.store.record import Records
 
 def note(line):
     with open({log!r}, "a") as stream:

@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 import mmkd
-from mmkd import maps
-from mmkd.cache import Cache
+from mmkd.core.progress import Progress
 from mmkd.data import load_file
-from mmkd.load import StudentModel, load_teacher
-from mmkd.measure import Job, Measuring
-from mmkd.method import Outputs
-from mmkd.progress import Progress
-from mmkd.record import Records
+from mmkd.evaluation import maps
+from mmkd.evaluation.runner import Job, Measuring
+from mmkd.methods.contract import Outputs
+from mmkd.store.cache import Cache
+from mmkd.store.record import Records
+from mmkd.training.stored import StudentModel, load_teacher
 
 
 class Net(nn.Module):
@@ -157,8 +157,8 @@ def test_a_record_gets_what_its_networks_see(tiny, tmp_path, student):
 
 
 def _validation(record, data):
-    from mmkd.request import cut
-    from mmkd.spec import UnitSpec
+    from mmkd.units.request import cut
+    from mmkd.units.spec import UnitSpec
 
     spec = UnitSpec.parse(record.spec)
     return cut(data, spec.data, spec.seed).validation

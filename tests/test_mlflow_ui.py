@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 import mmkd
-from mmkd import track
-from mmkd.record import Records
+from mmkd.report import mlflow as track
+from mmkd.store.record import Records
 
 pytestmark = pytest.mark.browser
 mlflow = pytest.importorskip("mlflow")

@@ -6,7 +6,7 @@ from typing import Literal, Optional
 import pytest
 
 from mmkd import METHODS, MmkdError, Options, option
-from mmkd.options import describe
+from mmkd.core.options import describe
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from mmkd import METHODS, Batch
-from mmkd.cache import Cache
+from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
-from mmkd.outputs import CachedTeachers, LiveTeachers, source_of
-from mmkd.progress import Progress
-from mmkd.spec import DataSpec, TeacherSpec, Training
-from mmkd.teachers import Teacher
-from mmkd.train import NoTeachers, Windows, dry_run, prepare
+from mmkd.store.cache import Cache
+from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
+from mmkd.training.loop import NoTeachers, Windows, dry_run, prepare
+from mmkd.training.teachers import Teacher
+from mmkd.units.spec import DataSpec, TeacherSpec, Training
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
 FEATURES = frozenset({"features"})
@@ -102,7 +102,7 @@ def test_the_budget_holds_over_several_units(windows, teachers, tmp_path):
 def test_outputs_are_computed_once(windows, teachers, tmp_path, monkeypatch):
     cache = Cache(tmp_path)
     source_of(teachers, FEATURES, windows, cache, Progress())
-    monkeypatch.setattr("mmkd.outputs._store", lambda *_: pytest.fail("computed a second time"))
+    monkeypatch.setattr("mmkd.training.guidance._store", lambda *_: pytest.fail("computed a second time"))
     source_of(teachers, FEATURES, windows, cache, Progress())
 
 

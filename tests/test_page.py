@@ -14,11 +14,16 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from mmkd import compare, comparison, details, page, ranking, report
-from mmkd import statistics as st
-from mmkd.export import FIGURES, reproducibility
-from mmkd.record import Records
-from mmkd.spec import DataSpec, Training, UnitSpec
+from mmkd import compare
+from mmkd.comparison import evidence as details
+from mmkd.comparison import groups as comparison
+from mmkd.comparison import ranking
+from mmkd.metrics import pairs as st
+from mmkd.report import page
+from mmkd.report import text as report
+from mmkd.report.files import FIGURES, reproducibility
+from mmkd.store.record import Records
+from mmkd.units.spec import DataSpec, Training, UnitSpec
 
 KD = UnitSpec(
     data=DataSpec("sines", "ab" * 32),

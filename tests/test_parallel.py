@@ -14,15 +14,16 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from mmkd import METHODS, Outputs, parallel
+from mmkd import METHODS, Outputs
 from mmkd.bench import main
-from mmkd.method import Method
-from mmkd.outputs import LiveTeachers
-from mmkd.progress import Progress
-from mmkd.record import Records
-from mmkd.spec import Training
-from mmkd.teachers import Teacher
-from mmkd.train import NoTeachers, Windows, count_labels, train
+from mmkd.core.progress import Progress
+from mmkd.methods.contract import Method
+from mmkd.store.record import Records
+from mmkd.training import distributed as parallel
+from mmkd.training.guidance import LiveTeachers
+from mmkd.training.loop import NoTeachers, Windows, count_labels, train
+from mmkd.training.teachers import Teacher
+from mmkd.units.spec import Training
 
 ROOT = Path(__file__).parents[1]
 
@@ -337,7 +338,7 @@ def test_a_refusal_is_one_line_of_one_process(torchrun, tmp_path, arguments, wor
 
 def test_with_ray_torchrun_is_refused(tmp_path, monkeypatch, capsys):
     """In this process, where it is the leader: it refuses before it meets the others."""
-    monkeypatch.setattr("mmkd.bench.started", lambda: One(0, 2))
+    monkeypatch.setattr("mmkd.cli.bench.started", lambda: One(0, 2))
     monkeypatch.setattr("mmkd.api.check_ray", lambda: None)
     code = main(["--method", "kd", "--engine", "ray", "--runs", str(tmp_path / "runs")])
     assert code == 2

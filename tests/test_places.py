@@ -12,10 +12,11 @@ import pytest
 
 import mmkd
 import mmkd.baselines
-from mmkd import checkpoint, page
 from mmkd.data import find_cards
-from mmkd.record import environment
-from mmkd.request import source_sha256
+from mmkd.report import page
+from mmkd.store.record import environment
+from mmkd.training import checkpoint
+from mmkd.units.request import source_sha256
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -63,7 +64,7 @@ def copy_of_the_checkout(folder):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
 def test_records_hold_the_commit_and_whether_there_were_changes(tmp_path):
-    code = "import json; from mmkd.record import environment; print(json.dumps(environment('cpu', 1)['git']))"
+    code = "import json; from mmkd.store.record import environment; print(json.dumps(environment('cpu', 1)['git']))"
 
     def git(*args):
         names = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import mmkd.baselines
-import mmkd.registry
+import mmkd.core.registry
 from mmkd import METHODS, MmkdError
-from mmkd.registry import Registry, discover_methods, load_plugin, reason
+from mmkd.core.registry import Registry, discover_methods, load_plugin, reason
 
 METHOD = """
 from mmkd import METHODS, Method
@@ -134,7 +134,7 @@ def test_files_that_do_not_load_are_listed_and_stop_nobody(tmp_path, monkeypatch
         (tmp_path / name).write_text(text)
     kd = METHODS.get("kd")
     monkeypatch.setattr(mmkd.baselines, "__path__", [str(tmp_path)])
-    monkeypatch.setattr(mmkd.registry, "entry_points", lambda group: [])
+    monkeypatch.setattr(mmkd.core.registry, "entry_points", lambda group: [])
     importlib.invalidate_caches()
     discover_methods(METHODS)
 
@@ -173,7 +173,7 @@ def test_entry_points_register_and_broken_ones_are_listed(monkeypatch):
         asked.append(group)
         return [Point("old", raises), Point("new", lambda: things.register("new")(1))]
 
-    monkeypatch.setattr(mmkd.registry, "entry_points", points)
+    monkeypatch.setattr(mmkd.core.registry, "entry_points", points)
     discover_methods(things)
     assert asked == ["mmkd.methods"]
     assert "new" in things

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmkd import METHODS, MmkdError, api
-from mmkd.request import Request, alone, expand, parse_seeds, read_suite
+from mmkd.units.request import Request, alone, expand, parse_seeds, read_suite
 
 FAST = {"datasets": ("gunpoint",), "students": ("sig",), "teachers": ("sig",)}
 
@@ -434,7 +434,7 @@ def test_plugin_of_a_request(tmp_path):
 
 
 def test_a_preset_sets_options_that_a_user_may_set_again():
-    from mmkd.spec import PRESETS
+    from mmkd.units.spec import PRESETS
 
     (spec, _), *_ = expand(Request(methods=("fam",)))
     assert spec.options["stages"] == PRESETS["quick"].options["fam"]["stages"] == "deep"
@@ -461,7 +461,7 @@ def test_settings_that_no_unit_would_use_are_refused(fields, words):
 
 
 def test_the_student_alone_has_the_same_weight_of_branches():
-    from mmkd.request import alone
+    from mmkd.units.request import alone
 
     request = Request(methods=("kd",), options={"kd": {"branch_weight": 0.2}})
     ((spec, _),) = expand(request)

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import mmkd
-from mmkd import robustness
 from mmkd.bench import main
+from mmkd.core.progress import _Silent
 from mmkd.data import load_file
-from mmkd.evaluate import scores
-from mmkd.load import StudentModel
-from mmkd.modalities import GAF
-from mmkd.progress import _Silent
-from mmkd.record import Records
-from mmkd.spec import UnitSpec
+from mmkd.evaluation import robustness
+from mmkd.store.record import Records
+from mmkd.training.prediction import scores
+from mmkd.training.stored import StudentModel
+from mmkd.units.spec import UnitSpec
+from mmkd.views import GAF
 
 KINDS = {"noise": robustness.noise, "missing": robustness.missing, "shift": robustness.shift}
 
@@ -101,8 +101,8 @@ def measured(records, data, bar=None):
 
 def test_scores_are_those_of_the_disturbed_raw_windows(records, sines, monkeypatch):
     data, made, transform = load_file(sines), [], GAF.transform
-    monkeypatch.setattr("mmkd.modalities.PersistenceImage.fit", lambda *_: pytest.fail("fitted again"))
-    monkeypatch.setattr("mmkd.modalities.Signal.fit", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr("mmkd.views.PersistenceImage.fit", lambda *_: pytest.fail("fitted again"))
+    monkeypatch.setattr("mmkd.views.Signal.fit", lambda *_: pytest.fail("fitted again"))
     monkeypatch.setattr(GAF, "transform", lambda self, x: made.append(len(x)) or transform(self, x))
     found = measured(records, data)
     levels = [*robustness.NOISE, *robustness.MISSING, *data.channels, *robustness.SHIFT]
@@ -139,8 +139,8 @@ def command(tiny, runs, *args, units=("--method", "student,kd", "--student", "si
 
 def test_students_on_record_are_measured_without_training(records, tiny, sines, monkeypatch, capsys):
     runs = records[0].folder.parent
-    monkeypatch.setattr("mmkd.unit.run_unit", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr("mmkd.track.publish", lambda *_: None)
+    monkeypatch.setattr("mmkd.training.student.run_unit", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_: None)
     weights = records[1].folder / "student.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
@@ -153,7 +153,7 @@ def test_students_on_record_are_measured_without_training(records, tiny, sines, 
     together = []
     measure = robustness.measure
     monkeypatch.setattr(
-        "mmkd.measure.robustness.measure", lambda s, *rest: together.append(len(s)) or measure(s, *rest)
+        "mmkd.evaluation.runner.robustness.measure", lambda s, *rest: together.append(len(s)) or measure(s, *rest)
     )
     assert command(tiny, runs, "--robustness") == 0
     assert together == [1], "only what is missing"

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mmkd
-import mmkd.cache
+import mmkd.store.cache
 from mmkd import MmkdError
 from mmkd.bench import main
-from mmkd.errors import DamageWarning
-from mmkd.record import Records, _content_hash
+from mmkd.core.errors import DamageWarning
+from mmkd.store.record import Records, _content_hash
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
@@ -29,7 +29,7 @@ SMALL = {"student": "sig", "teachers": "sig", "epochs": 2}
 
 def of_a_new_process():
     """Forget which files were hashed: what a new process knows."""
-    mmkd.cache._hashed.clear()
+    mmkd.store.cache._hashed.clear()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def again(sines, folder: Path) -> list:
 def test_every_damage_of_every_kind_is_noticed(whole, tmp_path, kind):
     """Without training: which entry is set aside, and that the others are not."""
     shutil.copytree(whole[0] / "cache", tmp_path / "cache")
-    cache = mmkd.cache.Cache(tmp_path / "cache")
+    cache = mmkd.store.cache.Cache(tmp_path / "cache")
     intact = entry_of(cache.root, kind)
     assert set(FILES[kind]) <= {path.name for path in intact.iterdir()}
     for name, damage in ((n, d) for n in FILES[kind] for d in DAMAGE if (n, d) != ("manifest.json", "gone")):
@@ -114,7 +114,7 @@ def test_every_damage_of_every_kind_is_noticed(whole, tmp_path, kind):
         shutil.rmtree(entry)
         (entry.parent / "elsewhere").unlink(missing_ok=True)
         (entry / "elsewhere").unlink(missing_ok=True)
-    assert len(list((cache.root / "damaged").iterdir())) <= mmkd.cache.KEPT
+    assert len(list((cache.root / "damaged").iterdir())) <= mmkd.store.cache.KEPT
 
 
 def test_runs_go_on_with_the_same_numbers(whole, sines, tmp_path):
@@ -166,7 +166,7 @@ def forge(folder: Path, **changes) -> None:
     """Change a record's `result.json`, with checksums that fit it and its files."""
     result = json.loads((folder / "result.json").read_text()) | changes
     for name in set(result["files"]) & {p.name for p in folder.iterdir() if p.is_file()}:
-        said = mmkd.cache.inventory(folder)[name]
+        said = mmkd.store.cache.inventory(folder)[name]
         result["files"][name] = {"bytes": said["bytes"], "sha256": said["sha256"]}
     (folder / "result.json").write_text(json.dumps({**result, "sha256": _content_hash(result)}))
 
@@ -179,7 +179,7 @@ RECORD_DAMAGE = [
 ]
 
 
-@pytest.mark.filterwarnings("default::mmkd.errors.DamageWarning")
+@pytest.mark.filterwarnings("default::mmkd.core.errors.DamageWarning")
 @pytest.mark.parametrize(("name", "how"), RECORD_DAMAGE)
 def test_a_damaged_record_ends_in_no_traceback(whole, sines, runs, capsys, monkeypatch, name, how):
     kd, fam = student_of(runs), student_of(runs, "fam-1d")
@@ -204,7 +204,7 @@ def test_a_damaged_record_ends_in_no_traceback(whole, sines, runs, capsys, monke
     def publish(runs, records, suite=None, new=None):
         (new if new is not None else []).extend(record.key for record in records)
 
-    monkeypatch.setattr("mmkd.track.publish", publish)
+    monkeypatch.setattr("mmkd.report.mlflow.publish", publish)
     assert main(["--publish", "--runs", str(runs)]) == 0
     assert capsys.readouterr().out.startswith("2 of 2 records sent")
 
@@ -409,7 +409,7 @@ def test_a_cache_with_payloads_runs_none(whole, sines, tmp_path, how):
                 if (entry / name).exists():
                     pickled(how, payload, entry / name)
             (entry / "manifest.json").unlink()
-            mmkd.cache._seal(entry, f"{kind}/{entry.name}")
+            mmkd.store.cache._seal(entry, f"{kind}/{entry.name}")
         with pytest.warns(DamageWarning) as found:
             assert again(sines, tmp_path) == whole[1]
         assert len(found) == len(kinds)
@@ -434,7 +434,7 @@ def test_predictions_that_are_pickles(whole, sines, tmp_path):
         entry = entry_of(tmp_path / "cache", "teachers")
         pickled("npz", payload, entry / "predictions.npz")
         (entry / "manifest.json").unlink()
-        mmkd.cache._seal(entry, f"teachers/{entry.name}")
+        mmkd.store.cache._seal(entry, f"teachers/{entry.name}")
         with pytest.raises(MmkdError, match="allow_pickle"):
             again(sines, tmp_path)
 

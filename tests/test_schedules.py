@@ -5,7 +5,7 @@ import math
 import pytest
 
 from mmkd import METHODS, MmkdError
-from mmkd.schedules import Schedule
+from mmkd.methods.schedules import Schedule
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
 
-from mmkd.errors import MmkdError
-from mmkd.segmentation import (
+from mmkd.core.errors import MmkdError
+from mmkd.metrics.segments import (
     OVERLAPS,
     DenseScores,
     boundaries,

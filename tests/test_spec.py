@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from mmkd import MmkdError
-from mmkd.spec import PRESETS, DataSpec, TeacherSpec, Training, UnitSpec, digest, seed_for
+from mmkd.units.spec import PRESETS, DataSpec, TeacherSpec, Training, UnitSpec, digest, seed_for
 
 SPEC = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

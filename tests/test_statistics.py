@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mmkd import statistics as st
-from mmkd.statistics import Refusal
+from mmkd.metrics import pairs as st
+from mmkd.metrics.pairs import Refusal
 
 RNG = np.random.default_rng(7)
 

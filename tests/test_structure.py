@@ -125,7 +125,7 @@ def test_the_reader_of_imports_reads_them(tmp_path, monkeypatch):
     (sub / "one.py").write_text(
         "import os.path, mmkd.bench\nfrom ..train import train\nfrom . import two\nfrom .. import api\n"
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..teachers import Teacher\n"
-        "def f():\n    from mmkd.unit import run_unit\n    from mmkd import METHODS\n"
+        "def f():\n    from mmkd.training.student import run_unit\n    from mmkd import METHODS\n"
     )
     assert own_units(sub / "one.py") == {"bench", "train", "data", "api", "unit", "mmkd"}
 
@@ -202,7 +202,7 @@ HEAVY = {"torch", "mlflow", "pandas", "numpy", "tsai", "scipy", "sklearn", "matp
         "import mmkd; mmkd.METHODS; mmkd.MmkdError; mmkd.option",
         "import sys; sys.argv = ['bench', '--help']; import mmkd.bench; assert mmkd.bench.main() == 0",
         "import mmkd.bench; assert mmkd.bench.main(['--epoch', '3']) == 2",
-        "import mmkd.record, mmkd.cache, mmkd.spec",
+        "import mmkd.store.record, mmkd.store.cache, mmkd.units.spec",
     ],
 )
 def test_quick_starts_load_nothing_heavy(code):
@@ -219,7 +219,9 @@ def test_the_list_of_methods_needs_torch_alone():
 
 def test_units_on_record_need_neither_torch_nor_mlflow():
     """Requests, sweeps and tables: a command that finds everything on record answers at once."""
-    out = run("import json, sys, mmkd.api, mmkd.table, mmkd.track\nprint(json.dumps(sorted(sys.modules)))")
+    out = run(
+        "import json, sys, mmkd.api, mmkd.report.table, mmkd.report.mlflow\nprint(json.dumps(sorted(sys.modules)))"
+    )
     assert {"torch", "mlflow", "tsai", "matplotlib"} & set(json.loads(out)) == set()
 
 

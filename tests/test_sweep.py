@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from mmkd import MmkdError
-from mmkd.errors import UnitFailed
-from mmkd.record import Record, Records
-from mmkd.spec import DataSpec, Training, UnitSpec
-from mmkd.sweep import as_json, run_units
+from mmkd.core.errors import UnitFailed
+from mmkd.engines.sweep import as_json, run_units
+from mmkd.store.record import Record, Records
+from mmkd.units.spec import DataSpec, Training, UnitSpec
 
 UNIT = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from mmkd import METHODS
-from mmkd.progress import duration
-from mmkd.record import Record
-from mmkd.spec import DataSpec, Training, UnitSpec
-from mmkd.sweep import Done
-from mmkd.table import Row, option_names, rows, show, spread
+from mmkd.core.progress import duration
+from mmkd.engines.sweep import Done
+from mmkd.report.table import Row, option_names, rows, show, spread
+from mmkd.store.record import Record
+from mmkd.units.spec import DataSpec, Training, UnitSpec
 
 UNIT = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mmkd
-import mmkd.teachers
-import mmkd.track
+import mmkd.report.mlflow
+import mmkd.training.teachers
 from mmkd import MmkdError
 from mmkd.bench import main
-from mmkd.record import Records
-from mmkd.request import Request, alone, expand, read_suite
+from mmkd.store.record import Records
+from mmkd.units.request import Request, alone, expand, read_suite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -48,8 +48,8 @@ def given(tiny, trained, tmp_path, **more):
 
 
 def test_it_predicts_what_it_predicted_and_teaches_what_it_taught(tiny, trained, tmp_path, monkeypatch):
-    labels, real = [], mmkd.teachers.train
-    monkeypatch.setattr("mmkd.teachers.train", lambda *a: labels.append(a[6]) or real(*a))
+    labels, real = [], mmkd.training.teachers.train
+    monkeypatch.setattr("mmkd.training.teachers.train", lambda *a: labels.append(a[6]) or real(*a))
     record = given(tiny, trained, tmp_path, cache=tmp_path / "cache")
     assert labels == ["teacher gaf"], "the other one is trained as ever"
     before, after = teacher_of(trained), teacher_of(record)
@@ -81,7 +81,7 @@ def test_its_record_has_no_epochs(tiny, trained, tmp_path):
         "predictions.npz",
     }
     assert not (teacher.folder / "curves.png").exists()
-    mmkd.track._history(teacher)
+    mmkd.report.mlflow._history(teacher)
 
 
 def test_flags_a_suite_and_python_mean_the_same(tiny, trained, tmp_path, capsys):
@@ -202,7 +202,7 @@ def test_half_precision_weights_are_taken(tiny, trained, tmp_path):
 
 
 def test_a_file_that_changed_in_between_fails_its_unit(tiny, trained, tmp_path):
-    from mmkd.teachers import load_checkpoint, untrained
+    from mmkd.training.teachers import load_checkpoint, untrained
 
     path = tmp_path / "mine.safetensors"
     path.write_bytes(weights(trained).read_bytes())

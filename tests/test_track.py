@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import mmkd
-from mmkd import comparison, track
 from mmkd.bench import main
-from mmkd.comparison import compare
-from mmkd.record import Record, Records
-from mmkd.report import leaderboard_csv
+from mmkd.comparison import groups as comparison
+from mmkd.comparison.groups import compare
+from mmkd.report import mlflow as track
+from mmkd.report.text import leaderboard_csv
+from mmkd.store.record import Record, Records
 
 mlflow = pytest.importorskip("mlflow")
 

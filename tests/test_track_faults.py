@@ -17,10 +17,10 @@ import filelock
 import pytest
 
 import mmkd
-from mmkd import track
 from mmkd.bench import main
-from mmkd.errors import MmkdError
-from mmkd.record import Records
+from mmkd.core.errors import MmkdError
+from mmkd.report import mlflow as track
+from mmkd.store.record import Records
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -380,7 +380,7 @@ from pathlib import Path
 
 import mlflow.store.tracking.sqlalchemy_store, mlflow.tracking
 from mmkd import track
-from mmkd.record import Records
+from mmkd.store.record import Records
 
 runs, records, own = Path(sys.argv[1]), list(Records(sys.argv[1])), track._client
 
@@ -472,7 +472,7 @@ import os, resource, signal, sys
 from pathlib import Path
 
 from mmkd import track
-from mmkd.record import Records
+from mmkd.store.record import Records
 
 runs = Path(sys.argv[1])
 records = list(Records(runs))

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from mmkd import METHODS, Method, MethodConfig
-from mmkd.errors import UnitFailed
+from mmkd.core.errors import UnitFailed
+from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
-from mmkd.outputs import LiveTeachers
-from mmkd.progress import Progress
-from mmkd.spec import Training
-from mmkd.teachers import Teacher
-from mmkd.train import NoTeachers, Windows, batches, learning_rate, train
+from mmkd.training.guidance import LiveTeachers
+from mmkd.training.loop import NoTeachers, Windows, batches, learning_rate, train
+from mmkd.training.teachers import Teacher
+from mmkd.units.spec import Training
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
 TRAINING = Training(epochs=3, batch_size=16)

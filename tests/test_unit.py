@@ -9,9 +9,9 @@ import torch
 
 import mmkd
 from mmkd import MmkdError
+from mmkd.core.errors import DamageWarning
 from mmkd.data import load_file
-from mmkd.errors import DamageWarning
-from mmkd.evaluate import scores
+from mmkd.training.prediction import scores
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -100,13 +100,13 @@ def test_a_stored_student_refuses_what_it_was_not_made_for(record, tmp_path):
 
 
 def test_a_second_call_does_no_work(record, tiny, monkeypatch):
-    monkeypatch.setattr("mmkd.unit.run_unit", lambda *_: pytest.fail("the unit was done again"))
+    monkeypatch.setattr("mmkd.training.student.run_unit", lambda *_: pytest.fail("the unit was done again"))
     again = mmkd.run("kd", **tiny, runs=record.folder.parent)
     assert again.result == record.result
 
 
 def test_another_method_shares_the_teachers(record, tiny, monkeypatch):
-    monkeypatch.setattr("mmkd.teachers.train", lambda *_: pytest.fail("a teacher was trained again"))
+    monkeypatch.setattr("mmkd.training.teachers.train", lambda *_: pytest.fail("a teacher was trained again"))
     other = mmkd.run("aver", **tiny, runs=record.folder.parent)
     assert other.result["teachers"] == record.result["teachers"]
 
@@ -120,8 +120,8 @@ def test_the_same_unit_from_an_empty_cache_is_the_same(record, tiny, tmp_path):
 def test_methods_of_one_seed_start_from_the_same_student(tiny, tmp_path):
     """At a learning rate of nothing the student stays where it began: there all methods must agree."""
     from mmkd.api import Folders
-    from mmkd.request import Request, expand
-    from mmkd.unit import make_student
+    from mmkd.training.student import make_student
+    from mmkd.units.request import Request, expand
 
     request = Request(methods=("student", "kd", "fam"), data=str(tiny["data"]), image_size=16, epochs=1)
     shapes = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}
@@ -152,11 +152,11 @@ def test_attention_fusion(tiny, tmp_path):
 
 def test_the_test_windows_are_read_once_and_after_training(tiny, tmp_path, monkeypatch):
     """Every call of `predict` during training is on validation windows; the test windows follow, once a kept epoch."""
-    import mmkd.train
+    import mmkd.training.loop
 
     calls = []
-    real = mmkd.train.predict
-    monkeypatch.setattr("mmkd.train.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a))
+    real = mmkd.training.loop.predict
+    monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a))
     mmkd.run("student", student="sig", **tiny, runs=tmp_path)
     test = set(np.flatnonzero(load_file(tiny["data"]).test))
     assert len(calls) == 3 + 2
@@ -165,7 +165,7 @@ def test_the_test_windows_are_read_once_and_after_training(tiny, tmp_path, monke
 
 
 def test_many_classes_make_no_giant_picture(tmp_path):
-    from mmkd import figures
+    from mmkd.drawing import figures
 
     y = np.arange(600) % 300
     figures.confusion(tmp_path / "many.png", y, y[::-1], [f"class {i}" for i in range(300)], "many")

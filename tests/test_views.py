@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mmkd.cache import Cache
+from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
-from mmkd.progress import Progress
-from mmkd.spec import DataSpec
-from mmkd.views import CHUNK, default_configs, get_view, make_modality, view_key
+from mmkd.store.cache import Cache
+from mmkd.units.spec import DataSpec
+from mmkd.views.cached import CHUNK, default_configs, get_view, make_modality, view_key
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_view_equals_the_modality_applied_to_all_windows(data, tmp_path, name)
 def test_a_view_is_made_once(data, tmp_path, monkeypatch):
     split, config = split_windows(data, 0), default_configs(("gaf",), 16)["gaf"]
     first = get_view("gaf", config, data, spec(data), split, Cache(tmp_path), Progress())
-    monkeypatch.setattr("mmkd.modalities.GAF.transform", lambda *_, **__: pytest.fail("made a second time"))
+    monkeypatch.setattr("mmkd.views.GAF.transform", lambda *_, **__: pytest.fail("made a second time"))
     again = get_view("gaf", config, data, spec(data), split, Cache(tmp_path), Progress())
     np.testing.assert_array_equal(first.array, again.array)
 
@@ -73,8 +73,8 @@ def test_more_windows_than_a_chunk(windows_file, tmp_path):
 @pytest.mark.parametrize("name", ["sig", "pi"])
 def test_many_training_windows_are_read_from_disk_for_the_fit(data, tmp_path, monkeypatch, name):
     split, config = split_windows(data, 0), default_configs((name,), 16)[name]
-    monkeypatch.setattr("mmkd.views.IN_MEMORY", 0)
-    monkeypatch.setattr("mmkd.views.CHUNK", 7)
+    monkeypatch.setattr("mmkd.views.cached.IN_MEMORY", 0)
+    monkeypatch.setattr("mmkd.views.cached.CHUNK", 7)
     cache = Cache(tmp_path)
     view = get_view(name, config, data, spec(data), split, cache, Progress())
     assert view.modality.state() == make_modality(name, config).fit(data.x[split.train]).state()

@@ -14,13 +14,13 @@ WINDOWS, SHAPE, SIZE = 200_000, (3, 128), 32
 MEASURE = """
 import sys, threading
 import numpy as np
-from mmkd.cache import Cache
+from mmkd.store.cache import Cache
 from mmkd.data import Dataset
 from mmkd.data.splits import Split
-from mmkd.memory import keep_freed_memory
-from mmkd.progress import Progress
-from mmkd.spec import DataSpec
-from mmkd.views import default_configs, get_view
+from mmkd.core.memory import keep_freed_memory
+from mmkd.core.progress import Progress
+from mmkd.units.spec import DataSpec
+from mmkd.views.cached import default_configs, get_view
 
 def anonymous():
     with open("/proc/self/status") as lines:

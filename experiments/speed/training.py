@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from pairs import Row, pairs
 from torch import Tensor
 
-from mmkd.cache import Cache
-from mmkd.memory import keep_freed_memory
+from mmkd.core.memory import keep_freed_memory
+from mmkd.core.progress import Progress
+from mmkd.core.registry import METHODS
 from mmkd.nets import SingleView, build_teacher
 from mmkd.nets.wrn import WideResNet
-from mmkd.outputs import LiveTeachers, source_of
-from mmkd.progress import Progress
-from mmkd.registry import METHODS
-from mmkd.spec import DataSpec, TeacherSpec, Training
-from mmkd.teachers import Teacher
-from mmkd.train import NoTeachers, Teachers, Windows, train
+from mmkd.store.cache import Cache
+from mmkd.training.guidance import LiveTeachers, source_of
+from mmkd.training.loop import NoTeachers, Teachers, Windows, train
+from mmkd.training.teachers import Teacher
+from mmkd.units.spec import DataSpec, TeacherSpec, Training
 
 CPU = torch.device("cpu")
 IMAGE = (9, 64, 64)

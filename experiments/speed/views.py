@@ -12,8 +12,8 @@ from persim import PersistenceImager
 from pyts.image import GramianAngularField
 from scipy import sparse
 
-from mmkd.memory import keep_freed_memory
-from mmkd.modalities import GAF, PersistenceImage, sublevel_diagrams
+from mmkd.core.memory import keep_freed_memory
+from mmkd.views import GAF, PersistenceImage, sublevel_diagrams
 
 WINDOWS, CHANNELS, LENGTH, SIZE = 10_000, 9, 128, 64
 PART = 1000

@@ -1,9 +1,9 @@
 """Data sets: cards, readers, windows, splits. Everything a data set sees is in this package."""
 
-from .cards import Card, data_root, find_cards
-from .load import load_dataset, load_file
-from .splits import Split, split_prefixes, split_windows
-from .windows import Dataset
+from mmkd.data.cards import Card, data_root, find_cards
+from mmkd.data.load import load_dataset, load_file
+from mmkd.data.splits import Split, split_prefixes, split_windows
+from mmkd.data.windows import Dataset
 
 __all__ = [
     "Card",

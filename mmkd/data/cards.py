@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import MmkdError, did_you_mean, unknown
-from ..options import shown
+from mmkd.core.errors import MmkdError, did_you_mean, unknown
+from mmkd.core.options import shown
 
 KEYS = {"title", "task", "reader", "reader_options", "classes", "subjects", "split", "signal", "source", "notes"}
 KEYS |= {"groups", "prepare"}
@@ -72,7 +72,9 @@ class Card:
 
 def cards_folder() -> Path:
     """The checkout's `datasets/` when there is one, else the folder that the wheel carries."""
-    package = Path(__file__).resolve().parents[1]
+    import mmkd
+
+    package = Path(mmkd.__path__[0]).resolve()
     checkout = package.parent / "datasets"
     return checkout if (package.parent / "pyproject.toml").is_file() and checkout.is_dir() else package / "datasets"
 

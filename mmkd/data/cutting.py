@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown
 
 LabelRule = Literal["majority", "last", "strict"]
 Missing = Literal["linear", "hold", "zero", "gap", "keep"]

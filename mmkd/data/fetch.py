@@ -12,8 +12,8 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from ..errors import MmkdError
-from .cards import file_sha256
+from mmkd.core.errors import MmkdError
+from mmkd.data.cards import file_sha256
 
 Tick = Callable[[int, int], None]
 """Told of bytes that are done, and of how many there are in all (0 where nobody knows)."""

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError, did_you_mean
-from ..options import shown
+from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.options import shown
 
 ARRAYS = ("x", "y", "subject", "test", "recording", "start")
 

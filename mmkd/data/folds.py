@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import MmkdError
-from ..options import shown
-from .splits import labels_of
-from .windows import Dataset, Fold
+from mmkd.core.errors import MmkdError
+from mmkd.core.options import shown
+from mmkd.data.splits import labels_of
+from mmkd.data.windows import Dataset, Fold
 
 
 def of_fold(data: Dataset, fold: Fold | None) -> Dataset:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError, unknown
-from .cards import Card, card_checksums, data_root, file_sha256, find_card, present
-from .files import label_numbers, read_npz, read_ts, read_tsv, step_numbers
-from .readers import OLD_READERS, READERS, Read
-from .splits import own_test
-from .windows import Dataset, NanPolicy, at_rate, checked
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.data.cards import Card, card_checksums, data_root, file_sha256, find_card, present
+from mmkd.data.files import label_numbers, read_npz, read_ts, read_tsv, step_numbers
+from mmkd.data.readers import OLD_READERS, READERS, Read
+from mmkd.data.splits import own_test
+from mmkd.data.windows import Dataset, NanPolicy, at_rate, checked
 
 
 def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError
-from .cutting import Missing, Recording, chosen, thinned, unbroken
+from mmkd.core.errors import MmkdError
+from mmkd.data.cutting import Missing, Recording, chosen, thinned, unbroken
 
 Arrays = dict[str, NDArray[Any]]
 ROWS = 100_000  # lines of text read at a time

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ..errors import MmkdError
-from .cards import Card, cards_folder, find_cards
+from mmkd.core.errors import MmkdError
+from mmkd.data.cards import Card, cards_folder, find_cards
 
 HEAD = """# Data sets
 

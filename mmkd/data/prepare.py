@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from ..errors import MmkdError, unknown
-from .cards import PREPARED, Card, card_checksums, prepared_sha256, present
-from .fetch import Tick, checksum_of, download, unpack
-from .load import load_dataset, reader_folder, with_tsv
-from .originals import CONVERTERS
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.data.cards import PREPARED, Card, card_checksums, prepared_sha256, present
+from mmkd.data.fetch import Tick, checksum_of, download, unpack
+from mmkd.data.load import load_dataset, reader_folder, with_tsv
+from mmkd.data.originals import CONVERTERS
 
 Say = Callable[[str], None]
 

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError, unknown
-from .cards import Card
-from .cutting import Recording, resampled, window_labels, window_starts
-from .files import label_numbers, read_ts, read_tsv
-from .series import PRETEXT, Recorded, SeriesSet, cut_series
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.data.cards import Card
+from mmkd.data.cutting import Recording, resampled, window_labels, window_starts
+from mmkd.data.files import label_numbers, read_ts, read_tsv
+from mmkd.data.series import PRETEXT, Recorded, SeriesSet, cut_series
 
 CHUNK = 512  # windows decoded at a time
 

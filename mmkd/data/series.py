@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError
+from mmkd.core.errors import MmkdError
 
 Floats = NDArray[np.float32]
 

@@ -6,8 +6,8 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError
-from .windows import Dataset
+from mmkd.core.errors import MmkdError
+from mmkd.data.windows import Dataset
 
 Indices = NDArray[np.int64]
 

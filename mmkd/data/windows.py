@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MmkdError, unknown
-from .cutting import at_other_rate
-from .series import SeriesSet
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.data.cutting import at_other_rate
+from mmkd.data.series import SeriesSet
 
 NanPolicy = Literal["refuse", "impute", "drop"]
 SHORTEST = 16  # samples of a window at another rate

@@ -1,13 +1,22 @@
 """Methods in the frequency domain: frequency attention, its masks, and lifts from 1-D features to maps."""
 
-from .attention import FrequencyAttention, FrequencyAttention1d
-from .bands import BAND_MASKS, BAND_SHAPES, BAND_TRANSFORMS, BandFilter, band_mask, band_radius, random_band, shrink
-from .bases import TRANSFORMS
-from .lifts import LIFTS, RESIZES, lift, meet, resample
-from .local import LocalAttention
-from .masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_idle
-from .path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
-from .review import ReviewBlock
+from mmkd.frequency.attention import FrequencyAttention, FrequencyAttention1d
+from mmkd.frequency.bands import (
+    BAND_MASKS,
+    BAND_SHAPES,
+    BAND_TRANSFORMS,
+    BandFilter,
+    band_mask,
+    band_radius,
+    random_band,
+    shrink,
+)
+from mmkd.frequency.bases import TRANSFORMS
+from mmkd.frequency.lifts import LIFTS, RESIZES, lift, meet, resample
+from mmkd.frequency.local import LocalAttention
+from mmkd.frequency.masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_idle
+from mmkd.frequency.path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
+from mmkd.frequency.review import ReviewBlock
 
 __all__ = [
     "BAND_MASKS",

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import MmkdError, unknown
-from .bases import Transform, filter_in_basis
-from .masks import Mask, high_pass, warn_idle
-from .spectrum import balanced, filter_real, fold, half_mask, symmetrise
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.frequency.bases import Transform, filter_in_basis
+from mmkd.frequency.masks import Mask, high_pass, warn_idle
+from mmkd.frequency.spectrum import balanced, filter_real, fold, half_mask, symmetrise
 
 Init = Literal["balanced", "reference"]
 

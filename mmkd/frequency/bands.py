@@ -23,8 +23,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..errors import MmkdError, unknown
-from .bases import basis, cycles
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.frequency.bases import basis, cycles
 
 BAND_MASKS = ("hard", "gaussian", "butterworth")
 BAND_SHAPES = ("ball", "box")

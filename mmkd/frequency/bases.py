@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors import unknown
+from mmkd.core.errors import unknown
 
 Transform = Literal["fft", "dct", "haar"]
 TRANSFORMS: tuple[str, ...] = get_args(Transform)

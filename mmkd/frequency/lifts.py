@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown
 
 RESIZES = ("pool", "linear", "spectral")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import MmkdError
+from mmkd.core.errors import MmkdError
 
 
 class LocalAttention(nn.Module):

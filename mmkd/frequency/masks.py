@@ -28,8 +28,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..errors import MmkdError, unknown
-from .bases import TRANSFORMS, cycles
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.frequency.bases import TRANSFORMS, cycles
 
 Mask = Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "none"]
 MASKS: tuple[str, ...] = get_args(Mask)

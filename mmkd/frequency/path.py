@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import unknown
-from .attention import FrequencyAttention, FrequencyAttention1d
-from .local import LocalAttention
+from mmkd.core.errors import unknown
+from mmkd.frequency.attention import FrequencyAttention, FrequencyAttention1d
+from mmkd.frequency.local import LocalAttention
 
 SCALES = ("rms", "channel", "none")
 DOMAINS = ("space", "frequency", "amplitude")

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import MmkdError
-from .attention import FrequencyAttention, as_tensor
-from .local import LocalAttention
-from .path import Head, embedding
+from mmkd.core.errors import MmkdError
+from mmkd.frequency.attention import FrequencyAttention, as_tensor
+from mmkd.frequency.local import LocalAttention
+from mmkd.frequency.path import Head, embedding
 
 REFERENCE_NAMES = {
     "conv1_x.": "embed.",

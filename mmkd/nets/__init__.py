@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import MmkdError, did_you_mean, unknown
-from ..registry import Registry, reason
-from .base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
-from .freqfusion import STAGE_FUSIONS
-from .student import MultiBranch, SingleView, signal_of
+from mmkd.core.errors import MmkdError, did_you_mean, unknown
+from mmkd.core.registry import Registry, reason
+from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
+from mmkd.nets.freqfusion import STAGE_FUSIONS
+from mmkd.nets.student import MultiBranch, SingleView, signal_of
 
 __all__ = [
     "BACKBONES",

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import MmkdError
-from ..method import Outputs
-from ..registry import Registry
+from mmkd.core.errors import MmkdError
+from mmkd.core.registry import Registry
+from mmkd.methods.contract import Outputs
 
 Shape = tuple[int, ...]
 """Of one sample, without the batch: (C, T) of a signal, (C, H, W) of an image."""

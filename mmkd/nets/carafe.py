@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import MmkdError
+from mmkd.core.errors import MmkdError
 
 Padding = Literal["replicate", "zeros"]
 SPREAD = 2

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import MmkdError, unknown
-from .carafe import (
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.nets.carafe import (
     SPREAD,
     Carafe,
     Padding,

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import MmkdError
-from ..frequency import lift
-from ..method import Outputs
-from .base import FUSIONS
-from .carafe import conv
-from .freqfusion import OPERATORS, Gate, Sum
-from .student import signal_of
+from mmkd.core.errors import MmkdError
+from mmkd.frequency import lift
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import FUSIONS
+from mmkd.nets.carafe import conv
+from mmkd.nets.freqfusion import OPERATORS, Gate, Sum
+from mmkd.nets.student import signal_of
 
 
 @FUSIONS.register("concat")

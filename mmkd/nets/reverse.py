@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import MmkdError
-from ..method import Outputs
-from .base import Shape, dry_run
-from .student import SingleView
-from .wrn import Block, conv, norm
+from mmkd.core.errors import MmkdError
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import Shape, dry_run
+from mmkd.nets.student import SingleView
+from mmkd.nets.wrn import Block, conv, norm
 
 NETWORK = "reverse"
 """The name of this student's network; no backbone, for it contains its teacher."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from ..errors import MmkdError
-from ..method import Outputs
+from mmkd.core.errors import MmkdError
+from mmkd.methods.contract import Outputs
 
 
 def signal_of(modalities: Iterable[str]) -> str:

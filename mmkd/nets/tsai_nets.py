@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ..errors import MmkdError
-from ..method import Outputs
-from ..registry import reason
-from .base import BACKBONES, Shape, check_shape
+from mmkd.core.errors import MmkdError
+from mmkd.core.registry import reason
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import BACKBONES, Shape, check_shape
 
 Layout = Literal["channels-first", "channels-last", "per-variable"]
 

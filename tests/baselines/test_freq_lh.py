@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup, soft_targets
 from mmkd.frequency import BAND_MASKS, BAND_SHAPES, BAND_TRANSFORMS, LIFTS
-from mmkd.train import prepare
+from mmkd.training.loop import prepare
 
 B, K = 4, 3
 TARGETS = torch.tensor([2, 0, 1, 2])

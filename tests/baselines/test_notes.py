@@ -10,13 +10,13 @@ import torch
 
 import mmkd
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
-from mmkd.cache import Cache
+from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
-from mmkd.outputs import CachedTeachers, source_of
-from mmkd.progress import Progress
-from mmkd.spec import DataSpec, TeacherSpec, Training
-from mmkd.teachers import Teacher
-from mmkd.train import Windows, prepare
+from mmkd.store.cache import Cache
+from mmkd.training.guidance import CachedTeachers, source_of
+from mmkd.training.loop import Windows, prepare
+from mmkd.training.teachers import Teacher
+from mmkd.units.spec import DataSpec, TeacherSpec, Training
 
 B, K = 4, 3
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}

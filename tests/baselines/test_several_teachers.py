@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup, Step
 from mmkd.baselines import ae_kd, base_sp, c2kd, meta_mkd, mst_distill, mtkd_rl
-from mmkd.train import prepare
+from mmkd.training.loop import prepare
 
 B, K = 6, 4
 MAPS = {"sig": (5, 8), "gaf": (7, 4, 4), "pi": (3, 4, 4)}

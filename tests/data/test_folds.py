@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.cache import Cache
+from mmkd.core.progress import Progress
 from mmkd.data import Dataset, data_root, find_cards, load_dataset, load_file, split_windows
 from mmkd.data.__main__ import main
 from mmkd.data.cards import TASKS
@@ -15,10 +15,10 @@ from mmkd.data.folds import fold_document, leave_one_out, of_fold, read_folds, s
 from mmkd.data.load import is_here, reader_folder, with_tsv
 from mmkd.data.readers import READERS
 from mmkd.data.windows import Fold
-from mmkd.progress import Progress
-from mmkd.request import Request, cut, expand
-from mmkd.spec import DataSpec, fold_count, fold_kind
-from mmkd.views import default_configs, get_view
+from mmkd.store.cache import Cache
+from mmkd.units.request import Request, cut, expand
+from mmkd.units.spec import DataSpec, fold_count, fold_kind
+from mmkd.views.cached import default_configs, get_view
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
 

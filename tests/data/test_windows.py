@@ -11,10 +11,10 @@ from mmkd.bench import main
 from mmkd.data import Dataset, load_dataset
 from mmkd.data.cutting import Recording, resampled
 from mmkd.data.windows import at_rate
-from mmkd.request import Request, expand, title
-from mmkd.spec import keyed
-from mmkd.table import rows
-from mmkd.work import load_windows
+from mmkd.engines.worker import load_windows
+from mmkd.report.table import rows
+from mmkd.units.request import Request, expand, title
+from mmkd.units.spec import keyed
 
 
 def dataset(rate_hz=50.0, length=128, **more):

@@ -8,9 +8,9 @@ import pytest
 import mmkd
 from mmkd import MmkdError
 from mmkd.data import load_dataset
-from mmkd.modalities import GAF, OfChannels, PersistenceImage, Signal, make
 from mmkd.nets.fusion import has_time
-from mmkd.request import Request, expand
+from mmkd.units.request import Request, expand
+from mmkd.views import GAF, OfChannels, PersistenceImage, Signal, make
 
 X = np.random.default_rng(0).normal(size=(20, 6, 40)) * np.arange(1, 7)[:, None]
 CONFIGS = {"sig": (Signal, {}), "gaf": (GAF, {"size": 8}), "pi": (PersistenceImage, {"size": 8})}

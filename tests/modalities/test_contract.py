@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.modalities import GAF, MODALITIES, Image, PersistenceImage, Signal, base, chunks, images
+from mmkd.views import GAF, MODALITIES, Image, PersistenceImage, Signal, base, chunks
+from mmkd.views import persistence as images
 
 X = np.random.default_rng(1).normal(size=(23, 3, 40)).cumsum(axis=-1)
 MAKE = {
@@ -221,6 +222,6 @@ def test_a_subclass_is_a_few_lines():
 
 def test_import_is_light():
     heavy = "{'torch', 'pyts', 'pandas', 'mlflow', 'sklearn'}"
-    code = f"import sys, mmkd.modalities; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, mmkd.views; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

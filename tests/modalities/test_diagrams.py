@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.modalities import sublevel_diagrams
+from mmkd.views import sublevel_diagrams
 
 RNG = np.random.default_rng(7)
 CASES = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.modalities import GAF
+from mmkd.views import GAF
 
 X = np.random.default_rng(3).normal(size=(6, 3, 60)).cumsum(axis=-1)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.modalities import PersistenceImage, splat, sublevel_diagrams
+from mmkd.views import PersistenceImage, splat, sublevel_diagrams
 
 X = np.random.default_rng(5).normal(size=(8, 2, 60)).cumsum(axis=-1) / 8
 

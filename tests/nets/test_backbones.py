@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from mmkd.errors import MmkdError
-from mmkd.method import Outputs
+from mmkd.core.errors import MmkdError
+from mmkd.methods.contract import Outputs
 from mmkd.nets import BACKBONES, build_backbone
 from mmkd.nets.tsai_nets import NEED_TORCHVISION, RECIPES
 

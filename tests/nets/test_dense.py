@@ -9,8 +9,8 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.errors import MmkdError
-from mmkd.method import Outputs, matched_stages
+from mmkd.core.errors import MmkdError
+from mmkd.methods.contract import Outputs, matched_stages
 from mmkd.nets import DENSE, build_dense, count_parameters
 from mmkd.nets.dense.fast_scnn import Bottleneck, PyramidPooling
 from mmkd.nets.dense.layers import BatchNorm, resize

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd.errors import MmkdError
+from mmkd.core.errors import MmkdError
 from mmkd.nets.carafe import (
     Carafe,
     displace,

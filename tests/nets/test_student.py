@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load, save
 from torch.nn import functional as F
 
-from mmkd.errors import MmkdError
+from mmkd.core.errors import MmkdError
 from mmkd.nets import FUSIONS, MultiBranch, SingleView, build_student, build_teacher
 
 SHAPES = {"gaf": (3, 16, 16), "sig": (3, 32), "pi": (2, 12, 12)}

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from mmkd.errors import MmkdError
+from mmkd.core.errors import MmkdError
 from mmkd.nets import build_backbone
 from mmkd.nets.tsai_nets import NEED_TORCHVISION, RECIPES, TsaiBackbone
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmkd.errors import MmkdError
+from mmkd.core.errors import MmkdError
 from mmkd.nets import build_backbone, count_parameters
 
 PUBLISHED = {  # 3 channels, 14 classes: 1-D, 2-D

@@ -8,6 +8,6 @@ Those whose decoder joins a coarser with a finer map take `fusion`, a name of `m
 maps of sizes 2 : 1 (rounded up) by it; without one they join them as published.
 """
 
-from . import fast_scnn, mamba, segformer, unet
+from mmkd.nets.dense import fast_scnn, mamba, segformer, unet
 
 __all__ = ["fast_scnn", "mamba", "segformer", "unet"]

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...method import Outputs
-from ..base import DENSE, Shape
-from .layers import BatchNorm, Head, conv, conv_bn_relu, resize, stage_join
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import DENSE, Shape
+from mmkd.nets.dense.layers import BatchNorm, Head, conv, conv_bn_relu, resize, stage_join
 
 BINS = (1, 2, 3, 6)
 

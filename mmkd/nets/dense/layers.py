@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...method import Outputs
-from ..base import Shape
-from ..freqfusion import OPERATORS, StageFusion, stage_fusion
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import Shape
+from mmkd.nets.freqfusion import OPERATORS, StageFusion, stage_fusion
 
 
 def conv(

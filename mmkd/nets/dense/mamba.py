@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...method import Outputs
-from ..base import DENSE, Shape
-from .layers import Head
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import DENSE, Shape
+from mmkd.nets.dense.layers import Head
 
 SERIAL = 1 << 13
 """From this many numbers a step on, a CPU spends more on numbers than on calls, and one pass is quickest."""

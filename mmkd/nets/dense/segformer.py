@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...method import Outputs
-from ..base import DENSE, Shape
-from .layers import BatchNorm, Head, resize, stage_join
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import DENSE, Shape
+from mmkd.nets.dense.layers import BatchNorm, Head, resize, stage_join
 
 REDUCTIONS = {1: (4, 2, 1, 1), 2: (8, 4, 2, 1)}
 """How many times shorter keys and values are a stage, an axis; those of images are the paper's."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...method import Outputs
-from ..base import DENSE, Shape
-from .layers import Head, conv_bn_relu, resize, stage_join
+from mmkd.methods.contract import Outputs
+from mmkd.nets.base import DENSE, Shape
+from mmkd.nets.dense.layers import Head, conv_bn_relu, resize, stage_join
 
 
 class Interpolated(nn.Module):

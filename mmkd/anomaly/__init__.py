@@ -1,1 +1,0 @@
-"""Anomaly detection: metrics, simple detectors, scores of every time step, and the unit of this task."""

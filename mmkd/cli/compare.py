@@ -1,0 +1,131 @@
+"""`python -m mmkd.compare`: the records of a suite as tables, statistics and files that go into a paper.
+
+It stands on the records alone and never imports torch; what needs a network was measured when the unit was done.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmkd.cli.console import guarded, one_line
+from mmkd.cli.flags import Parser, check_folder, no_more
+from mmkd.core.errors import MmkdError
+
+NAME = "mmkd.compare"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    return guarded(NAME, lambda: command(given))
+
+
+def make_parser() -> Parser:
+    parser = Parser(
+        prog="python -m mmkd.compare",
+        description="Compare the methods on record: one table a data set and student, statistics, files for a paper.",
+        allow_abbrev=False,
+        add_help=False,
+        epilog="Units meet in a table only where data, student and training are the same; a method under other options "
+        "is a row of its own. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
+        "leaderboard.csv, results.csv (one line a unit and metric), tables.md, tables.tex, comparison.json, "
+        "records.jsonl (each record without its predictions), "
+        "reproducibility.json and .md, and tsml/ with each unit's predictions.",
+    )
+    parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the records (default runs)")
+    parser.add_argument(
+        "--experiment",
+        metavar="PATTERN",
+        help="take the records from MLflow instead, of experiments such as 'mmkd/*/classification'; the store is "
+        "MLFLOW_TRACKING_URI, else that of --runs",
+    )
+    parser.add_argument("--control", metavar="METHOD", default="student", help="what others are measured against")
+    parser.add_argument("--out", metavar="DIR", help="folder of the files (default comparison in --runs)")
+    parser.add_argument(
+        "--no-windows",
+        action="store_true",
+        help="show no measured values of a window: for a page that is passed on where the data must not be",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout instead of the tables")
+    parser.add_argument("-h", "--help", action="store_true", help="this text")
+    return parser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Read the records, compare, write the files, print the tables or the document."""
+    parser = make_parser()
+    args, rest = parser.parse_known_args(list(argv))
+    if args.help:
+        print(parser.format_help(), end="")
+        return 0
+    no_more(rest, parser)
+    for name in ("runs", "experiment", "control", "out"):
+        value = getattr(args, name)
+        if value is not None and (not value or "\0" in value):
+            raise MmkdError(f"--{name} {value!r}: the name is empty, or has a zero byte in it")
+    runs = Path(args.runs)
+    out = Path(args.out) if args.out else runs / "comparison"
+    check_folder(out, "--out")
+    from mmkd.comparison.groups import compare
+    from mmkd.comparison.ranking import rankings
+    from mmkd.report.files import (
+        compact_records,
+        failures,
+        reproducibility,
+        reproducibility_markdown,
+        tsml_files,
+        write_files,
+    )
+    from mmkd.report.page import page_files
+    from mmkd.report.text import document, latex_tables, leaderboard_csv, markdown_tables, results_csv, show
+
+    with _records(runs, args.experiment) as (records, left_out):
+        comparison = compare(records, args.control, left_out)
+        found = rankings(comparison)
+        facts = reproducibility(comparison, {} if args.experiment else failures(runs))
+        notes: list[str] = []
+        files, lines = tsml_files(comparison, notes), compact_records(comparison)
+        files |= page_files(comparison, found, facts, notes, not args.no_windows)
+    whole: dict[str, Any] = {**document(comparison, found), "reproducibility": facts, "notes": notes}
+    text = json.dumps(whole, indent=1, allow_nan=False)
+    told = reproducibility_markdown(facts)
+    files |= {
+        "leaderboard.csv": leaderboard_csv(comparison),
+        "results.csv": results_csv(comparison),
+        "tables.md": markdown_tables(comparison, found) + "\n" + told,
+        "tables.tex": latex_tables(comparison),
+        "reproducibility.json": json.dumps(facts, indent=1, allow_nan=False) + "\n",
+        "reproducibility.md": told,
+        "comparison.json": text + "\n",
+        "records.jsonl": lines,
+    }
+    write_files(out, files)
+    for line in (*comparison.left_out, *notes):
+        print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
+    if args.json:
+        print(text)
+    else:
+        show(comparison, found, sys.stdout)
+        print(f"files: {out} (report.html is the page)")
+    return 0
+
+
+@contextmanager
+def _records(runs: Path, experiment: str | None) -> Iterator[tuple[list[Any], list[str]]]:
+    """The records of the runs folder, or those that the MLflow store holds, as long as they are needed."""
+    from mmkd.comparison.groups import read_records
+    from mmkd.store.record import Records
+
+    if experiment is None:
+        if not runs.is_dir():
+            raise MmkdError(f"--runs {runs}: there is no such folder; python -m mmkd.bench makes records")
+        yield read_records(Records(runs))
+        return
+    from mmkd.report.mlflow import fetch
+
+    with tempfile.TemporaryDirectory(prefix="mmkd-compare-") as folder:
+        yield fetch(runs, experiment, Path(folder))

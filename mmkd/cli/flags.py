@@ -1,0 +1,249 @@
+"""The flags of `python -m mmkd.bench`, and the request that they stand for. Needs neither torch nor mlflow."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mmkd.cli.listing import LISTS, preset_help
+from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.options import shown
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are ours: one line, exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise MmkdError(message)
+
+
+def make_parser() -> Parser:
+    """The flags of `mmkd.bench`; those of methods are added to the help when methods are named."""
+    parser = Parser(
+        prog="python -m mmkd.bench",
+        description="Train one teacher a modality, distil them into a student, and print one table.",
+        allow_abbrev=False,
+        add_help=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=preset_help(),
+    )
+    what = parser.add_argument_group("what to run")
+    what.add_argument(
+        "--method", metavar="NAME[,NAME]", help="methods, or 'all'; --method NAME --help shows its options"
+    )
+    what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags given beside it take its place")
+    what.add_argument("--dataset", metavar="NAME[,NAME]", help="data sets (default basic-motions, or hapt-dense)")
+    what.add_argument(
+        "--data", metavar="FILE", help="own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts"
+    )
+    what.add_argument(
+        "--task", metavar="TASK", help="classification (default), segmentation (a class a time step), or anomaly"
+    )
+    seeds = what.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", metavar="N", help="one seed (default 0)")
+    seeds.add_argument("--seeds", metavar="LIST", help="several, such as 0-4 or 0,3,7")
+    what.add_argument("--list", choices=LISTS, help="list what there is, and stop")
+    how = parser.add_argument_group("how (each is part of a unit's key)")
+    how.add_argument("--preset", metavar="NAME", help="quick (default) or full, see below")
+    how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro")
+    how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default); of images img")
+    how.add_argument("--teacher-net", metavar="M=NET,...", help="a backbone a modality, such as sig=InceptionTime")
+    how.add_argument("--teacher-checkpoint", metavar="M=FILE,...", help="own weights (.safetensors), not trained here")
+    how.add_argument("--student-net", metavar="NET[,NET]", help="backbone of each branch of the student")
+    how.add_argument(
+        "--fusion", metavar="NAME[,NAME]", help="how branches meet (default concat), or stages of a dense student"
+    )
+    how.add_argument("--epochs", metavar="N", type=int, help="epochs of teachers and student")
+    how.add_argument("--teacher-epochs", metavar="N", type=int, help="epochs of teachers (default --epochs)")
+    how.add_argument("--image-size", metavar="S", type=int, help="side of the images, at most the window length")
+    how.add_argument("--train-subjects", metavar="N", type=int, help="of the training subjects take N (default all)")
+    how.add_argument("--split", metavar="HOW", help="card (default), loso (each subject is left out once), or a file")
+    how.add_argument("--folds", metavar="K", type=int, help="K folds of subjects, each the test part once")
+    how.add_argument("--fold", metavar="LIST", help="of the folds only these, such as 1-3, counted from 1")
+    how.add_argument("--epoch-rule", metavar="RULE", help="val-best (default) or last, which needs no validation split")
+    how.add_argument("--precision", metavar="P", help="fp32 (default) or bf16")
+    how.add_argument("--nan", metavar="POLICY", help="missing values: refuse (default), impute or drop")
+    how.add_argument("--rate", metavar="HZ", type=float, help="windows resampled to this rate (default the set's own)")
+    where = parser.add_argument_group("where and how much")
+    where.add_argument("--runs", metavar="DIR", default="runs", help="records and MLflow store (default runs)")
+    where.add_argument("--cache", metavar="DIR", help="views and teachers (default: MMKD_CACHE, else cache in --runs)")
+    where.add_argument(
+        "--data-root", metavar="DIR", help="data folder (default: MMKD_DATA, else the user's cache folder)"
+    )
+    where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto")
+    where.add_argument("--jobs", metavar="N", type=int, default=1, help="units at a time, in N processes (default 1)")
+    where.add_argument(
+        "--engine", choices=("local", "ray"), default="local", help="ray: as tasks of Ray, at RAY_ADDRESS or here"
+    )
+    where.add_argument("--resources", metavar="R", help="of one task of Ray, such as cpus=2,gpus=0.25 (default cpus=1)")
+    where.add_argument(
+        "--existing",
+        choices=("skip", "rerun", "only"),
+        default="skip",
+        help="units on record: skip them (default), rerun them with the cached teachers, or only look",
+    )
+    where.add_argument(
+        "--plugin", metavar="FILE.py", action="append", default=[], help="a file with methods of one's own"
+    )
+    where.add_argument(
+        "--robustness", action="store_true", help="test students, those on record too, on disturbed test windows"
+    )
+    where.add_argument(
+        "--dry-run", action="store_true", help="print the units, what is there and how long the rest takes, and stop"
+    )
+    where.add_argument("--publish", action="store_true", help="send to MLflow what it has not had yet, and stop")
+    where.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    where.add_argument("--quiet", action="store_true", help="no progress")
+    where.add_argument("-h", "--help", action="store_true", help="this text")
+    return parser
+
+
+def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> Any:
+    """The request that the flags stand for; those that were not given keep the suite's value, or the default."""
+    from mmkd.units.request import Request, parse_seeds, read_suite
+
+    given: dict[str, Any] = {}
+    if args.method:
+        given["methods"] = names_of(args.method, "--method")
+    lists = {"dataset": "datasets", "student": "students", "student_net": "student_net", "fusion": "fusion"}
+    for flag, name in lists.items():
+        if getattr(args, flag) is not None:
+            given[name] = names_of(getattr(args, flag), f"--{flag.replace('_', '-')}")
+    if args.teachers is not None:
+        given["teachers"] = (args.teachers,)
+    if args.seed is not None or args.seeds is not None:
+        given["seeds"] = parse_seeds(args.seeds if args.seed is None else args.seed)
+        if args.seed is not None and len(given["seeds"]) > 1:
+            raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
+    if args.fold is not None:
+        given["fold"] = parse_seeds(args.fold, "fold")
+    if args.teacher_net is not None:
+        given["teacher_nets"] = _assignments(args.teacher_net, "--teacher-net", "WRN16-1")
+    if args.teacher_checkpoint is not None:
+        given["teacher_checkpoints"] = _assignments(args.teacher_checkpoint, "--teacher-checkpoint", "FILE.safetensors")
+    for name in (
+        "data",
+        "task",
+        "preset",
+        "epochs",
+        "teacher_epochs",
+        "image_size",
+        "train_subjects",
+        "split",
+        "folds",
+        "epoch_rule",
+        "precision",
+        "nan",
+        "rate",
+    ):
+        if getattr(args, name) is not None:
+            given[name] = getattr(args, name)
+    if args.data_root is not None:
+        given["data_root"] = args.data_root
+    if args.data and args.dataset:
+        raise MmkdError("--data and --dataset both name windows; give one of them")
+    if args.dataset:
+        given["data"] = None  # a suite's own file gives way
+    if args.plugin:
+        given["plugins"] = tuple(args.plugin)
+    if args.suite:
+        no_more(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
+        return read_suite(args.suite, **given)
+    load_plugins(args.plugin)
+    given["options"] = method_options(given["methods"], rest, parser)
+    return Request(**given)
+
+
+def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:
+    """The flags that the parser does not know, as options of those of the methods that have them."""
+    from mmkd.core.registry import METHODS
+
+    if "all" in methods and len(methods) > 1:
+        raise MmkdError("--method: 'all' stands alone")
+    names = list(METHODS) if tuple(methods) == ("all",) else methods
+    known = {name: _options_of(name) for name in names}
+    found: dict[str, dict[str, str]] = {}
+    rest = list(rest)
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if not flag.startswith("--"):
+            raise MmkdError(f"unexpected argument {flag!r}; options begin with --")
+        elsewhere = [m for m in METHODS if m not in names and flag[2:] in _options_of(m)]
+        owners = [name for name in names if flag[2:] in known[name]]
+        if not owners:
+            flags = [o for action in parser._actions for o in action.option_strings]
+            options = {f"--{option}" for each in known.values() for option in each}
+            if elsewhere:
+                raise MmkdError(f"{flag} is an option of {', '.join(elsewhere)}, not of {', '.join(names)}")
+            raise MmkdError(
+                f"unknown option {flag}{did_you_mean(flag, {*flags, *options})} (--method {','.join(methods)} --help)"
+            )
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        for name in owners:
+            found.setdefault(name, {})[flag[2:]] = value
+    return found
+
+
+def _options_of(method: str) -> list[str]:
+    from mmkd.core.options import describe
+    from mmkd.core.registry import METHODS
+
+    return [row[0] for row in describe(METHODS.get(method).Config)]
+
+
+def load_plugins(paths: Sequence[str]) -> None:
+    from mmkd.core.registry import load_plugin
+
+    for path in paths:
+        load_plugin(path)
+
+
+def check_arguments(argv: Sequence[str], args: argparse.Namespace) -> None:
+    """Refuse what no flag can mean: a flag given twice, a folder without a name, a zero byte."""
+    flags = [arg.partition("=")[0] for arg in argv if arg.startswith("--") and arg != "--"]
+    twice = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--plugin"})
+    if twice:
+        raise MmkdError(f"{twice[0]} is given twice; give it once (a list is written with commas)")
+    for name in ("runs", "cache", "data_root"):
+        if getattr(args, name) == "":
+            raise MmkdError(f"--{name.replace('_', '-')}: the name is empty; name a folder")
+    for flag, value in ((f"--{name.replace('_', '-')}", value) for name, value in vars(args).items()):
+        if any("\0" in str(text) for text in (value if isinstance(value, list) else [value])):
+            raise MmkdError(f"{flag} {shown(value)}: a zero byte stands in it")
+
+
+def check_folder(path: Path, flag: str) -> None:
+    """Refuse a folder that cannot be one, before anything is done; it need not exist yet."""
+    try:
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+        if not there.is_dir():
+            raise MmkdError(f"{flag} {path}: {there} is not a folder; name another")
+    except OSError as error:
+        raise MmkdError(f"{flag} {path}: {error.strerror or error}; name another folder") from None
+
+
+def names_of(text: str, flag: str) -> tuple[str, ...]:
+    """The names of a list with commas, each once; MmkdError where one is empty."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if "" in names:
+        raise MmkdError(f"{flag} {text!r}: an empty name")
+    return names
+
+
+def _assignments(text: str, flag: str, example: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or not name or not value:
+            raise MmkdError(f"{flag}: {part!r} is not of the form sig={example}")
+        if name in found:
+            raise MmkdError(f"{flag} {text}: a modality is named twice")
+        found[name] = value
+    return found
+
+
+def no_more(rest: Sequence[str], parser: Parser, more: str = "") -> None:
+    if rest:
+        flags = [o for action in parser._actions for o in action.option_strings]
+        raise MmkdError(f"unknown option {rest[0]}{did_you_mean(rest[0], flags)}{more}")

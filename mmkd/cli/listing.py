@@ -1,0 +1,143 @@
+"""What `--list` prints, and the parts of the help that stand on presets and on methods."""
+
+import json
+import textwrap
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from mmkd.units.spec import ANOMALY_PRESETS, DENSE_PRESETS, PRESETS, Preset
+
+LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "stage-fusions")
+
+
+def preset_help() -> str:
+    """What each preset sets, for the help."""
+    lines = ["presets:"]
+    for name, preset in PRESETS.items():
+        lines += _preset_lines(name, preset)
+    lines += ["presets of --task segmentation:"]
+    for name, preset in DENSE_PRESETS.items():
+        lines += _preset_lines(name, preset)
+    lines += ["presets of --task anomaly:"]
+    for name, preset in ANOMALY_PRESETS.items():
+        lines += _preset_lines(name, preset)
+    return "\n".join(lines)
+
+
+def _preset_lines(name: str, p: Preset) -> list[str]:
+    t = p.training
+    low, high = p.epochs_range
+    if low == high:
+        epochs = f"{low} epochs"
+    else:
+        epochs = f"{p.teacher_steps} steps a teacher and {p.steps} the student, in {low} to {high} epochs"
+    return [
+        f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
+        f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
+        *(
+            f"         {method} with {' '.join(f'--{k} {v}' for k, v in options.items())}"
+            for method, options in p.options.items()
+        ),
+    ]
+
+
+def show_list(what: str, as_json: bool, root: str | None) -> int:
+    """Print what is registered, a line each; broken method files with their reason."""
+    rows, broken = listing(what, root)
+    if as_json:
+        print(json.dumps({what: [{"name": n, "text": t} for n, t in rows], "broken": broken}, indent=1))
+        return 0
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        print(f"{name:<{width}}  {text}")
+    for source, why in broken.items():
+        print(f"broken: {source}: {why}")
+    return 0
+
+
+def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    """Name and one-line text of every entry, and the files that could not be loaded."""
+    from mmkd.core.registry import METHODS, Registry
+
+    if what == "datasets":
+        from mmkd.data import find_cards
+        from mmkd.data.load import is_here
+
+        cards, wrong = find_cards()
+        here = {name: is_here(card, root) for name, card in cards.items()}
+        return [
+            (name, data_set(card, bool(here[name]))) for name, card in cards.items() if here[name] is not None
+        ], wrong
+    if what == "stage-fusions":
+        from mmkd.nets.freqfusion import JOINS, OPERATORS
+
+        own = ("none", "The network's own form: the default.")
+        return [own, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}
+    if what == "methods":
+        registry: Registry[Any] = METHODS
+    elif what == "modalities":
+        from mmkd.views import MODALITIES as registry
+    else:
+        from mmkd.nets import BACKBONES, DENSE, FUSIONS
+
+        networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
+        registry = networks[what]
+    return [(name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry], registry.broken
+
+
+def data_set(card: Any, here: bool) -> str:
+    """A data set in a line: what it is, its task and size, and whether its files are on this machine."""
+    facts = [card.task]
+    if card.reader != "archive":
+        facts += [f"{len(card.classes)} classes"] if card.classes else []
+        facts += [f"{card.subjects} subjects"] if card.subjects else []
+        facts.append(f"{len(card.channels)} channel{'s' if len(card.channels) > 1 else ''}")
+        facts += [f"{card.rate_hz:g} Hz"] if card.rate_hz else []
+        facts += [f"windows of {card.signal['window']}"] if "window" in card.signal else []
+        facts += [f"groups {' '.join(card.groups)}"] if card.groups else []
+    return f"{card.title} ({', '.join(facts)})" + ("" if here else "  [not here]")
+
+
+def needed(thing: Any) -> str:
+    """What a method needs beyond logits and embeddings of one teacher, for the end of its line."""
+    needs: AbstractSet[str] = getattr(thing, "needs", frozenset())
+    words = {"cam": "CAMs", "attention": "attention", "branches": "branches"}
+    parts = [word for need, word in words.items() if need in needs]
+    if "features" in needs and "cam" not in needs:
+        parts.insert(0, "maps")
+    if getattr(thing, "minimum_teachers", 1) > 1:
+        parts.insert(0, f"{thing.minimum_teachers} teachers")
+    return f" Needs {', '.join(parts)}." if parts else ""
+
+
+def first_line(thing: Any) -> str:
+    """The first line of a class's or factory's own docstring."""
+    text = vars(thing).get("__doc__") if isinstance(thing, type) else getattr(thing, "__doc__", None)
+    return (text or "").strip().split("\n")[0]
+
+
+def method_help(names: Sequence[str]) -> str:
+    """The options of methods, with type, default and a line of help; those that all of them have stand once."""
+    from mmkd.core.options import describe
+    from mmkd.core.registry import METHODS
+
+    methods = {name: METHODS.get(name) for name in (names if tuple(names) != ("all",) else list(METHODS))}
+    options = {name: describe(method.Config) for name, method in methods.items()}
+    common = [row for row in next(iter(options.values())) if all(row in rows for rows in options.values())]
+    lines = []
+    for name, method in methods.items():
+        own = options[name] if len(options) == 1 else [row for row in options[name] if row not in common]
+        lines += ["", f"options of {name}: {first_line(method)}", *_shown(own)]
+    if len(options) > 1:
+        lines += ["", f"options of each of {', '.join(methods)}:" if len(methods) < 9 else "options of each:"]
+        lines += _shown(common)
+    return "\n".join(lines)
+
+
+def _shown(rows: Sequence[tuple[str, str, Any, str]]) -> list[str]:
+    lines = []
+    for flag, words, default, text in rows:
+        lines.append(f"  --{flag} {words}")
+        lines += textwrap.wrap(f"{text} (default {default})", 112, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    return lines

@@ -1,0 +1,157 @@
+"""Options as frozen dataclasses: the default, a line of help and the range of a field stand in one place.
+
+A `Config` is written once and read three ways: from the command line (`--temperature 2`), from TOML
+(`temperature = 2.0`) and from Python (`temperature=2.0`). All three give the same object or the same error.
+"""
+
+import operator
+import reprlib
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from mmkd.core.errors import MmkdError, did_you_mean
+
+C = TypeVar("C")
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 100
+_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 12
+
+
+def shown(value: Any) -> str:
+    """`repr(value)` for a message: long values cut in the middle, deep ones at the sixth level.
+
+    >>> len(shown("x" * 1000))
+    100
+    """
+    return _REPR.repr(value)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+) -> Any:
+    """A dataclass field with a line of help and a range (`ge` >=, `gt` >, `le` <=, `lt` <)."""
+    return field(default=default, metadata={"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt})
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of every set of options: types, choices and ranges are checked when an object is made."""
+
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for f in fields(self):
+            value = _typed(getattr(self, f.name), hints[f.name], f.name)
+            object.__setattr__(self, f.name, value)
+            _in_range(value, f)
+
+    @classmethod
+    def parse(cls: type[C], values: Mapping[str, Any], what: str) -> C:
+        """Make the options from a mapping of names to values or to strings; `what` names their owner in messages.
+
+        Names may be written with dashes or underscores.
+        """
+        known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
+        given: dict[str, Any] = {}
+        for name, value in values.items():
+            field_name = name.replace("-", "_")
+            if field_name not in known:
+                hint = did_you_mean(name, [k.replace("_", "-") for k in known])
+                its = ", ".join(k.replace("_", "-") for k in known)
+                raise MmkdError(f"{what} has no option {shown(name)}{hint} (its options: {its})")
+            if field_name in given:
+                raise MmkdError(f"{what}: option {name!r} is given twice, with dashes and with underscores")
+            given[field_name] = value
+        try:
+            return cls(**given)
+        except MmkdError as error:
+            raise MmkdError(f"{what}: {error}") from None
+
+
+def describe(cls: type) -> list[tuple[str, str, Any, str]]:
+    """Of each option: its flag, its type or choices in words, its default, and its line of help."""
+    hints = get_type_hints(cls)
+    rows = []
+    for f in fields(cls):
+        default = None if f.default is MISSING else f.default
+        rows.append((f.name.replace("_", "-"), _words(hints[f.name]), default, f.metadata.get("help", "")))
+    return rows
+
+
+def _words(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "|".join(str(a) for a in get_args(hint))
+    if get_origin(hint) in (types.UnionType, Union):
+        return "|".join(_words(a) for a in get_args(hint) if a is not type(None)) + "|none"
+    return getattr(hint, "__name__", str(hint))
+
+
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the type `hint`: strings are read as the command line writes them, nothing else is bent."""
+    given = f"{name.replace('_', '-')} = {shown(value)}"
+    if get_origin(hint) is Literal:
+        choices = get_args(hint)
+        for choice in choices:
+            if value == choice or (isinstance(value, str) and value == str(choice)):
+                return choice
+        words = ", ".join(str(c) for c in choices)
+        raise MmkdError(f"{given} is not one of {words}{did_you_mean(str(value), [str(c) for c in choices])}")
+    if get_origin(hint) in (types.UnionType, Union):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        inner = [a for a in get_args(hint) if a is not type(None)]
+        return _typed(value, inner[0], name)
+    if hint is bool:
+        words_of = {
+            "true": True,
+            "yes": True,
+            "on": True,
+            "1": True,
+            "false": False,
+            "no": False,
+            "off": False,
+            "0": False,
+        }
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in words_of:
+            return words_of[value.lower()]
+        raise MmkdError(f"{given} is not true or false")
+    if hint in (int, float):
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise MmkdError(f"{given} is not a number")
+        try:
+            exact = Decimal(value)  # keeps every digit of a large whole number
+            number = float(exact)
+        except (InvalidOperation, ValueError):
+            raise MmkdError(f"{given} is not a number") from None
+        if number != number or number in (float("inf"), float("-inf")):
+            raise MmkdError(f"{given} is not a finite number")
+        if hint is int:
+            if exact != int(exact):
+                raise MmkdError(f"{given} is not a whole number")
+            if abs(exact) >= 2**63:
+                raise MmkdError(f"{given} is past 2^63")
+            return int(exact)
+        return number
+    if hint is str:
+        if not isinstance(value, str):
+            raise MmkdError(f"{given} is not a text")
+        return value
+    raise TypeError(f"option {name}: the type {hint!r} is not one that options can have")
+
+
+def _in_range(value: Any, f: "Field[Any]") -> None:
+    signs = {"ge": (">=", operator.ge), "gt": (">", operator.gt), "le": ("<=", operator.le), "lt": ("<", operator.lt)}
+    for key, (sign, holds) in signs.items():
+        bound = f.metadata.get(key)
+        if bound is not None and value is not None and not holds(value, bound):
+            raise MmkdError(f"{f.name.replace('_', '-')} = {shown(value)} must be {sign} {bound:g}")

@@ -1,0 +1,181 @@
+"""Worker processes on this machine: each does one task after the other, and the parent alone prints.
+
+A worker is spawned, with its share of the threads in its environment before anything is imported. It gets tasks as
+JSON and ends when its parent does. One that dies costs its task alone, which is tried once more in a fresh worker.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from mmkd.engines.worker import THREADS, Values, perform
+
+if TYPE_CHECKING:
+    from mmkd.engines.plan import Ended, Task
+
+GRACE = 10.0  # seconds that a worker has to remove its temporary folders
+
+
+@dataclass
+class _Worker:
+    """A process with our end of its pipe, the task that it works on, and how often that was begun."""
+
+    process: Any
+    pipe: Connection
+    task: "Task | None" = None
+    turn: int = 1
+
+
+class Processes:
+    """An engine of up to `jobs` worker processes, started as they are needed.
+
+    Args:
+        jobs: processes at a time.
+        place: `work.setting`, with the threads of each.
+    """
+
+    def __init__(self, jobs: int, place: Values) -> None:
+        self.jobs, self.place = jobs, place
+        self.workers: list[_Worker] = []
+
+    def __enter__(self) -> "Processes":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Idle workers are let go; after an error, Ctrl-C or SIGTERM working ones are stopped."""
+        for worker in self.workers:
+            if kind is not None and worker.task is not None:
+                worker.process.terminate()
+            worker.pipe.close()
+        end = time.monotonic() + GRACE
+        for worker in self.workers:
+            worker.process.join(max(0.0, end - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self.workers = []
+
+    @property
+    def room(self) -> int:
+        return self.jobs - sum(worker.task is not None for worker in self.workers)
+
+    def start(self, task: "Task", turn: int = 1) -> None:
+        idle = [worker for worker in self.workers if worker.task is None]
+        if turn > 1 or not idle:
+            with _threads(self.place["threads"]):
+                worker = _spawn(self.place)
+            self.workers.append(worker)
+        else:
+            worker = idle[0]
+        worker.task, worker.turn = task, turn
+        with suppress(OSError):  # it died while it was idle; `wait` sees that
+            worker.pipe.send_bytes(json.dumps(task.values()).encode())
+
+    def wait(self) -> "list[tuple[Task, Ended]]":
+        from mmkd.engines.plan import Ended
+
+        ended: list[tuple[Task, Ended]] = []
+        while not ended:
+            ready = wait([worker.pipe for worker in self.workers if worker.task is not None])
+            for worker in [worker for worker in self.workers if worker.pipe in ready]:
+                task, worker.task = worker.task, None
+                assert task is not None
+                try:
+                    ended.append((task, Ended(**json.loads(worker.pipe.recv_bytes()))))
+                except (OSError, EOFError):
+                    why = self._bury(worker)
+                    if worker.turn == 1:
+                        self.start(task, 2)
+                    else:
+                        ended.append((task, Ended("failed", f"{why}, twice")))
+        return ended
+
+    def _bury(self, worker: _Worker) -> str:
+        """Take a dead worker off the list, and say what it died of."""
+        worker.pipe.close()
+        worker.process.join()
+        self.workers.remove(worker)
+        code = int(worker.process.exitcode)
+        if code >= 0:
+            return f"its worker process ended with code {code}"
+        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+        return f"its worker process was ended by {signal.Signals(-code).name}{memory}"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _spawn(place: Values) -> _Worker:
+    """A new worker; Ctrl-C on the terminal does not reach it, its parent decides."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, json.dumps(place)), name="mmkd-worker", daemon=True)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child begins with the mask of its parent
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return _Worker(process, ours)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Environment for a child that is started meanwhile: libraries read these variables when they are imported."""
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, str(count)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def serve(pipe: Connection, setting: str) -> None:
+    """The life of a worker: a task comes, its outcome goes back, until the parent closes the pipe."""
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        try:
+            _serve(pipe, json.loads(setting))
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing is left to be stopped
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGTERM)
+
+
+def _serve(pipe: Connection, place: Values) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.dup2(2, 1)  # what methods print is no part of the command's answer
+    with suppress(EOFError, OSError):  # the parent let us go
+        while True:
+            pipe.send_bytes(json.dumps(perform(json.loads(pipe.recv_bytes()), place)).encode())
+
+
+def _stop(*_: object) -> None:
+    """SIGTERM: leave through every `finally`, so that temporary folders are removed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot say so: its end is noticed, and the worker stops."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
+    os._exit(1)

@@ -1,0 +1,140 @@
+"""Units as tasks of Ray: on this machine, or on the cluster that RAY_ADDRESS names. The only importer of ray.
+
+Every node has mmkd and sees the folders of runs, cache and data under the same paths. A lost node costs the tasks that
+it worked on, and Ray starts them again elsewhere.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, redirect_stdout, suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.registry import reason
+from mmkd.engines.worker import THREADS, perform
+
+if TYPE_CHECKING:
+    from mmkd.engines.plan import Ended, Task
+
+RETRIES = 3  # how often Ray starts a task again whose node or process is gone
+GRACE = 10.0  # seconds that tasks have to remove their temporary folders
+
+
+def check_ray() -> None:
+    """MmkdError where ray is not installed."""
+    if find_spec("ray") is None:
+        raise MmkdError("--engine ray: ray is not installed; pip install 'mmkd[ray]'")
+
+
+def parse_resources(text: str) -> tuple[float, float]:
+    """CPUs and GPUs of one task.
+
+    >>> parse_resources("cpus=2,gpus=0.25")
+    (2.0, 0.25)
+    """
+    found = {"cpus": 1.0, "gpus": 0.0}
+    for part in text.split(",") if text else ():
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if name not in found or not 0 <= number < 10_000 or (name == "cpus" and not number):
+            raise MmkdError(f"--resources {text}: write cpus=2 or cpus=2,gpus=0.25, what one task takes")
+        found[name] = number
+    if found["gpus"] > 1 and found["gpus"] % 1:
+        raise MmkdError(f"--resources {text}: Ray divides one GPU; above 1 give a whole number")
+    return found["cpus"], found["gpus"]
+
+
+class RayTasks:
+    """An engine that hands every task to Ray, which does as many at a time as there are resources for.
+
+    Args:
+        place: `work.setting`, with the threads of each task.
+        cpus, gpus: resources of one task.
+        say: told once what Ray has.
+    """
+
+    room = 1 << 30  # Ray has a queue of its own
+
+    def __init__(self, place: Mapping[str, Any], cpus: float, gpus: float, say: Callable[[str], None]) -> None:
+        self.place, self.cpus, self.gpus, self.say = json.dumps(place), cpus, gpus, say
+        self.threads = place["threads"]
+        self.running: dict[Any, Task] = {}
+        self.after = ExitStack()
+
+    def __enter__(self) -> "RayTasks":
+        check_ray()
+        import ray
+
+        self.ray = ray
+        self.after.enter_context(redirect_stdout(sys.stderr))  # where Ray tells of lost nodes; stdout is the command's
+        self.own = not ray.is_initialized()  # a program that is connected already stays so
+        handler = signal.getsignal(signal.SIGTERM)
+        if self.own:
+            try:
+                ray.init(
+                    address=os.environ.get("RAY_ADDRESS") or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    include_dashboard=False if not os.environ.get("RAY_ADDRESS") else None,
+                )
+            except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+                self.after.close()
+                where = os.environ.get("RAY_ADDRESS") or "on this machine"
+                raise MmkdError(f"--engine ray: no Ray {where}: {reason(error)[:200]}") from error
+            finally:
+                if threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, handler)  # Ray put one of its own there
+        has = ray.cluster_resources()
+        if has.get("CPU", 0) < self.cpus or has.get("GPU", 0) < self.gpus:
+            what = f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs"
+            self.__exit__(None)
+            raise MmkdError(f"--resources: a task takes cpus={self.cpus:g},gpus={self.gpus:g}, but Ray has {what}")
+        self.say(f"Ray: {len(ray.nodes())} nodes, {has.get('CPU', 0):g} CPUs, {has.get('GPU', 0):g} GPUs")
+        self.remote = ray.remote(_perform).options(
+            num_cpus=self.cpus,
+            num_gpus=self.gpus,
+            max_retries=RETRIES,
+            runtime_env={"env_vars": dict.fromkeys(THREADS, str(self.threads))},
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """After an error, Ctrl-C or SIGTERM what is running is cancelled."""
+        if kind is not None and self.running:
+            for reference in self.running:
+                with suppress(Exception):
+                    self.ray.cancel(reference)
+            with suppress(Exception):
+                self.ray.wait(list(self.running), num_returns=len(self.running), timeout=GRACE)
+        if self.own:
+            self.ray.shutdown()
+        self.after.close()
+
+    def start(self, task: "Task") -> None:
+        self.running[self.remote.remote(json.dumps(task.values()), self.place)] = task
+
+    def wait(self) -> "list[tuple[Task, Ended]]":
+        from mmkd.engines.plan import Ended
+
+        ready, _ = self.ray.wait(list(self.running), num_returns=1)
+        ended = []
+        for reference in ready:
+            task = self.running.pop(reference)
+            try:
+                ended.append((task, Ended(**json.loads(self.ray.get(reference)))))
+            except self.ray.exceptions.RayError as error:
+                ended.append((task, Ended("failed", f"Ray gave it up after {RETRIES} retries: {reason(error)[:300]}")))
+        return ended
+
+
+def _perform(task: str, place: str) -> str:
+    return json.dumps(perform(json.loads(task), json.loads(place)))

@@ -1,0 +1,164 @@
+"""What a deployed student costs for one window: multiply-accumulates, time, and bytes on disk."""
+
+import gc
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from mmkd.store.record import Record
+from mmkd.training.stored import StudentModel
+from mmkd.units.spec import digest
+
+REPEATS, WARM_UP = 100, 10
+HOW = (
+    f"float32 on one CPU thread, batch 1, inference mode: median and 95th percentile of {REPEATS} windows after "
+    f"{WARM_UP} to warm up; latency = views + network. MACs of the network: half the floating-point operations of its "
+    "convolutions, matrix products and Fourier transforms (5 n log2 n of n points, half of it where they are real); "
+    "element-wise work, and that of the views, is not counted"
+)
+
+
+def network_of(record: Record) -> str:
+    """Stands for all that a student's cost hangs on, but for its weights: equal for units that cost the same."""
+    spec, data = record.spec, record.result["data"]
+    views = {name: view["config"] for name, view in record.result["views"].items()}
+    said = [spec["task"], spec["student"], spec["student_net"], spec["fusion"], views]
+    if record.result.get("deploys", "student") != "student":  # a method's own network
+        said += [spec["method"], spec["options"], spec["teachers"], spec["method_sha256"]]
+    return digest([*said, spec["data"]["sha256"], len(data["channels"]), data["window"], len(data["classes"])])
+
+
+def measure(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:
+    """The cost of a student on this machine, but for its size.
+
+    Args:
+        windows: (n, C, W), taken in turn.
+
+    Returns:
+        `macs` of the network; `latency_ms`, `latency_p95_ms` from raw window to logits, of which `network_ms` and
+        `views_ms` {modality: ms} are parts, medians of their own; and the method, `threads`, `repeats`, `how`,
+        `processor`.
+    """
+    images = windows[:1].reshape(1, student.channels, *student.positions)  # or the window as it is
+    return {
+        "macs": count_macs(student.network, student.views(images)),
+        **latency(student, windows),
+        "threads": 1,
+        "repeats": REPEATS,
+        "how": HOW,
+        "processor": processor(),
+    }
+
+
+def latency(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:
+    """Times in ms of one window after the other, on one thread; the keys are those of `measure`."""
+    names = list(student.modalities)
+    student.eval()
+    times = []
+    with one_thread(), torch.inference_mode():
+        for number in range(WARM_UP + REPEATS):
+            window = np.ascontiguousarray(windows[number % len(windows)][None])
+            marks, views = [time.perf_counter()], {}
+            for name in names:
+                views[name] = torch.from_numpy(student.modalities[name].transform(window))
+                marks.append(time.perf_counter())
+            student.network(views)
+            marks.append(time.perf_counter())
+            times.append([*np.diff(marks), marks[-1] - marks[0]])
+    each = 1000 * np.array(times[WARM_UP:])
+    *parts, network, whole = np.median(each, axis=0).tolist()
+    return {
+        "latency_ms": whole,
+        "latency_p95_ms": float(np.percentile(each[:, -1], 95)),
+        "network_ms": network,
+        "views_ms": dict(zip(names, parts, strict=True)),
+    }
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, and no collection of garbage in between."""
+    threads, collects = torch.get_num_threads(), gc.isenabled()
+    torch.set_num_threads(1)
+    gc.disable()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if collects:
+            gc.enable()
+
+
+def count_macs(network: nn.Module, views: Mapping[str, Tensor]) -> int:
+    """Multiply-accumulates of one forward pass: half the floating-point operations, rounded.
+
+    Fused forms of recurrent layers and attention, which the counter does not see, are switched off while it counts.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=dict(FOURIER))
+    with plain_layers(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        network.eval()(views)
+    return round(counter.get_total_flops() / 2)
+
+
+@contextmanager
+def plain_layers() -> Iterator[None]:
+    """Without oneDNN's recurrent layers and PyTorch's fused transformer layers."""
+    mkldnn: Any = torch.backends.mkldnn
+    mha = torch.backends.mha
+    enabled, fused = mkldnn.enabled, mha.get_fastpath_enabled()
+    mkldnn.enabled = False
+    mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        mkldnn.enabled = enabled
+        mha.set_fastpath_enabled(fused)
+
+
+def _fourier(points: Sequence[int], axes: Sequence[int], real: bool) -> int:
+    """Floating-point operations of transforms of this shape over some of its axes."""
+    n = math.prod(points[axis] for axis in axes)
+    whole = 5 * math.prod(points) * math.log2(max(n, 1))
+    return round(whole / 2 if real else whole)
+
+
+def _complex(x: Sequence[int], dim: Sequence[int], *_: Any, **__: Any) -> int:
+    return _fourier(x, dim, False)
+
+
+def _from_real(x: Sequence[int], dim: Sequence[int], *_: Any, **__: Any) -> int:
+    return _fourier(x, dim, True)
+
+
+def _to_real(x: Sequence[int], dim: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return _fourier(out_shape, dim, True)
+
+
+_aten = torch.ops.aten
+FOURIER: Mapping[Any, Callable[..., int]] = {
+    _aten._fft_c2c: _complex,
+    _aten._fft_r2c: _from_real,
+    _aten._fft_c2r: _to_real,
+}
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The processor's name, or what Python knows of it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            named = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+    except OSError:
+        named = []
+    return next(iter(named), "") or platform.processor() or platform.machine()

@@ -1,0 +1,97 @@
+"""From a detector's scores of time steps to the scores of a data set: threshold, metrics a series, their mean."""
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmkd.data.series import Series, SeriesSet
+from mmkd.metrics.series import METRICS, Floats, evaluate, events, mean_scores, window_length
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a detector found in one series.
+
+    Attributes:
+        score: from `series.chosen` on: the last part of the prefix, then the test part.
+        threshold: the highest score of that part of the prefix, of the steps that no window shares with what comes
+            after it (of all where the series is in two parts); what is above it is predicted.
+        window: the largest buffer of VUS.
+        metrics: of the test part.
+    """
+
+    series: Series
+    score: Floats
+    threshold: float
+    window: int
+    metrics: dict[str, float]
+
+
+def judge(found: SeriesSet, detect: Callable[[Series], Floats], length: int) -> list[Found]:
+    """Run a detector over all series that are kept.
+
+    Args:
+        length: of the windows that it reads, in steps.
+        detect: a series to the scores of its steps from `series.chosen` on, in float64.
+    """
+    results = []
+    for series in found.kept:
+        score = np.asarray(detect(series), np.float64)
+        calibration, test = np.split(score, [series.prefix - series.chosen])
+        shared = 0 if series.apart else length - 1
+        threshold, window = float(calibration[: len(calibration) - shared].max()), window_length(series.x[0])
+        labels = series.labels[series.prefix :]
+        metrics = evaluate(test, labels, test > threshold, window)
+        results.append(Found(series, score, threshold, window, metrics))
+    return results
+
+
+def mean_of(results: Sequence[Found]) -> dict[str, float]:
+    """The mean over series of each metric."""
+    return mean_scores({found.series.name: found.metrics for found in results})
+
+
+def write(folder: Path, results: Sequence[Found]) -> None:
+    """`series.csv`, a row a series, and `scores.npz`, the scores of its steps (float32, by the number of the row)."""
+    with (folder / "series.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["series", "steps", "prefix", "events", "window", "threshold", *METRICS])
+        for found in results:
+            series = found.series
+            facts = [len(series.labels), series.prefix, len(events(series.labels)[0]), found.window, found.threshold]
+            table.writerow([series.name, *facts, *(found.metrics[name] for name in METRICS)])
+    arrays: dict[str, Any] = {f"s{i}": found.score.astype(np.float32) for i, found in enumerate(results)}
+    np.savez_compressed(folder / "scores.npz", **arrays)
+
+
+def counts(found: SeriesSet) -> dict[str, Any]:
+    """What a record says of the series: how many are scored, and which are not, with the reason."""
+    return {"scored": len(found.kept), "left_out": dict(found.left_out)}
+
+
+def window_starts(low: int, high: int, window: int, step: int) -> NDArray[np.int64]:
+    """Where windows begin that cover low..high (excluded), the last one aligned with the end."""
+    return np.unique(np.append(np.arange(low, high - window + 1, step), high - window))
+
+
+def starts_in(series: Series, first: int, window: int, step: int) -> NDArray[np.int64]:
+    """Where windows begin that cover a series from `first` on, each in one of its stretches."""
+    return np.concatenate([window_starts(low, high, window, step) for low, high in series.stretches(first)])
+
+
+def overlapped(scores: Floats, starts: NDArray[np.int64]) -> Floats:
+    """The mean score of each step over the windows that hold it.
+
+    Args:
+        scores: (n, W) of windows that begin at `starts` (n,), in order; every step is in one of them.
+
+    Returns:
+        From the first window's first step to the last one's last.
+    """
+    steps = (starts[:, None] - starts[0] + np.arange(scores.shape[1])).ravel()
+    return np.bincount(steps, scores.ravel()) / np.bincount(steps)

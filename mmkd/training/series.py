@@ -1,0 +1,183 @@
+"""One unit of the anomaly task: the house's training on segments of prefixes, then the scores of every series.
+
+Teachers and compressing students learn the pretext task of `data.series` through the one training loop; their score of
+a segment is -log of the probability of "normal". The student of reverse distillation contains its teacher, is trained
+by the same loop on plain segments alone, for all of its epochs, and scores steps by the gap.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.registry import reason
+from mmkd.data import Dataset
+from mmkd.data.series import Series
+from mmkd.drawing import figures
+from mmkd.methods.contract import Method, Outputs
+from mmkd.metrics.detections import Found, counts, judge, mean_of, overlapped, starts_in, write
+from mmkd.metrics.series import Floats
+from mmkd.nets.reverse import ReverseNet
+from mmkd.store.record import Record, write_history
+from mmkd.training import student as unit
+from mmkd.training.loop import Teachers, Windows
+from mmkd.training.student import Log, Place, Ready, checkpoint_of, make_ready, result_of, train_student
+from mmkd.units.spec import UnitSpec
+from mmkd.views import Modality
+from mmkd.views.gaf import segments
+
+AT_ONCE = 256  # windows
+
+
+def do_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
+    """Do one unit of any task and write its record; errors as `unit.run_unit`."""
+    return run_series(spec, data, place) if spec.task == "anomaly" else unit.run_unit(spec, data, place)
+
+
+def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
+    """Do one unit of the anomaly task and write its record, and those of its teachers."""
+    assert data.series is not None
+    if place.group.world > 1:
+        raise MmkdError("--task anomaly trains in one process; leave torchrun out, or use --jobs")
+    log, found = Log(), data.series
+    ready = make_ready(spec, data, place, log)
+    ready = replace(ready, windows=Segments.of(ready.windows))
+    if isinstance(ready.student, ReverseNet):
+        ready = on_normal(ready, ready.student)
+    trained = train_student(spec, ready, place)
+    log.add(f"trained {spec.training.epochs} epochs in {trained.seconds:.1f} s, best epoch {trained.best_epoch + 1}")
+    trained.network.load_state_dict(trained.best)
+    modalities = {name: ready.views[name].modality for name in spec.student}
+    detector = Detector(trained.network, modalities, place.device, ready.method)
+    with place.progress.bar(f"scores of {spec.method}", len(found.kept)) as bar:
+
+        def detect(series: Series) -> Floats:
+            bar.advance()
+            return detector.scores(series, data.window)
+
+        results = judge(found, detect, data.window)
+    metrics = {"test": mean_of(results)}
+    log.add(f"{len(results)} series, mean VUS-PR {metrics['test']['vus_pr']:.4f}")
+
+    def fill(folder: Path) -> Mapping[str, Any]:
+        write(folder, results)
+        save_file(trained.best, folder / "student.safetensors")
+        write_history(folder / "history.csv", trained.history)
+        try:
+            draw(folder, spec, data, results, trained.history, trained.best_epoch + 1)
+        except Exception as error:  # a picture never costs a record
+            log.add(f"pictures left out: {reason(error)}")
+        (folder / "events.log").write_text(log.text(), encoding="utf-8")
+        return {**result_of(spec, data, ready, trained, metrics, place), "series": counts(found)}
+
+    record = place.records.write(spec.key, fill)
+    checkpoint_of(spec, place).remove()
+    return record
+
+
+class Segments(Windows):
+    """Segments of prefixes with the classes of the pretext task."""
+
+    @classmethod
+    def of(cls, windows: Windows) -> "Segments":
+        return cls(**{field.name: getattr(windows, field.name) for field in fields(windows)})
+
+    @property
+    def task(self) -> str:
+        return "anomaly"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The teachers' outputs for some of the training windows, those at `positions`."""
+
+    source: Teachers
+    positions: NDArray[np.int64]
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        return self.source.networks
+
+    def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
+        return self.source.outputs(self.positions[positions], views)
+
+
+def on_normal(ready: Ready, student: ReverseNet) -> Ready:
+    """A unit of reverse distillation: the student gets its teacher's weights, and plain segments only.
+
+    No epoch is chosen: there is nothing but normal data to choose on.
+    """
+    (teacher,) = ready.teachers.values()
+    student.encoder.load_state_dict(teacher.network.state_dict())
+    windows = ready.windows
+    plain = np.flatnonzero(windows.y[windows.train] == 0)
+    chosen = replace(windows, train=windows.train[plain], validation=windows.validation[:0])
+    return replace(ready, windows=chosen, source=Chosen(ready.source, plain))
+
+
+class Detector:
+    """A trained network as a detector of series.
+
+    Args:
+        modalities: those that the network reads, fitted.
+        method: its `step_scores(outputs, S)` gives (B, S) where it has one; else a window's score is -log of the
+            probability of "normal".
+    """
+
+    def __init__(
+        self, network: nn.Module, modalities: Mapping[str, Modality], device: torch.device, method: Method
+    ) -> None:
+        self.network, self.modalities, self.device = network.eval(), modalities, device
+        self.step_scores = getattr(method, "step_scores", None)
+
+    def scores(self, series: Series, window: int) -> Floats:
+        """Of the steps of a series from `series.chosen` on, by windows at every quarter of their length."""
+        starts = starts_in(series, series.chosen, window, max(1, window // 4))
+        cut = np.lib.stride_tricks.sliding_window_view(series.x, window, axis=1).transpose(1, 0, 2)
+        parts = (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE))
+        return overlapped(np.concatenate([self.windows(cut[part]) for part in parts]), starts)
+
+    def windows(self, x: NDArray[np.float32]) -> Floats:
+        """Scores (n, W) of the steps of windows (n, C, W)."""
+        views = {m: torch.from_numpy(each.transform(x)).to(self.device) for m, each in self.modalities.items()}
+        with torch.no_grad():
+            outputs = self.network(views)
+            if self.step_scores is None:
+                surprise = -torch.log_softmax(outputs.logits.double(), 1)[:, 0].cpu().numpy()
+                return np.repeat(surprise[:, None], x.shape[2], 1)
+            side = next(iter(views.values())).shape[2]
+            found = self.step_scores(outputs, side).double().cpu().numpy()
+        bounds = segments(x.shape[2], side)
+        scores: Floats = found[:, np.searchsorted(bounds, np.arange(x.shape[2]), side="right") - 1]
+        return scores
+
+
+def draw(
+    folder: Path,
+    spec: UnitSpec,
+    data: Dataset,
+    results: list[Found],
+    history: list[dict[str, float]],
+    best_epoch: int,
+) -> None:
+    """`curves.png`, and `series.png`: of the series whose VUS-PR is the median, values, events and score."""
+    name = f"{spec.method} on {data.name}, seed {spec.seed}"
+    figures.learning_curves(folder / "curves.png", history, best_epoch, name)
+    middle = sorted(results, key=lambda found: found.metrics["vus_pr"])[len(results) // 2]
+    series = middle.series
+    figures.scored_series(
+        folder / "series.png",
+        series.x,
+        series.labels,
+        (series.chosen, series.prefix),
+        middle.score,
+        middle.threshold,
+        f"{name}: {series.name}, VUS-PR {middle.metrics['vus_pr']:.3f} (the median series)",
+    )

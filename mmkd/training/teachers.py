@@ -1,0 +1,217 @@
+"""Teachers: trained once a spec and seed, shared by all methods."""
+
+import hashlib
+import json
+import resource
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load as load_tensors
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.progress import Progress
+from mmkd.core.registry import METHODS, kind_of, reason
+from mmkd.methods.contract import Method, Outputs
+from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
+from mmkd.store.cache import Cache
+from mmkd.store.record import environment
+from mmkd.training.checkpoint import Checkpoint
+from mmkd.training.distributed import ALONE, Group
+from mmkd.training.loop import NoTeachers, Trained, Windows, judge, snapshot, train, validate
+from mmkd.units.spec import TeacherSpec, Training, seed_for
+from mmkd.views import MODALITIES
+
+_NET = "--teacher-net names its network, --image-size the side of its images"
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained teacher, where its record lies, and the epoch that its weights are of: "best" or "last"."""
+
+    spec: TeacherSpec
+    network: nn.Module
+    folder: Path
+    checkpoint: str = "best"
+
+
+class Pixels(SingleView):
+    """A network that labels every pixel of an image; its logits are (B, K, H W), row by row as the labels are."""
+
+    def forward(self, views: Mapping[str, Tensor]) -> Outputs:
+        """{modality: (B, C, H, W)} to the network's outputs."""
+        outputs = super().forward(views)
+        return replace(outputs, logits=outputs.logits.flatten(2))
+
+
+def untrained(task: str, net: str, modality: str, shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
+    """A network of one view, teacher or student, initialised from torch's current seed.
+
+    Raises:
+        MmkdError: no such network, or one that cannot read this view.
+    """
+    if task != "segmentation":
+        return build_teacher(net, modality, shape, classes)
+    if MODALITIES.get(kind_of(modality)).source == "images":
+        return Pixels(modality, build_dense(net, shape, classes, fusion))
+    if len(shape) != 2:
+        raise MmkdError(f"the positions of {modality} are no time steps; use --teachers sig and --student sig")
+    return SingleView(modality, build_dense(net, shape, classes, fusion))
+
+
+def get_teacher(
+    spec: TeacherSpec,
+    windows: Windows,
+    test: NDArray[np.int64],
+    cache: Cache,
+    progress: Progress,
+    checkpoint: str = "best",
+    group: Group = ALONE,
+) -> Teacher:
+    """The teacher from the cache, with the weights of its `checkpoint` epoch, trained first where it is not there.
+
+    One whose spec names a file of weights is read from it instead, and has no epochs.
+
+    Its folder holds `best.safetensors`, `last.safetensors`, `history.json`, `predictions.npz` (of the test windows,
+    read once, after training) and `result.json`.
+    """
+
+    def make(folder: Path) -> None:
+        if not group.leads:
+            raise MmkdError(f"cache {cache.root} lacks teacher {spec.key}; all processes must see one --cache")
+        net = initial(spec, windows)
+        if spec.checkpoint_file:
+            load_checkpoint(net, spec)
+            state = snapshot(net)
+            trained = Trained([], net, state, state, -1, 0.0, 0)
+        else:
+            with group.training("teacher", key=spec.key, spec=asdict(spec)):
+                trained = train_teacher(spec, net, windows, cache, progress, group)
+        save_file(trained.last, folder / "last.safetensors")
+        save_file(trained.best, folder / "best.safetensors")
+        results = test_scores(trained, windows.only([spec.modality]), test, spec.training, folder / "predictions.npz")
+        (folder / "history.json").write_text(json.dumps(trained.history))
+        facts: dict[str, Any] = {
+            "parameters": count_parameters(net),
+            "seconds": trained.seconds,
+            "best_epoch": trained.best_epoch + 1,
+        }
+        where = environment(str(windows.device), torch.get_num_threads(), group.world)
+        facts |= {"process_peak_memory_mib": peak_memory(), "environment": where}
+        (folder / "result.json").write_text(json.dumps({"metrics": results, **facts}))
+
+    def read(folder: Path) -> Teacher:
+        net = initial(spec, windows)
+        net.load_state_dict(load_file(folder / f"{checkpoint}.safetensors"))
+        net.to(windows.device).eval().requires_grad_(False)
+        return Teacher(spec, net, folder, checkpoint)
+
+    teacher = cache.load("teachers", spec.key, make, read)
+    _checkpoint(spec, cache).remove()
+    return teacher
+
+
+def initial(spec: TeacherSpec, windows: Windows) -> nn.Module:
+    """The teacher's network before it is trained, on the device of the windows."""
+    shape = windows.views[spec.modality].shape[1:]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}"))
+        return untrained(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
+
+
+def train_teacher(
+    spec: TeacherSpec, network: nn.Module, windows: Windows, cache: Cache, progress: Progress, group: Group
+) -> Trained:
+    """Train the teacher's `initial` network, in step with the other processes of the group."""
+    method: Method = METHODS.get("student")()
+    only, kept, label = windows.only([spec.modality]), _checkpoint(spec, cache), f"teacher {spec.modality}"
+    return train(network, method, only, NoTeachers(), spec.training, spec.seed, label, progress, kept, group)
+
+
+def _checkpoint(spec: TeacherSpec, cache: Cache) -> Checkpoint:
+    return Checkpoint(cache.path("checkpoints", f"teacher-{spec.key}"))
+
+
+def test_scores(
+    trained: Trained,
+    windows: Windows,
+    test: NDArray[np.int64],
+    training: Training,
+    predictions: Path,
+) -> dict[str, dict[str, float]]:
+    """The one reading of the test windows: scores after the best and the last epoch, and the predictions of the best.
+
+    Of images whose pixels have labels the predictions file has the maps `true` and `predicted` (n, H, W) alone.
+
+    The network is left with the best weights.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, state in (("test_last", trained.last), ("test", trained.best)):
+        trained.network.load_state_dict(state)
+        found[name], said = judge(trained.network, windows, test, training)
+    kept: dict[str, Any] = {"window": test, "true": windows.y[test], **said}
+    if windows.places is not None:
+        kept |= {"recording": windows.places[0][test], "start": windows.places[1][test]}
+    if "probabilities" in kept:  # one for every sample: half is enough
+        precise = np.float32 if windows.task == "classification" else np.float16
+        kept["probabilities"] = kept["probabilities"].astype(precise)
+    elif windows.grid is not None:
+        kept |= {name: kept[name].astype(np.int16).reshape(-1, *windows.grid) for name in ("true", "predicted")}
+    np.savez(predictions, **kept)
+    if len(windows.validation):
+        row = trained.history[trained.best_epoch] if trained.history else _validated(trained.network, windows, training)
+        found["validation"] = {name: row[f"val_{name}"] for name in ("accuracy", "macro_f1", "nll")}
+    return found
+
+
+def _validated(network: nn.Module, windows: Windows, training: Training) -> dict[str, float]:
+    """The scores of a network that was not trained here, named as in a history."""
+    return {f"val_{name}": value for name, value in validate(network, windows, training).items()}
+
+
+def load_checkpoint(network: nn.Module, spec: TeacherSpec) -> None:
+    """Fill the network of a teacher with the weights of the file that its spec names.
+
+    Raises:
+        MmkdError: no safetensors file, another one than when the spec was made, or tensors that are not the network's.
+    """
+    where = f"--teacher-checkpoint {spec.modality}={spec.checkpoint_file}"
+    try:
+        content = Path(spec.checkpoint_file).read_bytes()
+    except OSError as error:
+        raise MmkdError(f"{where}: {error.strerror or error}") from None
+    if hashlib.sha256(content).hexdigest() != spec.checkpoint_sha256:
+        raise MmkdError(f"{where}: the file changed since the command began; start it again")
+    try:
+        found = load_tensors(content)
+    except Exception as error:  # safetensors raises several kinds for odd bytes
+        raise MmkdError(
+            f"{where}: no intact safetensors file ({reason(error)[:120]}); save a network's state_dict with safetensors"
+        ) from None
+    wanted, net = network.state_dict(), f"{spec.net} on {spec.modality}"
+    for name, tensor in wanted.items():
+        if name not in found:
+            hint = did_you_mean(name, found)
+            raise MmkdError(f"{where}: tensor {name} {tuple(tensor.shape)} of {net} is missing{hint}; {_NET}")
+        if found[name].shape != tensor.shape:
+            shapes = f"{tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+            raise MmkdError(f"{where}: tensor {name} has shape {shapes}, as {net} has it here; {_NET}")
+        if found[name].is_floating_point() != tensor.is_floating_point():
+            raise MmkdError(f"{where}: tensor {name} holds {found[name].dtype} instead of {tensor.dtype}")
+        if not torch.isfinite(found[name].float()).all():
+            raise MmkdError(f"{where}: tensor {name} holds NaN or infinity")
+    for name in found:
+        if name not in wanted:
+            raise MmkdError(f"{where}: tensor {name} is none of {net}{did_you_mean(name, wanted)}; {_NET}")
+    network.load_state_dict(found)
+
+
+def peak_memory() -> float:
+    """Highest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

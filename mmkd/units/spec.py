@@ -1,0 +1,291 @@
+"""What a unit of work is, in plain values: everything that shapes its result, and nothing else.
+
+A unit is one (data, split, seed, teachers, student, method with its options). Its key is a hash of the resolved spec,
+defaults included: another value of any field is another key, another order of the fields is not. Where the work is done
+(device, threads, folders) is not part of it.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.options import Options, option
+
+FORMAT = 2  # raised when the meaning of a spec changes, so that no old record answers for a new one
+
+
+def digest(value: Any) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def seed_for(seed: int, role: str) -> int:
+    """A seed of its own for each role, so that adding a draw in one place moves no other.
+
+    Roles: "split", "teacher/MODALITY", "student", "batches", "method".
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed}/{role}".encode()).digest()[:6], "big")
+
+
+@dataclass(frozen=True)
+class Training(Options):
+    """How one network is trained."""
+
+    epochs: int = option(20, "passes over the training windows; 0: weights that were given", ge=0)
+    batch_size: int = option(64, "windows a step", ge=2)
+    optimizer: Literal["adamw", "sgd"] = option("adamw", "AdamW, or SGD with momentum 0.9")
+    lr: float = option(2e-3, "highest learning rate", gt=0)
+    weight_decay: float = option(1e-4, "weight decay", ge=0)
+    schedule: Literal["cosine", "steps"] = option("cosine", "learning rate over the epochs")
+    precision: Literal["fp32", "bf16"] = option("fp32", "bf16: autocast of the networks")
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """Which windows, and how they are cut; `sha256` is that of their content.
+
+    `train_subjects`: of how many subjects the training windows are; 0 for all but those cut off for validation.
+    `test_subjects`: those of the test windows, where that is not the data set's own split; `fold` is their name.
+    `rate`: samples a second that the windows were brought to; 0 where they are as the data set has them.
+    """
+
+    name: str
+    sha256: str
+    nan: str = "refuse"
+    validation: float = 0.2
+    epoch_rule: str = "val-best"
+    train_subjects: int = 0
+    test_subjects: tuple[int, ...] = ()
+    fold: str = ""
+    rate: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
+
+
+def fold_kind(name: str) -> str:
+    """How the folds were cut of which this one has the name: "5 folds", "each subject", or "a split file"."""
+    counted = re.fullmatch(r"fold \d+ of (\d+)", name)
+    if counted:
+        return f"{counted[1]} folds"
+    return "each subject" if re.fullmatch(r"subject -?\d+", name) else "a split file"
+
+
+def fold_count(kind: str, there: int, subjects: int | None) -> int:
+    """How many folds a cut has; as many as are there of a split file, and where the number of subjects is not known."""
+    wanted = int(kind.split()[0]) if kind.endswith(" folds") else subjects if kind == "each subject" else None
+    return max(there, wanted or 0)
+
+
+PLACES = {"plugins", "checkpoint_file", "checkpoint_files", "fold"}  # names and places of what other fields hold
+LATER = {"train_subjects", "test_subjects", "rate", "checkpoint_sha256"}  # left out where they say what was before
+
+
+def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a spec goes into its key."""
+    kept = {name: value for name, value in values.items() if name not in PLACES and (value or name not in LATER)}
+    return {name: keyed(value) if name == "data" else value for name, value in kept.items()}
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """One teacher: a network on one modality, trained, or with the weights of a file of this content."""
+
+    data: DataSpec
+    seed: int
+    modality: str
+    view: Mapping[str, Any]
+    net: str
+    training: Training
+    task: str = "classification"
+    checkpoint_sha256: str = ""
+    checkpoint_file: str = ""
+
+    @property
+    def key(self) -> str:
+        return digest({"kind": "teacher", "format": FORMAT, **keyed(asdict(self))})
+
+
+@dataclass(frozen=True)
+class UnitSpec:
+    """One student, distilled by one method."""
+
+    data: DataSpec
+    seed: int
+    method: str
+    options: Mapping[str, Any]
+    views: Mapping[str, Mapping[str, Any]]  # modality -> its configuration, of student and teachers
+    teachers: Mapping[str, str]  # modality -> network
+    teacher_training: Training | None
+    student: tuple[str, ...]  # modalities
+    student_net: str
+    fusion: str | None
+    training: Training
+    method_sha256: str = ""  # of the file of a method that is not ours; ours go by the version of mmkd
+    task: str = "classification"
+    plugins: tuple[str, ...] = ()  # files; found by name, no part of the key
+    checkpoint_sha256: Mapping[str, str] = field(default_factory=dict)  # of teachers that are given, modality -> hash
+    checkpoint_files: Mapping[str, str] = field(default_factory=dict)  # and where they lie, no part of the key
+
+    @property
+    def key(self) -> str:
+        return digest({"kind": "student", "format": FORMAT, **keyed(asdict(self))})
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
+        """The spec that a record's JSON holds."""
+        taught = values["teacher_training"]
+        return cls(
+            **{
+                **values,
+                "data": DataSpec(**values["data"]),
+                "training": Training(**values["training"]),
+                "teacher_training": None if taught is None else Training(**taught),
+                "student": tuple(values["student"]),
+                "plugins": tuple(values["plugins"]),
+            }
+        )
+
+    @property
+    def student_name(self) -> str:
+        return "+".join(self.student)
+
+    @property
+    def student_title(self) -> str:
+        """The student in words: its modalities, network and fusion."""
+        return f"student {self.student_name} ({self.student_net}{', ' + self.fusion if self.fusion else ''})"
+
+    def teacher(self, modality: str) -> TeacherSpec:
+        """The spec of this unit's teacher on `modality`; the same for every method."""
+        if self.teacher_training is None:
+            raise MmkdError(f"a unit of method {self.method!r} has no teachers")
+        training, given = self.teacher_training, self.checkpoint_sha256.get(modality, "")
+        if given:  # nothing of how others are trained goes into its key
+            training = Training(epochs=0, precision=training.precision)
+        return TeacherSpec(
+            self.data,
+            self.seed,
+            modality,
+            self.views[modality],
+            self.teachers[modality],
+            training,
+            self.task,
+            given,
+            self.checkpoint_files.get(modality, ""),
+        )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What `--preset` sets. Epochs come from a number of steps, so that small and large sets both get enough.
+
+    `steps` and `teacher_steps` are optimiser steps in all; the epochs that make them are kept within `epochs_range`.
+    """
+
+    image_size: int
+    teacher_nets: Mapping[str, str]
+    student_net: str
+    training: Training
+    steps: int
+    teacher_steps: int
+    epochs_range: tuple[int, int]
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # method -> options other than its defaults
+
+    def teacher_net(self, modality: str) -> str:
+        """The network of a modality's teacher."""
+        return self.teacher_nets.get(modality, self.teacher_nets[""])
+
+    def resolve(self, windows: int, teacher: bool, epochs: int | None, precision: str) -> Training:
+        """The training of a teacher or student on that many training windows."""
+        batch = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
+        steps = max(1, windows // batch)
+        low, high = self.epochs_range
+        wanted = round((self.teacher_steps if teacher else self.steps) / steps)
+        given = {"epochs": epochs or min(max(wanted, low), high), "batch_size": batch, "precision": precision}
+        return Training(**{**asdict(self.training), **given})
+
+
+PRESETS = {
+    "quick": Preset(
+        image_size=32,
+        teacher_nets={"": "WRN16-1"},
+        student_net="small",
+        training=Training(),
+        steps=650,
+        teacher_steps=750,
+        epochs_range=(8, 60),
+        options={name: {"stages": "deep"} for name in ("fam", "fam-1d", "fam-review")},
+    ),
+    "full": Preset(
+        image_size=64,
+        teacher_nets={"": "WRN16-3"},
+        student_net="WRN16-1",
+        training=Training(optimizer="sgd", lr=0.05, schedule="steps"),
+        steps=0,
+        teacher_steps=0,
+        epochs_range=(200, 200),
+    ),
+}
+"""Of classification."""
+
+DENSE_PRESETS = {
+    "quick": Preset(
+        image_size=32,
+        teacher_nets={"": "segformer"},
+        student_net="fast-scnn-small",
+        training=Training(batch_size=16),
+        steps=1000,
+        teacher_steps=1000,
+        epochs_range=(8, 60),
+        options={
+            "fam": {"stages": "deep", "side_limit": 16},
+            "fam-1d": {"stages": "deep"},
+            "fam-review": {"stages": "deep", "side_limit": 16},
+        },
+    ),
+    "full": Preset(
+        image_size=64,
+        teacher_nets={"": "segformer"},
+        student_net="fast-scnn",
+        training=Training(batch_size=16),
+        steps=0,
+        teacher_steps=0,
+        epochs_range=(100, 100),
+    ),
+}
+"""Of segmentation: a class for every time step."""
+
+
+ANOMALY_PRESETS = {
+    "quick": Preset(
+        image_size=32,
+        teacher_nets={"": "WRN16-1"},
+        student_net="small",
+        training=Training(),
+        steps=650,
+        teacher_steps=750,
+        epochs_range=(5, 60),
+        options={"feature-kd": {"followed": "all"}},
+    ),
+    "full": Preset(
+        image_size=32,
+        teacher_nets={"": "WRN16-3"},
+        student_net="WRN16-1",
+        training=Training(),
+        steps=0,
+        teacher_steps=0,
+        epochs_range=(50, 50),
+        options={"feature-kd": {"followed": "all"}},
+    ),
+}
+"""Of anomaly detection."""
+
+
+def preset_of(name: str, task: str) -> Preset:
+    """The preset `name` of a task."""
+    return {"segmentation": DENSE_PRESETS, "anomaly": ANOMALY_PRESETS}.get(task, PRESETS)[name]

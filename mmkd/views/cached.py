@@ -1,0 +1,109 @@
+"""Views of a data set's windows, one memory-mapped array a modality, cached by content."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmkd.core.progress import Progress
+from mmkd.core.registry import group_of, kind_of
+from mmkd.data import Dataset, Split
+from mmkd.store.cache import Cache, new_array
+from mmkd.units.spec import DataSpec, digest
+from mmkd.views import MODALITIES, Modality, make
+
+CHUNK = 512  # windows transformed between two ticks of the progress bar
+IN_MEMORY = 64 << 20  # bytes of training windows up to which a modality is fitted on a copy of them in memory
+
+
+@dataclass(frozen=True)
+class View:
+    """One modality of all N windows: the fitted modality, and its array (N, ...), read only."""
+
+    modality: Modality
+    array: NDArray[np.float32]
+
+
+def make_modality(name: str, config: Mapping[str, Any]) -> Modality:
+    """The modality `name`, such as `gaf` or `gaf@gyro`, with these constructor options."""
+    return make(name, config)
+
+
+def default_configs(
+    names: tuple[str, ...], image_size: int, height: int | None = None, data: Dataset | None = None
+) -> dict[str, dict[str, Any]]:
+    """The full configuration of each modality; those that take a size get `image_size`, those of images `height`.
+
+    One of a channel group, such as `gaf@gyro`, gets the numbers of its channels in `data`.
+    """
+    given = {"size": image_size, "height": height}
+    configs = {}
+    for name in names:
+        cls, group = MODALITIES.get(kind_of(name)), group_of(name)
+        taken = {f.name: given[f.name] for f in fields(cls.Config) if given.get(f.name) is not None}
+        configs[name] = cls.parse(taken).config()
+        if group and data is not None:
+            configs[name]["channels"] = list(data.group(group))
+    return configs
+
+
+def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split) -> str:
+    """Hash of all that shapes the array: the modality, the data, and the training windows where it is fitted."""
+    modality = make_modality(name, config)
+    fitted_on = digest(split.train.tolist()) if modality.fitted else None
+    return digest(
+        {
+            "modality": name,
+            "config": dict(config),
+            "version": modality.version,
+            "data": [data.sha256, data.nan],
+            "fitted": fitted_on,
+        }
+    )
+
+
+@contextmanager
+def _training_windows(x: NDArray[np.float32], train: NDArray[np.int64], folder: Path) -> Iterator[NDArray[np.float32]]:
+    """The windows x[train], in memory where they are few, else in a file of the folder for as long as they are read."""
+    if x[:1].nbytes * len(train) <= IN_MEMORY:
+        yield x[train]
+        return
+    path = folder / "training.npy"
+    windows = new_array(path, (len(train), *x.shape[1:]))
+    for start in range(0, len(train), CHUNK):
+        windows[start : start + CHUNK] = x[train[start : start + CHUNK]]
+    yield windows
+    path.unlink()
+
+
+def get_view(
+    name: str, config: Mapping[str, Any], data: Dataset, spec: DataSpec, split: Split, cache: Cache, progress: Progress
+) -> View:
+    """The view from the cache, made first where it is not there: fitted on training windows, applied to all."""
+
+    def make(folder: Path) -> None:
+        modality = make_modality(name, config)
+        if modality.fitted:
+            with _training_windows(data.x, split.train, folder) as windows:
+                modality.fit(windows)
+        shape = (len(data.x), *modality.shape(*data.x.shape[1:]))
+        out = new_array(folder / "view.npy", shape)
+        with progress.bar(f"view {name}", len(data.x)) as bar:
+            for start in range(0, len(data.x), CHUNK):
+                part = slice(start, start + CHUNK)
+                modality.transform(data.x[part], out=out[part])
+                bar.advance(len(data.x[part]))
+        out.flush()
+        (folder / "state.json").write_text(json.dumps(modality.state()))
+
+    def read(folder: Path) -> View:
+        modality = make_modality(name, config)
+        modality.load_state(json.loads((folder / "state.json").read_text()))
+        return View(modality, np.lib.format.open_memmap(folder / "view.npy", "r"))
+
+    return cache.load("views", view_key(name, config, spec, split), make, read)

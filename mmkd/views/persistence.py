@@ -1,0 +1,197 @@
+"""Persistence images. Adams et al. 2017, Journal of Machine Learning Research 18(8), arXiv:1507.06217."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.options import Options, option
+from mmkd.views.base import MODALITIES, Modality
+from mmkd.views.chunks import Float32, Float64, in_chunks
+from mmkd.views.diagrams import chunk_pairs, pairs_bytes
+from mmkd.views.splat import extents, splat
+
+SAMPLE = 4096  # windows that ranges and scales are fitted on: at most about this many, evenly spaced
+MARGIN = 0.05  # of a fitted range, added to it
+
+
+@dataclass(frozen=True)
+class PersistenceImageConfig(Options):
+    """Options of `pi`."""
+
+    size: int = option(64, "side of the image in pixels", ge=2)
+    levels: Literal["sublevel", "superlevel", "both"] = option(
+        "sublevel", "which level sets; both: two planes a channel"
+    )
+    essential: Literal["drop", "max"] = option(
+        "drop", "the component that never dies is left out, or dies at the maximum"
+    )
+    birth_low: float | None = option(None, "lower end of the birth axis in the signal's unit; default: fitted")
+    birth_high: float | None = option(None, "upper end of the birth axis; default: fitted")
+    persistence_high: float | None = option(None, "upper end of the persistence axis, from 0; default: fitted", gt=0)
+    sigma: float | None = option(
+        None, "the Gaussian's standard deviation in the signal's unit; default: in pixels", gt=0
+    )
+    sigma_pixels: float = option(1.0, "standard deviation in pixels of each axis, where sigma is not given", gt=0)
+    min_persistence: float = option(0.0, "pairs of less persistence are left out", ge=0)
+    scale: Literal["train", "image", "none"] = option(
+        "train", "divided by what is usual in training, by its maximum, or not"
+    )
+    quantile: float = option(0.99, "quantile over training windows that fits ranges and scales", gt=0.5, le=1)
+
+
+@MODALITIES.register("pi")
+class PersistenceImage(Modality):
+    """Persistence image of each channel: (N, C, W) to (N, C, S, S), or (N, 2 C, S, S) with `levels="both"`.
+
+    The H0 pairs of a channel's sublevel sets (see `sublevel_diagrams`) become points (birth, persistence) in the
+    signal's unit, each a Gaussian weighted by its persistence and integrated over the pixels. Pixel [i, j] is the i-th
+    along birth and the j-th along persistence, both rising: the layout of `persim.PersistenceImager`, which it equals
+    to 1e-5 with `scale="none"` (where persim's `sigma` is a variance, ours is a standard deviation). A Gaussian ends at
+    6 sigma, which leaves out less than 4e-9 of its weight.
+
+    Superlevel sets: birth is the level of a local maximum, persistence how far the level has to fall until it meets a
+    higher one. With `levels="both"` plane 2c is the sublevel and 2c + 1 the superlevel image of channel c.
+
+    Fitted, a plane and thus a channel at a time because channels differ in unit: the birth axis from the 1 - q to the q
+    quantile over the training windows of their least and greatest birth, the persistence axis from 0 to the q quantile
+    of their greatest persistence, both with a margin of 5 percent; sigma, one pixel of each axis; and the scale, the q
+    quantile of the training images' maxima, so that values are mostly in 0 to 1. Beyond 4096 training windows evenly
+    spaced ones are used. An axis is fitted unless given, so `fitted` is False where all three ends are given and the
+    scale is not "train".
+
+    Windows without a pair (constant, monotone) are all zeros.
+
+    Args: the fields of `PersistenceImageConfig`.
+    """
+
+    Config = PersistenceImageConfig
+    name = "pi"
+    _fits = ("birth_low", "birth_high", "persistence_high", "scale")
+
+    def __init__(
+        self,
+        size: int = PersistenceImageConfig.size,
+        levels: Literal["sublevel", "superlevel", "both"] = PersistenceImageConfig.levels,
+        essential: Literal["drop", "max"] = PersistenceImageConfig.essential,
+        birth_low: float | None = None,
+        birth_high: float | None = None,
+        persistence_high: float | None = None,
+        sigma: float | None = None,
+        sigma_pixels: float = PersistenceImageConfig.sigma_pixels,
+        min_persistence: float = PersistenceImageConfig.min_persistence,
+        scale: Literal["train", "image", "none"] = PersistenceImageConfig.scale,
+        quantile: float = PersistenceImageConfig.quantile,
+    ) -> None:
+        ends = birth_low, birth_high, persistence_high
+        options = PersistenceImageConfig(
+            size, levels, essential, *ends, sigma, sigma_pixels, min_persistence, scale, quantile
+        )
+        super().__init__(options)
+        low, high, top = options.birth_low, options.birth_high, options.persistence_high
+        if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
+            raise MmkdError(
+                f"birth-low = {low} and birth-high = {high}: give both, the first below the second, or neither"
+            )
+        self.fitted = options.scale == "train" or low is None or top is None
+        self._signs = np.array({"sublevel": [1.0], "superlevel": [-1.0], "both": [1.0, -1.0]}[options.levels])
+        self._planes = len(self._signs)
+
+    @classmethod
+    def published(cls, size: int = 64) -> Self:
+        """The images of the published wearable pipeline (Jeon et al. 2024, arXiv:2407.05315), for signals in [-1, 1].
+
+        64 x 64 pixels, spread 0.015, range [-1, 1], pairs of less than 0.01 dropped, each image over its own maximum.
+        Reconstructed: births span the range and persistences 0 to its upper end, as in persim's older `PersImage`.
+        """
+        return cls(
+            size, birth_low=-1, birth_high=1, persistence_high=1, sigma=0.015, min_persistence=0.01, scale="image"
+        )
+
+    def shape(self, channels: int, length: int) -> tuple[int, ...]:
+        return (channels * self._planes, self.options.size, self.options.size)
+
+    def fit(self, windows: ArrayLike) -> Self:
+        if not self.fitted:
+            return self
+        array = self._training(windows)
+        array = array[:: -(-len(array) // SAMPLE)]
+        planes = self._planes * array.shape[1]
+        low, high, top = self._ranges(self._extents(array))
+        scale = np.ones(planes)
+        if self.options.scale == "train":
+            grid = self._grid(low, high, top)
+            size = self.options.size
+
+            def highest(_: int, x: Float64) -> Float32:
+                images = np.empty((len(x), planes, size, size), dtype=np.float32)
+                self._draw(x, grid, scale, images)
+                peaks: Float32 = images.max(axis=(2, 3))
+                return peaks
+
+            peaks = np.concatenate(in_chunks(highest, array, self._scratch(*array.shape[1:]) + 4 * planes * size**2))
+            scale = np.array([self._usual(p[p > 0], self.options.quantile) or 1.0 for p in peaks.T.astype(np.float64)])
+        return self._keep(birth_low=low, birth_high=high, persistence_high=top, scale=scale)
+
+    def _extents(self, array: NDArray[Any]) -> Float64:
+        """(N, P, 3): least birth, greatest birth and greatest persistence of every diagram; NaN where it is empty."""
+
+        def one(_: int, x: Float64) -> Float64:
+            pairs, offsets = chunk_pairs(x, self._signs, self.options.essential == "max")
+            found = np.empty((len(offsets) - 1, 3))
+            extents(pairs, offsets, self._signs, self.options.min_persistence, found)
+            return found.reshape(len(x), -1, 3)
+
+        return np.concatenate(in_chunks(one, array, self._scratch(*array.shape[1:])))
+
+    def _ranges(self, found: Float64) -> tuple[Float64, Float64, Float64]:
+        """The ends of the axes of each plane, (P,) each. A plane without pairs gets births -1 to 1, persistence 1."""
+        o, q = self.options, self.options.quantile
+        ends = []
+        for plane in np.moveaxis(found, 1, 0):
+            some = plane[~np.isnan(plane[:, 2])]
+            top = self._usual(some[:, 2], q) * (1 + MARGIN) or 1.0
+            low, high = self._usual(some[:, 0], 1 - q), self._usual(some[:, 1], q)
+            pad = MARGIN * (high - low) if high - low > 1e-6 * top else top
+            ends.append((low - pad, high + pad, top))
+        low, high, top = np.array(ends).T
+        if o.birth_low is not None:
+            low, high = np.full_like(low, o.birth_low), np.full_like(high, o.birth_high)
+        if o.persistence_high is not None:
+            top = np.full_like(top, o.persistence_high)
+        return low, high, top
+
+    @staticmethod
+    def _usual(values: Float64, quantile: float) -> float:
+        return float(np.quantile(values, quantile)) if len(values) else 0.0
+
+    def _grid(self, low: Float64, high: Float64, top: Float64) -> Float64:
+        """(P, 6): low end, pixel and sigma of the birth axis, then of the persistence axis."""
+        pixel, rise = (high - low) / self.options.size, top / self.options.size
+        if self.options.sigma is None:
+            sigma, spread = self.options.sigma_pixels * pixel, self.options.sigma_pixels * rise
+        else:
+            sigma = spread = np.full_like(low, self.options.sigma)
+        return np.stack([low, pixel, sigma, np.zeros_like(low), rise, spread], axis=1)
+
+    def _scratch(self, channels: int, length: int) -> int:
+        return pairs_bytes(self._planes * channels, length)
+
+    def _draw(self, x: Float64, grid: Float64, divide: Float64, out: Float32) -> None:
+        pairs, offsets = chunk_pairs(x, self._signs, self.options.essential == "max")
+        images = out.reshape(len(offsets) - 1, self.options.size, self.options.size)
+        splat(pairs, offsets, self._signs, grid, divide, self.options.min_persistence, images)
+
+    def _write(self, x: Float64, out: Float32) -> None:
+        planes = self._planes * x.shape[1]
+        if self.fitted:
+            low, high, top, divide = (self._kept(name) for name in self._fits)
+        else:
+            o = self.options
+            low, high, top = np.tile([[o.birth_low], [o.birth_high], [o.persistence_high]], planes)
+            divide = np.ones(planes)
+        if self.options.scale == "image":
+            divide = np.zeros(planes)
+        self._draw(x, self._grid(low, high, top), divide, out)
