@@ -14,11 +14,13 @@ from mmkd.core.progress import Progress, duration
 from mmkd.data import Dataset, data_root, load_dataset
 from mmkd.engines.processes import Processes, cores
 from mmkd.engines.ray import RayTasks, check_ray, parse_resources
-from mmkd.engines.sweep import Done, Existing, run_units
+from mmkd.engines.sweep import Existing, run_units
 from mmkd.engines.worker import load_windows, setting, threads_of
 from mmkd.store.record import Record, Records
 from mmkd.training.distributed import ALONE, Group, Torchrun
-from mmkd.units.request import Request, alone, expand, in_fold
+from mmkd.units.expansion import expand, in_fold, student_alone
+from mmkd.units.request import Request
+from mmkd.units.result import UnitResult
 
 USUAL = {"classification": ("deployment.json", "maps.npz"), "segmentation": ("deployment.json",)}
 """What the command measures of the students of a task."""
@@ -77,13 +79,13 @@ class Folders:
 class Outcome:
     """A finished request: what came of each unit, and the records that its table stands on.
 
-    `alone` maps the key of a unit to the record of the student alone under the same seed, where there is one;
+    `students_alone` maps the key of a unit to the record of the student alone under the same seed, where there is one;
     `unmeasured` has a line for each measurement that went wrong; `simple` are the simple detectors of the anomaly task.
     """
 
-    results: Sequence[Done]
+    results: Sequence[UnitResult]
     teachers: Sequence[Record]
-    alone: Mapping[str, Record] = field(default_factory=dict)
+    students_alone: Mapping[str, Record] = field(default_factory=dict)
     unmeasured: Sequence[str] = ()
     simple: Sequence[Record] = ()
 
@@ -91,7 +93,7 @@ class Outcome:
     def records(self) -> list[Record]:
         """Every record that the request made or found, each once."""
         own = [done.record for done in self.results if done.record is not None]
-        every = [*self.teachers, *own, *self.alone.values(), *self.simple]
+        every = [*self.teachers, *own, *self.students_alone.values(), *self.simple]
         return list({record.key: record for record in every}.values())
 
 
@@ -100,7 +102,7 @@ def execute(
     folders: Folders,
     existing: Existing = "skip",
     progress: Progress | None = None,
-    tell: Callable[[Done], None] = lambda done: None,
+    tell: Callable[[UnitResult], None] = lambda done: None,
     group: Group = ALONE,
     measured: Sequence[str] = (),
 ) -> Outcome:
@@ -141,7 +143,7 @@ def execute(
                 if not fitting or not isinstance(verdict, Refused):
                     raise verdict
                 refused[spec.key] = str(verdict)
-    results = [Done(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
+    results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for done in results:
         tell(done)
     units_left = [(s, d) for s, d in units if s.key not in refused]
@@ -150,7 +152,7 @@ def execute(
         group.tell("command", **_setting(request, folders, str(pick_device(folders.device))))
     with progress.overall(len(waiting)) if len(waiting) > 1 else nullcontext() as bar:
 
-        def told(done: Done) -> None:
+        def told(done: UnitResult) -> None:
             tell(done)
             if bar is not None and done.spec.key in waiting:
                 bar.advance()
@@ -162,7 +164,7 @@ def execute(
     keys = dict.fromkeys(done.spec.teacher(name).key for done in results for name in done.spec.teachers)
     found = {}
     for spec, _ in units:
-        record = records.get(alone(spec).key)
+        record = records.get(student_alone(spec).key)
         if record is not None:
             found[spec.key] = record
     wanted = () if existing == "only" else measured
@@ -173,7 +175,7 @@ def execute(
 
 
 def _simple(
-    results: Sequence[Done], units: Sequence[tuple[Any, Dataset]], records: Records, make: bool
+    results: Sequence[UnitResult], units: Sequence[tuple[Any, Dataset]], records: Records, make: bool
 ) -> tuple[list[Record], list[str]]:
     """The records of the simple detectors beside the units of the anomaly task, and a line for what went wrong.
 
@@ -195,7 +197,7 @@ def _simple(
 
 
 def _measure(
-    results: Sequence[Done],
+    results: Sequence[UnitResult],
     data: Mapping[str, Dataset],
     records: Records,
     folders: Folders,
@@ -228,8 +230,8 @@ def _apart(
     folders: Folders,
     rerun: bool,
     worker: "_Worker",
-    tell: Callable[[Done], None],
-) -> list[Done]:
+    tell: Callable[[UnitResult], None],
+) -> list[UnitResult]:
     """Do the units by `--jobs` or Ray; those whose method is broken fail here and now."""
     from mmkd.engines.engine import run_tasks
     from mmkd.engines.plan import make_plan, pending

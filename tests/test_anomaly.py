@@ -31,7 +31,8 @@ from mmkd.store.record import Records
 from mmkd.training.series import Chosen, Detector, on_normal
 from mmkd.training.student import Log, Place, make_ready
 from mmkd.training.trial import make_method
-from mmkd.units.request import Request, cut, expand
+from mmkd.units.expansion import expand, split_for
+from mmkd.units.request import Request
 from mmkd.units.spec import UnitSpec
 from mmkd.views.channels import make
 
@@ -168,7 +169,7 @@ def test_segments_keep_to_their_part():
 
 def test_the_parts_of_the_data_set_do_not_meet(cards, data):
     spec, _ = next(expand(Request(("student",), task="anomaly", data_root=str(cards))))
-    split = cut(data, spec.data, 0)
+    split = split_for(data, spec.data, 0)
     parts = [split.train, split.validation, split.test]
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(data.x)))
     assert len(np.unique(np.concatenate(parts))) == len(data.x)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from mmkd import compare
-from mmkd.comparison.identity import shortened
-from mmkd.metrics import pairs as st
+from mmkd.core.text import shortened
+from mmkd.data.spec import DataSpec
+from mmkd.metrics import classes
 from mmkd.store.record import Records
-from mmkd.units.spec import DataSpec, Training, UnitSpec
+from mmkd.units.spec import Training, UnitSpec
 
 pytestmark = pytest.mark.browser
 
@@ -54,10 +55,10 @@ def write(runs, spec, right, seconds=10.0):
     probabilities = np.full((WINDOWS, 3), 0.1)
     probabilities[np.arange(WINDOWS), predicted] = 0.8
     scores = {
-        "accuracy": st.accuracy(true, predicted),
-        "macro_f1": st.macro_f1(true, predicted),
-        "nll": st.log_loss(true, probabilities),
-        "ece": st.reliability(true, probabilities).error,
+        "accuracy": classes.accuracy(true, predicted),
+        "macro_f1": classes.macro_f1(true, predicted),
+        "nll": classes.log_loss(true, probabilities),
+        "ece": classes.reliability(true, probabilities).error,
     }
     kind = "student" if isinstance(spec, UnitSpec) else "teacher"
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mmkd.drawing import charts
+from mmkd.metrics import classes
 from mmkd.metrics import pairs as st
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -328,7 +329,7 @@ def test_many_classes_stay_small():
 def test_reliability_bars():
     rng = np.random.default_rng(1)
     p = rng.dirichlet(np.ones(3) * 0.4, 400)
-    said = st.reliability(rng.integers(0, 3, 400), p)
+    said = classes.reliability(rng.integers(0, 3, 400), p)
     chart = charts.reliability_chart("t", "a", said)
     bars = found(chart, "rect", "s0")
     filled = [n for n in range(15) if said.share[n]]

@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 
 import mmkd
 from mmkd import METHODS, MmkdError
+from mmkd.metrics.classes import mixture_shares
 from mmkd.store.record import Records
 from mmkd.training import student as unit
-from mmkd.training.prediction import mixture_shares
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 

@@ -19,13 +19,16 @@ from mmkd.comparison import evidence as details
 from mmkd.comparison import groups as comparison
 from mmkd.comparison import ranking
 from mmkd.comparison.predictions import best_of
+from mmkd.core.text import slug
+from mmkd.data.spec import DataSpec
+from mmkd.metrics import classes
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import METRICS
 from mmkd.report import files as export
 from mmkd.report import mlflow as track
 from mmkd.report import text as report
 from mmkd.store.record import Records
-from mmkd.units.spec import DataSpec, Training, UnitSpec
+from mmkd.units.spec import Training, UnitSpec
 
 ROOT = Path(__file__).parents[1]
 KD = UnitSpec(
@@ -69,10 +72,10 @@ def write(runs, spec, right, sure=0.8, first=0, seconds=10.0, place=PLACE, **mor
     said = predictions(right, sure, first)
     y, p = said["true"], said["probabilities"].astype(float)
     scores = {
-        "accuracy": st.accuracy(y, said["predicted"]),
-        "macro_f1": st.macro_f1(y, said["predicted"]),
-        "nll": st.log_loss(y, p),
-        "ece": st.reliability(y, p).error,
+        "accuracy": classes.accuracy(y, said["predicted"]),
+        "macro_f1": classes.macro_f1(y, said["predicted"]),
+        "nll": classes.log_loss(y, p),
+        "ece": classes.reliability(y, p).error,
     }
     student = isinstance(spec, UnitSpec)
 
@@ -347,7 +350,7 @@ def folded(runs, folds=(1, 2, 3), seeds=(0,), of=3, **spans):
 
 def f1(right):
     said = predictions(right, 0.8)
-    return st.macro_f1(said["true"], said["predicted"])
+    return classes.macro_f1(said["true"], said["predicted"])
 
 
 def test_folds_of_one_seed_are_one_group_paired_by_fold(tmp_path):
@@ -875,10 +878,10 @@ def test_escapes():
         r"a\_b \& 50\% \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} \#1 \$"
     )
     assert report.markdown("a|b <i> *c* `d` [e](f)\ng") == r"a\|b &lt;i&gt; \*c\* \`d\` \[e\](f) g"
-    assert export.slug("kd") == "kd"
-    assert export.slug("a/b") != export.slug("a b")
-    assert "/" not in export.slug("../../x")
-    assert len(export.slug("x" * 500)) <= 89
+    assert slug("kd") == "kd"
+    assert slug("a/b") != slug("a b")
+    assert "/" not in slug("../../x")
+    assert len(slug("x" * 500)) <= 89
 
 
 # Real records, MLflow, and what is loaded -----------------------------------------------------------------------------

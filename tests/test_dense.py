@@ -24,7 +24,8 @@ from mmkd.training.loop import Windows, train
 from mmkd.training.student import make_windows
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
-from mmkd.units.request import Request, cut, expand
+from mmkd.units.expansion import expand, split_for
+from mmkd.units.request import Request
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -440,7 +441,7 @@ def unit_of(dense, method, folder, **more):
         methods=(method,), data=str(dense["data"]), **{**settings, "student_net": (settings["student_net"],), **more}
     )
     ((spec, data),) = expand(request)
-    split = cut(data, spec.data, spec.seed)
+    split = split_for(data, spec.data, spec.seed)
     views = {"sig": (data.x - data.x.mean()) / data.x.std()}
     windows, cache = make_windows(data, split, views, torch.device("cpu")), Cache(folder)
     teacher = get_teacher(spec.teacher("sig"), windows, split.test, cache, Progress())
@@ -566,11 +567,11 @@ def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH
     )
     from dataclasses import asdict
 
-    from mmkd.units.request import resolve
+    from mmkd.units.expansion import resolve
 
     options = asdict(METHODS.get(method).Config())
     spec = resolve(request, data, 0, "sig", "sig", method, options, student, None)
-    targets = torch.from_numpy(data.y[cut(data, spec.data, 0).train])
+    targets = torch.from_numpy(data.y[split_for(data, spec.data, 0).train])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return Trial.make(spec, (2, length), CLASSES, targets, True)

@@ -9,7 +9,8 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.nets import build_dense
-from mmkd.units.request import Request, alone, expand
+from mmkd.units.expansion import expand, student_alone
+from mmkd.units.request import Request
 
 DENSE = {"methods": ("kd",), "task": "segmentation", "teacher_nets": {"sig": "unet-small"}, "student_net": "unet-small"}
 
@@ -38,7 +39,7 @@ def test_the_fusion_is_the_decoders_and_part_of_the_key(steps):
     ]
     assert len({plain.key, *(s.key for s in several)}) == 5
     assert len({s.teacher("sig").key for s in (plain, *several)}) == 1  # teachers have none
-    assert alone(several[0]).fusion == "freqfusion"
+    assert student_alone(several[0]).fusion == "freqfusion"
     with pytest.raises(MmkdError, match="'mamba' joins no"):  # before there is a unit
         specs(steps, fusion="dwt", student_net=("unet-small", "mamba"))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from mmkd.training.prediction import scores
+from mmkd.metrics.classes import scores
 
 
 @pytest.fixture

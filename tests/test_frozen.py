@@ -14,7 +14,8 @@ from mmkd.comparison.groups import compare
 from mmkd.data import load_dataset
 from mmkd.store.record import Records
 from mmkd.training import loop as train
-from mmkd.units.request import expand, read_suite
+from mmkd.units.expansion import expand
+from mmkd.units.request import read_suite
 from mmkd.units.spec import UnitSpec
 
 ROOT = Path(__file__).parents[1]

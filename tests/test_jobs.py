@@ -22,7 +22,8 @@ from mmkd.engines.plan import Ended, Task, make_plan, pending, run_plan
 from mmkd.engines.worker import threads_of
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records
-from mmkd.units.request import Request, alone, expand
+from mmkd.units.expansion import expand, student_alone
+from mmkd.units.request import Request
 from mmkd.units.spec import UnitSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
@@ -112,7 +113,7 @@ def test_a_student_to_start_from_is_a_task_of_its_own(units, place):
     options = {name: {"init_student": "trained"} for name in ("kd", "aver")}
     found = units(seeds=(0,), options=options)
     plan = {task.id: task for task in make_plan(found, *place)}
-    base = f"unit/{alone(found[0][0]).key}"
+    base = f"unit/{student_alone(found[0][0]).key}"
     assert base in plan
     for spec, _ in found:
         assert base in plan[f"unit/{spec.key}"].needs

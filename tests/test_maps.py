@@ -157,11 +157,11 @@ def test_a_record_gets_what_its_networks_see(tiny, tmp_path, student):
 
 
 def _validation(record, data):
-    from mmkd.units.request import cut
+    from mmkd.units.expansion import split_for
     from mmkd.units.spec import UnitSpec
 
     spec = UnitSpec.parse(record.spec)
-    return cut(data, spec.data, spec.seed).validation
+    return split_for(data, spec.data, spec.seed).validation
 
 
 def test_without_validation_windows_they_are_of_the_training_part(tiny, tmp_path):

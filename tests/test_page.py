@@ -18,12 +18,13 @@ from mmkd import compare
 from mmkd.comparison import evidence as details
 from mmkd.comparison import groups as comparison
 from mmkd.comparison import ranking
-from mmkd.metrics import pairs as st
+from mmkd.data.spec import DataSpec
+from mmkd.metrics import classes
 from mmkd.report import page
 from mmkd.report import text as report
 from mmkd.report.files import FIGURES, reproducibility
 from mmkd.store.record import Records
-from mmkd.units.spec import DataSpec, Training, UnitSpec
+from mmkd.units.spec import Training, UnitSpec
 
 KD = UnitSpec(
     data=DataSpec("sines", "ab" * 32),
@@ -51,8 +52,8 @@ def write(runs, spec, right, measured=False, names=("a", "b", "c"), channels=("a
     predicted = np.where(np.arange(WINDOWS) < right, true, (true + 1) % CLASSES)
     p = np.full((WINDOWS, CLASSES), 0.1)
     p[np.arange(WINDOWS), predicted] = 0.8
-    scores = {"accuracy": st.accuracy(true, predicted), "macro_f1": st.macro_f1(true, predicted)}
-    scores |= {"nll": st.log_loss(true, p), "ece": st.reliability(true, p).error}
+    scores = {"accuracy": classes.accuracy(true, predicted), "macro_f1": classes.macro_f1(true, predicted)}
+    scores |= {"nll": classes.log_loss(true, p), "ece": classes.reliability(true, p).error}
     student = isinstance(spec, UnitSpec)
 
     def fill(folder):
@@ -269,7 +270,7 @@ def test_what_the_page_tells(html, reader):
     assert "disturbed by hand" in said
     assert {"temperature", "to make the view sig", "0.25 ms", "by hand"} <= set(reader.texts)
     kd = next(t for t in reader.texts if t.startswith(replace(KD, seed=1).key))
-    assert kd.endswith(f"{st.macro_f1(np.arange(60) % 3, predicted(50)):.4f}")
+    assert kd.endswith(f"{classes.macro_f1(np.arange(60) % 3, predicted(50)):.4f}")
 
 
 def predicted(right):

@@ -16,7 +16,7 @@ from mmkd.data import find_cards
 from mmkd.report import page
 from mmkd.store.record import environment
 from mmkd.training import checkpoint
-from mmkd.units.request import source_sha256
+from mmkd.units.expansion import source_sha256
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def test_a_checkpoint_knows_whatever_takes_part_in_a_training(tiny, tmp_path):
 
 
 def test_a_changed_source_file_makes_another_checkpoint(tmp_path):
-    code = "from mmkd import checkpoint; print(checkpoint.made_by())"
+    code = "from mmkd.training import checkpoint; print(checkpoint.made_by())"
 
     def made_by():
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

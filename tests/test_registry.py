@@ -9,7 +9,8 @@ import pytest
 import mmkd.baselines
 import mmkd.core.registry
 from mmkd import METHODS, MmkdError
-from mmkd.core.registry import Registry, discover_methods, load_plugin, reason
+from mmkd.core.errors import reason
+from mmkd.core.registry import Registry, discover_methods, load_plugin
 
 METHOD = """
 from mmkd import METHODS, Method

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from mmkd import METHODS, MmkdError, api
-from mmkd.units.request import Request, alone, expand, parse_seeds, read_suite
+from mmkd.units.expansion import expand, student_alone
+from mmkd.units.request import Request, parse_seeds, read_suite
 
 FAST = {"datasets": ("gunpoint",), "students": ("sig",), "teachers": ("sig",)}
 
@@ -385,7 +386,7 @@ def test_alone_is_the_unit_of_method_student(values):
     students = {(s.seed, s.student): s.key for s, _ in found if s.method == "student"}
     assert len(found) > len(students)
     for spec, _ in found:
-        unit = alone(spec)
+        unit = student_alone(spec)
         assert unit.method == "student"
         assert unit.key == students[spec.seed, spec.student]
 
@@ -461,8 +462,8 @@ def test_settings_that_no_unit_would_use_are_refused(fields, words):
 
 
 def test_the_student_alone_has_the_same_weight_of_branches():
-    from mmkd.units.request import alone
+    from mmkd.units.expansion import student_alone
 
     request = Request(methods=("kd",), options={"kd": {"branch_weight": 0.2}})
     ((spec, _),) = expand(request)
-    assert alone(spec).options == {"branch_weight": 0.2}
+    assert student_alone(spec).options == {"branch_weight": 0.2}

@@ -12,8 +12,8 @@ from mmkd.bench import main
 from mmkd.core.progress import _Silent
 from mmkd.data import load_file
 from mmkd.evaluation import robustness
+from mmkd.metrics.classes import scores
 from mmkd.store.record import Records
-from mmkd.training.prediction import scores
 from mmkd.training.stored import StudentModel
 from mmkd.units.spec import UnitSpec
 from mmkd.views import GAF

@@ -7,7 +7,9 @@ from hashlib import sha256
 import pytest
 
 from mmkd import MmkdError
-from mmkd.units.spec import PRESETS, DataSpec, TeacherSpec, Training, UnitSpec, digest, seed_for
+from mmkd.core.keys import digest, seed_for
+from mmkd.data.spec import DataSpec
+from mmkd.units.spec import PRESETS, TeacherSpec, Training, UnitSpec
 
 SPEC = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

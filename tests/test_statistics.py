@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from mmkd.metrics import classes
 from mmkd.metrics import pairs as st
 from mmkd.metrics.pairs import Refusal
 
@@ -260,7 +261,7 @@ def test_no_gap_has_no_share(alone, teacher, why):
 def test_calibration_by_hand():
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.0, 1.0]])
     y = np.array([0, 1, 1, 1])
-    found = st.reliability(y, p, bins=10)
+    found = classes.reliability(y, p, bins=10)
     assert found.error == pytest.approx(0.5 * abs(0.5 - 0.9) + 0.25 * 0.4 + 0.25 * 0.0)
     assert found.share[8] == 0.5, "0.9 belongs to the bin from 0.8 to 0.9"
     assert sum(found.share) == 1.0
@@ -268,6 +269,6 @@ def test_calibration_by_hand():
 
 def test_ensembles_mean_probabilities():
     a, b = np.array([[0.9, 0.1]]), np.array([[0.2, 0.8]])
-    assert st.mean_of([a, b]) == pytest.approx(np.array([[0.55, 0.45]]))
-    single = st.mean_of([a.astype(np.float32)])
+    assert classes.mean_of([a, b]) == pytest.approx(np.array([[0.55, 0.45]]))
+    single = classes.mean_of([a.astype(np.float32)])
     assert single.dtype == np.float64

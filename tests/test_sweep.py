@@ -7,9 +7,11 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.core.errors import UnitFailed
-from mmkd.engines.sweep import as_json, run_units
+from mmkd.data.spec import DataSpec
+from mmkd.engines.sweep import run_units
 from mmkd.store.record import Record, Records
-from mmkd.units.spec import DataSpec, Training, UnitSpec
+from mmkd.units.result import as_json
+from mmkd.units.spec import Training, UnitSpec
 
 UNIT = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

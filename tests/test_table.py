@@ -10,10 +10,12 @@ import pytest
 
 from mmkd import METHODS
 from mmkd.core.progress import duration
-from mmkd.engines.sweep import Done
-from mmkd.report.table import Row, option_names, rows, show, spread
+from mmkd.data.spec import DataSpec
+from mmkd.report.table import Row, rows, show, spread
 from mmkd.store.record import Record
-from mmkd.units.spec import DataSpec, Training, UnitSpec
+from mmkd.units.names import option_names
+from mmkd.units.result import UnitResult
+from mmkd.units.spec import Training, UnitSpec
 
 UNIT = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),
@@ -35,10 +37,10 @@ def record(key: str, accuracy: float, f1: float, seconds: float = 10.0, paramete
     return Record(Path(key), {"key": key, "metrics": metrics, "seconds": seconds, "parameters": parameters})
 
 
-def done(spec: UnitSpec, f1: float | None = 0.5) -> Done:
+def done(spec: UnitSpec, f1: float | None = 0.5) -> UnitResult:
     if f1 is None:
-        return Done(spec, "failed", error="no", log="somewhere")
-    return Done(spec, "done", record(spec.key, f1 + 0.1, f1))
+        return UnitResult(spec, "failed", error="no", log="somewhere")
+    return UnitResult(spec, "done", record(spec.key, f1 + 0.1, f1))
 
 
 def student(seed: int = 0, **changes) -> UnitSpec:
@@ -127,7 +129,7 @@ def test_change_is_paired_by_seed():
     assert found["student"].change == ()
 
 
-def in_folds(seeds, method="kd", lacking=()) -> list[Done]:
+def in_folds(seeds, method="kd", lacking=()) -> list[UnitResult]:
     """Three folds far apart; a second seed is 0.01 better."""
     return [
         done(fold_of(UNIT, fold, seed, method=method), None if (seed, fold) in lacking else 0.2 * fold + 0.01 * seed)

@@ -16,7 +16,8 @@ import mmkd.training.teachers
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.store.record import Records
-from mmkd.units.request import Request, alone, expand, read_suite
+from mmkd.units.expansion import expand, student_alone
+from mmkd.units.request import Request, read_suite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -119,7 +120,7 @@ def test_the_student_alone_is_the_same_unit(tiny, trained):
     mine = Request(**settings, teacher_checkpoints={"sig": weights(trained)})
     ((with_one, _),), ((without, _),) = expand(mine), expand(Request(**settings))
     assert with_one.key != without.key
-    assert alone(with_one) == alone(without)
+    assert student_alone(with_one) == student_alone(without)
     ((student, _),) = expand(replace(mine, methods=("student",)))
     assert student.checkpoint_files == {}
 

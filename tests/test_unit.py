@@ -11,7 +11,7 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
 from mmkd.data import load_file
-from mmkd.training.prediction import scores
+from mmkd.metrics.classes import scores
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -121,7 +121,8 @@ def test_methods_of_one_seed_start_from_the_same_student(tiny, tmp_path):
     """At a learning rate of nothing the student stays where it began: there all methods must agree."""
     from mmkd.api import Folders
     from mmkd.training.student import make_student
-    from mmkd.units.request import Request, expand
+    from mmkd.units.expansion import expand
+    from mmkd.units.request import Request
 
     request = Request(methods=("student", "kd", "fam"), data=str(tiny["data"]), image_size=16, epochs=1)
     shapes = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}

@@ -5,8 +5,8 @@ import pytest
 
 from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
+from mmkd.data.spec import DataSpec
 from mmkd.store.cache import Cache
-from mmkd.units.spec import DataSpec
 from mmkd.views.cached import CHUNK, default_configs, get_view, make_modality, view_key
 
 

@@ -14,10 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mmkd.cli.console import guarded, leave_stdout, one_line
+from mmkd.cli.console import guarded, leave_stdout
 from mmkd.cli.flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
 from mmkd.cli.listing import method_help, show_list
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import one_line
 from mmkd.training.distributed import ALONE, Group, Lost, Torchrun, started
 
 NAME = "mmkd.bench"
@@ -92,11 +93,11 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
     """Do the units, tell how each went, publish, and print the table or the JSON document."""
     from mmkd import api
     from mmkd.core.registry import METHODS
-    from mmkd.engines.sweep import Done, as_json
     from mmkd.report import mlflow as track
     from mmkd.report import series_table, table
     from mmkd.store.record import Records
-    from mmkd.units.request import title
+    from mmkd.units.names import title
+    from mmkd.units.result import UnitResult, as_json
 
     runs = Path(args.runs)
     folders = api.Folders(runs, args.cache, args.device, args.jobs, args.engine, args.resources)
@@ -118,7 +119,7 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
 
     left_out: set[tuple[str, str]] = set()
 
-    def tell(done: Done) -> None:
+    def tell(done: UnitResult) -> None:
         if done.status == "failed":
             why = one_line(done.error)
             print(f"mmkd.bench: {title(done.spec)}: failed: {why} ({done.log})", file=sys.stderr)
@@ -144,7 +145,7 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
         if request.task == "anomaly":
             series_table.show(done, outcome.simple, sys.stdout)
         else:
-            table.show(table.rows(done, outcome.teachers, dict(outcome.alone)), sys.stdout)
+            table.show(table.rows(done, outcome.teachers, dict(outcome.students_alone)), sys.stdout)
         if records and not args.quiet:
             print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {track.shown_uri(runs)}")
     if problem:
@@ -175,7 +176,8 @@ def dry_run(request: Any, records: Any, folders: Any, rerun: bool, as_json: bool
     from mmkd.engines.estimate import estimate
     from mmkd.engines.plan import make_plan
     from mmkd.store.cache import Cache
-    from mmkd.units.request import expand, title
+    from mmkd.units.expansion import expand
+    from mmkd.units.names import title
 
     units = list(expand(request))
     plan = make_plan(units, records, Cache(folders.cache_folder), rerun)

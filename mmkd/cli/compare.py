@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmkd.cli.console import guarded, one_line
+from mmkd.cli.console import guarded
 from mmkd.cli.flags import Parser, check_folder, no_more
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import one_line
 
 NAME = "mmkd.compare"
 

@@ -1,7 +1,6 @@
 """What every command of the house does alike: one line for what is wrong, exit codes, an end on SIGTERM."""
 
 import os
-import re
 import signal
 import sys
 import threading
@@ -10,8 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from mmkd.core.errors import MmkdError
-
-LONGEST = 400  # characters of a message
+from mmkd.core.text import one_line
 
 
 class Terminated(KeyboardInterrupt):
@@ -54,13 +52,6 @@ def refuse(name: str, message: str) -> int:
     leave_stdout()
     print(f"{name}: {one_line(message)}", file=sys.stderr)
     return 2
-
-
-def one_line(text: str) -> str:
-    """Text as one printable line; what is longer than a message of ours is cut in the middle."""
-    line = re.sub(r"\s*[\n\r\v\f]\s*", " ", text)
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 150]} ... {line[-145:]}"
 
 
 def leave_stdout() -> None:

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.comparison.groups import Row, Unit
-from mmkd.comparison.identity import printable, shortened
 from mmkd.comparison.predictions import Predictions, read_predictions
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import printable, shortened
 from mmkd.metrics import pairs as st
+from mmkd.metrics.classes import Reliability, reliability
 from mmkd.store.record import Record
 
 LARGEST = 4 << 20  # bytes of an array of maps.npz; a whole file should have 300 KB
@@ -59,7 +60,7 @@ class Tested:
 
     classes: tuple[str, ...]
     counts: NDArray[np.int64]
-    reliability: st.Reliability | None
+    reliability: Reliability | None
 
 
 def tested(row: Row, notes: Notes) -> Tested | None:
@@ -91,7 +92,7 @@ def tested(row: Row, notes: Notes) -> Tested | None:
     if not counts:
         return None
     whole = len(probabilities) == len(counts) and len({p.shape[1] for p in probabilities}) == 1
-    calibrated = st.reliability(np.concatenate(true), np.concatenate(probabilities)) if whole else None
+    calibrated = reliability(np.concatenate(true), np.concatenate(probabilities)) if whole else None
     return Tested(classes, np.stack(counts), calibrated)
 
 

@@ -27,18 +27,18 @@ from mmkd.comparison.identity import (
     method_names,
     most_usual,
     row_settings,
-    shortened,
     student_title,
     teacher_name,
     teacher_settings,
 )
 from mmkd.comparison.predictions import Said, read_predictions, together
 from mmkd.core.errors import DamageWarning, MmkdError, unknown
+from mmkd.core.text import shortened
+from mmkd.data.spec import fold_count
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import NOTES
-from mmkd.report.table import variant_names
 from mmkd.store.record import Record, Records
-from mmkd.units.spec import fold_count
+from mmkd.units.names import variant_names
 
 ALONE = "student"  # the method that is the student without a teacher
 SCORE = "macro_f1"  # what is compared, where the task has no score of its own

@@ -5,11 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmkd.report.table import variant_names
+from mmkd.data.spec import fold_kind
 from mmkd.store.record import Record
-from mmkd.units.spec import fold_kind
-
-LONGEST = 200  # characters of a name
+from mmkd.units.names import variant_names
 
 Settings = Mapping[str, Any]
 
@@ -121,17 +119,6 @@ def student_title(shared: Settings) -> str:
         return "detectors"
     fusion = f", {shared['fusion']}" if shared["fusion"] else ""
     return f"student {shared['student']} ({shared['student_net']}{fusion})"
-
-
-def printable(text: str) -> str:
-    """A text as one line without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def shortened(text: str, longest: int = LONGEST) -> str:
-    """A name as one printable line of at most so many characters."""
-    line = printable(text)
-    return line if len(line) <= longest else f"{line[: longest - 20]}...{line[-17:]}"
 
 
 def teacher_name(record: Record) -> str:

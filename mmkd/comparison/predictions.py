@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
-from mmkd.metrics import pairs as st
+from mmkd.metrics import classes
 from mmkd.store.record import Record
 
 
@@ -44,7 +44,7 @@ class Said:
         if not _same(self, other):
             return None
         known = self.true >= 0
-        return float(np.mean([st.accuracy(self.each[0][known], each[known]) for each in other.each]))
+        return float(np.mean([classes.accuracy(self.each[0][known], each[known]) for each in other.each]))
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -80,7 +80,7 @@ def together(found: Sequence[Predictions | str]) -> Said | str:
     probabilities = [each.probabilities for each in whole if each.probabilities is not None]
     if len(probabilities) < len(whole) or len({p.shape for p in probabilities}) > 1:
         return Said(first.window, first.true, tuple(each.predicted for each in whole), {})
-    mean = st.mean_of(probabilities)
+    mean = classes.mean_of(probabilities)
     predicted = mean.argmax(1)
     best = best_of(first.true, probabilities)
     bound = _scores(first.true, best.argmax(1), best)
@@ -102,8 +102,8 @@ def _scores(
     true: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> dict[str, float]:
     return {
-        "accuracy": st.accuracy(true, predicted),
-        "macro_f1": st.macro_f1(true, predicted),
-        "nll": st.log_loss(true, probabilities),
-        "ece": st.reliability(true, probabilities).error,
+        "accuracy": classes.accuracy(true, predicted),
+        "macro_f1": classes.macro_f1(true, predicted),
+        "nll": classes.log_loss(true, probabilities),
+        "ece": classes.reliability(true, probabilities).error,
     }

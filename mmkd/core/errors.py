@@ -36,3 +36,9 @@ def unknown(kind: str, name: str, known: Iterable[str], how: str = "") -> MmkdEr
     known = sorted(known)
     listing = how or ("known: " + ", ".join(known) if known else "none is known")
     return MmkdError(f"unknown {kind} {name!r}{did_you_mean(name, known)} ({listing})")
+
+
+def reason(error: BaseException) -> str:
+    """One line for an exception of somebody else's code."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, MmkdError) else f"{type(error).__name__}: {text}"

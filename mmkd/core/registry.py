@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, reason, unknown
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
@@ -140,12 +140,6 @@ class Registry(Generic[T]):
                 self._contested[error.name] = str(error)
             return False
         return True
-
-
-def reason(error: BaseException) -> str:
-    """One line for an exception of somebody else's code."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, MmkdError) else f"{type(error).__name__}: {text}"
 
 
 def discover_methods(registry: "Registry[Any]") -> None:

@@ -1,9 +1,28 @@
-"""Data sets: cards, readers, windows, splits. Everything a data set sees is in this package."""
+"""Data sets: cards, readers, windows, splits, folds. What is read, cut and checked before any network sees it.
 
-from mmkd.data.cards import Card, data_root, find_cards
-from mmkd.data.load import load_dataset, load_file
-from mmkd.data.splits import Split, split_prefixes, split_windows
-from mmkd.data.windows import Dataset
+The names load on first use, so that a module that needs `data.spec` alone stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmkd.data.cards import Card, data_root, find_cards
+    from mmkd.data.load import load_dataset, load_file
+    from mmkd.data.splits import Split, split_prefixes, split_windows
+    from mmkd.data.windows import Dataset
+
+_HOMES = {
+    "Card": "cards",
+    "Dataset": "windows",
+    "Split": "splits",
+    "data_root": "cards",
+    "find_cards": "cards",
+    "load_dataset": "load",
+    "load_file": "load",
+    "split_prefixes": "splits",
+    "split_windows": "splits",
+}
 
 __all__ = [
     "Card",
@@ -16,3 +35,9 @@ __all__ = [
     "split_prefixes",
     "split_windows",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"mmkd.data.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'mmkd.data' has no attribute {name!r}")

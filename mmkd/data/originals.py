@@ -117,7 +117,8 @@ def uci_har(folder: Path) -> Arrays:
         if y.min() < 1 or y.max() > 6:
             raise MmkdError(f"{labels.name}: labels go from {y.min()} to {y.max()}; they should be 1 to 6")
         subject = _numbers(subjects, 1)[:, 0].astype(np.int64)
-        for name, array in zip(parts, (x, y - 1, subject, np.full(len(y), part == "test")), strict=True):
+        every: tuple[NDArray[Any], ...] = (x, y - 1, subject, np.full(len(y), part == "test"))
+        for name, array in zip(parts, every, strict=True):
             parts[name].append(array)
     return {name: np.concatenate(each) for name, each in parts.items()} | {"class_names": np.array(HAPT_CLASSES[1:7])}
 

@@ -17,8 +17,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmkd.comparison.identity import printable, shortened
-from mmkd.metrics.pairs import Diagram, Reliability
+from mmkd.core.text import printable, shortened
+from mmkd.metrics.classes import Reliability
+from mmkd.metrics.pairs import Diagram
 
 WIDTH = 480.0  # of most charts; a page draws them at this size, and lets them scroll where it has less room
 TILT, TILTED = 60.0, 84.0  # of names too long to stand side by side: degrees, and pixels that they may take

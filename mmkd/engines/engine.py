@@ -10,8 +10,8 @@ from mmkd.core.errors import DamageWarning
 from mmkd.core.progress import Progress
 from mmkd.data import Dataset
 from mmkd.engines.plan import Ended, Task, run_plan
-from mmkd.engines.sweep import Done
 from mmkd.store.record import Record, Records
+from mmkd.units.result import UnitResult
 from mmkd.units.spec import UnitSpec
 
 
@@ -20,9 +20,9 @@ def run_tasks(
     plan: Sequence[Task],
     records: Records,
     engine: AbstractContextManager[Any],
-    tell: Callable[[Done], None],
+    tell: Callable[[UnitResult], None],
     progress: Progress,
-) -> list[Done]:
+) -> list[UnitResult]:
     """Do a plan, and say what came of each of the units that it was made for, in their order.
 
     Args:
@@ -33,7 +33,7 @@ def run_tasks(
         MmkdError: the runs folder cannot be written, or the engine does not start.
     """
     specs = {spec.key: spec for spec, _ in units}
-    found: dict[str, Done] = {}
+    found: dict[str, UnitResult] = {}
 
     def enter(task: Task, how: Ended) -> None:
         for note in how.notes:
@@ -46,9 +46,9 @@ def run_tasks(
         if record is None:
             error = how.error or f"its record is not in {records.runs}: all nodes must share that folder"
             log = how.log or str(records.fail(task.key, error + "\n"))
-            found[task.key] = Done(task.spec, "failed", error=error, log=log)
+            found[task.key] = UnitResult(task.spec, "failed", error=error, log=log)
         else:
-            found[task.key] = Done(task.spec, "cached" if how.status == "cached" else "done", record)
+            found[task.key] = UnitResult(task.spec, "cached" if how.status == "cached" else "done", record)
         tell(found[task.key])
 
     for task in plan:

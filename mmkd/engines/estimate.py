@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
+from mmkd.core.keys import digest
 from mmkd.core.progress import duration
 from mmkd.engines.plan import Ended, Task, pending, run_plan
 from mmkd.store.record import Record
-from mmkd.units.spec import digest
 
 NO_MATTER = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
 

@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from mmkd.data import Dataset, Split
+from mmkd.data.spec import DataSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
 from mmkd.training.trial import starts_trained
-from mmkd.units.request import alone, cut, title
-from mmkd.units.spec import DataSpec, UnitSpec
+from mmkd.units.expansion import split_for, student_alone
+from mmkd.units.names import title
+from mmkd.units.spec import UnitSpec
 from mmkd.views.cached import view_key
 
 
@@ -115,7 +117,7 @@ def make_plan(
             return enter(replace(task, there=True))
         at = (spec.data, spec.seed)
         if at not in splits:
-            splits[at] = cut(data, *at)
+            splits[at] = split_for(data, *at)
         split = splits[at]
         count, views = len(split.train), {}
         for name, config in spec.views.items():
@@ -128,7 +130,7 @@ def make_plan(
             there = cache.fault("teachers", key) is None
             needs.append(enter(Task("teacher", key, spec, name, count, (views[name],), there)))
         if starts_trained(spec):
-            needs.append(add(alone(spec), data))
+            needs.append(add(student_alone(spec), data))
         return enter(replace(task, windows=count, needs=tuple(needs)))
 
     for spec, data in units:

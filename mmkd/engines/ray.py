@@ -15,8 +15,7 @@ from contextlib import ExitStack, redirect_stdout, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import MmkdError
-from mmkd.core.registry import reason
+from mmkd.core.errors import MmkdError, reason
 from mmkd.engines.worker import THREADS, perform
 
 if TYPE_CHECKING:

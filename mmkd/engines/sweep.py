@@ -2,34 +2,15 @@
 
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from mmkd.core.registry import reason
+from mmkd.core.errors import reason
 from mmkd.data import Dataset
 from mmkd.store.record import Record, Records
+from mmkd.units.result import UnitResult
 from mmkd.units.spec import UnitSpec
 
 Existing = Literal["skip", "rerun", "only"]
-
-
-@dataclass(frozen=True)
-class Done:
-    """What came of one unit.
-
-    Attributes:
-        status: "done", "cached" (it was on record), "failed", "missing" (under `--existing only`), or "refused" (by a
-            method that cannot work so, under `--method all`).
-        record: of a unit that is done or cached.
-        error: one line, of a unit that failed or was refused, or is missing because its record is damaged; of a failed
-            one `log` names the file with the rest.
-    """
-
-    spec: UnitSpec
-    status: Literal["done", "cached", "failed", "missing", "refused"]
-    record: Record | None = None
-    error: str = ""
-    log: str = ""
 
 
 def run_units(
@@ -37,8 +18,8 @@ def run_units(
     records: Records,
     work: Callable[[UnitSpec, Dataset], Record],
     existing: Existing = "skip",
-    tell: Callable[[Done], None] = lambda done: None,
-) -> list[Done]:
+    tell: Callable[[UnitResult], None] = lambda done: None,
+) -> list[UnitResult]:
     """Do the units that are not on record; a failed one does not stop the others.
 
     Args:
@@ -53,7 +34,7 @@ def run_units(
     for spec, data in units:
         if existing == "only":
             record = records.get(spec.key)
-            done = Done(spec, "cached" if record else "missing", record, records.fault(spec.key))
+            done = UnitResult(spec, "cached" if record else "missing", record, records.fault(spec.key))
         else:
             done = one(spec, data, records, work, rerun=existing == "rerun")
         found.append(done)
@@ -61,38 +42,18 @@ def run_units(
     return found
 
 
-def one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> Done:
+def one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> UnitResult:
     """Do one unit under its lock, unless it is on record or gets there while we wait."""
     record = None if rerun else records.get(spec.key)
     if record is not None:
-        return Done(spec, "cached", record)
+        return UnitResult(spec, "cached", record)
     with records.lock(spec.key):
         record = None if rerun else records.get(spec.key)  # another process may have done it while we waited
         if record is not None:
-            return Done(spec, "cached", record)
+            return UnitResult(spec, "cached", record)
         try:
-            return Done(spec, "done", work(spec, data))
+            return UnitResult(spec, "done", work(spec, data))
         except (Exception, SystemExit) as error:  # a method is anybody's code: its unit fails, the others go on
-            return Done(spec, "failed", error=reason(error), log=str(records.fail(spec.key, traceback.format_exc())))
-
-
-def as_json(done: Done) -> dict[str, Any]:
-    """One unit as `--json` prints it."""
-    spec, record = done.spec, done.record
-    found: dict[str, Any] = {
-        "key": spec.key,
-        "method": spec.method,
-        "dataset": spec.data.name,
-        "seed": spec.seed,
-        "student": spec.student_name,
-        "teachers": dict(spec.teachers),
-        "options": dict(spec.options),
-        "status": done.status,
-    }
-    if record is not None:
-        found["metrics"] = record.metrics
-        found["parameters"] = record.result["parameters"]
-        found["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
-    if done.error:
-        found |= {"error": done.error} | ({"log": done.log} if done.log else {})
-    return found
+            return UnitResult(
+                spec, "failed", error=reason(error), log=str(records.fail(spec.key, traceback.format_exc()))
+            )

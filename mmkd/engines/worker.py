@@ -60,7 +60,7 @@ def _attempt(task: Values, place: Values) -> dict[str, Any]:
     try:
         return asdict(_perform(task, place))
     except (Exception, SystemExit) as error:  # a unit's own errors are caught further in, under its lock
-        from mmkd.core.registry import reason
+        from mmkd.core.errors import reason
         from mmkd.store.record import Records
 
         log = ""
@@ -81,7 +81,7 @@ def _perform(task: Values, place: Values) -> "Ended":
     from mmkd.store.record import Records
     from mmkd.training.series import do_unit
     from mmkd.training.student import Place, make_teacher, make_view, pick_device
-    from mmkd.units.request import in_fold, source_sha256
+    from mmkd.units.expansion import in_fold, source_sha256
     from mmkd.units.spec import UnitSpec
 
     keep_freed_memory()

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmkd.core.keys import digest
 from mmkd.store.record import Record
 from mmkd.training.stored import StudentModel
-from mmkd.units.spec import digest
 
 REPEATS, WARM_UP = 100, 10
 HOW = (

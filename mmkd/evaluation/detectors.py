@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.registry import reason
+from mmkd.core.errors import reason
+from mmkd.core.keys import digest, seed_for
 from mmkd.data import Dataset
 from mmkd.data.series import Series
 from mmkd.metrics.detections import counts, judge, mean_of, overlapped, starts_in, write
 from mmkd.metrics.series import Floats
 from mmkd.store.record import Records, environment, write_history
-from mmkd.units.spec import FORMAT, UnitSpec, digest, seed_for
+from mmkd.units.spec import FORMAT, UnitSpec
 
 FITTED = 5000  # sub-sequences at most that a detector is fitted on, evenly spread
 COMPONENTS = 8

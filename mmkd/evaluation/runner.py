@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmkd.core.errors import reason
 from mmkd.core.progress import Progress
-from mmkd.core.registry import reason
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records
 from mmkd.training.stored import StudentModel, load_teacher
 from mmkd.training.student import pick_device
-from mmkd.units.request import cut
+from mmkd.units.expansion import split_for
 from mmkd.units.spec import UnitSpec
 from mmkd.views.cached import get_view
 
@@ -83,7 +83,7 @@ class Measuring:
 
     def _maps(self, job: Job) -> bytes:
         record, data, spec = job.record, job.data, UnitSpec.parse(job.record.spec)
-        split = cut(data, spec.data, spec.seed)
+        split = split_for(data, spec.data, spec.seed)
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
         views = {

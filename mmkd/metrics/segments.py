@@ -18,7 +18,6 @@ steps are left out, in this way:
 Shares are from 0 to 1; the edit score, as published, from 0 to 100.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import snake_case
 
 IGNORE = -1
 NULL = 0
@@ -402,7 +402,7 @@ def delineation_scores(
 ) -> dict[str, float]:
     """`delineation` as one flat mapping, such as `onset_ppv_qrs`; what is not defined is left out, for a record."""
     flat = {
-        f"{end}_{score}_{slug(name)}": float(value)
+        f"{end}_{score}_{snake_case(name)}": float(value)
         for (name, end), points in delineation(recordings, classes, rate_hz, tolerance_ms).items()
         for score, value in asdict(points).items()
     }
@@ -423,11 +423,6 @@ def _steps(tolerance: float, rate_hz: float | None) -> float:
 # All together ---------------------------------------------------------------------------------------------------------
 
 
-def slug(name: str) -> str:
-    """A class name in snake case: `STAND_TO_SIT` and `Stand to sit` are `stand_to_sit`."""
-    return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
-
-
 def class_names(classes: int | Sequence[str]) -> list[str]:
     """The names of K classes, which are their numbers where only K is known.
 
@@ -435,7 +430,7 @@ def class_names(classes: int | Sequence[str]) -> list[str]:
         MmkdError: two names are one in snake case.
     """
     names = [str(label) for label in range(classes)] if isinstance(classes, int) else list(classes)
-    if len({slug(name) for name in names}) < len(names):
+    if len({snake_case(name) for name in names}) < len(names):
         raise MmkdError(f"classes {', '.join(names)}: two have one name in snake case; rename one")
     return names
 
@@ -474,7 +469,7 @@ class StepScores:
             "pooled_accuracy": frame_accuracy(self.pooled),
             "pooled_macro_f1": macro_f1(self.pooled),
             "pooled_miou": mean_iou(self.pooled),
-            **{f"iou_{slug(name)}": value for name, value in means if not np.isnan(value)},
+            **{f"iou_{snake_case(name)}": value for name, value in means if not np.isnan(value)},
         }
 
 

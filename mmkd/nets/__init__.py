@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from mmkd.core.errors import MmkdError, did_you_mean, unknown
-from mmkd.core.registry import Registry, reason
+from mmkd.core.errors import MmkdError, did_you_mean, reason, unknown
+from mmkd.core.registry import Registry
 from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
 from mmkd.nets.freqfusion import STAGE_FUSIONS
 from mmkd.nets.student import MultiBranch, SingleView, signal_of

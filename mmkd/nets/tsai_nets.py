@@ -14,8 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError
-from mmkd.core.registry import reason
+from mmkd.core.errors import MmkdError, reason
 from mmkd.methods.contract import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.comparison.groups import Comparison, Group, Row, Unit
-from mmkd.comparison.identity import flat, printable
+from mmkd.comparison.identity import flat
 from mmkd.comparison.predictions import Predictions, read_predictions
 from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
+from mmkd.core.text import printable, slug
 from mmkd.report.text import markdown
 from mmkd.store.cache import temporary_folder
-from mmkd.units.spec import digest
 
 FIGURES = "figures/index.json"  # path of each figure -> title, caption, checksum
 FIGURE = r"figures/[^/\\]*[^/\\.][^/\\]*/[^/\\]+\.svg"
@@ -93,14 +94,6 @@ def _tsml(classifier: str, group: Group, row: Row, unit: Unit, said: Predictions
 def _field(text: str) -> str:
     """A name in the first line, which has no quotes: without commas and line ends."""
     return printable(text.replace(",", ";"))
-
-
-def slug(name: str, longest: int = 80) -> str:
-    """A name as one of a folder; names that would meet keep apart by a checksum."""
-    plain = re.sub(r"[^A-Za-z0-9.=+]+", "-", name).strip("-.")
-    if plain == name and len(plain) <= longest:
-        return plain
-    return f"{plain[:longest].strip('-.') or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 # Reproducibility ------------------------------------------------------------------------------------------------------

@@ -33,9 +33,9 @@ from uuid import uuid4
 import filelock
 
 from mmkd.comparison.groups import Comparison, Group, Row, compare
-from mmkd.comparison.identity import shortened
 from mmkd.comparison.ranking import rankings
 from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.text import shortened
 from mmkd.report.files import failures, reproducibility
 from mmkd.report.text import document, leaderboard_csv, markdown_tables
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, SPARE, Record

@@ -26,11 +26,12 @@ import numpy as np
 from mmkd import __version__
 from mmkd.comparison import evidence as details
 from mmkd.comparison.groups import ALONE, FOLDS_SHARE, WORDS, Comparison, Group, Row, Unit, common_places
-from mmkd.comparison.identity import as_key, flat, printable, shortened
+from mmkd.comparison.identity import as_key, flat
 from mmkd.comparison.ranking import Ranking
+from mmkd.core.text import printable, shortened, slug
 from mmkd.drawing import charts
 from mmkd.metrics import pairs as st
-from mmkd.report.files import FIGURES, slug
+from mmkd.report.files import FIGURES
 from mmkd.report.table import spread
 from mmkd.report.text import (
     POINTS,

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from mmkd.core.progress import duration
-from mmkd.engines.sweep import Done
 from mmkd.metrics.series import HEADS, METRICS, NOTES
-from mmkd.report.table import option_names, spread
+from mmkd.report.table import spread
 from mmkd.store.record import Record
+from mmkd.units.names import option_names
+from mmkd.units.result import UnitResult
 
 
-def groups(results: Sequence[Done], simple: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
+def groups(results: Sequence[UnitResult], simple: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
     """Data set -> name of a row -> its records, a seed each; the best mean VUS-PR first."""
     found: dict[str, dict[str, list[Record]]] = {}
     names = option_names([done.spec for done in results])
@@ -43,7 +44,7 @@ def lines(rows: dict[str, list[Record]]) -> list[list[str]]:
     return found
 
 
-def show(results: Sequence[Done], simple: Sequence[Record], stream: Any) -> None:
+def show(results: Sequence[UnitResult], simple: Sequence[Record], stream: Any) -> None:
     """Print one table a data set."""
     found = groups(results, simple)
     for dataset, rows in found.items():

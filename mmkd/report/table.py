@@ -1,16 +1,16 @@
 """The table at the end of a run: teachers, the student alone, the methods. Needs records, neither torch nor mlflow."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from mmkd.core.progress import duration
-from mmkd.core.registry import METHODS
-from mmkd.engines.sweep import Done
+from mmkd.data.spec import fold_count, fold_kind
 from mmkd.store.record import Record
-from mmkd.units.spec import fold_count, fold_kind
+from mmkd.units.names import option_names
+from mmkd.units.result import UnitResult
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _Cut:
         return tuple(float(np.mean(each)) for each in by_seed.values() if len(each) == len(self.folds))
 
 
-def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, Record]) -> list[Row]:
+def rows(results: Sequence[UnitResult], teachers: Iterable[Record], alone: dict[str, Record]) -> list[Row]:
     """Rows of a sweep, grouped by data set and student.
 
     Args:
@@ -67,7 +67,7 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
     """
     by_key = {record.key: record for record in teachers}
     found: list[Row] = []
-    groups: dict[tuple[str, str, str], list[Done]] = {}
+    groups: dict[tuple[str, str, str], list[UnitResult]] = {}
     for done in results:
         rate = f" at {done.spec.data.rate:g} Hz" if done.spec.data.rate else ""
         kind = fold_kind(done.spec.data.fold) if done.spec.data.fold else ""
@@ -103,53 +103,19 @@ def rows(results: Sequence[Done], teachers: Iterable[Record], alone: dict[str, R
     return found
 
 
-def _cut(members: Sequence[Done]) -> _Cut:
+def _cut(members: Sequence[UnitResult]) -> _Cut:
     folds = frozenset(done.spec.data.fold for done in members) - {""}
     alone = folds and len({done.spec.seed for done in members}) == 1
     return _Cut({}, folds, "fold" if alone else "seed")
 
 
-def _in_folds(members: Sequence[Done], kind: str, there: int) -> str:
+def _in_folds(members: Sequence[UnitResult], kind: str, there: int) -> str:
     """` in 5 folds`, ` in 3 of 5 folds`; empty of the data set's own split."""
     if not kind:
         return ""
     known = [(done.record.result.get("data") or {}).get("subjects") for done in members if done.record is not None]
     every = fold_count(kind, there, max((number for number in known if number), default=None))
     return f" in {there}{f' of {every}' * (there < every)} fold{'s' * (every > 1)}"
-
-
-def option_names(specs: Sequence[Any]) -> list[str]:
-    """The method of each unit, with the options in which the units of one method differ.
-
-    Where they differ in several options, those that have their default are left out.
-    """
-    given = [(spec.method, {**spec.options, "teachers": dict(spec.teachers)}) for spec in specs]
-    return variant_names(given, lambda method: asdict(METHODS.get(method).Config()))
-
-
-def variant_names(
-    given: Sequence[tuple[str, Mapping[str, Any]]], usual: Callable[[str], Mapping[str, Any]]
-) -> list[str]:
-    """Each name with those of its settings in which the settings under one name differ.
-
-    Where they differ in several, those that have their `usual(name)` value are left out. `teachers`, modality ->
-    network, is written as its modalities.
-    """
-    differing: dict[str, set[str]] = {}
-    first: dict[str, Mapping[str, Any]] = {}
-    for name, settings in given:
-        other = first.setdefault(name, settings)
-        changed = {k for k in {*settings, *other} if settings.get(k) != other.get(k)}
-        differing.setdefault(name, set()).update(changed)
-    names = []
-    for name, settings in given:
-        keys = sorted(differing[name])
-        if len(keys) > 1:
-            common = usual(name)
-            keys = [k for k in keys if k not in common or settings.get(k) != common[k]]
-        values = [f"{k}={','.join(settings[k]) if k == 'teachers' else settings.get(k)}" for k in keys]
-        names.append(" ".join([name, *values]))
-    return names
 
 
 def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict[str, Record], cut: _Cut) -> Row:

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from mmkd.comparison.groups import ALONE, FOLDS_SHARE, SCORE, SCORES, WORDS, Comparison, Group, Row, Unit
-from mmkd.comparison.identity import flat, printable, shortened
+from mmkd.comparison.identity import flat
 from mmkd.comparison.ranking import Ranking
+from mmkd.core.text import printable, shortened
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import HEADS, METRICS
 from mmkd.report.table import spread

@@ -13,8 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import MmkdError, UnitFailed
-from mmkd.core.registry import reason
+from mmkd.core.errors import MmkdError, UnitFailed, reason
 
 if TYPE_CHECKING:
     from numpy import int64

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
 from mmkd.methods.contract import Outputs
 from mmkd.store.cache import Cache, new_array
 from mmkd.training.loop import NoTeachers, Windows
 from mmkd.training.teachers import Teacher
-from mmkd.units.spec import digest
 
 FEATURE_BUDGET = 2 << 30  # bytes of teachers' feature maps kept on disk; past it they are computed anew each epoch
 

@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, UnitFailed
+from mmkd.core.keys import seed_for
 from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
-from mmkd.metrics.pairs import log_loss, reliability
+from mmkd.metrics.classes import Probabilities, log_loss, reliability, scores
 from mmkd.metrics.segments import StepScores, confusion, delineation_scores, dense_scores, stitch
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.distributed import ALONE, Group
-from mmkd.training.prediction import Probabilities, predict, scores
-from mmkd.units.spec import Training, seed_for
+from mmkd.training.prediction import predict
+from mmkd.units.spec import Training
 
 State = dict[str, Tensor]
 Given = tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError
-from mmkd.core.registry import reason
+from mmkd.core.errors import MmkdError, reason
 from mmkd.data import Dataset
 from mmkd.data.series import Series
 from mmkd.drawing import figures

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError
-from mmkd.core.registry import load_plugin, reason
+from mmkd.core.errors import MmkdError, reason
+from mmkd.core.registry import load_plugin
 from mmkd.methods.contract import Outputs
 from mmkd.store.record import Record
 from mmkd.training.loop import AT_ONCE

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
-from mmkd.core.errors import MmkdError
+from mmkd.core.errors import MmkdError, reason
+from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
-from mmkd.core.registry import reason
 from mmkd.data import Dataset, Split
+from mmkd.data.spec import DataSpec
 from mmkd.drawing import figures
 from mmkd.methods.contract import Method
+from mmkd.metrics.classes import mixture_shares
 from mmkd.metrics.segments import stitch
 from mmkd.nets import count_parameters
 from mmkd.store.cache import Cache
@@ -30,12 +32,12 @@ from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.distributed import ALONE, Group
 from mmkd.training.guidance import LiveTeachers, MovingTeachers, source_of
 from mmkd.training.loop import Teachers, Trained, Windows, train
-from mmkd.training.prediction import mixture_shares, predict
+from mmkd.training.prediction import predict
 from mmkd.training.stored import StudentModel
 from mmkd.training.teachers import Teacher, get_teacher, initial, peak_memory, test_scores, train_teacher
 from mmkd.training.trial import make_method, make_student, searches, starts_trained
-from mmkd.units.request import alone, cut, source_sha256
-from mmkd.units.spec import DataSpec, TeacherSpec, Training, UnitSpec, digest
+from mmkd.units.expansion import source_sha256, split_for, student_alone
+from mmkd.units.spec import TeacherSpec, Training, UnitSpec
 from mmkd.views.cached import View, get_view, view_key
 
 
@@ -138,7 +140,7 @@ def make_ready(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: 
     Args:
         shares: of the teachers, as another process found them; None: they are searched where the unit asks for it.
     """
-    split = cut(data, spec.data, spec.seed)
+    split = split_for(data, spec.data, spec.seed)
     views = {name: view_of(name, spec, data, split, place) for name in spec.views}
     windows = make_windows(data, split, {name: view.array for name, view in views.items()}, place.device)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
@@ -199,7 +201,7 @@ def along(message: Mapping[str, Any], load: Callable[[DataSpec], Dataset], place
         if teacher.key != message["key"]:
             raise MmkdError("mmkd is another version here than where the command leads")
         data = load(teacher.data)
-        split = cut(data, teacher.data, teacher.seed)
+        split = split_for(data, teacher.data, teacher.seed)
         name, cache, progress = teacher.modality, place.cache, place.progress
         view = get_view(name, teacher.view, data, teacher.data, split, cache, progress)
         windows = make_windows(data, split, {name: view.array}, place.device)
@@ -218,12 +220,12 @@ def view_of(name: str, spec: UnitSpec, data: Dataset, split: Split, place: Place
 
 def make_view(name: str, spec: UnitSpec, data: Dataset, place: Place) -> None:
     """One of a unit's views, made ahead of the unit."""
-    view_of(name, spec, data, cut(data, spec.data, spec.seed), place)
+    view_of(name, spec, data, split_for(data, spec.data, spec.seed), place)
 
 
 def make_teacher(name: str, spec: UnitSpec, data: Dataset, place: Place) -> None:
     """One of a unit's teachers and its record, made ahead of the unit."""
-    split = cut(data, spec.data, spec.seed)
+    split = split_for(data, spec.data, spec.seed)
     arrays = {name: view_of(name, spec, data, split, place).array}
     windows = make_windows(data, split, arrays, place.device)
     teacher = get_teacher(spec.teacher(name), windows, split.test, place.cache, place.progress)
@@ -250,7 +252,7 @@ def make_windows(
 
 def trained_alone(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     """The record of the unit's student trained alone under the same seed; the unit is done where there is none."""
-    base = alone(spec)
+    base = student_alone(spec)
     if not place.group.leads:
         record = place.records.get(base.key)
         if record is None:

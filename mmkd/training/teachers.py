@@ -15,9 +15,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.errors import MmkdError, did_you_mean, reason
+from mmkd.core.keys import seed_for
 from mmkd.core.progress import Progress
-from mmkd.core.registry import METHODS, kind_of, reason
+from mmkd.core.registry import METHODS, kind_of
 from mmkd.methods.contract import Method, Outputs
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from mmkd.store.cache import Cache
@@ -25,7 +26,7 @@ from mmkd.store.record import environment
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.distributed import ALONE, Group
 from mmkd.training.loop import NoTeachers, Trained, Windows, judge, snapshot, train, validate
-from mmkd.units.spec import TeacherSpec, Training, seed_for
+from mmkd.units.spec import TeacherSpec, Training
 from mmkd.views import MODALITIES
 
 _NET = "--teacher-net names its network, --image-size the side of its images"

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, Refused, UnitFailed
-from mmkd.core.registry import METHODS, reason
+from mmkd.core.errors import MmkdError, Refused, UnitFailed, reason
+from mmkd.core.keys import seed_for
+from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
 from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
 from mmkd.nets import Shape, build_student, build_teacher
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.training.loop import named_parameters_of, prepare
 from mmkd.training.teachers import load_checkpoint, untrained
-from mmkd.units.request import cut
-from mmkd.units.spec import UnitSpec, seed_for
+from mmkd.units.expansion import split_for
+from mmkd.units.spec import UnitSpec
 from mmkd.views.cached import make_modality
 
 
@@ -152,7 +153,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
         UnitFailed: the method itself is broken: it raises, or its terms are not what the loop can use.
     """
     classes = len(data.classes)
-    split = cut(data, spec.data, spec.seed)
+    split = split_for(data, spec.data, spec.seed)
     if searches(spec) and not len(split.validation):
         raise MmkdError(f"{spec.method}: --teacher-weights search needs validation windows; use --epoch-rule val-best")
     targets = torch.from_numpy(data.y[split.train])

@@ -5,31 +5,16 @@ defaults included: another value of any field is another key, another order of t
 (device, threads, folders) is not part of it.
 """
 
-import hashlib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
 from mmkd.core.options import Options, option
+from mmkd.data.spec import DataSpec
 
 FORMAT = 2  # raised when the meaning of a spec changes, so that no old record answers for a new one
-
-
-def digest(value: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def seed_for(seed: int, role: str) -> int:
-    """A seed of its own for each role, so that adding a draw in one place moves no other.
-
-    Roles: "split", "teacher/MODALITY", "student", "batches", "method".
-    """
-    return int.from_bytes(hashlib.sha256(f"{seed}/{role}".encode()).digest()[:6], "big")
 
 
 @dataclass(frozen=True)
@@ -43,43 +28,6 @@ class Training(Options):
     weight_decay: float = option(1e-4, "weight decay", ge=0)
     schedule: Literal["cosine", "steps"] = option("cosine", "learning rate over the epochs")
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: autocast of the networks")
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """Which windows, and how they are cut; `sha256` is that of their content.
-
-    `train_subjects`: of how many subjects the training windows are; 0 for all but those cut off for validation.
-    `test_subjects`: those of the test windows, where that is not the data set's own split; `fold` is their name.
-    `rate`: samples a second that the windows were brought to; 0 where they are as the data set has them.
-    """
-
-    name: str
-    sha256: str
-    nan: str = "refuse"
-    validation: float = 0.2
-    epoch_rule: str = "val-best"
-    train_subjects: int = 0
-    test_subjects: tuple[int, ...] = ()
-    fold: str = ""
-    rate: float = 0.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
-
-
-def fold_kind(name: str) -> str:
-    """How the folds were cut of which this one has the name: "5 folds", "each subject", or "a split file"."""
-    counted = re.fullmatch(r"fold \d+ of (\d+)", name)
-    if counted:
-        return f"{counted[1]} folds"
-    return "each subject" if re.fullmatch(r"subject -?\d+", name) else "a split file"
-
-
-def fold_count(kind: str, there: int, subjects: int | None) -> int:
-    """How many folds a cut has; as many as are there of a split file, and where the number of subjects is not known."""
-    wanted = int(kind.split()[0]) if kind.endswith(" folds") else subjects if kind == "each subject" else None
-    return max(there, wanted or 0)
 
 
 PLACES = {"plugins", "checkpoint_file", "checkpoint_files", "fold"}  # names and places of what other fields hold

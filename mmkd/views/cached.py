@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
 from mmkd.core.registry import group_of, kind_of
 from mmkd.data import Dataset, Split
+from mmkd.data.spec import DataSpec
 from mmkd.store.cache import Cache, new_array
-from mmkd.units.spec import DataSpec, digest
 from mmkd.views import MODALITIES, Modality, make
 
 CHUNK = 512  # windows transformed between two ticks of the progress bar

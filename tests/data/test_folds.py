@@ -14,10 +14,11 @@ from mmkd.data.cards import TASKS
 from mmkd.data.folds import fold_document, leave_one_out, of_fold, read_folds, subject_folds
 from mmkd.data.load import is_here, reader_folder, with_tsv
 from mmkd.data.readers import READERS
+from mmkd.data.spec import DataSpec, fold_count, fold_kind
 from mmkd.data.windows import Fold
 from mmkd.store.cache import Cache
-from mmkd.units.request import Request, cut, expand
-from mmkd.units.spec import DataSpec, fold_count, fold_kind
+from mmkd.units.expansion import expand, split_for
+from mmkd.units.request import Request
 from mmkd.views.cached import default_configs, get_view
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
@@ -133,7 +134,7 @@ def test_folds_are_units_of_their_own(sines):
     assert len(found) == 6
     assert len({spec.key for spec, _ in [*plain, *found]}) == 7
     for spec, data in found:
-        split = cut(load_file(sines), spec.data, spec.seed)
+        split = split_for(load_file(sines), spec.data, spec.seed)
         assert set(data.subject[split.test]) == set(spec.data.test_subjects)
         assert spec == type(spec).parse(json.loads(json.dumps(spec, default=lambda o: vars(o))))
     tested = [s for spec, _ in found if spec.seed == 0 for s in spec.data.test_subjects]

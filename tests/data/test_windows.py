@@ -13,7 +13,9 @@ from mmkd.data.cutting import Recording, resampled
 from mmkd.data.windows import at_rate
 from mmkd.engines.worker import load_windows
 from mmkd.report.table import rows
-from mmkd.units.request import Request, expand, title
+from mmkd.units.expansion import expand
+from mmkd.units.names import title
+from mmkd.units.request import Request
 from mmkd.units.spec import keyed
 
 

@@ -9,7 +9,8 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.data import load_dataset
 from mmkd.nets.fusion import has_time
-from mmkd.units.request import Request, expand
+from mmkd.units.expansion import expand
+from mmkd.units.request import Request
 from mmkd.views import GAF, OfChannels, PersistenceImage, Signal, make
 
 X = np.random.default_rng(0).normal(size=(20, 6, 40)) * np.arange(1, 7)[:, None]

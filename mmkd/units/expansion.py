@@ -1,0 +1,301 @@
+"""From a request to its units, each with its data and every default filled in."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.keys import seed_for
+from mmkd.core.registry import METHODS, Registry, group_of, kind_of, load_plugin
+from mmkd.data import Dataset, load_dataset, load_file, split_prefixes, split_windows
+from mmkd.data.cards import file_sha256
+from mmkd.data.folds import leave_one_out, of_fold, read_folds, subject_folds
+from mmkd.data.spec import DataSpec
+from mmkd.data.windows import Fold
+from mmkd.units.request import DEFAULTS, OWN, Request
+from mmkd.units.spec import Training, UnitSpec, preset_of
+from mmkd.views import MODALITIES
+from mmkd.views.cached import default_configs
+
+
+def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
+    """The units of a request, each with its data, without repeats, in the order data set, seed, student, method.
+
+    Raises:
+        MmkdError: anything in the request that no unit could be made of; nothing has been written by then.
+    """
+    for plugin in request.plugins:
+        load_plugin(plugin)
+    methods = tuple(METHODS) if request.methods == ("all",) else request.methods
+    for name in (*request.options, *(variant["method"] for variant in request.variants)):
+        if name not in methods:
+            raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
+    choices = {name: list(_choices(request, name)) for name in methods}
+    seen = set()
+    loaders = _loaders(request)
+    if request.data is not None:  # the defaults hang on what is in the file
+        own = loaders[0]()
+        request, loaders = _with_defaults(request, own), [lambda: own]
+    nets = request.student_net or (preset_of(request.preset, request.task).student_net,)
+    _check_nets(request, nets)
+    fusions: tuple[str | None, ...] = request.fusion or ("concat",)
+    if request.task == "segmentation":
+        fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
+    for load in loaders:
+        data = load()
+        if data.task != request.task:
+            raise MmkdError(f"data {data.name!r} is for {data.task}; use --task {data.task}, or another --dataset")
+        _check_source(request, data)
+        parts = [of_fold(data, fold) for fold in _folds(request, data)]
+        asked = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
+        for part, seed, student, net, fusion, teachers in asked:
+            for method in methods:
+                for options in choices[method]:
+                    spec = resolve(request, part, seed, student, teachers, method, options, net, fusion)
+                    if spec.key not in seen:
+                        seen.add(spec.key)
+                        yield spec, part
+
+
+def _folds(request: Request, data: Dataset) -> list[Fold | None]:
+    """The test parts that are asked for; None is the data set's own."""
+    if request.split == "card" and request.folds is None:
+        return [None]
+    if request.folds is not None:
+        folds = subject_folds(data, request.folds)
+    else:
+        folds = leave_one_out(data) if request.split == "loso" else read_folds(Path(request.split), data)
+    if request.fold and max(request.fold) > len(folds):
+        raise MmkdError(f"--fold {max(request.fold)}: data {data.name!r} has {len(folds)} folds")
+    return [folds[n - 1] for n in request.fold] if request.fold else list(folds)
+
+
+def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
+    """The options of each unit of a method: every combination of the lists, then the variants, one after the other."""
+    preset = preset_of(request.preset, request.task).options.get(method, {})
+    base = {**preset, **_dashless(request.options.get(method, {}))}
+    yield from _option_sets(method, base)
+    for variant in request.variants:
+        if variant["method"] == method:
+            own = _dashless({name: value for name, value in variant.items() if name != "method"})
+            yield from _option_sets(method, {**base, **own})
+
+
+def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
+    """Refuse a network, fusion or modality that does not exist, or that no unit would use."""
+    from mmkd.nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
+
+    dense = request.task == "segmentation"
+    networks: Registry[Any] = DENSE if dense else BACKBONES
+    for student in request.students if dense else ():
+        if "+" in student:
+            raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
+    for text in request.teachers:
+        _modalities(text, ",", "--teachers")
+    own = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
+    for flag, modality, value in ((flag, *pair) for flag, pairs in own for pair in pairs.items()):
+        if kind_of(modality) not in MODALITIES:
+            raise MmkdError(f"{flag}: {unknown('modality', kind_of(modality), MODALITIES)}")
+        if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
+            raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
+    for net in request.teacher_nets.values():
+        networks.get(net)
+    for net in request.student_net:
+        networks.get(net)
+    for net, fusion in itertools.product(nets, request.fusion) if dense else ():
+        if fusion != OWN:
+            check_dense_fusion(net, fusion)
+    for fusion in () if dense else request.fusion:
+        FUSIONS.get(fusion)
+        if not any("+" in student for student in request.students):
+            raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
+
+
+def _loaders(request: Request) -> list[Callable[[], Dataset]]:
+    nan: Any = request.nan
+    if request.data is not None:
+        return [lambda path=request.data: load_file(path, nan)]  # type: ignore[misc]
+    rate = request.rate or 0.0
+    return [lambda name=name: load_dataset(name, request.data_root, nan, rate) for name in request.datasets]  # type: ignore[misc]
+
+
+def _with_defaults(request: Request, data: Dataset) -> Request:
+    """The request; of images with `img` where no student or teachers were named."""
+    if data.grid is None:
+        return request
+    default = DEFAULTS[request.task]  # a field that was not given holds this very tuple, not one like it
+    students = ("img",) if request.students is default["students"] else request.students
+    teachers = ("img",) if request.teachers is default["teachers"] else request.teachers
+    return replace(request, students=students, teachers=teachers)
+
+
+def _check_source(request: Request, data: Dataset) -> None:
+    """Refuse modalities of signals for images, and the other way round; and a size for images, which have theirs."""
+    source, use = ("signals", "sig (or gaf, pi)") if data.grid is None else ("images", "img")
+    for flag, separator, texts in (("--student", "+", request.students), ("--teachers", ",", request.teachers)):
+        for text in texts:
+            for name in _modalities(text, separator, flag):
+                if MODALITIES.get(kind_of(name)).source != source:
+                    raise MmkdError(
+                        f"{flag} {text}: data {data.name!r} holds {source}, which have no view {name}; use {flag} {use}"
+                    )
+                if "@" in name and source == "images":
+                    raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
+                if "@" in name:
+                    try:
+                        data.group(group_of(name))
+                    except MmkdError as error:
+                        raise MmkdError(f"{flag} {text}: {error}") from None
+    if data.grid is not None and request.image_size is not None:
+        raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
+
+
+def _dashless(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Option names as fields; refused where one is given in both spellings."""
+    if len({name.replace("-", "_") for name in options}) < len(options):
+        raise MmkdError(f"an option is given twice among {', '.join(options)}")
+    return {name.replace("-", "_"): value for name, value in options.items()}
+
+
+def _option_sets(method: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the listed values, resolved with the method's defaults."""
+    config = METHODS.get(method).Config
+    lists = [value if isinstance(value, list) else [value] for value in given.values()]
+    for name, each in zip(given, lists, strict=True):
+        if not each:
+            raise MmkdError(f"method {method!r}: the list of values for {name!r} is empty")
+    for values in itertools.product(*lists):
+        yield asdict(config.parse(dict(zip(given, values, strict=True)), f"method {method!r}"))
+
+
+def resolve(
+    request: Request,
+    data: Dataset,
+    seed: int,
+    student: str,
+    teachers: str,
+    method: str,
+    options: Mapping[str, Any],
+    student_net: str,
+    fusion: str | None,
+) -> UnitSpec:
+    """One unit with every default filled in; `fusion` is of branches, of the dense task of a decoder's stages."""
+    preset = preset_of(request.preset, request.task)
+    if request.task == "anomaly" and options.get("init_student") == "trained":
+        raise MmkdError("--init-student trained: students of --task anomaly start at random weights; leave it out")
+    branches = _modalities(student, "+", "--student")
+    taught = _modalities(teachers, ",", "--teachers") if has_teachers(method) else ()
+    own_network = getattr(METHODS.get(method), "student_network", None)
+    if own_network and request.task == "anomaly":  # the student contains its teacher
+        branches, student_net = taught, own_network
+    names = tuple(dict.fromkeys(branches + taught))
+    size = request.image_size or min(preset.image_size, data.window)
+    validate = request.epoch_rule == "val-best"
+    part, few = 0.2 if validate else 0.0, request.train_subjects or 0
+    fold = data.fold or Fold("", ())
+    rate = data.rate_hz if data.resampled and data.rate_hz else 0.0
+    data_spec = DataSpec(
+        data.name, data.sha256, request.nan, part, request.epoch_rule, few, fold.test_subjects, fold.name, rate
+    )
+    windows = len(split_for(data, data_spec, seed).train)
+    checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in taught}
+
+    def training(teacher: bool) -> Training:
+        epochs = (request.teacher_epochs if teacher else None) or request.epochs
+        return preset.resolve(windows, teacher, epochs, request.precision)
+
+    return UnitSpec(
+        data=data_spec,
+        seed=seed,
+        method=method,
+        options=dict(options),
+        views=default_configs(names, size, data.grid[0] if data.grid else None, data),
+        teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in taught},
+        teacher_training=training(True) if taught else None,
+        student=branches,
+        student_net=student_net,
+        fusion=fusion if len(branches) > 1 or request.task == "segmentation" else None,
+        training=training(False),
+        method_sha256=source_sha256(method),
+        task=request.task,
+        plugins=request.plugins,
+        checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
+        checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
+    )
+
+
+def _checkpoint_sha256(modality: str, path: str) -> str:
+    """Checksum of a teacher's own weights, taken once for many units."""
+    try:
+        if Path(path).is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        seen = Path(path).stat()
+        return _sha256_of(path, seen.st_ino, seen.st_size, seen.st_mtime_ns)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MmkdError(f"--teacher-checkpoint {modality}={path}: {reason}; name a .safetensors file") from None
+
+
+@lru_cache(maxsize=64)
+def _sha256_of(path: str, *state: int) -> str:
+    """Checksum of a file in this state."""
+    return file_sha256(Path(path))
+
+
+def source_sha256(method: str) -> str:
+    """Checksum of the file that defines a method of somebody else's, so that an edited one is another unit."""
+    cls = METHODS.get(method)
+    if cls.__module__.startswith("mmkd.baselines."):
+        return ""
+    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
+    return file_sha256(Path(path)) if path and Path(path).is_file() else ""
+
+
+def has_teachers(method: str) -> bool:
+    """Whether the method distils at all."""
+    return bool(METHODS.get(method).distils)
+
+
+def student_alone(spec: UnitSpec) -> UnitSpec:
+    """The unit of the student alone that `spec` is measured against, and may start from."""
+    config = METHODS.get("student").Config
+    options = asdict(config(branch_weight=spec.options.get("branch_weight", config().branch_weight)))
+    return replace(
+        spec,
+        method="student",
+        options=options,
+        views={name: spec.views[name] for name in spec.student},
+        teachers={},
+        teacher_training=None,
+        method_sha256=source_sha256("student"),
+        checkpoint_sha256={},
+        checkpoint_files={},
+    )
+
+
+def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(separator))
+    for name in names:
+        if kind_of(name) not in MODALITIES:
+            raise MmkdError(f"{flag} {text}: {unknown('modality', kind_of(name), MODALITIES)}")
+    if len(set(names)) < len(names):
+        raise MmkdError(f"{flag} {text}: a modality is named twice")
+    return names
+
+
+def in_fold(data: Dataset, spec: DataSpec) -> Dataset:
+    """The data with the test part of a unit."""
+    return of_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
+
+
+def split_for(data: Dataset, spec: DataSpec, seed: int) -> Any:
+    """The split of a unit."""
+    data = in_fold(data, spec)
+    validate = spec.epoch_rule == "val-best"
+    if data.series is not None:
+        return split_prefixes(data, validate, spec.train_subjects)
+    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)
