@@ -12,12 +12,12 @@ from typing import Any, Literal
 from mmkd.core.errors import MmkdError, Refused, UnitFailed, unknown
 from mmkd.core.progress import Progress, duration
 from mmkd.data import Dataset, data_root, load_dataset
-from mmkd.engines.processes import Processes, cores
-from mmkd.engines.ray import RayTasks, check_ray, parse_resources
+from mmkd.engines.processes import ProcessEngine, cores
+from mmkd.engines.ray import RayEngine, check_ray, parse_resources
 from mmkd.engines.sweep import Existing, run_units
 from mmkd.engines.worker import load_windows, setting, threads_of
 from mmkd.store.record import Record, Records
-from mmkd.training.distributed import ALONE, Group, Torchrun
+from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup, TorchrunGroup
 from mmkd.units.expansion import expand, in_fold, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
@@ -103,7 +103,7 @@ def execute(
     existing: Existing = "skip",
     progress: Progress | None = None,
     tell: Callable[[UnitResult], None] = lambda done: None,
-    group: Group = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
     measured: Sequence[str] = (),
 ) -> Outcome:
     """Do all units of a request, each training by all processes of the group; then measure the students that it names.
@@ -212,12 +212,12 @@ def _measure(
             lacks[record.key] = record, missing
     if not lacks:
         return []
-    from mmkd.evaluation.runner import Job, Measuring
+    from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
     from mmkd.store.cache import Cache
 
     began = time.perf_counter()
-    measuring = Measuring(records, Cache(folders.cache_folder), folders.device, progress)
-    measuring.run([Job(record, data[key], missing) for key, (record, missing) in lacks.items()])
+    measuring = MeasurementRunner(records, Cache(folders.cache_folder), folders.device, progress)
+    measuring.run([MeasurementJob(record, data[key], missing) for key, (record, missing) in lacks.items()])
     what = sorted({name.partition(".")[0] for _, missing in lacks.values() for name in missing})
     students = f"{len(lacks)} student{'s' if len(lacks) > 1 else ''}"
     progress.say(f"measured {', '.join(what)} of {students} in {duration(time.perf_counter() - began)}")
@@ -233,7 +233,7 @@ def _apart(
     tell: Callable[[UnitResult], None],
 ) -> list[UnitResult]:
     """Do the units by `--jobs` or Ray; those whose method is broken fail here and now."""
-    from mmkd.engines.engine import run_tasks
+    from mmkd.engines.engine import run_jobs
     from mmkd.engines.plan import make_plan, pending
     from mmkd.store.cache import Cache
 
@@ -244,11 +244,11 @@ def _apart(
     plan = make_plan(units, worker.records, Cache(folders.cache_folder), rerun)
     place = _setting(request, folders, folders.device)
     engine = (
-        RayTasks(place, *parse_resources(folders.resources or ""), worker.progress.say)
+        RayEngine(place, *parse_resources(folders.resources or ""), worker.progress.say)
         if folders.engine == "ray"
-        else Processes(min(folders.jobs, len(pending(plan))), place)
+        else ProcessEngine(min(folders.jobs, len(pending(plan))), place)
     )
-    done += run_tasks(units, plan, worker.records, engine, tell, worker.progress)
+    done += run_jobs(units, plan, worker.records, engine, tell, worker.progress)
     return sorted(done, key=lambda done: order.index(done.spec.key))
 
 
@@ -265,7 +265,7 @@ def _setting(request: Request, folders: Folders, device: str) -> dict[str, Any]:
     )
 
 
-def follow(group: Torchrun) -> None:
+def follow(group: TorchrunGroup) -> None:
     """Train along in a process that does not lead, until the one that does has ended its command."""
     group.follow(_Follower(group))
 
@@ -273,7 +273,7 @@ def follow(group: Torchrun) -> None:
 class _Follower:
     """What a process that follows does with each message: of the command first, then of its trainings."""
 
-    def __init__(self, group: Torchrun) -> None:
+    def __init__(self, group: TorchrunGroup) -> None:
         self.group = group
         self.place: Any = None
         self.data: Callable[[Any], Dataset] = lambda spec: load_dataset(spec.name)
@@ -319,7 +319,7 @@ def _verdict(preflight: Callable[..., None], spec: Any, data: Any) -> MmkdError 
 class _Worker:
     """Does one unit; loads PyTorch's side of the house when the first unit really has to be done."""
 
-    def __init__(self, folders: Folders, records: Records, progress: Progress, group: Group) -> None:
+    def __init__(self, folders: Folders, records: Records, progress: Progress, group: ProcessGroup) -> None:
         self.folders, self.records, self.progress, self.group = folders, records, progress, group
         self.broken: dict[str, UnitFailed] = {}  # key -> why the unit's method cannot work
 

@@ -23,13 +23,13 @@ from mmkd.data import series as s
 from mmkd.data.cards import find_card, present
 from mmkd.engines.worker import perform, setting
 from mmkd.evaluation.detectors import SIMPLE, moving_median
-from mmkd.metrics.detections import judge, overlapped, starts_in, window_starts
+from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
 from mmkd.training.series import Chosen, Detector, on_normal
-from mmkd.training.student import Log, Place, make_ready
+from mmkd.training.student import Log, Place, prepare_unit
 from mmkd.training.trial import make_method
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
@@ -247,7 +247,7 @@ def test_of_two_parts_the_whole_last_part_sets_the_threshold():
     score = np.random.default_rng(0).uniform(size=900 - series.chosen)
     score[series.prefix - series.chosen - 1] = 7
     found = s.SeriesSet((series,), {}, np.zeros(0, np.int64))
-    assert judge(found, lambda _: score, W)[0].threshold == 7
+    assert evaluate_detector(found, lambda _: score, W)[0].threshold == 7
 
 
 def test_a_channel_that_was_constant_counts_by_its_distance():
@@ -362,7 +362,7 @@ def test_the_threshold_comes_from_the_prefix_alone():
     before = series.prefix - series.chosen
     score = np.random.default_rng(0).uniform(size=len(series.labels) - series.chosen)
     high = np.concatenate([score[:before], score[before:] + 5])
-    low, top = judge(found, lambda _: score, W)[0], judge(found, lambda _: high, W)[0]
+    low, top = evaluate_detector(found, lambda _: score, W)[0], evaluate_detector(found, lambda _: high, W)[0]
     assert low.threshold == top.threshold == score[: before - W + 1].max()
     assert top.metrics["event_f1"] < top.metrics["point_adjusted_f1"] + 1e-9
     assert top.metrics["vus_pr"] == pytest.approx(low.metrics["vus_pr"])
@@ -375,13 +375,13 @@ def test_no_value_after_the_prefix_moves_the_threshold(name):
     x = series.x.copy()
     x[:, series.prefix :] += 50
     both = s.SeriesSet((series, replace(series, x=x)), {}, np.zeros(0, np.int64))
-    one, other = judge(both, lambda each: SIMPLE[name](each, W, 3)[each.chosen :], W)
+    one, other = evaluate_detector(both, lambda each: SIMPLE[name](each, W, 3)[each.chosen :], W)
     assert one.threshold == pytest.approx(other.threshold, rel=1e-9)
 
 
 def test_a_detector_that_knows_the_labels_is_perfect():
     series = s.cut_prefix(*one_series(), W)
-    (found,) = judge(
+    (found,) = evaluate_detector(
         s.SeriesSet((series,), {}, np.zeros(0, np.int64)), lambda _: series.labels[series.chosen :] * 1.0, W
     )
     assert [found.metrics[name] for name in ("auc_pr", "auc_roc", "range_f1", "event_f1")] == pytest.approx([1.0] * 4)
@@ -598,7 +598,7 @@ def test_reverse_distillation_learns_from_plain_segments_alone(bench, place, car
     spec, _ = next(expand(Request(("reverse-kd",), task="anomaly", **nets)))
     runs, cache = Records(place / "runs"), Cache(place / "runs" / "cache")
     assert runs.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
-    whole = make_ready(spec, data, Place(runs, cache, torch.device("cpu"), Progress()), Log())
+    whole = prepare_unit(spec, data, Place(runs, cache, torch.device("cpu"), Progress()), Log())
     ready = on_normal(whole, whole.student)
     plain = whole.windows.train[data.y[whole.windows.train] == 0]
     np.testing.assert_array_equal(ready.windows.train, plain)
@@ -650,10 +650,10 @@ def test_the_comparison_has_a_table_of_detectors(bench, place, tmp_path, capsys)
 
 def test_a_worker_does_such_a_unit(cards, tmp_path):
     spec, _ = next(expand(Request(("student",), task="anomaly", epochs=1, data_root=str(cards))))
-    from mmkd.engines.plan import Task
+    from mmkd.engines.plan import Job
 
     at = setting(tmp_path / "runs", tmp_path / "cache", "cpu", 1, None, cards, ())
-    done = perform(Task("unit", spec.key, spec).values(), at)
+    done = perform(Job("unit", spec.key, spec).values(), at)
     assert done["status"] == "done", done["error"]
     assert "vus_pr" in Records(tmp_path / "runs").get(spec.key).metrics["test"]
 

@@ -20,7 +20,7 @@ from mmkd.data import load_file, split_windows
 from mmkd.metrics.segments import stitch
 from mmkd.store.cache import Cache
 from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
-from mmkd.training.loop import Windows, train
+from mmkd.training.loop import TrainingData, train
 from mmkd.training.student import make_windows
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
@@ -346,7 +346,7 @@ def table_windows(y, train, validation):
     x[:, 0, 0] = np.arange(len(y))
     places = np.arange(len(y)), np.zeros(len(y), np.int64)
     names, cpu = ("0", "1", "2"), torch.device("cpu")
-    return Windows({"sig": x}, y, np.array(train), np.array(validation), names, cpu, places=places)
+    return TrainingData({"sig": x}, y, np.array(train), np.array(validation), names, cpu, places=places)
 
 
 def half_known(count=8, seed=0):

@@ -155,7 +155,7 @@ publish = track.publish
 @pytest.fixture
 def bench(tiny, tmp_path, capsys, monkeypatch):
     """Run the command on the small data; returns exit code, stdout, stderr. `bench.timed` lists what was timed."""
-    timed, measure = [], deployment.measure
+    timed, measure = [], deployment.measure_deployment
 
     def watched(student, windows):
         timed.append(windows.shape)

@@ -18,7 +18,7 @@ from mmkd.nets import build_student, build_teacher
 from mmkd.training import distributed as parallel
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.guidance import LiveTeachers, MovingTeachers
-from mmkd.training.loop import Windows, train
+from mmkd.training.loop import TrainingData, train
 from mmkd.training.teachers import Teacher
 from mmkd.units.spec import Training
 
@@ -34,7 +34,7 @@ def windows():
     views = {
         m: (rng.normal(size=(60, *s)) + y.reshape(-1, *[1] * len(s))).astype(np.float32) for m, s in SHAPES.items()
     }
-    return Windows(views, y, np.arange(40), np.arange(40, 60), "abc", torch.device("cpu"))
+    return TrainingData(views, y, np.arange(40), np.arange(40, 60), "abc", torch.device("cpu"))
 
 
 def student():
@@ -169,7 +169,7 @@ def test_outer_is_adam():
     assert not any(p.requires_grad for p in outer.parameters())
 
 
-class Two(parallel.Group):
+class Two(parallel.ProcessGroup):
     """One of two processes, that never meets the other."""
 
     rank, world = 0, 2

@@ -11,8 +11,8 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.data import load_file
-from mmkd.metrics.segments import StepScores, confusion
-from mmkd.training.loop import Windows, judge
+from mmkd.metrics.segments import StepScores, confusion_matrix
+from mmkd.training.loop import TrainingData, evaluate
 from mmkd.training.teachers import untrained
 from mmkd.units.spec import Training
 from mmkd.views import Image
@@ -160,7 +160,7 @@ def test_miou_by_hand():
     first = np.array([0, 1, 1, -1]), np.array([0, 1, 0, 2])  # IoU 1/2, 1/2; class 2 only where nothing is known
     second = np.array([2, 2, 2, 2]), np.array([2, 2, 2, 1])  # IoU of 1: 0, of 2: 3/4
     for pair in (first, second, (np.full(4, -1), np.zeros(4, int))):  # the last has nothing to score
-        found.add(confusion(*pair, 3))
+        found.add(confusion_matrix(*pair, 3))
     scores = found.found()
     assert scores["miou"] == pytest.approx((1 / 2 + 3 / 8) / 2)
     assert scores["accuracy"] == pytest.approx((2 / 3 + 3 / 4) / 2)
@@ -173,18 +173,18 @@ def test_parts_of_the_images_score_as_all_at_once(tmp_path, monkeypatch):
     data = load_file(images(tmp_path / "own.npz", (2, 6, 5), dense=True, n=24))
     view = Image(6).fit(data.x).transform(data.x)
     every, names = np.arange(24), data.classes
-    windows = Windows({"img": view}, data.y, every, every[:0], names, torch.device("cpu"), grid=data.grid)
+    windows = TrainingData({"img": view}, data.y, every, every[:0], names, torch.device("cpu"), grid=data.grid)
     torch.manual_seed(0)
     net = untrained("segmentation", "fast-scnn-small", "img", view.shape[1:], 3)
     training = Training()
-    whole, said = judge(net, windows, every, training)
+    whole, said = evaluate(net, windows, every, training)
     assert windows.at_once == 256
     monkeypatch.setattr("mmkd.training.loop.AT_ONCE", 5 * 3 * 30)
     assert windows.at_once == 5
     sizes = []
     real = mmkd.training.loop.predict
     monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: sizes.append(len(w)) or real(n, at, w, *a))
-    parts, again = judge(net, windows, every, training)
+    parts, again = evaluate(net, windows, every, training)
     assert sizes == [5, 5, 5, 5, 4]
     assert parts == pytest.approx(whole)
     assert np.array_equal(said["predicted"], again["predicted"])

@@ -18,7 +18,7 @@ from mmkd import METHODS
 from mmkd.bench import main
 from mmkd.core.progress import Lines, duration
 from mmkd.engines.estimate import estimate
-from mmkd.engines.plan import Ended, Task, make_plan, pending, run_plan
+from mmkd.engines.plan import Job, JobResult, make_plan, pending, run_plan
 from mmkd.engines.worker import threads_of
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records
@@ -68,7 +68,7 @@ class Engine:
         failed = task.id in self.fails
         if not failed:
             self.made.add(task.id)
-        return [(task, Ended("failed", "no", "log") if failed else Ended("done"))]
+        return [(task, JobResult("failed", "no", "log") if failed else JobResult("done"))]
 
 
 def test_a_plan_has_each_task_once_and_after_its_needs(units, place):
@@ -123,7 +123,7 @@ def test_a_student_to_start_from_is_a_task_of_its_own(units, place):
 def test_a_spec_survives_the_way_to_a_worker(units):
     """Every method's options come back from JSON under the same key."""
     for spec, _ in units(methods=tuple(METHODS), seeds=(0,)):
-        task = Task("unit", spec.key, spec)
+        task = Job("unit", spec.key, spec)
         assert UnitSpec.parse(json.loads(json.dumps(task.values()))["spec"]).key == spec.key
 
 

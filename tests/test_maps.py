@@ -9,7 +9,7 @@ import mmkd
 from mmkd.core.progress import Progress
 from mmkd.data import load_file
 from mmkd.evaluation import maps
-from mmkd.evaluation.runner import Job, Measuring
+from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 from mmkd.methods.contract import Outputs
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
@@ -115,8 +115,8 @@ def test_of_many_channels_some_are_kept():
 
 def measured(record, tiny):
     records = Records(record.folder.parent)
-    measuring = Measuring(records, Cache(tiny["cache"]), "cpu", Progress())
-    measuring.run([Job(record, load_file(tiny["data"]), ["maps.npz"])])
+    measuring = MeasurementRunner(records, Cache(tiny["cache"]), "cpu", Progress())
+    measuring.run([MeasurementJob(record, load_file(tiny["data"]), ["maps.npz"])])
     assert measuring.problems == []
     with np.load(record.measured["maps.npz"], allow_pickle=False) as z:
         return {name: z[name] for name in z.files}

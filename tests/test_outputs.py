@@ -10,7 +10,7 @@ from mmkd.data.spec import DataSpec
 from mmkd.nets import build_student, build_teacher
 from mmkd.store.cache import Cache
 from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
-from mmkd.training.loop import NoTeachers, Windows, dry_run, prepare
+from mmkd.training.loop import NoTeachers, TrainingData, dry_run, prepare
 from mmkd.training.teachers import Teacher
 from mmkd.units.spec import TeacherSpec, Training
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 def windows():
     rng = np.random.default_rng(0)
     views = {m: rng.normal(size=(50, *s)).astype(np.float32) for m, s in SHAPES.items()}
-    return Windows(views, np.arange(50) % 3, np.arange(0, 50, 2), np.arange(1, 50, 2), "abc", torch.device("cpu"))
+    return TrainingData(views, np.arange(50) % 3, np.arange(0, 50, 2), np.arange(1, 50, 2), "abc", torch.device("cpu"))
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from mmkd.methods.contract import Method
 from mmkd.store.record import Records
 from mmkd.training import distributed as parallel
 from mmkd.training.guidance import LiveTeachers
-from mmkd.training.loop import NoTeachers, Windows, count_labels, train
+from mmkd.training.loop import NoTeachers, TrainingData, count_labels, train
 from mmkd.training.teachers import Teacher
 from mmkd.units.spec import Training
 
@@ -106,7 +106,7 @@ def windows():
     rng = np.random.default_rng(0)
     y = np.arange(61) % 3
     x = (rng.normal(size=(61, 2, 16)) + y[:, None, None]).astype(np.float32)
-    return Windows({"sig": x}, y, np.arange(41), np.arange(41, 61), "abc", torch.device("cpu"))
+    return TrainingData({"sig": x}, y, np.arange(41), np.arange(41, 61), "abc", torch.device("cpu"))
 
 
 @pytest.fixture
@@ -142,13 +142,13 @@ def test_labels_are_those_of_windows_or_of_their_known_steps():
 def test_without_torchrun_a_process_is_alone(monkeypatch):
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "4")  # a variable of somebody else's
-    assert parallel.started() is parallel.ALONE
+    assert parallel.current_group() is parallel.SINGLE_PROCESS
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("RANK", "3")
-    group = parallel.started()
+    group = parallel.current_group()
     assert (group.rank, group.world, group.leads) == (3, 4, False)
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert parallel.started() is parallel.ALONE
+    assert parallel.current_group() is parallel.SINGLE_PROCESS
 
 
 def test_gradients_are_summed_and_missing_ones_are_zero():
@@ -162,7 +162,7 @@ def test_gradients_are_summed_and_missing_ones_are_zero():
     parallel.sum_gradients([], lambda flat: pytest.fail("nothing is to be summed"))
 
 
-class One(parallel.Group):
+class One(parallel.ProcessGroup):
     """A process of several, whose gradients before the first step are kept; nobody sums them."""
 
     def __init__(self, rank, world):

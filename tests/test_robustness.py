@@ -96,7 +96,7 @@ def records(tiny, tmp_path_factory):
 def measured(records, data, bar=None):
     students = [StudentModel.load(record) for record in records]
     trainings = [UnitSpec.parse(record.spec).training for record in records]
-    return robustness.measure(students, trainings, data, torch.device("cpu"), bar or _Silent())
+    return robustness.measure_robustness(students, trainings, data, torch.device("cpu"), bar or _Silent())
 
 
 def test_scores_are_those_of_the_disturbed_raw_windows(records, sines, monkeypatch):
@@ -151,7 +151,7 @@ def test_students_on_record_are_measured_without_training(records, tiny, sines, 
     assert records[1].measurement("robustness.json") == {}
     weights.write_bytes(kept)
     together = []
-    measure = robustness.measure
+    measure = robustness.measure_robustness
     monkeypatch.setattr(
         "mmkd.evaluation.runner.robustness.measure", lambda s, *rest: together.append(len(s)) or measure(s, *rest)
     )

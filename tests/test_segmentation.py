@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
+from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from mmkd.core.errors import MmkdError
 from mmkd.metrics.segments import (
@@ -19,7 +20,7 @@ from mmkd.metrics.segments import (
     class_f1,
     class_iou,
     class_names,
-    confusion,
+    confusion_matrix,
     delineation,
     delineation_scores,
     dense_scores,
@@ -73,14 +74,14 @@ def closed(true, predicted):
 def test_scores_of_steps_equal_scikit_learns(seed):
     true, predicted = random_pair(seed)
     t, p = closed(true, predicted)
-    counts = confusion(true, predicted, 4)
+    counts = confusion_matrix(true, predicted, 4)
     if not t:
         assert math.isnan(frame_accuracy(counts))
         assert math.isnan(macro_f1(counts))
         assert math.isnan(mean_iou(counts))
         return
     there = sorted(set(t) | set(p))
-    assert np.array_equal(counts, confusion_matrix(t, p, labels=range(4)))
+    assert np.array_equal(counts, sklearn_confusion(t, p, labels=range(4)))
     assert frame_accuracy(counts) == pytest.approx(accuracy_score(t, p))
     assert macro_f1(counts) == pytest.approx(f1_score(t, p, average="macro"))
     assert mean_iou(counts) == pytest.approx(jaccard_score(t, p, average="macro"))
@@ -92,7 +93,7 @@ def test_scores_of_steps_equal_scikit_learns(seed):
 
 
 def test_iou_by_hand():
-    counts = confusion(labels((0, 4), (1, 4), (-1, 9)), labels((0, 6), (2, 1), (1, 10)), 5)
+    counts = confusion_matrix(labels((0, 4), (1, 4), (-1, 9)), labels((0, 6), (2, 1), (1, 10)), 5)
     assert class_iou(counts)[:3] == pytest.approx([4 / 6, 1 / 4, 0])  # a class in the prediction alone has 0
     assert mean_iou(counts) == pytest.approx((4 / 6 + 1 / 4 + 0) / 3)  # classes 3 and 4 are left out
     assert frame_accuracy(counts) == 5 / 8

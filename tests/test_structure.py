@@ -15,51 +15,39 @@ import mmkd.frequency
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "mmkd"
 
-LAYERS = [
-    {"errors"},
-    {"options", "registry", "schedules", "statistics", "console"},
-    {"spec", "memory", "parallel"},
-    {"data", "modalities", "method", "outer", "progress"},
-    {"frequency", "cache"},
-    {"nets"},
-    {"views", "evaluate", "record", "segmentation", "checkpoint"},
-    {"train"},
-    {"teachers"},
-    {"outputs"},
-    {"request", "figures"},
-    {"assemble"},
-    {"load"},
-    {"unit", "sweep", "deployment", "robustness", "maps"},
-    {"measure", "anomaly"},
-    {"plan"},
-    {"work", "estimate"},
-    {"jobs", "workers", "ray_engine"},
-    {"table", "listing"},
-    {"api", "flags", "identity", "predictions", "series_table"},
-    {"comparison", "charts"},
-    {"ranking", "details"},
-    {"report"},
-    {"export"},
-    {"page"},
-    {"track"},
-    {"bench", "data.__main__"},
-    {"compare"},
-]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-LEVEL["baselines"] = LEVEL["frequency"] + 1  # above method and frequency, whose public names they may use
-LEVEL["mmkd"] = LEVEL["registry"] + 1  # `mmkd/__init__.py`; the rest of its names load on first use
+FLOORS = (
+    {"core"},
+    {"specs", "methods", "frequency", "drawing"},
+    {"store", "tasks", "metrics"},
+    {"data", "nets"},
+    {"views"},
+    {"units"},
+    {"training", "comparison"},
+    {"evaluation", "report"},
+    {"engines"},
+    {"api"},
+    {"cli"},
+)
+"""The packages of `mmkd/`, from the ground up: each imports from the floors below its own, and from itself."""
+LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
+LEVEL["mmkd"] = LEVEL["core"] + 1  # `mmkd/__init__.py`; the rest of its names load on first use
+LEVEL["baselines"] = LEVEL["frequency"] + 1  # above methods and frequency, whose public names they may use
+DOORS = {"bench.py", "compare.py", "data/__main__.py"}
+"""`python -m mmkd.bench` and the like: a few lines above the whole house."""
 
 
 def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*.py") if "__pycache__" not in p.parts)
 
 
-def unit_of(path: Path) -> str:
-    """The module, or the sub-package, of the package that a file belongs to."""
+def package_of(path: Path) -> str:
+    """The package of the house that a file belongs to; `mmkd` for its own `__init__`."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    if parts[1:] == ("__main__",):
-        return ".".join(parts)  # a command, above the sub-package that it belongs to
     return "mmkd" if parts == ("__init__",) else parts[0]
+
+
+def is_door(path: Path) -> bool:
+    return str(path.relative_to(PACKAGE)) in DOORS
 
 
 @cache
@@ -90,8 +78,8 @@ def imports(path: Path) -> set[tuple[str, str]]:
     return found
 
 
-def own_units(path: Path) -> set[str]:
-    """The modules and sub-packages of mmkd that a file imports."""
+def own_packages(path: Path) -> set[str]:
+    """The packages of mmkd that a file imports."""
     found = set()
     for module, name in imports(path):
         parts = module.split(".")
@@ -103,17 +91,55 @@ def own_units(path: Path) -> set[str]:
     return found
 
 
-def test_every_module_has_its_layer():
-    found = {unit_of(path) for path in files(PACKAGE)}
-    assert found - set(LEVEL) == set(), "give the new module a layer above"
-    assert set(LEVEL) - found == set(), "no such module any more"
+def test_every_package_has_its_floor():
+    found = {package_of(path) for path in files(PACKAGE) if not is_door(path)}
+    assert found - set(LEVEL) == set(), "give the new package a floor above"
+    assert set(LEVEL) - found == set(), "no such package any more"
 
 
 @pytest.mark.parametrize("path", files(PACKAGE), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_a_module_imports_only_from_below(path):
-    here = unit_of(path)
-    for other in own_units(path) - {here}:
+    if is_door(path):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 12
+        assert {module for module, _ in imports(path)} - {"sys"} == {
+            f"mmkd.cli.{path.parent.name if path.parent != PACKAGE else path.stem}"
+        }
+        return
+    here = package_of(path)
+    for other in own_packages(path) - {here}:
         assert LEVEL[other] < LEVEL[here], f"{path.name} imports mmkd.{other}"
+
+
+def cycles(edges: dict[str, set[str]]) -> set[str]:
+    """The modules that import each other in a circle."""
+    left = {name: set(others) & set(edges) for name, others in edges.items()}
+    while free := [name for name, others in left.items() if not others - {name}]:
+        left = {name: others - set(free) for name, others in left.items() if name not in free}
+    return set(left)
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    known = {module_of(path): path for path in files(PACKAGE) if not is_door(path) and path.parent.name != "baselines"}
+    edges = {}
+    for name, path in known.items():
+        asked = {f"{module}.{thing}" if f"{module}.{thing}" in known else module for module, thing in imports(path)}
+        edges[name] = {
+            other for other in asked if other in known and other != name and known[other].name != "__init__.py"
+        }
+    assert cycles(edges) == set()
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("name", sorted(set(LEVEL) - {"api", "mmkd", "baselines"}))
+def test_each_package_says_what_it_is_for(name):
+    text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8")))
+    assert text is not None
+    assert 2 <= len(text.splitlines()) <= 8, f"say in about five lines what belongs in mmkd/{name}, and what does not"
 
 
 def test_the_reader_of_imports_reads_them(tmp_path, monkeypatch):
@@ -127,7 +153,7 @@ def test_the_reader_of_imports_reads_them(tmp_path, monkeypatch):
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..teachers import Teacher\n"
         "def f():\n    from mmkd.training.student import run_unit\n    from mmkd import METHODS\n"
     )
-    assert own_units(sub / "one.py") == {"bench", "train", "data", "api", "unit", "mmkd"}
+    assert own_packages(sub / "one.py") == {"bench", "train", "data", "api", "unit", "mmkd"}
 
 
 def importers_of(name: str) -> set[str]:
@@ -136,20 +162,25 @@ def importers_of(name: str) -> set[str]:
     }
 
 
-def test_only_track_imports_mlflow():
-    assert importers_of("mlflow") == {"track.py"}
+def test_only_its_module_imports_mlflow():
+    assert {Path(path).parts[:2] for path in importers_of("mlflow")} <= {("report", "mlflow"), ("report", "mlflow.py")}
 
 
 def test_only_its_engine_imports_ray():
-    assert importers_of("ray") == {"ray_engine.py"}
+    assert importers_of("ray") == {"engines/ray.py"}
+
+
+def test_nothing_imports_matplotlib():
+    assert importers_of("matplotlib") == set()
+
+
+TORCH = {"methods", "frequency", "nets", "training", "evaluation", "baselines"}
+"""Packages that may import torch; others may not, or only inside a function that needs it."""
 
 
 def test_only_methods_networks_and_training_import_torch():
-    free = {"errors", "options", "registry", "spec", "cache", "record", "sweep", "table", "request", "views", "track"}
-    free |= {"data", "modalities", "progress", "bench", "api", "figures", "plan", "jobs", "workers", "ray_engine"}
-    free |= {"statistics", "console", "identity", "predictions", "comparison", "ranking", "report", "export", "compare"}
-    free |= {"charts", "details", "page"}
-    assert {unit_of(PACKAGE / name) for name in importers_of("torch")} & free == set()
+    lazily = {"engines/worker.py", "core/registry.py"}
+    assert {path for path in importers_of("torch") if package_of(PACKAGE / path) not in TORCH} <= lazily
 
 
 @pytest.mark.parametrize("path", files(ROOT / "baselines"), ids=lambda p: p.name)

@@ -11,7 +11,7 @@ import pytest
 from mmkd import METHODS
 from mmkd.core.progress import duration
 from mmkd.data.spec import DataSpec
-from mmkd.report.table import Row, rows, show, spread
+from mmkd.report.table import TableRow, mean_and_deviation, print_tables, rows
 from mmkd.store.record import Record
 from mmkd.units.names import option_names
 from mmkd.units.result import UnitResult
@@ -48,7 +48,7 @@ def student(seed: int = 0, **changes) -> UnitSpec:
     return replace(UNIT, seed=seed, **alone, **changes)
 
 
-def by_name(found: list[Row]) -> dict[str, Row]:
+def by_name(found: list[TableRow]) -> dict[str, TableRow]:
     assert len({row.name for row in found}) == len(found)
     return {row.name: row for row in found}
 
@@ -257,12 +257,12 @@ def test_names_tell_units_of_one_method_apart_and_only_those():
     ],
 )
 def test_spread(values, scale, sign, text):
-    assert spread(values, scale, sign) == text
+    assert mean_and_deviation(values, scale, sign) == text
 
 
 def test_spread_is_the_sample_standard_deviation():
     values = np.random.default_rng(0).uniform(size=7)
-    mean, deviation = map(float, spread(tuple(values)).split(" ± "))
+    mean, deviation = map(float, mean_and_deviation(tuple(values)).split(" ± "))
     assert mean == pytest.approx(values.mean(), abs=5e-4)
     assert deviation == pytest.approx(values.std(ddof=1), abs=5e-4)
     assert f"{values.std(ddof=0):.3f}" != f"{deviation:.3f}"
@@ -276,12 +276,12 @@ def test_duration(seconds, text):
     assert duration(seconds) == text
 
 
-def realistic() -> list[Row]:
+def realistic() -> list[TableRow]:
     group = "basic-motions, student sig+gaf+pi (small, concat)"
     several = (0.934, 0.921, 0.95)
 
     def row(kind, name, parameters=1_234_567, change=(0.012, 0.02, -0.013)):
-        return Row(group, kind, name, several, several, (), change if kind == "student" else (), parameters, 321.0)
+        return TableRow(group, kind, name, several, several, (), change if kind == "student" else (), parameters, 321.0)
 
     return [
         *(row("teacher", f"{m} WRN16-3") for m in ("sig", "gaf", "pi")),
@@ -294,7 +294,7 @@ def printed(found, width: int | None, monkeypatch) -> list[str]:
     for name in ("FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
     stream = io.StringIO()
-    show(found, stream, width)
+    print_tables(found, stream, width)
     text = stream.getvalue()
     assert "\x1b" not in text
     return text.splitlines()

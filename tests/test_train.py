@@ -11,7 +11,7 @@ from mmkd.core.errors import UnitFailed
 from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
 from mmkd.training.guidance import LiveTeachers
-from mmkd.training.loop import NoTeachers, Windows, batches, learning_rate, train
+from mmkd.training.loop import NoTeachers, TrainingData, batches, learning_rate, train
 from mmkd.training.teachers import Teacher
 from mmkd.units.spec import Training
 
@@ -27,7 +27,7 @@ def windows():
     views = {
         m: (rng.normal(size=(60, *s)) + y.reshape(-1, *[1] * len(s))).astype(np.float32) for m, s in SHAPES.items()
     }
-    return Windows(views, y, np.arange(40), np.arange(40, 60), "abc", torch.device("cpu"))
+    return TrainingData(views, y, np.arange(40), np.arange(40, 60), "abc", torch.device("cpu"))
 
 
 def student(seed=0):
@@ -140,7 +140,7 @@ def test_the_best_epoch_is_chosen_on_validation(windows):
 
 
 def test_without_validation_the_last_epoch_is_kept(windows):
-    blind = Windows(windows.views, windows.y, np.arange(60), np.arange(0), "abc", windows.device)
+    blind = TrainingData(windows.views, windows.y, np.arange(60), np.arange(0), "abc", windows.device)
     trained = train(student(), METHODS.get("student")(), blind, NoTeachers(), TRAINING, 0, "", Progress())
     assert trained.best_epoch == 2
     assert same(trained.best, trained.last)

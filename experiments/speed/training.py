@@ -25,7 +25,7 @@ from mmkd.nets import SingleView, build_teacher
 from mmkd.nets.wrn import WideResNet
 from mmkd.store.cache import Cache
 from mmkd.training.guidance import LiveTeachers, source_of
-from mmkd.training.loop import NoTeachers, Teachers, Windows, train
+from mmkd.training.loop import NoTeachers, TeacherSource, TrainingData, train
 from mmkd.training.teachers import Teacher
 from mmkd.units.spec import TeacherSpec, Training
 
@@ -35,7 +35,7 @@ CLASSES = ("a", "b", "c", "d", "e", "f")
 LOGIT_METHODS = ("kd", "aver", "ca-mkd", "ebkd-entropy", "dkd", "dist")
 
 
-def made_up(count: int, shapes: dict[str, tuple[int, ...]]) -> Windows:
+def made_up(count: int, shapes: dict[str, tuple[int, ...]]) -> TrainingData:
     """Windows of noise whose mean tells the class, all for training."""
     rng = np.random.default_rng(0)
     y = np.arange(count) % len(CLASSES)
@@ -43,7 +43,7 @@ def made_up(count: int, shapes: dict[str, tuple[int, ...]]) -> Windows:
     for name, shape in shapes.items():
         views[name] = rng.standard_normal((count, *shape), dtype=np.float32)
         views[name] += y.reshape(-1, *(1,) * len(shape)).astype(np.float32) / 10
-    return Windows(views, y, np.arange(count), np.arange(0), CLASSES, CPU)
+    return TrainingData(views, y, np.arange(count), np.arange(0), CLASSES, CPU)
 
 
 class Plain(WideResNet):
@@ -62,7 +62,7 @@ class Plain(WideResNet):
         return features
 
 
-class PlainWindows(Windows):
+class PlainWindows(TrainingData):
     """Batches in the default layout."""
 
     def at(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
@@ -123,7 +123,7 @@ def student_phase(rounds: int) -> Iterator[Row]:
         teachers[name] = Teacher(of, network, Path())
     kd = METHODS.get("kd")
 
-    def phase(windows: Windows, source: Teachers, epochs: int) -> dict[str, float]:
+    def phase(windows: TrainingData, source: TeacherSource, epochs: int) -> dict[str, float]:
         torch.manual_seed(0)
         student = build_teacher("small", "sig", shapes["sig"], len(CLASSES))
         how = replace(training, epochs=epochs)

@@ -19,7 +19,7 @@ from mmkd.cli.flags import check_arguments, check_folder, load_plugins, make_par
 from mmkd.cli.listing import method_help, show_list
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
-from mmkd.training.distributed import ALONE, Group, Lost, Torchrun, started
+from mmkd.training.distributed import SINGLE_PROCESS, ConnectionLost, ProcessGroup, TorchrunGroup, current_group
 
 NAME = "mmkd.bench"
 
@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Of the processes that torchrun started one runs it, and the others train along.
     """
-    group = started()
-    if isinstance(group, Torchrun) and not group.leads:
+    group = current_group()
+    if isinstance(group, TorchrunGroup) and not group.leads:
         return train_along(group)
     code = run_main(argv, group)
     if code <= 2:  # torchrun itself ends all where it was stopped
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def train_along(group: Torchrun) -> int:
+def train_along(group: TorchrunGroup) -> int:
     """The part of a process that does not lead; it writes nothing, so that signals may end it at once."""
     from mmkd.api import follow
 
@@ -47,12 +47,12 @@ def train_along(group: Torchrun) -> int:
         warnings.simplefilter("ignore")  # the one that leads says it
         try:
             follow(group)
-        except Lost:
+        except ConnectionLost:
             return 1
     return 0
 
 
-def run_main(argv: Sequence[str] | None, group: Group) -> int:
+def run_main(argv: Sequence[str] | None, group: ProcessGroup) -> int:
     """The command in one process; its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     return guarded(
@@ -60,7 +60,7 @@ def run_main(argv: Sequence[str] | None, group: Group) -> int:
     )
 
 
-def command(argv: list[str], group: Group = ALONE) -> int:
+def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     check_arguments(argv, args)
@@ -89,7 +89,7 @@ def command(argv: list[str], group: Group = ALONE) -> int:
     return run_command(make_request(args, rest, parser), args, group)
 
 
-def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) -> int:
+def run_command(request: Any, args: argparse.Namespace, group: ProcessGroup = SINGLE_PROCESS) -> int:
     """Do the units, tell how each went, publish, and print the table or the JSON document."""
     from mmkd import api
     from mmkd.core.registry import METHODS
@@ -143,9 +143,9 @@ def run_command(request: Any, args: argparse.Namespace, group: Group = ALONE) ->
     else:
         done = [done for done in outcome.results if done.status != "refused"]
         if request.task == "anomaly":
-            series_table.show(done, outcome.simple, sys.stdout)
+            series_table.print_series_tables(done, outcome.simple, sys.stdout)
         else:
-            table.show(table.rows(done, outcome.teachers, dict(outcome.students_alone)), sys.stdout)
+            table.print_tables(table.rows(done, outcome.teachers, dict(outcome.students_alone)), sys.stdout)
         if records and not args.quiet:
             print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {track.shown_uri(runs)}")
     if problem:
@@ -238,7 +238,7 @@ def publish_all(runs: Path) -> int:
 def script() -> NoReturn:
     """Run the command and end the process; one of torchrun at once, for gloo's threads at times abort its way out."""
     code = main()
-    if started().world > 1:
+    if current_group().world > 1:
         leave_stdout()
         sys.stderr.flush()
         os._exit(code)

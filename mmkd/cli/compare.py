@@ -82,7 +82,7 @@ def command(argv: Sequence[str]) -> int:
         write_files,
     )
     from mmkd.report.page import page_files
-    from mmkd.report.text import document, latex_tables, leaderboard_csv, markdown_tables, results_csv, show
+    from mmkd.report.text import document, latex_tables, leaderboard_csv, markdown_tables, print_comparison, results_csv
 
     with _records(runs, args.experiment) as (records, left_out):
         comparison = compare(records, args.control, left_out)
@@ -110,7 +110,7 @@ def command(argv: Sequence[str]) -> int:
     if args.json:
         print(text)
     else:
-        show(comparison, found, sys.stdout)
+        print_comparison(comparison, found, sys.stdout)
         print(f"files: {out} (report.html is the page)")
     return 0
 

@@ -85,7 +85,7 @@ def tested(row: Row, notes: Notes) -> Tested | None:
             notes.append(f"unit {unit.key} has other classes; left out of the confusion matrix")
             continue
         classes = names
-        counts.append(confusion(said, k))
+        counts.append(confusion_matrix(said, k))
         if said.probabilities is not None:
             probabilities.append(said.probabilities)
             true.append(said.true)
@@ -101,7 +101,7 @@ def class_names(record: Record) -> tuple[str, ...]:
     return tuple(shortened(str(name), 40) or f"class {n}" for n, name in enumerate(names))
 
 
-def confusion(said: Predictions, classes: int) -> NDArray[np.int64]:
+def confusion_matrix(said: Predictions, classes: int) -> NDArray[np.int64]:
     """Windows, or steps whose label is known, by true (rows) and predicted class, (K, K)."""
     known = (said.true >= 0) & (said.predicted >= 0)
     flat = said.true[known] * classes + said.predicted[known]

@@ -31,7 +31,7 @@ from mmkd.comparison.identity import (
     teacher_name,
     teacher_settings,
 )
-from mmkd.comparison.predictions import Said, read_predictions, together
+from mmkd.comparison.predictions import JointPrediction, read_predictions, together
 from mmkd.core.errors import DamageWarning, MmkdError, unknown
 from mmkd.core.text import shortened
 from mmkd.data.spec import fold_count
@@ -40,7 +40,7 @@ from mmkd.metrics.series import NOTES
 from mmkd.store.record import Record, Records
 from mmkd.units.names import variant_names
 
-ALONE = "student"  # the method that is the student without a teacher
+STUDENT_ONLY = "student"  # the method that is the student without a teacher
 SCORE = "macro_f1"  # what is compared, where the task has no score of its own
 SCORES = {"anomaly": "vus_pr"}
 WORDS = {SCORE: "macro-F1", "vus_pr": "VUS-PR"}
@@ -167,7 +167,7 @@ def read_records(records: Records) -> tuple[list[Record], list[str]]:
     return found, [str(w.message) for w in caught if issubclass(w.category, DamageWarning)]
 
 
-def compare(records: Iterable[Record], control: str = ALONE, left_out: Sequence[str] = ()) -> Comparison:
+def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Sequence[str] = ()) -> Comparison:
     """Groups of comparable rows of these records.
 
     Args:
@@ -190,13 +190,13 @@ def compare(records: Iterable[Record], control: str = ALONE, left_out: Sequence[
         raise MmkdError("no unit is on record here" + (f" ({len(bad)} left out: {bad[0]})" if bad else ""))
     students = sorted(units.values(), key=_place)
     methods = {str(record.spec["method"]) for record in students}
-    if control not in methods and control != ALONE:
+    if control not in methods and control != STUDENT_ONLY:
         raise unknown("method", control, methods)
     names = method_names(students)
     by_group: dict[str, list[Record]] = {}
     for record in students:
         by_group.setdefault(as_key(group_settings(record)), []).append(record)
-    made = [_Maker(members, teachers, names, control).group() for members in by_group.values()]
+    made = [GroupBuilder(members, teachers, names, control).group() for members in by_group.values()]
     groups = [group for group in made if any(row.kind == "student" for row in group.rows)]
     bad += [f"{group.title}: {'; '.join(group.notes)}" for group in made if group not in groups]
     if not groups:
@@ -251,14 +251,14 @@ def _distinguish(groups: Sequence[Group]) -> None:
 # Rows -----------------------------------------------------------------------------------------------------------------
 
 
-class _Maker:
+class GroupBuilder:
     """Makes a group; keeps what each set of networks says."""
 
     def __init__(
         self, members: Sequence[Record], teachers: Mapping[str, Record], names: Mapping[str, str], control: str
     ) -> None:
         self.members, self.teachers, self.names, self.control = members, teachers, names, control
-        self.said: dict[tuple[str, ...], Said | str] = {}
+        self.said: dict[tuple[str, ...], JointPrediction | str] = {}
         self.seeds = sorted({int(record.spec["seed"]) for record in members})
         folds = dict(sorted((fold_of(record) for record in members), key=lambda fold: _natural(fold[1])))
         self.folds = {subjects: name for subjects, name in folds.items() if subjects}
@@ -377,7 +377,7 @@ class _Maker:
             found[place] = Unit(record.key, seed, _metrics(record), record, number)
         return found
 
-    def _said(self, records: Sequence[Record]) -> "Said | str":
+    def _said(self, records: Sequence[Record]) -> "JointPrediction | str":
         """What these teachers say together, or why that cannot be known."""
         keys = tuple(sorted(record.key for record in records))
         if keys not in self.said:
@@ -429,11 +429,11 @@ class _Maker:
 
     def _measure(self, students: Sequence[Row], teachers: Sequence[Row], notes: dict[str, None]) -> None:
         """Enter change, gap and time of each student."""
-        alone = [row for row in students if row.base == ALONE]
+        alone = [row for row in students if row.base == STUDENT_ONLY]
         controls = [row for row in students if row.base == self.control]
         if not controls:
             notes[f"no unit of {self.control!r} here: no change is shown"] = None
-        if not alone and self.control != ALONE:
+        if not alone and self.control != STUDENT_ONLY:
             notes["no student alone here: neither gap nor training time is shown"] = None
         for row in students:
             control, base = _nearest(row, controls), _nearest(row, alone)
@@ -453,7 +453,7 @@ def _best_first(students: Iterable[Row]) -> list[Row]:
     """The student alone, then the others by their mean score, then what is no student."""
     return sorted(
         students,
-        key=lambda row: (row.kind != "student", row.base != ALONE, -np.mean(row.values(row.score)), row.name),
+        key=lambda row: (row.kind != "student", row.base != STUDENT_ONLY, -np.mean(row.values(row.score)), row.name),
     )
 
 

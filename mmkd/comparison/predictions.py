@@ -24,7 +24,7 @@ class Predictions:
 
 
 @dataclass(frozen=True)
-class Said:
+class JointPrediction:
     """What one or several networks say together of the test windows.
 
     Attributes:
@@ -39,7 +39,7 @@ class Said:
     scores: Mapping[str, float]
     bound: Mapping[str, float] = field(default_factory=dict)
 
-    def agreement(self, other: "Said") -> float | None:
+    def agreement(self, other: "JointPrediction") -> float | None:
         """Share of windows, or labelled steps, on which this one says what the other does; None of other windows."""
         if not _same(self, other):
             return None
@@ -69,7 +69,7 @@ def read_predictions(record: Record) -> Predictions | str:
     return Predictions(window, true, predicted, probabilities) if fits else f"predictions of {record.key}: wrong shapes"
 
 
-def together(found: Sequence[Predictions | str]) -> Said | str:
+def together(found: Sequence[Predictions | str]) -> JointPrediction | str:
     """Several networks as one, by the mean of their probabilities."""
     whole = [each for each in found if isinstance(each, Predictions)]
     if len(whole) < len(found):
@@ -79,12 +79,12 @@ def together(found: Sequence[Predictions | str]) -> Said | str:
         return "its teachers were not tested on the same windows"
     probabilities = [each.probabilities for each in whole if each.probabilities is not None]
     if len(probabilities) < len(whole) or len({p.shape for p in probabilities}) > 1:
-        return Said(first.window, first.true, tuple(each.predicted for each in whole), {})
+        return JointPrediction(first.window, first.true, tuple(each.predicted for each in whole), {})
     mean = classes.mean_of(probabilities)
     predicted = mean.argmax(1)
     best = best_of(first.true, probabilities)
     bound = _scores(first.true, best.argmax(1), best)
-    return Said(first.window, first.true, (predicted,), _scores(first.true, predicted, mean), bound)
+    return JointPrediction(first.window, first.true, (predicted,), _scores(first.true, predicted, mean), bound)
 
 
 def best_of(true: NDArray[np.int64], each: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

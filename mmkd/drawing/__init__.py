@@ -1,0 +1,4 @@
+"""Figures as SVG from numbers and names, for the page and for records alike.
+
+Arrays and texts go in, an SVG element comes out. Records, files and torch do not belong here.
+"""

@@ -9,15 +9,15 @@ from typing import Any
 from mmkd.core.errors import DamageWarning
 from mmkd.core.progress import Progress
 from mmkd.data import Dataset
-from mmkd.engines.plan import Ended, Task, run_plan
+from mmkd.engines.plan import Job, JobResult, run_plan
 from mmkd.store.record import Record, Records
 from mmkd.units.result import UnitResult
 from mmkd.units.spec import UnitSpec
 
 
-def run_tasks(
+def run_jobs(
     units: Sequence[tuple[UnitSpec, Dataset]],
-    plan: Sequence[Task],
+    plan: Sequence[Job],
     records: Records,
     engine: AbstractContextManager[Any],
     tell: Callable[[UnitResult], None],
@@ -35,7 +35,7 @@ def run_tasks(
     specs = {spec.key: spec for spec, _ in units}
     found: dict[str, UnitResult] = {}
 
-    def enter(task: Task, how: Ended) -> None:
+    def enter(task: Job, how: JobResult) -> None:
         for note in how.notes:
             warnings.warn(note, DamageWarning, stacklevel=1)
         if task.kind != "unit" or task.key not in specs:
@@ -53,7 +53,7 @@ def run_tasks(
 
     for task in plan:
         if task.there:
-            enter(task, Ended("cached"))
+            enter(task, JobResult("cached"))
     if any(not task.there for task in plan):
         with records.lock("jobs"):  # a folder that cannot be written is refused before anything is done
             pass

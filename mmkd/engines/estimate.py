@@ -9,7 +9,7 @@ from typing import Any
 
 from mmkd.core.keys import digest
 from mmkd.core.progress import duration
-from mmkd.engines.plan import Ended, Task, pending, run_plan
+from mmkd.engines.plan import Job, JobResult, pending, run_plan
 from mmkd.store.record import Record
 
 NO_MATTER = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
@@ -45,7 +45,7 @@ class Estimate:
         )
 
 
-def estimate(plan: Sequence[Task], records: Iterable[Record], workers: int, threads: int, device: str) -> Estimate:
+def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threads: int, device: str) -> Estimate:
     """The time of a plan's trainings: seconds a window and epoch of records of the same kind, as a median.
 
     Of one kind are the same method or teacher network, with the same student, views, batch size and data set. Records
@@ -95,16 +95,16 @@ class _Clock:
 
     def __init__(self, workers: int, seconds: Mapping[str, float]) -> None:
         self.workers, self.seconds, self.now, self.turn = workers, seconds, 0.0, 0
-        self.busy: list[tuple[float, int, Task]] = []
+        self.busy: list[tuple[float, int, Job]] = []
 
     @property
     def room(self) -> int:
         return self.workers - len(self.busy)
 
-    def start(self, task: Task) -> None:
+    def start(self, task: Job) -> None:
         self.turn += 1
         heapq.heappush(self.busy, (self.now + self.seconds.get(task.id, 0.0), self.turn, task))
 
-    def wait(self) -> list[tuple[Task, Ended]]:
+    def wait(self) -> list[tuple[Job, JobResult]]:
         self.now, _, task = heapq.heappop(self.busy)
-        return [(task, Ended("done"))]
+        return [(task, JobResult("done"))]

@@ -20,7 +20,7 @@ from mmkd.views.cached import view_key
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One piece of work.
 
     Attributes:
@@ -62,7 +62,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Ended:
+class JobResult:
     """What came of a task.
 
     Attributes:
@@ -84,16 +84,16 @@ class Engine(Protocol):
         """How many more tasks it takes now."""
         ...
 
-    def start(self, task: Task) -> None: ...
+    def start(self, task: Job) -> None: ...
 
-    def wait(self) -> list[tuple[Task, Ended]]:
+    def wait(self) -> list[tuple[Job, JobResult]]:
         """Those that ended, one at least; called only while some are running."""
         ...
 
 
 def make_plan(
     units: Sequence[tuple[UnitSpec, Dataset]], records: Records, cache: Cache, rerun: bool = False
-) -> list[Task]:
+) -> list[Job]:
     """All tasks of the units, each once and after those that it needs.
 
     Units on record stand there as such, without what they once needed. The unit of the student alone, which
@@ -102,15 +102,15 @@ def make_plan(
     Args:
         rerun: units on record are done anew; views and teachers are not.
     """
-    tasks: dict[str, Task] = {}
+    tasks: dict[str, Job] = {}
     asked = {spec.key for spec, _ in units}
     splits: dict[tuple[DataSpec, int], Split] = {}
 
-    def enter(task: Task) -> str:
+    def enter(task: Job) -> str:
         return tasks.setdefault(task.id, task).id
 
     def add(spec: UnitSpec, data: Dataset) -> str:
-        task = Task("unit", spec.key, spec, rerun=rerun and spec.key in asked)
+        task = Job("unit", spec.key, spec, rerun=rerun and spec.key in asked)
         if task.id in tasks:
             return task.id
         if not task.rerun and records.get(spec.key) is not None:
@@ -123,12 +123,12 @@ def make_plan(
         for name, config in spec.views.items():
             key = view_key(name, config, spec.data, split)
             there = cache.fault("views", key) is None
-            views[name] = enter(Task("view", key, spec, name, there=there))
+            views[name] = enter(Job("view", key, spec, name, there=there))
         needs = list(views.values())
         for name in spec.teachers:
             key = spec.teacher(name).key
             there = cache.fault("teachers", key) is None
-            needs.append(enter(Task("teacher", key, spec, name, count, (views[name],), there)))
+            needs.append(enter(Job("teacher", key, spec, name, count, (views[name],), there)))
         if starts_trained(spec):
             needs.append(add(student_alone(spec), data))
         return enter(replace(task, windows=count, needs=tuple(needs)))
@@ -138,22 +138,22 @@ def make_plan(
     return list(tasks.values())
 
 
-def pending(plan: Iterable[Task]) -> list[Task]:
+def pending(plan: Iterable[Job]) -> list[Job]:
     """The tasks that are to be done, what others need first."""
     order = ("view", "teacher", "unit")
     return sorted((task for task in plan if not task.there), key=lambda task: order.index(task.kind))
 
 
-def run_plan(plan: Sequence[Task], engine: Engine, tell: Callable[[Task, Ended], None]) -> None:
+def run_plan(plan: Sequence[Job], engine: Engine, tell: Callable[[Job, JobResult], None]) -> None:
     """Do what is not there yet. A task whose need failed fails with the same reason; all others go on.
 
     Args:
         tell: called in this process as each task ends.
     """
     waiting = {task.id: task for task in pending(plan)}
-    unmade, failed, running = set(waiting), dict[str, Ended](), 0
+    unmade, failed, running = set(waiting), dict[str, JobResult](), 0
 
-    def end(task: Task, how: Ended) -> None:
+    def end(task: Job, how: JobResult) -> None:
         unmade.discard(task.id)
         if how.status == "failed":
             failed[task.id] = how

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mmkd.engines.worker import THREADS, Values, perform
 
 if TYPE_CHECKING:
-    from mmkd.engines.plan import Ended, Task
+    from mmkd.engines.plan import Job, JobResult
 
 GRACE = 10.0  # seconds that a worker has to remove its temporary folders
 
@@ -31,11 +31,11 @@ class _Worker:
 
     process: Any
     pipe: Connection
-    task: "Task | None" = None
+    task: "Job | None" = None
     turn: int = 1
 
 
-class Processes:
+class ProcessEngine:
     """An engine of up to `jobs` worker processes, started as they are needed.
 
     Args:
@@ -47,7 +47,7 @@ class Processes:
         self.jobs, self.place = jobs, place
         self.workers: list[_Worker] = []
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> "ProcessEngine":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -68,7 +68,7 @@ class Processes:
     def room(self) -> int:
         return self.jobs - sum(worker.task is not None for worker in self.workers)
 
-    def start(self, task: "Task", turn: int = 1) -> None:
+    def start(self, task: "Job", turn: int = 1) -> None:
         idle = [worker for worker in self.workers if worker.task is None]
         if turn > 1 or not idle:
             with _threads(self.place["threads"]):
@@ -80,23 +80,23 @@ class Processes:
         with suppress(OSError):  # it died while it was idle; `wait` sees that
             worker.pipe.send_bytes(json.dumps(task.values()).encode())
 
-    def wait(self) -> "list[tuple[Task, Ended]]":
-        from mmkd.engines.plan import Ended
+    def wait(self) -> "list[tuple[Job, JobResult]]":
+        from mmkd.engines.plan import JobResult
 
-        ended: list[tuple[Task, Ended]] = []
+        ended: list[tuple[Job, JobResult]] = []
         while not ended:
             ready = wait([worker.pipe for worker in self.workers if worker.task is not None])
             for worker in [worker for worker in self.workers if worker.pipe in ready]:
                 task, worker.task = worker.task, None
                 assert task is not None
                 try:
-                    ended.append((task, Ended(**json.loads(worker.pipe.recv_bytes()))))
+                    ended.append((task, JobResult(**json.loads(worker.pipe.recv_bytes()))))
                 except (OSError, EOFError):
                     why = self._bury(worker)
                     if worker.turn == 1:
                         self.start(task, 2)
                     else:
-                        ended.append((task, Ended("failed", f"{why}, twice")))
+                        ended.append((task, JobResult("failed", f"{why}, twice")))
         return ended
 
     def _bury(self, worker: _Worker) -> str:

@@ -19,7 +19,7 @@ from mmkd.core.errors import MmkdError, reason
 from mmkd.engines.worker import THREADS, perform
 
 if TYPE_CHECKING:
-    from mmkd.engines.plan import Ended, Task
+    from mmkd.engines.plan import Job, JobResult
 
 RETRIES = 3  # how often Ray starts a task again whose node or process is gone
 GRACE = 10.0  # seconds that tasks have to remove their temporary folders
@@ -52,7 +52,7 @@ def parse_resources(text: str) -> tuple[float, float]:
     return found["cpus"], found["gpus"]
 
 
-class RayTasks:
+class RayEngine:
     """An engine that hands every task to Ray, which does as many at a time as there are resources for.
 
     Args:
@@ -66,10 +66,10 @@ class RayTasks:
     def __init__(self, place: Mapping[str, Any], cpus: float, gpus: float, say: Callable[[str], None]) -> None:
         self.place, self.cpus, self.gpus, self.say = json.dumps(place), cpus, gpus, say
         self.threads = place["threads"]
-        self.running: dict[Any, Task] = {}
+        self.running: dict[Any, Job] = {}
         self.after = ExitStack()
 
-    def __enter__(self) -> "RayTasks":
+    def __enter__(self) -> "RayEngine":
         check_ray()
         import ray
 
@@ -118,20 +118,22 @@ class RayTasks:
             self.ray.shutdown()
         self.after.close()
 
-    def start(self, task: "Task") -> None:
+    def start(self, task: "Job") -> None:
         self.running[self.remote.remote(json.dumps(task.values()), self.place)] = task
 
-    def wait(self) -> "list[tuple[Task, Ended]]":
-        from mmkd.engines.plan import Ended
+    def wait(self) -> "list[tuple[Job, JobResult]]":
+        from mmkd.engines.plan import JobResult
 
         ready, _ = self.ray.wait(list(self.running), num_returns=1)
         ended = []
         for reference in ready:
             task = self.running.pop(reference)
             try:
-                ended.append((task, Ended(**json.loads(self.ray.get(reference)))))
+                ended.append((task, JobResult(**json.loads(self.ray.get(reference)))))
             except self.ray.exceptions.RayError as error:
-                ended.append((task, Ended("failed", f"Ray gave it up after {RETRIES} retries: {reason(error)[:300]}")))
+                ended.append(
+                    (task, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {reason(error)[:300]}"))
+                )
         return ended
 
 

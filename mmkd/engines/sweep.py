@@ -36,13 +36,13 @@ def run_units(
             record = records.get(spec.key)
             done = UnitResult(spec, "cached" if record else "missing", record, records.fault(spec.key))
         else:
-            done = one(spec, data, records, work, rerun=existing == "rerun")
+            done = run_one(spec, data, records, work, rerun=existing == "rerun")
         found.append(done)
         tell(done)
     return found
 
 
-def one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> UnitResult:
+def run_one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> UnitResult:
     """Do one unit under its lock, unless it is on record or gets there while we wait."""
     record = None if rerun else records.get(spec.key)
     if record is not None:

@@ -14,7 +14,7 @@ from mmkd.core.errors import DamageWarning, MmkdError
 
 if TYPE_CHECKING:
     from mmkd.data import Dataset
-    from mmkd.engines.plan import Ended
+    from mmkd.engines.plan import JobResult
 
 Values = Mapping[str, Any]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -69,14 +69,14 @@ def _attempt(task: Values, place: Values) -> dict[str, Any]:
         return {"status": "failed", "error": reason(error), "log": log}
 
 
-def _perform(task: Values, place: Values) -> "Ended":
+def _perform(task: Values, place: Values) -> "JobResult":
     import torch
 
     from mmkd.core.memory import keep_freed_memory
     from mmkd.core.progress import Progress
     from mmkd.core.registry import load_plugin
-    from mmkd.engines.plan import Ended
-    from mmkd.engines.sweep import one
+    from mmkd.engines.plan import JobResult
+    from mmkd.engines.sweep import run_one
     from mmkd.store.cache import Cache
     from mmkd.store.record import Records
     from mmkd.training.series import do_unit
@@ -97,11 +97,11 @@ def _perform(task: Values, place: Values) -> "Ended":
     if task["kind"] == "unit":
         if spec.key != task["key"] or source_sha256(spec.method) != spec.method_sha256:
             raise MmkdError(f"method {spec.method!r} or mmkd itself is another version here; start the command again")
-        done = one(spec, data, at.records, lambda spec, data: do_unit(spec, data, at), task["rerun"])
+        done = run_one(spec, data, at.records, lambda spec, data: do_unit(spec, data, at), task["rerun"])
         assert done.status in ("done", "cached", "failed")
-        return Ended(done.status, done.error, done.log)
+        return JobResult(done.status, done.error, done.log)
     (make_view if task["kind"] == "view" else make_teacher)(task["modality"], spec, data, at)
-    return Ended("done")
+    return JobResult("done")
 
 
 @lru_cache(maxsize=2)

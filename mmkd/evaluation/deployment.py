@@ -39,7 +39,7 @@ def network_of(record: Record) -> str:
     return digest([*said, spec["data"]["sha256"], len(data["channels"]), data["window"], len(data["classes"])])
 
 
-def measure(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:
+def measure_deployment(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:
     """The cost of a student on this machine, but for its size.
 
     Args:
@@ -62,7 +62,7 @@ def measure(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, An
 
 
 def latency(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:
-    """Times in ms of one window after the other, on one thread; the keys are those of `measure`."""
+    """Times in ms of one window after the other, on one thread; the keys are those of `measure_deployment`."""
     names = list(student.modalities)
     student.eval()
     times = []

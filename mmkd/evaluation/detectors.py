@@ -20,7 +20,14 @@ from mmkd.core.errors import reason
 from mmkd.core.keys import digest, seed_for
 from mmkd.data import Dataset
 from mmkd.data.series import Series
-from mmkd.metrics.detections import counts, judge, mean_of, overlapped, starts_in, write
+from mmkd.metrics.detections import (
+    evaluate_detector,
+    mean_metrics,
+    overlapped,
+    series_counts,
+    starts_in,
+    write_series_results,
+)
 from mmkd.metrics.series import Floats
 from mmkd.store.record import Records, environment, write_history
 from mmkd.units.spec import FORMAT, UnitSpec
@@ -131,19 +138,21 @@ def write_simple(unit: UnitSpec, data: Dataset, records: Records) -> list[str]:
 def _fill(folder: Path, name: str, key: str, unit: UnitSpec, data: Dataset) -> Mapping[str, Any]:
     assert data.series is not None
     seed, began = seed_for(unit.seed, f"simple/{name}"), time.perf_counter()
-    results = judge(data.series, lambda series: SIMPLE[name](series, data.window, seed)[series.chosen :], data.window)
+    results = evaluate_detector(
+        data.series, lambda series: SIMPLE[name](series, data.window, seed)[series.chosen :], data.window
+    )
     seconds = time.perf_counter() - began
-    write(folder, results)
+    write_series_results(folder, results)
     write_history(folder / "history.csv", [])
     return {
         "kind": "simple",
         "key": key,
         "status": "done",
         "spec": simple_spec(name, unit),
-        "metrics": {"test": mean_of(results)},
+        "metrics": {"test": mean_metrics(results)},
         "parameters": 0,
         "seconds": seconds,
         "process_peak_memory_mib": getrusage(RUSAGE_SELF).ru_maxrss / 1024,
-        "series": counts(data.series),
+        "series": series_counts(data.series),
         "environment": environment("cpu", 1),
     }

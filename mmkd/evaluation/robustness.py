@@ -114,7 +114,7 @@ def views_of(result: Mapping[str, Any]) -> str:
     return digest(json.loads(json.dumps(result["views"])))
 
 
-def measure(
+def measure_robustness(
     students: Sequence[StudentModel],
     trainings: Sequence[Training],
     data: Dataset,

@@ -26,7 +26,7 @@ from mmkd.views.cached import get_view
 
 
 @dataclass(frozen=True)
-class Job:
+class MeasurementJob:
     """A student's record, the data of its unit, and which of `record.MEASUREMENTS` are to be made."""
 
     record: Record
@@ -34,7 +34,7 @@ class Job:
     wanted: Sequence[str]
 
 
-class Measuring:
+class MeasurementRunner:
     """Measures students on record and puts what it finds beside their records, each as soon as it is known.
 
     What goes wrong with one of them is a line in `problems`, and the others go on.
@@ -46,7 +46,7 @@ class Measuring:
         self._costs: dict[str, dict[str, Any]] = {}
         self._taught: dict[str, tuple[Any, Any]] = {}  # what the maps of a teacher show
 
-    def run(self, jobs: Sequence[Job]) -> None:
+    def run(self, jobs: Sequence[MeasurementJob]) -> None:
         """All that the jobs want, costs first; of records that cannot be written nothing."""
         open_ = {job.record.key: os.access(job.record.folder, os.W_OK) for job in jobs}
         self.problems += [f"unit {key}: its record cannot be written" for key, can in open_.items() if not can]
@@ -67,21 +67,21 @@ class Measuring:
                     self._robustness(group, bar)
 
     @contextmanager
-    def _telling(self, name: str, jobs: Sequence[Job]) -> Iterator[None]:
+    def _telling(self, name: str, jobs: Sequence[MeasurementJob]) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # a measurement costs no record
             self.problems += [f"{name} of unit {job.record.key}: {reason(error)}" for job in jobs]
 
-    def _cost(self, job: Job) -> bytes:
+    def _cost(self, job: MeasurementJob) -> bytes:
         alike = deployment.network_of(job.record)
         if alike not in self._costs:
             windows = maps.spaced(np.flatnonzero(~job.data.test), deployment.REPEATS)
-            self._costs[alike] = deployment.measure(StudentModel.load(job.record), job.data.x[windows])
+            self._costs[alike] = deployment.measure_deployment(StudentModel.load(job.record), job.data.x[windows])
         size = job.record.file("student.safetensors").stat().st_size
         return _json({**self._costs[alike], "size_bytes": size})
 
-    def _maps(self, job: Job) -> bytes:
+    def _maps(self, job: MeasurementJob) -> bytes:
         record, data, spec = job.record, job.data, UnitSpec.parse(job.record.spec)
         split = split_for(data, spec.data, spec.seed)
         part = "validation" if len(split.validation) else "train"
@@ -114,7 +114,7 @@ class Measuring:
         keep("student", look(StudentModel.load(record).network, spec.student), spec.student[0])
         return maps.packed(arrays)
 
-    def _robustness(self, group: Sequence[Job], bar: Any) -> None:
+    def _robustness(self, group: Sequence[MeasurementJob], bar: Any) -> None:
         there, students = [], []
         for job in group:
             with self._telling("robustness.json", [job]):
@@ -123,15 +123,15 @@ class Measuring:
         if not there:
             return
         trainings = [UnitSpec.parse(job.record.spec).training for job in there]
-        found = robustness.measure(students, trainings, there[0].data, pick_device(self.device), bar)
+        found = robustness.measure_robustness(students, trainings, there[0].data, pick_device(self.device), bar)
         for job, said in zip(there, found, strict=True):
             with self._telling("robustness.json", [job]):
                 self.records.add(job.record, {"robustness.json": _json(said)})
 
 
-def _alike(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+def _alike(jobs: Sequence[MeasurementJob]) -> Iterator[list[MeasurementJob]]:
     """Jobs whose students read the very same views, a few at a time."""
-    groups: dict[tuple[str, str], list[Job]] = {}
+    groups: dict[tuple[str, str], list[MeasurementJob]] = {}
     for job in jobs:
         key = job.record.spec["data"]["sha256"] + job.record.spec["data"]["nan"], robustness.views_of(job.record.result)
         groups.setdefault(key, []).append(job)

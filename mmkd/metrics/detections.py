@@ -14,7 +14,7 @@ from mmkd.metrics.series import METRICS, Floats, evaluate, events, mean_scores, 
 
 
 @dataclass(frozen=True)
-class Found:
+class SeriesResult:
     """What a detector found in one series.
 
     Attributes:
@@ -32,7 +32,7 @@ class Found:
     metrics: dict[str, float]
 
 
-def judge(found: SeriesSet, detect: Callable[[Series], Floats], length: int) -> list[Found]:
+def evaluate_detector(found: SeriesSet, detect: Callable[[Series], Floats], length: int) -> list[SeriesResult]:
     """Run a detector over all series that are kept.
 
     Args:
@@ -47,16 +47,16 @@ def judge(found: SeriesSet, detect: Callable[[Series], Floats], length: int) -> 
         threshold, window = float(calibration[: len(calibration) - shared].max()), window_length(series.x[0])
         labels = series.labels[series.prefix :]
         metrics = evaluate(test, labels, test > threshold, window)
-        results.append(Found(series, score, threshold, window, metrics))
+        results.append(SeriesResult(series, score, threshold, window, metrics))
     return results
 
 
-def mean_of(results: Sequence[Found]) -> dict[str, float]:
+def mean_metrics(results: Sequence[SeriesResult]) -> dict[str, float]:
     """The mean over series of each metric."""
     return mean_scores({found.series.name: found.metrics for found in results})
 
 
-def write(folder: Path, results: Sequence[Found]) -> None:
+def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
     """`series.csv`, a row a series, and `scores.npz`, the scores of its steps (float32, by the number of the row)."""
     with (folder / "series.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
@@ -69,7 +69,7 @@ def write(folder: Path, results: Sequence[Found]) -> None:
     np.savez_compressed(folder / "scores.npz", **arrays)
 
 
-def counts(found: SeriesSet) -> dict[str, Any]:
+def series_counts(found: SeriesSet) -> dict[str, Any]:
     """What a record says of the series: how many are scored, and which are not, with the reason."""
     return {"scored": len(found.kept), "left_out": dict(found.left_out)}
 

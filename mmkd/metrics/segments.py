@@ -68,7 +68,7 @@ def _f1(hits: float, false: float, missed: float) -> float:
 # Steps ----------------------------------------------------------------------------------------------------------------
 
 
-def confusion(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]], classes: int) -> Ints:
+def confusion_matrix(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]], classes: int) -> Ints:
     """Numbers of steps (K, K): row the true class, column the predicted one.
 
     Raises:
@@ -521,7 +521,7 @@ class DenseScores:
         of_steps, steps = StepScores(classes), _steps(tolerance_ms, rate_hz)
         edits, f1s, of_segments = [], [], np.zeros((len(OVERLAPS), 3), np.int64)
         for true, predicted in recordings:
-            counts = confusion(true, predicted, len(of_steps.names))
+            counts = confusion_matrix(true, predicted, len(of_steps.names))
             if not counts.any():
                 continue
             of_steps.add(counts)

@@ -25,14 +25,14 @@ import numpy as np
 
 from mmkd import __version__
 from mmkd.comparison import evidence as details
-from mmkd.comparison.groups import ALONE, FOLDS_SHARE, WORDS, Comparison, Group, Row, Unit, common_places
+from mmkd.comparison.groups import FOLDS_SHARE, STUDENT_ONLY, WORDS, Comparison, Group, Row, Unit, common_places
 from mmkd.comparison.identity import as_key, flat
 from mmkd.comparison.ranking import Ranking
 from mmkd.core.text import printable, shortened, slug
 from mmkd.drawing import charts
 from mmkd.metrics import pairs as st
 from mmkd.report.files import FIGURES
-from mmkd.report.table import spread
+from mmkd.report.table import mean_and_deviation
 from mmkd.report.text import (
     POINTS,
     columns,
@@ -233,9 +233,11 @@ class _Section:
         score, word = self.group.score, WORDS[self.group.score]
         best = max(whole, key=lambda row: float(np.mean(row.values(score))))
         text = f"{values_said(self.group).capitalize()}. The highest mean {word} of a student is "
-        text += f"{spread(best.values(score))} ({best.name})"
-        alone = next((row for row in self.students if row.base == ALONE), None)
-        return text + (f"; the student alone has {spread(alone.values(score))}." if alone not in (None, best) else ".")
+        text += f"{mean_and_deviation(best.values(score))} ({best.name})"
+        alone = next((row for row in self.students if row.base == STUDENT_ONLY), None)
+        return text + (
+            f"; the student alone has {mean_and_deviation(alone.values(score))}." if alone not in (None, best) else "."
+        )
 
     def _rows(self) -> list[dict[str, Any]]:
         shown = columns([self.group], self.control)
@@ -280,7 +282,7 @@ class _Section:
         if not found:
             return []
         found.sort(key=lambda change: -change.mean)
-        title = f"Change against {'the student alone' if self.control == ALONE else shortened(self.control, 40)}"
+        title = f"Change against {'the student alone' if self.control == STUDENT_ONLY else shortened(self.control, 40)}"
         few = max(len(change.each) for change in found)
         by = self.group.by
         word = WORDS[self.group.score]
@@ -367,7 +369,9 @@ class _Section:
             for curve in self.curves[id(row)]:
                 for n, level in enumerate(curve.levels):
                     clean = level == ("none" if curve.named else 0)
-                    cells[("", 0) if clean else (curve.disturbance, level)] = spread(curve.scores[:, n].tolist())
+                    cells[("", 0) if clean else (curve.disturbance, level)] = mean_and_deviation(
+                        curve.scores[:, n].tolist()
+                    )
             lines.append([row.name, *(cells.get(head, "") for head in heads)])
         title = f"Robustness: macro-F1 on disturbed test windows, mean over {self.group.by}s ± standard deviation"
         return [Table(title, ["network", *heads.values()], lines)]
@@ -473,7 +477,7 @@ class _Section:
         return {
             "id": self._id(row),
             "name": row_name(row, self.group),
-            "score": f"{WORDS[row.score]} {spread(row.values(row.score))}",
+            "score": f"{WORDS[row.score]} {mean_and_deviation(row.values(row.score))}",
             "figures": figures,
             "tables": [_class_table(tested, self._units_said)] if tested is not None else [],
             "facts": [(head, pairs) for head, pairs in facts if pairs],
@@ -530,7 +534,9 @@ class _Section:
         found = [self._figure(f"{name}-confusion", "Confusion", caption, chart)]
         if tested.reliability is not None:
             error = tested.reliability.error
-            several = f"{spread(row.values('ece'))} over {self.group.by}s, {error:.3f} of their windows together"
+            several = (
+                f"{mean_and_deviation(row.values('ece'))} over {self.group.by}s, {error:.3f} of their windows together"
+            )
             caption = f"ECE {several if len(tested.counts) > 1 else f'{error:.3f}'}. Bars: accuracy in 15 bins of "
             caption += "confidence; line in each bar: mean confidence; below: share of windows."
             chart = charts.reliability_chart("Reliability", f"{row.name}: {caption}", tested.reliability)
@@ -605,7 +611,7 @@ def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[chart
             if row.kind not in TRAINED or not costs or not scores or keys in seen:
                 continue
             seen.add(keys)
-            teacher, alone = row.kind == "teacher", row.base == ALONE
+            teacher, alone = row.kind == "teacher", row.base == STUDENT_ONLY
             deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
             point = charts.Point(
                 f"teacher {row.name}" if teacher else row.name,

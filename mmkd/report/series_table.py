@@ -7,7 +7,7 @@ import numpy as np
 
 from mmkd.core.progress import duration
 from mmkd.metrics.series import HEADS, METRICS, NOTES
-from mmkd.report.table import spread
+from mmkd.report.table import mean_and_deviation
 from mmkd.store.record import Record
 from mmkd.units.names import option_names
 from mmkd.units.result import UnitResult
@@ -39,12 +39,12 @@ def lines(rows: dict[str, list[Record]]) -> list[list[str]]:
     found = [heads]
     for name, records in rows.items():
         seconds = float(np.mean([record.result["seconds"] for record in records]))
-        scores = [spread(values(records, metric)) for metric in METRICS]
+        scores = [mean_and_deviation(values(records, metric)) for metric in METRICS]
         found.append([name, *scores, f"{records[0].result['parameters']:,}", duration(seconds)])
     return found
 
 
-def show(results: Sequence[UnitResult], simple: Sequence[Record], stream: Any) -> None:
+def print_series_tables(results: Sequence[UnitResult], simple: Sequence[Record], stream: Any) -> None:
     """Print one table a data set."""
     found = groups(results, simple)
     for dataset, rows in found.items():

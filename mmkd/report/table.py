@@ -14,7 +14,7 @@ from mmkd.units.result import UnitResult
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line: the scores of one teacher or method over its seeds.
 
     In folds the value of a seed is the mean over all of them, and a seed that lacks one has none; of a single seed each
@@ -58,7 +58,7 @@ class _Cut:
         return tuple(float(np.mean(each)) for each in by_seed.values() if len(each) == len(self.folds))
 
 
-def rows(results: Sequence[UnitResult], teachers: Iterable[Record], alone: dict[str, Record]) -> list[Row]:
+def rows(results: Sequence[UnitResult], teachers: Iterable[Record], alone: dict[str, Record]) -> list[TableRow]:
     """Rows of a sweep, grouped by data set and student.
 
     Args:
@@ -66,7 +66,7 @@ def rows(results: Sequence[UnitResult], teachers: Iterable[Record], alone: dict[
         alone: key of a unit -> the record of the student alone under the same seed.
     """
     by_key = {record.key: record for record in teachers}
-    found: list[Row] = []
+    found: list[TableRow] = []
     groups: dict[tuple[str, str, str], list[UnitResult]] = {}
     for done in results:
         rate = f" at {done.spec.data.rate:g} Hz" if done.spec.data.rate else ""
@@ -118,14 +118,14 @@ def _in_folds(members: Sequence[UnitResult], kind: str, there: int) -> str:
     return f" in {there}{f' of {every}' * (there < every)} fold{'s' * (every > 1)}"
 
 
-def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict[str, Record], cut: _Cut) -> Row:
+def _row(group: str, kind: str, name: str, records: Sequence[Record], base: dict[str, Record], cut: _Cut) -> TableRow:
     tests = [(record.key, record.metrics["test"]) for record in records]
     change = [
         (record.key, record.metrics["test"]["macro_f1"] - base[record.key].metrics["test"]["macro_f1"])
         for record in records
         if record.key in base and base[record.key].key != record.key
     ]
-    return Row(
+    return TableRow(
         group,
         kind,
         name,
@@ -148,7 +148,7 @@ def headline(record: Record) -> str:
     return f"accuracy {test['accuracy']:.3f}, macro-F1 {test['macro_f1']:.3f}"
 
 
-def spread(values: Sequence[float], scale: float = 1.0, sign: str = "") -> str:
+def mean_and_deviation(values: Sequence[float], scale: float = 1.0, sign: str = "") -> str:
     """`0.934` of one value, `0.934 ± 0.006` (standard deviation, ddof 1) of several, empty of none."""
     if not values:
         return ""
@@ -157,7 +157,7 @@ def spread(values: Sequence[float], scale: float = 1.0, sign: str = "") -> str:
     return text if len(values) == 1 else f"{text} ± {scale * float(np.std(values, ddof=1)):.{digits}f}"
 
 
-def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
+def print_tables(found: Sequence[TableRow], stream: Any, width: int | None = None) -> None:
     """Print one table a group. A terminal that is narrow cuts names, never figures; a file has what the names need."""
     from rich.console import Console
     from rich.table import Table
@@ -190,15 +190,15 @@ def show(found: Sequence[Row], stream: Any, width: int | None = None) -> None:
         console.print("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
 
 
-def cells(row: Row, seeds: int, dense: bool) -> list[str]:
+def cells(row: TableRow, seeds: int, dense: bool) -> list[str]:
     """The texts of a row; of one that has fewer seeds than others with their number."""
     return [
         (f"teacher {row.name}" if row.kind == "teacher" else row.name)
         + (f" ({len(row.macro_f1)} of {seeds})" if len(row.macro_f1) < seeds else ""),
-        spread(row.accuracy),
-        spread(row.macro_f1),
-        *([spread(row.miou)] if dense else []),
-        spread(row.change, 100, "+"),
+        mean_and_deviation(row.accuracy),
+        mean_and_deviation(row.macro_f1),
+        *([mean_and_deviation(row.miou)] if dense else []),
+        mean_and_deviation(row.change, 100, "+"),
         f"{row.parameters:,}",
         duration(row.seconds),
     ]

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mmkd.comparison.groups import ALONE, FOLDS_SHARE, SCORE, SCORES, WORDS, Comparison, Group, Row, Unit
+from mmkd.comparison.groups import FOLDS_SHARE, SCORE, SCORES, STUDENT_ONLY, WORDS, Comparison, Group, Row, Unit
 from mmkd.comparison.identity import flat
 from mmkd.comparison.ranking import Ranking
 from mmkd.core.text import printable, shortened
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import HEADS, METRICS
-from mmkd.report.table import spread
+from mmkd.report.table import mean_and_deviation
 
 WIDTH = 118  # columns of the terminal's table
 POINTS = 100
@@ -51,7 +51,7 @@ def _average(metric: str) -> Callable[[Row], float | None]:
 
 
 def _spread(metric: str) -> Callable[[Row], str]:
-    return lambda row: spread(row.values(metric))
+    return lambda row: mean_and_deviation(row.values(metric))
 
 
 def _change(row: Row) -> str:
@@ -172,13 +172,13 @@ def _scores_said(groups: Iterable[Group]) -> str:
 
 
 def _shown(control: str) -> str:
-    return "alone" if control == ALONE else shortened(control, 24)
+    return "alone" if control == STUDENT_ONLY else shortened(control, 24)
 
 
 # Terminal -------------------------------------------------------------------------------------------------------------
 
 
-def show(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
+def print_comparison(comparison: Comparison, found: Sequence[Ranking], stream: Any) -> None:
     """Print the tables; a name that is too long goes on in the next line, no figure is cut."""
     from rich.console import Console
     from rich.table import Table

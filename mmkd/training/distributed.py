@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 PATIENCE = timedelta(days=7)  # that processes wait for each other, for instance while the leader makes views
 
 
-class Lost(KeyboardInterrupt):
+class ConnectionLost(KeyboardInterrupt):
     """Another process is gone, or out of step: as after Ctrl-C the command ends, and is given once more."""
 
 
-class Group:
+class ProcessGroup:
     """One process by itself: nothing is shared.
 
     Attributes:
@@ -77,14 +77,14 @@ class Group:
         """Leader: send the others home."""
 
 
-ALONE = Group()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def started() -> Group:
+def current_group() -> ProcessGroup:
     """The group of this process: of those that torchrun started, or of itself alone."""
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
-        return Torchrun(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-    return ALONE
+        return TorchrunGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    return SINGLE_PROCESS
 
 
 def share(positions: "Positions", rank: int, world: int, least: int) -> "Positions":
@@ -97,7 +97,7 @@ def share(positions: "Positions", rank: int, world: int, least: int) -> "Positio
     return positions[rank::among] if rank < among else positions[:0]
 
 
-class Torchrun(Group):
+class TorchrunGroup(ProcessGroup):
     """This process among those of torchrun."""
 
     def __init__(self, rank: int, world: int) -> None:
@@ -132,7 +132,7 @@ class Torchrun(Group):
     @contextmanager
     def training(self, kind: str, **values: Any) -> Iterator[None]:
         if self.lost:
-            raise Lost("the processes of torchrun are out of step")
+            raise ConnectionLost("the processes of torchrun are out of step")
         try:
             self.tell(kind, **values)
             yield
@@ -162,7 +162,7 @@ class Torchrun(Group):
 
     def finish(self) -> None:
         if not self.lost:
-            with suppress(Lost, MmkdError):  # torchrun ends the others
+            with suppress(ConnectionLost, MmkdError):  # torchrun ends the others
                 self._meet()
                 self._gather({"kind": "end"})
                 self._part()
@@ -242,7 +242,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise Lost(f"another process of torchrun is lost: {reason(error)}") from error
+        raise ConnectionLost(f"another process of torchrun is lost: {reason(error)}") from error
 
 
 def sum_gradients(parameters: Sequence["Parameter"], reduce: Callable[["Tensor"], object]) -> None:

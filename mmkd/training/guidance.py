@@ -16,7 +16,7 @@ from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
 from mmkd.methods.contract import Outputs
 from mmkd.store.cache import Cache, new_array
-from mmkd.training.loop import NoTeachers, Windows
+from mmkd.training.loop import NoTeachers, TrainingData
 from mmkd.training.teachers import Teacher
 
 FEATURE_BUDGET = 2 << 30  # bytes of teachers' feature maps kept on disk; past it they are computed anew each epoch
@@ -124,7 +124,7 @@ def flatten(outputs: Outputs, maps: bool) -> dict[str, Tensor]:
 def source_of(
     teachers: Mapping[str, Teacher],
     needs: frozenset[str],
-    windows: Windows,
+    windows: TrainingData,
     cache: Cache,
     progress: Progress,
     budget: int = FEATURE_BUDGET,
@@ -163,7 +163,7 @@ def _read(folder: Path) -> dict[str, NDArray[np.float32]]:
     return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "r") for name in order}
 
 
-def _store(teacher: Teacher, maps: bool, windows: Windows, folder: Path, progress: Progress) -> None:
+def _store(teacher: Teacher, maps: bool, windows: TrainingData, folder: Path, progress: Progress) -> None:
     """Run the teacher over the training windows and write its outputs, one `.npy` an array."""
     count, size = len(windows.train), windows.at_once
     arrays: dict[str, Any] = {}

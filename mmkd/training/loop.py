@@ -23,20 +23,20 @@ from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
 from mmkd.metrics.classes import Probabilities, log_loss, reliability, scores
-from mmkd.metrics.segments import StepScores, confusion, delineation_scores, dense_scores, stitch
+from mmkd.metrics.segments import StepScores, confusion_matrix, delineation_scores, dense_scores, stitch
 from mmkd.training.checkpoint import Checkpoint
-from mmkd.training.distributed import ALONE, Group
+from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.prediction import predict
 from mmkd.units.spec import Training
 
 State = dict[str, Tensor]
-Given = tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]
+BatchInputs = tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]
 """Views of windows, what the teachers put out for them, and their batch."""
 AT_ONCE = 1 << 23
 """Numbers of a view, or class probabilities, that images are predicted by at once."""
 
 
-class Teachers(Protocol):
+class TeacherSource(Protocol):
     """What the loop asks of the teachers, cached or live: their outputs for positions of the training set.
 
     Attributes:
@@ -59,7 +59,7 @@ class NoTeachers:
 
 
 @dataclass(frozen=True)
-class Windows:
+class TrainingData:
     """Views of all N windows, their labels, and the numbers of the training and validation windows.
 
     Attributes:
@@ -117,7 +117,7 @@ class Windows:
         planes = max(len(self.names), *(array.shape[1] for array in self.views.values()))
         return max(1, min(256, AT_ONCE // int(planes * self.grid[0] * self.grid[1])))
 
-    def only(self, modalities: Collection[str]) -> "Windows":
+    def only(self, modalities: Collection[str]) -> "TrainingData":
         """With these views alone: the others are not read with every batch."""
         return replace(self, views={name: view for name, view in self.views.items() if name in modalities})
 
@@ -131,7 +131,7 @@ class Windows:
 
 
 @dataclass
-class Trained:
+class TrainingResult:
     """What training leaves: one row an epoch, and the deployed network's weights after the best and the last epoch."""
 
     history: list[dict[str, float]]
@@ -182,7 +182,7 @@ def named_parameters_of(method: Method, teachers: Mapping[str, nn.Module]) -> li
     return named
 
 
-def dry_run(network: nn.Module, windows: Windows, teachers: Teachers, training: Training) -> Setup:
+def dry_run(network: nn.Module, windows: TrainingData, teachers: TeacherSource, training: Training) -> Setup:
     """What `Method.build` may look at, from the first few training windows."""
     positions = np.arange(min(4, len(windows.train)))
     views = windows.at(windows.train[positions])
@@ -217,15 +217,15 @@ def batches(count: int, size: int, seed: int, epoch: int) -> list[NDArray[np.int
 def train(
     network: nn.Module,
     method: Method,
-    windows: Windows,
-    teachers: Teachers,
+    windows: TrainingData,
+    teachers: TeacherSource,
     training: Training,
     seed: int,
     label: str,
     progress: Progress,
     checkpoint: Checkpoint | None = None,
-    group: Group = ALONE,
-) -> Trained:
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> TrainingResult:
     """Train `network` by `method`; the best epoch is that of the highest validation macro-F1, then lowest NLL.
 
     What is validated, and whose weights are kept, is the network that the method deploys. Where there is no validation
@@ -259,7 +259,7 @@ def train(
     with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
         with group.together():
-            run.go_on(checkpoint)
+            run.resume(checkpoint)
         done = len(run.history)
         with group.together():
             if group.add({"epochs": done})["epochs"] != done * group.world:
@@ -280,11 +280,11 @@ def train(
                 run.seconds = row["seconds"] = time.perf_counter() - started
                 run.history.append(row)
                 if group.leads:
-                    run.keep(checkpoint)
+                    run.save(checkpoint)
             info = f"loss {row['loss']:.3f}"
             bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if "val_macro_f1" in row else ""))
     last = snapshot(deployed)
-    return Trained(
+    return TrainingResult(
         run.history,
         deployed,
         run.best or last,
@@ -312,7 +312,7 @@ class _Run:
         self.best: State = {}  # empty while nothing was validated
         self.rank, self.best_epoch, self.seconds = (0.0, 0.0), 0, 0.0
 
-    def keep(self, checkpoint: Checkpoint | None) -> None:
+    def save(self, checkpoint: Checkpoint | None) -> None:
         """Write all of it, with the states of the random numbers."""
         if checkpoint is None:
             return
@@ -327,7 +327,7 @@ class _Run:
         facts = {"history": self.history, "rank": self.rank, "best_epoch": self.best_epoch, "seconds": self.seconds}
         checkpoint.save(tensors, facts)
 
-    def go_on(self, checkpoint: Checkpoint | None) -> None:
+    def resume(self, checkpoint: Checkpoint | None) -> None:
         """Take over what was kept, where there is something."""
         kept = None if checkpoint is None else checkpoint.load()
         if kept is None:
@@ -361,14 +361,14 @@ def _part(tensors: State, name: str) -> State:
 def _epoch(
     network: nn.Module,
     method: Method,
-    windows: Windows,
-    teachers: Teachers,
+    windows: TrainingData,
+    teachers: TeacherSource,
     training: Training,
     seed: int,
     epoch: int,
     targets: Tensor,
     optimizer: torch.optim.Optimizer,
-    group: Group = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> dict[str, float]:
     """One pass over the training windows; the mean of each loss term, weighted by batch size.
 
@@ -422,8 +422,8 @@ def _epoch(
 
 
 def _read(
-    windows: Windows, teachers: Teachers, training: Training, epoch: int, targets: Tensor, index: Tensor
-) -> Given:
+    windows: TrainingData, teachers: TeacherSource, training: Training, epoch: int, targets: Tensor, index: Tensor
+) -> BatchInputs:
     """What there is of the training windows at these positions, as `Step.read` gives it."""
     positions = index.cpu().numpy()
     views = windows.at(windows.train[positions])
@@ -431,7 +431,7 @@ def _read(
 
 
 def _terms(
-    network: nn.Module, method: Method, training: Training, device: torch.device, given: Given
+    network: nn.Module, method: Method, training: Training, device: torch.device, given: BatchInputs
 ) -> Mapping[str, Tensor]:
     """The loss terms of some training windows; none where no label is known."""
     views, taught, batch = given
@@ -454,13 +454,13 @@ def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
     return int((targets[torch.from_numpy(positions).to(targets.device)] >= 0).sum())
 
 
-def validate(network: nn.Module, windows: Windows, training: Training) -> dict[str, float]:
+def validate(network: nn.Module, windows: TrainingData, training: Training) -> dict[str, float]:
     """Scores on the validation windows."""
-    return judge(network, windows, windows.validation, training)[0]
+    return evaluate(network, windows, windows.validation, training)[0]
 
 
-def judge(
-    network: nn.Module, windows: Windows, which: NDArray[np.int64], training: Training
+def evaluate(
+    network: nn.Module, windows: TrainingData, which: NDArray[np.int64], training: Training
 ) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
     """Scores of the network on these windows, and what it says of them: `predicted` classes and `probabilities`.
 
@@ -479,7 +479,7 @@ def judge(
         probabilities = predict(network, windows.at, part, context, windows.at_once)
         labels.append(probabilities.argmax(1).astype(np.int16))
         for true, predicted in zip(y, labels[-1], strict=True):
-            found.add(confusion(true, predicted, windows.classes))
+            found.add(confusion_matrix(true, predicted, windows.classes))
         known = y >= 0
         if known.any():
             loss += log_loss(y[known], probabilities.transpose(0, 2, 1)[known]) * int(known.sum())

@@ -21,16 +21,24 @@ from mmkd.data import Dataset
 from mmkd.data.series import Series
 from mmkd.drawing import figures
 from mmkd.methods.contract import Method, Outputs
-from mmkd.metrics.detections import Found, counts, judge, mean_of, overlapped, starts_in, write
+from mmkd.metrics.detections import (
+    SeriesResult,
+    evaluate_detector,
+    mean_metrics,
+    overlapped,
+    series_counts,
+    starts_in,
+    write_series_results,
+)
 from mmkd.metrics.series import Floats
 from mmkd.nets.reverse import ReverseNet
 from mmkd.store.record import Record, write_history
 from mmkd.training import student as unit
-from mmkd.training.loop import Teachers, Windows
-from mmkd.training.student import Log, Place, Ready, checkpoint_of, make_ready, result_of, train_student
+from mmkd.training.loop import TeacherSource, TrainingData
+from mmkd.training.student import Log, Place, PreparedUnit, checkpoint_of, prepare_unit, result_of, train_student
 from mmkd.units.spec import UnitSpec
 from mmkd.views import Modality
-from mmkd.views.gaf import segments
+from mmkd.views.gaf import segment_bounds
 
 AT_ONCE = 256  # windows
 
@@ -46,7 +54,7 @@ def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
     if place.group.world > 1:
         raise MmkdError("--task anomaly trains in one process; leave torchrun out, or use --jobs")
     log, found = Log(), data.series
-    ready = make_ready(spec, data, place, log)
+    ready = prepare_unit(spec, data, place, log)
     ready = replace(ready, windows=Segments.of(ready.windows))
     if isinstance(ready.student, ReverseNet):
         ready = on_normal(ready, ready.student)
@@ -61,12 +69,12 @@ def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
             bar.advance()
             return detector.scores(series, data.window)
 
-        results = judge(found, detect, data.window)
-    metrics = {"test": mean_of(results)}
+        results = evaluate_detector(found, detect, data.window)
+    metrics = {"test": mean_metrics(results)}
     log.add(f"{len(results)} series, mean VUS-PR {metrics['test']['vus_pr']:.4f}")
 
     def fill(folder: Path) -> Mapping[str, Any]:
-        write(folder, results)
+        write_series_results(folder, results)
         save_file(trained.best, folder / "student.safetensors")
         write_history(folder / "history.csv", trained.history)
         try:
@@ -74,18 +82,18 @@ def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         except Exception as error:  # a picture never costs a record
             log.add(f"pictures left out: {reason(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
-        return {**result_of(spec, data, ready, trained, metrics, place), "series": counts(found)}
+        return {**result_of(spec, data, ready, trained, metrics, place), "series": series_counts(found)}
 
     record = place.records.write(spec.key, fill)
     checkpoint_of(spec, place).remove()
     return record
 
 
-class Segments(Windows):
+class Segments(TrainingData):
     """Segments of prefixes with the classes of the pretext task."""
 
     @classmethod
-    def of(cls, windows: Windows) -> "Segments":
+    def of(cls, windows: TrainingData) -> "Segments":
         return cls(**{field.name: getattr(windows, field.name) for field in fields(windows)})
 
     @property
@@ -97,7 +105,7 @@ class Segments(Windows):
 class Chosen:
     """The teachers' outputs for some of the training windows, those at `positions`."""
 
-    source: Teachers
+    source: TeacherSource
     positions: NDArray[np.int64]
 
     @property
@@ -108,7 +116,7 @@ class Chosen:
         return self.source.outputs(self.positions[positions], views)
 
 
-def on_normal(ready: Ready, student: ReverseNet) -> Ready:
+def on_normal(ready: PreparedUnit, student: ReverseNet) -> PreparedUnit:
     """A unit of reverse distillation: the student gets its teacher's weights, and plain segments only.
 
     No epoch is chosen: there is nothing but normal data to choose on.
@@ -153,7 +161,7 @@ class Detector:
                 return np.repeat(surprise[:, None], x.shape[2], 1)
             side = next(iter(views.values())).shape[2]
             found = self.step_scores(outputs, side).double().cpu().numpy()
-        bounds = segments(x.shape[2], side)
+        bounds = segment_bounds(x.shape[2], side)
         scores: Floats = found[:, np.searchsorted(bounds, np.arange(x.shape[2]), side="right") - 1]
         return scores
 
@@ -162,7 +170,7 @@ def draw(
     folder: Path,
     spec: UnitSpec,
     data: Dataset,
-    results: list[Found],
+    results: list[SeriesResult],
     history: list[dict[str, float]],
     best_epoch: int,
 ) -> None:

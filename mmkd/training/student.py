@@ -29,9 +29,9 @@ from mmkd.nets import count_parameters
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records, environment, write_history
 from mmkd.training.checkpoint import Checkpoint
-from mmkd.training.distributed import ALONE, Group
+from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.guidance import LiveTeachers, MovingTeachers, source_of
-from mmkd.training.loop import Teachers, Trained, Windows, train
+from mmkd.training.loop import TeacherSource, TrainingData, TrainingResult, train
 from mmkd.training.prediction import predict
 from mmkd.training.stored import StudentModel
 from mmkd.training.teachers import Teacher, get_teacher, initial, peak_memory, test_scores, train_teacher
@@ -49,21 +49,21 @@ class Place:
     cache: Cache
     device: torch.device
     progress: Progress
-    group: Group = ALONE
+    group: ProcessGroup = SINGLE_PROCESS
 
 
 @dataclass(frozen=True)
-class Ready:
+class PreparedUnit:
     """A unit right before its student is trained."""
 
     split: Split
     views: Mapping[str, View]
-    windows: Windows
+    windows: TrainingData
     student: nn.Module
     method: Method
     teachers: Mapping[str, Teacher]
     shares: str | None  # of the teachers, where they were searched
-    source: Teachers
+    source: TeacherSource
 
 
 def pick_device(name: str) -> torch.device:
@@ -82,7 +82,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         MmkdError: the unit is refused. UnitFailed: it broke off.
     """
     log = Log()
-    ready = make_ready(spec, data, place, log)
+    ready = prepare_unit(spec, data, place, log)
     split, views, windows = ready.split, ready.views, ready.windows
     with place.group.training("student", key=spec.key, spec=asdict(spec), shares=ready.shares):
         trained = train_student(spec, ready, place)
@@ -109,7 +109,12 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
 
 
 def result_of(
-    spec: UnitSpec, data: Dataset, ready: Ready, trained: Trained, metrics: Mapping[str, Any], place: Place
+    spec: UnitSpec,
+    data: Dataset,
+    ready: PreparedUnit,
+    trained: TrainingResult,
+    metrics: Mapping[str, Any],
+    place: Place,
 ) -> dict[str, Any]:
     """What the `result.json` of a trained unit holds, of every task."""
     views, teachers = ready.views, ready.teachers
@@ -134,7 +139,7 @@ def result_of(
     }
 
 
-def make_ready(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: str | None = None) -> Ready:
+def prepare_unit(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: str | None = None) -> PreparedUnit:
     """Everything of a unit that comes before its student is trained, from the cache or made.
 
     Args:
@@ -163,16 +168,16 @@ def make_ready(spec: UnitSpec, data: Dataset, place: Place, log: "Log", shares: 
         method = make_method(spec, shares)
         log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
     moving = list(method.teacher_parameters({name: teacher.network for name, teacher in teachers.items()}))
-    source: Teachers = (
+    source: TeacherSource = (
         MovingTeachers(teachers) if moving else source_of(teachers, method.needs, windows, place.cache, place.progress)
     )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if not isinstance(source, LiveTeachers):
         windows = windows.only(spec.student)
-    return Ready(split, views, windows, student, method, teachers, shares, source)
+    return PreparedUnit(split, views, windows, student, method, teachers, shares, source)
 
 
-def train_student(spec: UnitSpec, ready: Ready, place: Place) -> Trained:
+def train_student(spec: UnitSpec, ready: PreparedUnit, place: Place) -> TrainingResult:
     """Train the student of a unit, in step with the other processes of the group."""
     label, kept = f"{spec.method} -> {spec.student_name}", checkpoint_of(spec, place)
     windows, source, training = ready.windows, ready.source, spec.training
@@ -185,7 +190,9 @@ def checkpoint_of(spec: UnitSpec, place: Place) -> Checkpoint:
     return Checkpoint(place.cache.path("checkpoints", f"student-{spec.key}"))
 
 
-def along(message: Mapping[str, Any], load: Callable[[DataSpec], Dataset], place: Place) -> Callable[[], Trained]:
+def along(
+    message: Mapping[str, Any], load: Callable[[DataSpec], Dataset], place: Place
+) -> Callable[[], TrainingResult]:
     """The part of a process that follows in a training that the leader announced.
 
     Args:
@@ -209,7 +216,7 @@ def along(message: Mapping[str, Any], load: Callable[[DataSpec], Dataset], place
     spec = UnitSpec.parse(values)
     if spec.key != message["key"] or source_sha256(spec.method) != spec.method_sha256:
         raise MmkdError(f"method {spec.method!r} or mmkd itself is another version here than where the command leads")
-    ready = make_ready(spec, load(spec.data), place, Log(), message["shares"])
+    ready = prepare_unit(spec, load(spec.data), place, Log(), message["shares"])
     return partial(train_student, spec, ready, place)
 
 
@@ -234,9 +241,9 @@ def make_teacher(name: str, spec: UnitSpec, data: Dataset, place: Place) -> None
 
 def make_windows(
     data: Dataset, split: Split, arrays: Mapping[str, NDArray[np.float32]], device: torch.device
-) -> Windows:
+) -> TrainingData:
     """What the training loop reads of a data set."""
-    return Windows(
+    return TrainingData(
         arrays,
         data.y,
         split.train,
@@ -264,7 +271,7 @@ def trained_alone(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         return place.records.get(base.key) or run_unit(base, data, place)
 
 
-def search_shares(teachers: Mapping[str, Teacher], windows: Windows) -> str:
+def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:
     """The shares under which the teachers together do best on the validation windows, as `teacher_weights` reads them.
 
     Best is the lowest negative log-likelihood of the teachers' probabilities mixed by their shares.

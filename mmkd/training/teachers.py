@@ -24,8 +24,8 @@ from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_param
 from mmkd.store.cache import Cache
 from mmkd.store.record import environment
 from mmkd.training.checkpoint import Checkpoint
-from mmkd.training.distributed import ALONE, Group
-from mmkd.training.loop import NoTeachers, Trained, Windows, judge, snapshot, train, validate
+from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
+from mmkd.training.loop import NoTeachers, TrainingData, TrainingResult, evaluate, snapshot, train, validate
 from mmkd.units.spec import TeacherSpec, Training
 from mmkd.views import MODALITIES
 
@@ -68,12 +68,12 @@ def untrained(task: str, net: str, modality: str, shape: Shape, classes: int, fu
 
 def get_teacher(
     spec: TeacherSpec,
-    windows: Windows,
+    windows: TrainingData,
     test: NDArray[np.int64],
     cache: Cache,
     progress: Progress,
     checkpoint: str = "best",
-    group: Group = ALONE,
+    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Teacher:
     """The teacher from the cache, with the weights of its `checkpoint` epoch, trained first where it is not there.
 
@@ -90,7 +90,7 @@ def get_teacher(
         if spec.checkpoint_file:
             load_checkpoint(net, spec)
             state = snapshot(net)
-            trained = Trained([], net, state, state, -1, 0.0, 0)
+            trained = TrainingResult([], net, state, state, -1, 0.0, 0)
         else:
             with group.training("teacher", key=spec.key, spec=asdict(spec)):
                 trained = train_teacher(spec, net, windows, cache, progress, group)
@@ -118,7 +118,7 @@ def get_teacher(
     return teacher
 
 
-def initial(spec: TeacherSpec, windows: Windows) -> nn.Module:
+def initial(spec: TeacherSpec, windows: TrainingData) -> nn.Module:
     """The teacher's network before it is trained, on the device of the windows."""
     shape = windows.views[spec.modality].shape[1:]
     with torch.random.fork_rng(devices=[]):
@@ -127,8 +127,8 @@ def initial(spec: TeacherSpec, windows: Windows) -> nn.Module:
 
 
 def train_teacher(
-    spec: TeacherSpec, network: nn.Module, windows: Windows, cache: Cache, progress: Progress, group: Group
-) -> Trained:
+    spec: TeacherSpec, network: nn.Module, windows: TrainingData, cache: Cache, progress: Progress, group: ProcessGroup
+) -> TrainingResult:
     """Train the teacher's `initial` network, in step with the other processes of the group."""
     method: Method = METHODS.get("student")()
     only, kept, label = windows.only([spec.modality]), _checkpoint(spec, cache), f"teacher {spec.modality}"
@@ -140,8 +140,8 @@ def _checkpoint(spec: TeacherSpec, cache: Cache) -> Checkpoint:
 
 
 def test_scores(
-    trained: Trained,
-    windows: Windows,
+    trained: TrainingResult,
+    windows: TrainingData,
     test: NDArray[np.int64],
     training: Training,
     predictions: Path,
@@ -155,7 +155,7 @@ def test_scores(
     found: dict[str, dict[str, float]] = {}
     for name, state in (("test_last", trained.last), ("test", trained.best)):
         trained.network.load_state_dict(state)
-        found[name], said = judge(trained.network, windows, test, training)
+        found[name], said = evaluate(trained.network, windows, test, training)
     kept: dict[str, Any] = {"window": test, "true": windows.y[test], **said}
     if windows.places is not None:
         kept |= {"recording": windows.places[0][test], "start": windows.places[1][test]}
@@ -171,7 +171,7 @@ def test_scores(
     return found
 
 
-def _validated(network: nn.Module, windows: Windows, training: Training) -> dict[str, float]:
+def _validated(network: nn.Module, windows: TrainingData, training: Training) -> dict[str, float]:
     """The scores of a network that was not trained here, named as in a history."""
     return {f"val_{name}": value for name, value in validate(network, windows, training).items()}
 

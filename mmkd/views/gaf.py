@@ -68,7 +68,7 @@ class GAF(Modality):
         array = self._training(windows)
         _, channels, length = array.shape
         self.shape(channels, length)
-        bounds = segments(length, self.options.size)
+        bounds = segment_bounds(length, self.options.size)
 
         def extremes(_: int, x: Float64) -> tuple[Float64, Float64]:
             means = np.empty((*x.shape[:2], self.options.size))
@@ -83,10 +83,12 @@ class GAF(Modality):
         size = self.options.size
         limits = np.stack([self._kept("low"), self._kept("high")], axis=1) if self.fitted else np.empty((0, 2))
         fields = out.reshape(n * channels, size, size)
-        _fields(x.reshape(-1, length), segments(length, size), limits, self.options.method == "difference", fields)
+        _fields(
+            x.reshape(-1, length), segment_bounds(length, size), limits, self.options.method == "difference", fields
+        )
 
 
-def segments(length: int, size: int) -> NDArray[np.int64]:
+def segment_bounds(length: int, size: int) -> NDArray[np.int64]:
     """The bounds (size + 1,) of the segments that a window is averaged over, cut as pyts cuts them."""
     return np.linspace(0, length, size + 1).astype(np.int64)
 

@@ -15,7 +15,7 @@ from mmkd.data.spec import DataSpec
 from mmkd.nets import build_student, build_teacher
 from mmkd.store.cache import Cache
 from mmkd.training.guidance import CachedTeachers, source_of
-from mmkd.training.loop import Windows, prepare
+from mmkd.training.loop import TrainingData, prepare
 from mmkd.training.teachers import Teacher
 from mmkd.units.spec import TeacherSpec, Training
 
@@ -404,7 +404,7 @@ def test_stored_teachers_give_the_same_terms(name, tmp_path):
     """The maps and the attention that the methods read are stored for them."""
     views, student, _, setup = real(("sig", "gaf"), "wrn-attn")
     arrays = {m: x.numpy() for m, x in views.items()}
-    windows = Windows(arrays, np.arange(6) % K, np.arange(6), np.arange(0), K, torch.device("cpu"))
+    windows = TrainingData(arrays, np.arange(6) % K, np.arange(6), np.arange(0), K, torch.device("cpu"))
     spec = DataSpec("d", "0")
     found = {}
     for m in ("sig", "gaf"):
