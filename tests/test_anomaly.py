@@ -26,6 +26,7 @@ from mmkd.evaluation.detectors import SIMPLE, moving_median
 from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
 from mmkd.training.series import Chosen, Detector, on_normal
@@ -33,7 +34,6 @@ from mmkd.training.student import Log, Place, prepare_unit
 from mmkd.training.trial import make_method
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
-from mmkd.units.spec import UnitSpec
 from mmkd.views.channels import make
 
 W = 32

@@ -20,15 +20,15 @@ from mmkd.comparison import groups as comparison
 from mmkd.comparison import ranking
 from mmkd.comparison.predictions import best_of
 from mmkd.core.text import slug
-from mmkd.data.spec import DataSpec
 from mmkd.metrics import classes
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import METRICS
 from mmkd.report import files as export
 from mmkd.report import mlflow as track
 from mmkd.report import text as report
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Records
-from mmkd.units.spec import Training, UnitSpec
 
 ROOT = Path(__file__).parents[1]
 KD = UnitSpec(

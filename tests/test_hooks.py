@@ -15,12 +15,12 @@ from mmkd import METHODS, Method, MmkdError, Outer
 from mmkd.core.errors import UnitFailed
 from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
+from mmkd.specs.unit import Training
 from mmkd.training import distributed as parallel
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.guidance import LiveTeachers, MovingTeachers
 from mmkd.training.loop import TrainingData, train
 from mmkd.training.teachers import Teacher
-from mmkd.units.spec import Training
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
 TRAINING = Training(epochs=3, batch_size=16)

@@ -12,9 +12,9 @@ from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.data import load_file
 from mmkd.metrics.segments import StepScores, confusion_matrix
+from mmkd.specs.unit import Training
 from mmkd.training.loop import TrainingData, evaluate
 from mmkd.training.teachers import untrained
-from mmkd.units.spec import Training
 from mmkd.views import Image
 
 SHAPES = [(3, 16, 16), (1, 20, 18)]

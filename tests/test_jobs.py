@@ -20,11 +20,11 @@ from mmkd.core.progress import Lines, duration
 from mmkd.engines.estimate import estimate
 from mmkd.engines.plan import Job, JobResult, make_plan, pending, run_plan
 from mmkd.engines.worker import threads_of
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
-from mmkd.units.spec import UnitSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 SMALL = ["--epochs", "2", "--image-size", "16", "--student", "sig"]

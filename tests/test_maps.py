@@ -157,8 +157,8 @@ def test_a_record_gets_what_its_networks_see(tiny, tmp_path, student):
 
 
 def _validation(record, data):
+    from mmkd.specs.unit import UnitSpec
     from mmkd.units.expansion import split_for
-    from mmkd.units.spec import UnitSpec
 
     spec = UnitSpec.parse(record.spec)
     return split_for(data, spec.data, spec.seed).validation

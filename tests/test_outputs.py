@@ -6,13 +6,13 @@ import torch
 
 from mmkd import METHODS, Batch
 from mmkd.core.progress import Progress
-from mmkd.data.spec import DataSpec
 from mmkd.nets import build_student, build_teacher
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
 from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
 from mmkd.training.loop import NoTeachers, TrainingData, dry_run, prepare
 from mmkd.training.teachers import Teacher
-from mmkd.units.spec import TeacherSpec, Training
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
 FEATURES = frozenset({"features"})

@@ -18,13 +18,13 @@ from mmkd import compare
 from mmkd.comparison import evidence as details
 from mmkd.comparison import groups as comparison
 from mmkd.comparison import ranking
-from mmkd.data.spec import DataSpec
 from mmkd.metrics import classes
 from mmkd.report import page
 from mmkd.report import text as report
 from mmkd.report.files import FIGURES, reproducibility
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Records
-from mmkd.units.spec import Training, UnitSpec
 
 KD = UnitSpec(
     data=DataSpec("sines", "ab" * 32),

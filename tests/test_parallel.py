@@ -18,12 +18,12 @@ from mmkd import METHODS, Outputs
 from mmkd.bench import main
 from mmkd.core.progress import Progress
 from mmkd.methods.contract import Method
+from mmkd.specs.unit import Training
 from mmkd.store.record import Records
 from mmkd.training import distributed as parallel
 from mmkd.training.guidance import LiveTeachers
 from mmkd.training.loop import NoTeachers, TrainingData, count_labels, train
 from mmkd.training.teachers import Teacher
-from mmkd.units.spec import Training
 
 ROOT = Path(__file__).parents[1]
 

@@ -435,7 +435,7 @@ def test_plugin_of_a_request(tmp_path):
 
 
 def test_a_preset_sets_options_that_a_user_may_set_again():
-    from mmkd.units.spec import PRESETS
+    from mmkd.specs.unit import PRESETS
 
     (spec, _), *_ = expand(Request(methods=("fam",)))
     assert spec.options["stages"] == PRESETS["quick"].options["fam"]["stages"] == "deep"

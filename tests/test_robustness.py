@@ -13,9 +13,9 @@ from mmkd.core.progress import _Silent
 from mmkd.data import load_file
 from mmkd.evaluation import robustness
 from mmkd.metrics.classes import scores
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Records
 from mmkd.training.stored import StudentModel
-from mmkd.units.spec import UnitSpec
 from mmkd.views import GAF
 
 KINDS = {"noise": robustness.noise, "missing": robustness.missing, "shift": robustness.shift}

@@ -8,8 +8,8 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.core.keys import digest, seed_for
-from mmkd.data.spec import DataSpec
-from mmkd.units.spec import PRESETS, TeacherSpec, Training, UnitSpec
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import PRESETS, TeacherSpec, Training, UnitSpec
 
 SPEC = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

@@ -7,11 +7,11 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.core.errors import UnitFailed
-from mmkd.data.spec import DataSpec
 from mmkd.engines.sweep import run_units
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Record, Records
 from mmkd.units.result import as_json
-from mmkd.units.spec import Training, UnitSpec
 
 UNIT = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

@@ -10,12 +10,12 @@ import pytest
 
 from mmkd import METHODS
 from mmkd.core.progress import duration
-from mmkd.data.spec import DataSpec
 from mmkd.report.table import TableRow, mean_and_deviation, print_tables, rows
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Record
 from mmkd.units.names import option_names
 from mmkd.units.result import UnitResult
-from mmkd.units.spec import Training, UnitSpec
 
 UNIT = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),

@@ -10,10 +10,10 @@ from mmkd import METHODS, Method, MethodConfig
 from mmkd.core.errors import UnitFailed
 from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
+from mmkd.specs.unit import Training
 from mmkd.training.guidance import LiveTeachers
 from mmkd.training.loop import NoTeachers, TrainingData, batches, learning_rate, train
 from mmkd.training.teachers import Teacher
-from mmkd.units.spec import Training
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
 TRAINING = Training(epochs=3, batch_size=16)

@@ -5,7 +5,7 @@ import pytest
 
 from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
-from mmkd.data.spec import DataSpec
+from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
 from mmkd.views.cached import CHUNK, default_configs, get_view, make_modality, view_key
 

@@ -7,12 +7,13 @@ defaults included: another value of any field is another key, another order of t
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.keys import digest
 from mmkd.core.options import Options, option
-from mmkd.data.spec import DataSpec
+from mmkd.specs.data import DataSpec
 
 FORMAT = 2  # raised when the meaning of a spec changes, so that no old record answers for a new one
 
@@ -54,7 +55,7 @@ class TeacherSpec:
     checkpoint_sha256: str = ""
     checkpoint_file: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         return digest({"kind": "teacher", "format": FORMAT, **keyed(asdict(self))})
 
@@ -80,7 +81,7 @@ class UnitSpec:
     checkpoint_sha256: Mapping[str, str] = field(default_factory=dict)  # of teachers that are given, modality -> hash
     checkpoint_files: Mapping[str, str] = field(default_factory=dict)  # and where they lie, no part of the key
 
-    @property
+    @cached_property
     def key(self) -> str:
         return digest({"kind": "student", "format": FORMAT, **keyed(asdict(self))})
 
@@ -98,6 +99,16 @@ class UnitSpec:
                 "plugins": tuple(values["plugins"]),
             }
         )
+
+    @property
+    def searches_shares(self) -> bool:
+        """Whether the shares of the teachers are searched on validation windows."""
+        return self.options.get("teacher_weights") == "search"
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the student starts from the weights of one that was trained alone."""
+        return self.options.get("init_student") == "trained"
 
     @property
     def student_name(self) -> str:
@@ -126,114 +137,3 @@ class UnitSpec:
             given,
             self.checkpoint_files.get(modality, ""),
         )
-
-
-@dataclass(frozen=True)
-class Preset:
-    """What `--preset` sets. Epochs come from a number of steps, so that small and large sets both get enough.
-
-    `steps` and `teacher_steps` are optimiser steps in all; the epochs that make them are kept within `epochs_range`.
-    """
-
-    image_size: int
-    teacher_nets: Mapping[str, str]
-    student_net: str
-    training: Training
-    steps: int
-    teacher_steps: int
-    epochs_range: tuple[int, int]
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # method -> options other than its defaults
-
-    def teacher_net(self, modality: str) -> str:
-        """The network of a modality's teacher."""
-        return self.teacher_nets.get(modality, self.teacher_nets[""])
-
-    def resolve(self, windows: int, teacher: bool, epochs: int | None, precision: str) -> Training:
-        """The training of a teacher or student on that many training windows."""
-        batch = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
-        steps = max(1, windows // batch)
-        low, high = self.epochs_range
-        wanted = round((self.teacher_steps if teacher else self.steps) / steps)
-        given = {"epochs": epochs or min(max(wanted, low), high), "batch_size": batch, "precision": precision}
-        return Training(**{**asdict(self.training), **given})
-
-
-PRESETS = {
-    "quick": Preset(
-        image_size=32,
-        teacher_nets={"": "WRN16-1"},
-        student_net="small",
-        training=Training(),
-        steps=650,
-        teacher_steps=750,
-        epochs_range=(8, 60),
-        options={name: {"stages": "deep"} for name in ("fam", "fam-1d", "fam-review")},
-    ),
-    "full": Preset(
-        image_size=64,
-        teacher_nets={"": "WRN16-3"},
-        student_net="WRN16-1",
-        training=Training(optimizer="sgd", lr=0.05, schedule="steps"),
-        steps=0,
-        teacher_steps=0,
-        epochs_range=(200, 200),
-    ),
-}
-"""Of classification."""
-
-DENSE_PRESETS = {
-    "quick": Preset(
-        image_size=32,
-        teacher_nets={"": "segformer"},
-        student_net="fast-scnn-small",
-        training=Training(batch_size=16),
-        steps=1000,
-        teacher_steps=1000,
-        epochs_range=(8, 60),
-        options={
-            "fam": {"stages": "deep", "side_limit": 16},
-            "fam-1d": {"stages": "deep"},
-            "fam-review": {"stages": "deep", "side_limit": 16},
-        },
-    ),
-    "full": Preset(
-        image_size=64,
-        teacher_nets={"": "segformer"},
-        student_net="fast-scnn",
-        training=Training(batch_size=16),
-        steps=0,
-        teacher_steps=0,
-        epochs_range=(100, 100),
-    ),
-}
-"""Of segmentation: a class for every time step."""
-
-
-ANOMALY_PRESETS = {
-    "quick": Preset(
-        image_size=32,
-        teacher_nets={"": "WRN16-1"},
-        student_net="small",
-        training=Training(),
-        steps=650,
-        teacher_steps=750,
-        epochs_range=(5, 60),
-        options={"feature-kd": {"followed": "all"}},
-    ),
-    "full": Preset(
-        image_size=32,
-        teacher_nets={"": "WRN16-3"},
-        student_net="WRN16-1",
-        training=Training(),
-        steps=0,
-        teacher_steps=0,
-        epochs_range=(50, 50),
-        options={"feature-kd": {"followed": "all"}},
-    ),
-}
-"""Of anomaly detection."""
-
-
-def preset_of(name: str, task: str) -> Preset:
-    """The preset `name` of a task."""
-    return {"segmentation": DENSE_PRESETS, "anomaly": ANOMALY_PRESETS}.get(task, PRESETS)[name]
