@@ -30,7 +30,7 @@ from mmkd.report import text as report
 from mmkd.store.record import Records
 from mmkd.units.spec import Training, UnitSpec
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KD = UnitSpec(
     data=DataSpec("sines", "ab" * 32),
     seed=0,
