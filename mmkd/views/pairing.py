@@ -4,7 +4,7 @@ On noise every second branch of a stack is mispredicted, which costs more than t
 what both of its outcomes need and selects; the two topmost levels of the stack stay in registers, because a step would
 otherwise wait for what the one before has stored. Numbers are compared as integers of the same order, which the
 processor selects without a branch where floats would get one. Array indices are unsigned: signed ones cost a test for
-negative ones. The plain form is the union-find in `tests/modalities/test_diagrams.py`.
+negative ones. The plain form is the union-find in `tests/views/test_diagrams.py`.
 """
 
 from typing import Any

@@ -16,7 +16,7 @@ from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
 from mmkd.store.record import Records, environment, git_state, write_history
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

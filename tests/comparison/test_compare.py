@@ -30,7 +30,7 @@ from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Records
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KD = UnitSpec(
     data=DataSpec("sines", "ab" * 32),
     seed=0,

@@ -14,7 +14,7 @@ from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
 from mmkd.store.cache import KEPT, Cache, temporary_folder
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MAKER = """
 import os, sys, time
 from pathlib import Path

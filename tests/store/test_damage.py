@@ -19,7 +19,7 @@ from mmkd.bench import main
 from mmkd.core.errors import DamageWarning
 from mmkd.store.record import Records, _content_hash
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
 # --- caches -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from mmkd.training.guidance import LiveTeachers
 from mmkd.training.loop import NoTeachers, TrainingData, count_labels, train
 from mmkd.training.teachers import Teacher
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 PLAIN = '''
 """For tests. A network without batch normalisation, and methods that fail where the test says so."""

@@ -13,7 +13,7 @@ import pytest
 from mmkd import MmkdError
 from mmkd.metrics import series as m
 
-with np.load(Path(__file__).parent / "oracles" / "anomaly.npz", allow_pickle=False) as _z:
+with np.load(Path(__file__).parents[1] / "oracles" / "anomaly.npz", allow_pickle=False) as _z:
     ORACLE = {name: _z[name] for name in _z.files}
 CASES = sorted({name.split("/")[0] for name in ORACLE if name.endswith("/window")})
 FLAGS = sorted({name.split("/")[0] for name in ORACLE if name.startswith("flags")})
