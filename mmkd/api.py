@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mmkd.core.errors import MmkdError, Refused, UnitFailed, unknown
+from mmkd.core.errors import MmkdError, Refused, UnitFailed, unknown_name
 from mmkd.core.progress import Progress, duration
 from mmkd.data import Dataset, data_root, load_dataset
 from mmkd.engines.processes import ProcessEngine, cores
@@ -370,7 +370,7 @@ def run(
     if data is not None and dataset is not None:
         raise MmkdError("data and dataset both name windows; give one of them")
     if existing not in ("skip", "rerun", "only"):
-        raise unknown("existing", str(existing), ("skip", "rerun", "only"))
+        raise unknown_name("existing", str(existing), ("skip", "rerun", "only"))
     known = {f.name for f in fields(Request)}
     asked = {name: value for name, value in settings.items() if name in known}
     options = {name: value for name, value in settings.items() if name not in known}

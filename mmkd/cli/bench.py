@@ -131,8 +131,8 @@ def run_command(request: Any, args: argparse.Namespace, group: ProcessGroup = SI
         elif done.status == "done" and done.record is not None:
             progress.say(f"{title(done.spec)}: {table.headline(done.record)}")
 
-    if request.methods == ("all",) and METHODS.broken and not args.quiet:
-        for source, why in METHODS.broken.items():
+    if request.methods == ("all",) and METHODS.import_errors and not args.quiet:
+        for source, why in METHODS.import_errors.items():
             print(f"mmkd.bench: left out: {source}: {why}", file=sys.stderr)
     outcome = api.execute(request, folders, args.existing, progress, tell, group, measured)
     records = [done.record for done in outcome.results if done.record is not None]

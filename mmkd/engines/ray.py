@@ -15,7 +15,7 @@ from contextlib import ExitStack, redirect_stdout, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.engines.worker import THREADS, perform
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class RayEngine:
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
                 self.after.close()
                 where = os.environ.get("RAY_ADDRESS") or "on this machine"
-                raise MmkdError(f"--engine ray: no Ray {where}: {reason(error)[:200]}") from error
+                raise MmkdError(f"--engine ray: no Ray {where}: {describe_error(error)[:200]}") from error
             finally:
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, handler)  # Ray put one of its own there
@@ -131,9 +131,8 @@ class RayEngine:
             try:
                 ended.append((task, JobResult(**json.loads(self.ray.get(reference)))))
             except self.ray.exceptions.RayError as error:
-                ended.append(
-                    (task, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {reason(error)[:300]}"))
-                )
+                reason = describe_error(error)[:300]
+                ended.append((task, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {reason}")))
         return ended
 
 

@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
 from mmkd.store.record import Record, Records
 from mmkd.units.result import UnitResult
@@ -55,5 +55,5 @@ def run_one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[...,
             return UnitResult(spec, "done", work(spec, data))
         except (Exception, SystemExit) as error:  # a method is anybody's code: its unit fails, the others go on
             return UnitResult(
-                spec, "failed", error=reason(error), log=str(records.fail(spec.key, traceback.format_exc()))
+                spec, "failed", error=describe_error(error), log=str(records.fail(spec.key, traceback.format_exc()))
             )

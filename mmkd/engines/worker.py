@@ -60,13 +60,13 @@ def _attempt(task: Values, place: Values) -> dict[str, Any]:
     try:
         return asdict(_perform(task, place))
     except (Exception, SystemExit) as error:  # a unit's own errors are caught further in, under its lock
-        from mmkd.core.errors import reason
+        from mmkd.core.errors import describe_error
         from mmkd.store.record import Records
 
         log = ""
         with suppress(MmkdError):
             log = str(Records(place["runs"]).fail(task["key"], traceback.format_exc()))
-        return {"status": "failed", "error": reason(error), "log": log}
+        return {"status": "failed", "error": describe_error(error), "log": log}
 
 
 def _perform(task: Values, place: Values) -> "JobResult":

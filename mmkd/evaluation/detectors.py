@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.core.keys import digest, seed_for
 from mmkd.data import Dataset
 from mmkd.data.series import Series
@@ -131,7 +131,7 @@ def write_simple(unit: UnitSpec, data: Dataset, records: Records) -> list[str]:
                 try:
                     records.write(key, partial(_fill, name=name, key=key, unit=unit, data=data))
                 except Exception as error:  # one detector stops neither the others nor the units
-                    wrong.append(f"simple detector {name} on {data.name}: {reason(error)}")
+                    wrong.append(f"simple detector {name} on {data.name}: {describe_error(error)}")
     return wrong
 
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.core.progress import Progress
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
@@ -71,7 +71,7 @@ class MeasurementRunner:
         try:
             yield
         except Exception as error:  # a measurement costs no record
-            self.problems += [f"{name} of unit {job.record.key}: {reason(error)}" for job in jobs]
+            self.problems += [f"{name} of unit {job.record.key}: {describe_error(error)}" for job in jobs]
 
     def _cost(self, job: MeasurementJob) -> bytes:
         alike = deployment.network_of(job.record)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.data import Dataset
 from mmkd.data.series import Series
 from mmkd.drawing import figures
@@ -80,7 +80,7 @@ def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         try:
             draw(folder, spec, data, results, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
-            log.add(f"pictures left out: {reason(error)}")
+            log.add(f"pictures left out: {describe_error(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
         return {**result_of(spec, data, ready, trained, metrics, place), "series": series_counts(found)}
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import nn
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
 from mmkd.data import Dataset, Split
@@ -99,7 +99,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
             arrays = {name: view.array for name, view in views.items()}
             draw(folder, spec, data, arrays, split, place.cache, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
-            log.add(f"pictures left out: {reason(error)}")
+            log.add(f"pictures left out: {describe_error(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
         return result_of(spec, data, ready, trained, metrics, place)
 

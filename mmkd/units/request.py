@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, did_you_mean, unknown
+from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
 from mmkd.data.cards import TASKS, read_toml
 from mmkd.units.spec import PRESETS
@@ -76,7 +76,7 @@ class Request:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise unknown(name.replace("_", "-"), str(value), choices)
+                raise unknown_name(name.replace("_", "-"), str(value), choices)
         for name, default in DEFAULTS[self.task].items():
             if getattr(self, name) is BY_TASK:
                 object.__setattr__(self, name, default)
