@@ -122,12 +122,12 @@ def make_plan(
         count, views = len(split.train), {}
         for name, config in spec.views.items():
             key = view_key(name, config, spec.data, split)
-            there = cache.fault("views", key) is None
+            there = cache.find_damage("views", key) is None
             views[name] = enter(Job("view", key, spec, name, there=there))
         needs = list(views.values())
         for name in spec.teachers:
             key = spec.teacher(name).key
-            there = cache.fault("teachers", key) is None
+            there = cache.find_damage("teachers", key) is None
             needs.append(enter(Job("teacher", key, spec, name, count, (views[name],), there)))
         if starts_trained(spec):
             needs.append(add(student_alone(spec), data))

@@ -30,7 +30,7 @@ from uuid import uuid4
 import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
-from mmkd.store.cache import file_fault, inventory, set_aside, temporary_folder
+from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
 
 HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its record is looked up
 SPARE = (".png", ".log")  # what a record can do without
@@ -76,7 +76,7 @@ class Record:
         said = self.result.get("files", {}).get(name)
         try:
             if said is not None:
-                fault = file_fault(self.folder, {name: said}, (name,))
+                fault = find_damage(self.folder, {name: said}, (name,))
             else:  # of a record made before there were checksums
                 fault = None if (self.folder / name).is_file() else f"{name} is missing"
         except PermissionError as error:
@@ -100,7 +100,7 @@ class Record:
         """Whether a measurement is there, and what the checksums say of it."""
         try:
             of_it = {name: said[name]} if name in said else {}
-            return (self.folder / name).is_file() and file_fault(self.folder, of_it, (name,)) is None
+            return (self.folder / name).is_file() and find_damage(self.folder, of_it, (name,)) is None
         except (OSError, TypeError, KeyError):  # it may not be read, or its checksum is none
             return False
 
@@ -148,7 +148,7 @@ class Records:
             result = json.loads(text, parse_constant=_no_number)
             _check(result, key)
             files = {n: said for n, said in result.get("files", {}).items() if not n.endswith(SPARE)}
-            fault = file_fault(folder, files, [name for name, said in files.items() if said["bytes"] <= HASHED])
+            fault = find_damage(folder, files, [name for name, said in files.items() if said["bytes"] <= HASHED])
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return None, f"result.json: {' '.join(str(error).split())[:200]}"
         return (None, fault) if fault else (Record(folder, result), "")
@@ -186,12 +186,12 @@ class Records:
             self.runs.mkdir(parents=True, exist_ok=True)
             with temporary_folder(self.runs) as folder:
                 said = fill(folder)
-                files = {n: {k: f[k] for k in ("bytes", "sha256")} for n, f in inventory(folder).items()}
+                files = {n: {k: f[k] for k in ("bytes", "sha256")} for n, f in hash_files(folder).items()}
                 result = json.loads(json.dumps({**said, "files": files}, allow_nan=False))  # as it will be read
                 text = json.dumps({**result, "sha256": _content_hash(result)}, indent=1, allow_nan=False)
                 (folder / "result.json").write_text(text, encoding="utf-8")
                 if os.path.lexists(final) and self._read(key)[0] is None:
-                    set_aside(final, self.runs / ".damaged", key)
+                    quarantine(final, self.runs / ".damaged", key)
                 elif final.exists():
                     os.replace(final, self.runs / f".replaced-{folder.name}")
                 os.replace(folder, final)

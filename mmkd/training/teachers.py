@@ -113,7 +113,7 @@ def get_teacher(
         net.to(windows.device).eval().requires_grad_(False)
         return Teacher(spec, net, folder, checkpoint)
 
-    teacher = cache.load("teachers", spec.key, make, read)
+    teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()
     return teacher
 

@@ -15,7 +15,8 @@ from mmkd.core.progress import Progress
 from mmkd.core.registry import group_of, kind_of
 from mmkd.data import Dataset, Split
 from mmkd.data.spec import DataSpec
-from mmkd.store.cache import Cache, new_array
+from mmkd.store.cache import Cache
+from mmkd.store.files import create_array
 from mmkd.views import MODALITIES, Modality, make
 
 CHUNK = 512  # windows transformed between two ticks of the progress bar
@@ -75,7 +76,7 @@ def _training_windows(x: NDArray[np.float32], train: NDArray[np.int64], folder: 
         yield x[train]
         return
     path = folder / "training.npy"
-    windows = new_array(path, (len(train), *x.shape[1:]))
+    windows = create_array(path, (len(train), *x.shape[1:]))
     for start in range(0, len(train), CHUNK):
         windows[start : start + CHUNK] = x[train[start : start + CHUNK]]
     yield windows
@@ -93,7 +94,7 @@ def get_view(
             with _training_windows(data.x, split.train, folder) as windows:
                 modality.fit(windows)
         shape = (len(data.x), *modality.shape(*data.x.shape[1:]))
-        out = new_array(folder / "view.npy", shape)
+        out = create_array(folder / "view.npy", shape)
         with progress.bar(f"view {name}", len(data.x)) as bar:
             for start in range(0, len(data.x), CHUNK):
                 part = slice(start, start + CHUNK)
@@ -107,4 +108,4 @@ def get_view(
         modality.load_state(json.loads((folder / "state.json").read_text()))
         return View(modality, np.lib.format.open_memmap(folder / "view.npy", "r"))
 
-    return cache.load("views", view_key(name, config, spec, split), make, read)
+    return cache.load_or_create("views", view_key(name, config, spec, split), make, read)
