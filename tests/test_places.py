@@ -14,7 +14,7 @@ import mmkd
 import mmkd.baselines
 from mmkd.data import find_cards
 from mmkd.report import page
-from mmkd.store.record import environment
+from mmkd.store.environment import environment
 from mmkd.training import checkpoint
 from mmkd.units.expansion import source_sha256
 

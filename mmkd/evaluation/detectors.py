@@ -29,7 +29,8 @@ from mmkd.metrics.detections import (
     write_series_results,
 )
 from mmkd.metrics.series import Floats
-from mmkd.store.record import Records, environment, write_history
+from mmkd.store.environment import environment
+from mmkd.store.record import Records, write_history
 from mmkd.units.spec import FORMAT, UnitSpec
 
 FITTED = 5000  # sub-sequences at most that a detector is fitted on, evenly spread

@@ -13,16 +13,11 @@ import csv
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,20 +31,6 @@ HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its reco
 SPARE = (".png", ".log")  # what a record can do without
 MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")  # what may be added to a student's record
 CHECKSUMS = "measured.json"  # theirs
-
-PACKAGES = (
-    "mmkd",
-    "torch",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pandas",
-    "pyts",
-    "numba",
-    "tsai",
-    "mlflow",
-    "safetensors",
-)
 
 
 @dataclass(frozen=True)
@@ -297,45 +278,3 @@ def write_history(path: Path, history: Iterable[Mapping[str, float]]) -> None:
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]:
-    """Versions, machine, commit: what a reader needs to make the number again; `threads` are of each process."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "device": device,
-        "threads": threads,
-        "processes": processes,
-        "versions": versions,
-        "git": git_state(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that this package is run from; empty for an installed wheel."""
-    import mmkd
-
-    root = Path(mmkd.__path__[0]).resolve().parent
-    if not (root / ".git").exists() or shutil.which("git") is None:
-        return {}
-
-    def git(*args: str) -> str:
-        try:
-            command = ["git", "-C", str(root), *args]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else {}

@@ -27,7 +27,8 @@ from mmkd.metrics.classes import mixture_shares
 from mmkd.metrics.segments import stitch
 from mmkd.nets import count_parameters
 from mmkd.store.cache import Cache
-from mmkd.store.record import Record, Records, environment, write_history
+from mmkd.store.environment import environment
+from mmkd.store.record import Record, Records, write_history
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.guidance import LiveTeachers, MovingTeachers, source_of
