@@ -87,7 +87,7 @@ class MeasurementRunner:
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
         views = {
-            name: get_view(name, config, data, spec.data, split, self.cache, self.progress).array
+            name: get_view(name, config, data, spec.data, split, cache=self.cache, progress=self.progress).array
             for name, config in spec.views.items()
         }
         some = maps.choose(data.y, windows)

@@ -211,7 +211,7 @@ def along(
         data = load(teacher.data)
         split = split_for(data, teacher.data, teacher.seed)
         name, cache, progress = teacher.modality, place.cache, place.progress
-        view = get_view(name, teacher.view, data, teacher.data, split, cache, progress)
+        view = get_view(name, teacher.view, data, teacher.data, split, cache=cache, progress=progress)
         windows = make_windows(data, split, {name: view.array}, place.device)
         return partial(train_teacher, teacher, initial(teacher, windows), windows, cache, progress, place.group)
     spec = UnitSpec.parse(values)
@@ -223,7 +223,7 @@ def along(
 
 def view_of(name: str, spec: UnitSpec, data: Dataset, split: Split, place: Place) -> View:
     """One of a unit's views, from the cache."""
-    return get_view(name, spec.views[name], data, spec.data, split, place.cache, place.progress)
+    return get_view(name, spec.views[name], data, spec.data, split, cache=place.cache, progress=place.progress)
 
 
 def make_view(name: str, spec: UnitSpec, data: Dataset, place: Place) -> None:
