@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mmkd.core.text import printable, shortened
+from mmkd.core.text import printable, shorten
 from mmkd.metrics.classes import Reliability
 from mmkd.metrics.pairs import Diagram
 
@@ -153,7 +153,7 @@ def write(
     found.text = shown
     if shown != whole:
         tip = ET.SubElement(found, "title")
-        tip.text = shortened(whole)
+        tip.text = shorten(whole)
     return found
 
 
@@ -197,7 +197,7 @@ def _ends(name: str, room: float) -> str:
 
 def tip(parent: ET.Element, text: str) -> None:
     """What is shown when the pointer rests on an element."""
-    ET.SubElement(parent, "title").text = shortened(text)
+    ET.SubElement(parent, "title").text = shorten(text)
 
 
 def _n(value: float) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.core.keys import digest, seed_for
 from mmkd.data import Dataset
 from mmkd.data.series import Series

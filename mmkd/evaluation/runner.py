@@ -69,7 +69,7 @@ class MeasurementRunner:
         try:
             yield
         except Exception as error:  # a measurement costs no record
-            self.problems += [f"{name} of unit {job.record.key}: {reason(error)}" for job in jobs]
+            self.problems += [f"{name} of unit {job.record.key}: {describe_error(error)}" for job in jobs]
 
     def _cost(self, job: MeasurementJob) -> bytes:
         alike = deployment.network_of(job.record)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.frequency.bases import Transform, filter_in_basis
 from mmkd.frequency.masks import Mask, high_pass, warn_idle
 from mmkd.frequency.spectrum import balanced, filter_real, fold, half_mask, symmetrise
@@ -79,7 +79,7 @@ class FrequencyAttention(nn.Module):
                 f"and {self.dims} positive side(s)"
             )
         if init not in ("balanced", "reference"):
-            raise unknown("init", init, ("balanced", "reference"))
+            raise unknown_name("init", init, ("balanced", "reference"))
         if not use_global and not use_local:
             raise MmkdError(f"{type(self).__name__} has neither a global nor a local branch; leave one on")
         self.in_channels, self.out_channels = in_channels, out_channels

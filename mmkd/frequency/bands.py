@@ -23,7 +23,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.frequency.bases import basis, cycles
 
 BAND_MASKS = ("hard", "gaussian", "butterworth")
@@ -49,9 +49,9 @@ def band_radius(
         MmkdError: an unknown name, no axis, or an axis without samples.
     """
     if transform not in BAND_TRANSFORMS:
-        raise unknown("transform", transform, BAND_TRANSFORMS)
+        raise unknown_name("transform", transform, BAND_TRANSFORMS)
     if shape not in BAND_SHAPES:
-        raise unknown("shape", shape, BAND_SHAPES)
+        raise unknown_name("shape", shape, BAND_SHAPES)
     if not size or any(n < 1 for n in size):
         raise MmkdError(f"a spectrum needs at least one sample an axis, not the size {size}")
     unit = 2.0 if rate is None else rate
@@ -87,9 +87,9 @@ def band_mask(
             one that the mask leaves a half or more of.
     """
     if mask not in BAND_MASKS:
-        raise unknown("mask", mask, BAND_MASKS)
+        raise unknown_name("mask", mask, BAND_MASKS)
     if band not in ("low", "high"):
-        raise unknown("band", band, ("low", "high"))
+        raise unknown_name("band", band, ("low", "high"))
     if not 0 < cutoff < math.inf or (rate is None and cutoff > 1):
         raise MmkdError(f"cutoff = {cutoff} must be above 0, and at most 1 where it is not in hertz")
     if order < 1:
@@ -157,7 +157,7 @@ class BandFilter(nn.Module):
     def __init__(self, gain: Tensor, transform: str = "dct") -> None:
         super().__init__()
         if transform not in BAND_TRANSFORMS:
-            raise unknown("transform", transform, BAND_TRANSFORMS)
+            raise unknown_name("transform", transform, BAND_TRANSFORMS)
         self.transform = transform
         self.register_buffer("gain", gain.float())
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from mmkd.core.errors import unknown
+from mmkd.core.errors import unknown_name
 
 Transform = Literal["fft", "dct", "haar"]
 TRANSFORMS: tuple[str, ...] = get_args(Transform)
@@ -28,7 +28,7 @@ def cycles(transform: str, n: int) -> Tensor:
         MmkdError: an unknown transform.
     """
     if transform not in TRANSFORMS:
-        raise unknown("transform", transform, TRANSFORMS)
+        raise unknown_name("transform", transform, TRANSFORMS)
     if transform == "fft":
         signed: Tensor = torch.fft.fftfreq(n, 1 / n, dtype=torch.float64).round()
         return signed
@@ -45,7 +45,7 @@ def basis(transform: str, n: int, dtype: torch.dtype = torch.float64, device: to
         MmkdError: another transform.
     """
     if transform not in ("dct", "haar"):
-        raise unknown("real transform", transform, ("dct", "haar"))
+        raise unknown_name("real transform", transform, ("dct", "haar"))
     with torch.inference_mode(False):  # kept for training, whoever asks first
         at = torch.arange(n, dtype=torch.float64)
         if transform == "dct":

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 
 RESIZES = ("pool", "linear", "spectral")
 
@@ -27,7 +27,7 @@ def resample(x: Tensor, length: int, resize: str = "pool") -> Tensor:
     if length < 1:
         raise MmkdError(f"a feature cannot be resampled to {length} samples")
     if resize not in RESIZES:
-        raise unknown("resize", resize, RESIZES)
+        raise unknown_name("resize", resize, RESIZES)
     t = x.shape[-1]
     if length == t:
         return x
@@ -94,7 +94,7 @@ def lift(x: Tensor, kind: str = "outer", side: int | None = None, resize: str = 
         MmkdError: an unknown name, a side below 1, or x of other than (B, C, T).
     """
     if kind not in LIFTS:
-        raise unknown("lift", kind, LIFTS)
+        raise unknown_name("lift", kind, LIFTS)
     side = x.shape[-1] if side is None else side
     length = 2 * side - 1 if kind == "hankel" else side
     return LIFTS[kind](resample(x, length, resize))

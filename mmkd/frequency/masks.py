@@ -28,7 +28,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.frequency.bases import TRANSFORMS, cycles
 
 Mask = Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "none"]
@@ -93,9 +93,9 @@ def check_mask(mask: str, transform: str) -> None:
         MmkdError: so it is.
     """
     if mask not in MASKS:
-        raise unknown("mask", mask, MASKS)
+        raise unknown_name("mask", mask, MASKS)
     if transform not in TRANSFORMS:
-        raise unknown("transform", transform, TRANSFORMS)
+        raise unknown_name("transform", transform, TRANSFORMS)
     if mask == "reference" and transform != "fft":
         raise MmkdError(
             f"the mask 'reference' is a box on the signed frequencies of the FFT, which the transform {transform!r} "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.core.errors import unknown
+from mmkd.core.errors import unknown_name
 from mmkd.frequency.attention import FrequencyAttention, FrequencyAttention1d
 from mmkd.frequency.local import LocalAttention
 
@@ -103,7 +103,7 @@ def scaled(target: Tensor, scale: str) -> Tensor:
         MmkdError: an unknown scale.
     """
     if scale not in SCALES:
-        raise unknown("target scale", scale, SCALES)
+        raise unknown_name("target scale", scale, SCALES)
     if scale == "rms":
         return target / target.square().mean().sqrt().clamp_min(1e-6)
     if scale == "channel":
@@ -124,7 +124,7 @@ def map_distance(predicted: Tensor, target: Tensor, domain: str = "space") -> Te
         MmkdError: an unknown domain.
     """
     if domain not in DOMAINS:
-        raise unknown("loss domain", domain, DOMAINS)
+        raise unknown_name("loss domain", domain, DOMAINS)
     if domain == "space":
         return F.mse_loss(predicted, target)
     space = tuple(range(2, target.ndim))

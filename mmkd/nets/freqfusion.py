@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.nets.carafe import (
     SPREAD,
     Carafe,
@@ -425,7 +425,7 @@ def stage_fusion(name: str, high_channels: int, low_channels: int, dims: int, **
         MmkdError: an unknown name, or options where there are none.
     """
     if name not in STAGE_FUSIONS:
-        raise unknown("stage fusion", name, STAGE_FUSIONS)
+        raise unknown_name("stage fusion", name, STAGE_FUSIONS)
     if name in OPERATORS:
         operator = OPERATORS[name](high_channels, low_channels, dims, **options)
         return StageFusion(operator, Concat(high_channels, low_channels, dims))

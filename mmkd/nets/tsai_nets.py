@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.methods.contract import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 
@@ -175,13 +175,14 @@ def _load(name: str, recipe: Recipe) -> Callable[..., nn.Module]:
     except Exception as error:  # a broken torchvision raises RuntimeError, a missing package ImportError
         if isinstance(error, ModuleNotFoundError) and error.name in ("tsai", "tsai.models"):
             raise MmkdError(f"backbone {name!r} is a network of tsai: pip install 'mmkd[tsai]'") from None
+        reason = describe_error(error)
         others = "InceptionTime, FCN, ResCNN or WRN16-1"
         if name in NEED_TORCHVISION:
             raise MmkdError(
-                f"backbone {name!r} of tsai needs a torchvision that loads beside this torch ({reason(error)}): "
+                f"backbone {name!r} of tsai needs a torchvision that loads beside this torch ({reason}): "
                 f"install the matching one, or use {others}"
             ) from error
-        raise MmkdError(f"backbone {name!r} of tsai does not load here ({reason(error)}): use {others}") from error
+        raise MmkdError(f"backbone {name!r} of tsai does not load here ({reason}): use {others}") from error
     return found
 
 

@@ -28,7 +28,7 @@ from mmkd.comparison import evidence as details
 from mmkd.comparison.groups import FOLDS_SHARE, STUDENT_ONLY, WORDS, Comparison, Group, Row, Unit, common_places
 from mmkd.comparison.identity import as_key, flat
 from mmkd.comparison.ranking import Ranking
-from mmkd.core.text import printable, shortened, slug
+from mmkd.core.text import printable, shorten, slug
 from mmkd.drawing import charts
 from mmkd.metrics import pairs as st
 from mmkd.report.files import FIGURES
@@ -169,7 +169,7 @@ def _colours() -> str:
 
 def _title(comparison: Comparison) -> str:
     names = list(dict.fromkeys(group.dataset for group in comparison.groups))
-    return shortened(f"Comparison on {', '.join(names)}", 120)
+    return shorten(f"Comparison on {', '.join(names)}", 120)
 
 
 def _lead(comparison: Comparison) -> str:
@@ -282,7 +282,7 @@ class _Section:
         if not found:
             return []
         found.sort(key=lambda change: -change.mean)
-        title = f"Change against {'the student alone' if self.control == STUDENT_ONLY else shortened(self.control, 40)}"
+        title = f"Change against {'the student alone' if self.control == STUDENT_ONLY else shorten(self.control, 40)}"
         few = max(len(change.each) for change in found)
         by = self.group.by
         word = WORDS[self.group.score]
@@ -397,7 +397,7 @@ class _Section:
         classes = details.class_names(record)
         label = classes[first.label] if 0 <= first.label < len(classes) else f"class {first.label}"
         what = f"window {first.index} of the validation part, {label}"
-        channels = [shortened(str(c), 40) for c in (record.result.get("data") or {}).get("channels") or []]
+        channels = [shorten(str(c), 40) for c in (record.result.get("data") or {}).get("channels") or []]
         return [
             *(self._views(first, what, channels) if self.windows else ()),
             *self._similarities(found, first),
@@ -561,8 +561,8 @@ def _sortable(value: float | None) -> str:
 def _text(value: Any) -> str:
     """A setting as a reader sees it."""
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        return shortened(", ".join(value), 400)
-    return shortened(value if isinstance(value, str) else json.dumps(value, default=str)) or "none"
+        return shorten(", ".join(value), 400)
+    return shorten(value if isinstance(value, str) else json.dumps(value, default=str)) or "none"
 
 
 def _class_table(tested: details.Tested, over: str) -> Table:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.data import Dataset
 from mmkd.data.series import Series
 from mmkd.drawing import figures

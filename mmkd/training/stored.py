@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.registry import load_plugin
 from mmkd.methods.contract import Outputs
 from mmkd.specs.unit import UnitSpec
@@ -103,7 +103,7 @@ class StudentModel(nn.Module):
         except MmkdError:
             raise
         except Exception as error:  # whatever a changed record makes of it
-            raise MmkdError(f"record {record.folder} makes no student: {reason(error)[:200]}") from error
+            raise MmkdError(f"record {record.folder} makes no student: {describe_error(error)[:200]}") from error
 
     @classmethod
     def _load(cls, record: Record, path: Path) -> "StudentModel":

@@ -145,7 +145,7 @@ def draw(
     title = f"{data.name}: test {'image' if data.grid else 'window'} {window}, {data.classes[data.y[window]]}"
     one = {name: array[window] for name, array in arrays.items()}
     keys = {name: view_key(name, spec.views[name], spec.data, split) for name in one}
-    drawn = cache.get(
+    drawn = cache.get_or_create(
         "pictures",
         digest({"views": keys, "title": title, "channels": data.channels}),
         lambda drawing: figures.example_views(drawing / "views.png", one, data.channels, title),

@@ -15,7 +15,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, did_you_mean, reason
+from mmkd.core.errors import MmkdError, describe_error, did_you_mean
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS, kind_of
 from mmkd.methods.contract import Method, Outputs
@@ -114,7 +114,7 @@ def get_teacher(
         net.to(windows.device).eval().requires_grad_(False)
         return Teacher(spec, net, folder, checkpoint)
 
-    teacher = cache.load("teachers", spec.key, make, read)
+    teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()
     return teacher
 
@@ -204,7 +204,8 @@ def load_checkpoint(network: nn.Module, spec: TeacherSpec) -> None:
         found = load_tensors(content)
     except Exception as error:  # safetensors raises several kinds for odd bytes
         raise MmkdError(
-            f"{where}: no intact safetensors file ({reason(error)[:120]}); save a network's state_dict with safetensors"
+            f"{where}: no intact safetensors file ({describe_error(error)[:120]}); "
+            f"save a network's state_dict with safetensors"
         ) from None
     wanted, net = network.state_dict(), f"{spec.net} on {spec.modality}"
     for name, tensor in wanted.items():

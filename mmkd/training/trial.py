@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, Refused, UnitFailed, reason
+from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
@@ -174,7 +174,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     except MmkdError:
         raise
     except (Exception, SystemExit) as error:
-        raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {reason(error)}") from error
+        raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {describe_error(error)}") from error
     check_terms(spec.method, terms)
     if not isinstance(says, Outputs) or says.logits.shape != (4, classes, *data.y.shape[1:]):
         shape = f"(B, {classes}{', T' if data.form == 'step' else ''})"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, did_you_mean, unknown
+from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
 from mmkd.core.registry import load_plugin
 from mmkd.data.cards import read_toml

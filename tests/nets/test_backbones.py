@@ -115,4 +115,4 @@ def test_a_plugin_that_fails_or_breaks_the_contract_is_told_so() -> None:
             with pytest.raises(MmkdError, match=message):
                 build_backbone("mine", (3, 16), 2)
         finally:
-            BACKBONES.drop("mine")
+            BACKBONES.unregister("mine")

@@ -197,7 +197,7 @@ def test_refusals() -> None:
                 build_dense("mine", (3, 64), 4)
             assert "\n" not in str(refused.value)
         finally:
-            DENSE.drop("mine")
+            DENSE.unregister("mine")
 
 
 def test_bottlenecks_have_a_shortcut_where_the_shape_stays() -> None:

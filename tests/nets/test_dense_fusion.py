@@ -216,4 +216,4 @@ def test_refusals() -> None:
             build_dense("mine", (2, 64), 4, fusion)
         assert seen == [None, "dwt"]
     finally:
-        DENSE.drop("mine")
+        DENSE.unregister("mine")

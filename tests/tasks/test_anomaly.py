@@ -285,7 +285,7 @@ def test_views_of_constant_channels_are_finite(cards, name):
     group = {"channels": data.group(name.partition("@")[2])} if "@" in name else {}
     size = {} if name.startswith("sig") else {"size": SIDE}
     plain = data.x[: len(data.x) // 2]
-    view = make(name, {**size, **group}).fit(plain).transform(plain)
+    view = make_modality(name, {**size, **group}).fit(plain).transform(plain)
     assert view.shape[1] == (len(group["channels"]) if group else 25)
     assert np.isfinite(view).all()
 
