@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, UnitFailed, unknown
+from mmkd.core.errors import MmkdError, UnitFailed, unknown_name
 from mmkd.engines.execution import execute
 from mmkd.engines.sweep import Existing
 from mmkd.store.record import Record, Records

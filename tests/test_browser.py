@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmkd import compare
-from mmkd.core.text import shortened
+from mmkd.core.text import shorten
 from mmkd.metrics import classes
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec

@@ -32,8 +32,8 @@ from mmkd.comparison.identity import (
     teacher_settings,
 )
 from mmkd.comparison.predictions import JointPrediction, read_predictions, together
-from mmkd.core.errors import DamageWarning, MmkdError, unknown
-from mmkd.core.text import shortened
+from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
+from mmkd.core.text import shorten
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import NOTES
 from mmkd.specs.data import fold_count

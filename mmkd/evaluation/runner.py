@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.specs.unit import UnitSpec
@@ -20,7 +20,6 @@ from mmkd.store.record import Record
 from mmkd.training.stored import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import split_for
-from mmkd.views.cached import get_view
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,9 @@ class MeasurementRunner:
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
         views = {
-            name: get_view(name, config, data, spec.data, split, self.workspace.cache, self.workspace.progress).array
+            name: get_view(
+                name, config, data, spec.data, split, cache=self.workspace.cache, progress=self.workspace.progress
+            ).array
             for name, config in spec.views.items()
         }
         some = maps.choose(data.y, windows)

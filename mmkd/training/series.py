@@ -75,7 +75,7 @@ def run_series(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
         try:
             draw(folder, spec, data, results, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
-            unit.log.add(f"pictures left out: {reason(error)}")
+            unit.log.add(f"pictures left out: {describe_error(error)}")
         return {**write_student(folder, unit, trained, metrics, workspace), "series": series_counts(series_set)}
 
     return finish_unit(spec, workspace, workspace.records.write(spec.key, fill))

@@ -22,7 +22,7 @@ from mmkd.training.loop import AT_ONCE
 from mmkd.training.teachers import untrained
 from mmkd.training.trial import Trial, make_student
 from mmkd.views import Modality
-from mmkd.views.cached import make_modality
+from mmkd.views.channels import make_modality
 
 
 def fill(network: nn.Module, path: Path, kind: str) -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.drawing import figures
@@ -19,7 +19,8 @@ from mmkd.metrics.segments import stitch
 from mmkd.nets import count_parameters
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
-from mmkd.store.record import Record, environment, write_history
+from mmkd.store.environment import environment
+from mmkd.store.record import Record, write_history
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.loop import TrainingResult, train
 from mmkd.training.preparation import PreparedUnit, prepare_unit
@@ -47,7 +48,7 @@ def run_unit(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
             arrays = {name: view.array for name, view in unit.views.items()}
             draw(folder, spec, data, arrays, unit.split, workspace.cache, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
-            unit.log.add(f"pictures left out: {reason(error)}")
+            unit.log.add(f"pictures left out: {describe_error(error)}")
         return write_student(folder, unit, trained, metrics, workspace)
 
     return finish_unit(spec, workspace, workspace.records.write(spec.key, fill))

@@ -22,7 +22,7 @@ from mmkd.methods.contract import Method, Outputs
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
-from mmkd.store.record import environment
+from mmkd.store.environment import environment
 from mmkd.tasks import TASKS
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.loop import NoTeachers, TrainingData, TrainingResult, evaluate, snapshot, train, validate

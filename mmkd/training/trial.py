@@ -19,7 +19,7 @@ from mmkd.tasks import TASKS
 from mmkd.training.loop import named_parameters_of, prepare
 from mmkd.training.teachers import load_checkpoint, untrained
 from mmkd.units.expansion import split_for
-from mmkd.views.cached import make_modality
+from mmkd.views.channels import make_modality
 
 
 def make_method(spec: UnitSpec, shares: str | None = None) -> Method:

@@ -66,12 +66,12 @@ class Request:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise unknown(name.replace("_", "-"), str(value), choices)
+                raise unknown_name(name.replace("_", "-"), str(value), choices)
         for plugin in self.plugins:  # one may bring the task
             load_plugin(plugin)
         task = TASKS.get(self.task)
         if self.preset not in task.presets:
-            raise unknown("preset", str(self.preset), task.presets)
+            raise unknown_name("preset", str(self.preset), task.presets)
         for name in ("datasets", "students", "teachers"):
             if getattr(self, name) is BY_TASK:
                 object.__setattr__(self, name, getattr(task, name))

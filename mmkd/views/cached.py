@@ -15,8 +15,9 @@ from mmkd.core.progress import Progress
 from mmkd.core.registry import group_of, kind_of
 from mmkd.data import Dataset, Split
 from mmkd.specs.data import DataSpec
-from mmkd.store.cache import Cache, new_array
-from mmkd.views import MODALITIES, Modality, make
+from mmkd.store.cache import Cache
+from mmkd.store.files import create_array
+from mmkd.views import MODALITIES, Modality, make_modality
 
 CHUNK = 512
 """Windows that are transformed between two updates of the progress bar."""

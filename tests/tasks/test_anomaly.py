@@ -34,7 +34,7 @@ from mmkd.training.student import Log, Place, prepare_unit
 from mmkd.training.trial import make_method
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
-from mmkd.views.channels import make
+from mmkd.views.channels import make_modality
 
 W = 32
 SIDE = 16
