@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
 from mmkd.frequency import lift
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import FUSIONS
 from mmkd.nets.carafe import conv
 from mmkd.nets.freqfusion import OPERATORS, Gate, Sum

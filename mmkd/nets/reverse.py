@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import Shape, dry_run
 from mmkd.nets.student import SingleView
 from mmkd.nets.wrn import Block, conv, norm

@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 
 
 def signal_of(modalities: Iterable[str]) -> str:

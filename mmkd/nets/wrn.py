@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 
 DEPTHS_AND_WIDTHS = ((10, 1), (16, 1), (16, 3), (16, 8), (28, 1), (28, 3), (40, 1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, reason
 from mmkd.core.registry import load_plugin
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.store.record import Record
 from mmkd.training.loop import AT_ONCE
 from mmkd.training.teachers import untrained

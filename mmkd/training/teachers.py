@@ -19,7 +19,8 @@ from mmkd.core.errors import MmkdError, did_you_mean, reason
 from mmkd.core.keys import seed_for
 from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS, kind_of
-from mmkd.methods.contract import Method, Outputs
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from mmkd.store.cache import Cache
 from mmkd.store.record import environment
