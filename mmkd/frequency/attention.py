@@ -82,8 +82,12 @@ class FrequencyAttention(nn.Module):
             raise unknown("init", init, ("balanced", "reference"))
         if not use_global and not use_local:
             raise MmkdError(f"{type(self).__name__} has neither a global nor a local branch; leave one on")
-        self.in_channels, self.out_channels = in_channels, out_channels
-        self.mask, self.cutoff, self.init, self.transform = mask, cutoff, init, transform
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.mask = mask
+        self.cutoff = cutoff
+        self.init = init
+        self.transform = transform
         full_mask = high_pass(self.size, mask, cutoff, transform)
         self.filter: nn.Parameter | None = None
         self.rate_global: nn.Parameter | None = None
@@ -138,7 +142,8 @@ class FrequencyAttention(nn.Module):
         """
         full = as_tensor(filter)
         full = full.to(torch.complex128 if full.dtype in (torch.complex128, torch.float64) else torch.complex64)
-        weight, bias = as_tensor(conv_weight), as_tensor(conv_bias)
+        weight = as_tensor(conv_weight)
+        bias = as_tensor(conv_bias)
         if full.ndim != 2 + cls.dims or weight.shape[:2] != full.shape[1::-1] or weight.shape[:1] != bias.shape:
             axes = "C_in, C_out, H, W" if cls.dims == 2 else "C_in, C_out, T"
             raise MmkdError(

@@ -55,7 +55,8 @@ def basis(transform: str, n: int, dtype: torch.dtype = torch.float64, device: to
             rows = torch.zeros(n, n, dtype=torch.float64)
             rows[0] = 1 / math.sqrt(n)
             for row, (start, cut, stop) in zip(rows[1:], _cuts(n), strict=True):
-                left, right = cut - start, stop - cut
+                left = cut - start
+                right = stop - cut
                 row[start:cut] = math.sqrt(right / left / (left + right))
                 row[cut:stop] = -math.sqrt(left / right / (left + right))
         return rows.to(dtype=dtype, device=device)
@@ -63,7 +64,8 @@ def basis(transform: str, n: int, dtype: torch.dtype = torch.float64, device: to
 
 def _cuts(n: int) -> list[tuple[int, int, int]]:
     """Start, cut and end of every piece of n samples that is halved, level by level; the left half is the larger."""
-    found, level = [], [(0, n)]
+    found = []
+    level = [(0, n)]
     while level:
         cuts = [(start, (start + stop + 1) // 2, stop) for start, stop in level if stop - start > 1]
         found += cuts

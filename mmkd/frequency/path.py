@@ -29,7 +29,8 @@ class Head(nn.Module):
 
     def __init__(self, size: tuple[int, ...], rectify: bool) -> None:
         super().__init__()
-        self.size, self.rectify = tuple(size), rectify
+        self.size = tuple(size)
+        self.rectify = rectify
 
     def _finish(self, width: int, out_channels: int, **filter: Any) -> None:
         """Make the modules, after those that stand before them."""
@@ -146,7 +147,9 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
     before for each level below the map's smaller side, over their sum.
     """
     pool = F.adaptive_avg_pool1d if student.ndim == 3 else F.adaptive_avg_pool2d
-    loss, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
+    loss = F.mse_loss(student, teacher)
+    weight = 1.0
+    total = 1.0
     for side in (4, 2, 1):
         if side < min(student.shape[2:]):
             weight /= 2

@@ -82,7 +82,8 @@ class ReviewBlock(Head):
             given["conv2.0.rate2"],
             cutoff,
         )
-        width, out_channels = attention.in_channels, attention.out_channels
+        width = attention.in_channels
+        out_channels = attention.out_channels
         ins = given["conv1_x.0.weight"].shape[1] if "conv1_x.0.weight" in given else width
         fuses = "att_conv.rel_h" in given
         deeper = (given["conv1.0.weight"].shape[1] if "conv1.0.weight" in given else width) if fuses else None

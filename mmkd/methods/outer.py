@@ -21,7 +21,9 @@ class Outer(nn.Module):
 
     def __init__(self, module: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
         super().__init__()
-        self.module, self.lr, self.weight_decay = module.requires_grad_(False), lr, weight_decay
+        self.module = module.requires_grad_(False)
+        self.lr = lr
+        self.weight_decay = weight_decay
         self.register_buffer("count", torch.zeros(()))
         for number, parameter in enumerate(module.parameters()):
             for moment in ("first", "second"):

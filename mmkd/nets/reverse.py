@@ -44,7 +44,8 @@ class ReverseNet(nn.Module):
                 f"{shape} has none; use --teachers gaf, and a --teacher-net with feature maps such as WRN16-1"
             )
         self.encoder = encoder.requires_grad_(False)
-        self.modality, self.stages = encoder.modality, tuple(maps)
+        self.modality = encoder.modality
+        self.stages = tuple(maps)
         sizes = [value.shape[1] for value in maps.values()]
         deepest = sizes[-1]
         self.reduce = nn.ModuleList(nn.Sequential(conv(2, size, deepest, 1), norm(2, deepest)) for size in sizes)

@@ -36,8 +36,10 @@ class Block(nn.Module):
 
     def __init__(self, dims: int, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = norm(dims, inputs), conv(dims, inputs, outputs, 3, stride)
-        self.norm2, self.conv2 = norm(dims, outputs), conv(dims, outputs, outputs, 3)
+        self.norm1 = norm(dims, inputs)
+        self.conv1 = conv(dims, inputs, outputs, 3, stride)
+        self.norm2 = norm(dims, outputs)
+        self.conv2 = conv(dims, outputs, outputs, 3)
         self.shortcut = conv(dims, inputs, outputs, 1, stride) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:
