@@ -225,7 +225,16 @@ class FreqLH(Method):
         for band, cutoff, share in (("low", c.low_cutoff, low), ("high", c.high_cutoff, 1 - low)):
             if share > 0:
                 try:
-                    one = band_mask(tuple(x.shape[2:]), band, cutoff, mask, c.transform, c.shape, c.order, rate)
+                    one = band_mask(
+                        tuple(x.shape[2:]),
+                        band,
+                        cutoff,
+                        mask,
+                        transform=c.transform,
+                        shape=c.shape,
+                        order=c.order,
+                        rate=rate,
+                    )
                 except MmkdError as error:
                     raise MmkdError(
                         f"freq-lh, {route.place} stages {route.student_stage} (student) and {route.teacher_stage} "

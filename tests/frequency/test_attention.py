@@ -38,7 +38,7 @@ def test_published_code(path):
     full = o["filter_real"] + 1j * o["filter_imag"]
     cutoff = float(o["cutoff"])
     module = FrequencyAttention.from_reference(
-        full, o["conv_weight"], o["conv_bias"], o["rate_global"], o["rate_local"], cutoff
+        full, o["conv_weight"], o["conv_bias"], o["rate_global"], o["rate_local"], cutoff=cutoff
     )
     # The gradient for the full filter goes through the map to the half spectrum.
     leaf = torch.from_numpy(full).requires_grad_()
