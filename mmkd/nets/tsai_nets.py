@@ -109,7 +109,8 @@ class TsaiBackbone(nn.Module):
     def __init__(self, net: nn.Module, recipe: Recipe, classes: int) -> None:
         super().__init__()
         self.net = net
-        self.stages, self.layout = recipe.stages, recipe.layout
+        self.stages = recipe.stages
+        self.layout = recipe.layout
         linear = [name for name, m in net.named_modules() if isinstance(m, nn.Linear) and m.out_features == classes]
         self.reader = recipe.reader or linear[-1]
         self.cam = recipe.cam

@@ -19,7 +19,8 @@ from mmkd.core.errors import MmkdError, describe_error
 from mmkd.data import Dataset
 from mmkd.data.series import Series
 from mmkd.drawing import figures
-from mmkd.methods.contract import Method, Outputs
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Outputs
 from mmkd.metrics.detections import (
     SeriesResult,
     evaluate_detector,

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from mmkd.core.errors import MmkdError, describe_error, did_you_mean
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS, kind_of
-from mmkd.methods.contract import Method, Outputs
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache

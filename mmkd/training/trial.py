@@ -11,7 +11,8 @@ from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
-from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.nets import Shape, build_student, build_teacher
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.specs.unit import UnitSpec
