@@ -19,10 +19,8 @@ from torch import Tensor, nn
 from mmkd.core.errors import MmkdError, reason
 from mmkd.data import Dataset
 from mmkd.data.series import Series
-from mmkd.drawing import figures
 from mmkd.methods.contract import Method, Outputs
 from mmkd.metrics.detections import (
-    SeriesResult,
     evaluate_detector,
     mean_metrics,
     overlapped,
@@ -35,6 +33,7 @@ from mmkd.nets.reverse import ReverseNet
 from mmkd.store.record import Record, write_history
 from mmkd.training import student as unit
 from mmkd.training.loop import TeacherSource, TrainingData
+from mmkd.training.pictures import save_series_pictures
 from mmkd.training.student import Log, Place, PreparedUnit, checkpoint_of, prepare_unit, result_of, train_student
 from mmkd.units.spec import UnitSpec
 from mmkd.views import Modality
@@ -78,7 +77,7 @@ def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         save_file(trained.best, folder / "student.safetensors")
         write_history(folder / "history.csv", trained.history)
         try:
-            draw(folder, spec, data, results, trained.history, trained.best_epoch + 1)
+            save_series_pictures(folder, spec, data, results, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
             log.add(f"pictures left out: {reason(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
@@ -164,27 +163,3 @@ class Detector:
         bounds = segment_bounds(x.shape[2], side)
         scores: Floats = found[:, np.searchsorted(bounds, np.arange(x.shape[2]), side="right") - 1]
         return scores
-
-
-def draw(
-    folder: Path,
-    spec: UnitSpec,
-    data: Dataset,
-    results: list[SeriesResult],
-    history: list[dict[str, float]],
-    best_epoch: int,
-) -> None:
-    """`curves.png`, and `series.png`: of the series whose VUS-PR is the median, values, events and score."""
-    name = f"{spec.method} on {data.name}, seed {spec.seed}"
-    figures.learning_curves(folder / "curves.png", history, best_epoch, name)
-    middle = sorted(results, key=lambda found: found.metrics["vus_pr"])[len(results) // 2]
-    series = middle.series
-    figures.scored_series(
-        folder / "series.png",
-        series.x,
-        series.labels,
-        (series.chosen, series.prefix),
-        middle.score,
-        middle.threshold,
-        f"{name}: {series.name}, VUS-PR {middle.metrics['vus_pr']:.3f} (the median series)",
-    )

@@ -17,14 +17,11 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mmkd.core.errors import MmkdError, reason
-from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
 from mmkd.data import Dataset, Split
 from mmkd.data.spec import DataSpec
-from mmkd.drawing import figures
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
-from mmkd.metrics.segments import stitch
 from mmkd.nets import count_parameters
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records, environment, write_history
@@ -32,13 +29,14 @@ from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.guidance import LiveTeachers, MovingTeachers, source_of
 from mmkd.training.loop import TeacherSource, TrainingData, TrainingResult, train
+from mmkd.training.pictures import save_pictures, save_score_pictures
 from mmkd.training.prediction import predict
 from mmkd.training.stored import StudentModel
 from mmkd.training.teachers import Teacher, get_teacher, initial, peak_memory, test_scores, train_teacher
 from mmkd.training.trial import make_method, make_student, searches, starts_trained
 from mmkd.units.expansion import source_sha256, split_for, student_alone
 from mmkd.units.spec import TeacherSpec, Training, UnitSpec
-from mmkd.views.cached import View, get_view, view_key
+from mmkd.views.cached import View, get_view
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def run_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
         log.add(f"test accuracy {metrics['test']['accuracy']:.4f}, macro-F1 {metrics['test']['macro_f1']:.4f}")
         try:
             arrays = {name: view.array for name, view in views.items()}
-            draw(folder, spec, data, arrays, split, place.cache, trained.history, trained.best_epoch + 1)
+            save_pictures(folder, spec, data, arrays, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
             log.add(f"pictures left out: {reason(error)}")
         (folder / "events.log").write_text(log.text(), encoding="utf-8")
@@ -302,7 +300,7 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, place: Place) -
             result = json.loads((teacher.folder / "result.json").read_text())
             name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
             with suppress(Exception):  # a picture never costs a record
-                draw_scores(folder, name, data, history, result["best_epoch"])
+                save_score_pictures(folder, name, data, history, result["best_epoch"])
             return {
                 **result,
                 "kind": "teacher",
@@ -313,78 +311,6 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, place: Place) -
             }
 
         place.records.write(spec.key, fill)
-
-
-def draw(
-    folder: Path,
-    spec: UnitSpec,
-    data: Dataset,
-    arrays: Mapping[str, NDArray[np.float32]],
-    split: Split,
-    cache: Cache,
-    history: list[dict[str, float]],
-    best_epoch: int,
-) -> None:
-    """The pictures of a record: `curves.png`, `confusion.png`, and `views.png` of the first test window.
-
-    The latter is the same for all units that share the views, and is drawn once.
-
-    Where every sample has a label: in the place of the views `recording.png`, a test recording with its labels, or
-    `image.png`, a test image with its labels.
-    """
-    name = f"{spec.method} on {data.name}, seed {spec.seed}"
-    draw_scores(folder, name, data, history, best_epoch)
-    if data.task == "segmentation":
-        (draw_image if data.grid else draw_recording)(folder, name, data)
-        return
-    window = int(np.flatnonzero(data.test)[0])
-    title = f"{data.name}: test {'image' if data.grid else 'window'} {window}, {data.classes[data.y[window]]}"
-    one = {name: array[window] for name, array in arrays.items()}
-    keys = {name: view_key(name, spec.views[name], spec.data, split) for name in one}
-    drawn = cache.get(
-        "pictures",
-        digest({"views": keys, "title": title, "channels": data.channels}),
-        lambda drawing: figures.example_views(drawing / "views.png", one, data.channels, title),
-    )
-    shutil.copy(drawn / "views.png", folder / "views.png")
-
-
-def draw_scores(folder: Path, name: str, data: Dataset, history: list[dict[str, float]], best_epoch: int) -> None:
-    """`curves.png` and `confusion.png` of a record."""
-    if history:  # weights that were given have none
-        figures.learning_curves(folder / "curves.png", history, best_epoch, name)
-    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
-        true, predicted = z["true"], z["predicted"]
-    known, what = true >= 0, ("windows", "samples", "pixels")[true.ndim - 1]
-    figures.confusion(folder / "confusion.png", true[known], predicted[known], data.classes, f"{name}: test {what}")
-
-
-def draw_recording(folder: Path, name: str, data: Dataset) -> None:
-    """`recording.png`: the first test recording, its true labels and the student's."""
-    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
-        first = z["recording"] == z["recording"][0]
-        window, start, true = z["window"][first], z["start"][first], z["true"][first]
-        number, probabilities = int(z["recording"][0]), z["probabilities"][first].astype(np.float32)
-    length = int(start.max()) + data.window
-    signal = np.zeros((data.x.shape[1], length), np.float32)
-    labels = np.full(length, -1)
-    for n, at, y in zip(window, start, true, strict=True):
-        signal[:, at : at + data.window], labels[at : at + data.window] = data.x[n], y
-    (predicted,) = stitch(probabilities.transpose(0, 2, 1), np.zeros_like(start), start).values()
-    title = f"{name}: test recording {number}"
-    rows = {"true": labels, "predicted": np.where(labels < 0, -1, predicted)}  # as it is scored
-    figures.labelled_recording(folder / "recording.png", signal, rows, data.classes, data.rate_hz, title)
-
-
-def draw_image(folder: Path, name: str, data: Dataset) -> None:
-    """`image.png`: the first test image that has labels, its true labels and the student's."""
-    with np.load(folder / "predictions.npz", allow_pickle=False) as z:
-        first = int((z["true"] >= 0).any(axis=(1, 2)).argmax())
-        window = int(z["window"][first])
-        maps = {name: z[name][first] for name in ("true", "predicted")}
-    assert data.grid is not None
-    image = data.x[window].reshape(-1, *data.grid)
-    figures.labelled_image(folder / "image.png", image, maps, data.classes, f"{name}: test image {window}")
 
 
 def add_subjects(path: Path, data: Dataset) -> None:
