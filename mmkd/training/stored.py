@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.registry import load_plugin
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
