@@ -6,22 +6,18 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from mmkd.units.spec import ANOMALY_PRESETS, DENSE_PRESETS, PRESETS, Preset
+from mmkd.tasks import DEFAULT_TASK, TASKS, Preset
 
 LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "stage-fusions")
 
 
 def preset_help() -> str:
     """What each preset sets, for the help."""
-    lines = ["presets:"]
-    for name, preset in PRESETS.items():
-        lines += _preset_lines(name, preset)
-    lines += ["presets of --task segmentation:"]
-    for name, preset in DENSE_PRESETS.items():
-        lines += _preset_lines(name, preset)
-    lines += ["presets of --task anomaly:"]
-    for name, preset in ANOMALY_PRESETS.items():
-        lines += _preset_lines(name, preset)
+    lines = []
+    for task in TASKS.values():
+        lines.append("presets:" if task.name == DEFAULT_TASK else f"presets of --task {task.name}:")
+        for name, preset in task.presets.items():
+            lines += _preset_lines(name, preset)
     return "\n".join(lines)
 
 
@@ -83,7 +79,9 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
 
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
-    return [(name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry], registry.broken
+    return [
+        (name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry
+    ], registry.import_errors
 
 
 def data_set(card: Any, here: bool) -> str:

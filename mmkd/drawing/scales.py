@@ -91,7 +91,7 @@ def value_range(values: ArrayLike) -> tuple[float, float]:
 
 
 def thin_curve(values: NDArray[Any], most: int = 240) -> tuple[list[float], list[float]]:
-    """Positions and values of a curve (W,), of a long one the least and the greatest in each of `most` / 2 parts."""
+    """Positions and values of a curve (W,); of a long one the least and greatest of each of `most` / 2 stretches."""
     flat = np.asarray(values, np.float64)
     if len(flat) <= most:
         return list(range(len(flat))), flat.tolist()

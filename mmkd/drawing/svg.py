@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from mmkd.core.text import printable, shortened
+from mmkd.core.text import printable, shorten
 from mmkd.drawing.style import FONT, LIGHT, STYLES
 from mmkd.drawing.text import fit_text, text_width
 
@@ -104,7 +104,7 @@ def add_text(
 
 def add_tooltip(parent: ET.Element, text: str) -> None:
     """The text that a browser shows while the pointer rests on an element."""
-    ET.SubElement(parent, "title").text = shortened(text)
+    ET.SubElement(parent, "title").text = shorten(text)
 
 
 def add_marker(parent: ET.Element, shape: str, x: float, y: float, style: str, size: float = 4.5) -> ET.Element:

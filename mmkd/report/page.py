@@ -29,7 +29,7 @@ from mmkd.comparison.groups import FOLDS_SHARE, STUDENT_ONLY, WORDS, Comparison,
 from mmkd.comparison.identity import as_key, flat
 from mmkd.comparison.ranking import Ranking
 from mmkd.core.registry import group_of, kind_of
-from mmkd.core.text import printable, shortened, slug
+from mmkd.core.text import printable, shorten, slug
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.drawing.confusion import confusion_chart, reliability_chart
 from mmkd.drawing.cost import Point, cost_chart
@@ -179,7 +179,7 @@ def _colours() -> str:
 
 def _title(comparison: Comparison) -> str:
     names = list(dict.fromkeys(group.dataset for group in comparison.groups))
-    return shortened(f"Comparison on {', '.join(names)}", 120)
+    return shorten(f"Comparison on {', '.join(names)}", 120)
 
 
 def _lead(comparison: Comparison) -> str:
@@ -292,7 +292,7 @@ class _Section:
         if not found:
             return []
         found.sort(key=lambda change: -change.mean)
-        title = f"Change against {'the student alone' if self.control == STUDENT_ONLY else shortened(self.control, 40)}"
+        title = f"Change against {'the student alone' if self.control == STUDENT_ONLY else shorten(self.control, 40)}"
         few = max(len(change.values) for change in found)
         by = self.group.by
         word = WORDS[self.group.score]
@@ -557,7 +557,7 @@ class _Section:
 
 def _channel_names(record: Record, window: Mapping[str, NDArray[Any]]) -> dict[str, list[str]]:
     """View -> the names of its channels: all of the data set, or those of its group; numbers if they have no name."""
-    names = [shortened(str(channel), 40) for channel in (record.result.get("data") or {}).get("channels") or []]
+    names = [shorten(str(channel), 40) for channel in (record.result.get("data") or {}).get("channels") or []]
     views = record.spec.get("views") or {}
     channels = {}
     for view in window:
@@ -588,8 +588,8 @@ def _sortable(value: float | None) -> str:
 def _text(value: Any) -> str:
     """A setting as a reader sees it."""
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        return shortened(", ".join(value), 400)
-    return shortened(value if isinstance(value, str) else json.dumps(value, default=str)) or "none"
+        return shorten(", ".join(value), 400)
+    return shorten(value if isinstance(value, str) else json.dumps(value, default=str)) or "none"
 
 
 def _class_table(tested: details.Tested, over: str) -> Table:

@@ -14,8 +14,8 @@ from mmkd.data.cards import TASKS
 from mmkd.data.folds import fold_document, leave_one_out, of_fold, read_folds, subject_folds
 from mmkd.data.load import is_here, reader_folder, with_tsv
 from mmkd.data.readers import READERS
-from mmkd.data.spec import DataSpec, fold_count, fold_kind
 from mmkd.data.windows import Fold
+from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
@@ -245,7 +245,7 @@ def test_what_is_fitted_never_sees_validation_or_test(name, modality, tmp_path):
     for n, x in enumerate((data.x, unseen, seen)):
         config = default_configs((modality,), 8)[modality]
         spec, cache = DataSpec(name, f"{n:064d}"), Cache(tmp_path)
-        view = get_view(modality, config, replace(data, x=x), spec, split, cache, Progress())
+        view = get_view(modality, config, replace(data, x=x), spec, split, cache=cache, progress=Progress())
         assert view.modality.fitted
         states.append(view.modality.state())
     assert states[0] == states[1] != states[2]
