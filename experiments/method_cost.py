@@ -21,12 +21,12 @@ import torch
 from mmkd.core.errors import Refused
 from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Batch, Outputs, Step
+from mmkd.specs.unit import UnitSpec
 from mmkd.training.guidance import StoredOutputs, flatten
 from mmkd.training.loop import make_optimizer, named_parameters_of
 from mmkd.training.trial import Trial
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
-from mmkd.units.spec import UnitSpec
 
 WINDOWS, BATCH, CHANNELS, LENGTH, CLASSES = 7000, 64, 6, 128, 6
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from mmkd.evaluation import deployment
 from mmkd.report import mlflow as track
 
 torch.set_num_threads(1)
-PAINTED = {"test_unit", "test_images", "test_dense", "test_anomaly", "test_notes", "test_mlflow_ui"}
+PAINTED = {"test_student", "test_images", "test_segmentation", "test_anomaly", "test_notes", "test_mlflow_ui"}
 PAINTED |= {"test_odd_names_cost_no_record"}  # files and tests that read pictures of records
 
 

@@ -12,10 +12,10 @@ import pytest
 
 from mmkd import compare
 from mmkd.core.text import shorten
-from mmkd.data.spec import DataSpec
 from mmkd.metrics import classes
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Records
-from mmkd.units.spec import Training, UnitSpec
 
 pytestmark = pytest.mark.browser
 

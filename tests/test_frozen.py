@@ -12,11 +12,11 @@ from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.comparison.groups import compare
 from mmkd.data import load_dataset
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Records
 from mmkd.training import loop as train
 from mmkd.units.expansion import expand
 from mmkd.units.request import read_suite
-from mmkd.units.spec import UnitSpec
 
 ROOT = Path(__file__).parents[1]
 FROZEN = Path(__file__).parent / "frozen"

@@ -233,7 +233,7 @@ HEAVY = {"torch", "mlflow", "pandas", "numpy", "tsai", "scipy", "sklearn", "matp
         "import mmkd; mmkd.METHODS; mmkd.MmkdError; mmkd.option",
         "import sys; sys.argv = ['bench', '--help']; import mmkd.bench; assert mmkd.bench.main() == 0",
         "import mmkd.bench; assert mmkd.bench.main(['--epoch', '3']) == 2",
-        "import mmkd.store.record, mmkd.store.cache, mmkd.units.spec",
+        "import mmkd.store.record, mmkd.store.cache, mmkd.specs.unit",
     ],
 )
 def test_quick_starts_load_nothing_heavy(code):

@@ -19,7 +19,7 @@ from mmkd.data import Dataset
 from mmkd.data.splits import Split
 from mmkd.core.memory import keep_freed_memory
 from mmkd.core.progress import Progress
-from mmkd.units.spec import DataSpec
+from mmkd.specs.unit import DataSpec
 from mmkd.views.cached import default_configs, get_view
 
 def anonymous():

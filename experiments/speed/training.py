@@ -20,14 +20,14 @@ from torch import Tensor
 from mmkd.core.memory import keep_freed_memory
 from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS
-from mmkd.data.spec import DataSpec
 from mmkd.nets import SingleView, build_teacher
 from mmkd.nets.wrn import WideResNet
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
 from mmkd.training.guidance import LiveTeachers, source_of
 from mmkd.training.loop import NoTeachers, TeacherSource, TrainingData, train
 from mmkd.training.teachers import Teacher
-from mmkd.units.spec import TeacherSpec, Training
 
 CPU = torch.device("cpu")
 IMAGE = (9, 64, 64)

@@ -10,9 +10,8 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mmkd.cli.console import guarded, leave_stdout
 from mmkd.cli.flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
@@ -20,6 +19,13 @@ from mmkd.cli.listing import method_help, show_list
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
 from mmkd.training.distributed import SINGLE_PROCESS, ConnectionLost, ProcessGroup, TorchrunGroup, current_group
+
+if TYPE_CHECKING:
+    from mmkd.core.progress import Progress
+    from mmkd.engines.execution import Outcome
+    from mmkd.training.workspace import Workspace
+    from mmkd.units.request import Request
+    from mmkd.units.result import UnitResult
 
 NAME = "mmkd.bench"
 
@@ -40,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train_along(group: TorchrunGroup) -> int:
     """The part of a process that does not lead; it writes nothing, so that signals may end it at once."""
-    from mmkd.api import follow
+    from mmkd.training.followers import follow
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with warnings.catch_warnings():
@@ -89,132 +95,126 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     return run_command(make_request(args, rest, parser), args, group)
 
 
-def run_command(request: Any, args: argparse.Namespace, group: ProcessGroup = SINGLE_PROCESS) -> int:
-    """Do the units, tell how each went, publish, and print the table or the JSON document."""
-    from mmkd import api
-    from mmkd.core.registry import METHODS
-    from mmkd.report import mlflow as track
-    from mmkd.report import series_table, table
-    from mmkd.store.record import Records
-    from mmkd.units.names import title
-    from mmkd.units.result import UnitResult, as_json
-
-    runs = Path(args.runs)
-    folders = api.Folders(runs, args.cache, args.device, args.jobs, args.engine, args.resources)
-    if group.world > 1 and folders.apart:
-        what = f"--jobs {folders.jobs}" if folders.jobs > 1 else f"--engine {folders.engine}"
-        raise MmkdError(f"{what}: torchrun has started {group.world} processes for one training; use one of the two")
-    check_folder(runs, "--runs")
-    check_folder(folders.cache_folder, "--cache")
-    measured = to_measure(request, args)
-    if args.dry_run:
-        return dry_run(request, Records(runs), folders, args.existing == "rerun", args.json)
-    terminal = sys.stderr.isatty() and sys.stdout.isatty()
+def run_command(request: "Request", args: argparse.Namespace, group: ProcessGroup = SINGLE_PROCESS) -> int:
+    """Do the units, print how each ended, publish, and print the table or the JSON document; the exit code."""
+    from mmkd.cli.dry_run import dry_run
     from mmkd.core.memory import keep_freed_memory
-    from mmkd.core.progress import Bars, Lines, Progress
+    from mmkd.core.registry import METHODS
+    from mmkd.engines.execution import execute
+    from mmkd.report import mlflow
 
+    workspace = make_workspace(request, args, group)
+    measurements = measurements_of(request, args)
+    if args.dry_run:
+        return dry_run(request, workspace, args.existing == "rerun", args.json)
     keep_freed_memory()
-
-    progress = Progress() if args.quiet else Bars() if terminal else Lines(sys.stderr)
-
-    left_out: set[tuple[str, str]] = set()
-
-    def tell(done: UnitResult) -> None:
-        if done.status == "failed":
-            why = one_line(done.error)
-            print(f"mmkd.bench: {title(done.spec)}: failed: {why} ({done.log})", file=sys.stderr)
-        elif done.status == "missing":
-            print(f"mmkd.bench: {title(done.spec)}: not on record ({done.spec.key})", file=sys.stderr)
-        elif done.status == "refused" and (done.spec.method, done.error) not in left_out:
-            left_out.add((done.spec.method, done.error))
-            print(f"mmkd.bench: left out: {done.spec.method}: {done.error}", file=sys.stderr)
-        elif done.status == "done" and done.record is not None:
-            progress.say(f"{title(done.spec)}: {table.headline(done.record)}")
-
     if request.methods == ("all",) and METHODS.import_errors and not args.quiet:
         for source, why in METHODS.import_errors.items():
-            print(f"mmkd.bench: left out: {source}: {why}", file=sys.stderr)
-    outcome = api.execute(request, folders, args.existing, progress, tell, group, measured)
-    records = [done.record for done in outcome.results if done.record is not None]
-    problem = None if args.existing == "only" else track.publish(runs, outcome.records, request.name)
-    if args.json:
-        simple = [series_table.as_json(record) for record in outcome.simple]
-        print(json.dumps([*map(as_json, outcome.results), *simple], indent=1))
-    else:
-        done = [done for done in outcome.results if done.status != "refused"]
-        if request.task == "anomaly":
-            series_table.print_series_tables(done, outcome.simple, sys.stdout)
-        else:
-            table.print_tables(table.rows(done, outcome.teachers, dict(outcome.students_alone)), sys.stdout)
-        if records and not args.quiet:
-            print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {track.shown_uri(runs)}")
+            _warn(f"left out: {source}: {why}")
+    outcome = execute(request, workspace, args.existing, Narrator(workspace.progress), measurements)
+    runs = Path(args.runs)
+    problem = None if args.existing == "only" else mlflow.publish(runs, outcome.records, request.name)
+    print_outcome(request, outcome, args.json)
+    if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
+        print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {mlflow.shown_uri(runs)}")
     if problem:
-        print(f"mmkd.bench: {problem}", file=sys.stderr)
+        _warn(problem)
     if outcome.unmeasured:
-        first, count = outcome.unmeasured[0], len(outcome.unmeasured)
-        print(f"mmkd.bench: {count} not measured, the first: {one_line(first)}", file=sys.stderr)
+        _warn(f"{len(outcome.unmeasured)} not measured, the first: {one_line(outcome.unmeasured[0])}")
     missed = args.robustness and outcome.unmeasured
-    return 1 if missed or any(done.status in ("failed", "missing") for done in outcome.results) else 0
+    return 1 if missed or any(result.status in ("failed", "missing") for result in outcome.results) else 0
 
 
-def to_measure(request: Any, args: argparse.Namespace) -> tuple[str, ...]:
-    """What is measured of the students."""
-    from mmkd.api import USUAL
+def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessGroup) -> "Workspace":
+    """The workspace that the flags name.
 
-    usual = USUAL.get(request.task, ())
+    Raises:
+        MmkdError: flags that exclude each other, or a folder that cannot be one.
+    """
+    from mmkd.core.progress import Bars, Lines, Progress
+    from mmkd.training.workspace import Workspace
+
+    terminal = sys.stderr.isatty() and sys.stdout.isatty()
+    workspace = Workspace.of(
+        request,
+        runs=Path(args.runs),
+        cache_folder=args.cache,
+        device=args.device,
+        jobs=args.jobs,
+        engine=args.engine,
+        resources=args.resources,
+        progress=Progress() if args.quiet else Bars() if terminal else Lines(sys.stderr),
+        group=group,
+    )
+    if group.world > 1 and workspace.uses_workers:
+        what = f"--jobs {workspace.jobs}" if workspace.jobs > 1 else f"--engine {workspace.engine}"
+        raise MmkdError(f"{what}: torchrun has started {group.world} processes for one training; use one of the two")
+    check_folder(Path(args.runs), "--runs")
+    check_folder(Path(str(workspace.cache_folder)), "--cache")
+    return workspace
+
+
+class Narrator:
+    """Prints how each unit ended: what failed, is missing or was left out on stderr, scores as progress."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self.progress = progress
+        self.left_out: set[tuple[str, str]] = set()
+
+    def __call__(self, result: "UnitResult") -> None:
+        from mmkd.report.table import headline
+        from mmkd.units.names import title
+
+        spec = result.spec
+        if result.status == "failed":
+            _warn(f"{title(spec)}: failed: {one_line(result.error)} ({result.log})")
+        elif result.status == "missing":
+            _warn(f"{title(spec)}: not on record ({spec.key})")
+        elif result.status == "refused" and (spec.method, result.error) not in self.left_out:
+            self.left_out.add((spec.method, result.error))
+            _warn(f"left out: {spec.method}: {result.error}")
+        elif result.status == "done" and result.record is not None:
+            self.progress.say(f"{title(spec)}: {headline(result.record)}")
+
+
+def _warn(line: str) -> None:
+    print(f"{NAME}: {line}", file=sys.stderr)
+
+
+def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None:
+    """Print the table of the task, or one JSON document."""
+    from mmkd.report import series_table, table
+    from mmkd.tasks import TASKS
+    from mmkd.units import result
+
+    if as_json:
+        references = [series_table.as_json(record) for record in outcome.references]
+        print(json.dumps([*map(result.as_json, outcome.results), *references], indent=1))
+        return
+    shown = [unit for unit in outcome.results if unit.status != "refused"]
+    if TASKS.get(request.task).of_series:
+        series_table.print_series_tables(shown, outcome.references, sys.stdout)
+    else:
+        table.print_tables(table.rows(shown, outcome.teachers, dict(outcome.students_alone)), sys.stdout)
+
+
+def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, ...]:
+    """What is measured of the students.
+
+    Raises:
+        MmkdError: --robustness where nothing is measured, or for a task that has none.
+    """
+    from mmkd.tasks import TASKS
+
+    task = TASKS.get(request.task)
     if not args.robustness:
-        return usual
+        return task.measurements
     if args.existing == "only":
         raise MmkdError("--robustness measures what is not there, --existing only just looks; give one of the two")
-    if request.task != "classification":
-        raise MmkdError(f"--robustness is for students of --task classification, not of {request.task}; leave it out")
-    return (*usual, "robustness.json")
-
-
-def dry_run(request: Any, records: Any, folders: Any, rerun: bool, as_json: bool) -> int:
-    """Print the units, what of them is on record or cached, what is to be made, and how long that takes."""
-    from mmkd.engines.estimate import estimate
-    from mmkd.engines.plan import make_plan
-    from mmkd.store.cache import Cache
-    from mmkd.units.expansion import expand
-    from mmkd.units.names import title
-
-    units = list(expand(request))
-    plan = make_plan(units, records, Cache(folders.cache_folder), rerun)
-    of = {kind: [task for task in plan if task.kind == kind] for kind in ("view", "teacher")}
-    time = estimate(plan, records, folders.jobs, folders.threads, folders.device)
-    found = [(spec, records.get(spec.key) is not None) for spec, _ in units]
-    more = [task for task in plan if task.kind == "unit" and not task.there]
-    more = [task for task in more if task.key not in {spec.key for spec, _ in units}]
-    if as_json:
-        shown: dict[str, Any] = {
-            "units": [
-                {"key": s.key, "method": s.method, "dataset": s.data.name, "seed": s.seed, "on_record": r}
-                for s, r in found
-            ],
-            "started_from": [{"key": t.key, "dataset": t.spec.data.name, "seed": t.spec.seed} for t in more],
-            "estimate": {"jobs": folders.jobs, **asdict(time)},
-        }
-        for kind, tasks in of.items():
-            shown[f"{kind}s"] = [
-                {"key": t.key, "modality": t.modality, "dataset": t.spec.data.name, "cached": t.there}
-                | ({"net": t.spec.teachers[t.modality], "seed": t.spec.seed} if kind == "teacher" else {})
-                for t in tasks
-            ]
-        print(json.dumps(shown, indent=1))
-        return 0
-    for task in (*of["view"], *of["teacher"]):
-        print(f"{task.key}  {task.title}{'  cached' if task.there else ''}")
-    for task in more:
-        print(f"{task.key}  {task.title}  for --init-student trained")
-    for spec, on_record in found:
-        print(f"{spec.key}  {title(spec)}{'  on record' if on_record else ''}")
-    print(f"{len(found)} units, {sum(r for _, r in found)} on record")
-    for kind, tasks in of.items():
-        there = sum(task.there for task in tasks)
-        print(f"{kind}s: {there} cached, {len(tasks) - there} to be made, each once")
-    print(time.text("one after the other" if folders.jobs == 1 else f"with --jobs {folders.jobs}"))
-    return 0
+    if "robustness.json" not in task.optional_measurements:
+        able = ", ".join(other.name for other in TASKS.values() if "robustness.json" in other.optional_measurements)
+        raise MmkdError(f"--robustness is for students of --task {able}, not of {request.task}; leave it out")
+    return (*task.measurements, "robustness.json")
 
 
 def publish_all(runs: Path) -> int:

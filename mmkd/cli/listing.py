@@ -6,22 +6,18 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from mmkd.units.spec import ANOMALY_PRESETS, DENSE_PRESETS, PRESETS, Preset
+from mmkd.tasks import DEFAULT_TASK, TASKS, Preset
 
 LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "stage-fusions")
 
 
 def preset_help() -> str:
     """What each preset sets, for the help."""
-    lines = ["presets:"]
-    for name, preset in PRESETS.items():
-        lines += _preset_lines(name, preset)
-    lines += ["presets of --task segmentation:"]
-    for name, preset in DENSE_PRESETS.items():
-        lines += _preset_lines(name, preset)
-    lines += ["presets of --task anomaly:"]
-    for name, preset in ANOMALY_PRESETS.items():
-        lines += _preset_lines(name, preset)
+    lines = []
+    for task in TASKS.values():
+        lines.append("presets:" if task.name == DEFAULT_TASK else f"presets of --task {task.name}:")
+        for name, preset in task.presets.items():
+            lines += _preset_lines(name, preset)
     return "\n".join(lines)
 
 

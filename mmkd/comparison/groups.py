@@ -34,9 +34,9 @@ from mmkd.comparison.identity import (
 from mmkd.comparison.predictions import JointPrediction, read_predictions, together
 from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
-from mmkd.data.spec import fold_count
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import NOTES
+from mmkd.specs.data import fold_count
 from mmkd.store.record import Record, Records
 from mmkd.units.names import variant_names
 

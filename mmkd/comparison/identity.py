@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmkd.data.spec import fold_kind
+from mmkd.specs.data import fold_kind
 from mmkd.store.record import Record
 from mmkd.units.names import variant_names
 

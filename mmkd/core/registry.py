@@ -120,6 +120,11 @@ class Registry(Generic[T]):
             raise error
         return self._entries[name]
 
+    def values(self) -> list[T]:
+        """Every entry, in the order in which they were registered."""
+        self.load()
+        return list(self._entries.values())
+
     def __contains__(self, name: object) -> bool:
         self.load()
         return name in self._entries

@@ -20,12 +20,12 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
+from mmkd.tasks import TASKS
 
 KEYS = {"title", "task", "reader", "reader_options", "classes", "subjects", "split", "signal", "source", "notes"}
 KEYS |= {"groups", "prepare"}
 TABLES = ("signal", "source", "reader_options", "notes", "groups", "prepare")
 REQUIRED = {"title", "task", "reader", "classes", "split", "signal", "source"}
-TASKS = ("classification", "segmentation", "anomaly")
 """What a card may say, and what the runner trains."""
 PREPARED = ".prepared.json"
 """Added to the name of a file that `python -m mmkd.data prepare` made: what it was made of, and its checksum."""
@@ -140,10 +140,10 @@ def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
     signal, source = raw["signal"], raw["source"]
     for key in ("title", "task", "reader", "split"):
         yield key, raw[key], isinstance(raw[key], str) and bool(raw[key]), "a text"
-    yield "task", raw["task"], raw["task"] in TASKS, f"one of {', '.join(TASKS)}"
-    least = (
-        2 if raw["task"] in ("classification", "segmentation") and raw["reader"] != "archive" else 0
-    )  # the archive's own files name theirs
+    task = TASKS.get(raw["task"]) if raw["task"] in TASKS else None
+    yield "task", raw["task"], task is not None, f"one of {', '.join(TASKS)}"
+    named = task is not None and not task.of_series and raw["reader"] != "archive"  # an archive's own files name theirs
+    least = 2 if named else 0
     wanted = "a list of two or more texts, each once" if least else "a list of texts, each once"
     yield "classes", raw["classes"], _names(raw["classes"], least), wanted
     yield "channels", signal["channels"], _names(signal["channels"], 1), "a list of texts, each once"
@@ -156,7 +156,7 @@ def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
         yield f"groups.{name}", members, good and set(members) <= set(signal["channels"]), wanted
     for key in ("window", "step"):
         value = signal.get(key)
-        needed = raw["task"] == "segmentation"
+        needed = task is not None and task.per_step
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         yield key, value, whole or (value is None and not needed), "a whole number of at least 1"
     rate = signal.get("rate_hz", 1.0)

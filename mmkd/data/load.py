@@ -15,6 +15,7 @@ from mmkd.data.files import label_numbers, read_npz, read_ts, read_tsv, step_num
 from mmkd.data.readers import OLD_READERS, READERS, RawDataset
 from mmkd.data.splits import own_test
 from mmkd.data.windows import Dataset, NanPolicy, at_rate, checked
+from mmkd.tasks import TASKS
 
 
 def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
@@ -63,8 +64,10 @@ def _as_dataset(card: Card, read: RawDataset, checksum: str) -> Dataset:
     Raises:
         MmkdError: the two do not go together.
     """
-    channels, given = card.channels, card.reader == "archive" and np.ndim(read.x) == 3
-    if given and len(channels) != np.shape(read.x)[1]:  # the archive's own files say how many
+    task = TASKS.get(card.task)
+    channels = card.channels
+    own_channels = card.reader == "archive" and np.ndim(read.x) == 3
+    if own_channels and len(channels) != np.shape(read.x)[1]:  # the archive's own files say how many
         channels = tuple(f"channel_{i}" for i in range(np.shape(read.x)[1]))
     data = Dataset(
         name=card.name,
@@ -76,8 +79,8 @@ def _as_dataset(card: Card, read: RawDataset, checksum: str) -> Dataset:
         channels=channels,
         rate_hz=card.rate_hz,
         sha256=checksum,
-        recording=_numbers(read.recording) if card.task == "segmentation" else None,
-        start=_numbers(read.start) if card.task == "segmentation" else None,
+        recording=_numbers(read.recording) if task.per_step else None,
+        start=_numbers(read.start) if task.per_step else None,
         delineated=bool(card.signal.get("delineated", False)),
         series=read.series,
         groups={name: tuple(map(card.channels.index, members)) for name, members in card.groups.items()},
@@ -100,9 +103,10 @@ def _numbers(values: Any) -> Any:
 
 def _cut(card: Card) -> tuple[Any, ...]:
     """How the card's windows are cut."""
-    if card.task == "classification" and card.reader in OLD_READERS:
+    per_window = TASKS.get(card.task).per_window
+    if per_window and card.reader in OLD_READERS:
         return (card.signal.get("window"),)
-    if card.task == "classification":
+    if per_window:
         return card.signal.get("window"), card.signal.get("step"), card.rate_hz
     return card.signal["window"], card.signal["step"]
 

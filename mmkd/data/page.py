@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmkd.core.errors import MmkdError
 from mmkd.data.cards import Card, cards_folder, find_cards
+from mmkd.tasks import TASKS
 
 HEAD = """# Data sets
 
@@ -16,11 +17,6 @@ what the reader takes, `check NAME` prints what is in it. `python -m mmkd.bench 
 
 A modality may name a channel group of a set: `--student sig@acc+sig@gyro --teachers sig@acc,gaf@gyro`.
 """
-TASK_WORDS = {
-    "classification": "a class a window",
-    "segmentation": "a class a sample",
-    "anomaly": "anomalies in series",
-}
 
 
 def write_page() -> Path:
@@ -49,7 +45,7 @@ def page_text() -> str:
         window = ", ".join(str(signal[key]) for key in ("window", "step") if key in signal)
         cells = [
             f"[{card.name}](#{card.name})",
-            TASK_WORDS[card.task],
+            TASKS.get(card.task).text,
             str(len(card.classes) or ""),
             str(card.subjects or ""),
             str(len(card.channels)) if card.reader != "archive" else "",

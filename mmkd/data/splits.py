@@ -1,11 +1,13 @@
 """Training, validation and test windows: cut by subject, or stratified by class where a set has no subjects."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mmkd.core import keys
 from mmkd.core.errors import MmkdError
 from mmkd.data.windows import Dataset
 
@@ -24,7 +26,12 @@ class Split:
     test: Indices
     unit: str
 
-    @property
+    @cached_property
+    def train_digest(self) -> str:
+        """Hash of the training windows, for the keys of views that are fitted on them."""
+        return keys.digest(np.asarray(self.train).tolist())
+
+    @cached_property
     def sha256(self) -> str:
         """Checksum of the three parts, for records and cache keys."""
         digest = sha256()

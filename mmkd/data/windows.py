@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.cutting import at_other_rate
 from mmkd.data.series import SeriesSet
+from mmkd.tasks.base import task_of_form
 
 NanPolicy = Literal["refuse", "impute", "drop"]
 SHORTEST = 16  # samples of a window at another rate
@@ -48,6 +49,7 @@ class Dataset:
             pretext task, and test windows those that thresholds are set on.
         groups: channel groups by name, each the numbers of its channels; a channel's own name is a group of one.
         fold: which test part it is, where that is not the data set's own; see `folds`.
+        splits: the splits of units that were cut so far, each once; see `units.expansion.split_for`.
         resampled: whether the windows were brought to another rate than the data set's own; see `at_rate`.
     """
 
@@ -68,6 +70,7 @@ class Dataset:
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fold: Fold | None = None
     resampled: bool = False
+    splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def group(self, name: str) -> tuple[int, ...]:
         """The numbers of a group's channels.
@@ -83,10 +86,15 @@ class Dataset:
 
     @property
     def task(self) -> str:
-        """ "classification", "segmentation" where every sample has a label, or "anomaly" where there are series."""
+        """The name of the task that data of this form are for."""
+        return task_of_form(self.form)
+
+    @property
+    def form(self) -> Literal["window", "step", "series"]:
+        """What has a label: a window, every step of a window, or the steps of whole series."""
         if self.series is not None:
-            return "anomaly"
-        return "segmentation" if self.y.ndim == 2 else "classification"
+            return "series"
+        return "step" if self.y.ndim == 2 else "window"
 
     @property
     def window(self) -> int:
@@ -109,7 +117,7 @@ def at_rate(data: Dataset, rate_hz: float) -> Dataset:
             samples; or the rate is more than `UPWARDS` times its own, or no simple ratio.
     """
     what = f"--rate {rate_hz:g}: data {data.name!r}"
-    if data.task != "classification":
+    if data.form != "window":
         whole = "series" if data.series is not None else "recordings"
         raise MmkdError(f"{what} has labels of samples, and its {whole} are scored at their rate; leave --rate out")
     if data.rate_hz is None:
@@ -189,7 +197,7 @@ def _check_classes(data: Dataset) -> None:
     train = np.bincount(of_training[of_training >= 0], minlength=k)
     for name, all_, of_train in zip(data.classes, present, train, strict=True):
         if all_ and not of_train:
-            what = "windows" if data.task == "classification" else "samples"
+            what = "windows" if data.form == "window" else "samples"
             raise MmkdError(f"data {data.name!r}: class {name!r} has {all_} test {what} and none for training")
     if data.test.all() or not data.test.any():
         which = "all" if data.test.any() else "no"

@@ -7,59 +7,59 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from mmkd.core.errors import DamageWarning
-from mmkd.core.progress import Progress
 from mmkd.data import Dataset
 from mmkd.engines.plan import Job, JobResult, run_plan
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record, Records
+from mmkd.training.workspace import Workspace
 from mmkd.units.result import UnitResult
-from mmkd.units.spec import UnitSpec
 
 
 def run_jobs(
     units: Sequence[tuple[UnitSpec, Dataset]],
     plan: Sequence[Job],
-    records: Records,
+    workspace: Workspace,
     engine: AbstractContextManager[Any],
-    tell: Callable[[UnitResult], None],
-    progress: Progress,
+    on_result: Callable[[UnitResult], None],
 ) -> list[UnitResult]:
     """Do a plan, and say what came of each of the units that it was made for, in their order.
 
     Args:
         engine: entered when there is something to do.
-        tell: called as each unit ends.
+        on_result: called as each unit ends.
 
     Raises:
         MmkdError: the runs folder cannot be written, or the engine does not start.
     """
+    records = workspace.records
     specs = {spec.key: spec for spec, _ in units}
-    found: dict[str, UnitResult] = {}
+    results: dict[str, UnitResult] = {}
 
-    def enter(task: Job, how: JobResult) -> None:
-        for note in how.notes:
+    def enter(job: Job, outcome: JobResult) -> None:
+        for note in outcome.notes:
             warnings.warn(note, DamageWarning, stacklevel=1)
-        if task.kind != "unit" or task.key not in specs:
-            if how.status == "done":
-                progress.say(f"{task.title}: ready")
+        if job.kind != "unit" or job.key not in specs:
+            if outcome.status == "done":
+                workspace.progress.say(f"{job.title}: ready")
             return
-        record = None if how.status == "failed" else _appears(records, task.key)
+        record = None if outcome.status == "failed" else _appears(records, job.key)
         if record is None:
-            error = how.error or f"its record is not in {records.runs}: all nodes must share that folder"
-            log = how.log or str(records.fail(task.key, error + "\n"))
-            found[task.key] = UnitResult(task.spec, "failed", error=error, log=log)
+            error = outcome.error or f"its record is not in {records.runs}: all nodes must share that folder"
+            log = outcome.log or str(records.fail(job.key, error + "\n"))
+            results[job.key] = UnitResult(job.spec, "failed", error=error, log=log)
         else:
-            found[task.key] = UnitResult(task.spec, "cached" if how.status == "cached" else "done", record)
-        tell(found[task.key])
+            results[job.key] = UnitResult(job.spec, "cached" if outcome.status == "cached" else "done", record)
+        on_result(results[job.key])
 
-    for task in plan:
-        if task.there:
-            enter(task, JobResult("cached"))
-    if any(not task.there for task in plan):
+    for job in plan:
+        if job.exists:
+            enter(job, JobResult("cached"))
+    if any(not job.exists for job in plan):
         with records.lock("jobs"):  # a folder that cannot be written is refused before anything is done
             pass
         with engine as started:
             run_plan(plan, started, enter)
-    return [found[key] for key in specs]
+    return [results[key] for key in specs]
 
 
 def _appears(records: Records, key: str, seconds: float = 60.0) -> Record | None:

@@ -1,7 +1,7 @@
 """What is to be done for many units, and in which order: views and teachers first, each once.
 
-A task holds plain values only, so that another process, or another machine, can do it. Executors (`workers`,
-`ray_engine`) take tasks and say what came of them; `run_plan` gives each its task when what it needs is there.
+A job holds plain values only, so that another process, or another machine, can do it. Executors (`workers`,
+`ray_engine`) take jobs and say what came of them; `run_plan` gives each its job when what it needs is there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from mmkd.data import Dataset, Split
-from mmkd.data.spec import DataSpec
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
-from mmkd.training.trial import starts_trained
 from mmkd.units.expansion import split_for, student_alone
 from mmkd.units.names import title
-from mmkd.units.spec import UnitSpec
 from mmkd.views.cached import view_key
 
 
@@ -28,8 +27,8 @@ class Job:
         spec: of the unit, or of the first unit that needs the view or teacher.
         modality: of a view or teacher.
         windows: how many training windows it has.
-        needs: ids of the tasks that end before it begins.
-        there: made before; nothing is to be done.
+        needs: ids of the jobs that end before it begins.
+        exists: it was done before; nothing is to be done.
         rerun: a unit that is done even where it is on record.
     """
 
@@ -39,7 +38,7 @@ class Job:
     modality: str = ""
     windows: int = 0
     needs: tuple[str, ...] = ()
-    there: bool = False
+    exists: bool = False
     rerun: bool = False
 
     @property
@@ -48,7 +47,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """The task in words."""
+        """The job in words."""
         if self.kind == "unit":
             return title(self.spec)
         net = f" {self.spec.teachers[self.modality]}" if self.kind == "teacher" else ""
@@ -63,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came of a task.
+    """What came of a job.
 
     Attributes:
         error: one line, of one that failed; `log` names the file with the rest.
@@ -77,14 +76,14 @@ class JobResult:
 
 
 class Engine(Protocol):
-    """Does tasks, several at a time."""
+    """Does jobs, several at a time."""
 
     @property
     def room(self) -> int:
-        """How many more tasks it takes now."""
+        """How many more jobs it takes now."""
         ...
 
-    def start(self, task: Job) -> None: ...
+    def start(self, job: Job) -> None: ...
 
     def wait(self) -> list[tuple[Job, JobResult]]:
         """Those that ended, one at least; called only while some are running."""
@@ -94,27 +93,27 @@ class Engine(Protocol):
 def make_plan(
     units: Sequence[tuple[UnitSpec, Dataset]], records: Records, cache: Cache, rerun: bool = False
 ) -> list[Job]:
-    """All tasks of the units, each once and after those that it needs.
+    """All jobs of the units, each once and after those that it needs.
 
     Units on record stand there as such, without what they once needed. The unit of the student alone, which
-    `--init-student trained` starts from, is a task too, whether it was asked for or not.
+    `--init-student trained` starts from, is a job too, whether it was asked for or not.
 
     Args:
         rerun: units on record are done anew; views and teachers are not.
     """
-    tasks: dict[str, Job] = {}
+    jobs: dict[str, Job] = {}
     asked = {spec.key for spec, _ in units}
     splits: dict[tuple[DataSpec, int], Split] = {}
 
-    def enter(task: Job) -> str:
-        return tasks.setdefault(task.id, task).id
+    def enter(job: Job) -> str:
+        return jobs.setdefault(job.id, job).id
 
     def add(spec: UnitSpec, data: Dataset) -> str:
-        task = Job("unit", spec.key, spec, rerun=rerun and spec.key in asked)
-        if task.id in tasks:
-            return task.id
-        if not task.rerun and records.get(spec.key) is not None:
-            return enter(replace(task, there=True))
+        job = Job("unit", spec.key, spec, rerun=rerun and spec.key in asked)
+        if job.id in jobs:
+            return job.id
+        if not job.rerun and records.get(spec.key) is not None:
+            return enter(replace(job, exists=True))
         at = (spec.data, spec.seed)
         if at not in splits:
             splits[at] = split_for(data, *at)
@@ -122,52 +121,52 @@ def make_plan(
         count, views = len(split.train), {}
         for name, config in spec.views.items():
             key = view_key(name, config, spec.data, split)
-            there = cache.find_damage("views", key) is None
-            views[name] = enter(Job("view", key, spec, name, there=there))
+            exists = cache.find_damage("views", key) is None
+            views[name] = enter(Job("view", key, spec, name, exists=exists))
         needs = list(views.values())
         for name in spec.teachers:
             key = spec.teacher(name).key
-            there = cache.find_damage("teachers", key) is None
-            needs.append(enter(Job("teacher", key, spec, name, count, (views[name],), there)))
-        if starts_trained(spec):
+            exists = cache.find_damage("teachers", key) is None
+            needs.append(enter(Job("teacher", key, spec, name, count, (views[name],), exists)))
+        if spec.starts_trained:
             needs.append(add(student_alone(spec), data))
-        return enter(replace(task, windows=count, needs=tuple(needs)))
+        return enter(replace(job, windows=count, needs=tuple(needs)))
 
     for spec, data in units:
         add(spec, data)
-    return list(tasks.values())
+    return list(jobs.values())
 
 
 def pending(plan: Iterable[Job]) -> list[Job]:
-    """The tasks that are to be done, what others need first."""
+    """The jobs that are to be done, what others need first."""
     order = ("view", "teacher", "unit")
-    return sorted((task for task in plan if not task.there), key=lambda task: order.index(task.kind))
+    return sorted((job for job in plan if not job.exists), key=lambda job: order.index(job.kind))
 
 
-def run_plan(plan: Sequence[Job], engine: Engine, tell: Callable[[Job, JobResult], None]) -> None:
-    """Do what is not there yet. A task whose need failed fails with the same reason; all others go on.
+def run_plan(plan: Sequence[Job], engine: Engine, on_result: Callable[[Job, JobResult], None]) -> None:
+    """Do what is not there yet. A job whose need failed fails with the same reason; all others go on.
 
     Args:
-        tell: called in this process as each task ends.
+        on_result: called in this process as each job ends.
     """
-    waiting = {task.id: task for task in pending(plan)}
+    waiting = {job.id: job for job in pending(plan)}
     unmade, failed, running = set(waiting), dict[str, JobResult](), 0
 
-    def end(task: Job, how: JobResult) -> None:
-        unmade.discard(task.id)
-        if how.status == "failed":
-            failed[task.id] = how
-        tell(task, how)
+    def end(job: Job, result: JobResult) -> None:
+        unmade.discard(job.id)
+        if result.status == "failed":
+            failed[job.id] = result
+        on_result(job, result)
 
     while waiting or running:
-        for task in list(waiting.values()):
-            lost = next((name for name in task.needs if name in failed), None)
+        for job in list(waiting.values()):
+            lost = next((name for name in job.needs if name in failed), None)
             if lost is not None:
-                end(waiting.pop(task.id), failed[lost])
-            elif engine.room > 0 and unmade.isdisjoint(task.needs):
-                engine.start(waiting.pop(task.id))
+                end(waiting.pop(job.id), failed[lost])
+            elif engine.room > 0 and unmade.isdisjoint(job.needs):
+                engine.start(waiting.pop(job.id))
                 running += 1
         if running:
-            for task, how in engine.wait():
+            for job, result in engine.wait():
                 running -= 1
-                end(task, how)
+                end(job, result)

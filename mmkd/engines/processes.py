@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from mmkd.engines.worker import THREADS, Values, perform
+from mmkd.training.workspace import Workspace
 
 if TYPE_CHECKING:
     from mmkd.engines.plan import Job, JobResult
@@ -31,7 +32,7 @@ class _Worker:
 
     process: Any
     pipe: Connection
-    task: "Job | None" = None
+    job: "Job | None" = None
     turn: int = 1
 
 
@@ -40,11 +41,12 @@ class ProcessEngine:
 
     Args:
         jobs: processes at a time.
-        place: `work.setting`, with the threads of each.
+        workspace: of the command, with the threads of each worker.
     """
 
-    def __init__(self, jobs: int, place: Values) -> None:
-        self.jobs, self.place = jobs, place
+    def __init__(self, jobs: int, workspace: Workspace) -> None:
+        self.jobs = jobs
+        self.workspace = workspace
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> "ProcessEngine":
@@ -53,7 +55,7 @@ class ProcessEngine:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Idle workers are let go; after an error, Ctrl-C or SIGTERM working ones are stopped."""
         for worker in self.workers:
-            if kind is not None and worker.task is not None:
+            if kind is not None and worker.job is not None:
                 worker.process.terminate()
             worker.pipe.close()
         end = time.monotonic() + GRACE
@@ -66,37 +68,39 @@ class ProcessEngine:
 
     @property
     def room(self) -> int:
-        return self.jobs - sum(worker.task is not None for worker in self.workers)
+        return self.jobs - sum(worker.job is not None for worker in self.workers)
 
-    def start(self, task: "Job", turn: int = 1) -> None:
-        idle = [worker for worker in self.workers if worker.task is None]
+    def start(self, job: "Job", turn: int = 1) -> None:
+        idle = [worker for worker in self.workers if worker.job is None]
         if turn > 1 or not idle:
-            with _threads(self.place["threads"]):
-                worker = _spawn(self.place)
+            with _threads(self.workspace.threads):
+                worker = _spawn(self.workspace.to_json())
             self.workers.append(worker)
         else:
             worker = idle[0]
-        worker.task, worker.turn = task, turn
+        worker.job = job
+        worker.turn = turn
         with suppress(OSError):  # it died while it was idle; `wait` sees that
-            worker.pipe.send_bytes(json.dumps(task.values()).encode())
+            worker.pipe.send_bytes(json.dumps(job.values()).encode())
 
     def wait(self) -> "list[tuple[Job, JobResult]]":
         from mmkd.engines.plan import JobResult
 
         ended: list[tuple[Job, JobResult]] = []
         while not ended:
-            ready = wait([worker.pipe for worker in self.workers if worker.task is not None])
+            ready = wait([worker.pipe for worker in self.workers if worker.job is not None])
             for worker in [worker for worker in self.workers if worker.pipe in ready]:
-                task, worker.task = worker.task, None
-                assert task is not None
+                job = worker.job
+                worker.job = None
+                assert job is not None
                 try:
-                    ended.append((task, JobResult(**json.loads(worker.pipe.recv_bytes()))))
+                    ended.append((job, JobResult(**json.loads(worker.pipe.recv_bytes()))))
                 except (OSError, EOFError):
                     why = self._bury(worker)
                     if worker.turn == 1:
-                        self.start(task, 2)
+                        self.start(job, 2)
                     else:
-                        ended.append((task, JobResult("failed", f"{why}, twice")))
+                        ended.append((job, JobResult("failed", f"{why}, twice")))
         return ended
 
     def _bury(self, worker: _Worker) -> str:
@@ -111,16 +115,11 @@ class ProcessEngine:
         return f"its worker process was ended by {signal.Signals(-code).name}{memory}"
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _spawn(place: Values) -> _Worker:
+def _spawn(workspace: Values) -> _Worker:
     """A new worker; Ctrl-C on the terminal does not reach it, its parent decides."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, json.dumps(place)), name="mmkd-worker", daemon=True)
+    process = context.Process(target=serve, args=(theirs, json.dumps(workspace)), name="mmkd-worker", daemon=True)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child begins with the mask of its parent
     try:
         process.start()
@@ -157,12 +156,12 @@ def serve(pipe: Connection, setting: str) -> None:
         sys.exit(128 + signal.SIGTERM)
 
 
-def _serve(pipe: Connection, place: Values) -> None:
+def _serve(pipe: Connection, workspace: Values) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.dup2(2, 1)  # what methods print is no part of the command's answer
     with suppress(EOFError, OSError):  # the parent let us go
         while True:
-            pipe.send_bytes(json.dumps(perform(json.loads(pipe.recv_bytes()), place)).encode())
+            pipe.send_bytes(json.dumps(perform(json.loads(pipe.recv_bytes()), workspace)).encode())
 
 
 def _stop(*_: object) -> None:

@@ -10,13 +10,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack, redirect_stdout, suppress
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.engines.worker import THREADS, perform
+from mmkd.training.workspace import Workspace, check_ray, parse_resources
 
 if TYPE_CHECKING:
     from mmkd.engines.plan import Job, JobResult
@@ -25,47 +24,20 @@ RETRIES = 3  # how often Ray starts a task again whose node or process is gone
 GRACE = 10.0  # seconds that tasks have to remove their temporary folders
 
 
-def check_ray() -> None:
-    """MmkdError where ray is not installed."""
-    if find_spec("ray") is None:
-        raise MmkdError("--engine ray: ray is not installed; pip install 'mmkd[ray]'")
-
-
-def parse_resources(text: str) -> tuple[float, float]:
-    """CPUs and GPUs of one task.
-
-    >>> parse_resources("cpus=2,gpus=0.25")
-    (2.0, 0.25)
-    """
-    found = {"cpus": 1.0, "gpus": 0.0}
-    for part in text.split(",") if text else ():
-        name, _, value = (piece.strip() for piece in part.partition("="))
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if name not in found or not 0 <= number < 10_000 or (name == "cpus" and not number):
-            raise MmkdError(f"--resources {text}: write cpus=2 or cpus=2,gpus=0.25, what one task takes")
-        found[name] = number
-    if found["gpus"] > 1 and found["gpus"] % 1:
-        raise MmkdError(f"--resources {text}: Ray divides one GPU; above 1 give a whole number")
-    return found["cpus"], found["gpus"]
-
-
 class RayEngine:
     """An engine that hands every task to Ray, which does as many at a time as there are resources for.
 
     Args:
-        place: `work.setting`, with the threads of each task.
-        cpus, gpus: resources of one task.
-        say: told once what Ray has.
+        workspace: of the command, with the resources and threads of each job; its progress is told once what Ray has.
     """
 
     room = 1 << 30  # Ray has a queue of its own
 
-    def __init__(self, place: Mapping[str, Any], cpus: float, gpus: float, say: Callable[[str], None]) -> None:
-        self.place, self.cpus, self.gpus, self.say = json.dumps(place), cpus, gpus, say
-        self.threads = place["threads"]
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = json.dumps(workspace.to_json())
+        self.cpus, self.gpus = parse_resources(workspace.resources or "")
+        self.threads = workspace.threads
+        self.say = workspace.progress.say
         self.running: dict[Any, Job] = {}
         self.after = ExitStack()
 
@@ -118,8 +90,8 @@ class RayEngine:
             self.ray.shutdown()
         self.after.close()
 
-    def start(self, task: "Job") -> None:
-        self.running[self.remote.remote(json.dumps(task.values()), self.place)] = task
+    def start(self, job: "Job") -> None:
+        self.running[self.remote.remote(json.dumps(job.values()), self.workspace)] = job
 
     def wait(self) -> "list[tuple[Job, JobResult]]":
         from mmkd.engines.plan import JobResult
@@ -127,14 +99,15 @@ class RayEngine:
         ready, _ = self.ray.wait(list(self.running), num_returns=1)
         ended = []
         for reference in ready:
-            task = self.running.pop(reference)
+            job = self.running.pop(reference)
             try:
-                ended.append((task, JobResult(**json.loads(self.ray.get(reference)))))
+                ended.append((job, JobResult(**json.loads(self.ray.get(reference)))))
             except self.ray.exceptions.RayError as error:
-                reason = describe_error(error)[:300]
-                ended.append((task, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {reason}")))
+                ended.append(
+                    (job, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {describe_error(error)[:300]}"))
+                )
         return ended
 
 
-def _perform(task: str, place: str) -> str:
-    return json.dumps(perform(json.loads(task), json.loads(place)))
+def _perform(job: str, workspace: str) -> str:
+    return json.dumps(perform(json.loads(job), json.loads(workspace)))

@@ -1,49 +1,58 @@
-"""Many units: which are done, which are to do, one after the other, and what came of each."""
+"""Many units in this process, one after the other: which are on record, which are to be done, what came of each."""
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from mmkd.core.errors import describe_error
+from mmkd.core.errors import UnitFailed, describe_error
 from mmkd.data import Dataset
-from mmkd.store.record import Record, Records
+from mmkd.specs.unit import UnitSpec
+from mmkd.tasks import TASKS
+from mmkd.training.workspace import Workspace
 from mmkd.units.result import UnitResult
-from mmkd.units.spec import UnitSpec
 
 Existing = Literal["skip", "rerun", "only"]
 
 
 def run_units(
     units: Sequence[tuple[UnitSpec, Dataset]],
-    records: Records,
-    work: Callable[[UnitSpec, Dataset], Record],
+    workspace: Workspace,
     existing: Existing = "skip",
-    tell: Callable[[UnitResult], None] = lambda done: None,
+    on_result: Callable[[UnitResult], None] = lambda result: None,
+    broken: Mapping[str, UnitFailed] | None = None,
 ) -> list[UnitResult]:
     """Do the units that are not on record; a failed one does not stop the others.
 
     Args:
-        work: does one unit and writes its record.
         existing: "skip" units on record, "rerun" all, or "only" read what is there.
-        tell: called as each unit ends.
+        on_result: called as each unit ends.
+        broken: key -> why a unit fails without being started.
 
     Raises:
         MmkdError: the runs folder cannot be written.
     """
-    found = []
+    results = []
     for spec, data in units:
         if existing == "only":
-            record = records.get(spec.key)
-            done = UnitResult(spec, "cached" if record else "missing", record, records.fault(spec.key))
+            record = workspace.records.get(spec.key)
+            status: Literal["cached", "missing"] = "cached" if record else "missing"
+            result = UnitResult(spec, status, record, workspace.records.fault(spec.key))
         else:
-            done = run_one(spec, data, records, work, rerun=existing == "rerun")
-        found.append(done)
-        tell(done)
-    return found
+            result = run_one(spec, data, workspace, existing == "rerun", (broken or {}).get(spec.key))
+        results.append(result)
+        on_result(result)
+    return results
 
 
-def run_one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[..., Record], rerun: bool) -> UnitResult:
-    """Do one unit under its lock, unless it is on record or gets there while we wait."""
+def run_one(
+    spec: UnitSpec, data: Dataset, workspace: Workspace, rerun: bool = False, failure: UnitFailed | None = None
+) -> UnitResult:
+    """Do one unit under its lock, unless it is on record or gets there while we wait.
+
+    Args:
+        failure: the unit fails with this error, and is not started.
+    """
+    records = workspace.records
     record = None if rerun else records.get(spec.key)
     if record is not None:
         return UnitResult(spec, "cached", record)
@@ -52,8 +61,9 @@ def run_one(spec: UnitSpec, data: Dataset, records: Records, work: Callable[...,
         if record is not None:
             return UnitResult(spec, "cached", record)
         try:
-            return UnitResult(spec, "done", work(spec, data))
+            if failure is not None:
+                raise failure
+            return UnitResult(spec, "done", TASKS.get(spec.task).run_unit(spec, data, workspace))
         except (Exception, SystemExit) as error:  # a method is anybody's code: its unit fails, the others go on
-            return UnitResult(
-                spec, "failed", error=describe_error(error), log=str(records.fail(spec.key, traceback.format_exc()))
-            )
+            log = records.fail(spec.key, traceback.format_exc())
+            return UnitResult(spec, "failed", error=describe_error(error), log=str(log))

@@ -1,112 +1,73 @@
-"""One task of a plan, done in a process of its own. Light to import: the process first sets its threads."""
+"""One job of a plan, done in a process of its own. Light to import: the process first sets its threads."""
 
-import os
 import traceback
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
-from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import DamageWarning, MmkdError
+from mmkd.core.errors import DamageWarning, MmkdError, describe_error
 
 if TYPE_CHECKING:
-    from mmkd.data import Dataset
     from mmkd.engines.plan import JobResult
 
 Values = Mapping[str, Any]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def threads_of(share: float) -> int:
-    """Threads of a worker that has `share` cores; at most OMP_NUM_THREADS, where that is set."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(int(share), int(given) if given.isdecimal() and int(given) else int(share)))
-
-
-def setting(
-    runs: str | Path,
-    cache: str | Path,
-    device: str,
-    threads: int,
-    data: str | None,
-    data_root: str | Path,
-    plugins: tuple[str, ...],
-) -> dict[str, Any]:
-    """What all tasks of a command share, ready for JSON, with absolute paths."""
-    found: dict[str, Any] = {"device": device, "threads": threads, "data": data and str(Path(data).resolve())}
-    for name, path in (("runs", runs), ("cache", cache), ("data_root", data_root)):
-        found[name] = str(Path(path).resolve())
-    return found | {"plugins": [str(Path(path).resolve()) for path in plugins]}
-
-
-def perform(task: Values, place: Values) -> dict[str, Any]:
-    """Do one task and say what came of it, as the fields of `plan.Ended`.
+def perform(job: Values, workspace: Values) -> dict[str, Any]:
+    """Do one job; the result is the fields of a `plan.JobResult`.
 
     Args:
-        task: `plan.Task.values`.
-        place: what `setting` returned.
+        job: `plan.Job.values`.
+        workspace: `Workspace.to_json`.
     """
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")  # the command has tried every unit and has told its notes
+        warnings.simplefilter("ignore")  # the command has tried every unit and has printed its notes
         warnings.simplefilter("always", DamageWarning)
-        found = _attempt(task, place)
-    return found | {"notes": list(dict.fromkeys(str(each.message) for each in caught))}
+        result = _attempt(job, workspace)
+    return result | {"notes": list(dict.fromkeys(str(warning.message) for warning in caught))}
 
 
-def _attempt(task: Values, place: Values) -> dict[str, Any]:
+def _attempt(job: Values, workspace: Values) -> dict[str, Any]:
     try:
-        return asdict(_perform(task, place))
+        return asdict(_perform(job, workspace))
     except (Exception, SystemExit) as error:  # a unit's own errors are caught further in, under its lock
-        from mmkd.core.errors import describe_error
         from mmkd.store.record import Records
 
         log = ""
         with suppress(MmkdError):
-            log = str(Records(place["runs"]).fail(task["key"], traceback.format_exc()))
+            log = str(Records(workspace["runs"]).fail(job["key"], traceback.format_exc()))
         return {"status": "failed", "error": describe_error(error), "log": log}
 
 
-def _perform(task: Values, place: Values) -> "JobResult":
+def _perform(job: Values, values: Values) -> "JobResult":
     import torch
 
     from mmkd.core.memory import keep_freed_memory
-    from mmkd.core.progress import Progress
     from mmkd.core.registry import load_plugin
     from mmkd.engines.plan import JobResult
     from mmkd.engines.sweep import run_one
-    from mmkd.store.cache import Cache
-    from mmkd.store.record import Records
-    from mmkd.training.series import do_unit
-    from mmkd.training.student import Place, make_teacher, make_view, pick_device
+    from mmkd.specs.unit import UnitSpec
+    from mmkd.training.preparation import make_teacher, view_of
+    from mmkd.training.workspace import Workspace
     from mmkd.units.expansion import in_fold, source_sha256
-    from mmkd.units.spec import UnitSpec
 
     keep_freed_memory()
-    torch.set_num_threads(place["threads"])
-    for plugin in place["plugins"]:
+    torch.set_num_threads(values["threads"])
+    workspace = Workspace.from_json(values)
+    for plugin in workspace.plugins:
         load_plugin(plugin)
-    spec = UnitSpec.parse(task["spec"])
-    windows = load_windows(spec.data.name, place["data"], place["data_root"], spec.data.nan, spec.data.rate)
-    data = in_fold(windows, spec.data)
+    spec = UnitSpec.parse(job["spec"])
+    data = in_fold(workspace.load(spec.data), spec.data)
     if data.sha256 != spec.data.sha256:
         raise MmkdError(f"data {data.name!r} is not what it was when the command began; start the command again")
-    at = Place(Records(place["runs"]), Cache(place["cache"]), pick_device(place["device"]), Progress())
-    if task["kind"] == "unit":
-        if spec.key != task["key"] or source_sha256(spec.method) != spec.method_sha256:
+    if job["kind"] == "unit":
+        if spec.key != job["key"] or source_sha256(spec.method) != spec.method_sha256:
             raise MmkdError(f"method {spec.method!r} or mmkd itself is another version here; start the command again")
-        done = run_one(spec, data, at.records, lambda spec, data: do_unit(spec, data, at), task["rerun"])
-        assert done.status in ("done", "cached", "failed")
-        return JobResult(done.status, done.error, done.log)
-    (make_view if task["kind"] == "view" else make_teacher)(task["modality"], spec, data, at)
+        result = run_one(spec, data, workspace, rerun=job["rerun"])
+        assert result.status in ("done", "cached", "failed")
+        return JobResult(result.status, result.error, result.log)
+    (view_of if job["kind"] == "view" else make_teacher)(job["modality"], spec, data, workspace)
     return JobResult("done")
-
-
-@lru_cache(maxsize=2)
-def load_windows(name: str, path: str | None, root: str, nan: Any, rate: float = 0.0) -> "Dataset":
-    """A data set by name, at its own rate or this one, or of a file; the last two are kept."""
-    from mmkd.data import load_dataset, load_file
-
-    return load_dataset(name, root, nan, rate) if path is None else load_file(path, nan)

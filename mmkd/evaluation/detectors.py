@@ -29,9 +29,9 @@ from mmkd.metrics.detections import (
     write_series_results,
 )
 from mmkd.metrics.series import Floats
+from mmkd.specs.unit import FORMAT, UnitSpec
 from mmkd.store.environment import environment
-from mmkd.store.record import Records, write_history
-from mmkd.units.spec import FORMAT, UnitSpec
+from mmkd.store.record import Record, Records, write_history
 
 FITTED = 5000  # sub-sequences at most that a detector is fitted on, evenly spread
 COMPONENTS = 8
@@ -123,17 +123,22 @@ def simple_keys(unit: UnitSpec) -> dict[str, str]:
     return {name: digest({"kind": "simple", "format": FORMAT, **simple_spec(name, unit)}) for name in SIMPLE}
 
 
-def write_simple(unit: UnitSpec, data: Dataset, records: Records) -> list[str]:
-    """The records of the simple detectors beside a unit, those not there yet; a line for each that breaks off."""
-    wrong = []
-    for name, key in simple_keys(unit).items():
+def reference_records(unit: UnitSpec, data: Dataset, records: Records, make: bool) -> tuple[list[Record], list[str]]:
+    """The records of the simple detectors beside a unit, and a line for each detector that broke off.
+
+    Args:
+        make: whether those that are not on record are made first.
+    """
+    problems = []
+    keys = simple_keys(unit)
+    for name, key in keys.items() if make else ():
         with records.lock(key):
             if records.get(key) is None:
                 try:
                     records.write(key, partial(_fill, name=name, key=key, unit=unit, data=data))
                 except Exception as error:  # one detector stops neither the others nor the units
-                    wrong.append(f"simple detector {name} on {data.name}: {describe_error(error)}")
-    return wrong
+                    problems.append(f"simple detector {name} on {data.name}: {describe_error(error)}")
+    return [record for record in map(records.get, keys.values()) if record is not None], problems
 
 
 def _fill(folder: Path, name: str, key: str, unit: UnitSpec, data: Dataset) -> Mapping[str, Any]:

@@ -19,10 +19,10 @@ from mmkd.core.keys import digest, seed_for
 from mmkd.core.progress import Bar
 from mmkd.data import Dataset
 from mmkd.metrics.classes import scores
+from mmkd.specs.unit import Training
 from mmkd.training.loop import autocast
 from mmkd.training.prediction import predict
 from mmkd.training.stored import StudentModel
-from mmkd.units.spec import Training
 
 SEED = 0
 NOISE, MISSING, SHIFT = (0.06, 0.09, 0.12), (15, 22, 30), (5, 10, 20)

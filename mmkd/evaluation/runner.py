@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmkd.core.errors import describe_error
-from mmkd.core.progress import Progress
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
-from mmkd.store.cache import Cache
-from mmkd.store.record import Record, Records
+from mmkd.specs.unit import UnitSpec
+from mmkd.store.record import Record
 from mmkd.training.stored import StudentModel, load_teacher
-from mmkd.training.student import pick_device
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import split_for
-from mmkd.units.spec import UnitSpec
 from mmkd.views.cached import get_view
 
 
@@ -40,8 +38,8 @@ class MeasurementRunner:
     What goes wrong with one of them is a line in `problems`, and the others go on.
     """
 
-    def __init__(self, records: Records, cache: Cache, device: str, progress: Progress) -> None:
-        self.records, self.cache, self.device, self.progress = records, cache, device, progress
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
         self.problems: list[str] = []
         self._costs: dict[str, dict[str, Any]] = {}
         self._taught: dict[str, tuple[Any, Any]] = {}  # what the maps of a teacher show
@@ -53,15 +51,15 @@ class MeasurementRunner:
         jobs = [job for job in jobs if open_[job.record.key]]
         for name, one in (("deployment.json", self._cost), ("maps.npz", self._maps)):
             wanting = [job for job in jobs if name in job.wanted]
-            with self.progress.bar(name.partition(".")[0], len(wanting)) as bar:
+            with self.workspace.progress.bar(name.partition(".")[0], len(wanting)) as bar:
                 for job in wanting:
                     with self._telling(name, [job]):
-                        self.records.add(job.record, {name: one(job)})
+                        self.workspace.records.add(job.record, {name: one(job)})
                     bar.advance()
         wanting = [job for job in jobs if "robustness.json" in job.wanted]
         groups = list(_alike(wanting))
         steps = sum(1 + len(robustness.disturbances(group[0].data)) for group in groups)
-        with self.progress.bar("robustness", steps) as bar:
+        with self.workspace.progress.bar("robustness", steps) as bar:
             for group in groups:
                 with self._telling("robustness.json", group):
                     self._robustness(group, bar)
@@ -87,7 +85,9 @@ class MeasurementRunner:
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
         views = {
-            name: get_view(name, config, data, spec.data, split, cache=self.cache, progress=self.progress).array
+            name: get_view(
+                name, config, data, spec.data, split, cache=self.workspace.cache, progress=self.workspace.progress
+            ).array
             for name, config in spec.views.items()
         }
         some = maps.choose(data.y, windows)
@@ -107,7 +107,7 @@ class MeasurementRunner:
             arrays.update({f"cam/{network.partition('-')[0]}-{name or alone}": cam for name, cam in found[1].items()})
 
         for modality, key in record.result["teachers"].items():
-            if key not in self._taught and (teacher := self.records.get(key)) is not None:
+            if key not in self._taught and (teacher := self.workspace.records.get(key)) is not None:
                 self._taught[key] = look(load_teacher(teacher), [modality])
             if key in self._taught:
                 keep(f"teacher-{modality}", self._taught[key], modality)
@@ -123,10 +123,10 @@ class MeasurementRunner:
         if not there:
             return
         trainings = [UnitSpec.parse(job.record.spec).training for job in there]
-        found = robustness.measure_robustness(students, trainings, there[0].data, pick_device(self.device), bar)
+        found = robustness.measure_robustness(students, trainings, there[0].data, self.workspace.torch_device, bar)
         for job, said in zip(there, found, strict=True):
             with self._telling("robustness.json", [job]):
-                self.records.add(job.record, {"robustness.json": _json(said)})
+                self.workspace.records.add(job.record, {"robustness.json": _json(said)})
 
 
 def _alike(jobs: Sequence[MeasurementJob]) -> Iterator[list[MeasurementJob]]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mmkd.core.progress import duration
-from mmkd.data.spec import fold_count, fold_kind
+from mmkd.specs.data import fold_count, fold_kind
 from mmkd.store.record import Record
 from mmkd.units.names import option_names
 from mmkd.units.result import UnitResult

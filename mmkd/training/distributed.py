@@ -44,7 +44,7 @@ class ProcessGroup:
         """Whether this process keeps records and speaks to the user."""
         return self.rank == 0
 
-    def tell(self, kind: str, **values: Any) -> None:
+    def announce(self, kind: str, **values: Any) -> None:
         """Leader: say what comes next, and wait until all are ready for it. `values` are ready for JSON.
 
         Raises:
@@ -105,7 +105,7 @@ class TorchrunGroup(ProcessGroup):
         self.met = self.lost = False
         self.told: Exception | None = None  # the last failure that all processes have heard of
 
-    def tell(self, kind: str, **values: Any) -> None:
+    def announce(self, kind: str, **values: Any) -> None:
         self._meet()
         self._gather({"kind": kind, **values})
         with self.together():
@@ -115,7 +115,7 @@ class TorchrunGroup(ProcessGroup):
         """Follower: do what the leader says until it says "end"; a failure that all have heard of is the leader's.
 
         Args:
-            prepare: gets a message of `tell` and returns what is then done in step with the leader.
+            prepare: gets a message of `announce` and returns what is then done in step with the leader.
         """
         self._meet()
         while (message := self._gather(None)[0])["kind"] != "end":
@@ -134,7 +134,7 @@ class TorchrunGroup(ProcessGroup):
         if self.lost:
             raise ConnectionLost("the processes of torchrun are out of step")
         try:
-            self.tell(kind, **values)
+            self.announce(kind, **values)
             yield
         except Exception as error:
             if error is not self.told:  # the others do not know: they end when the connection does

@@ -24,10 +24,11 @@ from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
 from mmkd.metrics.classes import Probabilities, log_loss, reliability, scores
 from mmkd.metrics.segments import StepScores, confusion_matrix, delineation_scores, dense_scores, stitch
+from mmkd.specs.unit import Training
+from mmkd.tasks.base import task_of_form
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.prediction import predict
-from mmkd.units.spec import Training
 
 State = dict[str, Tensor]
 BatchInputs = tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]
@@ -68,6 +69,8 @@ class TrainingData:
         window_s: length of a window in seconds, None where time has no unit.
         places: recording and first sample of each window, (N,) each, where every time step has a label.
         delineated: whether onsets and offsets are scored too, as is usual for an ECG.
+        subject: (N,) numbers of the persons or recordings, None where there are none.
+        task_name: of the task; empty where the form of the labels tells it.
         grid: (H, W) of images, None of signals; where every pixel has a label it is one of T = H W, row by row.
     """
 
@@ -81,6 +84,13 @@ class TrainingData:
     places: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     delineated: bool = False
     grid: tuple[int, int] | None = None
+    subject: NDArray[np.int64] | None = None
+    task_name: str = ""
+
+    @property
+    def task(self) -> str:
+        """The name of the task, as in `Setup`."""
+        return self.task_name or task_of_form("step" if self.per_step else "window")
 
     @property
     def classes(self) -> int:
@@ -105,9 +115,9 @@ class TrainingData:
         return found | {"nll": log_loss(y[known], steps[known]), "ece": reliability(y[known], steps[known]).error}
 
     @property
-    def task(self) -> str:
-        """As in `Setup`."""
-        return "segmentation" if self.y.ndim == 2 else "classification"
+    def per_step(self) -> bool:
+        """Whether every time step, or pixel, has a label."""
+        return self.y.ndim == 2
 
     @property
     def at_once(self) -> int:
@@ -219,6 +229,7 @@ def train(
     method: Method,
     windows: TrainingData,
     teachers: TeacherSource,
+    *,
     training: Training,
     seed: int,
     label: str,
@@ -467,7 +478,7 @@ def evaluate(
     Images whose pixels have labels are taken a few at a time: their probabilities would not fit memory and are not
     kept, and there is no `ece`.
     """
-    if windows.grid is None or windows.task == "classification":
+    if windows.grid is None or not windows.per_step:
         context = autocast(training, windows.device)
         probabilities = predict(network, windows.at, which, context, windows.at_once)
         said = {"predicted": probabilities.argmax(1), "probabilities": probabilities}

@@ -6,14 +6,13 @@ by the same loop on plain segments alone, for all of its epochs, and scores step
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
@@ -32,73 +31,54 @@ from mmkd.metrics.detections import (
 )
 from mmkd.metrics.series import Floats
 from mmkd.nets.reverse import ReverseNet
-from mmkd.store.record import Record, write_history
-from mmkd.training import student as unit
-from mmkd.training.loop import TeacherSource, TrainingData
-from mmkd.training.student import Log, Place, PreparedUnit, checkpoint_of, prepare_unit, result_of, train_student
-from mmkd.units.spec import UnitSpec
+from mmkd.specs.unit import UnitSpec
+from mmkd.store.record import Record
+from mmkd.training.loop import TeacherSource
+from mmkd.training.preparation import PreparedUnit, prepare_unit
+from mmkd.training.student import finish_unit, train_student, write_student
+from mmkd.training.workspace import Workspace
 from mmkd.views import Modality
 from mmkd.views.gaf import segment_bounds
 
 AT_ONCE = 256  # windows
 
 
-def do_unit(spec: UnitSpec, data: Dataset, place: Place) -> Record:
-    """Do one unit of any task and write its record; errors as `unit.run_unit`."""
-    return run_series(spec, data, place) if spec.task == "anomaly" else unit.run_unit(spec, data, place)
+def run_series(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
+    """Do one unit of the anomaly task and write its record, and those of its teachers.
 
-
-def run_series(spec: UnitSpec, data: Dataset, place: Place) -> Record:
-    """Do one unit of the anomaly task and write its record, and those of its teachers."""
-    assert data.series is not None
-    if place.group.world > 1:
+    Raises:
+        MmkdError: the unit is refused, or several processes would train together. UnitFailed: it broke off.
+    """
+    series_set = data.series
+    assert series_set is not None
+    if workspace.group.world > 1:
         raise MmkdError("--task anomaly trains in one process; leave torchrun out, or use --jobs")
-    log, found = Log(), data.series
-    ready = prepare_unit(spec, data, place, log)
-    ready = replace(ready, windows=Segments.of(ready.windows))
-    if isinstance(ready.student, ReverseNet):
-        ready = on_normal(ready, ready.student)
-    trained = train_student(spec, ready, place)
-    log.add(f"trained {spec.training.epochs} epochs in {trained.seconds:.1f} s, best epoch {trained.best_epoch + 1}")
+    unit = prepare_unit(spec, data, workspace)
+    if isinstance(unit.student, ReverseNet):
+        unit = on_normal(unit, unit.student)
+    trained = train_student(unit, workspace)
     trained.network.load_state_dict(trained.best)
-    modalities = {name: ready.views[name].modality for name in spec.student}
-    detector = Detector(trained.network, modalities, place.device, ready.method)
-    with place.progress.bar(f"scores of {spec.method}", len(found.kept)) as bar:
+    modalities = {name: unit.views[name].modality for name in spec.student}
+    detector = Detector(trained.network, modalities, workspace.torch_device, unit.method)
+    with workspace.progress.bar(f"scores of {spec.method}", len(series_set.kept)) as bar:
 
         def detect(series: Series) -> Floats:
             bar.advance()
             return detector.scores(series, data.window)
 
-        results = evaluate_detector(found, detect, data.window)
+        results = evaluate_detector(series_set, detect, data.window)
     metrics = {"test": mean_metrics(results)}
-    log.add(f"{len(results)} series, mean VUS-PR {metrics['test']['vus_pr']:.4f}")
+    unit.log.add(f"{len(results)} series, mean VUS-PR {metrics['test']['vus_pr']:.4f}")
 
     def fill(folder: Path) -> Mapping[str, Any]:
         write_series_results(folder, results)
-        save_file(trained.best, folder / "student.safetensors")
-        write_history(folder / "history.csv", trained.history)
         try:
             draw(folder, spec, data, results, trained.history, trained.best_epoch + 1)
         except Exception as error:  # a picture never costs a record
-            log.add(f"pictures left out: {describe_error(error)}")
-        (folder / "events.log").write_text(log.text(), encoding="utf-8")
-        return {**result_of(spec, data, ready, trained, metrics, place), "series": series_counts(found)}
+            unit.log.add(f"pictures left out: {describe_error(error)}")
+        return {**write_student(folder, unit, trained, metrics, workspace), "series": series_counts(series_set)}
 
-    record = place.records.write(spec.key, fill)
-    checkpoint_of(spec, place).remove()
-    return record
-
-
-class Segments(TrainingData):
-    """Segments of prefixes with the classes of the pretext task."""
-
-    @classmethod
-    def of(cls, windows: TrainingData) -> "Segments":
-        return cls(**{field.name: getattr(windows, field.name) for field in fields(windows)})
-
-    @property
-    def task(self) -> str:
-        return "anomaly"
+    return finish_unit(spec, workspace, workspace.records.write(spec.key, fill))
 
 
 @dataclass(frozen=True)
@@ -116,17 +96,17 @@ class Chosen:
         return self.source.outputs(self.positions[positions], views)
 
 
-def on_normal(ready: PreparedUnit, student: ReverseNet) -> PreparedUnit:
+def on_normal(unit: PreparedUnit, student: ReverseNet) -> PreparedUnit:
     """A unit of reverse distillation: the student gets its teacher's weights, and plain segments only.
 
     No epoch is chosen: there is nothing but normal data to choose on.
     """
-    (teacher,) = ready.teachers.values()
+    (teacher,) = unit.teachers.values()
     student.encoder.load_state_dict(teacher.network.state_dict())
-    windows = ready.windows
+    windows = unit.windows
     plain = np.flatnonzero(windows.y[windows.train] == 0)
     chosen = replace(windows, train=windows.train[plain], validation=windows.validation[:0])
-    return replace(ready, windows=chosen, source=Chosen(ready.source, plain))
+    return replace(unit, windows=chosen, source=Chosen(unit.source, plain))
 
 
 class Detector:

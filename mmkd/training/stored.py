@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.registry import load_plugin
 from mmkd.methods.contract import Outputs
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
+from mmkd.tasks import TASKS
 from mmkd.training.loop import AT_ONCE
 from mmkd.training.teachers import untrained
 from mmkd.training.trial import Trial, make_student
-from mmkd.units.spec import UnitSpec
 from mmkd.views import Modality, make_modality
 
 
@@ -126,7 +127,7 @@ class StudentModel(nn.Module):
             network = trial.method.deploy(trial.student)
         fill(network, path, "student")
         grid = tuple(data["grid"]) if "grid" in data else None
-        return cls(network, modalities, tuple(data["classes"]), channels, window, spec.task == "segmentation", grid)
+        return cls(network, modalities, tuple(data["classes"]), channels, window, TASKS.get(spec.task).per_step, grid)
 
     def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
         """The views (N, ...) of raw windows (N, C, W), or images (N, C, H, W)."""

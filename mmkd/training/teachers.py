@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error, did_you_mean
 from mmkd.core.keys import seed_for
-from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS, kind_of
 from mmkd.methods.contract import Method, Outputs
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
+from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
 from mmkd.store.environment import environment
+from mmkd.tasks import TASKS
 from mmkd.training.checkpoint import Checkpoint
-from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.loop import NoTeachers, TrainingData, TrainingResult, evaluate, snapshot, train, validate
-from mmkd.units.spec import TeacherSpec, Training
+from mmkd.training.workspace import Workspace
 from mmkd.views import MODALITIES
 
 _NET = "--teacher-net names its network, --image-size the side of its images"
@@ -57,7 +57,7 @@ def untrained(task: str, net: str, modality: str, shape: Shape, classes: int, fu
     Raises:
         MmkdError: no such network, or one that cannot read this view.
     """
-    if task != "segmentation":
+    if not TASKS.get(task).per_step:
         return build_teacher(net, modality, shape, classes)
     if MODALITIES.get(kind_of(modality)).source == "images":
         return Pixels(modality, build_dense(net, shape, classes, fusion))
@@ -70,10 +70,8 @@ def get_teacher(
     spec: TeacherSpec,
     windows: TrainingData,
     test: NDArray[np.int64],
-    cache: Cache,
-    progress: Progress,
+    workspace: Workspace,
     checkpoint: str = "best",
-    group: ProcessGroup = SINGLE_PROCESS,
 ) -> Teacher:
     """The teacher from the cache, with the weights of its `checkpoint` epoch, trained first where it is not there.
 
@@ -83,17 +81,20 @@ def get_teacher(
     read once, after training) and `result.json`.
     """
 
+    cache = workspace.cache
+    group = workspace.group
+
     def make(folder: Path) -> None:
         if not group.leads:
             raise MmkdError(f"cache {cache.root} lacks teacher {spec.key}; all processes must see one --cache")
-        net = initial(spec, windows)
+        net = initial_network(spec, windows)
         if spec.checkpoint_file:
             load_checkpoint(net, spec)
             state = snapshot(net)
             trained = TrainingResult([], net, state, state, -1, 0.0, 0)
         else:
             with group.training("teacher", key=spec.key, spec=asdict(spec)):
-                trained = train_teacher(spec, net, windows, cache, progress, group)
+                trained = train_teacher(spec, net, windows, workspace)
         save_file(trained.last, folder / "last.safetensors")
         save_file(trained.best, folder / "best.safetensors")
         results = test_scores(trained, windows.only([spec.modality]), test, spec.training, folder / "predictions.npz")
@@ -108,7 +109,7 @@ def get_teacher(
         (folder / "result.json").write_text(json.dumps({"metrics": results, **facts}))
 
     def read(folder: Path) -> Teacher:
-        net = initial(spec, windows)
+        net = initial_network(spec, windows)
         net.load_state_dict(load_file(folder / f"{checkpoint}.safetensors"))
         net.to(windows.device).eval().requires_grad_(False)
         return Teacher(spec, net, folder, checkpoint)
@@ -118,7 +119,7 @@ def get_teacher(
     return teacher
 
 
-def initial(spec: TeacherSpec, windows: TrainingData) -> nn.Module:
+def initial_network(spec: TeacherSpec, windows: TrainingData) -> nn.Module:
     """The teacher's network before it is trained, on the device of the windows."""
     shape = windows.views[spec.modality].shape[1:]
     with torch.random.fork_rng(devices=[]):
@@ -126,13 +127,21 @@ def initial(spec: TeacherSpec, windows: TrainingData) -> nn.Module:
         return untrained(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
 
 
-def train_teacher(
-    spec: TeacherSpec, network: nn.Module, windows: TrainingData, cache: Cache, progress: Progress, group: ProcessGroup
-) -> TrainingResult:
-    """Train the teacher's `initial` network, in step with the other processes of the group."""
+def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, workspace: Workspace) -> TrainingResult:
+    """Train the teacher's `initial_network`, in step with the other processes of the group."""
     method: Method = METHODS.get("student")()
-    only, kept, label = windows.only([spec.modality]), _checkpoint(spec, cache), f"teacher {spec.modality}"
-    return train(network, method, only, NoTeachers(), spec.training, spec.seed, label, progress, kept, group)
+    return train(
+        network,
+        method,
+        windows.only([spec.modality]),
+        NoTeachers(),
+        training=spec.training,
+        seed=spec.seed,
+        label=f"teacher {spec.modality}",
+        progress=workspace.progress,
+        checkpoint=_checkpoint(spec, workspace.cache),
+        group=workspace.group,
+    )
 
 
 def _checkpoint(spec: TeacherSpec, cache: Cache) -> Checkpoint:
@@ -160,10 +169,12 @@ def test_scores(
     if windows.places is not None:
         kept |= {"recording": windows.places[0][test], "start": windows.places[1][test]}
     if "probabilities" in kept:  # one for every sample: half is enough
-        precise = np.float32 if windows.task == "classification" else np.float16
+        precise = np.float32 if not windows.per_step else np.float16
         kept["probabilities"] = kept["probabilities"].astype(precise)
     elif windows.grid is not None:
         kept |= {name: kept[name].astype(np.int16).reshape(-1, *windows.grid) for name in ("true", "predicted")}
+    if windows.subject is not None:
+        kept["subject"] = windows.subject[test]
     np.savez(predictions, **kept)
     if len(windows.validation):
         row = trained.history[trained.best_epoch] if trained.history else _validated(trained.network, windows, training)

@@ -14,29 +14,20 @@ from mmkd.data import Dataset
 from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
 from mmkd.nets import Shape, build_student, build_teacher
 from mmkd.nets.reverse import NETWORK, ReverseNet
+from mmkd.specs.unit import UnitSpec
+from mmkd.tasks import TASKS
 from mmkd.training.loop import named_parameters_of, prepare
 from mmkd.training.teachers import load_checkpoint, untrained
 from mmkd.units.expansion import split_for
-from mmkd.units.spec import UnitSpec
 from mmkd.views import make_modality
 
 
 def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
     """The method of a unit with its options, not built yet; `shares` takes the place of `--teacher-weights search`."""
     cls = METHODS.get(spec.method)
-    options = {**spec.options, "teacher_weights": shares or "equal"} if searches(spec) else spec.options
+    options = {**spec.options, "teacher_weights": shares or "equal"} if spec.searches_shares else spec.options
     method: Method = cls(cls.Config(**options))
     return method
-
-
-def searches(spec: UnitSpec) -> bool:
-    """Whether the shares of the teachers are to be found on validation windows."""
-    return spec.options.get("teacher_weights") == "search"
-
-
-def starts_trained(spec: UnitSpec) -> bool:
-    """Whether the student starts from the weights of one trained alone."""
-    return spec.options.get("init_student") == "trained"
 
 
 def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> nn.Module:
@@ -50,7 +41,7 @@ def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
         own = {name: shapes[name] for name in spec.student}
         if spec.student_net == NETWORK:
             return make_reverse(spec, own, classes)
-        if spec.task == "segmentation":
+        if TASKS.get(spec.task).per_step:
             ((modality, shape),) = own.items()
             return untrained(spec.task, spec.student_net, modality, shape, classes, spec.fusion)
         return build_student(spec.student_net, own, classes, spec.fusion or "concat")
@@ -69,7 +60,7 @@ def make_reverse(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
 
 def why_not(method: Method, task: str) -> str:
     """Why a method that was made for another task has no meaning, or no use, in this one."""
-    if task != "segmentation":
+    if not TASKS.get(task).per_step:
         return f"it is made for {', '.join(sorted(method.tasks))}"
     if "branches" in method.needs:
         return "it needs a student with a branch a modality, and one that labels every time step has one branch"
@@ -126,7 +117,7 @@ class Trial:
             }
         with torch.no_grad():
             says, taught = student(views), {name: net(views) for name, net in nets.items()}
-        if spec.task == "segmentation":
+        if TASKS.get(spec.task).per_step:
             every = torch.ones(len(says.logits), *says.logits.shape[2:], dtype=torch.bool)
             says, taught = says.steps(every), {name: outputs.steps(every) for name, outputs in taught.items()}
         epochs, seconds = spec.training.epochs, window_s
@@ -154,7 +145,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     """
     classes = len(data.classes)
     split = split_for(data, spec.data, spec.seed)
-    if searches(spec) and not len(split.validation):
+    if spec.searches_shares and not len(split.validation):
         raise MmkdError(f"{spec.method}: --teacher-weights search needs validation windows; use --epoch-rule val-best")
     targets = torch.from_numpy(data.y[split.train])
     channels, window = data.x.shape[1:]
@@ -169,13 +160,13 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
         index = torch.arange(4) % len(targets)
         own = trial.student(trial.views)
         labels = torch.arange(4) % classes
-        if data.task == "segmentation":
+        if data.form == "step":
             labels = torch.arange(4 * window).reshape(4, window) % classes
             own, labels = own.steps(labels >= 0), labels.flatten()
         batch = Batch(labels, index, 0, spec.training.epochs)
         terms = trial.method.terms(own, trial.taught, batch)
         named_parameters_of(trial.method, trial.teachers)
-        if data.task == "classification":
+        if data.form == "window":
             read = (trial.views, trial.taught, batch)
             trial.method.after_step(Step(trial.student, batch, spec.training.lr, lambda _: read))
         deployed = trial.method.deploy(trial.student)
@@ -186,7 +177,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
         raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {describe_error(error)}") from error
     check_terms(spec.method, terms)
     if not isinstance(says, Outputs) or says.logits.shape != (4, classes, *data.y.shape[1:]):
-        shape = f"(B, {classes}{', T' if data.task == 'segmentation' else ''})"
+        shape = f"(B, {classes}{', T' if data.form == 'step' else ''})"
         raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits {shape}")
 
 

@@ -10,14 +10,15 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.keys import seed_for
-from mmkd.core.registry import METHODS, Registry, group_of, kind_of, load_plugin
-from mmkd.data import Dataset, load_dataset, load_file, split_prefixes, split_windows
+from mmkd.core.registry import METHODS, Registry, group_of, kind_of
+from mmkd.data import Dataset, Split, load_dataset, load_file, split_prefixes, split_windows
 from mmkd.data.cards import file_sha256
 from mmkd.data.folds import leave_one_out, of_fold, read_folds, subject_folds
-from mmkd.data.spec import DataSpec
 from mmkd.data.windows import Fold
-from mmkd.units.request import DEFAULTS, OWN, Request
-from mmkd.units.spec import Training, UnitSpec, preset_of
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import Training, UnitSpec
+from mmkd.tasks import TASKS
+from mmkd.units.request import OWN, Request
 from mmkd.views import MODALITIES
 from mmkd.views.cached import default_configs
 
@@ -28,8 +29,6 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     Raises:
         MmkdError: anything in the request that no unit could be made of; nothing has been written by then.
     """
-    for plugin in request.plugins:
-        load_plugin(plugin)
     methods = tuple(METHODS) if request.methods == ("all",) else request.methods
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
         if name not in methods:
@@ -40,15 +39,14 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     if request.data is not None:  # the defaults hang on what is in the file
         own = loaders[0]()
         request, loaders = _with_defaults(request, own), [lambda: own]
-    nets = request.student_net or (preset_of(request.preset, request.task).student_net,)
+    task = TASKS.get(request.task)
+    nets = request.student_net or (task.preset(request.preset).student_net,)
     _check_nets(request, nets)
     fusions: tuple[str | None, ...] = request.fusion or ("concat",)
-    if request.task == "segmentation":
+    if task.per_step:
         fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
     for load in loaders:
-        data = load()
-        if data.task != request.task:
-            raise MmkdError(f"data {data.name!r} is for {data.task}; use --task {data.task}, or another --dataset")
+        data = task.accept(load())
         _check_source(request, data)
         parts = [of_fold(data, fold) for fold in _folds(request, data)]
         asked = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
@@ -76,7 +74,7 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
 
 def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
     """The options of each unit of a method: every combination of the lists, then the variants, one after the other."""
-    preset = preset_of(request.preset, request.task).options.get(method, {})
+    preset = TASKS.get(request.task).preset(request.preset).options.get(method, {})
     base = {**preset, **_dashless(request.options.get(method, {}))}
     yield from _option_sets(method, base)
     for variant in request.variants:
@@ -89,8 +87,9 @@ def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
     """Refuse a network, fusion or modality that does not exist, or that no unit would use."""
     from mmkd.nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
 
-    dense = request.task == "segmentation"
-    networks: Registry[Any] = DENSE if dense else BACKBONES
+    task = TASKS.get(request.task)
+    dense = task.per_step
+    networks: Registry[Any] = {"backbones": BACKBONES, "dense": DENSE}[task.networks]
     for student in request.students if dense else ():
         if "+" in student:
             raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
@@ -127,9 +126,9 @@ def _with_defaults(request: Request, data: Dataset) -> Request:
     """The request; of images with `img` where no student or teachers were named."""
     if data.grid is None:
         return request
-    default = DEFAULTS[request.task]  # a field that was not given holds this very tuple, not one like it
-    students = ("img",) if request.students is default["students"] else request.students
-    teachers = ("img",) if request.teachers is default["teachers"] else request.teachers
+    task = TASKS.get(request.task)  # a field that was not given holds the very tuple of the task, not one like it
+    students = ("img",) if request.students is task.students else request.students
+    teachers = ("img",) if request.teachers is task.teachers else request.teachers
     return replace(request, students=students, teachers=teachers)
 
 
@@ -184,13 +183,14 @@ def resolve(
     fusion: str | None,
 ) -> UnitSpec:
     """One unit with every default filled in; `fusion` is of branches, of the dense task of a decoder's stages."""
-    preset = preset_of(request.preset, request.task)
-    if request.task == "anomaly" and options.get("init_student") == "trained":
-        raise MmkdError("--init-student trained: students of --task anomaly start at random weights; leave it out")
+    task = TASKS.get(request.task)
+    preset = task.preset(request.preset)
+    if not task.trained_start and options.get("init_student") == "trained":
+        raise MmkdError(f"--init-student trained: students of --task {task.name} start at random weights; leave it out")
     branches = _modalities(student, "+", "--student")
     taught = _modalities(teachers, ",", "--teachers") if has_teachers(method) else ()
     own_network = getattr(METHODS.get(method), "student_network", None)
-    if own_network and request.task == "anomaly":  # the student contains its teacher
+    if own_network and task.of_series:  # the student contains its teacher
         branches, student_net = taught, own_network
     names = tuple(dict.fromkeys(branches + taught))
     size = request.image_size or min(preset.image_size, data.window)
@@ -218,7 +218,7 @@ def resolve(
         teacher_training=training(True) if taught else None,
         student=branches,
         student_net=student_net,
-        fusion=fusion if len(branches) > 1 or request.task == "segmentation" else None,
+        fusion=fusion if len(branches) > 1 or task.per_step else None,
         training=training(False),
         method_sha256=source_sha256(method),
         task=request.task,
@@ -292,9 +292,16 @@ def in_fold(data: Dataset, spec: DataSpec) -> Dataset:
     return of_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
 
 
-def split_for(data: Dataset, spec: DataSpec, seed: int) -> Any:
-    """The split of a unit."""
-    data = in_fold(data, spec)
+def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
+    """The split of a unit into training, validation and test windows; it is cut once for all units that share it."""
+    key = spec, seed
+    if key not in data.splits:
+        data.splits[key] = _cut_split(in_fold(data, spec), spec, seed)
+    split: Split = data.splits[key]
+    return split
+
+
+def _cut_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
     validate = spec.epoch_rule == "val-best"
     if data.series is not None:
         return split_prefixes(data, validate, spec.train_subjects)

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mmkd.core.registry import METHODS
-from mmkd.units.spec import UnitSpec
+from mmkd.specs.unit import UnitSpec
 
 
 def option_names(specs: Sequence[Any]) -> list[str]:

@@ -7,15 +7,14 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
-from mmkd.data.cards import TASKS, read_toml
-from mmkd.units.spec import PRESETS
+from mmkd.core.registry import load_plugin
+from mmkd.data.cards import read_toml
+from mmkd.tasks import TASKS
 
 CHOICES = {
-    "task": TASKS,
     "nan": ("refuse", "impute", "drop"),
     "epoch_rule": ("val-best", "last"),
     "precision": ("fp32", "bf16"),
-    "preset": tuple(PRESETS),
 }
 OWN = "none"  # the form of a dense network without a fusion of its stages
 WHOLE = ("epochs", "teacher_epochs", "image_size", "train_subjects", "folds")
@@ -24,15 +23,6 @@ SEEDS = 10_000  # of one request
 LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion", "fold")
 BY_TASK: tuple[str, ...] = ("as the task has it",)
 """Stands for a field that was not given, whose default depends on the task."""
-DEFAULTS = {
-    "classification": {
-        "datasets": ("basic-motions",),
-        "students": ("sig+gaf+pi",),
-        "teachers": ("sig,gaf,pi",),
-    },
-    "segmentation": {"datasets": ("hapt-dense",), "students": ("sig",), "teachers": ("sig",)},
-    "anomaly": {"datasets": ("nab",), "students": ("sig",), "teachers": ("gaf",)},
-}
 
 
 @dataclass(frozen=True)
@@ -77,9 +67,14 @@ class Request:
             value = getattr(self, name)
             if value not in choices:
                 raise unknown_name(name.replace("_", "-"), str(value), choices)
-        for name, default in DEFAULTS[self.task].items():
+        for plugin in self.plugins:  # one may bring the task
+            load_plugin(plugin)
+        task = TASKS.get(self.task)
+        if self.preset not in task.presets:
+            raise unknown_name("preset", str(self.preset), task.presets)
+        for name in ("datasets", "students", "teachers"):
             if getattr(self, name) is BY_TASK:
-                object.__setattr__(self, name, default)
+                object.__setattr__(self, name, getattr(task, name))
         for name in ("student_net", "fusion"):
             if isinstance(getattr(self, name), str):
                 object.__setattr__(self, name, (getattr(self, name),))

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
-from mmkd.units.spec import UnitSpec
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
 from mmkd.core.registry import group_of, kind_of
 from mmkd.data import Dataset, Split
-from mmkd.data.spec import DataSpec
+from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
 from mmkd.store.files import create_array
 from mmkd.views import MODALITIES, Modality, make_modality
@@ -59,7 +59,7 @@ def default_configs(
 def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split) -> str:
     """The cache key of a view: a hash of the modality, the data, and, if it is fitted, the training windows."""
     modality = make_modality(name, config)
-    fitted_on = digest(split.train.tolist()) if modality.fitted else None
+    fitted_on = split.train_digest if modality.fitted else None
     return digest(
         {
             "modality": name,

@@ -4,7 +4,7 @@ On noise every second branch of a stack algorithm is mispredicted, which costs m
 step computes what both of its outcomes need, and selects. The two topmost levels of the stack are kept in registers,
 because a step would otherwise wait for what the step before has stored. Floats are compared as integers of the same
 order, because the processor selects integers without a branch. Array indices are unsigned, because signed ones cost a
-test for negative values. `tests/modalities/test_diagrams.py` has the plain form, a union-find.
+test for negative values. `tests/views/test_diagrams.py` has the plain form, a union-find.
 """
 
 from typing import Any

@@ -11,13 +11,13 @@ import torch
 import mmkd
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
 from mmkd.core.progress import Progress
-from mmkd.data.spec import DataSpec
 from mmkd.nets import build_student, build_teacher
+from mmkd.specs.data import DataSpec
+from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
 from mmkd.training.guidance import CachedTeachers, source_of
 from mmkd.training.loop import TrainingData, prepare
 from mmkd.training.teachers import Teacher
-from mmkd.units.spec import TeacherSpec, Training
 
 B, K = 4, 3
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}

@@ -14,8 +14,8 @@ from mmkd.data.cards import TASKS
 from mmkd.data.folds import fold_document, leave_one_out, of_fold, read_folds, subject_folds
 from mmkd.data.load import is_here, reader_folder, with_tsv
 from mmkd.data.readers import READERS
-from mmkd.data.spec import DataSpec, fold_count, fold_kind
 from mmkd.data.windows import Fold
+from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request

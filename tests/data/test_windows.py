@@ -13,10 +13,10 @@ from mmkd.data.cutting import Recording, resampled
 from mmkd.data.windows import at_rate
 from mmkd.engines.worker import load_windows
 from mmkd.report.table import rows
+from mmkd.specs.unit import keyed
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
-from mmkd.units.spec import keyed
 
 
 def dataset(rate_hz=50.0, length=128, **more):

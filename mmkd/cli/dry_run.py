@@ -1,0 +1,66 @@
+"""`--dry-run`: the units of a request, what of them is on record or cached, and how long the rest takes."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from mmkd.engines.estimate import estimate
+from mmkd.engines.plan import Job, make_plan
+from mmkd.training.workspace import Workspace
+from mmkd.units.expansion import expand
+from mmkd.units.names import title
+from mmkd.units.request import Request
+
+
+def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) -> int:
+    """Print the plan of a request, as lines or as one JSON document; the exit code.
+
+    Args:
+        rerun: whether units on record count as to be done.
+    """
+    records = workspace.records
+    units = list(expand(request))
+    plan = make_plan(units, records, workspace.cache, rerun)
+    jobs = {kind: [job for job in plan if job.kind == kind] for kind in ("view", "teacher")}
+    time = estimate(plan, records, workspace.jobs, workspace.threads, workspace.device)
+    requested = {spec.key: records.get(spec.key) is not None for spec, _ in units}
+    started_from = [job for job in plan if job.kind == "unit" and not job.exists and job.key not in requested]
+    if as_json:
+        document: dict[str, Any] = {
+            "units": [
+                {
+                    "key": spec.key,
+                    "method": spec.method,
+                    "dataset": spec.data.name,
+                    "seed": spec.seed,
+                    "on_record": requested[spec.key],
+                }
+                for spec, _ in units
+            ],
+            "started_from": [
+                {"key": job.key, "dataset": job.spec.data.name, "seed": job.spec.seed} for job in started_from
+            ],
+            "estimate": {"jobs": workspace.jobs, **asdict(time)},
+            "views": [_job(job) for job in jobs["view"]],
+            "teachers": [
+                _job(job) | {"net": job.spec.teachers[job.modality], "seed": job.spec.seed} for job in jobs["teacher"]
+            ],
+        }
+        print(json.dumps(document, indent=1))
+        return 0
+    for job in (*jobs["view"], *jobs["teacher"]):
+        print(f"{job.key}  {job.title}{'  cached' if job.exists else ''}")
+    for job in started_from:
+        print(f"{job.key}  {job.title}  for --init-student trained")
+    for spec, _ in units:
+        print(f"{spec.key}  {title(spec)}{'  on record' if requested[spec.key] else ''}")
+    print(f"{len(units)} units, {sum(requested.values())} on record")
+    for kind, some in jobs.items():
+        cached = sum(job.exists for job in some)
+        print(f"{kind}s: {cached} cached, {len(some) - cached} to be made, each once")
+    print(time.text("one after the other" if workspace.jobs == 1 else f"with --jobs {workspace.jobs}"))
+    return 0
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {"key": job.key, "modality": job.modality, "dataset": job.spec.data.name, "cached": job.exists}

@@ -1,0 +1,228 @@
+"""A request, executed: units tried, done and measured, and the records that its table is made of. Light to import."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+
+from mmkd.core.errors import MmkdError, Refused, UnitFailed
+from mmkd.core.progress import duration
+from mmkd.data import Dataset
+from mmkd.engines.sweep import Existing, run_units
+from mmkd.specs.unit import UnitSpec
+from mmkd.store.record import Record
+from mmkd.tasks import TASKS
+from mmkd.tasks.base import imported
+from mmkd.training.workspace import Workspace
+from mmkd.units.expansion import expand, student_alone
+from mmkd.units.request import Request
+from mmkd.units.result import UnitResult
+
+Units = list[tuple[UnitSpec, Dataset]]
+OnResult = Callable[[UnitResult], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished request: the result of each unit, and the records that its table is made of.
+
+    Attributes:
+        students_alone: key of a unit -> record of its student trained alone under the same seed, where there is one.
+        unmeasured: a line for each measurement that went wrong.
+        references: records of the task's reference rows, such as the simple detectors of anomalies.
+    """
+
+    results: Sequence[UnitResult]
+    teachers: Sequence[Record]
+    students_alone: Mapping[str, Record] = field(default_factory=dict)
+    unmeasured: Sequence[str] = ()
+    references: Sequence[Record] = ()
+
+    @property
+    def records(self) -> list[Record]:
+        """Every record that the request made or found, each once."""
+        own = [result.record for result in self.results if result.record is not None]
+        records = [*self.teachers, *own, *self.students_alone.values(), *self.references]
+        return list({record.key: record for record in records}.values())
+
+
+def execute(
+    request: Request,
+    workspace: Workspace,
+    existing: Existing = "skip",
+    on_result: OnResult = lambda result: None,
+    measurements: Sequence[str] = (),
+) -> Outcome:
+    """Do all units of a request, each training by all processes of the group; then measure their students.
+
+    Every unit that is to be done is tried on made-up windows first, so that what cannot work is refused before anything
+    is trained or written. Under `--method all` a method that refuses is left out, with its reason.
+
+    Args:
+        on_result: called as each unit ends.
+        measurements: which of `record.MEASUREMENTS` are made of the students where they are not there yet.
+
+    Raises:
+        MmkdError: the request, its data or one of its units is refused.
+    """
+    records = workspace.records
+    units = list(expand(request))
+    if "robustness.json" in measurements and any(data.grid for _, data in units):
+        raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
+    every_method = request.methods == ("all",)  # what a method refuses is then left out
+    if existing == "rerun":
+        todo = units
+    elif existing == "only" and not every_method:
+        todo = []
+    else:
+        todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
+    refused, broken = try_units(todo, workspace, every_method)
+    results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
+    for result in results:
+        on_result(result)
+    pending = {spec.key for spec, _ in todo if spec.key not in refused} if existing != "only" else set()
+    if pending and workspace.group.world > 1:
+        workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
+    remaining = [(spec, data) for spec, data in units if spec.key not in refused]
+    with workspace.progress.overall(len(pending)) if len(pending) > 1 else nullcontext() as bar:
+
+        def advance(result: UnitResult) -> None:
+            on_result(result)
+            if bar is not None and result.spec.key in pending:
+                bar.advance()
+
+        if workspace.uses_workers and pending:
+            results += run_by_workers(remaining, workspace, existing == "rerun", broken, advance)
+        else:
+            results += run_units(remaining, workspace, existing, advance, broken)
+    return _outcome(units, results, workspace, existing != "only", measurements)
+
+
+def try_units(
+    units: Units, workspace: Workspace, leave_out: bool
+) -> tuple[Mapping[str, str], Mapping[str, UnitFailed]]:
+    """Try units on made-up windows, those that differ in their seed alone once.
+
+    Args:
+        leave_out: whether a method that refuses is left out; else its refusal is raised.
+
+    Returns:
+        Key of a unit -> why its method refuses; and key of a unit -> why it fails: its method is broken.
+
+    Raises:
+        MmkdError: a unit cannot be done.
+    """
+    if not units:
+        return {}, {}
+    from mmkd.training.trial import preflight
+
+    _ = workspace.torch_device  # a device that is not there is refused first
+    verdicts: dict[str, MmkdError | None] = {}
+    refused: dict[str, str] = {}
+    broken: dict[str, UnitFailed] = {}
+    for spec, data in units:
+        alike = replace(spec, seed=0).key
+        if alike not in verdicts:
+            verdicts[alike] = _verdict(preflight, spec, data)
+        verdict = verdicts[alike]
+        if isinstance(verdict, UnitFailed):  # it fails its own units, and no others
+            broken[spec.key] = verdict
+        elif verdict is not None:
+            if not leave_out or not isinstance(verdict, Refused):
+                raise verdict
+            refused[spec.key] = str(verdict)
+    return refused, broken
+
+
+def _verdict(preflight: Callable[[UnitSpec, Dataset], None], spec: UnitSpec, data: Dataset) -> MmkdError | None:
+    try:
+        preflight(spec, data)
+    except MmkdError as error:
+        return error
+    return None
+
+
+def run_by_workers(
+    units: Units, workspace: Workspace, rerun: bool, broken: Mapping[str, UnitFailed], on_result: OnResult
+) -> list[UnitResult]:
+    """Do the units by `--jobs` or Ray; those whose method is broken fail here and now."""
+    from mmkd.engines.engine import run_jobs
+    from mmkd.engines.plan import make_plan, pending
+    from mmkd.engines.processes import ProcessEngine
+    from mmkd.engines.ray import RayEngine
+
+    failing = [(spec, data) for spec, data in units if spec.key in broken]
+    results = run_units(failing, workspace, "rerun", on_result, broken)
+    order = [spec.key for spec, _ in units]
+    units = [(spec, data) for spec, data in units if spec.key not in broken]
+    plan = make_plan(units, workspace.records, workspace.cache, rerun)
+    engine: ProcessEngine | RayEngine
+    if workspace.engine == "ray":
+        engine = RayEngine(workspace)
+    else:
+        engine = ProcessEngine(min(workspace.jobs, len(pending(plan))), workspace)
+    results += run_jobs(units, plan, workspace, engine, on_result)
+    return sorted(results, key=lambda result: order.index(result.spec.key))
+
+
+def _outcome(
+    units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool, measurements: Sequence[str]
+) -> Outcome:
+    """The results with the records beside them; `make` what is missing of measurements and reference rows."""
+    records = workspace.records
+    keys = dict.fromkeys(result.spec.teacher(name).key for result in results for name in result.spec.teachers)
+    alone: dict[str, Record] = {}
+    for spec, _ in units:
+        record = records.get(student_alone(spec).key)
+        if record is not None:
+            alone[spec.key] = record
+    problems = measure_students(units, results, workspace, measurements) if make else []
+    references, more_problems = _references(units, results, workspace, make)
+    return Outcome(
+        results=results,
+        teachers=[record for record in map(records.get, keys) if record is not None],
+        students_alone=alone,
+        unmeasured=[*problems, *more_problems],
+        references=references,
+    )
+
+
+def _references(
+    units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool
+) -> tuple[list[Record], list[str]]:
+    """The records of the reference rows beside these units, and a line for what went wrong; `make` what is missing."""
+    on_record = {result.spec.key for result in results if result.record is not None}
+    records: dict[str, Record] = {}
+    problems: dict[str, None] = {}
+    for spec, data in units:
+        path = TASKS.get(spec.task).references
+        if path and spec.key in on_record:
+            found, lines = imported(path)(spec, data, workspace.records, make)
+            records |= {record.key: record for record in found}
+            problems |= dict.fromkeys(lines)
+    return list(records.values()), list(problems)
+
+
+def measure_students(
+    units: Units, results: Sequence[UnitResult], workspace: Workspace, wanted: Sequence[str]
+) -> list[str]:
+    """Measure, in this process alone, what the records of these units lack; a line for each that went wrong."""
+    lacking: list[tuple[Record, list[str]]] = []
+    for result in results:
+        if result.record is not None:
+            measured = result.record.measured
+            missing = [name for name in wanted if name not in measured]
+            if missing:
+                lacking.append((result.record, missing))
+    if not lacking:
+        return []
+    from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
+
+    began = time.perf_counter()
+    data = {spec.key: windows for spec, windows in units}
+    runner = MeasurementRunner(workspace)
+    runner.run([MeasurementJob(record, data[record.key], missing) for record, missing in lacking])
+    names = sorted({name.partition(".")[0] for _, missing in lacking for name in missing})
+    students = f"{len(lacking)} student{'s' if len(lacking) > 1 else ''}"
+    workspace.progress.say(f"measured {', '.join(names)} of {students} in {duration(time.perf_counter() - began)}")
+    return runner.problems

@@ -1,0 +1,139 @@
+"""What a unit of work is, in plain values: everything that shapes its result, and nothing else.
+
+A unit is one (data, split, seed, teachers, student, method with its options). Its key is a hash of the resolved spec,
+defaults included: another value of any field is another key, another order of the fields is not. Where the work is done
+(device, threads, folders) is not part of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
+from mmkd.core.options import Options, option
+from mmkd.specs.data import DataSpec
+
+FORMAT = 2  # raised when the meaning of a spec changes, so that no old record answers for a new one
+
+
+@dataclass(frozen=True)
+class Training(Options):
+    """How one network is trained."""
+
+    epochs: int = option(20, "passes over the training windows; 0: weights that were given", ge=0)
+    batch_size: int = option(64, "windows a step", ge=2)
+    optimizer: Literal["adamw", "sgd"] = option("adamw", "AdamW, or SGD with momentum 0.9")
+    lr: float = option(2e-3, "highest learning rate", gt=0)
+    weight_decay: float = option(1e-4, "weight decay", ge=0)
+    schedule: Literal["cosine", "steps"] = option("cosine", "learning rate over the epochs")
+    precision: Literal["fp32", "bf16"] = option("fp32", "bf16: autocast of the networks")
+
+
+PLACES = {"plugins", "checkpoint_file", "checkpoint_files", "fold"}  # names and places of what other fields hold
+LATER = {"train_subjects", "test_subjects", "rate", "checkpoint_sha256"}  # left out where they say what was before
+
+
+def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a spec goes into its key."""
+    kept = {name: value for name, value in values.items() if name not in PLACES and (value or name not in LATER)}
+    return {name: keyed(value) if name == "data" else value for name, value in kept.items()}
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """One teacher: a network on one modality, trained, or with the weights of a file of this content."""
+
+    data: DataSpec
+    seed: int
+    modality: str
+    view: Mapping[str, Any]
+    net: str
+    training: Training
+    task: str = "classification"
+    checkpoint_sha256: str = ""
+    checkpoint_file: str = ""
+
+    @cached_property
+    def key(self) -> str:
+        return digest({"kind": "teacher", "format": FORMAT, **keyed(asdict(self))})
+
+
+@dataclass(frozen=True)
+class UnitSpec:
+    """One student, distilled by one method."""
+
+    data: DataSpec
+    seed: int
+    method: str
+    options: Mapping[str, Any]
+    views: Mapping[str, Mapping[str, Any]]  # modality -> its configuration, of student and teachers
+    teachers: Mapping[str, str]  # modality -> network
+    teacher_training: Training | None
+    student: tuple[str, ...]  # modalities
+    student_net: str
+    fusion: str | None
+    training: Training
+    method_sha256: str = ""  # of the file of a method that is not ours; ours go by the version of mmkd
+    task: str = "classification"
+    plugins: tuple[str, ...] = ()  # files; found by name, no part of the key
+    checkpoint_sha256: Mapping[str, str] = field(default_factory=dict)  # of teachers that are given, modality -> hash
+    checkpoint_files: Mapping[str, str] = field(default_factory=dict)  # and where they lie, no part of the key
+
+    @cached_property
+    def key(self) -> str:
+        return digest({"kind": "student", "format": FORMAT, **keyed(asdict(self))})
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
+        """The spec that a record's JSON holds."""
+        taught = values["teacher_training"]
+        return cls(
+            **{
+                **values,
+                "data": DataSpec(**values["data"]),
+                "training": Training(**values["training"]),
+                "teacher_training": None if taught is None else Training(**taught),
+                "student": tuple(values["student"]),
+                "plugins": tuple(values["plugins"]),
+            }
+        )
+
+    @property
+    def searches_shares(self) -> bool:
+        """Whether the shares of the teachers are searched on validation windows."""
+        return self.options.get("teacher_weights") == "search"
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the student starts from the weights of one that was trained alone."""
+        return self.options.get("init_student") == "trained"
+
+    @property
+    def student_name(self) -> str:
+        return "+".join(self.student)
+
+    @property
+    def student_title(self) -> str:
+        """The student in words: its modalities, network and fusion."""
+        return f"student {self.student_name} ({self.student_net}{', ' + self.fusion if self.fusion else ''})"
+
+    def teacher(self, modality: str) -> TeacherSpec:
+        """The spec of this unit's teacher on `modality`; the same for every method."""
+        if self.teacher_training is None:
+            raise MmkdError(f"a unit of method {self.method!r} has no teachers")
+        training, given = self.teacher_training, self.checkpoint_sha256.get(modality, "")
+        if given:  # nothing of how others are trained goes into its key
+            training = Training(epochs=0, precision=training.precision)
+        return TeacherSpec(
+            self.data,
+            self.seed,
+            modality,
+            self.views[modality],
+            self.teachers[modality],
+            training,
+            self.task,
+            given,
+            self.checkpoint_files.get(modality, ""),
+        )

@@ -1,0 +1,179 @@
+"""Everything of a unit that comes before its student is trained: split, views, teachers and their outputs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from mmkd.core.errors import MmkdError
+from mmkd.data import Dataset, Split
+from mmkd.methods.contract import Method
+from mmkd.metrics.classes import mixture_shares
+from mmkd.specs.unit import TeacherSpec, UnitSpec
+from mmkd.store.record import Record
+from mmkd.tasks import TASKS
+from mmkd.training.guidance import LiveTeachers, MovingTeachers, source_of
+from mmkd.training.log import UnitLog
+from mmkd.training.loop import TeacherSource, TrainingData
+from mmkd.training.prediction import predict
+from mmkd.training.stored import StudentModel
+from mmkd.training.teacher_record import write_teacher
+from mmkd.training.teachers import Teacher, get_teacher
+from mmkd.training.trial import make_method, make_student
+from mmkd.training.workspace import Workspace
+from mmkd.units.expansion import split_for, student_alone
+from mmkd.views.cached import View, get_view
+
+
+@dataclass(frozen=True)
+class PreparedUnit:
+    """A unit right before its student is trained.
+
+    Attributes:
+        shares: of the teachers, where they were searched on validation windows, as `teacher_weights` reads them.
+        source: the teachers' outputs beside each batch.
+        log: what was done so far.
+    """
+
+    spec: UnitSpec
+    data: Dataset
+    split: Split
+    views: Mapping[str, View]
+    windows: TrainingData
+    student: nn.Module
+    method: Method
+    teachers: Mapping[str, Teacher]
+    shares: str | None
+    source: TeacherSource
+    log: UnitLog
+
+
+def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: str | None = None) -> PreparedUnit:
+    """Make everything that a unit needs before its student is trained, or take it from the cache.
+
+    Args:
+        shares: of the teachers, as another process found them; None: they are searched where the unit asks for it.
+
+    Raises:
+        MmkdError: the unit is refused. UnitFailed: it broke off.
+    """
+    log = UnitLog()
+    split = split_for(data, spec.data, spec.seed)
+    views = {name: view_of(name, spec, data, workspace) for name in spec.views}
+    windows = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
+    log.add(f"views {', '.join(views)} of {len(data.x)} windows")
+    method = make_method(spec, shares)
+    student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
+    if spec.starts_trained:
+        record = student_alone_record(spec, data, workspace)
+        student.load_state_dict(StudentModel.load(record).network.state_dict())
+        log.add(f"student starts from {record.key}")
+    student.to(workspace.torch_device)
+    teachers: dict[str, Teacher] = {}
+    for name in spec.teachers:
+        teachers[name] = get_teacher(spec.teacher(name), windows, split.test, workspace, method.checkpoint)
+        if workspace.group.leads:
+            write_teacher(teachers[name], data, split, workspace.records)
+        log.add(f"teacher {name}: {teachers[name].spec.key}, {method.checkpoint} epoch")
+    if spec.searches_shares and shares is None:
+        shares = search_shares(teachers, windows)
+        method = make_method(spec, shares)
+        log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
+    trained_along = list(method.teacher_parameters({name: teacher.network for name, teacher in teachers.items()}))
+    source: TeacherSource
+    if trained_along:
+        source = MovingTeachers(teachers)
+    else:
+        source = source_of(teachers, method.needs, windows, workspace.cache, workspace.progress)
+    log.add(f"outputs of the teachers: {type(source).__name__}")
+    if not isinstance(source, LiveTeachers):
+        windows = windows.only(spec.student)
+    return PreparedUnit(
+        spec=spec,
+        data=data,
+        split=split,
+        views=views,
+        windows=windows,
+        student=student,
+        method=method,
+        teachers=teachers,
+        shares=shares,
+        source=source,
+        log=log,
+    )
+
+
+def view_of(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
+    """One of a unit's views, from the cache; it is made first where it is not there."""
+    split = split_for(data, spec.data, spec.seed)
+    return get_view(name, spec.views[name], data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
+
+
+def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:
+    """One of a unit's teachers and its record, made ahead of the unit."""
+    split = split_for(data, spec.data, spec.seed)
+    arrays = {name: view_of(name, spec, data, workspace).array}
+    windows = training_data(data, split, arrays, spec, workspace)
+    teacher = get_teacher(spec.teacher(name), windows, split.test, workspace)
+    write_teacher(teacher, data, split, workspace.records)
+
+
+def training_data(
+    data: Dataset,
+    split: Split,
+    arrays: Mapping[str, NDArray[np.float32]],
+    spec: UnitSpec | TeacherSpec,
+    workspace: Workspace,
+) -> TrainingData:
+    """What the training loop reads of a data set."""
+    return TrainingData(
+        views=arrays,
+        y=data.y,
+        train=split.train,
+        validation=split.validation,
+        names=data.classes,
+        device=workspace.torch_device,
+        window_s=data.window_s,
+        places=None if data.recording is None or data.start is None else (data.recording, data.start),
+        delineated=data.delineated,
+        grid=data.grid,
+        subject=data.subject,
+        task_name=spec.task,
+    )
+
+
+def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
+    """The record of the unit's student trained alone under the same seed; that unit is done first where it is missing.
+
+    Raises:
+        MmkdError: this process follows in a group, and the record of its leader is not here.
+    """
+    base = student_alone(spec)
+    records = workspace.records
+    if not workspace.group.leads:
+        record = records.get(base.key)
+        if record is None:
+            raise MmkdError(f"--runs {records.runs}: record {base.key} is not here; all processes need one --runs")
+        return record
+    with records.lock(base.key):
+        return records.get(base.key) or TASKS.get(base.task).run_unit(base, data, workspace)
+
+
+def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:
+    """The shares under which the teachers together predict the validation windows best.
+
+    Best is the lowest negative log-likelihood of the teachers' probabilities, mixed by their shares. They are written
+    as the option `teacher_weights` reads them.
+    """
+    size = windows.at_once
+    probabilities = [
+        predict(teacher.network, windows.at, windows.validation, batch_size=size) for teacher in teachers.values()
+    ]
+    y = windows.y[windows.validation]
+    if windows.per_step:
+        probabilities = [p.transpose(0, 2, 1)[y >= 0] for p in probabilities]
+        y = y[y >= 0]
+    shares = mixture_shares(y, probabilities)
+    return ",".join(f"{name}={share:.4f}" for name, share in zip(teachers, shares, strict=True))

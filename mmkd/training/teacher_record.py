@@ -1,0 +1,71 @@
+"""The record of a teacher, made from its entry in the cache."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmkd.data import Dataset, Split
+from mmkd.store.record import Records, write_history
+from mmkd.training.teachers import Teacher
+
+
+def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Records) -> None:
+    """Write the teacher's own record where there is none yet."""
+    from mmkd.training.student import draw_scores
+
+    spec = teacher.spec
+    with records.lock(spec.key):
+        if records.get(spec.key) is not None:
+            return
+
+        def fill(folder: Path) -> Mapping[str, Any]:
+            shutil.copy(teacher.folder / "predictions.npz", folder / "predictions.npz")
+            _add_subjects(folder / "predictions.npz", data)
+            shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
+            history = json.loads((teacher.folder / "history.json").read_text())
+            write_history(folder / "history.csv", history)
+            result = json.loads((teacher.folder / "result.json").read_text())
+            name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
+            with suppress(Exception):  # a picture never costs a record
+                draw_scores(folder, name, data, history, result["best_epoch"])
+            return {
+                **result,
+                "kind": "teacher",
+                "key": spec.key,
+                "status": "done",
+                "spec": asdict(spec),
+                "data": describe(data, split),
+            }
+
+        records.write(spec.key, fill)
+
+
+def _add_subjects(path: Path, data: Dataset) -> None:
+    """Enter the subject of each test window into the predictions of a cache entry that was made without them."""
+    if data.subject is None:
+        return
+    with np.load(path, allow_pickle=False) as z:
+        if "subject" in z.files:
+            return
+        arrays = {name: z[name] for name in z.files}
+    np.savez(path, **arrays, subject=data.subject[arrays["window"]])
+
+
+def describe(data: Dataset, split: Split) -> dict[str, Any]:
+    """What a record says about the data; of images also their rows and columns."""
+    return {
+        **({"grid": list(data.grid)} if data.grid else {}),
+        **({} if data.subject is None else {"subjects": len(np.unique(data.subject))}),
+        "classes": list(data.classes),
+        "channels": list(data.channels),
+        "window": data.window,
+        "rate_hz": data.rate_hz,
+        "windows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "split": {"unit": split.unit, "sha256": split.sha256},
+    }

@@ -1,0 +1,469 @@
+"""Requests: from flags, suite files and Python to units, with every default filled in."""
+
+import itertools
+import sys
+from dataclasses import asdict, fields, replace
+
+import numpy as np
+import pytest
+
+from mmkd import METHODS, MmkdError, api
+from mmkd.units.expansion import expand, student_alone
+from mmkd.units.request import Request, parse_seeds, read_suite
+
+FAST = {"datasets": ("gunpoint",), "students": ("sig",), "teachers": ("sig",)}
+
+
+def units(**values):
+    return list(expand(Request(**{"methods": ("student",), **FAST, **values})))
+
+
+def specs(**values):
+    return [spec for spec, _ in units(**values)]
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def write(text, name="mine.toml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A file with 24 windows of 2 channels and `window` samples."""
+
+    def write(window=20):
+        x = np.random.default_rng(0).normal(size=(24, 2, window))
+        np.savez(tmp_path / "own.npz", x=x, y=np.arange(24) % 2)
+        return str(tmp_path / "own.npz")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [
+        ("0", (0,)),
+        ("0-4", (0, 1, 2, 3, 4)),
+        ("0,3,7", (0, 3, 7)),
+        ("0-2,7", (0, 1, 2, 7)),
+        ("7, 1-2", (7, 1, 2)),
+        ("1,0-2,1", (1, 0, 2)),
+        ("5-5", (5,)),
+    ],
+)
+def test_parse_seeds(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "-1", "1-", "4-0", "1.5", "0,,1", "0;1", "1-2-3", "0-a"])
+def test_seeds_that_are_none(text):
+    with pytest.raises(MmkdError, match="write whole numbers and ranges, such as 0-4"):
+        parse_seeds(text)
+
+
+# -- the request itself
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("preset", "quik", "unknown preset 'quik'; did you mean 'quick'"),
+        ("task", "classificaton", "unknown task 'classificaton'; did you mean 'classification'"),
+        ("nan", "imput", "unknown nan 'imput'; did you mean 'impute'"),
+        ("epoch_rule", "best", "unknown epoch-rule 'best'; did you mean 'val-best'"),
+        ("precision", "fp16", "unknown precision 'fp16'"),
+        ("epochs", 0, "epochs = 0 must be a whole number of at least 1"),
+        ("epochs", 2.5, "epochs = 2.5 must be a whole number"),
+        ("epochs", True, "epochs = True must be a whole number"),
+        ("image_size", -3, "image-size = -3 must be a whole number of at least 1"),
+        ("image_size", "32", "image-size = '32' must be a whole number"),
+        ("methods", (), "methods is empty"),
+        ("datasets", (), "datasets is empty"),
+        ("seeds", (), "seeds is empty"),
+        ("students", (), "students is empty"),
+        ("teachers", (), "teachers is empty"),
+    ],
+)
+def test_a_request_that_means_nothing(name, value, message):
+    with pytest.raises(MmkdError, match=message):
+        Request(**{"methods": ("kd",), name: value})
+
+
+# -- suite files
+
+
+def test_suite_gives_every_field(suite):
+    path = suite(
+        """
+        methods = ["kd", "aver"]
+        datasets = ["gunpoint"]
+        seeds = [0, 2]
+        students = ["sig", "sig+gaf"]
+        teachers = ["sig,gaf"]
+        student-net = "small"
+        fusion = "attention"
+        preset = "full"
+        epochs = 3
+        image_size = 16
+        nan = "drop"
+        epoch-rule = "last"
+        precision = "bf16"
+        data_root = "somewhere"
+        [teacher_nets]
+        sig = "WRN16-1"
+        [options.kd]
+        temperature = [1.0, 4.0]
+        """
+    )
+    assert read_suite(path) == Request(
+        methods=("kd", "aver"),
+        datasets=("gunpoint",),
+        seeds=(0, 2),
+        students=("sig", "sig+gaf"),
+        teachers=("sig,gaf",),
+        student_net="small",
+        fusion="attention",
+        preset="full",
+        epochs=3,
+        image_size=16,
+        nan="drop",
+        epoch_rule="last",
+        precision="bf16",
+        data_root="somewhere",
+        teacher_nets={"sig": "WRN16-1"},
+        options={"kd": {"temperature": [1.0, 4.0]}},
+        name="mine",
+    )
+
+
+def test_single_value_stands_for_a_list(suite):
+    one = read_suite(suite('methods = "kd"\ndatasets = "coffee"\nseeds = 3\nstudents = "sig"\nteachers = "gaf"'))
+    many = read_suite(
+        suite('methods = ["kd"]\ndatasets = ["coffee"]\nseeds = [3]\nstudents = ["sig"]\nteachers = ["gaf"]')
+    )
+    assert one == many
+    assert read_suite(suite('methods = "kd"\nseeds = "0-2,5"')).seeds == (0, 1, 2, 5)
+
+
+def test_flags_take_the_place_of_fields(suite):
+    path = suite('methods = ["kd"]\ndatasets = ["coffee"]\nepochs = 3')
+    changed = read_suite(path, methods=("aver",), epochs=5, seeds=(1,))
+    assert changed == replace(read_suite(path), methods=("aver",), epochs=5, seeds=(1,))
+    assert changed.datasets == ("coffee",)
+    assert read_suite(suite("epochs = 2"), methods=("kd",)).methods == ("kd",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('method = ["kd"]', "unknown key 'method'; did you mean 'methods'"),
+        ('methods = ["kd"]\nepoch_rul = "last"', "unknown key 'epoch_rul'; did you mean 'epoch_rule'"),
+        ('methods = ["kd"]\n[optoins.kd]\nt = 1', "unknown key 'optoins'; did you mean 'options'"),
+        ("epochs = 3", "the key 'methods' is missing"),
+        ("methods = 3", "methods = 3 must be a list of texts"),
+        ('methods = ["kd", 3]', "must be a list of texts"),
+        ('methods = ["kd"]\nseeds = [0.5]', "must be a list of whole numbers"),
+        ('methods = ["kd"]\nseeds = [true]', "must be a list of whole numbers"),
+        ('methods = ["kd"]\nseeds = "zero"', "seeds 'zero'"),
+        ('methods = ["kd"]\noptions = "fast"', "must be a table of tables"),
+        ('methods = ["kd"]\n[options]\nkd = 3', "must be a table of tables"),
+        ('methods = ["kd"]\nteacher_nets = "WRN16-1"', "must be a table of texts"),
+        ('methods = ["kd"]\n[teacher_nets]\nsig = 3', "must be a table of texts"),
+        ('methods = ["kd"]\nstudent_net = 3', "must be a list of texts"),
+        ('methods = ["kd"]\npreset = ["quick"]', "must be a text"),
+        ('methods = ["kd"]\nepochs = "many"', "epochs = 'many' must be a whole number"),
+        ("methods = [", "not a TOML file"),
+        ('methods = ["kd"]\nmethods = ["aver"]', "not a TOML file"),
+    ],
+)
+def test_suite_files_that_are_wrong(suite, text, message):
+    with pytest.raises(MmkdError, match=message) as error:
+        read_suite(suite(text))
+    if "TOML" in message or "key" in message or "must be a t" in message:
+        assert "mine.toml" in str(error.value)
+
+
+def test_suite_file_that_is_not_there(tmp_path):
+    with pytest.raises(MmkdError, match=r"--suite .*absent\.toml: No such file"):
+        read_suite(tmp_path / "absent.toml")
+    (tmp_path / "latin.toml").write_bytes(b'methods = ["\xe9"]')
+    with pytest.raises(MmkdError, match="not a TOML file"):
+        read_suite(tmp_path / "latin.toml")
+
+
+# -- units
+
+
+def test_defaults_are_filled_in():
+    (spec,) = specs(methods=("kd",))
+    assert spec.options == asdict(METHODS.get("kd").Config())
+    assert spec.teachers == {"sig": "WRN16-1"}
+    assert spec.student == ("sig",)
+    assert spec.student_net == "small"
+    assert spec.fusion is None
+    assert set(spec.views) == {"sig"}
+    assert spec.data.validation == 0.2
+    assert spec.training.epochs >= 8
+
+
+def test_epochs_mean_teachers_and_student():
+    (spec,) = specs(methods=("kd",), epochs=3)
+    assert spec.training.epochs == spec.teacher_training.epochs == 3
+
+
+def test_teachers_may_have_epochs_of_their_own():
+    (spec,) = specs(methods=("kd",), epochs=3, teacher_epochs=5)
+    assert (spec.training.epochs, spec.teacher_training.epochs) == (3, 5)
+    (spec,) = specs(methods=("kd",), teacher_epochs=5)
+    assert spec.training == specs(methods=("kd",))[0].training
+    assert spec.teacher_training.epochs == 5
+
+
+def test_multi_branch_student_has_a_fusion():
+    (spec,) = specs(students=("sig+gaf",))
+    assert spec.student == ("sig", "gaf")
+    assert spec.fusion == "concat"
+    assert specs(students=("sig+gaf",), fusion="attention")[0].fusion == "attention"
+
+
+def test_views_are_those_of_student_and_teachers():
+    (spec,) = specs(methods=("kd",), students=("sig",), teachers=("gaf,pi",))
+    assert set(spec.views) == {"sig", "gaf", "pi"}
+    assert set(spec.teachers) == {"gaf", "pi"}
+
+
+def test_student_alone_has_no_teachers_whatever_is_asked():
+    (spec,) = specs(teachers=("sig", "sig,gaf"))  # two lists of teachers, one unit
+    assert spec.teachers == {}
+    assert spec.teacher_training is None
+    assert set(spec.views) == {"sig"}
+
+
+def test_everything_multiplies_in_order():
+    found = units(
+        methods=("student", "kd"),
+        datasets=("gunpoint", "coffee"),
+        seeds=(1, 0),
+        students=("sig", "gaf"),
+        teachers=("sig",),
+    )
+    where = [(s.data.name, s.seed, s.student_name, s.method) for s, _ in found]
+    assert where == list(itertools.product(("gunpoint", "coffee"), (1, 0), ("sig", "gaf"), ("student", "kd")))
+    assert all(spec.data.name == data.name and spec.data.sha256 == data.sha256 for spec, data in found)
+    assert len({spec.key for spec, _ in found}) == len(found)
+
+
+def test_lists_of_options_multiply():
+    found = specs(
+        methods=("student", "kd"),
+        options={"kd": {"temperature": [1, 2.0, "4"], "kd-weight": [0.5, 0.9], "pairs": "same"}},
+    )
+    options = [
+        (s.options["temperature"], s.options["kd_weight"], s.options["pairs"]) for s in found if s.method == "kd"
+    ]
+    assert options == list(itertools.product((1.0, 2.0, 4.0), (0.5, 0.9), ("same",)))
+    assert sum(s.method == "student" for s in found) == 1
+
+
+def test_text_and_number_give_one_key():
+    keys = {specs(methods=("kd",), options={"kd": {"temperature": t}})[0].key for t in ("4", "4.0", 4, 4.0)}
+    assert keys == {specs(methods=("kd",))[0].key}
+
+
+def test_repeats_are_dropped():
+    found = specs(
+        methods=("kd", "kd"), seeds=(0, 0), datasets=("gunpoint", "gunpoint"), options={"kd": {"temperature": [4, 4.0]}}
+    )
+    assert len(found) == 1
+
+
+def test_all_methods():
+    assert [s.method for s in specs(methods=("all",))] == list(METHODS)
+
+
+def test_methods_of_one_seed_share_data_views_teachers_and_training():
+    taught = [s for s in specs(methods=("all",), teachers=("sig,gaf",)) if s.teachers]
+    assert len(taught) > 1
+    for modality in ("sig", "gaf"):
+        assert len({s.teacher(modality).key for s in taught}) == 1
+    assert len({(s.data, s.training, s.student_net) for s in taught}) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"methods": ("kdd",)}, r"unknown method 'kdd'; did you mean 'kd'\? \(python -m mmkd.bench --list methods"),
+        ({"datasets": ("gunpont",)}, "unknown data set 'gunpont'; did you mean 'gunpoint'"),
+        ({"datasets": ("../datasets/coffee",)}, "unknown data set"),
+        ({"data": "absent.npz"}, "--data absent.npz: no such file"),
+        ({"students": ("sgi",)}, "--student sgi: unknown modality 'sgi'; did you mean 'sig'"),
+        ({"students": ("sig+sig",)}, r"--student sig\+sig: a modality is named twice"),
+        ({"students": ("sig+",)}, "unknown modality ''"),
+        ({"students": ("sig,gaf",)}, "unknown modality 'sig,gaf'"),
+        ({"methods": ("kd",), "teachers": ("sig,gfa",)}, "--teachers sig,gfa: unknown modality 'gfa'"),
+        ({"methods": ("kd",), "teachers": ("sig,sig",)}, "--teachers sig,sig: a modality is named twice"),
+        ({"teacher_nets": {"sgi": "WRN16-1"}}, "--teacher-net: unknown modality 'sgi'; did you mean 'sig'"),
+        ({"options": {"kd": {"temperature": 2.0}}}, "options are given for method 'kd', which is not among student"),
+        (
+            {"methods": ("kd",), "options": {"kd": {"temprature": 2}}},
+            "method 'kd' has no option 'temprature'; did you mean 'temperature'",
+        ),
+        (
+            {"methods": ("kd",), "options": {"kd": {"temperature": [1, -1]}}},
+            "method 'kd': temperature = -1.0 must be > 0",
+        ),
+        ({"datasets": ("pigcvp",)}, "use --epoch-rule last"),
+        ({"plugins": ("absent.py",)}, "--plugin .*absent.py: no such Python file"),
+    ],
+)
+def test_requests_no_unit_can_be_made_of(values, message):
+    with pytest.raises(MmkdError, match=message):
+        specs(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"students": ("sig+gaf",), "fusion": "concatt"}, "unknown fusion 'concatt'; did you mean 'concat'"),
+        ({"student_net": "smal"}, "unknown backbone 'smal'; did you mean 'small'"),
+        (
+            {"methods": ("kd",), "teacher_nets": {"sig": "WRN16-11"}},
+            "unknown backbone 'WRN16-11'; did you mean 'WRN16-1'",
+        ),
+        ({"students": ("gaf",), "image_size": 200}, "gaf of size 200 needs windows of at least 200 samples, found 150"),
+    ],
+)
+@pytest.mark.parametrize("after", [(), ("student",)])
+def test_networks_that_do_not_exist_are_refused_before_anything_is_written(tmp_path, values, message, after):
+    request = Request(**{"methods": ("student",), **FAST, **values})
+    request = replace(request, methods=(*request.methods, *after))
+    with pytest.raises(MmkdError, match=message):
+        api.execute(request, api.Folders(tmp_path / "runs", tmp_path / "cache", "cpu"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pigcvp_runs_with_the_last_epoch():
+    (spec,) = specs(datasets=("pigcvp",), epoch_rule="last")
+    assert spec.data.epoch_rule == "last"
+    assert spec.data.validation == 0.0
+
+
+@pytest.mark.parametrize(("window", "size"), [(20, 20), (31, 31), (32, 32), (100, 32)])
+def test_image_size_is_at_most_the_window(own, window, size):
+    (spec,) = specs(data=own(window), students=("sig+gaf+pi",))
+    assert spec.views["gaf"]["size"] == spec.views["pi"]["size"] == size
+    assert "size" not in spec.views["sig"]
+    (given,) = specs(data=own(window), students=("gaf",), image_size=8)
+    assert given.views["gaf"]["size"] == 8
+
+
+def test_own_data(own):
+    path = own()
+    ((spec, data),) = units(data=path)
+    assert spec.data.name == data.name == "own"
+    assert spec.data.sha256 == data.sha256
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"students": ("sig",)},
+        {"students": ("gaf", "sig+pi"), "teachers": ("pi", "sig,gaf")},
+        {"students": ("sig+gaf",), "fusion": "attention", "epochs": 2, "image_size": 12, "seeds": (0, 3)},
+        {"epoch_rule": "last", "preset": "full", "student_net": "WRN16-1", "precision": "bf16"},
+        {"options": {"kd": {"temperature": [1, 2]}}, "teacher_nets": {"sig": "small"}},
+    ],
+)
+def test_alone_is_the_unit_of_method_student(values):
+    """What a method is measured against is the unit that `--method student` makes from the same request."""
+    values = {"methods": ("student", "kd"), **FAST, **values}
+    found = units(**values)
+    students = {(s.seed, s.student): s.key for s, _ in found if s.method == "student"}
+    assert len(found) > len(students)
+    for spec, _ in found:
+        unit = student_alone(spec)
+        assert unit.method == "student"
+        assert unit.key == students[spec.seed, spec.student]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seeds", (1,)),
+        ("students", ("gaf",)),
+        ("teachers", ("gaf",)),
+        ("teacher_nets", {"sig": "small"}),
+        ("student_net", "WRN16-1"),
+        ("preset", "full"),
+        ("epochs", 2),
+        ("teacher_epochs", 2),
+        ("nan", "drop"),
+        ("epoch_rule", "last"),
+        ("precision", "bf16"),
+        ("options", {"kd": {"temperature": 2}}),
+        ("datasets", ("coffee",)),
+        ("methods", ("aver",)),
+    ],
+)
+def test_every_field_of_a_request_reaches_the_key(name, value):
+    assert name in {f.name for f in fields(Request)}
+    before, after = specs(methods=("kd",)), specs(**{"methods": ("kd",), name: value})
+    assert before[0].key != after[0].key
+
+
+@pytest.mark.parametrize(("name", "value"), [("image_size", 12), ("fusion", "attention")])
+def test_fields_for_images_and_branches_reach_the_key(name, value):
+    before, after = specs(students=("sig+gaf",)), specs(students=("sig+gaf",), **{name: value})
+    assert before[0].key != after[0].key
+
+
+def test_plugin_of_a_request(tmp_path):
+    path = tmp_path / "of_a_request.py"
+    path.write_text("from mmkd import METHODS\nMETHODS.register('of-a-request')(METHODS.get('kd'))\n")
+    try:
+        (spec,) = specs(methods=("of-a-request",), plugins=(str(path),))
+        assert spec.plugins == (str(path),)
+        assert spec.teachers == {"sig": "WRN16-1"}
+    finally:
+        METHODS.unregister("of-a-request")
+        sys.modules.pop("mmkd_plugin_of_a_request", None)
+
+
+def test_a_preset_sets_options_that_a_user_may_set_again():
+    from mmkd.specs.unit import PRESETS
+
+    (spec, _), *_ = expand(Request(methods=("fam",)))
+    assert spec.options["stages"] == PRESETS["quick"].options["fam"]["stages"] == "deep"
+    (spec, _), *_ = expand(Request(methods=("fam",), options={"fam": {"stages": "all"}}))
+    assert spec.options["stages"] == "all"
+    (spec, _), *_ = expand(Request(methods=("fam",), preset="full"))
+    assert spec.options["stages"] == "all"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"teacher_nets": {"gaf": "WRN16-1"}, "teachers": ("sig",)}, "--teachers"),
+        ({"teacher_nets": {"gaf": "NoSuchNet"}}, "NoSuchNet"),
+        ({"fusion": "attention", "students": ("sig",)}, "--student sig"),
+        ({"student_net": "smal"}, "small"),
+        ({"options": {"kd": {"temperature": []}}}, "empty"),
+        ({"seeds": (-1,)}, "negative"),
+    ],
+)
+def test_settings_that_no_unit_would_use_are_refused(fields, words):
+    with pytest.raises(MmkdError, match=words):
+        list(expand(Request(methods=("kd",), **fields)))
+
+
+def test_the_student_alone_has_the_same_weight_of_branches():
+    from mmkd.units.expansion import student_alone
+
+    request = Request(methods=("kd",), options={"kd": {"branch_weight": 0.2}})
+    ((spec, _),) = expand(request)
+    assert student_alone(spec).options == {"branch_weight": 0.2}
