@@ -17,10 +17,10 @@ from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
+from mmkd.training.preparation import view_of
 from mmkd.training.stored import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import split_for
-from mmkd.views.cached import get_view
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,7 @@ class MeasurementRunner:
         split = split_for(data, spec.data, spec.seed)
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
-        views = {
-            name: get_view(
-                name, config, data, spec.data, split, cache=self.workspace.cache, progress=self.workspace.progress
-            ).array
-            for name, config in spec.views.items()
-        }
+        views = {name: view_of(name, spec, data, self.workspace).array for name in spec.views}
         some = maps.choose(data.y, windows)
         first = some[:1]
         label = int(data.y[first[0]])

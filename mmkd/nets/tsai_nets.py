@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 
 Layout = Literal["channels-first", "channels-last", "per-variable"]
@@ -109,7 +109,8 @@ class TsaiBackbone(nn.Module):
     def __init__(self, net: nn.Module, recipe: Recipe, classes: int) -> None:
         super().__init__()
         self.net = net
-        self.stages, self.layout = recipe.stages, recipe.layout
+        self.stages = recipe.stages
+        self.layout = recipe.layout
         linear = [name for name, m in net.named_modules() if isinstance(m, nn.Linear) and m.out_features == classes]
         self.reader = recipe.reader or linear[-1]
         self.cam = recipe.cam

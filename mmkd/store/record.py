@@ -28,7 +28,7 @@ from mmkd.core.errors import DamageWarning, MmkdError
 from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
 
 HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its record is looked up
-SPARE = (".png", ".log")  # what a record can do without
+SPARE = (".svg", ".png", ".log")  # what a record can do without; its pictures were .png once
 MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")  # what may be added to a student's record
 CHECKSUMS = "measured.json"  # theirs
 

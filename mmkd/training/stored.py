@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.registry import load_plugin
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.training.loop import AT_ONCE
 from mmkd.training.teachers import untrained
 from mmkd.training.trial import Trial, make_student
-from mmkd.views import Modality, make_modality
+from mmkd.views import Modality
+from mmkd.views.channels import make_modality
 
 
 def fill(network: nn.Module, path: Path, kind: str) -> None:

@@ -11,7 +11,8 @@ from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
-from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.nets import Shape, build_student, build_teacher
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.specs.unit import UnitSpec
@@ -19,7 +20,7 @@ from mmkd.tasks import TASKS
 from mmkd.training.loop import named_parameters_of, prepare
 from mmkd.training.teachers import load_checkpoint, untrained
 from mmkd.units.expansion import split_for
-from mmkd.views import make_modality
+from mmkd.views.channels import make_modality
 
 
 def make_method(spec: UnitSpec, shares: str | None = None) -> Method:

@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import BACKBONES, build_backbone
 from mmkd.nets.tsai_nets import NEED_TORCHVISION, RECIPES
 

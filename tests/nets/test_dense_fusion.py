@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import DENSE, STAGE_FUSIONS, build_dense, check_dense_fusion, count_parameters
 from mmkd.nets.carafe import enlarge
 from mmkd.nets.dense.layers import resize, stage_join
