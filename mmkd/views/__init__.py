@@ -1,11 +1,8 @@
-"""Modalities: a window of a signal in the form that the networks see.
+"""Modalities: a window in the form that the networks see, as it is (`sig`, `img`) or as a picture (`gaf`, `pi`).
 
-A window stays a signal (`sig`) or becomes a picture (`gaf`, `pi`). An image (`img`) is stored as a window whose samples
-are its pixels, row by row. Each modality is a class with `fit(windows)` and `transform(windows)`; it takes arrays
-(N, C, W), returns float32, and can be used on its own:
+Each is a class with `fit(windows)` and `transform(windows)`, from arrays (N, C, W) to float32 arrays.
 
 >>> import numpy as np
->>> from mmkd.views import GAF
 >>> GAF(size=4).transform(np.arange(24.0).reshape(1, 2, 12)).shape
 (1, 2, 4, 4)
 """
