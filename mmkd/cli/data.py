@@ -84,13 +84,13 @@ def command(argv: Sequence[str]) -> int:
 
 
 def _folds(names: Sequence[str], args: Any) -> int:
-    from mmkd.data.folds import fold_document, leave_one_out, subject_folds
+    from mmkd.data.folds import fold_document, leave_one_subject_out, subject_folds
     from mmkd.data.load import load_dataset
 
     if len(names) > 1:
         raise MmkdError("folds takes one NAME")
     data = load_dataset(names[0], args.data_root, "impute")
-    folds = leave_one_out(data) if args.folds is None else subject_folds(data, args.folds)
+    folds = leave_one_subject_out(data) if args.folds is None else subject_folds(data, args.folds)
     path = Path(args.out or f"{names[0]}.split.json")
     text = json.dumps(fold_document(data.name, folds), indent=1) + "\n"
     making = path.with_name(f".{path.name}.making")

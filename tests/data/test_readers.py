@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mmkd.data import data_root, load_dataset, split_windows
-from mmkd.data.cards import find_card, present
+from mmkd.data.cards import files_exist, find_card
 from mmkd.data.load import checked
-from mmkd.data.readers import READERS, near_changes
+from mmkd.data.readers import READERS
+from mmkd.data.readers.dense import near_changes
 
 
 def small(tmp_path, name, **options):
@@ -19,7 +20,7 @@ def small(tmp_path, name, **options):
 
 
 def real(name):
-    if not present(find_card(name), data_root()):
+    if not files_exist(find_card(name), data_root()):
         pytest.skip(f"no {name} in the data folder")
     return load_dataset(name, data_root())
 
