@@ -1,9 +1,10 @@
-"""Modalities: a window in the form that the networks see, as it is (`sig`, `img`) or as a picture (`gaf`, `pi`).
+"""Views: a window as the networks see it, a signal (`sig`), a picture of one (`gaf`, `pi`) or an image (`img`).
 
-Each is a class with `fit(windows)` and `transform(windows)`, from arrays (N, C, W) to float32 arrays.
+Each modality is a class with `fit(windows)` and `transform(windows)`, from arrays (N, C, W) to float32, that also
+works on its own; `cached` keeps its arrays on disk. What reads and cuts windows belongs in `data/`.
 
->>> import numpy as np
->>> GAF(size=4).transform(np.arange(24.0).reshape(1, 2, 12)).shape
+>>> from mmkd.views import GAF
+>>> GAF(size=4).transform([[range(12), range(12)]]).shape
 (1, 2, 4, 4)
 """
 
