@@ -77,7 +77,7 @@ def write(runs, spec, right, measured=False, names=("a", "b", "c"), channels=("a
     records = Records(runs)
     record = records.write(spec.key, fill)
     if measured:
-        records.add(record, measurements(spec, scores["macro_f1"]))
+        records.add_measurements(record, measurements(spec, scores["macro_f1"]))
     return record
 
 
