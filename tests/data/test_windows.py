@@ -107,7 +107,7 @@ def test_a_run_at_another_rate(tmp_path, capsys):
     (done,) = execute(Request(("student",), **fields), Folders(tmp_path)).results
     assert rows([done], [], {})[0].group.startswith("basic-motions at 5 Hz, student sig")
     assert title(done.spec).startswith("basic-motions at 5 Hz, student sig")
-    assert done.record.spec["data"]["rate"] == 5.0
+    assert done.record.spec.data.rate == 5.0
     assert (done.record.result["data"]["window"], done.record.result["data"]["rate_hz"]) == (50, 5.0)
     assert load_student(done.record).predict(load_dataset("basic-motions", rate_hz=5.0).x).shape == (80,)
     given = ("--method", "student", "--dataset", "coffee", "--rate", "5", "--runs", str(tmp_path / "none"))

@@ -517,7 +517,7 @@ def test_from_series_to_table(bench, place, data):
     assert "(PA F1)" in heads
     rows = {line.split()[0]: line for line in out.splitlines()[2:10]}
     assert set(rows) >= {"reverse-kd", "feature-kd", *SIMPLE}
-    records = {r.spec.get("method"): r for r in Records(place / "runs") if r.kind != "teacher"}
+    records = {r.result["spec"].get("method"): r for r in Records(place / "runs") if r.kind != "teacher"}
     assert {r.kind for r in records.values()} == {"student", "simple"}
     for record in records.values():
         lines = record.file("series.csv").read_text().splitlines()
@@ -555,13 +555,13 @@ def test_a_second_run_finds_all_on_record(bench, place):
 
 def test_simple_detectors_that_are_lost_are_made_again(bench, place, monkeypatch):
     bench("--method", "reverse-kd,feature-kd")
-    for record in [r for r in Records(place / "runs") if r.spec.get("method") in ("pca", "random")]:
+    for record in [r for r in Records(place / "runs") if r.result["spec"].get("method") in ("pca", "random")]:
         shutil.rmtree(record.folder)
     code, out, err = bench("--method", "feature-kd")
     assert code == 0
     assert all(f"\n{name} " in out for name in SIMPLE)
     assert "reverse-kd" not in out
-    (record,) = [r for r in Records(place / "runs") if r.spec.get("method") == "kmeans"]
+    (record,) = [r for r in Records(place / "runs") if r.result["spec"].get("method") == "kmeans"]
     shutil.rmtree(record.folder)
     monkeypatch.setitem(SIMPLE, "kmeans", lambda *_: 1 / 0)
     code, out, err = bench("--method", "feature-kd")
@@ -585,7 +585,7 @@ def test_the_encoder_of_the_student_is_the_teacher(bench, place):
     from safetensors.torch import load_file
 
     bench("--method", "reverse-kd,feature-kd")
-    records = {r.spec.get("method", "teacher"): r for r in Records(place / "runs")}
+    records = {r.result["spec"].get("method", "teacher"): r for r in Records(place / "runs")}
     teacher = load_file(records["teacher"].file("teacher.safetensors"))
     student = load_file(records["reverse-kd"].file("student.safetensors"))
     assert len(teacher) > 20
@@ -628,7 +628,7 @@ def test_the_comparison_has_a_table_of_detectors(bench, place, tmp_path, capsys)
     rows = {row["row"]: row for row in group["rows"]}
     assert group["rows"][0]["row"] == "student"
     assert set(rows) >= {"feature-kd", "reverse-kd", *SIMPLE}
-    records = {(r.spec["method"], r.spec["seed"]): r for r in Records(runs) if r.kind != "teacher"}
+    records = {(r.spec.method, r.spec.seed): r for r in Records(runs) if r.kind != "teacher"}
     for name in ("feature-kd", "pca", "random"):
         scores = [records[name, seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
         alone = [records["student", seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
@@ -671,7 +671,7 @@ def test_channel_groups_of_telemetry_are_modalities(bench, tmp_path):
     assert code == 0, err
     assert "smap, 2 series, 1 left out, 1 seed" in out
     (record,) = [r for r in Records(tmp_path / "runs") if r.kind == "student"]
-    assert record.spec["views"]["sig@telemetry"]["channels"] == [0]
+    assert record.spec.views["sig@telemetry"]["channels"] == [0]
     assert 0 < record.metrics["test"]["vus_pr"] <= 1
 
 

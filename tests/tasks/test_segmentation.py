@@ -285,7 +285,7 @@ def test_the_table_shows_miou_and_mlflow_has_the_metrics(dense, tmp_path, capsys
     out = capsys.readouterr().out
     head = next(line for line in out.splitlines() if "mIoU" in line)
     assert head.split() == ["test", "acc", "macro-F1", "mIoU", "vs", "alone", "params", "time"]
-    found = {r.spec.get("method", "teacher"): r for r in Records(tmp_path)}
+    found = {r.result["spec"].get("method", "teacher"): r for r in Records(tmp_path)}
     for label, name in (("teacher sig unet-small", "teacher"), ("student", "student"), ("kd", "kd")):
         line = next(line for line in out.splitlines() if line.startswith(label + " "))
         values = line.removeprefix(label).split()
