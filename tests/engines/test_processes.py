@@ -449,19 +449,19 @@ def note(line):
     with open({log!r}, "a") as stream:
         stream.write(line + "\\n")
 
-get, write = Cache.get, Records.write
+create, write = Cache.get_or_create, Records.write
 
 def counted(self, kind, key, make):
     def made(folder):
         note(f"{{kind}}/{{key}}")
         return make(folder)
-    return get(self, kind, key, made)
+    return create(self, kind, key, made)
 
 def written(self, key, fill):
     note(f"record/{{key}}")
     return write(self, key, fill)
 
-Cache.get, Records.write = counted, written
+Cache.get_or_create, Records.write = counted, written
 
 @METHODS.register("counting")
 class Counting(Method):

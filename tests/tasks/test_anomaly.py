@@ -17,21 +17,19 @@ import mmkd.data.load
 from mmkd import METHODS, Batch, MmkdError, Setup, load_student
 from mmkd.bench import main
 from mmkd.compare import main as compare
-from mmkd.core.progress import Progress
 from mmkd.data import data_root, load_dataset
 from mmkd.data import series as s
 from mmkd.data.cards import find_card, present
-from mmkd.engines.worker import perform, setting
+from mmkd.engines.worker import perform
 from mmkd.evaluation.detectors import SIMPLE, moving_median
 from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
-from mmkd.specs.unit import UnitSpec
-from mmkd.store.cache import Cache
 from mmkd.store.record import Records
+from mmkd.training.preparation import prepare_unit
 from mmkd.training.series import Chosen, Detector, on_normal
-from mmkd.training.student import Log, Place, prepare_unit
 from mmkd.training.trial import make_method
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
 from mmkd.views.channels import make_modality
@@ -574,9 +572,7 @@ def test_the_stored_student_gives_the_stored_scores(bench, place, data):
     bench("--method", "reverse-kd,feature-kd")
     for record in [r for r in Records(place / "runs") if r.kind == "student"]:
         model = load_student(record)
-        detector = Detector(
-            model.network, model.modalities, torch.device("cpu"), make_method(UnitSpec.parse(record.spec))
-        )
+        detector = Detector(model.network, model.modalities, torch.device("cpu"), make_method(record.unit))
         with np.load(record.file("scores.npz")) as z:
             np.testing.assert_allclose(detector.scores(data.series.kept[1], W), z["s1"], rtol=1e-3, atol=1e-5)
 
@@ -596,9 +592,9 @@ def test_reverse_distillation_learns_from_plain_segments_alone(bench, place, car
     bench("--method", "reverse-kd,feature-kd")
     nets = {"teacher_nets": {"gaf": "WRN10-1"}, "image_size": SIDE, "epochs": 4, "data_root": str(cards)}
     spec, _ = next(expand(Request(("reverse-kd",), task="anomaly", **nets)))
-    runs, cache = Records(place / "runs"), Cache(place / "runs" / "cache")
-    assert runs.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
-    whole = prepare_unit(spec, data, Place(runs, cache, torch.device("cpu"), Progress()), Log())
+    workspace = Workspace(place / "runs", place / "runs" / "cache", "cpu")
+    assert workspace.records.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
+    whole = prepare_unit(spec, data, workspace)
     ready = on_normal(whole, whole.student)
     plain = whole.windows.train[data.y[whole.windows.train] == 0]
     np.testing.assert_array_equal(ready.windows.train, plain)
@@ -652,8 +648,8 @@ def test_a_worker_does_such_a_unit(cards, tmp_path):
     spec, _ = next(expand(Request(("student",), task="anomaly", epochs=1, data_root=str(cards))))
     from mmkd.engines.plan import Job
 
-    at = setting(tmp_path / "runs", tmp_path / "cache", "cpu", 1, None, cards, ())
-    done = perform(Job("unit", spec.key, spec).values(), at)
+    workspace = Workspace(tmp_path / "runs", tmp_path / "cache", "cpu", threads=1, data_root=cards)
+    done = perform(Job("unit", spec.key, spec).values(), workspace.to_json())
     assert done["status"] == "done", done["error"]
     assert "vus_pr" in Records(tmp_path / "runs").get(spec.key).metrics["test"]
 

@@ -7,7 +7,10 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 import pytest
 
-from mmkd import METHODS, MmkdError, api
+from mmkd import METHODS, MmkdError
+from mmkd.engines.execution import execute
+from mmkd.tasks import TASKS
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request, parse_seeds, read_suite
 
@@ -343,7 +346,7 @@ def test_networks_that_do_not_exist_are_refused_before_anything_is_written(tmp_p
     request = Request(**{"methods": ("student",), **FAST, **values})
     request = replace(request, methods=(*request.methods, *after))
     with pytest.raises(MmkdError, match=message):
-        api.execute(request, api.Folders(tmp_path / "runs", tmp_path / "cache", "cpu"))
+        execute(request, Workspace(tmp_path / "runs", tmp_path / "cache", "cpu"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -435,10 +438,8 @@ def test_plugin_of_a_request(tmp_path):
 
 
 def test_a_preset_sets_options_that_a_user_may_set_again():
-    from mmkd.specs.unit import PRESETS
-
     (spec, _), *_ = expand(Request(methods=("fam",)))
-    assert spec.options["stages"] == PRESETS["quick"].options["fam"]["stages"] == "deep"
+    assert spec.options["stages"] == TASKS.get("classification").preset("quick").options["fam"]["stages"] == "deep"
     (spec, _), *_ = expand(Request(methods=("fam",), options={"fam": {"stages": "all"}}))
     assert spec.options["stages"] == "all"
     (spec, _), *_ = expand(Request(methods=("fam",), preset="full"))
