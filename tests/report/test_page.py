@@ -583,7 +583,7 @@ def test_figures_of_before_go_unless_somebody_changed_them(tmp_path, capsys):
     other = out / "figures" / "mine.svg"
     other.write_text("mine")
     for record in Records(runs):
-        if record.spec.get("method") == "fam":
+        if record.result["spec"].get("method") == "fam":
             os.rename(record.folder, tmp_path / "gone")
     assert compare.main(command) == 0
     assert first.read_text() == "<svg>mine</svg>"

@@ -9,6 +9,7 @@ import pytest
 
 from mmkd import METHODS, MmkdError
 from mmkd.engines.execution import execute
+from mmkd.tasks import TASKS
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request, parse_seeds, read_suite
@@ -438,10 +439,8 @@ def test_plugin_of_a_request(tmp_path):
 
 
 def test_a_preset_sets_options_that_a_user_may_set_again():
-    from mmkd.tasks.classification import PRESETS
-
     (spec, _), *_ = expand(Request(methods=("fam",)))
-    assert spec.options["stages"] == PRESETS["quick"].options["fam"]["stages"] == "deep"
+    assert spec.options["stages"] == TASKS.get("classification").preset("quick").options["fam"]["stages"] == "deep"
     (spec, _), *_ = expand(Request(methods=("fam",), options={"fam": {"stages": "all"}}))
     assert spec.options["stages"] == "all"
     (spec, _), *_ = expand(Request(methods=("fam",), preset="full"))
