@@ -15,7 +15,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 
 Layout = Literal["channels-first", "channels-last", "per-variable"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.store.cache import Cache
 from mmkd.store.files import create_array
 from mmkd.training.loop import NoTeachers, TrainingData
