@@ -16,6 +16,7 @@ from functools import cache
 import pytest
 import torch
 
+import mmkd.specs.unit
 import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
 from mmkd.cli.listing import first_line, needed
@@ -202,7 +203,7 @@ def test_options_round_trip_and_have_help(name):
 def test_options_are_read(name):
     """An option that nobody reads is a trap: each is named in the source of the class, its bases or the runner."""
     cls = METHODS.get(name)
-    text = inspect.getsource(mmkd.training.trial) + "".join(
+    text = inspect.getsource(mmkd.training.trial) + inspect.getsource(mmkd.specs.unit) + "".join(
         inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method)
     )
     for f in fields(cls.Config):
