@@ -50,7 +50,7 @@ def given(tiny, trained, tmp_path, **more):
 
 def test_it_predicts_what_it_predicted_and_teaches_what_it_taught(tiny, trained, tmp_path, monkeypatch):
     labels, real = [], mmkd.training.teachers.train
-    monkeypatch.setattr("mmkd.training.teachers.train", lambda *a: labels.append(a[6]) or real(*a))
+    monkeypatch.setattr("mmkd.training.teachers.train", lambda *a, **k: labels.append(k["label"]) or real(*a, **k))
     record = given(tiny, trained, tmp_path, cache=tmp_path / "cache")
     assert labels == ["teacher gaf"], "the other one is trained as ever"
     before, after = teacher_of(trained), teacher_of(record)
