@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError, load_student
-from mmkd.api import Folders, execute
 from mmkd.bench import main
 from mmkd.data import Dataset, load_dataset
 from mmkd.data.dataset import resample_dataset
 from mmkd.data.recordings import Recording
 from mmkd.data.resampling import resample
-from mmkd.engines.worker import load_windows
+from mmkd.engines.execution import execute
 from mmkd.report.table import rows
 from mmkd.specs.unit import keyed
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
@@ -98,17 +98,17 @@ def test_a_rate_is_part_of_a_units_key_only_where_it_changes_something():
 
 def test_a_worker_reads_the_same_windows():
     spec = units(rate=5.0)[0].data
-    found = load_windows(spec.name, None, "", spec.nan, spec.rate)
+    found = Workspace().load(spec)
     assert (found.sha256, found.window) == (spec.sha256, 50)
 
 
 def test_a_run_at_another_rate(tmp_path, capsys):
     """The record and the table say it; what the task cannot do is said in one line."""
     fields = {"students": ("sig",), "epochs": 1, "rate": 5}
-    (done,) = execute(Request(("student",), **fields), Folders(tmp_path)).results
+    (done,) = execute(Request(("student",), **fields), Workspace(tmp_path)).results
     assert rows([done], [], {})[0].group.startswith("basic-motions at 5 Hz, student sig")
     assert title(done.spec).startswith("basic-motions at 5 Hz, student sig")
-    assert done.record.spec["data"]["rate"] == 5.0
+    assert done.record.spec.data.rate == 5.0
     assert (done.record.result["data"]["window"], done.record.result["data"]["rate_hz"]) == (50, 5.0)
     assert load_student(done.record).predict(load_dataset("basic-motions", rate_hz=5.0).x).shape == (80,)
     given = ("--method", "student", "--dataset", "coffee", "--rate", "5", "--runs", str(tmp_path / "none"))

@@ -17,21 +17,19 @@ import mmkd.data.load
 from mmkd import METHODS, Batch, MmkdError, Setup, load_student
 from mmkd.bench import main
 from mmkd.compare import main as compare
-from mmkd.core.progress import Progress
 from mmkd.data import data_root, load_dataset, pretext
 from mmkd.data import series as s
 from mmkd.data.cards import files_exist, find_card
-from mmkd.engines.worker import perform, setting
+from mmkd.engines.worker import perform
 from mmkd.evaluation.detectors import SIMPLE, moving_median
 from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
-from mmkd.specs.unit import UnitSpec
-from mmkd.store.cache import Cache
 from mmkd.store.record import Records
+from mmkd.training.preparation import prepare_unit
 from mmkd.training.series import Chosen, Detector, on_normal
-from mmkd.training.student import Log, Place, prepare_unit
 from mmkd.training.trial import make_method
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
 from mmkd.views.channels import make_modality
@@ -517,7 +515,7 @@ def test_from_series_to_table(bench, place, data):
     assert "(PA F1)" in heads
     rows = {line.split()[0]: line for line in out.splitlines()[2:10]}
     assert set(rows) >= {"reverse-kd", "feature-kd", *SIMPLE}
-    records = {r.spec.get("method"): r for r in Records(place / "runs") if r.kind != "teacher"}
+    records = {r.result["spec"].get("method"): r for r in Records(place / "runs") if r.kind != "teacher"}
     assert {r.kind for r in records.values()} == {"student", "simple"}
     for record in records.values():
         lines = record.file("series.csv").read_text().splitlines()
@@ -555,13 +553,13 @@ def test_a_second_run_finds_all_on_record(bench, place):
 
 def test_simple_detectors_that_are_lost_are_made_again(bench, place, monkeypatch):
     bench("--method", "reverse-kd,feature-kd")
-    for record in [r for r in Records(place / "runs") if r.spec.get("method") in ("pca", "random")]:
+    for record in [r for r in Records(place / "runs") if r.result["spec"].get("method") in ("pca", "random")]:
         shutil.rmtree(record.folder)
     code, out, err = bench("--method", "feature-kd")
     assert code == 0
     assert all(f"\n{name} " in out for name in SIMPLE)
     assert "reverse-kd" not in out
-    (record,) = [r for r in Records(place / "runs") if r.spec.get("method") == "kmeans"]
+    (record,) = [r for r in Records(place / "runs") if r.result["spec"].get("method") == "kmeans"]
     shutil.rmtree(record.folder)
     monkeypatch.setitem(SIMPLE, "kmeans", lambda *_: 1 / 0)
     code, out, err = bench("--method", "feature-kd")
@@ -574,9 +572,7 @@ def test_the_stored_student_gives_the_stored_scores(bench, place, data):
     bench("--method", "reverse-kd,feature-kd")
     for record in [r for r in Records(place / "runs") if r.kind == "student"]:
         model = load_student(record)
-        detector = Detector(
-            model.network, model.modalities, torch.device("cpu"), make_method(UnitSpec.parse(record.spec))
-        )
+        detector = Detector(model.network, model.modalities, torch.device("cpu"), make_method(record.unit))
         with np.load(record.file("scores.npz")) as z:
             np.testing.assert_allclose(detector.scores(data.series.scored[1], W), z["s1"], rtol=1e-3, atol=1e-5)
 
@@ -585,7 +581,7 @@ def test_the_encoder_of_the_student_is_the_teacher(bench, place):
     from safetensors.torch import load_file
 
     bench("--method", "reverse-kd,feature-kd")
-    records = {r.spec.get("method", "teacher"): r for r in Records(place / "runs")}
+    records = {r.result["spec"].get("method", "teacher"): r for r in Records(place / "runs")}
     teacher = load_file(records["teacher"].file("teacher.safetensors"))
     student = load_file(records["reverse-kd"].file("student.safetensors"))
     assert len(teacher) > 20
@@ -596,9 +592,9 @@ def test_reverse_distillation_learns_from_plain_segments_alone(bench, place, car
     bench("--method", "reverse-kd,feature-kd")
     nets = {"teacher_nets": {"gaf": "WRN10-1"}, "image_size": SIDE, "epochs": 4, "data_root": str(cards)}
     spec, _ = next(expand(Request(("reverse-kd",), task="anomaly", **nets)))
-    runs, cache = Records(place / "runs"), Cache(place / "runs" / "cache")
-    assert runs.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
-    whole = prepare_unit(spec, data, Place(runs, cache, torch.device("cpu"), Progress()), Log())
+    workspace = Workspace(place / "runs", place / "runs" / "cache", "cpu")
+    assert workspace.records.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
+    whole = prepare_unit(spec, data, workspace)
     ready = on_normal(whole, whole.student)
     plain = whole.windows.train[data.y[whole.windows.train] == 0]
     np.testing.assert_array_equal(ready.windows.train, plain)
@@ -628,7 +624,7 @@ def test_the_comparison_has_a_table_of_detectors(bench, place, tmp_path, capsys)
     rows = {row["row"]: row for row in group["rows"]}
     assert group["rows"][0]["row"] == "student"
     assert set(rows) >= {"feature-kd", "reverse-kd", *SIMPLE}
-    records = {(r.spec["method"], r.spec["seed"]): r for r in Records(runs) if r.kind != "teacher"}
+    records = {(r.spec.method, r.spec.seed): r for r in Records(runs) if r.kind != "teacher"}
     for name in ("feature-kd", "pca", "random"):
         scores = [records[name, seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
         alone = [records["student", seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
@@ -652,8 +648,8 @@ def test_a_worker_does_such_a_unit(cards, tmp_path):
     spec, _ = next(expand(Request(("student",), task="anomaly", epochs=1, data_root=str(cards))))
     from mmkd.engines.plan import Job
 
-    at = setting(tmp_path / "runs", tmp_path / "cache", "cpu", 1, None, cards, ())
-    done = perform(Job("unit", spec.key, spec).values(), at)
+    workspace = Workspace(tmp_path / "runs", tmp_path / "cache", "cpu", threads=1, data_root=cards)
+    done = perform(Job("unit", spec.key, spec).values(), workspace.to_json())
     assert done["status"] == "done", done["error"]
     assert "vus_pr" in Records(tmp_path / "runs").get(spec.key).metrics["test"]
 
@@ -671,7 +667,7 @@ def test_channel_groups_of_telemetry_are_modalities(bench, tmp_path):
     assert code == 0, err
     assert "smap, 2 series, 1 left out, 1 seed" in out
     (record,) = [r for r in Records(tmp_path / "runs") if r.kind == "student"]
-    assert record.spec["views"]["sig@telemetry"]["channels"] == [0]
+    assert record.spec.views["sig@telemetry"]["channels"] == [0]
     assert 0 < record.metrics["test"]["vus_pr"] <= 1
 
 
