@@ -290,11 +290,11 @@ def verify_checksums(card: Card, root: Path) -> dict[str, str]:
         if not expected:
             raise MmkdError(
                 f"data set {card.name!r}: {path} was not made by python -m mmkd.data prepare {card.name}, or by "
-                f"another version of its card, or has changed since; prepare it anew"
+                f"another version of its card, or has changed since; prepare it again"
             )
         raise MmkdError(
             f"data set {card.name!r}: {path} is not the file that the card names: "
-            f"expected sha256 {expected}, found {checksum}; fetch it anew from {card.source.get('home', 'its source')}"
+            f"expected sha256 {expected}, found {checksum}; fetch it again from {card.source.get('home', 'its source')}"
         )
     return checksums
 

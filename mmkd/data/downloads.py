@@ -34,7 +34,7 @@ def verify_download(path: Path, expected: str) -> str:
         wanted = expected or (stored.read_text(encoding="utf-8").strip() if stored.is_file() else checksum)
         if checksum != wanted:
             raise MmkdError(
-                f"{path}: expected sha256 {wanted}, found {checksum}; remove it and fetch it anew"
+                f"{path}: expected sha256 {wanted}, found {checksum}; remove it and fetch it again"
                 + ("" if expected else f", with {stored.name} if its authors have changed it")
             )
         return checksum
