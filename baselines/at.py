@@ -24,7 +24,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("at")
 class AT(Method):
-    """Attention transfer: compares where feature maps are active. Zagoruyko, ICLR 2017, arXiv:1612.03928."""
+    """Attention transfer: where maps are active. Zagoruyko, ICLR 2017, arXiv:1612.03928."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

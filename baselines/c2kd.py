@@ -26,7 +26,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, 
 
 @METHODS.register("c2kd")
 class C2KD(Method):
-    """Teachers are trained too, and proxy classifiers connect them with the student. Huo et al., CVPR 2024."""
+    """Trained teachers, connected with the student by proxies. Huo et al., CVPR 2024."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

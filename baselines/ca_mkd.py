@@ -25,7 +25,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("ca-mkd")
 class ConfidenceAware(Method):
-    """Teachers weighted by their cross-entropy on each sample. Zhang et al., ICASSP 2022 (not `camkd`)."""
+    """Teachers weighted by cross-entropy. Zhang et al., ICASSP 2022 (not `camkd`)."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

@@ -60,7 +60,7 @@ def consistency(scores: Tensor) -> Tensor:
 
 @METHODS.register("dcd")
 class DCD(Method):
-    """Contrast within the batch, and consistency of both directions. Giakoumoglou, Stathaki 2024, arXiv:2407.11802."""
+    """Contrast within the batch, consistent both ways. Giakoumoglou, Stathaki 2024, arXiv:2407.11802."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -32,7 +32,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("ebkd")
 class EBKD(Method):
-    """Cross-attention that follows the evidence of two teachers (the notes; not `ebkd-entropy`)."""
+    """Cross-attention that follows two teachers (the notes; not `ebkd-entropy`)."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -21,7 +21,7 @@ from mmkd import METHODS, Batch, Method, Outputs, TaughtConfig, option
 
 @METHODS.register("ebkd-entropy")
 class EntropyKD(Method):
-    """Teachers weighted by the low entropy of their predictions. Kwon et al., ICASSP 2020 (not `ebkd`)."""
+    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020 (not `ebkd`)."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

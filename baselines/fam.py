@@ -90,7 +90,7 @@ def feature(outputs: Outputs, stage: str) -> Tensor:
 
 @METHODS.register("fam-1d")
 class FAM1d(Method):
-    """Frequency attention along time (the 1-D form is ours). After Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention along time (1-D: ours). After Pham et al., WACV 2024, arXiv:2403.05894."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
@@ -282,7 +282,7 @@ class MapConfig(FAM1d.Config):
 
 @METHODS.register("fam")
 class FAM(FAM1d):
-    """Frequency attention on maps, with lines lifted to 2-D. Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention on maps, lines lifted to 2-D. Pham et al., WACV 2024, arXiv:2403.05894."""
 
     @dataclass(frozen=True)
     class Config(MapConfig):
@@ -319,7 +319,7 @@ class FAM(FAM1d):
 
 @METHODS.register("fam-review")
 class FAMReview(FAM):
-    """Frequency attention where deep stages help shallow ones. Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention, deep stages help shallow ones. Pham et al., WACV 2024, arXiv:2403.05894."""
 
     @dataclass(frozen=True)
     class Config(MapConfig):

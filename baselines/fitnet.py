@@ -24,7 +24,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("fitnet")
 class FitNet(Method):
-    """Hint: regression from a middle map onto the teacher's. Romero et al., ICLR 2015, arXiv:1412.6550."""
+    """Hint: a middle map regressed onto the teacher's. Romero et al., ICLR 2015, arXiv:1412.6550."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

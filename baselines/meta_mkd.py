@@ -53,7 +53,7 @@ class Weigh(nn.Module):
 
 @METHODS.register("meta-mkd")
 class MetaWeights(Method):
-    """Teachers weighted by what will help the student most. MMKD, Zhang et al., ICME 2023."""
+    """Teachers weighted by what helps the student next. MMKD, Zhang et al., ICME 2023."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

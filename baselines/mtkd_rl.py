@@ -53,7 +53,7 @@ class Agent(nn.Module):
 
 @METHODS.register("mtkd-rl")
 class Reinforced(Method):
-    """Teachers weighted by an agent trained with rewards. Yang et al. 2025 (agent reconstructed)."""
+    """Teachers weighted by a rewarded agent. Yang et al. 2025 (agent reconstructed)."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

@@ -22,7 +22,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("nst")
 class NST(Method):
-    """Neuron selectivity: the distribution of channel patterns. Huang and Wang 2017, arXiv:1707.01219."""
+    """Neuron selectivity: distribution of channel patterns. Huang and Wang 2017, arXiv:1707.01219."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

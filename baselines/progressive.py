@@ -25,7 +25,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("progressive")
 class Progressive(Method):
-    """Signal to images, images to signal, then all to the student (the notes); after Ni et al., ACM MM 2022."""
+    """Signal to images, images to signal, then all (the notes); after Ni et al., ACM MM 2022."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

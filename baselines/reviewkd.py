@@ -38,7 +38,7 @@ from mmkd.frequency import hierarchical_context, lift
 
 @METHODS.register("reviewkd")
 class ReviewKD(Method):
-    """Review: deep stages of the student help shallow ones. Chen et al., CVPR 2021, arXiv:2104.09044."""
+    """Review: deep stages help shallow ones. Chen et al., CVPR 2021, arXiv:2104.09044."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -28,7 +28,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("simkd")
 class SimKD(Method):
-    """The teacher's classifier on a projected map of the student. Chen et al., CVPR 2022, arXiv:2203.14001."""
+    """Teacher's classifier on a projected student map. Chen et al., CVPR 2022, arXiv:2203.14001."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
