@@ -1,6 +1,6 @@
 """Views: a window as the networks see it, a signal (`sig`), a picture of one (`gaf`, `pi`) or an image (`img`).
 
-Each modality is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) in and float32 out, that also
+Each modality is a class with `fit(windows)` and `transform(windows)`, from arrays (N, C, W) to float32, that also
 works on its own; `cached` keeps its arrays on disk. What reads and cuts windows belongs in `data/`.
 
 >>> from mmkd.views import GAF

@@ -137,7 +137,7 @@ def test_the_suites_run_shows_the_leaderboard_and_leads_to_the_charts(page, suit
 
 def test_the_chart_of_two_methods_opens(page, suite):
     """Two runs of two methods side by side, as the button "Compare" of the list opens them."""
-    methods = {r.spec.get("method"): suite.ids[r.key] for r in suite.records if r.spec["seed"] == 0}
+    methods = {r.result["spec"].get("method"): suite.ids[r.key] for r in suite.records if r.spec.seed == 0}
     two = ",".join(f"%22{methods[name]}%22" for name in ("student", "kd"))
     experiment = suite.base.rsplit("/", 1)[1]
     page.goto(f"{suite.base.split('#')[0]}#/compare-runs?runs=[{two}]&experiments=[%22{experiment}%22]")

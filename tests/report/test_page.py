@@ -78,7 +78,7 @@ def write(runs, spec, right, measured=False, names=("a", "b", "c"), channels=("a
     records = Records(runs)
     record = records.write(spec.key, fill)
     if measured:
-        records.add(record, measurements(spec, scores["macro_f1"]))
+        records.add_measurements(record, measurements(spec, scores["macro_f1"]))
     return record
 
 
@@ -652,7 +652,7 @@ def test_figures_of_before_go_unless_somebody_changed_them(tmp_path, capsys):
     other = out / "figures" / "mine.svg"
     other.write_text("mine")
     for record in Records(runs):
-        if record.spec.get("method") == "fam":
+        if record.result["spec"].get("method") == "fam":
             os.rename(record.folder, tmp_path / "gone")
     assert compare.main(command) == 0
     assert first.read_text() == "<svg>mine</svg>"

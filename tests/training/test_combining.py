@@ -51,18 +51,18 @@ def test_a_trained_start_is_the_student_trained_alone(tiny, tmp_path, starts):
 
 def test_a_trained_start_of_the_same_shape_and_branch_weight(tiny, tmp_path, starts):
     mmkd.run("aver", **tiny, runs=tmp_path, init_student="trained", branch_weight=0.25, student="sig")
-    specs = {r.spec["method"]: r.spec for r in Records(tmp_path) if r.kind == "student"}
-    assert specs["student"]["options"] == {"branch_weight": 0.25}
-    assert specs["student"]["student"] == ["sig"]
+    specs = {r.spec.method: r.spec for r in Records(tmp_path) if r.kind == "student"}
+    assert specs["student"].options == {"branch_weight": 0.25}
+    assert specs["student"].student == ("sig",)
 
 
 def test_full_kd_takes_the_last_epoch_of_the_same_teachers(tiny, tmp_path, monkeypatch):
     taken = {}
     real = preparation.source_of
 
-    def spy(teachers, *args):
+    def spy(teachers, *args, **kwargs):
         taken[len(taken)] = {m: (t.folder, t.network.state_dict()) for m, t in teachers.items()}
-        return real(teachers, *args)
+        return real(teachers, *args, **kwargs)
 
     monkeypatch.setattr(preparation, "source_of", spy)
     for name in ("eskd", "full-kd"):

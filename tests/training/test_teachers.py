@@ -71,9 +71,9 @@ def test_its_record_has_no_epochs(tiny, trained, tmp_path):
     teacher = teacher_of(given(tiny, trained, tmp_path))
     assert teacher.result["best_epoch"] == 0
     assert teacher.result["seconds"] == 0
-    assert teacher.spec["training"]["epochs"] == 0
-    assert teacher.spec["checkpoint_file"] == str(weights(trained))
-    assert len(teacher.spec["checkpoint_sha256"]) == 64
+    assert teacher.spec.training.epochs == 0
+    assert teacher.spec.checkpoint_file == str(weights(trained))
+    assert len(teacher.spec.checkpoint_sha256) == 64
     with (teacher.folder / "history.csv").open(newline="") as stream:
         assert list(csv.DictReader(stream)) == []
     assert {path.name for path in teacher.folder.iterdir()} >= {
