@@ -35,6 +35,7 @@ class EvidentialKD(Method):
         pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
 
     tasks = frozenset({"classification", "segmentation"})
+    supervised_by_labels = False
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -26,6 +26,7 @@ class ReverseKD(Method):
         band: int = option(2, "pixels of the field this near to the diagonal make the score of a time step", ge=0)
 
     tasks = frozenset({"anomaly"})
+    supervised_by_labels = False
     student_network = "reverse"  # in the place of --student and --student-net: it contains its teacher
 
     def check(self, setup: Setup) -> None:

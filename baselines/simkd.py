@@ -39,6 +39,7 @@ class SimKD(Method):
         )
 
     needs = frozenset({"features", "cam"})
+    supervised_by_labels = False
     minimum_batch = 2
 
     def build(self, setup: Setup) -> None:
