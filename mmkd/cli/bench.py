@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mmkd.cli.console import guarded, leave_stdout
+from mmkd.cli.console import flush_stdout, run_cli
 from mmkd.cli.flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
 from mmkd.cli.listing import method_help, show_list
 from mmkd.core.errors import MmkdError
@@ -61,7 +61,7 @@ def train_along(group: TorchrunGroup) -> int:
 def run_main(argv: Sequence[str] | None, group: ProcessGroup) -> int:
     """The command in one process; its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(
+    return run_cli(
         NAME, lambda: command(given, group), "; units that are done stay on record, the same command goes on"
     )
 
@@ -239,7 +239,7 @@ def script() -> NoReturn:
     """Run the command and end the process; one of torchrun at once, for gloo's threads at times abort its way out."""
     code = main()
     if current_group().world > 1:
-        leave_stdout()
+        flush_stdout()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmkd.cli.console import guarded
+from mmkd.cli.console import run_cli
 from mmkd.cli.flags import Parser, check_folder, no_more
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
@@ -22,7 +22,7 @@ NAME = "mmkd.compare"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
     given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(NAME, lambda: command(given))
+    return run_cli(NAME, lambda: command(given))
 
 
 def make_parser() -> Parser:

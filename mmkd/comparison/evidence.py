@@ -275,7 +275,7 @@ class Maps:
 
 def maps(record: Record, notes: Notes) -> Maps | None:
     """The maps of a record, where it has them."""
-    path = record.measured.get("maps.npz")
+    path = record.measurements.get("maps.npz")
     if path is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""`datasets/README.md`: every card on one page, made from the cards."""
+"""`datasets/README.md`: all cards on one page, generated from the cards."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def write_page() -> Path:
     """Write the page into the folder of the cards; returns its path.
 
     Raises:
-        MmkdError: a card is broken, or the folder cannot be written.
+        MmkdError: a card is invalid, or the folder cannot be written.
     """
     path = cards_folder() / "README.md"
     text = page_text()
@@ -35,10 +35,14 @@ def write_page() -> Path:
 
 
 def page_text() -> str:
-    """The page in Markdown."""
-    cards, broken = find_cards()
-    if broken:
-        raise MmkdError(next(iter(broken.values())))
+    """The page in Markdown.
+
+    Raises:
+        MmkdError: a card is invalid.
+    """
+    cards, invalid = find_cards()
+    if invalid:
+        raise MmkdError(next(iter(invalid.values())))
     rows = ["| set | task | classes | subjects | channels | rate | window, step |", "|---|---|---|---|---|---|---|"]
     for card in cards.values():
         signal = card.signal
@@ -57,14 +61,15 @@ def page_text() -> str:
 
 
 def _section(card: Card) -> list[str]:
-    """What one card says."""
+    """The lines of one card."""
     source = card.source
     lines = [f"## {card.name}", "", card.title + ".", ""]
     lines.append(f"- task: {card.task}" + (f"; classes: {_few(card.classes)}" if card.classes else ""))
     units = dict(zip(card.channels, card.signal.get("units", ()), strict=False))
     lines.append(f"- channels: {_few([f'{name} ({units.get(name)})' if name in units else name for name in units])}")
     if card.groups:
-        lines.append(f"- channel groups: {', '.join(f'`{name}` ({len(each)})' for name, each in card.groups.items())}")
+        groups = [f"`{name}` ({len(members)})" for name, members in card.groups.items()]
+        lines.append(f"- channel groups: {', '.join(groups)}")
     lines.append(f"- split: {card.split}")
     lines.append(f"- home: <{source['home']}>" if "SET" not in source["home"] else f"- home: `{source['home']}`")
     lines.append(f"- where: {source['where']}")
@@ -73,9 +78,9 @@ def _section(card: Card) -> list[str]:
         lines.append(f"- file `{name}`: " + (f"sha256 `{checksum}`" if checksum else "checksum not known to us"))
     if card.prepare:
         options = {name: value for name, value in card.prepare.items() if name != "converter"}
-        said = ", ".join(f"{name} {value}" for name, value in options.items())
-        how = f"`{card.prepare['converter']}` of `mmkd/data/originals.py`"
-        lines.append(f"- prepared by {how}{': ' + said if said else ''}")
+        settings = ", ".join(f"{name} {value}" for name, value in options.items())
+        converter = f"`{card.prepare['converter']}` of `mmkd/data/converters/`"
+        lines.append(f"- prepared by {converter}{': ' + settings if settings else ''}")
     lines.append(f"- licence: {source['licence']}")
     lines.append(f"- citation: {source['citation']}")
     lines += [f"- known flaw: {flaw}" for flaw in card.notes.get("flaws", ())]
@@ -85,6 +90,6 @@ def _section(card: Card) -> list[str]:
 
 
 def _few(names: list[str] | tuple[str, ...], most: int = 24) -> str:
-    """Names with commas; of more than `most` the first ones and how many there are."""
+    """Names with commas; if there are more than `most`, the first ones and their number."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

@@ -210,7 +210,7 @@ def measure_students(
     lacking: list[tuple[Record, list[str]]] = []
     for result in results:
         if result.record is not None:
-            measured = result.record.measured
+            measured = result.record.measurements
             missing = [name for name in wanted if name not in measured]
             if missing:
                 lacking.append((result.record, missing))

@@ -1,4 +1,8 @@
-"""Networks: backbones that read one view, fusions of several, and what the training loop calls (views to `Outputs`)."""
+"""Networks: backbones that read one view, dense networks, fusions of several views, and how they are built.
+
+A network maps views {modality: (B, ...)} to `Outputs`. Networks register themselves under a name in `BACKBONES`,
+`DENSE` or `FUSIONS`. Losses belong in `methods/` and `baselines/`, operations on spectra in `frequency/`.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping

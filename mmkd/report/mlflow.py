@@ -38,7 +38,7 @@ from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.core.text import shorten
 from mmkd.report.files import failures, reproducibility
 from mmkd.report.text import document, leaderboard_csv, markdown_tables
-from mmkd.store.record import CHECKSUMS, MEASUREMENTS, SPARE, Record
+from mmkd.store.record import CHECKSUMS, MEASUREMENTS, OPTIONAL_SUFFIXES, Record
 
 SENT = "mlflow-sent.json"
 FOLDER = ".mlflow-folder"  # tells this folder's suites from those of the same name that others send to one store
@@ -570,12 +570,12 @@ def _measurements(record: Record) -> list[tuple[str, float, int]]:
 
 def _measured_mark(record: Record) -> str:
     """Names and hashes of what was measured."""
-    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in record.measured.items()}
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in record.measurements.items()}
     return " ".join(f"{name}:{found[:16]}" for name, found in hashes.items())
 
 
 def _measured_files(record: Record) -> list[Path]:
-    found = list(record.measured.values())
+    found = list(record.measurements.values())
     return [*found, record.folder / CHECKSUMS] if (record.folder / CHECKSUMS).is_file() else found
 
 
@@ -587,7 +587,7 @@ def _files(record: Record) -> list[Path]:
         try:
             found.append(record.file(name))
         except MmkdError:
-            if not name.endswith(SPARE):
+            if not name.endswith(OPTIONAL_SUFFIXES):
                 raise
     return [*found, *_measured_files(record), record.folder / "result.json"]
 

@@ -598,6 +598,15 @@ def test_persistence_goes_up_in_every_group(name):
     assert np.unravel_index(shown.argmax(), shown.shape) == (5, 1), "another kind stays as it is"
 
 
+def test_names_of_channels_differ():
+    names = [f"a_long_name_of_a_sensor_{n}" for n in range(3)]
+    labels = found(views_chart("t", "a", {"sig": np.eye(3)}, {"sig": names}), "text", "small")
+    assert len({t.text for t in labels}) == 3
+    assert [t.find("title").text for t in labels] == names
+    frames = panels(views_chart("t", "a", {"sig": np.eye(3)}, {"sig": names}))
+    assert max(text_width(t.text) for t in labels) < min(left for left, *_ in frames)
+
+
 def test_images_keep_their_proportions():
     image = next(views_chart("t", "a", {"img": np.ones((1, 20, 40))}, {"img": ["grey"]}).iter("image"))
     assert float(image.get("width")) == 2 * float(image.get("height"))

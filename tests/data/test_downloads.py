@@ -11,9 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-import mmkd.data.fetch
+import mmkd.data.archives
 from mmkd import MmkdError
-from mmkd.data.fetch import checksum_of, download, unpack
+from mmkd.data.archives import unpack
+from mmkd.data.downloads import download, verify_download
 
 CONTENT = bytes(range(256)) * 40
 SHA = hashlib.sha256(CONTENT).hexdigest()
@@ -88,7 +89,7 @@ def test_broken_off_it_goes_on_by_itself(server, path):
 
 def test_broken_off_for_good_the_next_try_goes_on(server, path):
     server.cut = [5000, 0]
-    with pytest.raises(MmkdError, match=r"the connection broke off .*say the same again to go on"):
+    with pytest.raises(MmkdError, match=r"the connection broke off .*repeat the command to resume"):
         download(server.url, path, SHA)
     assert others(path) == ["file.zip.part", "file.zip.part.tag"]
     assert download(server.url, path, SHA) == SHA
@@ -132,12 +133,12 @@ def test_a_part_with_wrong_bytes_is_thrown_away(server, path):
 def test_a_checksum_that_nobody_told_is_noted_and_holds(server, path):
     assert download(server.url, path) == SHA
     assert (path.parent / "file.zip.sha256").read_text() == SHA + "\n"
-    assert checksum_of(path, "") == SHA
+    assert verify_download(path, "") == SHA
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(MmkdError, match=rf"expected sha256 {SHA}, found .*with file\.zip\.sha256 if its authors"):
-        checksum_of(path, "")
+        verify_download(path, "")
     with pytest.raises(MmkdError, match=r"expected sha256 0.*remove it and fetch it anew$"):
-        checksum_of(path, "0" * 64)
+        verify_download(path, "0" * 64)
 
 
 def test_what_cannot_be_reached(server, path):
@@ -233,7 +234,7 @@ def test_a_link_in_a_zip(take):
 @pytest.mark.parametrize("make", [zipped, tarred, lambda m: zipped(m, nested=True)])
 def test_too_much(take, make):
     with pytest.raises(MmkdError, match="unpacks to more than it may"):
-        take(make({"zeros": bytes(100_000)}), most=50_000)
+        take(make({"zeros": bytes(100_000)}), max_bytes=50_000)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -273,4 +274,4 @@ def test_neither_zip_nor_tar(take):
 
 
 def test_the_limit_is_there():
-    assert 0 < mmkd.data.fetch.LARGEST < 1 << 40
+    assert 0 < mmkd.data.archives.LARGEST_BYTES < 1 << 40
