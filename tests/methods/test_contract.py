@@ -203,8 +203,10 @@ def test_options_round_trip_and_have_help(name):
 def test_options_are_read(name):
     """An option that nobody reads is a trap: each is named in the source of the class, its bases or the runner."""
     cls = METHODS.get(name)
-    text = inspect.getsource(mmkd.training.trial) + inspect.getsource(mmkd.specs.unit) + "".join(
-        inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method)
+    text = (
+        inspect.getsource(mmkd.training.trial)
+        + inspect.getsource(mmkd.specs.unit)
+        + "".join(inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method))
     )
     for f in fields(cls.Config):
         uses = text.count(f".{f.name}") + text.count(f'"{f.name}"')
