@@ -3,7 +3,7 @@
 Records come first: whatever happens to the store, units end and their records stay; what is missing is sent later by
 `--publish`. A record that was sent leaves a line in `mlflow-sent.json` in the runs folder, so that a command with
 nothing to send does not import mlflow at all. The file may be lost: the store is asked for `mmkd.key` before anything
-is sent, and a run counts as sent once it is FINISHED and of the same `result.json` (tag `mmkd.store.record`). What was
+is sent, and a run counts as sent once it is FINISHED and of the same `result.json` (tag `mmkd.record`). What was
 measured of a unit later (tag `mmkd.measured`) is added to its run.
 
 No store is waited for without end: 10 s a request and two more tries, a minute at a lock, and 30 s in all with 5 s more
@@ -606,7 +606,7 @@ def _one(
         Whether it was sent.
     """
     there = _existing(client, experiment, record.key)
-    whole = [r for r in there if r.info.status == "FINISHED" and r.data.tags.get("mmkd.store.record") == mark]
+    whole = [r for r in there if r.info.status == "FINISHED" and r.data.tags.get("mmkd.record") == mark]
     kept = whole[0].info.run_id if whole else None
     for old in there:
         if old.info.run_id != kept:
@@ -621,15 +621,15 @@ def _one(
     tags = {
         "mmkd.key": record.key,
         "mmkd.kind": record.kind,
-        "mmkd.store.record": mark,
+        "mmkd.record": mark,
         "mmkd.task": spec["task"],
         "mmkd.dataset": spec["data"]["name"],
         "mmkd.data_sha256": spec["data"]["sha256"],
         "mmkd.seed": str(spec["seed"]),
-        "mmkd.methods.contract": str(spec.get("method", "teacher")),
+        "mmkd.method": str(spec.get("method", "teacher")),
         "mmkd.student": "+".join(spec.get("student", ())) or "none",
         "mmkd.net": str(spec.get("student_net") or spec.get("net")),
-        "mmkd.training.teachers": "+".join(spec.get("teachers", ())) or spec.get("modality") or "none",
+        "mmkd.teachers": "+".join(spec.get("teachers", ())) or spec.get("modality") or "none",
         "mmkd.measured": measured or "none",
     }
     where = result.get("environment", {})
@@ -746,7 +746,7 @@ def _fetched(client: Any, pattern: str, folder: Path) -> tuple[list[Record], lis
     found: dict[str, Record] = {}
     problems = []
     for run in (run for name in wanted for run in _pages(client.search_runs, experiment_ids=[known[name]])):
-        mark = run.data.tags.get("mmkd.store.record")
+        mark = run.data.tags.get("mmkd.record")
         if not mark:  # the summary of a suite, or somebody else's
             continue
         try:
