@@ -55,8 +55,10 @@ class AdaptiveEnsemble(Method):
             )
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, t = self.config, self.config.temperature
-        pulls, far = [], []
+        c = self.config
+        t = self.config.temperature
+        pulls = []
+        far = []
         for modality, teacher in teachers.items():
             own = paired_branch(student, modality, c.pairs).logits
             far.append(soft_targets(own, teacher.logits.detach(), t))

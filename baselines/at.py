@@ -38,7 +38,8 @@ class AT(Method):
     needs = frozenset({"features"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
             each = []
             for own, other in matched_maps(paired_branch(student, modality, c.pairs), teachers[modality], c.stages):

@@ -29,7 +29,8 @@ class Aver(Method):
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
-        t, shares = c.temperature, self.weights(teachers)
+        t = c.temperature
+        shares = self.weights(teachers)
         if c.average == "logits":
             mean = torch.stack([w * teachers[m].logits for m, w in shares.items()]).sum(0)
             soft = soft_targets(student.logits, mean, t)

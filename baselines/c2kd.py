@@ -36,7 +36,8 @@ class C2KD(Method):
     needs = frozenset({"logits", "features"})
 
     def build(self, setup: Setup) -> None:
-        self.own, self.others = nn.ModuleList(), nn.ModuleList()
+        self.own = nn.ModuleList()
+        self.others = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
             student = paired_branch(setup.student, modality, self.config.pairs)
             for proxies, net in ((self.own, student), (self.others, teacher)):
@@ -46,10 +47,12 @@ class C2KD(Method):
         return [parameter for network in teachers.values() for parameter in network.parameters()]
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        terms, shares = self.supervised(student, batch), self.weights(teachers)
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         for here, there, (modality, teacher) in zip(self.own, self.others, teachers.items(), strict=True):
             own = paired_branch(student, modality, self.config.pairs)
-            near, far = here(middle(own)), there(middle(teacher))
+            near = here(middle(own))
+            far = there(middle(teacher))
             used = rank_correlation(near.detach(), far.detach()) > self.config.threshold
             to_student = both_ways(own.logits, near) + others_divergence(near, far.detach(), batch.targets, used)
             to_teacher = both_ways(teacher.logits, far) + others_divergence(far, near.detach(), batch.targets, used)
@@ -72,7 +75,8 @@ def proxy(width: int, classes: int) -> nn.Module:
 
 def both_ways(one: Tensor, other: Tensor) -> Tensor:
     """KL of each to the other, detached; mean over the batch."""
-    a, b = F.log_softmax(one, 1), F.log_softmax(other, 1)
+    a = F.log_softmax(one, 1)
+    b = F.log_softmax(other, 1)
     to_other = F.kl_div(a, b.detach(), reduction="batchmean", log_target=True)
     return to_other + F.kl_div(b, a.detach(), reduction="batchmean", log_target=True)
 

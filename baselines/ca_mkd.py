@@ -37,7 +37,8 @@ class ConfidenceAware(Method):
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
         """The last maps, (B, positions, C) each, as many positions."""
         branch = paired_branch(student, modality, self.config.pairs)
-        s, t = branch.last_map, teacher.last_map
+        s = branch.last_map
+        t = teacher.last_map
         s, t = meet(s, t, "pool")
         return s.reshape(*s.shape[:2], -1).transpose(1, 2), t.reshape(*t.shape[:2], -1).transpose(1, 2)
 
@@ -49,12 +50,14 @@ class ConfidenceAware(Method):
             self.projections.append(nn.Sequential(*layers, *([nn.ReLU()] if t.min() >= 0 else [])))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, t = self.config, self.config.temperature
+        c = self.config
+        t = self.config.temperature
         logits = torch.stack([teacher.logits for teacher in teachers.values()])
         soft = F.log_softmax(logits / t, 2)
         divergence = t**2 * (soft.exp() * (soft - F.log_softmax(student.logits / t, 1))).sum(2)
         kd = (confidence(each_cross_entropy(logits, batch.targets)) * divergence).sum(0).mean()
-        far, seen = [], []
+        far = []
+        seen = []
         for project, (modality, teacher) in zip(self.projections, teachers.items(), strict=True):
             s, other = self.maps(student, modality, teacher)
             projected = project(s.flatten(0, 1)).view(*s.shape[:2], -1)  # a 1x1 convolution, position by position

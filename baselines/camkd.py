@@ -43,7 +43,8 @@ class CAMKD(Method):
                 f"sig,gaf,pi and --student sig+gaf+pi"
             )
         for modality in met:
-            branch, teacher = setup.student.branches[modality], setup.teachers[modality]
+            branch = setup.student.branches[modality]
+            teacher = setup.teachers[modality]
             for outputs, flag in ((branch, "--student-net small"), (teacher, f"--teacher-net {modality}=WRN16-1")):
                 if outputs.classifier is None:
                     raise MmkdError(f"camkd: a classifier of {modality} reads no map; use for example {flag}")
@@ -76,6 +77,7 @@ def is_image(*both: Outputs) -> bool:
 
 def unit_range(x: Tensor) -> Tensor:
     """Each (H, W) map shifted and scaled to [0, 1]; one that is constant but for rounding becomes zeros."""
-    low, high = x.amin((1, 2), keepdim=True), x.amax((1, 2), keepdim=True)
+    low = x.amin((1, 2), keepdim=True)
+    high = x.amax((1, 2), keepdim=True)
     flat = high - low <= 1e-6 * torch.maximum(high.abs(), low.abs()).clamp(min=1e-6)
     return (x - low) / (high - low).masked_fill(flat, 1) * ~flat

@@ -49,7 +49,8 @@ class CATKD(Method):
                 )
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
             both = (
                 paired_branch(student, modality, c.pairs).activation_maps(),

@@ -37,7 +37,9 @@ class CC(Method):
     needs = frozenset({"logits", "embedding"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
+        c = self.config
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         for modality, share in shares.items():
             s = kernel(paired_branch(student, modality, c.pairs).embedding, c.gamma, c.order)
             t = kernel(teachers[modality].embedding, c.gamma, c.order)

@@ -41,7 +41,8 @@ class Contrast(nn.Module):
 
     def __init__(self, widths: tuple[int, int], features: int, samples: int, tau: float, momentum: float) -> None:
         super().__init__()
-        self.tau, self.momentum = tau, momentum
+        self.tau = tau
+        self.momentum = momentum
         self.embed = nn.ModuleList(nn.Linear(width, features) for width in widths)
         self.register_buffer("memory", F.normalize(2 * torch.rand(2, samples, features) - 1, dim=2))
         self.register_buffer("log_z", torch.full((2,), math.inf))
@@ -58,7 +59,8 @@ class Contrast(nn.Module):
         vectors = torch.stack([F.normalize(embed(x), dim=1) for embed, x in both])
         scores = (vectors / self.tau) @ self.memory.mT
         positive = scores.gather(2, index.expand(2, -1)[..., None])
-        samples, drawn = self.memory.shape[1], negatives.sum(1)
+        samples = self.memory.shape[1]
+        drawn = negatives.sum(1)
         if self.log_z[0] == math.inf:
             seen = torch.cat([positive, scores + negatives.log()], 2).detach().flatten(1)
             self.log_z = seen.logsumexp(1) + torch.log(samples / (len(index) + drawn.sum()))
@@ -74,7 +76,8 @@ class Contrast(nn.Module):
             index: (B,) the samples' places, those of the loss before.
         """
         first = ~(index[:, None] == index).tril(-1).any(1)
-        rows, new = index[first], self.seen.flip(0)[:, first]
+        rows = index[first]
+        new = self.seen.flip(0)[:, first]
         mixed = self.momentum * self.memory[:, rows] + (1 - self.momentum) * new
         self.memory = self.memory.index_copy(1, rows, F.normalize(mixed, dim=2))
 
@@ -102,7 +105,8 @@ class CRD(Method):
             raise MmkdError("crd needs a second training window to be the first one's negative; use another --method")
 
     def build(self, setup: Setup) -> None:
-        c, self.samples = self.config, setup.train_size
+        c = self.config
+        self.samples = setup.train_size
         # a window of many labels has no class: its negatives are any other windows
         self.register_buffer("targets", setup.targets if setup.task == "classification" else None)
         self.contrasts = nn.ModuleList()
@@ -124,7 +128,9 @@ class CRD(Method):
         return torch.zeros_like(others).scatter(1, drawn, True) & others
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
+        c = self.config
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         negatives = self.negatives(batch.index)
         for contrast, (modality, teacher) in zip(self.contrasts, teachers.items(), strict=True):
             met = paired_branch(student, modality, c.pairs).embedding

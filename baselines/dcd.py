@@ -45,7 +45,8 @@ def contrast(scores: Tensor) -> Tensor:
 
 def consistency(scores: Tensor) -> Tensor:
     """KL of the softmax of each column of (B, B) scores from that of the row of the same number, mean over them."""
-    rows, columns = scores.log_softmax(1), scores.log_softmax(0).T
+    rows = scores.log_softmax(1)
+    columns = scores.log_softmax(0).T
     return F.kl_div(rows, columns, reduction="batchmean", log_target=True)
 
 
@@ -84,7 +85,9 @@ class DCD(Method):
             self.scorers.append(InBatch(widths, c.feature_size, c.log_scale, c.max_scale))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
+        c = self.config
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         for scorer, (modality, teacher) in zip(self.scorers, teachers.items(), strict=True):
             scores = scorer(paired_branch(student, modality, c.pairs).embedding, teacher.embedding)
             loss = contrast(scores) + c.alpha * consistency(scores)

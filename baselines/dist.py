@@ -29,7 +29,8 @@ class DIST(Method):
     tasks = frozenset({"classification", "segmentation"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         inter = intra = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
             met = paired_branch(student, modality, c.pairs)

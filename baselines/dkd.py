@@ -31,7 +31,8 @@ class DKD(Method):
     tasks = frozenset({"classification", "segmentation"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         target = other = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
             met = paired_branch(student, modality, c.pairs)
@@ -40,7 +41,8 @@ class DKD(Method):
                 c.temperature**2 * share * F.kl_div(a, b, reduction="batchmean", log_target=True)
                 for a, b in zip(s, t, strict=True)
             ]
-            target, other = target + kl[0], other + kl[1]
+            target = target + kl[0]
+            other = other + kl[1]
         ramp = batch.ramp(c.warmup)
         return {**terms, "dkd_target": ramp * c.alpha * target, "dkd_others": ramp * c.beta * other}
 

@@ -40,7 +40,8 @@ class EBKD(Method):
 
     def check(self, setup: Setup) -> None:
         super().check(setup)
-        student, teachers = setup.student, setup.teachers
+        student = setup.student
+        teachers = setup.teachers
         if not all(evidence(teachers)):
             raise MmkdError(
                 f"ebkd needs one sig and one gaf teacher, not {', '.join(teachers)}; use --teachers sig,gaf,pi"

@@ -37,8 +37,10 @@ class EvidentialKD(Method):
     tasks = frozenset({"classification", "segmentation"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
-        prior, log_prior = math.exp(c.log_prior), student.logits.new_tensor(c.log_prior)
+        c = self.config
+        terms = self.supervised(student, batch)
+        prior = math.exp(c.log_prior)
+        log_prior = student.logits.new_tensor(c.log_prior)
         alpha = student.logits.clamp(max=60).exp() + prior
         own = alpha.gather(1, batch.targets[:, None])[:, 0]
         terms["ce"] = (alpha.sum(1).digamma() - own.digamma()).mean()
@@ -56,7 +58,8 @@ class EvidentialKD(Method):
 
 def dirichlet_kl(teacher: Tensor, student: Tensor) -> Tensor:
     """KL(Dir(teacher) || Dir(student)) of parameters (B, K) > 0, mean over the batch."""
-    t, s = teacher.sum(1, keepdim=True), student.sum(1, keepdim=True)
+    t = teacher.sum(1, keepdim=True)
+    s = student.sum(1, keepdim=True)
     totals = (t.lgamma() - s.lgamma())[:, 0]
     each = student.lgamma() - teacher.lgamma() + (teacher - student) * (teacher.digamma() - t.digamma())
     return (totals + each.sum(1)).mean()

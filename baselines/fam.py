@@ -137,14 +137,16 @@ class FAM1d(Method):
         Raises:
             MmkdError: no maps, a feature that is none, or a stage that the student does not have.
         """
-        name, stages = type(self).__name__, self.config.stages
+        name = type(self).__name__
+        stages = self.config.stages
         branch = paired_branch(student, modality, self.config.pairs)
         own = branch.features
         if stages in ("all", "deep", "last"):
             pairs = matched_stages(branch, teacher, stages)
         else:
             pairs = matched_stages(branch, teacher)
-            wanted, known = [stage.strip() for stage in stages.split(",")], [s for s, _ in reversed(pairs)]
+            wanted = [stage.strip() for stage in stages.split(",")]
+            known = [s for s, _ in reversed(pairs)]
             missing = [stage for stage in wanted if stage not in known]
             if missing:
                 raise MmkdError(
@@ -173,7 +175,9 @@ class FAM1d(Method):
                 side = self.side(setup.teachers, teacher, t)
                 source, target = self.bring(feature(branch, s), feature(teacher, t), side)
                 key = f"{number}_{re.sub(r'[^0-9A-Za-z]', '_', modality)}_{depth}"  # modules' names hold no dots
-                c_in, c_out, size = source.shape[1], target.shape[1], tuple(target.shape[2:])
+                c_in = source.shape[1]
+                c_out = target.shape[1]
+                size = tuple(target.shape[2:])
                 width = c.width or min(c_in, c_out)
                 rectify = c.target_scale != "channel" and bool(target.min() >= 0)
                 self.paths[key] = self.path(c_in, width, c_out, size, deeper, rectify=rectify, **self.filter())
@@ -220,12 +224,14 @@ class FAM1d(Method):
         return map_distance(predicted.float(), target, self.config.loss_domain)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, shares = self.config, self.weights(teachers)
+        c = self.config
+        shares = self.weights(teachers)
         ramp = batch.ramp(c.warmup)
         terms = self.supervised(student, batch)
         residuals: dict[str, Tensor | None] = {}
         for modality, s, t, key, side in self.routes:
-            branch, teacher = paired_branch(student, modality, c.pairs), teachers[modality]
+            branch = paired_branch(student, modality, c.pairs)
+            teacher = teachers[modality]
             source, target = self.bring(feature(branch, s), feature(teacher, t).detach(), side)
             predicted, residuals[modality] = self.predict(key, source, residuals.get(modality))
             name = f"fam_{modality}"

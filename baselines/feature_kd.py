@@ -53,7 +53,8 @@ class FeatureKD(Method):
     def build(self, setup: Setup) -> None:
         self.projections = nn.ModuleList()
         for modality in self.shares(setup.teachers):
-            own, other = self.hidden(setup.student, modality).shape[1], setup.teachers[modality].embedding.shape[1]
+            own = self.hidden(setup.student, modality).shape[1]
+            other = setup.teachers[modality].embedding.shape[1]
             self.projections.append(nn.Identity() if own == other else nn.Linear(own, other))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

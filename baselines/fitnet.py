@@ -49,7 +49,8 @@ class FitNet(Method):
             self.regressors.append(nn.Linear(guided.shape[1], hint.shape[1]))  # over channels: a 1x1 convolution
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        terms, shares = self.supervised(student, batch), self.weights(teachers)
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         for regressor, (modality, teacher) in zip(self.regressors, teachers.items(), strict=True):
             guided, hint = self.maps(student, modality, teacher)
             distance = F.mse_loss(regressor(guided.movedim(1, -1)), hint.movedim(1, -1))

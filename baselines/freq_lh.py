@@ -140,7 +140,8 @@ class FreqLH(Method):
     def build(self, setup: Setup) -> None:
         c = self.config
         self.routes: list[Route] = []
-        self.adapters, self.filters = nn.ModuleList(), nn.ModuleList()
+        self.adapters = nn.ModuleList()
+        self.filters = nn.ModuleList()
         for route, student, teacher, gain in self.plan(setup):
             if c.strategy == "random-mask" and gain is not None:
                 gain = random_band(tuple(gain.shape), int(gain.sum()), c.transform)
@@ -158,7 +159,8 @@ class FreqLH(Method):
         Raises:
             MmkdError: too few stages, a feature that is no map, a unit that means nothing here, or an empty band.
         """
-        c, found = self.config, []
+        c = self.config
+        found = []
         for modality, teacher in setup.teachers.items():
             branch = paired_branch(setup.student, modality, c.pairs)
             for place, names in zip(PLACES, groups(branch, teacher), strict=True):
@@ -171,7 +173,8 @@ class FreqLH(Method):
                         f"more, with --teacher-net and --student-net"
                     )
                 for s, t in names:
-                    route, both = Route(modality, place, s, t), (branch.features[s], teacher.features[t])
+                    route = Route(modality, place, s, t)
+                    both = (branch.features[s], teacher.features[t])
                     for who, x in zip(("student", "teacher"), both, strict=True):
                         if x.ndim not in (3, 4):
                             raise MmkdError(
@@ -197,7 +200,8 @@ class FreqLH(Method):
             side = max((student if student.ndim == 4 else teacher).shape[2:])
             student, teacher = (raised(x, c.mixed, side) if x.ndim == 3 else x for x in (student, teacher))
         size = tuple(min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
-        student, teacher = shrink(student, size), shrink(teacher, size)
+        student = shrink(student, size)
+        teacher = shrink(teacher, size)
         return (unit(student), unit(teacher)) if c.target == "attention" else (student, teacher)
 
     def gain(self, route: Route, x: Tensor, lines: bool, setup: Setup) -> Tensor | None:
@@ -221,7 +225,16 @@ class FreqLH(Method):
         for band, cutoff, share in (("low", c.low_cutoff, low), ("high", c.high_cutoff, 1 - low)):
             if share > 0:
                 try:
-                    one = band_mask(tuple(x.shape[2:]), band, cutoff, mask, c.transform, c.shape, c.order, rate)
+                    one = band_mask(
+                        tuple(x.shape[2:]),
+                        band,
+                        cutoff,
+                        mask,
+                        transform=c.transform,
+                        shape=c.shape,
+                        order=c.order,
+                        rate=rate,
+                    )
                 except MmkdError as error:
                     raise MmkdError(
                         f"freq-lh, {route.place} stages {route.student_stage} (student) and {route.teacher_stage} "
@@ -232,7 +245,8 @@ class FreqLH(Method):
 
     def low_share(self, place: str) -> float:
         """q at a place: how much of the low-pass its filter has; the high-pass has the rest."""
-        c, at = self.config, PLACES.index(place)
+        c = self.config
+        at = PLACES.index(place)
         if c.low_high_ratio is not None:
             late = c.low_high_ratio if c.decoder_low_high_ratio is None else c.decoder_low_high_ratio
             return float((c.low_high_ratio, late)[at])
@@ -243,7 +257,8 @@ class FreqLH(Method):
         """l(S, T; F) of two maps (B, C, *size), a scalar."""
         c = self.config
         if c.standardise == "channel":
-            student, teacher = standard(student), standard(teacher)
+            student = standard(student)
+            teacher = standard(teacher)
         if c.placement == "both" and c.standardise != "l2":  # the filter is linear: once for both
             filtered: Tensor = band(student - teacher)
             return filtered.square().mean()
@@ -252,11 +267,14 @@ class FreqLH(Method):
         if c.placement != "student":
             teacher = band(teacher)
         if c.standardise == "l2":
-            student, teacher = unit(student), unit(teacher)
+            student = unit(student)
+            teacher = unit(teacher)
         return F.mse_loss(student, teacher)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, shares, terms = self.config, self.weights(teachers), self.supervised(student, batch)
+        c = self.config
+        shares = self.weights(teachers)
+        terms = self.supervised(student, batch)
         if c.kd_weight > 0:
             terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature)
         each: dict[tuple[str, str], list[Tensor]] = {}

@@ -27,11 +27,13 @@ class LogitStandardisation(Method):
     tasks = frozenset({"classification", "segmentation"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         soft = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
             met = paired_branch(student, modality, c.pairs)
-            s, t = standardised(met.logits), standardised(teachers[modality].logits)
+            s = standardised(met.logits)
+            t = standardised(teachers[modality].logits)
             soft = soft + share * soft_targets(s, t, c.temperature)
         return {**terms, "kd": c.kd_weight * soft}
 

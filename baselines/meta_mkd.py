@@ -34,7 +34,8 @@ class Weigh(nn.Module):
 
     def __init__(self, logits: int, embeddings: int, count: int) -> None:
         super().__init__()
-        self.by_logits, self.by_embeddings = half(logits, count), half(embeddings, count)
+        self.by_logits = half(logits, count)
+        self.by_embeddings = half(embeddings, count)
 
     def forward(self, logits: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         return self.by_logits(logits).softmax(1), self.by_embeddings(embeddings).softmax(1)
@@ -64,7 +65,9 @@ class MetaWeights(Method):
     hard: Tensor  # of the batch, from `losses` to `after_step`
 
     def build(self, setup: Setup) -> None:
-        student, teachers, count = setup.student, setup.teachers, len(setup.teachers)
+        student = setup.student
+        teachers = setup.teachers
+        count = len(setup.teachers)
         widths = [x.embedding.shape[1] for x in (student, *teachers.values())]
         weigh = Weigh((count + 1) * setup.classes, sum(widths), count)
         self.weigh = Outer(weigh, self.config.meta_lr, weight_decay=1e-4)
@@ -86,7 +89,8 @@ class MetaWeights(Method):
     def shares(self, student: Outputs, teachers: Mapping[str, Outputs]) -> tuple[Tensor, Tensor]:
         """(B, M) each, rows that sum to 1: of the soft targets and of the maps."""
         both = student, *teachers.values()
-        logits, embeddings = [x.logits.detach() for x in both], [x.embedding.detach() for x in both]
+        logits = [x.logits.detach() for x in both]
+        embeddings = [x.embedding.detach() for x in both]
         u, v = self.weigh(torch.cat(logits, 1), torch.cat(embeddings, 1))
         return u, v
 
@@ -98,7 +102,9 @@ class MetaWeights(Method):
         Args:
             own: weights in the place of those of `projections`.
         """
-        t, soft, far = self.config.temperature, [], []
+        t = self.config.temperature
+        soft = []
+        far = []
         log_student = F.log_softmax(student.logits / t, 1)
         for number, (modality, teacher) in enumerate(teachers.items()):
             log_teacher = F.log_softmax(teacher.logits / t, 1)
@@ -118,7 +124,8 @@ class MetaWeights(Method):
         self, student: Outputs, teachers: Mapping[str, Outputs], distances: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Both terms."""
-        (u, v), (soft, far) = self.shares(student, teachers), distances
+        (u, v) = self.shares(student, teachers)
+        (soft, far) = distances
         return self.config.alpha * (u * soft).sum(1).mean(), self.config.beta * (v * far).sum(1).mean()
 
     def after_step(self, step: Step) -> None:
@@ -133,7 +140,8 @@ class MetaWeights(Method):
 
     def remember(self, index: Tensor) -> None:
         """Enter the batch's windows into the buffer; once it is full only those that the student got wrong."""
-        filled, size = int(self.filled), len(self.kept)
+        filled = int(self.filled)
+        size = len(self.kept)
         if filled < size:
             new = index[: size - filled]
             self.kept[filled : filled + len(new)] = new
@@ -180,7 +188,8 @@ def half(size: int, count: int) -> nn.Module:
 
 def projection(own: Tensor, other: Tensor) -> nn.Module:
     """r_k, from maps like `own` to maps like `other`, which have one rank and size."""
-    images, middle = own.ndim == 4, max(own.shape[1] // 2, 1)
+    images = own.ndim == 4
+    middle = max(own.shape[1] // 2, 1)
     side = 1 if own[0, 0].numel() == 1 else 3
     conv, norm = (nn.Conv2d, nn.BatchNorm2d) if images else (nn.Conv1d, nn.BatchNorm1d)
     layers: list[nn.Module] = [conv(own.shape[1], middle, 1), norm(middle), nn.ReLU()]

@@ -49,7 +49,8 @@ class MultiLevel(Method):
         terms = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         instance = windows = classes = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            own, other = paired_branch(student, modality, c.pairs).logits, teachers[modality].logits
+            own = paired_branch(student, modality, c.pairs).logits
+            other = teachers[modality].logits
             for temperature in numbers(c.temperatures):
                 s, t = (F.softmax(z / temperature, 1) for z in (own, other))
                 instance = instance + share * soft_targets(own, other, temperature)

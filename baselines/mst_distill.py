@@ -95,7 +95,8 @@ class MixtureOfTeachers(Method):
         return 1 + int(share > self.config.first_border) + int(share > self.config.second_border)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        stage, none = self.stage(batch), student.logits.new_zeros(())
+        stage = self.stage(batch)
+        none = student.logits.new_zeros(())
         terms = self.supervised(student, batch)
         if stage == 2:
             terms = {name: term.detach() for name, term in terms.items()}
@@ -118,7 +119,8 @@ class MixtureOfTeachers(Method):
 
     def routed(self, student: Outputs, teachers: list[Outputs], batch: Batch) -> dict[str, Tensor]:
         """Stage 3: the student follows the masked teachers that the router chooses."""
-        c, t = self.config, self.config.temperature
+        c = self.config
+        t = self.config.temperature
         log_student = F.log_softmax(student.logits / t, 1)
         logits = torch.stack(self.masked(teachers), 1).detach()
         log_teachers = F.log_softmax(logits / t, 2)

@@ -79,8 +79,12 @@ class Reinforced(Method):
         self.agent = Outer(Agent(widths, self.config.agent_width), self.config.agent_lr)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, t = self.config, self.config.temperature
-        soft, far, maps, self.states = [], [], [], []
+        c = self.config
+        t = self.config.temperature
+        soft = []
+        far = []
+        maps = []
+        self.states = []
         log_student = F.log_softmax(student.logits / t, 1)
         for project, (modality, teacher) in zip(self.projections, teachers.items(), strict=True):
             log_teacher = F.log_softmax(teacher.logits / t, 1)

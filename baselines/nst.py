@@ -34,7 +34,8 @@ class NST(Method):
     needs = frozenset({"features"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
             both = matched_maps(paired_branch(student, modality, c.pairs), teachers[modality], c.stages)
             each = [discrepancy(*meet(s, t, c.mixed)) for s, t in both]

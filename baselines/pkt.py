@@ -32,7 +32,8 @@ class PKT(Method):
     needs = frozenset({"embedding"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
             s = neighbours(paired_branch(student, modality, c.pairs).embedding)
             t = neighbours(teachers[modality].embedding)

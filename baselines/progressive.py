@@ -42,7 +42,8 @@ class Progressive(Method):
 
     def check(self, setup: Setup) -> None:
         super().check(setup)
-        branches, teachers = setup.student.branches, setup.teachers
+        branches = setup.student.branches
+        teachers = setup.teachers
         if not signal(teachers) or not signal(branches):
             raise MmkdError(
                 f"progressive begins with one sig; the teachers are {', '.join(teachers)}, the branches "
@@ -68,7 +69,9 @@ class Progressive(Method):
         return 1 + int(share > self.config.first_border) + int(share > self.config.second_border)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        stage, terms, none = self.stage(batch), self.supervised(student, batch), student.logits.new_zeros(())
+        stage = self.stage(batch)
+        terms = self.supervised(student, batch)
+        none = student.logits.new_zeros(())
         each = {1: self.first, 2: self.second, 3: self.third}
         for number, term in each.items():
             active = number == stage or stage == 3
@@ -77,13 +80,15 @@ class Progressive(Method):
 
     def first(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
         """The signal teacher and the image branches."""
-        own, target = student.branches, teachers[signal(teachers)].embedding
+        own = student.branches
+        target = teachers[signal(teachers)].embedding
         far = [F.mse_loss(f(own[m].embedding), target) for f, m in zip(self.to_signal, images(own), strict=True)]
         return torch.stack(far).mean()
 
     def second(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
         """The image teachers and the signal branch."""
-        every, own = self.weights(teachers), student.branches[signal(student.branches)].embedding
+        every = self.weights(teachers)
+        own = student.branches[signal(student.branches)].embedding
         shares = {m: every[m] for m in images(teachers)}
         total = sum(shares.values()) or 1
         far = [

@@ -44,7 +44,9 @@ class Projector(Method):
             self.projectors.append(nn.Linear(own.shape[1], teacher.embedding.shape[1], bias=False))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
+        c = self.config
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         for projector, (modality, teacher) in zip(self.projectors, teachers.items(), strict=True):
             projected = projector(paired_branch(student, modality, c.pairs).embedding)
             terms[f"projector_{modality}"] = (

@@ -38,7 +38,9 @@ class AdaptiveConfidence(Method):
     minimum_batch = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, targets, relations = self.config, [], []
+        c = self.config
+        targets = []
+        relations = []
         for modality, teacher in teachers.items():
             met = paired_branch(student, modality, c.pairs)
             s, t = (F.log_softmax(x.logits / c.temperature, 1) for x in (met, teacher))

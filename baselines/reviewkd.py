@@ -72,7 +72,9 @@ class ReviewKD(Method):
             self.reviews.append(Review([(s.shape[1], t.shape[1]) for s, t in both], width, both[0][0].ndim))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
+        c = self.config
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         for review, (modality, teacher) in zip(self.reviews, teachers.items(), strict=True):
             distance = review(self.maps(student, modality, teacher))
             terms[f"reviewkd_{modality}"] = c.weight * batch.ramp(c.warmup) * shares[modality] * distance
@@ -87,7 +89,8 @@ class Review(nn.Module):
         self.blocks = nn.ModuleList(Fusion(s, width, t, rank, fuse=n > 0) for n, (s, t) in enumerate(channels))
 
     def forward(self, both: list[tuple[Tensor, Tensor]]) -> Tensor:
-        residual, distances = None, []
+        residual = None
+        distances = []
         for block, (student, teacher) in zip(self.blocks, both, strict=True):
             predicted, residual = block(student, residual, teacher.shape[2:])
             distances.append(hierarchical_context(predicted, teacher))
@@ -101,7 +104,8 @@ class Fusion(nn.Module):
         super().__init__()
         conv = nn.Conv1d if rank == 3 else nn.Conv2d
         norm = nn.BatchNorm1d if rank == 3 else nn.BatchNorm2d
-        first, last = conv(inputs, width, 1, bias=False), conv(width, outputs, 3, padding=1, bias=False)
+        first = conv(inputs, width, 1, bias=False)
+        last = conv(width, outputs, 3, padding=1, bias=False)
         for layer in (first, last):
             nn.init.kaiming_uniform_(layer.weight, a=1)
         self.enter = nn.Sequential(first, norm(width))

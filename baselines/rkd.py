@@ -33,9 +33,11 @@ class RKD(Method):
     needs = frozenset({"embedding"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, self.supervised(student, batch)
+        c = self.config
+        terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
-            s, t = paired_branch(student, modality, c.pairs).embedding, teachers[modality].embedding
+            s = paired_branch(student, modality, c.pairs).embedding
+            t = teachers[modality].embedding
             pairs = 2 * F.smooth_l1_loss(distances(s), distances(t), reduction="sum") / len(s) ** 2
             terms[f"distance_{modality}"] = c.distance_weight * share * pairs
             terms[f"angle_{modality}"] = c.angle_weight * share * F.smooth_l1_loss(angles(s), angles(t))

@@ -42,13 +42,15 @@ class SimKD(Method):
     minimum_batch = 2
 
     def build(self, setup: Setup) -> None:
-        self.shares, self.heads = self.weights(setup.teachers), nn.ModuleList()
+        self.shares = self.weights(setup.teachers)
+        self.heads = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
             own = paired_branch(setup.student, modality, self.config.pairs).last_map
             self.heads.append(Head(own, teacher, self.config.factor, self.config.mixed))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms = self.config, {}
+        c = self.config
+        terms = {}
         for head, (modality, teacher) in zip(self.heads, teachers.items(), strict=True):
             own = paired_branch(student, modality, c.pairs).last_map
             target = positions(meet(own.detach(), teacher.last_map, c.mixed)[1])
@@ -73,7 +75,8 @@ class Head(nn.Module):
     def __init__(self, student: Tensor, teacher: Outputs, factor: int, mixed: str) -> None:
         super().__init__()
         target = teacher.last_map
-        self.size, self.mixed = tuple(target.shape[2:]), mixed
+        self.size = tuple(target.shape[2:])
+        self.mixed = mixed
         met = self.bring(student)
         conv = nn.Conv2d if met.ndim == 4 else nn.Conv1d
         norm = nn.BatchNorm2d if met.ndim == 4 else nn.BatchNorm1d
@@ -109,12 +112,16 @@ class Reused(nn.Module):
 
     def __init__(self, student: nn.Module, heads: nn.ModuleList, shares: Mapping[str, float], pairs: str) -> None:
         super().__init__()
-        self.student, self.heads, self.shares, self.pairs = student, heads, dict(shares), pairs
+        self.student = student
+        self.heads = heads
+        self.shares = dict(shares)
+        self.pairs = pairs
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
         """{modality: (B, ...)} to outputs."""
         outputs: Outputs = self.student(views)
-        embeddings, logits = [], []
+        embeddings = []
+        logits = []
         for head, (modality, share) in zip(self.heads, self.shares.items(), strict=True):
             projected, says = head(paired_branch(outputs, modality, self.pairs).last_map)
             embeddings.append(projected.mean(2))

@@ -54,7 +54,9 @@ class VID(Method):
             self.gaussians.append(nn.ModuleList(made))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
-        c, terms, shares = self.config, self.supervised(student, batch), self.weights(teachers)
+        c = self.config
+        terms = self.supervised(student, batch)
+        shares = self.weights(teachers)
         for gaussians, (modality, teacher) in zip(self.gaussians, teachers.items(), strict=True):
             both = matched_maps(paired_branch(student, modality, c.pairs), teacher, c.stages)
             each = [g(*meet(s, t, c.mixed)) for g, (s, t) in zip(gaussians.children(), both, strict=True)]

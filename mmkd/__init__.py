@@ -12,43 +12,32 @@ from mmkd.core.registry import METHODS, kind_of, only_of_kind
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
-    from mmkd.methods.contract import (
-        Batch,
-        DistillConfig,
-        Method,
-        MethodConfig,
-        Outputs,
-        Setup,
-        Step,
-        TaughtConfig,
-        check_temperature,
-        matched_maps,
-        matched_stages,
-        paired_branch,
-        soft_targets,
-    )
+    from mmkd.methods.contract import DistillConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.losses import check_temperature, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
+    from mmkd.methods.outputs import Batch, Outputs, Setup, Step
+    from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "run": "api",
     "load_student": "api",
-    "Batch": "methods.contract",
+    "Batch": "methods.outputs",
     "DistillConfig": "methods.contract",
     "Method": "methods.contract",
     "MethodConfig": "methods.contract",
     "Outer": "methods.outer",
-    "Outputs": "methods.contract",
-    "Setup": "methods.contract",
-    "Step": "methods.contract",
+    "Outputs": "methods.outputs",
+    "Setup": "methods.outputs",
+    "Step": "methods.outputs",
     "TaughtConfig": "methods.contract",
-    "check_temperature": "methods.contract",
+    "check_temperature": "methods.losses",
     "least_conflict": "methods.outer",
-    "matched_maps": "methods.contract",
-    "matched_stages": "methods.contract",
-    "paired_branch": "methods.contract",
-    "soft_targets": "methods.contract",
+    "matched_maps": "methods.pairing",
+    "matched_stages": "methods.pairing",
+    "paired_branch": "methods.pairing",
+    "soft_targets": "methods.losses",
 }
 
 __all__ = [

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, UnitFailed, unknown
+from mmkd.core.errors import MmkdError, UnitFailed, unknown_name
 from mmkd.engines.execution import execute
 from mmkd.engines.sweep import Existing
 from mmkd.store.record import Record, Records
@@ -49,7 +49,7 @@ def run(
     if data is not None and dataset is not None:
         raise MmkdError("data and dataset both name windows; give one of them")
     if existing not in ("skip", "rerun", "only"):
-        raise unknown("existing", str(existing), ("skip", "rerun", "only"))
+        raise unknown_name("existing", str(existing), ("skip", "rerun", "only"))
     known = {f.name for f in fields(Request)}
     asked = {name: value for name, value in settings.items() if name in known}
     options = {name: value for name, value in settings.items() if name not in known}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmkd import compare
-from mmkd.core.text import shortened
+from mmkd.core.text import shorten
 from mmkd.metrics import classes
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
@@ -294,13 +294,13 @@ def test_harmful_names_are_shown_as_text(visit):
     assert page.locator("main img, main script, main i, svg script, [onload], [onerror]").count() == 0
     names = {value for table in (1, 2) for value, _ in column(page, table, 0)}
     for name in HARMFUL:
-        short = shortened(name)
+        short = shorten(name)
         assert any(short in each for each in names), short
         assert page.get_by_role("link", name=short).first.inner_text().split() != []
     assert HARMFUL[0] in " ".join(page.locator("h2").all_inner_texts())
     body = page.locator("body").text_content()
     for text in (*CLASSES, HARMFUL[1]):
-        assert shortened(text, 40)[:10] in body
+        assert shorten(text, 40)[:10] in body
     assert "{{ 7*7 }} ${7*7}" in body
 
 

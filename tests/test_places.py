@@ -14,7 +14,7 @@ import mmkd
 import mmkd.baselines
 from mmkd.data import find_cards
 from mmkd.report import page
-from mmkd.store.record import environment
+from mmkd.store.environment import environment
 from mmkd.training import checkpoint
 from mmkd.units.expansion import source_sha256
 
@@ -64,7 +64,9 @@ def copy_of_the_checkout(folder):
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="no git here")
 def test_records_hold_the_commit_and_whether_there_were_changes(tmp_path):
-    code = "import json; from mmkd.store.record import environment; print(json.dumps(environment('cpu', 1)['git']))"
+    code = (
+        "import json; from mmkd.store.environment import environment; print(json.dumps(environment('cpu', 1)['git']))"
+    )
 
     def git(*args):
         names = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]

@@ -35,7 +35,7 @@ def data(x):
 def make(x, folder):
     split = Split(np.arange(0, len(x), 2), np.arange(0), np.arange(0), "window")
     config = default_configs((name,), int(size))[name]
-    get_view(name, config, data(x), DataSpec("made-up", ""), split, Cache(folder), Progress())
+    get_view(name, config, data(x), DataSpec("made-up", ""), split, cache=Cache(folder), progress=Progress())
 make(x[:64].copy(), folder + "/warm")
 before, peak, done = anonymous(), 0.0, threading.Event()
 def watch():

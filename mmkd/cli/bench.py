@@ -108,8 +108,8 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
     if args.dry_run:
         return dry_run(request, workspace, args.existing == "rerun", args.json)
     keep_freed_memory()
-    if request.methods == ("all",) and METHODS.broken and not args.quiet:
-        for source, why in METHODS.broken.items():
+    if request.methods == ("all",) and METHODS.import_errors and not args.quiet:
+        for source, why in METHODS.import_errors.items():
             _warn(f"left out: {source}: {why}")
     outcome = execute(request, workspace, args.existing, Narrator(workspace.progress), measurements)
     runs = Path(args.runs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmkd.cli.console import guarded
 from mmkd.cli.flags import Parser, no_more
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Bars, Progress
 
 NAME = "mmkd.data"
@@ -60,7 +60,7 @@ def command(argv: Sequence[str]) -> int:
     no_more(rest, parser)
     what, *names = args.words
     if what not in COMMANDS:
-        raise unknown("command", what, COMMANDS)
+        raise unknown_name("command", what, COMMANDS)
     if any("\0" in word for word in (*names, args.data_root or "", args.originals or "")):
         raise MmkdError("a zero byte stands in a name")
     if args.data_root == "" or args.originals == "":

@@ -79,7 +79,9 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
 
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
-    return [(name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry], registry.broken
+    return [
+        (name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry
+    ], registry.import_errors
 
 
 def data_set(card: Any, here: bool) -> str:

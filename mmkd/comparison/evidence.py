@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mmkd.comparison.groups import Row, Unit
 from mmkd.comparison.predictions import Predictions, read_predictions
 from mmkd.core.errors import MmkdError
-from mmkd.core.text import printable, shortened
+from mmkd.core.text import printable, shorten
 from mmkd.metrics import pairs as st
 from mmkd.metrics.classes import Reliability, reliability
 from mmkd.store.record import Record
@@ -98,7 +98,7 @@ def tested(row: Row, notes: Notes) -> Tested | None:
 
 def class_names(record: Record) -> tuple[str, ...]:
     names = (record.result.get("data") or {}).get("classes") or []
-    return tuple(shortened(str(name), 40) or f"class {n}" for n, name in enumerate(names))
+    return tuple(shorten(str(name), 40) or f"class {n}" for n, name in enumerate(names))
 
 
 def confusion_matrix(said: Predictions, classes: int) -> NDArray[np.int64]:
@@ -159,10 +159,10 @@ def deployment(record: Record) -> dict[str, str]:
     views = found.get("views_ms")
     for name, value in views.items() if isinstance(views, dict) else ():
         if _number(value):
-            lines[f"to make the view {shortened(str(name), 30)}"] = f"{value:.3g} ms"
+            lines[f"to make the view {shorten(str(name), 30)}"] = f"{value:.3g} ms"
     for name, shown in (("how", "how"), ("processor", "processor"), ("threads", "threads"), ("repeats", "repeats")):
         if name in found:
-            lines[shown] = shortened(str(found[name]), 1000)
+            lines[shown] = shorten(str(found[name]), 1000)
     return lines
 
 
@@ -225,14 +225,14 @@ def _curves(found: Mapping[str, Any]) -> dict[_Name, list[float]]:
         level, score = point["level"], float(point["macro_f1"])
         if not math.isfinite(score) or isinstance(level, bool) or not isinstance(level, int | float | str):
             raise ValueError(f"level {level!r:.40}")
-        name = shortened(str(point["disturbance"]), 40)
-        points.setdefault(name, []).append((level, score, shortened(str(point.get("unit", "")), 60)))
+        name = shorten(str(point["disturbance"]), 40)
+        points.setdefault(name, []).append((level, score, shorten(str(point.get("unit", "")), 60)))
     curves = {}
     for name, each in points.items():
         if all(_number(level) for level, _, _ in each):
             each = sorted([*((0, clean, "") for _ in (1,) if all(level for level, _, _ in each)), *each])
         else:
-            each = [("none", clean, ""), *((shortened(str(level), 40), score, unit) for level, score, unit in each)]
+            each = [("none", clean, ""), *((shorten(str(level), 40), score, unit) for level, score, unit in each)]
         unit_name = next((unit for _, _, unit in each if unit), "")
         curves[name, unit_name, tuple(level for level, _, _ in each)] = [score for _, score, _ in each]
     return curves
@@ -296,7 +296,7 @@ def _maps(arrays: Mapping[str, NDArray[Any]]) -> Maps:
             continue
         if array.ndim not in sizes[kind] or not array.size or array.dtype.kind not in "fiu" or array.nbytes > LARGEST:
             raise ValueError(f"{printable(name)[:60]} is of shape {array.shape} and type {array.dtype}")
-        found[kind][shortened(network, 60)] = array.astype(np.float64)
+        found[kind][shorten(network, 60)] = array.astype(np.float64)
     if not found["window"]:
         raise ValueError("it holds no window")
     labels = np.asarray(arrays.get("similarity_labels", np.zeros(0, int)))

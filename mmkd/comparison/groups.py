@@ -32,8 +32,8 @@ from mmkd.comparison.identity import (
     teacher_settings,
 )
 from mmkd.comparison.predictions import JointPrediction, read_predictions, together
-from mmkd.core.errors import DamageWarning, MmkdError, unknown
-from mmkd.core.text import shortened
+from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
+from mmkd.core.text import shorten
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import NOTES
 from mmkd.specs.data import fold_count
@@ -146,7 +146,7 @@ class Group:
 
     def label(self, unit: Unit) -> str:
         """A unit's seed and fold."""
-        return f"seed {unit.seed}" + (f", {shortened(self.folds[unit.fold - 1], 60)}" if unit.fold else "")
+        return f"seed {unit.seed}" + (f", {shorten(self.folds[unit.fold - 1], 60)}" if unit.fold else "")
 
 
 @dataclass
@@ -191,7 +191,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     students = sorted(units.values(), key=_place)
     methods = {str(record.spec["method"]) for record in students}
     if control not in methods and control != STUDENT_ONLY:
-        raise unknown("method", control, methods)
+        raise unknown_name("method", control, methods)
     names = method_names(students)
     by_group: dict[str, list[Record]] = {}
     for record in students:
@@ -245,7 +245,7 @@ def _distinguish(groups: Sequence[Group]) -> None:
     """Say in the titles of groups in what else they differ."""
     given = [(group.title, flat(group.settings)) for group in groups]
     for group, title in zip(groups, variant_names(given, most_usual(given)), strict=True):
-        group.title = shortened(title)
+        group.title = shorten(title)
 
 
 # Rows -----------------------------------------------------------------------------------------------------------------
@@ -266,8 +266,8 @@ class GroupBuilder:
     def group(self) -> Group:
         members = self.members
         shared = group_settings(members[0])
-        task, dataset = str(shared["task"]), shortened(str(shared["data"]["name"]))
-        student = shortened(student_title(shared))
+        task, dataset = str(shared["task"]), shorten(str(shared["data"]["name"]))
+        student = shorten(student_title(shared))
         notes: dict[str, None] = dict.fromkeys(_series_notes(members) if task == "anomaly" else ())
         teachers = [] if task == "anomaly" else self._teachers(members, notes)  # their scores are of the pretext task
         students = self._students(members, teachers, notes)
@@ -323,7 +323,7 @@ class GroupBuilder:
                 what = "its mean is of these alone" if self._by_fold else "left out"
                 name = f"teacher {row.name}" if row.kind == "teacher" else row.name
                 of = f"{name}, seed {seed}: {len(there)} of {len(names)} folds"
-                notes[f"incomplete: {of}, without {shortened(lost, 100)}; {what}"] = None
+                notes[f"incomplete: {of}, without {shorten(lost, 100)}; {what}"] = None
 
     def _teachers(self, members: Sequence[Record], notes: dict[str, None]) -> list[Row]:
         keys = dict.fromkeys(k for record in members for k in (record.result.get("teachers") or {}).values())
@@ -354,7 +354,7 @@ class GroupBuilder:
             settings = {**row_settings(each[0]), **making_settings(each[0])}
             name, method = self.names[each[0].key], str(each[0].spec["method"])
             units, some = self._by_place(each, notes), tuple(sorted(taught))
-            row = Row(each[0].kind, method, name, settings, units, teachers=some, everywhere=shortened(name))
+            row = Row(each[0].kind, method, name, settings, units, teachers=some, everywhere=shorten(name))
             found.append(replace(row, score=SCORES.get(str(each[0].spec["task"]), SCORE)))
         _name(found, [making_settings(each[0]) for each in rows.values()])
         return _best_first(found)
@@ -405,9 +405,9 @@ class GroupBuilder:
         short = [row.base.split()[0] for row in rows]
         names = short if len(set(short)) == len({row.base.split()[0] for row in teachers}) == len(teachers) else None
         of = ", ".join(names or [row.name for row in rows])
-        oracle = shortened(f"oracle-teacher of {of} (bound)")
+        oracle = shorten(f"oracle-teacher of {of} (bound)")
         return [
-            Row("mean", "mean", shortened(f"mean of {of}"), {}, units, teachers=tuple(some)),
+            Row("mean", "mean", shorten(f"mean of {of}"), {}, units, teachers=tuple(some)),
             Row("oracle", "oracle-teacher", oracle, {}, bounds, teachers=tuple(some)),
         ]
 
@@ -481,7 +481,7 @@ def _name(rows: Sequence[Row], settings: Sequence[Settings]) -> None:
     """Add to the names of rows in what their settings differ."""
     given = [(row.name, each) for row, each in zip(rows, settings, strict=True)]
     for row, name in zip(rows, variant_names(given, most_usual(given)), strict=True):
-        row.name = shortened(name)
+        row.name = shorten(name)
 
 
 def _metrics(record: Record) -> dict[str, float]:

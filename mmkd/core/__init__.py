@@ -1,5 +1,6 @@
-"""What everything stands on: errors, options, registries, keys and seeds, texts, progress, memory.
+"""The foundation that every package uses: errors, options, registries, keys and seeds, text, progress, memory.
 
-Nothing here knows what a data set, a network, a method or a record is. A helper that two rooms need and that is about
-none of their nouns belongs here; what knows a noun belongs in the room of that noun.
+Nothing here knows what a data set, a network, a method or a record is. A helper that two packages need and that
+concerns neither package's subject belongs here; anything that concerns one subject belongs in the package of that
+subject.
 """

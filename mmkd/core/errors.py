@@ -1,27 +1,31 @@
-"""The one exception that a user is meant to read, and the did-you-mean that it carries."""
+"""The exceptions of mmkd, and the helpers that word their messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class MmkdError(Exception):
-    """What was asked, what was found, what to do: one line. The commands print it and exit 2."""
+    """An error that the user can act on.
+
+    The message is one line: what was asked for, what was found, and what to do. The commands print it and exit with
+    code 2.
+    """
 
 
 class Refused(MmkdError):
-    """A method cannot work with these networks or this data; another method may."""
+    """A method cannot work with these networks or this data. Another method may."""
 
 
 class UnitFailed(MmkdError):
-    """A unit broke off while it worked; the others go on and the command exits 1."""
+    """A unit failed while it ran. The other units continue, and the command exits with code 1."""
 
 
 class DamageWarning(UserWarning):
-    """Something on disk is not what was written: what was done about it, one line."""
+    """A file on disk is not what was written. The message is one line that says what was done about it."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint such as `; did you mean 'fam'?`, or the empty string when nothing is close.
+    """A hint such as `; did you mean 'fam'?`, or the empty string when no known name is close.
 
     >>> did_you_mean("famm", ["kd", "fam"])
     "; did you mean 'fam'?"
@@ -31,14 +35,27 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {lower[close[0]]!r}?" if close else ""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], how: str = "") -> MmkdError:
-    """The error for a name that nobody registered: `kind` is what it should have been, `how` how to list them."""
+def unknown_name(kind: str, name: str, known: Iterable[str], how: str = "") -> MmkdError:
+    """Make the error for a name that does not exist; the caller raises it.
+
+    Args:
+        kind: what the name should have named, such as "method".
+        known: the names that exist.
+        how: how the user can list the known names; by default the message lists them itself.
+
+    >>> str(unknown_name("method", "famm", ["kd", "fam"]))
+    "unknown method 'famm'; did you mean 'fam'? (known: fam, kd)"
+    """
     known = sorted(known)
     listing = how or ("known: " + ", ".join(known) if known else "none is known")
     return MmkdError(f"unknown {kind} {name!r}{did_you_mean(name, known)} ({listing})")
 
 
-def reason(error: BaseException) -> str:
-    """One line for an exception of somebody else's code."""
+def describe_error(error: BaseException) -> str:
+    """Any exception as one line: the message of an `MmkdError`, else the type and the message.
+
+    >>> describe_error(ValueError("first line\\nsecond line"))
+    'ValueError: first line second line'
+    """
     text = " ".join(str(error).split())
     return text if isinstance(error, MmkdError) else f"{type(error).__name__}: {text}"

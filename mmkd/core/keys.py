@@ -1,4 +1,4 @@
-"""Keys of what is kept, and seeds by role: hashes of plain values."""
+"""Hashes of plain values, used as keys of cache entries and records, and random seeds derived for each role."""
 
 import hashlib
 import json
@@ -6,13 +6,17 @@ from typing import Any
 
 
 def digest(value: Any) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON."""
+    """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON.
+
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def seed_for(seed: int, role: str) -> int:
-    """A seed of its own for each role, so that adding a draw in one place moves no other.
+    """Derive a separate seed for each role, so that an additional draw in one place changes no other.
 
     Roles: "split", "teacher/MODALITY", "student", "batches", "method".
     """

@@ -1,4 +1,4 @@
-"""Progress of long work, told to whoever watches: bars on a terminal, silence elsewhere."""
+"""Progress of long work: bars on a terminal, lines in a log, nothing elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -7,26 +7,27 @@ from typing import Any, Protocol
 
 
 class Bar(Protocol):
-    """One running piece of work."""
+    """The progress of one piece of work."""
 
     def advance(self, steps: int = 1, info: str = "") -> None: ...
 
 
 class Progress:
-    """Silence: the default of the library, and of a command whose output is not a terminal."""
+    """Shows nothing: the default of the library, and of a command whose output is not a terminal."""
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
+        """The bar of one piece of work of `total` steps."""
         yield _Silent()
 
     @contextmanager
     def overall(self, total: int) -> Iterator[Bar]:
-        """The bar of all units of a command, with the time left."""
+        """The bar over all units of a command, with the time left."""
         with self.bar("units", total) as bar:
             yield bar
 
     def say(self, line: str) -> None:
-        """One line about something that is done."""
+        """Show one line about something that has finished."""
 
 
 class _Silent:
@@ -35,37 +36,40 @@ class _Silent:
 
 
 class Lines(Progress):
-    """A line for each thing that is done, on the given stream: what a log wants."""
+    """Writes a line to `stream` for each thing that has finished, for logs."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     @contextmanager
     def overall(self, total: int) -> Iterator[Bar]:
-        yield _Counted(self, total)
+        yield _OverallLines(self, total)
 
     def say(self, line: str) -> None:
         print(line, file=self.stream, flush=True)
 
 
-class _Counted:
-    """How far a command is, in a line a minute at most."""
+class _OverallLines:
+    """The progress of a whole command, as at most one line a minute."""
 
     def __init__(self, lines: Lines, total: int) -> None:
-        self.lines, self.total, self.done = lines, total, 0
-        self.begun = self.said = time.monotonic()
+        self.lines = lines
+        self.total = total
+        self.completed = 0
+        self.start_time = time.monotonic()
+        self.last_line_time = self.start_time
 
     def advance(self, steps: int = 1, info: str = "") -> None:
         now = time.monotonic()
-        self.done += steps
-        if now - self.said >= 60 and self.done < self.total:
-            left = (now - self.begun) / self.done * (self.total - self.done)
-            self.lines.say(f"{self.done} of {self.total} units, about {duration(left)} left")
-            self.said = now
+        self.completed += steps
+        if now - self.last_line_time >= 60 and self.completed < self.total:
+            left = (now - self.start_time) / self.completed * (self.total - self.completed)
+            self.lines.say(f"{self.completed} of {self.total} units, about {duration(left)} left")
+            self.last_line_time = now
 
 
 def duration(seconds: float) -> str:
-    """A rough time in words.
+    """A rounded time with its unit.
 
     >>> duration(4), duration(400), duration(700), duration(9000)
     ('4.0 s', '400 s', '12 min', '2.5 h')
@@ -76,34 +80,37 @@ def duration(seconds: float) -> str:
 
 
 class Bars(Progress):
-    """Bars on a terminal, each gone when its work is done."""
+    """Bars on a terminal; each disappears when its work has finished."""
 
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Rich
+        from rich.progress import Progress as RichProgress
 
         self.console = Console(stderr=True)
         columns = (TextColumn("{task.description:<28}"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
-        self.rich = Rich(*columns, TextColumn("{task.fields[info]}"), console=self.console, transient=True)
+        self.rich = RichProgress(*columns, TextColumn("{task.fields[info]}"), console=self.console, transient=True)
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Bar]:
         if not self.rich.tasks:
             self.rich.start()
         task = self.rich.add_task(label, total=total, info="")
-        rich = self.rich
-
-        class One:
-            def advance(self, steps: int = 1, info: str = "") -> None:
-                rich.update(task, advance=steps, info=info)
-
         try:
-            yield One()
+            yield _RichBar(self.rich, task)
         finally:
-            rich.remove_task(task)
-            if not rich.tasks:
-                rich.stop()
+            self.rich.remove_task(task)
+            if not self.rich.tasks:
+                self.rich.stop()
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+class _RichBar:
+    def __init__(self, rich: Any, task: Any) -> None:
+        self.rich = rich
+        self.task = task
+
+    def advance(self, steps: int = 1, info: str = "") -> None:
+        self.rich.update(self.task, advance=steps, info=info)

@@ -1,9 +1,9 @@
-"""Names for the things that can be added: methods, modalities, backbones, fusions.
+"""Registries: the named things that users can add, such as methods, modalities, backbones and fusions.
 
-A registry maps a name to a class or a factory. Methods are discovered, without a list anywhere, from three places: the
-files of `baselines/`, the entry-point group `mmkd.methods` of other people's wheels, and `--plugin FILE.py`. A file
-that cannot be imported is listed with its reason and does not stop the others; a name that is taken twice is an error
-that names both places, never a silent winner.
+A registry maps a name to a class or a factory. Methods are discovered in three places, without a list to maintain: the
+files of `baselines/`, the entry-point group `mmkd.methods` of installed packages, and `--plugin FILE.py`. A file that
+cannot be imported is listed with the reason and does not stop the others. A name that is registered twice is an error
+that names both places; neither of the two wins.
 """
 
 import importlib
@@ -16,20 +16,20 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mmkd.core.errors import MmkdError, reason, unknown
+from mmkd.core.errors import MmkdError, describe_error, unknown_name
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
 
 
 def _origin(thing: object) -> str:
-    """Where `thing` was defined, for messages: its file when it is known, else its module."""
+    """Where `thing` is defined, for messages: its file where that is known, else its module."""
     module = sys.modules.get(getattr(thing, "__module__", ""))
     return str(getattr(module, "__file__", None) or getattr(thing, "__module__", "?"))
 
 
-class _Taken(MmkdError):
-    """A name that something else has already."""
+class _DuplicateName(MmkdError):
+    """A name is registered twice."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -40,10 +40,20 @@ class Registry(Generic[T]):
     """A mapping from names to classes or factories of one kind.
 
     Args:
-        kind: what the entries are, in the singular, for messages (`"method"`).
-        how: how a user lists them, for messages.
-        check: says in a few words what is wrong with a thing to be registered, or None.
-        discover: called once, before the first look-up, with this registry; it imports what registers itself here.
+        kind: what the entries are, in the singular, for messages, such as "method".
+        how: how a user lists the entries, for messages.
+        discover: called once with this registry, before the first look-up; it imports the modules that register
+            entries here.
+        check: gets an object that is about to be registered, and returns in a few words what is wrong with it, or None.
+
+    Attributes:
+        import_errors: source that could not be imported -> the reason.
+
+    >>> shapes = Registry("shape")
+    >>> @shapes.register("circle")
+    ... class Circle: ...
+    >>> shapes.get("circle") is Circle
+    True
     """
 
     def __init__(
@@ -53,50 +63,58 @@ class Registry(Generic[T]):
         discover: "Callable[[Registry[T]], None] | None" = None,
         check: Callable[[Any], str | None] | None = None,
     ) -> None:
-        self.kind, self.how, self._check = kind, how, check
-        self.broken: dict[str, str] = {}  # a source that could not be imported -> the reason
-        self._entries: dict[str, T] = {}
-        self._contested: dict[str, str] = {}  # a name that two discovered files claim -> the message
+        self.kind = kind
+        self.how = how
+        self.import_errors: dict[str, str] = {}
+        self._check = check
         self._discover = discover
+        self._entries: dict[str, T] = {}
+        self._duplicates: dict[str, str] = {}  # a name that two discovered files register -> the message
 
     def register(self, name: str) -> Callable[[Any], Any]:
-        """Decorator that enters a class or function under `name`.
+        """Decorator that registers a class or function under `name`.
 
         Raises:
-            MmkdError: the name is malformed, or taken by something defined elsewhere.
+            MmkdError: the name is malformed or already registered, or the object fails the registry's check.
         """
         if not NAME.match(name):
             raise MmkdError(f"{self.kind} name {name!r}: use letters, digits, and - _ . + after the first")
 
-        def enter(thing: Any) -> Any:
-            wrong = self._check(thing) if self._check else None
-            if wrong:
-                raise MmkdError(f"{self.kind} {name!r} {wrong}")
-            taken = self._entries.get(name)
-            if taken is not None:
-                raise _Taken(
+        def add(thing: Any) -> Any:
+            problem = self._check(thing) if self._check else None
+            if problem:
+                raise MmkdError(f"{self.kind} {name!r} {problem}")
+            other = self._entries.get(name)
+            if other is not None:
+                raise _DuplicateName(
                     name,
-                    f"{self.kind} {name!r} is registered twice: in {_origin(taken)} and {_origin(thing)}; rename one",
+                    f"{self.kind} {name!r} is registered twice: in {_origin(other)} and {_origin(thing)}; rename one",
                 )
             self._entries[name] = thing
             return thing
 
-        return enter
+        return add
 
     def load(self) -> None:
-        """Discover what registers itself here; a second call does nothing."""
-        if self._discover is not None:
-            discover, self._discover = self._discover, None
+        """Run the discovery; a second call does nothing."""
+        discover = self._discover
+        self._discover = None
+        if discover is not None:
             discover(self)
 
     def get(self, name: str) -> T:
-        """The entry called `name`; MmkdError with the closest name when there is none."""
+        """The entry called `name`.
+
+        Raises:
+            MmkdError: there is no such entry (with the closest name), its file could not be imported, or two files
+                register the name.
+        """
         self.load()
-        if name in self._contested:
-            raise MmkdError(self._contested[name])
+        if name in self._duplicates:
+            raise MmkdError(self._duplicates[name])
         if name not in self._entries:
-            error = unknown(self.kind, name, self._entries, self.how)
-            for source, reason in self.broken.items():
+            error = unknown_name(self.kind, name, self._entries, self.how)
+            for source, reason in self.import_errors.items():
                 if Path(source).stem.replace("_", "-") == name.replace("_", "-"):
                     error = MmkdError(f"{self.kind} {name!r} could not be loaded from {source}: {reason}")
             raise error
@@ -120,29 +138,32 @@ class Registry(Generic[T]):
         return len(self._entries)
 
     def name_of(self, thing: Any) -> str | None:
-        """The name that a thing is entered under."""
+        """The name that an object is registered under; None if it is not registered."""
         return next((name for name, entry in self._entries.items() if entry is thing), None)
 
-    def drop(self, name: str) -> None:
-        """Take a name out again (tests and notebooks)."""
+    def unregister(self, name: str) -> None:
+        """Remove a name, for tests and notebooks."""
         self._entries.pop(name, None)
 
-    def forgive(self, source: str) -> str:
-        """Forget that `source` is broken, and what it claimed; returns the reason."""
-        reason = self.broken.pop(source)
-        self._contested = {name: text for name, text in self._contested.items() if text != reason}
+    def clear_import_error(self, source: str) -> str:
+        """Forget that `source` could not be imported, and the names it tried to register twice; returns the reason."""
+        reason = self.import_errors.pop(source)
+        self._duplicates = {name: message for name, message in self._duplicates.items() if message != reason}
         return reason
 
-    def attempt(self, source: str, action: Callable[[], Any]) -> bool:
-        """Run an import; on failure keep the reason under `source`, undo its half-made entries, and say False."""
+    def try_import(self, source: str, action: Callable[[], Any]) -> bool:
+        """Run `action`, which imports `source`, and return whether it succeeded.
+
+        If it fails, the entries that it made are removed, and the reason is stored in `import_errors`.
+        """
         before = dict(self._entries)
         try:
             action()
-        except (Exception, SystemExit) as error:  # a plugin may raise anything; its reason is shown in the list
+        except (Exception, SystemExit) as error:  # a plugin may raise anything; the list of methods shows the reason
             self._entries = before
-            self.broken[source] = reason(error)
-            if isinstance(error, _Taken):
-                self._contested[error.name] = str(error)
+            self.import_errors[source] = describe_error(error)
+            if isinstance(error, _DuplicateName):
+                self._duplicates[error.name] = str(error)
             return False
         return True
 
@@ -150,22 +171,22 @@ class Registry(Generic[T]):
 def discover_methods(registry: "Registry[Any]") -> None:
     """Import every file of `baselines/` and every entry point of the group `mmkd.methods`."""
     package = importlib.import_module("mmkd.baselines")
-    for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-        name = f"mmkd.baselines.{found.name}"
-        source = str(Path(getattr(found.module_finder, "path", ".")) / f"{found.name}.py")
-        if not registry.attempt(source, lambda name=name: importlib.import_module(name)):  # type: ignore[misc]
+    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
+        name = f"mmkd.baselines.{module.name}"
+        source = str(Path(getattr(module.module_finder, "path", ".")) / f"{module.name}.py")
+        if not registry.try_import(source, lambda name=name: importlib.import_module(name)):  # type: ignore[misc]
             sys.modules.pop(name, None)
     for point in entry_points(group="mmkd.methods"):
-        registry.attempt(f"entry point {point.name} = {point.value}", point.load)
+        registry.try_import(f"entry point {point.name} = {point.value}", point.load)
 
 
 def load_plugin(path: str | Path) -> None:
-    """Import one file of a user's own, whose decorators enter its methods into `METHODS`.
+    """Import a user's file, whose decorators register its methods in `METHODS`.
 
-    A second call with the same file does nothing, so that a worker process may repeat it.
+    A second call with the same file does nothing, so that worker processes may repeat it.
 
     Raises:
-        MmkdError: no such file, it cannot be imported, or it registers nothing.
+        MmkdError: there is no such file, it cannot be imported, or it registers no method.
     """
     path = Path(path).resolve()
     if path.suffix != ".py" or not path.is_file():
@@ -182,40 +203,52 @@ def load_plugin(path: str | Path) -> None:
     module.__file__ = str(path)
     sys.modules[name] = module
 
-    def execute() -> None:  # from its text: kept bytecode of a file that is being edited may be the one before
+    def execute() -> None:  # from its source, because the bytecode cached for a file under edit may be out of date
         exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
 
-    if not METHODS.attempt(str(path), execute):
+    if not METHODS.try_import(str(path), execute):
         del sys.modules[name]
-        raise MmkdError(f"--plugin {path}: {METHODS.forgive(str(path))}")
+        raise MmkdError(f"--plugin {path}: {METHODS.clear_import_error(str(path))}")
     if set(METHODS) == before:
         del sys.modules[name]
         raise MmkdError(f'--plugin {path}: it registers no method; decorate a class with @METHODS.register("name")')
 
 
-def _not_a_method(thing: Any) -> str | None:
-    """Known by its attributes, so that a list of names needs no torch."""
+def _check_method(thing: Any) -> str | None:
+    """What is wrong with a class that is no method. Methods are recognised by their attributes, without torch."""
     if isinstance(thing, type) and all(hasattr(thing, name) for name in ("Config", "needs", "distils", "losses")):
         return None
-    shown = getattr(thing, "__name__", type(thing).__name__)
-    return f"is {shown}, which is no subclass of mmkd.Method"
+    name = getattr(thing, "__name__", type(thing).__name__)
+    return f"is {name}, which is no subclass of mmkd.Method"
 
 
-METHODS: Registry[Any] = Registry("method", "python -m mmkd.bench --list methods", discover_methods, _not_a_method)
+METHODS: Registry[Any] = Registry("method", "python -m mmkd.bench --list methods", discover_methods, _check_method)
 """Every distillation method by name."""
 
 
 def kind_of(name: str) -> str:
-    """The registered modality that a name such as `gaf` or `gaf@gyro` stands for."""
+    """The registered modality in a modality name.
+
+    >>> kind_of("gaf"), kind_of("gaf@gyro")
+    ('gaf', 'gaf')
+    """
     return name.partition("@")[0]
 
 
 def only_of_kind(kind: str, names: Iterable[str]) -> str:
-    """Of these modalities the only one of a kind, of whatever channels; empty where there is none, or several."""
-    found = [name for name in names if kind_of(name) == kind]
-    return found[0] if len(found) == 1 else ""
+    """The one name of the registered modality `kind`, of any channel group; empty if there is none or several.
+
+    >>> only_of_kind("gaf", ["sig", "gaf@gyro"])
+    'gaf@gyro'
+    """
+    matches = [name for name in names if kind_of(name) == kind]
+    return matches[0] if len(matches) == 1 else ""
 
 
 def group_of(name: str) -> str:
-    """The channel group in a modality's name, empty where it is of all channels."""
+    """The channel group in a modality name; empty if it is of all channels.
+
+    >>> group_of("gaf@gyro")
+    'gyro'
+    """
     return name.partition("@")[2]

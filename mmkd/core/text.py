@@ -1,4 +1,4 @@
-"""Texts for people: one printable line, names cut to a length, names of files."""
+"""Text for people: single printable lines, shorten names, file names."""
 
 import hashlib
 import re
@@ -10,25 +10,33 @@ LONGEST_MESSAGE = 400
 
 
 def printable(text: str) -> str:
-    """A text as one line without control characters."""
+    """The text as one line without control characters.
+
+    >>> printable("a\\tb\\n c")
+    'a b c'
+    """
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def shortened(text: str, longest: int = LONGEST_NAME) -> str:
-    """A name as one printable line of at most so many characters."""
+def shorten(text: str, longest: int = LONGEST_NAME) -> str:
+    """The text as one printable line of at most `longest` characters; a longer one is cut in the middle."""
     line = printable(text)
     return line if len(line) <= longest else f"{line[: longest - 20]}...{line[-17:]}"
 
 
 def one_line(text: str) -> str:
-    """Text as one printable line; what is longer than a message of ours is cut in the middle."""
+    """A message as one line, with control characters escaped; a line past `LONGEST_MESSAGE` is cut in the middle."""
     line = re.sub(r"\s*[\n\r\v\f]\s*", " ", text)
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 150]} ... {line[-145:]}"
 
 
 def slug(name: str, longest: int = 80) -> str:
-    """A name as one of a folder; names that would meet keep apart by a checksum."""
+    """The name as a file name. A name that had to be changed gets a checksum, so that no two names collide.
+
+    >>> slug("fam"), slug("a b")
+    ('fam', 'a-b-c8687a08')
+    """
     plain = re.sub(r"[^A-Za-z0-9.=+]+", "-", name).strip("-.")
     if plain == name and len(plain) <= longest:
         return plain
@@ -36,5 +44,9 @@ def slug(name: str, longest: int = 80) -> str:
 
 
 def snake_case(name: str) -> str:
-    """A class name in snake case: `STAND_TO_SIT` and `Stand to sit` are `stand_to_sit`."""
+    """A class name in snake case.
+
+    >>> snake_case("STAND_TO_SIT"), snake_case("Stand to sit")
+    ('stand_to_sit', 'stand_to_sit')
+    """
     return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")

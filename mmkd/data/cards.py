@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from mmkd.core.errors import MmkdError, did_you_mean, unknown
+from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
 from mmkd.tasks import TASKS
 
@@ -211,7 +211,7 @@ def find_card(name: str) -> Card:
         if card.reader == "archive":
             return of_archive(card, member)
     if name not in known:
-        raise unknown("data set", name, known, "python -m mmkd.bench --list datasets; your own: --data FILE")
+        raise unknown_name("data set", name, known, "python -m mmkd.bench --list datasets; your own: --data FILE")
     card = read_card(known[name])
     if card.reader == "archive":
         raise MmkdError(f"data set {name!r} is a whole archive; add the name of one of its sets, such as {name}.ECG200")

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 
 LabelRule = Literal["majority", "last", "strict"]
 Missing = Literal["linear", "hold", "zero", "gap", "keep"]
@@ -31,7 +31,7 @@ def chosen(value: Any, choices: Any, what: str) -> Any:
     """`value`, when it is one of a Literal's `choices`; MmkdError with the closest one otherwise."""
     names = get_args(choices)
     if value not in names:
-        raise unknown(what, str(value), names)
+        raise unknown_name(what, str(value), names)
     return value
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.cards import Card, card_checksums, data_root, file_sha256, find_card, present
 from mmkd.data.files import label_numbers, read_npz, read_ts, read_tsv, step_numbers
 from mmkd.data.readers import OLD_READERS, READERS, RawDataset
@@ -31,7 +31,7 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
     """
     card = find_card(name)
     if card.reader not in READERS:
-        raise unknown("reader", card.reader, READERS)
+        raise unknown_name("reader", card.reader, READERS)
     folder = reader_folder(card, root)
     card = with_tsv(card, folder)
     sums = card_checksums(card, folder)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.cards import PREPARED, Card, card_checksums, prepared_sha256, present
 from mmkd.data.fetch import Tick, checksum_of, download, unpack
 from mmkd.data.load import load_dataset, reader_folder, with_tsv
@@ -73,7 +73,7 @@ def prepare(card: Card, root: str | Path | None, given: Path | None, say: Say) -
         )
     converter = card.prepare.get("converter", "")
     if card.prepare and converter not in CONVERTERS:
-        raise unknown("converter", str(converter), CONVERTERS)
+        raise unknown_name("converter", str(converter), CONVERTERS)
     originals = given or folder / card.raw[0]["file"]
     if not originals.exists():
         raise MmkdError(

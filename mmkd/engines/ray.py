@@ -13,7 +13,7 @@ import threading
 from contextlib import ExitStack, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.engines.worker import THREADS, perform
 from mmkd.training.workspace import Workspace, check_ray, parse_resources
 
@@ -60,7 +60,7 @@ class RayEngine:
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
                 self.after.close()
                 where = os.environ.get("RAY_ADDRESS") or "on this machine"
-                raise MmkdError(f"--engine ray: no Ray {where}: {reason(error)[:200]}") from error
+                raise MmkdError(f"--engine ray: no Ray {where}: {describe_error(error)[:200]}") from error
             finally:
                 if threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, handler)  # Ray put one of its own there
@@ -104,7 +104,7 @@ class RayEngine:
                 ended.append((job, JobResult(**json.loads(self.ray.get(reference)))))
             except self.ray.exceptions.RayError as error:
                 ended.append(
-                    (job, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {reason(error)[:300]}"))
+                    (job, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {describe_error(error)[:300]}"))
                 )
         return ended
 

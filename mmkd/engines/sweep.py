@@ -4,7 +4,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-from mmkd.core.errors import UnitFailed, reason
+from mmkd.core.errors import UnitFailed, describe_error
 from mmkd.data import Dataset
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
@@ -66,4 +66,4 @@ def run_one(
             return UnitResult(spec, "done", TASKS.get(spec.task).run_unit(spec, data, workspace))
         except (Exception, SystemExit) as error:  # a method is anybody's code: its unit fails, the others go on
             log = records.fail(spec.key, traceback.format_exc())
-            return UnitResult(spec, "failed", error=reason(error), log=str(log))
+            return UnitResult(spec, "failed", error=describe_error(error), log=str(log))

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import DamageWarning, MmkdError, reason
+from mmkd.core.errors import DamageWarning, MmkdError, describe_error
 
 if TYPE_CHECKING:
     from mmkd.engines.plan import JobResult
@@ -39,7 +39,7 @@ def _attempt(job: Values, workspace: Values) -> dict[str, Any]:
         log = ""
         with suppress(MmkdError):
             log = str(Records(workspace["runs"]).fail(job["key"], traceback.format_exc()))
-        return {"status": "failed", "error": reason(error), "log": log}
+        return {"status": "failed", "error": describe_error(error), "log": log}
 
 
 def _perform(job: Values, values: Values) -> "JobResult":

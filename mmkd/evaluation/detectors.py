@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.core.keys import digest, seed_for
 from mmkd.data import Dataset
 from mmkd.data.series import Series
@@ -30,7 +30,8 @@ from mmkd.metrics.detections import (
 )
 from mmkd.metrics.series import Floats
 from mmkd.specs.unit import FORMAT, UnitSpec
-from mmkd.store.record import Record, Records, environment, write_history
+from mmkd.store.environment import environment
+from mmkd.store.record import Record, Records, write_history
 
 FITTED = 5000  # sub-sequences at most that a detector is fitted on, evenly spread
 COMPONENTS = 8
@@ -136,7 +137,7 @@ def reference_records(unit: UnitSpec, data: Dataset, records: Records, make: boo
                 try:
                     records.write(key, partial(_fill, name=name, key=key, unit=unit, data=data))
                 except Exception as error:  # one detector stops neither the others nor the units
-                    problems.append(f"simple detector {name} on {data.name}: {reason(error)}")
+                    problems.append(f"simple detector {name} on {data.name}: {describe_error(error)}")
     return [record for record in map(records.get, keys.values()) if record is not None], problems
 
 

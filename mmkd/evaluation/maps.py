@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 
 BATCH = 48  # windows of the similarity maps, at most
 PLANES = 1 << 15  # values that are kept of one view of the example window: of many channels the first ones

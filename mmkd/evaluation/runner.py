@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
+from mmkd.training.preparation import view_of
 from mmkd.training.stored import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import split_for
-from mmkd.views.cached import get_view
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class MeasurementRunner:
         try:
             yield
         except Exception as error:  # a measurement costs no record
-            self.problems += [f"{name} of unit {job.record.key}: {reason(error)}" for job in jobs]
+            self.problems += [f"{name} of unit {job.record.key}: {describe_error(error)}" for job in jobs]
 
     def _cost(self, job: MeasurementJob) -> bytes:
         alike = deployment.network_of(job.record)
@@ -84,10 +84,7 @@ class MeasurementRunner:
         split = split_for(data, spec.data, spec.seed)
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
-        views = {
-            name: get_view(name, config, data, spec.data, split, self.workspace.cache, self.workspace.progress).array
-            for name, config in spec.views.items()
-        }
+        views = {name: view_of(name, spec, data, self.workspace).array for name in spec.views}
         some = maps.choose(data.y, windows)
         first = some[:1]
         label = int(data.y[first[0]])

@@ -1,4 +1,7 @@
-"""Methods in the frequency domain: frequency attention, its masks, and lifts from 1-D features to maps."""
+"""Building blocks in the frequency domain: frequency attention, masks and bands, and lifts from 1-D features to maps.
+
+Methods import them from here. They know nothing of networks, data or training.
+"""
 
 from mmkd.frequency.attention import FrequencyAttention, FrequencyAttention1d
 from mmkd.frequency.bands import (

@@ -1,4 +1,4 @@
-"""From a 1-D feature to a square map, so that signals and images can meet in two dimensions."""
+"""Lifts from a 1-D feature to a square map, so that features of signals and images can be compared."""
 
 from collections.abc import Callable
 
@@ -6,28 +6,31 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 
 RESIZES = ("pool", "linear", "spectral")
 
 
 def resample(x: Tensor, length: int, resize: str = "pool") -> Tensor:
-    """Bring a feature to another length: (B, C, T) -> (B, C, length).
+    """Change the length of a feature: (B, C, T) -> (B, C, length).
 
     Args:
-        resize: `pool`, adaptive averages (sample i averages floor(i T / length) to ceil((i + 1) T / length), which
-            repeats samples when it grows); `linear`, interpolation between samples (it aliases when it shrinks);
-            `spectral`, the spectrum cropped or padded with zeros, amplitudes kept (periodic at the ends).
+        x: (B, C, T).
+        length: the new number of samples.
+        resize: `pool`, adaptive averages: sample i is the mean of the samples from floor(i T / length) to
+            ceil((i + 1) T / length), so that samples repeat when the feature grows. `linear`, interpolation between
+            samples, which aliases when the feature shrinks. `spectral`, the spectrum cropped or padded with zeros, with
+            amplitudes unchanged; the feature is taken as periodic.
 
     Raises:
-        MmkdError: an unknown name, a length below 1, or x of other than (B, C, T).
+        MmkdError: The name is unknown, the length is below 1, or x is not (B, C, T).
     """
     if x.ndim != 3:
         raise MmkdError(f"a 1-D feature is (B, C, T), not {tuple(x.shape)}")
     if length < 1:
         raise MmkdError(f"a feature cannot be resampled to {length} samples")
     if resize not in RESIZES:
-        raise unknown("resize", resize, RESIZES)
+        raise unknown_name("resize", resize, RESIZES)
     t = x.shape[-1]
     if length == t:
         return x
@@ -40,8 +43,7 @@ def resample(x: Tensor, length: int, resize: str = "pool") -> Tensor:
         shared = min(t, length)
         spectrum = torch.fft.rfft(wide, norm="forward")[..., : shared // 2 + 1]
         if shared % 2 == 0:
-            # The bin at half the shared rate stands for both +f and -f on the short side, for one of them on the long
-            # one.
+            # The last shared bin stands for +f and -f together in the shorter signal, for one of them in the longer.
             scale = torch.ones(spectrum.shape[-1], dtype=wide.dtype, device=x.device)
             scale[-1] = 2.0 if length < t else 0.5
             spectrum = spectrum * scale
@@ -74,38 +76,48 @@ LIFTS: dict[str, Callable[[Tensor], Tensor]] = {
     "hankel": _hankel,
     "toeplitz": _toeplitz,
 }
-"""By name, what makes a map of samples that are already resampled."""
+"""The lifts by name; each turns (B, C, T), already resampled, into a square map."""
 
 
 def lift(x: Tensor, kind: str = "outer", side: int | None = None, resize: str = "pool") -> Tensor:
-    """A square map of each channel of a 1-D feature: (B, C, T) -> (B, C, S, S). T is resampled first.
+    """Turn each channel of a 1-D feature into a square map: (B, C, T) -> (B, C, S, S).
+
+    >>> import torch
+    >>> lift(torch.tensor([[[1.0, 2.0]]]), "outer")
+    tensor([[[[1., 2.],
+              [2., 4.]]]])
 
     Args:
-        x: (B, C, T).
-        kind: with z the resampled feature,
-            `outer`, z_i z_j, its Gram field (the square of its unit and scale): z has S samples;
-            `repeat`, z_j, every row the feature: S samples;
-            `hankel`, z_(i+j), its delay embedding, one sample an antidiagonal: 2 S - 1 samples, none twice round;
-            `toeplitz`, z_abs(i-j), symmetric, the first sample on the diagonal: S samples.
-        side: S, by default T.
-        resize: `pool`, `linear` or `spectral`, see `resample`.
+        x: (B, C, T). It is first resampled to a feature z of the length that the lift needs.
+        kind: entry (i, j) of the map is
+            `outer`: z_i z_j, the Gram matrix; it squares the unit and the scale; z has S samples;
+            `repeat`: z_j, so that every row is the feature; S samples;
+            `hankel`: z_(i+j), a delay embedding with one sample along each antidiagonal; 2 S - 1 samples;
+            `toeplitz`: z_abs(i-j), symmetric with the first sample on the diagonal; S samples.
+        side: S; T by default.
+        resize: as for `resample`.
 
     Raises:
-        MmkdError: an unknown name, a side below 1, or x of other than (B, C, T).
+        MmkdError: A name is unknown, the side is below 1, or x is not (B, C, T).
     """
     if kind not in LIFTS:
-        raise unknown("lift", kind, LIFTS)
+        raise unknown_name("lift", kind, LIFTS)
     side = x.shape[-1] if side is None else side
     length = 2 * side - 1 if kind == "hankel" else side
     return LIFTS[kind](resample(x, length, resize))
 
 
 def meet(a: Tensor, b: Tensor, mixed: str) -> tuple[Tensor, Tensor]:
-    """Two maps of any rank, (B, C), (B, C, T) or (B, C, H, W), in one rank and at the smaller size.
+    """Bring two features to the same rank and, on each axis, to the smaller of their sizes.
 
     Args:
-        mixed: what becomes of a line that meets an image: `pool`, both become vectors of means over positions; or the
-            name of a lift, which brings the line to the image's side. A vector makes the other one a vector too.
+        a: (B, C), (B, C, T) or (B, C, H, W).
+        b: likewise; it may have other channels.
+        mixed: what to do with a line (B, C, T) and an image (B, C, H, W). `pool` averages both over their positions to
+            vectors; the name of a lift turns the line into a map with the image's side.
+
+    Returns:
+        Both features. If one is a vector (B, C), the other is averaged over its positions to a vector too.
     """
     if min(a.ndim, b.ndim) == 2 or (a.ndim != b.ndim and mixed == "pool"):
         return a.flatten(2).mean(2) if a.ndim > 2 else a, b.flatten(2).mean(2) if b.ndim > 2 else b
@@ -117,7 +129,7 @@ def meet(a: Tensor, b: Tensor, mixed: str) -> tuple[Tensor, Tensor]:
 
 
 def _pooled(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, C, T) or (B, C, H, W) averaged down to `size`."""
+    """Average (B, C, T) or (B, C, H, W) to `size`."""
     if tuple(x.shape[2:]) == size:
         return x
     return F.adaptive_avg_pool1d(x, size[0]) if len(size) == 1 else F.adaptive_avg_pool2d(x, (size[0], size[1]))

@@ -1,7 +1,7 @@
-"""Attention over the 3x3 neighbourhood of each position, a channel at a time.
+"""Attention over the 3x3 neighbourhood of each position, separately for each channel.
 
-Stand-Alone Self-Attention in Vision Models. Ramachandran et al., NeurIPS 2019, https://arxiv.org/abs/1906.05909, as it
-is used by Frequency Attention for Knowledge Distillation (WACV 2024): with the query from a deeper map.
+Stand-Alone Self-Attention in Vision Models. Ramachandran et al., NeurIPS 2019, https://arxiv.org/abs/1906.05909, in the
+form that Frequency Attention for Knowledge Distillation (WACV 2024) uses: the query comes from a deeper map.
 """
 
 import torch
@@ -12,11 +12,12 @@ from mmkd.core.errors import MmkdError
 
 
 class LocalAttention(nn.Module):
-    """(B, C, H, W), and a query of the same shape, -> (B, C, H, W).
+    """Local attention from a query to a map, (B, C, H, W) both, -> (B, C, H, W).
 
-    Weights are the softmax, over the nine positions, of the channel's own product q * k (no sum over channels, no
-    scaling); keys and values come from the zero-padded map. The first half of the key's channels gets a learned offset
-    for each row of the window, the second half one for each column.
+    The weights are the softmax, over the nine positions of the neighbourhood, of the products q * k of each channel (no
+    sum over channels, no scaling). Keys and values come from the map padded with zeros. A learned offset is added to
+    the keys: one for each row of the neighbourhood in the first half of the channels, one for each column in the second
+        half.
 
     Args:
         channels: C.
@@ -32,10 +33,14 @@ class LocalAttention(nn.Module):
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor, query: Tensor | None = None) -> Tensor:
-        """Attend from `query` (x itself when None) to the neighbourhoods of x.
+        """Attend from each position of `query` to the neighbourhood of the same position of x.
+
+        Args:
+            x: (B, C, H, W).
+            query: (B, C, H, W); None for x itself.
 
         Raises:
-            MmkdError: maps of other channels, or a query of another shape than x.
+            MmkdError: The number of channels differs, or the query has another shape than x.
         """
         query = x if query is None else query
         if x.ndim != 4 or x.shape[1] != self.channels or query.shape != x.shape:
@@ -46,7 +51,7 @@ class LocalAttention(nn.Module):
         b, c, h, w = x.shape
         offset = torch.cat([self.row[:, :, None].expand(-1, 3, 3), self.column[:, None, :].expand(-1, 3, 3)])
 
-        def windows(m: Tensor) -> Tensor:  # the 1x1 convolutions have no bias, so padding after them is padding before
+        def windows(m: Tensor) -> Tensor:  # the 1x1 convolutions have no bias, so that padding commutes with them
             return F.unfold(m, kernel_size=3, padding=1).view(b, c, 9, h * w)
 
         keys = windows(self.key(x)) + offset.reshape(1, c, 9, 1)

@@ -1,4 +1,4 @@
-"""From a student's feature map to one like the teacher's, and how far the two are apart.
+"""Modules that turn a student's feature map into a prediction of the teacher's, and distances between maps.
 
 Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894
 """
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.core.errors import unknown
+from mmkd.core.errors import unknown_name
 from mmkd.frequency.attention import FrequencyAttention, FrequencyAttention1d
 from mmkd.frequency.local import LocalAttention
 
@@ -18,10 +18,10 @@ DOMAINS = ("space", "frequency", "amplitude")
 
 
 class Head(nn.Module):
-    """The end of a path to a map of `size`: nearest resize -> frequency attention -> BatchNorm (-> ReLU).
+    """The last part of a path to a map of `size`: nearest resize -> frequency attention -> BatchNorm (-> ReLU).
 
-    The biases before the BatchNorm are left out, and the gain of a branch that is alone is not trained: the BatchNorm
-    undoes both.
+    The BatchNorm would cancel a bias before it, and the gain of a branch that is the only one. So there are no such
+    biases, and such a gain is not trained.
     """
 
     attention: FrequencyAttention
@@ -29,10 +29,11 @@ class Head(nn.Module):
 
     def __init__(self, size: tuple[int, ...], rectify: bool) -> None:
         super().__init__()
-        self.size, self.rectify = tuple(size), rectify
+        self.size = tuple(size)
+        self.rectify = rectify
 
     def _finish(self, width: int, out_channels: int, **filter: Any) -> None:
-        """Make the modules, after those that stand before them."""
+        """Create the modules; called last, after the modules that stand before them."""
         flat = len(self.size) == 1
         kind = FrequencyAttention1d if flat else FrequencyAttention
         self.attention = kind(width, out_channels, self.size, bias=False, quiet=True, **filter)
@@ -50,19 +51,21 @@ class Head(nn.Module):
 
 
 class FrequencyPath(Head):
-    """(B, C_s, *any) -> (B, C_t, *size): 1x1 convolution, BatchNorm, ReLU -> (local attention) -> nearest resize ->
-    frequency attention -> BatchNorm (-> ReLU).
+    """A path from a student's map to a teacher's map, (B, C_s, *any) -> (B, C_t, *size).
 
-    Biases before a BatchNorm are left out, and the gain of a branch that is alone is not trained: the BatchNorm undoes
-    both.
+    1x1 convolution, BatchNorm, ReLU -> (local attention) -> nearest resize -> frequency attention -> BatchNorm (->
+    ReLU). The BatchNorm would cancel a bias before it, and the gain of a branch that is the only one. So there are no
+    such biases, and such a gain is not trained.
 
     Args:
-        in_channels, width, out_channels: C_s, channels in the middle, C_t.
-        size: (T,) or (H, W) of the teacher's map; its length chooses the dimension.
-        attend: with 3x3 self-attention before the resize (maps only).
-        rectify: with a last ReLU, for a target without negative values.
-        filter: `mask`, `cutoff`, `init`, `transform`, `use_global`, `use_local` of `FrequencyAttention`; an idle mask
-            gives no warning here.
+        in_channels: C_s.
+        width: channels between the first convolution and the frequency attention.
+        out_channels: C_t.
+        size: (T,) or (H, W) of the teacher's map; its length chooses one or two axes.
+        attend: whether to apply 3x3 self-attention before the resize (images only).
+        rectify: whether a ReLU comes last, for a target without negative values.
+        filter: `mask`, `cutoff`, `init`, `transform`, `use_global`, `use_local` of `FrequencyAttention`. No
+            `IdleMaskWarning` is given.
     """
 
     def __init__(
@@ -86,24 +89,24 @@ class FrequencyPath(Head):
 
 
 def embedding(in_channels: int, width: int, dims: int) -> nn.Sequential:
-    """1x1 convolution without bias, BatchNorm, ReLU, on lines (`dims` 1) or maps (2)."""
+    """1x1 convolution without bias, BatchNorm and ReLU, on lines (`dims` 1) or maps (`dims` 2)."""
     conv, norm = (nn.Conv1d, nn.BatchNorm1d) if dims == 1 else (nn.Conv2d, nn.BatchNorm2d)
     return nn.Sequential(conv(in_channels, width, 1, bias=False), norm(width), nn.ReLU())
 
 
 def scaled(target: Tensor, scale: str) -> Tensor:
-    """A target map in comparable units.
+    """Scale a target map.
 
     Args:
         target: (B, C, *size).
-        scale: `rms`, divided by its root mean square, one number for the batch (sign and zeros stay); `channel`, mean 0
-            and variance 1 for each channel over batch and space; `none`, as it is.
+        scale: `rms` divides it by its root mean square over the batch (one number, so that signs and zeros stay);
+            `channel` gives each channel mean 0 and variance 1 over batch and positions; `none` changes nothing.
 
     Raises:
-        MmkdError: an unknown scale.
+        MmkdError: The scale is unknown.
     """
     if scale not in SCALES:
-        raise unknown("target scale", scale, SCALES)
+        raise unknown_name("target scale", scale, SCALES)
     if scale == "rms":
         return target / target.square().mean().sqrt().clamp_min(1e-6)
     if scale == "channel":
@@ -114,24 +117,27 @@ def scaled(target: Tensor, scale: str) -> Tensor:
 
 
 def map_distance(predicted: Tensor, target: Tensor, domain: str = "space") -> Tensor:
-    """Mean squared error of two maps (B, C, *size), a scalar.
+    """Mean squared error of two maps, a scalar.
 
     Args:
-        domain: `space`; `frequency`, of the complex spectra with orthonormal scaling, which by Parseval is the same
-            number; `amplitude`, of their absolute values, blind to where in the map something is.
+        predicted: (B, C, *size).
+        target: (B, C, *size).
+        domain: `space`, the maps themselves; `frequency`, their complex orthonormal spectra, which gives the same
+            number by Parseval's theorem; `amplitude`, the absolute values of the spectra, which do not depend on
+            positions.
 
     Raises:
-        MmkdError: an unknown domain.
+        MmkdError: The domain is unknown.
     """
     if domain not in DOMAINS:
-        raise unknown("loss domain", domain, DOMAINS)
+        raise unknown_name("loss domain", domain, DOMAINS)
     if domain == "space":
         return F.mse_loss(predicted, target)
     space = tuple(range(2, target.ndim))
     spectra = [torch.fft.rfftn(x, dim=space, norm="ortho") for x in (predicted, target)]
     gap = torch.view_as_real(spectra[0] - spectra[1]) if domain == "frequency" else spectra[0].abs() - spectra[1].abs()
     square = gap.square().sum(dim=-1) if domain == "frequency" else gap.square()
-    # The half spectrum counts twice what stands for two frequencies, so that the mean is that of the full one.
+    # A bin of the half spectrum that stands for two frequencies counts twice, as in the mean over the full spectrum.
     twice = torch.full(square.shape[-1:], 2.0, dtype=square.dtype, device=square.device)
     twice[0] = 1
     if target.shape[-1] % 2 == 0:
@@ -140,13 +146,20 @@ def map_distance(predicted: Tensor, target: Tensor, domain: str = "space") -> Te
 
 
 def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared error of two maps (B, C, *size) at full size and pooled to 4, 2 and 1, a scalar.
+    """Hierarchical context loss: squared error of two maps at full size and pooled to sizes 4, 2 and 1, a scalar.
 
-    Distilling Knowledge via Knowledge Review. Chen et al., CVPR 2021, arXiv:2104.09044. Weights 1, and half the one
-    before for each level below the map's smaller side, over their sum.
+    Distilling Knowledge via Knowledge Review. Chen et al., CVPR 2021, arXiv:2104.09044. The weight is 1 at full size
+    and halves with each level; the sum is divided by the sum of the weights. A level that is not below the smaller side
+    of the map is left out.
+
+    Args:
+        student: (B, C, *size).
+        teacher: (B, C, *size).
     """
     pool = F.adaptive_avg_pool1d if student.ndim == 3 else F.adaptive_avg_pool2d
-    loss, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
+    loss = F.mse_loss(student, teacher)
+    weight = 1.0
+    total = 1.0
     for side in (4, 2, 1):
         if side < min(student.shape[2:]):
             weight /= 2

@@ -1,4 +1,4 @@
-"""Knowledge review with frequency attention: the deep stages of a student help the shallow ones.
+"""Knowledge review with frequency attention: deep stages of a student help to predict the maps of shallow ones.
 
 Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894, after
 Distilling Knowledge via Knowledge Review. Chen et al., CVPR 2021, https://arxiv.org/abs/2104.09044
@@ -22,22 +22,27 @@ REFERENCE_NAMES = {
     "conv2.1.": "norm.",
     **{f"att_conv.{name}_conv.": f"attend.{name}." for name in ("query", "key", "value")},
 }
-"""Starts of names in the published code's review block, and ours."""
+"""Prefixes of parameter names in the published code's review block -> prefixes of ours."""
 
 
 class ReviewBlock(Head):
-    """One block of knowledge review: a student's map and the residual of the deeper block to a predicted map.
+    """One block of knowledge review: from a student's map and the residual of the deeper block to a predicted map.
 
-    x (B, C_s, *any) and the residual y (B, C_y, *any) come to `width` channels (1x1 convolution, BatchNorm, ReLU, left
-    out where they have as many); y is resized to x; x <- local attention (query y, key and value x) -> nearest resize
-    to `size`, and this x is handed on; frequency attention -> BatchNorm (-> ReLU) predicts the teacher's map. For
-    maps only.
+    1. The map x (B, C_s, *any) and the residual y (B, C_y, *any) are projected to `width` channels (1x1 convolution,
+       BatchNorm, ReLU), unless they have as many already.
+    2. y is resized to the size of x, and x is replaced by local attention with query y and keys and values x.
+    3. x is resized to `size` (nearest). This is the residual for the next block.
+    4. Frequency attention, BatchNorm (and ReLU) predict the teacher's map.
+
+    For maps of two axes only.
 
     Args:
-        in_channels, width, out_channels: C_s, channels in the middle, C_t.
+        in_channels: C_s.
+        width: channels of the residual.
+        out_channels: C_t, channels of the teacher's map.
         size: (H, W) of the teacher's map.
-        deeper: C_y, channels of the residual; None for the deepest block, which fuses nothing.
-        rectify: with a last ReLU (the paper's, whose targets have no negative values).
+        deeper: C_y, channels of the residual y; None for the deepest block, which has no residual.
+        rectify: whether a ReLU comes last, as in the paper, whose targets have no negative values.
         filter: as for `FrequencyPath`.
     """
 
@@ -60,52 +65,61 @@ class ReviewBlock(Head):
 
     @classmethod
     def from_reference(cls, state: Mapping[str, Any], cutoff: float = 0.1) -> Self:
-        """The block with the weights of the published code; in training and in evaluation equal to it.
+        """Create the block from weights of the published code; it is equal to that block in training and evaluation.
 
         Args:
-            state: name -> numpy array or tensor: `conv1_x` and, where the block fuses, `conv1` (of the residual) with
-                their BatchNorms, `att_conv`, and `conv2` with the frequency attention and its BatchNorm. The bias of
-                its 1x1 convolution goes into the BatchNorm's running mean.
+            state: name -> numpy array or tensor. It holds `conv1_x` and, if the block has a residual, `conv1`, each
+                with its BatchNorm; `att_conv`; and `conv2` with the frequency attention and its BatchNorm. The bias of
+                its 1x1 convolution is moved into the running mean of the BatchNorm.
+            cutoff: of the mask.
 
         Raises:
-            MmkdError: a tensor that is missing.
+            MmkdError: A tensor is missing.
         """
-        given = {name: as_tensor(value) for name, value in state.items()}
-        missing = [name for name in ("conv2.0.weights1_real", "conv2.0.w0.weight") if name not in given]
+        tensors = {name: as_tensor(value) for name, value in state.items()}
+        missing = [name for name in ("conv2.0.weights1_real", "conv2.0.w0.weight") if name not in tensors]
         if missing:
             raise MmkdError(f"ReviewBlock.from_reference: the state has no {missing[0]!r}")
         attention = FrequencyAttention.from_reference(
-            torch.complex(given["conv2.0.weights1_real"], given["conv2.0.weights1_imag"]),
-            given["conv2.0.w0.weight"],
-            given["conv2.0.w0.bias"],
-            given["conv2.0.rate1"],
-            given["conv2.0.rate2"],
-            cutoff,
+            torch.complex(tensors["conv2.0.weights1_real"], tensors["conv2.0.weights1_imag"]),
+            tensors["conv2.0.w0.weight"],
+            tensors["conv2.0.w0.bias"],
+            tensors["conv2.0.rate1"],
+            tensors["conv2.0.rate2"],
+            cutoff=cutoff,
         )
-        width, out_channels = attention.in_channels, attention.out_channels
-        ins = given["conv1_x.0.weight"].shape[1] if "conv1_x.0.weight" in given else width
-        fuses = "att_conv.rel_h" in given
-        deeper = (given["conv1.0.weight"].shape[1] if "conv1.0.weight" in given else width) if fuses else None
-        block = cls(ins, width, out_channels, attention.size, deeper, cutoff=cutoff)
+        width = attention.in_channels
+        out_channels = attention.out_channels
+        in_channels = tensors["conv1_x.0.weight"].shape[1] if "conv1_x.0.weight" in tensors else width
+        fuses = "att_conv.rel_h" in tensors
+        deeper = (tensors["conv1.0.weight"].shape[1] if "conv1.0.weight" in tensors else width) if fuses else None
+        block = cls(in_channels, width, out_channels, attention.size, deeper, cutoff=cutoff)
         own = {f"attention.{name}": value for name, value in attention.state_dict().items() if name != "local.bias"}
-        for name, value in given.items():
+        for name, value in tensors.items():
             for theirs, ours in REFERENCE_NAMES.items():
                 if name.startswith(theirs):
                     own[name.replace(theirs, ours, 1)] = value
         if fuses:
             own |= {
-                "attend.row": given["att_conv.rel_h"].flatten(1),
-                "attend.column": given["att_conv.rel_w"].flatten(1),
+                "attend.row": tensors["att_conv.rel_h"].flatten(1),
+                "attend.column": tensors["att_conv.rel_w"].flatten(1),
             }
-        own["norm.running_mean"] = own["norm.running_mean"] - given["conv2.0.rate2"] * given["conv2.0.w0.bias"]
+        own["norm.running_mean"] = own["norm.running_mean"] - tensors["conv2.0.rate2"] * tensors["conv2.0.w0.bias"]
         block.load_state_dict(own)
         return block
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Predicted map (B, C_t, *size) and the residual for the next block (B, width, *size).
+        """Predict the teacher's map.
+
+        Args:
+            x: (B, C_s, *any), the student's map.
+            residual: (B, C_y, *any), from the deeper block.
+
+        Returns:
+            The predicted map (B, C_t, *size), and the residual for the next block (B, width, *size).
 
         Raises:
-            MmkdError: a residual for the deepest block, or none for another.
+            MmkdError: A residual is given to the deepest block, or none to another block.
         """
         if (residual is None) != (self.attend is None):
             raise MmkdError("a ReviewBlock takes a residual when it was made with `deeper`, and only then")

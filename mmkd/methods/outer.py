@@ -1,4 +1,4 @@
-"""For methods that optimise by themselves: Adam for a module of their own, and weights of gradients in conflict."""
+"""Tools for methods that optimise by themselves: a module trained by Adam, and weights for conflicting gradients."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,16 +12,24 @@ _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class Outer(nn.Module):
-    """A module that `Method.after_step` trains by Adam. Kingma and Ba, ICLR 2015, arXiv:1412.6980.
+    """A wrapper of a module that a method trains itself, by Adam, in `Method.after_step`.
 
-    Its parameters require no gradient outside of `lower`. The moments are buffers, so that a checkpoint holds them.
+    Kingma and Ba, ICLR 2015, arXiv:1412.6980. The parameters of the module require gradients only inside of `lower`, so
+    that the training loop does not train them. Adam's moments are buffers, so that checkpoints contain them.
+
+    Args:
+        module: the module to train.
+        lr: learning rate.
+        weight_decay: L2 penalty.
     """
 
     count: Tensor
 
     def __init__(self, module: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
         super().__init__()
-        self.module, self.lr, self.weight_decay = module.requires_grad_(False), lr, weight_decay
+        self.module = module.requires_grad_(False)
+        self.lr = lr
+        self.weight_decay = weight_decay
         self.register_buffer("count", torch.zeros(()))
         for number, parameter in enumerate(module.parameters()):
             for moment in ("first", "second"):
@@ -31,7 +39,14 @@ class Outer(nn.Module):
         return self.module(*inputs)
 
     def lower(self, loss: Callable[[], Tensor]) -> Tensor:
-        """One step that lowers the scalar which `loss` computes with the module; its value before."""
+        """Take one optimiser step on a loss.
+
+        Args:
+            loss: computes a scalar with the module; called once.
+
+        Returns:
+            The value of the loss before the step, detached.
+        """
         parameters: list[Tensor] = list(self.module.parameters())
         self.module.requires_grad_(True)
         try:
@@ -40,7 +55,7 @@ class Outer(nn.Module):
         finally:
             self.module.requires_grad_(False)
         first, second = ([self.get_buffer(f"{m}_{n}") for n in range(len(parameters))] for m in ("first", "second"))
-        counts = [self.count.clone() for _ in parameters]  # each is counted up
+        counts = [self.count.clone() for _ in parameters]  # one counter for each parameter, which adam() increments
         with torch.no_grad():
             adam(
                 parameters,
@@ -61,12 +76,15 @@ class Outer(nn.Module):
         return value.detach()
 
 
-def least_conflict(gradients: Tensor, most: float) -> Tensor:
-    """The M weights, from 0 to `most` and summing to 1, of the shortest combination of M gradients.
+def least_conflict(gradients: Tensor, limit: float) -> Tensor:
+    """Find the convex combination of gradients with the smallest norm.
 
     Args:
-        gradients: (M, K), up to a common factor.
-        most: 1 / M or more.
+        gradients: (M, K), one gradient a row. A common factor does not change the result.
+        limit: the largest weight, at least 1 / M.
+
+    Returns:
+        (M,) weights between 0 and `limit` that sum to 1; equal weights if all gradients are 0.
     """
     from scipy.optimize import Bounds, LinearConstraint, minimize
 
@@ -76,16 +94,22 @@ def least_conflict(gradients: Tensor, most: float) -> Tensor:
     if not scale > 0:
         return gradients.new_full((count,), 1 / count)
 
-    def square(s: _Vector) -> float:
+    def squared_norm(s: _Vector) -> float:
         return float(s @ products @ s / scale)
 
-    def slope(s: _Vector) -> _Vector:
+    def gradient(s: _Vector) -> _Vector:
         return np.asarray(2 * products @ s / scale)
 
     start: _Vector = np.full(count, 1 / count)
-    whole = LinearConstraint(np.ones((1, count)), 1, 1)
-    found = minimize(
-        square, start, method="SLSQP", jac=slope, bounds=Bounds(0, most), constraints=whole, options={"ftol": 1e-12}
+    sum_to_one = LinearConstraint(np.ones((1, count)), 1, 1)
+    solution = minimize(
+        squared_norm,
+        start,
+        method="SLSQP",
+        jac=gradient,
+        bounds=Bounds(0, limit),
+        constraints=sum_to_one,
+        options={"ftol": 1e-12},
     )
-    shares = found.x.clip(0, most)
+    shares = solution.x.clip(0, limit)
     return torch.from_numpy(shares / shares.sum()).to(gradients)

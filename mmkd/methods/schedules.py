@@ -1,4 +1,4 @@
-"""A number over the epochs, as one text: `linear:8,2`."""
+"""A value that changes over the epochs, written as one text such as `linear:8,2`."""
 
 import math
 from dataclasses import dataclass
@@ -9,11 +9,14 @@ from mmkd.core.errors import MmkdError
 
 @dataclass(frozen=True)
 class Schedule:
-    """A value for every share of the training, from 0 (first epoch) to 1 (last).
+    """A value for every point of the training, from 0 (first epoch) to 1 (last epoch).
 
     Attributes:
-        form: "constant" (1), "linear" or "cosine" from `start` to `end`, or "step" from one to the other at `border`.
-        border: a share of the training; of "step" only.
+        form: "constant" (always 1), "linear" or "cosine" (from `start` to `end`), or "step" (`start` up to `border`,
+            then `end`).
+        start: the first value.
+        end: the last value.
+        border: for "step" only, the share of the training at which the value changes.
     """
 
     FORMS: ClassVar[str] = "constant, linear:A,B, cosine:A,B, or step:A,B,S (A up to share S of the epochs, then B)"
@@ -24,13 +27,17 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str, name: str) -> "Schedule":
-        """The schedule that a text stands for; `name` is that of its option, for messages.
+        """Parse a schedule.
 
         >>> Schedule.parse("linear:8,2", "temperature-schedule").at(0.5)
         5.0
 
+        Args:
+            text: in one of the forms `FORMS`.
+            name: the name of the option, for messages.
+
         Raises:
-            MmkdError: an unknown form, the wrong number of values, or a value that is negative or not finite.
+            MmkdError: The form is unknown, the number of values is wrong, or a value is negative or not finite.
         """
         form, _, rest = text.partition(":")
         count = {"constant": 0, "linear": 2, "cosine": 2, "step": 3}.get(form)
@@ -43,7 +50,7 @@ class Schedule:
         return cls(form, *values)
 
     def at(self, share: float) -> float:
-        """The value at a share of the training in [0, 1]."""
+        """Return the value after a share of the training in [0, 1]."""
         if self.form == "step":
             return self.start if share < self.border else self.end
         if self.form == "cosine":

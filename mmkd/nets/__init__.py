@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from mmkd.core.errors import MmkdError, did_you_mean, reason, unknown
+from mmkd.core.errors import MmkdError, describe_error, did_you_mean, unknown_name
 from mmkd.core.registry import Registry
 from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
 from mmkd.nets.freqfusion import STAGE_FUSIONS
@@ -71,7 +71,7 @@ def check_dense_fusion(name: str, fusion: str) -> None:
     """MmkdError unless `fusion` is a stage fusion and the factory of the dense network `name` has such a parameter."""
     DENSE.get(name)
     if fusion not in STAGE_FUSIONS:
-        raise unknown("fusion of decoder stages", fusion, STAGE_FUSIONS)
+        raise unknown_name("fusion of decoder stages", fusion, STAGE_FUSIONS)
     taking = [each for each in DENSE if "fusion" in inspect.signature(DENSE.get(each)).parameters]
     if name not in taking:
         raise MmkdError(
@@ -99,7 +99,7 @@ def _build(
         raise
     except Exception as error:  # somebody else's network may raise anything
         raise MmkdError(
-            f"{registry.kind} {name!r} cannot read samples of shape {shape}: {reason(error)}; use another "
+            f"{registry.kind} {name!r} cannot read samples of shape {shape}: {describe_error(error)}; use another "
             f"{registry.kind} ({registry.how})"
         ) from error
     if outputs.logits.shape != (2, classes, *labelled):

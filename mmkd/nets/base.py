@@ -9,7 +9,7 @@ from torch import nn
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.registry import Registry
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 
 Shape = tuple[int, ...]
 """Of one sample, without the batch: (C, T) of a signal, (C, H, W) of an image."""

@@ -106,7 +106,8 @@ def neighbours(
         if axis == piece.ndim:
             yield piece
             return
-        short, long = coarse[axis - 2], size[axis - 2]
+        short = coarse[axis - 2]
+        long = size[axis - 2]
         at = None if short == long else _coarse(short, long, x.device)
         for tap in range(kernel):
             step = tap * dilation
@@ -131,7 +132,8 @@ def reassemble(x: Tensor, filters: Tensor, padding: Padding = "replicate") -> Te
     Raises:
         MmkdError: ranks or batches that differ, or taps that fill no odd kernel.
     """
-    dims, taps = x.ndim - 2, filters.shape[1]
+    dims = x.ndim - 2
+    taps = filters.shape[1]
     kernel = round(taps ** (1 / dims))
     if filters.ndim != x.ndim or filters.shape[0] != x.shape[0] or kernel**dims != taps or kernel % 2 == 0:
         raise MmkdError(
@@ -155,7 +157,8 @@ def normalise(scores: Tensor, hamming: bool = False) -> Tensor:
     filters = scores.softmax(dim=1)
     if not hamming:
         return filters
-    dims, taps = scores.ndim - 2, scores.shape[1]
+    dims = scores.ndim - 2
+    taps = scores.shape[1]
     line = torch.hamming_window(round(taps ** (1 / dims)), periodic=False, dtype=filters.dtype, device=filters.device)
     window = line if dims == 1 else torch.outer(line, line).flatten()
     filters = filters * window.view(1, -1, *[1] * dims)
@@ -237,7 +240,9 @@ class Carafe(nn.Module):
     ) -> None:
         super().__init__()
         check_kernel(kernel, padding)
-        self.channels, self.dims, self.padding = (high_channels, low_channels), dims, padding
+        self.channels = (high_channels, low_channels)
+        self.dims = dims
+        self.padding = padding
         self.compress = conv(dims, low_channels, compressed, 1)
         self.encode = initialise(conv(dims, compressed, kernel**dims * SPREAD**dims, 3, padding), std=0.001)
 

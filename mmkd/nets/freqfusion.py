@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.nets.carafe import (
     SPREAD,
     Carafe,
@@ -57,9 +57,13 @@ class OffsetResampler(nn.Module):
 
     def __init__(self, dims: int, compressed: int, channels: int, groups: int, padding: Padding) -> None:
         super().__init__()
-        self.dims, self.groups, self.padding = dims, math.gcd(groups, channels), padding
-        self.norm_high, self.norm_low = group_norm(compressed), group_norm(compressed)
-        inputs, outputs = compressed + 3**dims - 1, dims * self.groups
+        self.dims = dims
+        self.groups = math.gcd(groups, channels)
+        self.padding = padding
+        self.norm_high = group_norm(compressed)
+        self.norm_low = group_norm(compressed)
+        inputs = compressed + 3**dims - 1
+        outputs = dims * self.groups
         self.high, self.high_gate = (conv(dims, inputs, outputs, 3, padding) for _ in range(2))
         self.low, self.low_gate = (conv(dims, inputs, outputs * SPREAD**dims, 3, padding) for _ in range(2))
         for layer, std in ((self.high, 0.001), (self.low, 0.001), (self.high_gate, 0.0), (self.low_gate, 0.0)):
@@ -68,7 +72,8 @@ class OffsetResampler(nn.Module):
     def offsets(self, high: Tensor, low: Tensor) -> Tensor:
         """(B, C', *fine), (B, C', *coarse) to offsets (B, d, G, *fine) in coarse positions."""
         size = high.shape[2:]
-        high, low = self.norm_high(high), self.norm_low(low)
+        high = self.norm_high(high)
+        low = self.norm_low(low)
         high = torch.cat([high, similarity(high, self.padding)], dim=1)
         low = torch.cat([low, similarity(low, self.padding)], dim=1)
         raw = self.high(high) + spread(self.low(low), size)
@@ -128,7 +133,8 @@ class FreqFusion(nn.Module):
             check_kernel(kernel, padding)
         if not kernels:
             raise MmkdError("FreqFusion needs a low-pass kernel, such as 5")
-        self.channels, self.dims = (high_channels, low_channels), dims
+        self.channels = (high_channels, low_channels)
+        self.dims = dims
         self.padding: Padding = padding
         self.hamming = hamming
         self.compress_high = conv(dims, high_channels, compressed, 1)
@@ -161,7 +167,8 @@ class FreqFusion(nn.Module):
         Returns:
             W_lp (B, k_lp^d, *fine) for each kernel, norm(m_hp) (B, k_hp^d, *fine), Zh as step 3 leaves it, Zl.
         """
-        zh, zl = self.compress_high(high), self.compress_low(low)
+        zh = self.compress_high(high)
+        zl = self.compress_low(low)
         a = self.high_scores(zh)
         zh = 2 * zh - reassemble(zh, normalise(a, self.hamming), self.padding)
         seen = self.smooth(zh)
@@ -297,7 +304,8 @@ class Nearest(nn.Module):
 
     def __init__(self, high_channels: int, low_channels: int, dims: int) -> None:
         super().__init__()
-        self.channels, self.dims = (high_channels, low_channels), dims
+        self.channels = (high_channels, low_channels)
+        self.dims = dims
 
     def forward(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
         """(B, Ch, *fine), (B, Cl, *coarse) to the first as it is and the second at its size."""
@@ -369,7 +377,9 @@ class StageFusion(nn.Module):
 
     def __init__(self, operator: nn.Module, join: Sum | Gate | Concat) -> None:
         super().__init__()
-        self.operator, self.join, self.channels = operator, join, join.channels
+        self.operator = operator
+        self.join = join
+        self.channels = join.channels
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
         """(B, Ch, *fine), (B, Cl, *coarse) to (B, channels, *fine), for any sizes with fine >= coarse.
@@ -425,7 +435,7 @@ def stage_fusion(name: str, high_channels: int, low_channels: int, dims: int, **
         MmkdError: an unknown name, or options where there are none.
     """
     if name not in STAGE_FUSIONS:
-        raise unknown("stage fusion", name, STAGE_FUSIONS)
+        raise unknown_name("stage fusion", name, STAGE_FUSIONS)
     if name in OPERATORS:
         operator = OPERATORS[name](high_channels, low_channels, dims, **options)
         return StageFusion(operator, Concat(high_channels, low_channels, dims))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
 from mmkd.frequency import lift
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import FUSIONS
 from mmkd.nets.carafe import conv
 from mmkd.nets.freqfusion import OPERATORS, Gate, Sum
@@ -68,7 +68,8 @@ class CrossAttention(nn.Module):
     def forward(self, branches: Mapping[str, Outputs]) -> Outputs:
         """{modality: Outputs} to logits, embedding, and attention {other modality: (B, Tq, Tk)} whose rows sum to 1."""
         queries = self.queries(positions(branches[self.signal])) / math.sqrt(self.width)
-        parts, attention = [branches[self.signal].embedding], {}
+        parts = [branches[self.signal].embedding]
+        attention = {}
         for modality, to_key, to_value in zip(self.others, self.keys, self.values, strict=True):
             place = positions(branches[modality])
             weight = attention[modality] = torch.softmax(queries @ to_key(place).transpose(1, 2), dim=2)
@@ -136,7 +137,8 @@ class MapFusion(nn.Module):
     def __init__(self, dry: Mapping[str, Outputs], classes: int) -> None:
         super().__init__()
         check_views(self.name, dry)
-        first, timed = signal_of(dry), [m for m in dry if has_time(m)]
+        first = signal_of(dry)
+        timed = [m for m in dry if has_time(m)]
         self.order = tuple(sorted(dry, key=lambda m: (m not in timed, dry[m].last_map.ndim > 3, m != first)))
         self.aligned = self.order if self.births_as_map or not timed else self.order[: len(timed)]
         if self.operator and len(self.aligned) < 2:
@@ -148,7 +150,8 @@ class MapFusion(nn.Module):
         images = [m for m in self.aligned if dry[m].last_map.ndim == 4]
         self.image = images[0] if images else None
         self.dims = 2 if images else 1
-        lead, width = dry[self.order[0]], dry[self.order[0]].last_map.shape[1]
+        lead = dry[self.order[0]]
+        width = dry[self.order[0]].last_map.shape[1]
         self.stage = list(lead.features)[-1]
         if self.operator:
             coarse = dry[self.order[1]].last_map

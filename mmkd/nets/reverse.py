@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import Shape, dry_run
 from mmkd.nets.student import SingleView
 from mmkd.nets.wrn import Block, conv, norm
@@ -44,7 +44,8 @@ class ReverseNet(nn.Module):
                 f"{shape} has none; use --teachers gaf, and a --teacher-net with feature maps such as WRN16-1"
             )
         self.encoder = encoder.requires_grad_(False)
-        self.modality, self.stages = encoder.modality, tuple(maps)
+        self.modality = encoder.modality
+        self.stages = tuple(maps)
         sizes = [value.shape[1] for value in maps.values()]
         deepest = sizes[-1]
         self.reduce = nn.ModuleList(nn.Sequential(conv(2, size, deepest, 1), norm(2, deepest)) for size in sizes)

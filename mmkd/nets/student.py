@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 
 
 def signal_of(modalities: Iterable[str]) -> str:
@@ -26,7 +26,8 @@ class SingleView(nn.Module):
 
     def __init__(self, modality: str, backbone: nn.Module) -> None:
         super().__init__()
-        self.modality, self.backbone = modality, backbone
+        self.modality = modality
+        self.backbone = backbone
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
         """{modality: (B, ...)} to the backbone's outputs."""

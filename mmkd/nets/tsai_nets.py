@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, reason
-from mmkd.methods.contract import Outputs
+from mmkd.core.errors import MmkdError, describe_error
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 
 Layout = Literal["channels-first", "channels-last", "per-variable"]
@@ -109,7 +109,8 @@ class TsaiBackbone(nn.Module):
     def __init__(self, net: nn.Module, recipe: Recipe, classes: int) -> None:
         super().__init__()
         self.net = net
-        self.stages, self.layout = recipe.stages, recipe.layout
+        self.stages = recipe.stages
+        self.layout = recipe.layout
         linear = [name for name, m in net.named_modules() if isinstance(m, nn.Linear) and m.out_features == classes]
         self.reader = recipe.reader or linear[-1]
         self.cam = recipe.cam
@@ -175,13 +176,14 @@ def _load(name: str, recipe: Recipe) -> Callable[..., nn.Module]:
     except Exception as error:  # a broken torchvision raises RuntimeError, a missing package ImportError
         if isinstance(error, ModuleNotFoundError) and error.name in ("tsai", "tsai.models"):
             raise MmkdError(f"backbone {name!r} is a network of tsai: pip install 'mmkd[tsai]'") from None
+        reason = describe_error(error)
         others = "InceptionTime, FCN, ResCNN or WRN16-1"
         if name in NEED_TORCHVISION:
             raise MmkdError(
-                f"backbone {name!r} of tsai needs a torchvision that loads beside this torch ({reason(error)}): "
+                f"backbone {name!r} of tsai needs a torchvision that loads beside this torch ({reason}): "
                 f"install the matching one, or use {others}"
             ) from error
-        raise MmkdError(f"backbone {name!r} of tsai does not load here ({reason(error)}): use {others}") from error
+        raise MmkdError(f"backbone {name!r} of tsai does not load here ({reason}): use {others}") from error
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 
 DEPTHS_AND_WIDTHS = ((10, 1), (16, 1), (16, 3), (16, 8), (28, 1), (28, 3), (40, 1))
@@ -36,8 +36,10 @@ class Block(nn.Module):
 
     def __init__(self, dims: int, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.norm1, self.conv1 = norm(dims, inputs), conv(dims, inputs, outputs, 3, stride)
-        self.norm2, self.conv2 = norm(dims, outputs), conv(dims, outputs, outputs, 3)
+        self.norm1 = norm(dims, inputs)
+        self.conv1 = conv(dims, inputs, outputs, 3, stride)
+        self.norm2 = norm(dims, outputs)
+        self.conv2 = conv(dims, outputs, outputs, 3)
         self.shortcut = conv(dims, inputs, outputs, 1, stride) if inputs != outputs else None
 
     def forward(self, x: Tensor) -> Tensor:

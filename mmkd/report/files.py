@@ -15,7 +15,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.keys import digest
 from mmkd.core.text import printable, slug
 from mmkd.report.text import markdown
-from mmkd.store.cache import temporary_folder
+from mmkd.store.files import temporary_folder
 
 FIGURES = "figures/index.json"  # path of each figure -> title, caption, checksum
 FIGURE = r"figures/[^/\\]*[^/\\.][^/\\]*/[^/\\]+\.svg"

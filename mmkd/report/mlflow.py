@@ -35,7 +35,7 @@ import filelock
 from mmkd.comparison.groups import Comparison, Group, Row, compare
 from mmkd.comparison.ranking import rankings
 from mmkd.core.errors import MmkdError, did_you_mean
-from mmkd.core.text import shortened
+from mmkd.core.text import shorten
 from mmkd.report.files import failures, reproducibility
 from mmkd.report.text import document, leaderboard_csv, markdown_tables
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, SPARE, Record
@@ -396,7 +396,7 @@ def _parent(
     if isinstance(compared, MmkdError):
         groups, files, note = list[Group](), dict[str, str](), f"No comparison: {compared}"
     else:
-        groups = [group for group in compared[0].groups if (group.dataset, group.task) == (shortened(data), task)]
+        groups = [group for group in compared[0].groups if (group.dataset, group.task) == (shorten(data), task)]
         files = {**compared[1], BOARD: _table(compared[0], groups)}
         note = files["tables.md"]
     metrics = _leaderboard(groups)

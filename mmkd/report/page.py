@@ -13,7 +13,6 @@ of numbers sorts downwards, on the names upwards; a second turns it round.
 import base64
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,14 +21,25 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmkd import __version__
 from mmkd.comparison import evidence as details
 from mmkd.comparison.groups import FOLDS_SHARE, STUDENT_ONLY, WORDS, Comparison, Group, Row, Unit, common_places
 from mmkd.comparison.identity import as_key, flat
 from mmkd.comparison.ranking import Ranking
-from mmkd.core.text import printable, shortened, slug
-from mmkd.drawing import charts
+from mmkd.core.registry import group_of, kind_of
+from mmkd.core.text import printable, shorten, slug
+from mmkd.drawing.changes import Change, change_chart
+from mmkd.drawing.confusion import confusion_chart, reliability_chart
+from mmkd.drawing.cost import Point, cost_chart
+from mmkd.drawing.images import heatmap_grid, strips
+from mmkd.drawing.lines import Line, Plot, line_chart, thin_epochs
+from mmkd.drawing.ranks import rank_chart
+from mmkd.drawing.scales import value_range
+from mmkd.drawing.style import DARK, LIGHT, css
+from mmkd.drawing.svg import inline, standalone
+from mmkd.drawing.views import upright, views_chart
 from mmkd.metrics import pairs as st
 from mmkd.report.files import FIGURES
 from mmkd.report.table import mean_and_deviation
@@ -45,12 +55,12 @@ from mmkd.report.text import (
     values_of,
     values_said,
 )
+from mmkd.store.record import Record
 
 WEB = Path(__file__).parent / "web"
 SOFT = {"light": "#f1f3f5", "dark": "#20252b"}  # behind what is pointed at
 TRAINED = ("teacher", "student")  # rows that are networks, with records of their own
 CURVES_SHOWN = 8  # learning curves of one network in one picture
-EPOCHS = 150  # points of a learning curve, about
 CURVES = {
     "noise": "noise",
     "missing": "missing segments",
@@ -80,9 +90,9 @@ class Album:
         from markupsafe import Markup
 
         path = f"figures/{folder}/{name}.svg"
-        text = self.files[path] = charts.alone(chart)
+        text = self.files[path] = standalone(chart)
         self.index[path] = {"title": title, "caption": caption, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        return Figure(f"{folder}-{name}", title, caption, Markup(charts.inline(chart)))
+        return Figure(f"{folder}-{name}", title, caption, Markup(inline(chart)))
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ def _render(context: Mapping[str, Any]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    style = f"{_colours()}\n{(WEB / 'page.css').read_text(encoding='utf-8')}{charts.css()}\n"
+    style = f"{_colours()}\n{(WEB / 'page.css').read_text(encoding='utf-8')}{css()}\n"
     script = (WEB / "page.js").read_text(encoding="utf-8")
     engine = Environment(
         loader=FileSystemLoader(WEB),
@@ -163,13 +173,13 @@ def _colours() -> str:
     def rule(scheme: Mapping[str, str], soft: str) -> str:
         return ":root{" + ";".join(f"--{name}:{value}" for name, value in {**scheme, "soft": soft}.items()) + "}"
 
-    dark = rule(charts.DARK, SOFT["dark"])
-    return f"{rule(charts.LIGHT, SOFT['light'])}\n@media screen and (prefers-color-scheme:dark){{{dark}}}"
+    dark = rule(DARK, SOFT["dark"])
+    return f"{rule(LIGHT, SOFT['light'])}\n@media screen and (prefers-color-scheme:dark){{{dark}}}"
 
 
 def _title(comparison: Comparison) -> str:
     names = list(dict.fromkeys(group.dataset for group in comparison.groups))
-    return shortened(f"Comparison on {', '.join(names)}", 120)
+    return shorten(f"Comparison on {', '.join(names)}", 120)
 
 
 def _lead(comparison: Comparison) -> str:
@@ -278,19 +288,19 @@ class _Section:
                 for p in common_places(row, control)
             ]
             low, high = (None if end is None else POINTS * end for end in (row.change.low, row.change.high))
-            found.append(charts.Change(row.name, POINTS * row.change.mean, low, high, each))
+            found.append(Change(row.name, POINTS * row.change.mean, low, high, each))
         if not found:
             return []
         found.sort(key=lambda change: -change.mean)
-        title = f"Change against {'the student alone' if self.control == STUDENT_ONLY else shortened(self.control, 40)}"
-        few = max(len(change.each) for change in found)
+        title = f"Change against {'the student alone' if self.control == STUDENT_ONLY else shorten(self.control, 40)}"
+        few = max(len(change.values) for change in found)
         by = self.group.by
         word = WORDS[self.group.score]
         caption = f"{word[0].upper()}{word[1:]} in points, paired by {by}"
         caption += f": mean (diamond), 95 % bootstrap interval (line), {by}s (rings)." if few > 1 else f", of one {by}."
         caption += f" Of {few} {by}s the interval is at most their range, and too narrow." if 1 < few < 6 else ""
         caption += f" {FOLDS_SHARE.capitalize()}: intervals are too narrow." if by == "fold" else ""
-        chart = charts.change_chart(title, f"{len(found)} rows; {caption}", found, f"change of {word} in points")
+        chart = change_chart(title, f"{len(found)} rows; {caption}", found, f"change of {word} in points")
         return [self._figure("change", title, caption, chart)]
 
     def _robustness(self) -> list[Figure]:
@@ -304,7 +314,7 @@ class _Section:
             f"for each method below, and the numbers stand in a table. {_noise(kinds)}{self._how(rows[0])}"
         )
         title = "Robustness"
-        chart = charts.plots(title, caption, [self._plot(kind, rows[0], lines[kind]) for kind in kinds])
+        chart = line_chart(title, caption, [self._plot(kind, rows[0], lines[kind]) for kind in kinds])
         return [self._figure("robustness", title, caption, chart)]
 
     @staticmethod
@@ -318,21 +328,21 @@ class _Section:
     def _curve(self, row: Row, kind: str) -> details.Curve | None:
         return next((curve for curve in self.curves[id(row)] if curve.disturbance == kind), None)
 
-    def _line(self, row: Row, kind: str, number: int, ends: bool) -> charts.Line | None:
+    def _line(self, row: Row, kind: str, number: int, ends: bool) -> Line | None:
         curve = self._curve(row, kind)
         if curve is None:
             return None
         mean, low, high = details.interval(curve.scores)
         x = list(range(len(mean))) if curve.named else [float(level) for level in curve.levels]
         wanted = ends and len(curve.scores) > 1
-        return charts.Line(row.name, number, x, mean, low if wanted else None, high if wanted else None)
+        return Line(row.name, number, x, mean, low if wanted else None, high if wanted else None)
 
-    def _plot(self, kind: str, row: Row, lines: Iterable[charts.Line | None]) -> charts.Plot:
+    def _plot(self, kind: str, row: Row, lines: Iterable[Line | None]) -> Plot:
         curve = self._curve(row, kind)
         there = [line for line in lines if line is not None]
         names = [str(level) for level in curve.levels] if curve is not None and curve.named else None
         unit = curve.unit if curve is not None else ""
-        return charts.Plot(CURVES.get(kind, kind), unit, "macro-F1", there, names)
+        return Plot(CURVES.get(kind, kind), unit, "macro-F1", there, names)
 
     def _own_robustness(self, row: Row, name: str) -> list[Figure]:
         curves = self.curves.get(id(row), [])
@@ -349,7 +359,7 @@ class _Section:
         caption = f"Macro-F1 on disturbed test windows{said}"
         caption += f", beside {control.name}." if control is not None else "."
         caption += f" {_noise([curve.disturbance for curve in curves])}".rstrip()
-        chart = charts.plots("Robustness", caption, given)
+        chart = line_chart("Robustness", caption, given)
         return [self._figure(f"{name}-robustness", "Robustness", caption, chart)]
 
     def _robustness_table(self) -> list[Table]:
@@ -397,21 +407,19 @@ class _Section:
         classes = details.class_names(record)
         label = classes[first.label] if 0 <= first.label < len(classes) else f"class {first.label}"
         what = f"window {first.index} of the validation part, {label}"
-        channels = [shortened(str(c), 40) for c in (record.result.get("data") or {}).get("channels") or []]
+        channels = _channel_names(record, first.window)
         return [
             *(self._views(first, what, channels) if self.windows else ()),
             *self._similarities(found, first),
             *self._cams(found, first, what),
         ]
 
-    def _views(self, first: details.Maps, what: str, channels: Sequence[str]) -> list[Figure]:
-        least = min(len(view) for view in first.window.values())
-        names = list(channels[:least]) if channels else []
-        names += [f"channel {n + 1}" for n in range(len(names), least)]
+    def _views(self, first: details.Maps, what: str, channels: Mapping[str, Sequence[str]]) -> list[Figure]:
         title = f"One window in {_count(len(first.window), 'view')}"
         caption = f"{what}: {', '.join(first.window)}, channel by channel, as the networks see it."
-        caption += " In pi, birth goes to the right and persistence up." if "pi" in first.window else ""
-        return [self._figure("views", title, caption, charts.views_chart(title, caption, first.window, names))]
+        if any(kind_of(name) == "pi" for name in first.window):
+            caption += " In pi, birth goes to the right and persistence up."
+        return [self._figure("views", title, caption, views_chart(title, caption, first.window, channels))]
 
     def _similarities(self, found: Sequence[tuple[Row, details.Maps]], first: details.Maps) -> list[Figure]:
         teachers = [(f"teacher {name}", array) for name, array in details.networks(first.similarity, "teacher")]
@@ -424,14 +432,14 @@ class _Section:
         panels = [*teachers, *own]
         if not panels:
             return []
-        ends = [charts.range_of(array) for _, array in panels]
+        ends = [value_range(array) for _, array in panels]
         span = min(low for low, _ in ends), max(high for _, high in ends)
         title = "Who is alike"
         caption = (
             f"Cosine similarity of the embeddings of {len(panels[0][1])} validation windows, sorted by class: blocks "
             "on the diagonal are classes that a network holds together. Teachers first."
         )
-        chart = charts.pictures(title, caption, panels, span)
+        chart = heatmap_grid(title, caption, panels, span)
         return [self._figure("similarity", title, caption, chart)]
 
     def _cams(self, found: Sequence[tuple[Row, details.Maps]], first: details.Maps, what: str) -> list[Figure]:
@@ -453,10 +461,10 @@ class _Section:
             title = f"Where they look: {modality}"
             caption = f"Grad-CAM of the true class, scaled to [0, 1], on {what}. Bright speaks for the class."
             if view.ndim == 2:
-                chart = charts.strips(title, caption, view if self.windows else None, panels, (0, 1))
+                chart = strips(title, caption, view if self.windows else None, panels, (0, 1))
             else:
-                turned = [(name, array.T[::-1] if modality == "pi" else array) for name, array in panels]
-                chart = charts.pictures(title, caption, turned, (0, 1))
+                turned = [(name, upright(modality, array)) for name, array in panels]
+                chart = heatmap_grid(title, caption, turned, (0, 1))
             figures.append(self._figure(f"cam-{slug(modality)}", title, caption, chart))
         return figures
 
@@ -493,33 +501,30 @@ class _Section:
         return label.partition(", ")[2] if self.group.by == "fold" else label
 
     def _learning(self, row: Row, name: str) -> list[Figure]:
-        losses: list[charts.Line] = []
-        scores: list[charts.Line] = []
+        losses: list[Line] = []
+        scores: list[Line] = []
         shown = row.members[:CURVES_SHOWN]
         for n, unit in enumerate(shown):
             epochs = details.history(unit.record, self.lost) if unit.record is not None else []
             if not epochs or unit.record is None:
                 continue
             best = unit.record.result.get("best_epoch")
-            step = math.ceil(len(epochs) / EPOCHS)
-            drawn = [
-                e for i, e in enumerate(epochs, 1) if (i - 1) % step == 0 or i == len(epochs) or e["epoch"] == best
-            ]
+            drawn = thin_epochs(epochs, best)
             x = [each["epoch"] for each in drawn]
             kept = [i for i, epoch in enumerate(x) if epoch == best] if len(x) > 2 else None
             for key, lines in (("loss", losses), ("val_macro_f1", scores)):
                 if all(key in each for each in drawn):
-                    lines.append(charts.Line(self._short(unit), n, x, [each[key] for each in drawn], marks=kept))
+                    lines.append(Line(self._short(unit), n, x, [each[key] for each in drawn], marks=kept))
         given = [
-            *([charts.Plot("training loss", "epoch", "loss", losses, whole=True)] if losses else []),
-            *([charts.Plot("validation", "epoch", "macro-F1", scores, whole=True)] if scores else []),
+            *([Plot("training loss", "epoch", "loss", losses, integer=True)] if losses else []),
+            *([Plot("validation", "epoch", "macro-F1", scores, integer=True)] if scores else []),
         ]
         if not given:
             return []
         caption = "Loss summed over its terms, and macro-F1 on the validation part. A marker stands at the kept epoch."
         if len(shown) < len(row.members):
             caption += f" The first {len(shown)} of {len(row.members)} units."
-        chart = charts.plots("Learning curves", f"{row.name}: {caption}", given)
+        chart = line_chart("Learning curves", f"{row.name}: {caption}", given)
         return [self._figure(f"{name}-learning", "Learning curves", caption, chart)]
 
     def _tested(self, row: Row, tested: details.Tested | None, name: str) -> list[Figure]:
@@ -530,7 +535,7 @@ class _Section:
         caption = (
             f"Test {thing} of {units}{', added up' * (len(tested.counts) > 1)}; shade is the share of the true class."
         )
-        chart = charts.confusion_chart("Confusion", f"{row.name}: {caption}", tested.counts.sum(0), tested.classes)
+        chart = confusion_chart("Confusion", f"{row.name}: {caption}", tested.counts.sum(0), tested.classes)
         found = [self._figure(f"{name}-confusion", "Confusion", caption, chart)]
         if tested.reliability is not None:
             error = tested.reliability.error
@@ -539,9 +544,31 @@ class _Section:
             )
             caption = f"ECE {several if len(tested.counts) > 1 else f'{error:.3f}'}. Bars: accuracy in 15 bins of "
             caption += "confidence; line in each bar: mean confidence; below: share of windows."
-            chart = charts.reliability_chart("Reliability", f"{row.name}: {caption}", tested.reliability)
+            chart = reliability_chart(
+                "Reliability",
+                f"{row.name}: {caption}",
+                share=tested.reliability.share,
+                confidence=tested.reliability.confidence,
+                accuracy=tested.reliability.accuracy,
+            )
             found.append(self._figure(f"{name}-reliability", "Reliability", caption, chart))
         return found
+
+
+def _channel_names(record: Record, window: Mapping[str, NDArray[Any]]) -> dict[str, list[str]]:
+    """View -> the names of its channels: all of the data set, or those of its group; numbers if they have no name."""
+    names = [shorten(str(channel), 40) for channel in (record.result.get("data") or {}).get("channels") or []]
+    views = record.spec.get("views") or {}
+    channels = {}
+    for view in window:
+        numbers = list(range(len(names)))
+        if group_of(view):
+            numbers = (views.get(view) or {}).get("channels") or []
+        if not numbers:
+            same_group = [len(array) for other, array in window.items() if group_of(other) == group_of(view)]
+            numbers = list(range(min(same_group)))
+        channels[view] = [names[n] if n < len(names) else f"channel {n + 1}" for n in numbers]
+    return channels
 
 
 def _noise(disturbances: Iterable[str]) -> str:
@@ -561,8 +588,8 @@ def _sortable(value: float | None) -> str:
 def _text(value: Any) -> str:
     """A setting as a reader sees it."""
     if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
-        return shortened(", ".join(value), 400)
-    return shortened(value if isinstance(value, str) else json.dumps(value, default=str)) or "none"
+        return shorten(", ".join(value), 400)
+    return shorten(value if isinstance(value, str) else json.dumps(value, default=str)) or "none"
 
 
 def _class_table(tested: details.Tested, over: str) -> Table:
@@ -595,12 +622,12 @@ def _costs(comparison: Comparison, album: Album) -> list[Figure]:
                 "is the Pareto front of the means; its networks are named where there is room, all where the pointer "
                 "rests. A hollow marker is a student alone."
             )
-            chart = charts.cost_chart(title, caption, points, label, score, names)
+            chart = cost_chart(title, caption, points, label, score, names)
             figures.append(album.figure(folder, slug(metric), title, caption, chart))
     return figures
 
 
-def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[charts.Point]]:
+def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[Point]]:
     """The networks whose cost is known, teachers once; and the names of their series, a number each."""
     students = [group.title.removeprefix(group.dataset).lstrip(", ") for group in groups]
     found, seen = [], set()
@@ -613,7 +640,7 @@ def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[chart
             seen.add(keys)
             teacher, alone = row.kind == "teacher", row.base == STUDENT_ONLY
             deviation = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-            point = charts.Point(
+            point = Point(
                 f"teacher {row.name}" if teacher else row.name,
                 float(np.mean(costs)),
                 float(np.mean(scores)),
@@ -624,9 +651,7 @@ def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[chart
             )
             found.append(point)
     used = sorted({point.number for point in found})
-    renumbered = [
-        charts.Point(p.name, p.cost, p.score, used.index(p.number), p.spread, p.hollow, p.labelled) for p in found
-    ]
+    renumbered = [Point(p.name, p.cost, p.score, used.index(p.number), p.spread, p.hollow, p.labelled) for p in found]
     return [[*students, "teachers"][n] for n in used], renumbered
 
 
@@ -641,7 +666,13 @@ def _statistics(number: int, found: Ranking, album: Album) -> dict[str, Any]:
             f"Mean ranks over {found.diagram.n} data sets, 1 is best; methods under one bar are not told apart "
             f"(Nemenyi, 0.05). Friedman p {found.diagram.p:.3g}."
         )
-        chart = charts.rank_chart(title, caption, found.diagram)
+        chart = rank_chart(
+            title,
+            caption,
+            ranks=found.diagram.ranks,
+            difference=found.diagram.difference,
+            cliques=found.diagram.cliques,
+        )
         figures.append(
             album.figure(f"ranks-{number}-{slug(found.title)}", "critical-difference", title, caption, chart)
         )

@@ -11,7 +11,7 @@ import numpy as np
 from mmkd.comparison.groups import FOLDS_SHARE, SCORE, SCORES, STUDENT_ONLY, WORDS, Comparison, Group, Row, Unit
 from mmkd.comparison.identity import flat
 from mmkd.comparison.ranking import Ranking
-from mmkd.core.text import printable, shortened
+from mmkd.core.text import printable, shorten
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import HEADS, METRICS
 from mmkd.report.table import mean_and_deviation
@@ -172,7 +172,7 @@ def _scores_said(groups: Iterable[Group]) -> str:
 
 
 def _shown(control: str) -> str:
-    return "alone" if control == STUDENT_ONLY else shortened(control, 24)
+    return "alone" if control == STUDENT_ONLY else shorten(control, 24)
 
 
 # Terminal -------------------------------------------------------------------------------------------------------------

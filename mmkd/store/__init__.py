@@ -1,5 +1,5 @@
-"""What is kept on disk: the content-addressed cache, and records, each written whole or not at all.
+"""What is kept on disk: the content-addressed cache, and records. Each entry is written completely or not at all.
 
-Files, checksums, locks and renames belong here; what the files mean (scores, networks, pictures) does not. Neither
+Files, checksums, locks and renames belong here. What the files mean (scores, networks, pictures) does not. Neither
 torch nor mlflow is imported.
 """

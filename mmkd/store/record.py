@@ -13,16 +13,11 @@ import csv
 import hashlib
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,26 +25,12 @@ from uuid import uuid4
 import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
-from mmkd.store.cache import file_fault, inventory, set_aside, temporary_folder
+from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
 
 HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its record is looked up
-SPARE = (".png", ".log")  # what a record can do without
+SPARE = (".svg", ".png", ".log")  # what a record can do without; its pictures were .png once
 MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")  # what may be added to a student's record
 CHECKSUMS = "measured.json"  # theirs
-
-PACKAGES = (
-    "mmkd",
-    "torch",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "pandas",
-    "pyts",
-    "numba",
-    "tsai",
-    "mlflow",
-    "safetensors",
-)
 
 
 @dataclass(frozen=True)
@@ -76,7 +57,7 @@ class Record:
         said = self.result.get("files", {}).get(name)
         try:
             if said is not None:
-                fault = file_fault(self.folder, {name: said}, (name,))
+                fault = find_damage(self.folder, {name: said}, (name,))
             else:  # of a record made before there were checksums
                 fault = None if (self.folder / name).is_file() else f"{name} is missing"
         except PermissionError as error:
@@ -100,7 +81,7 @@ class Record:
         """Whether a measurement is there, and what the checksums say of it."""
         try:
             of_it = {name: said[name]} if name in said else {}
-            return (self.folder / name).is_file() and file_fault(self.folder, of_it, (name,)) is None
+            return (self.folder / name).is_file() and find_damage(self.folder, of_it, (name,)) is None
         except (OSError, TypeError, KeyError):  # it may not be read, or its checksum is none
             return False
 
@@ -148,7 +129,7 @@ class Records:
             result = json.loads(text, parse_constant=_no_number)
             _check(result, key)
             files = {n: said for n, said in result.get("files", {}).items() if not n.endswith(SPARE)}
-            fault = file_fault(folder, files, [name for name, said in files.items() if said["bytes"] <= HASHED])
+            fault = find_damage(folder, files, [name for name, said in files.items() if said["bytes"] <= HASHED])
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return None, f"result.json: {' '.join(str(error).split())[:200]}"
         return (None, fault) if fault else (Record(folder, result), "")
@@ -186,12 +167,12 @@ class Records:
             self.runs.mkdir(parents=True, exist_ok=True)
             with temporary_folder(self.runs) as folder:
                 said = fill(folder)
-                files = {n: {k: f[k] for k in ("bytes", "sha256")} for n, f in inventory(folder).items()}
+                files = {n: {k: f[k] for k in ("bytes", "sha256")} for n, f in hash_files(folder).items()}
                 result = json.loads(json.dumps({**said, "files": files}, allow_nan=False))  # as it will be read
                 text = json.dumps({**result, "sha256": _content_hash(result)}, indent=1, allow_nan=False)
                 (folder / "result.json").write_text(text, encoding="utf-8")
                 if os.path.lexists(final) and self._read(key)[0] is None:
-                    set_aside(final, self.runs / ".damaged", key)
+                    quarantine(final, self.runs / ".damaged", key)
                 elif final.exists():
                     os.replace(final, self.runs / f".replaced-{folder.name}")
                 os.replace(folder, final)
@@ -297,45 +278,3 @@ def write_history(path: Path, history: Iterable[Mapping[str, float]]) -> None:
         writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows(rows)
-
-
-def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]:
-    """Versions, machine, commit: what a reader needs to make the number again; `threads` are of each process."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": platform.machine(),
-        "device": device,
-        "threads": threads,
-        "processes": processes,
-        "versions": versions,
-        "git": git_state(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-
-
-def git_state() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that this package is run from; empty for an installed wheel."""
-    import mmkd
-
-    root = Path(mmkd.__path__[0]).resolve().parent
-    if not (root / ".git").exists() or shutil.which("git") is None:
-        return {}
-
-    def git(*args: str) -> str:
-        try:
-            command = ["git", "-C", str(root), *args]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain"))} if commit else {}

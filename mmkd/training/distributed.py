@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import MmkdError, UnitFailed, reason
+from mmkd.core.errors import MmkdError, UnitFailed, describe_error
 
 if TYPE_CHECKING:
     from numpy import int64
@@ -192,7 +192,7 @@ class TorchrunGroup(ProcessGroup):
             distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
         except (RuntimeError, ValueError) as error:
             self.lost = True
-            raise MmkdError(f"the processes that torchrun started do not meet: {reason(error)}") from error
+            raise MmkdError(f"the processes that torchrun started do not meet: {describe_error(error)}") from error
         self.met = True
 
     def _part(self) -> None:
@@ -215,7 +215,7 @@ class TorchrunGroup(ProcessGroup):
             with _connected():
                 sum_gradients([p for p, some in zip(parameters, having, strict=True) if some], distributed.all_reduce)
             return
-        said = self._gather(None if error is None else reason(error))
+        said = self._gather(None if error is None else describe_error(error))
         self.told = error or UnitFailed(next(f"process {n}: {why}" for n, why in enumerate(said) if why is not None))
         if error is None:
             raise self.told
@@ -242,7 +242,7 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ConnectionLost(f"another process of torchrun is lost: {reason(error)}") from error
+        raise ConnectionLost(f"another process of torchrun is lost: {describe_error(error)}") from error
 
 
 def sum_gradients(parameters: Sequence["Parameter"], reduce: Callable[["Tensor"], object]) -> None:

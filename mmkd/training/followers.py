@@ -80,6 +80,6 @@ def _join_teacher(key: str, values: Mapping[str, Any], workspace: Workspace) -> 
     data = _load(spec.data, workspace)
     split = split_for(data, spec.data, spec.seed)
     name = spec.modality
-    view = get_view(name, spec.view, data, spec.data, split, workspace.cache, workspace.progress)
+    view = get_view(name, spec.view, data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
     windows = training_data(data, split, {name: view.array}, spec, workspace)
     return partial(train_teacher, spec, initial_network(spec, windows), windows, workspace)

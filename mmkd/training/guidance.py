@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
-from mmkd.methods.contract import Outputs
-from mmkd.store.cache import Cache, new_array
+from mmkd.methods.outputs import Outputs
+from mmkd.store.cache import Cache
+from mmkd.store.files import create_array
 from mmkd.training.loop import NoTeachers, TrainingData
 from mmkd.training.teachers import Teacher
 
@@ -147,10 +149,11 @@ def source_of(
         size = sum(value.numel() * 4 for values in each for value in values) * len(windows.train)
         if size > budget:
             return LiveTeachers(teachers)
-        cache.shrink(kind, budget - size, keep=set(keys.values()))
+        cache.evict(kind, budget - size, protected=set(keys.values()))
     stored = {}
     for name, teacher in teachers.items():
-        arrays = cache.load(kind, keys[name], lambda f, t=teacher: _store(t, maps, windows, f, progress), _read)  # type: ignore[misc]
+        create = partial(_store, teacher, maps, windows, progress=progress)
+        arrays = cache.load_or_create(kind, keys[name], create, _read)
         with torch.no_grad():
             classifier = teacher.network(windows.at(windows.train[:1])).classifier
         stored[name] = StoredOutputs(arrays, classifier)
@@ -173,7 +176,7 @@ def _store(teacher: Teacher, maps: bool, windows: TrainingData, folder: Path, pr
             for name, value in flatten(teacher.network(windows.at(windows.train[part])), maps).items():
                 if name not in arrays:
                     shape = (count, *value.shape[1:])
-                    arrays[name] = new_array(folder / f"{name}.npy", shape)
+                    arrays[name] = create_array(folder / f"{name}.npy", shape)
                 arrays[name][part] = value.float().cpu().numpy()
             bar.advance(part.stop - part.start)
     for array in arrays.values():

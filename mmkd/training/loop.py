@@ -21,7 +21,8 @@ from mmkd.core.errors import MmkdError, UnitFailed
 from mmkd.core.keys import seed_for
 from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS
-from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.metrics.classes import Probabilities, log_loss, reliability, scores
 from mmkd.metrics.segments import StepScores, confusion_matrix, delineation_scores, dense_scores, stitch
 from mmkd.specs.unit import Training

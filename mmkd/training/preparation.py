@@ -86,7 +86,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if trained_along:
         source = MovingTeachers(teachers)
     else:
-        source = source_of(teachers, method.needs, windows, workspace.cache, workspace.progress)
+        source = source_of(teachers, method.needs, windows, cache=workspace.cache, progress=workspace.progress)
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if not isinstance(source, LiveTeachers):
         windows = windows.only(spec.student)
@@ -108,7 +108,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
 def view_of(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
     """One of a unit's views, from the cache; it is made first where it is not there."""
     split = split_for(data, spec.data, spec.seed)
-    return get_view(name, spec.views[name], data, spec.data, split, workspace.cache, workspace.progress)
+    return get_view(name, spec.views[name], data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
 
 
 def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:
@@ -164,8 +164,8 @@ def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) ->
 def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:
     """The shares under which the teachers together predict the validation windows best.
 
-    Best is the lowest negative log-likelihood of the teachers' probabilities, mixed by their shares. They are written as
-    the option `teacher_weights` reads them.
+    Best is the lowest negative log-likelihood of the teachers' probabilities, mixed by their shares. The text is a
+    value of the option `teacher_weights`.
     """
     size = windows.at_once
     probabilities = [

@@ -15,13 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.data import Dataset
 from mmkd.data.series import Series
-from mmkd.drawing import figures
-from mmkd.methods.contract import Method, Outputs
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Outputs
 from mmkd.metrics.detections import (
-    SeriesResult,
     evaluate_detector,
     mean_metrics,
     overlapped,
@@ -34,6 +33,7 @@ from mmkd.nets.reverse import ReverseNet
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.training.loop import TeacherSource
+from mmkd.training.pictures import save_series_pictures
 from mmkd.training.preparation import PreparedUnit, prepare_unit
 from mmkd.training.student import finish_unit, train_student, write_student
 from mmkd.training.workspace import Workspace
@@ -73,9 +73,9 @@ def run_series(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
     def fill(folder: Path) -> Mapping[str, Any]:
         write_series_results(folder, results)
         try:
-            draw(folder, spec, data, results, trained.history, trained.best_epoch + 1)
+            save_series_pictures(folder, unit, trained, results)
         except Exception as error:  # a picture never costs a record
-            unit.log.add(f"pictures left out: {reason(error)}")
+            unit.log.add(f"pictures left out: {describe_error(error)}")
         return {**write_student(folder, unit, trained, metrics, workspace), "series": series_counts(series_set)}
 
     return finish_unit(spec, workspace, workspace.records.write(spec.key, fill))
@@ -144,27 +144,3 @@ class Detector:
         bounds = segment_bounds(x.shape[2], side)
         scores: Floats = found[:, np.searchsorted(bounds, np.arange(x.shape[2]), side="right") - 1]
         return scores
-
-
-def draw(
-    folder: Path,
-    spec: UnitSpec,
-    data: Dataset,
-    results: list[SeriesResult],
-    history: list[dict[str, float]],
-    best_epoch: int,
-) -> None:
-    """`curves.png`, and `series.png`: of the series whose VUS-PR is the median, values, events and score."""
-    name = f"{spec.method} on {data.name}, seed {spec.seed}"
-    figures.learning_curves(folder / "curves.png", history, best_epoch, name)
-    middle = sorted(results, key=lambda found: found.metrics["vus_pr"])[len(results) // 2]
-    series = middle.series
-    figures.scored_series(
-        folder / "series.png",
-        series.x,
-        series.labels,
-        (series.chosen, series.prefix),
-        middle.score,
-        middle.threshold,
-        f"{name}: {series.name}, VUS-PR {middle.metrics['vus_pr']:.3f} (the median series)",
-    )

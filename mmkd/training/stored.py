@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, reason
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.registry import load_plugin
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -22,7 +22,7 @@ from mmkd.training.loop import AT_ONCE
 from mmkd.training.teachers import untrained
 from mmkd.training.trial import Trial, make_student
 from mmkd.views import Modality
-from mmkd.views.cached import make_modality
+from mmkd.views.channels import make_modality
 
 
 def fill(network: nn.Module, path: Path, kind: str) -> None:
@@ -103,7 +103,7 @@ class StudentModel(nn.Module):
         except MmkdError:
             raise
         except Exception as error:  # whatever a changed record makes of it
-            raise MmkdError(f"record {record.folder} makes no student: {reason(error)[:200]}") from error
+            raise MmkdError(f"record {record.folder} makes no student: {describe_error(error)[:200]}") from error
 
     @classmethod
     def _load(cls, record: Record, path: Path) -> "StudentModel":

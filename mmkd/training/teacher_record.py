@@ -12,28 +12,27 @@ import numpy as np
 
 from mmkd.data import Dataset, Split
 from mmkd.store.record import Records, write_history
+from mmkd.training.pictures import save_score_pictures
 from mmkd.training.teachers import Teacher
 
 
 def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Records) -> None:
     """Write the teacher's own record where there is none yet."""
-    from mmkd.training.student import draw_scores
-
     spec = teacher.spec
     with records.lock(spec.key):
         if records.get(spec.key) is not None:
             return
 
         def fill(folder: Path) -> Mapping[str, Any]:
-            shutil.copy(teacher.folder / "predictions.npz", folder / "predictions.npz")
-            _add_subjects(folder / "predictions.npz", data)
+            predictions = _predictions(teacher, data)
+            np.savez(folder / "predictions.npz", **predictions)
             shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
             history = json.loads((teacher.folder / "history.json").read_text())
             write_history(folder / "history.csv", history)
             result = json.loads((teacher.folder / "result.json").read_text())
             name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
             with suppress(Exception):  # a picture never costs a record
-                draw_scores(folder, name, data, history, result["best_epoch"])
+                save_score_pictures(folder, name, data, predictions, history, result["best_epoch"])
             return {
                 **result,
                 "kind": "teacher",
@@ -46,15 +45,13 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Record
         records.write(spec.key, fill)
 
 
-def _add_subjects(path: Path, data: Dataset) -> None:
-    """Enter the subject of each test window into the predictions of a cache entry that was made without them."""
-    if data.subject is None:
-        return
-    with np.load(path, allow_pickle=False) as z:
-        if "subject" in z.files:
-            return
+def _predictions(teacher: Teacher, data: Dataset) -> dict[str, Any]:
+    """The predictions of the test windows; those of an older cache entry get the subjects that they lack."""
+    with np.load(teacher.folder / "predictions.npz", allow_pickle=False) as z:
         arrays = {name: z[name] for name in z.files}
-    np.savez(path, **arrays, subject=data.subject[arrays["window"]])
+    if data.subject is not None and "subject" not in arrays:
+        arrays["subject"] = data.subject[arrays["window"]]
+    return arrays
 
 
 def describe(data: Dataset, split: Split) -> dict[str, Any]:

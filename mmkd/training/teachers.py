@@ -15,17 +15,19 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, did_you_mean, reason
+from mmkd.core.errors import MmkdError, describe_error, did_you_mean
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS, kind_of
-from mmkd.methods.contract import Method, Outputs
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
-from mmkd.specs.unit import TeacherSpec, Training
+from mmkd.specs.unit import TeacherSpec
 from mmkd.store.cache import Cache
-from mmkd.store.record import environment
+from mmkd.store.environment import environment
 from mmkd.tasks import TASKS
 from mmkd.training.checkpoint import Checkpoint
-from mmkd.training.loop import NoTeachers, TrainingData, TrainingResult, evaluate, snapshot, train, validate
+from mmkd.training.loop import NoTeachers, TrainingData, TrainingResult, snapshot, train
+from mmkd.training.testing import evaluate_on_test
 from mmkd.training.workspace import Workspace
 from mmkd.views import MODALITIES
 
@@ -97,7 +99,8 @@ def get_teacher(
                 trained = train_teacher(spec, net, windows, workspace)
         save_file(trained.last, folder / "last.safetensors")
         save_file(trained.best, folder / "best.safetensors")
-        results = test_scores(trained, windows.only([spec.modality]), test, spec.training, folder / "predictions.npz")
+        results, predictions = evaluate_on_test(trained, windows.only([spec.modality]), test, spec.training)
+        np.savez(folder / "predictions.npz", **predictions)
         (folder / "history.json").write_text(json.dumps(trained.history))
         facts: dict[str, Any] = {
             "parameters": count_parameters(net),
@@ -114,7 +117,7 @@ def get_teacher(
         net.to(windows.device).eval().requires_grad_(False)
         return Teacher(spec, net, folder, checkpoint)
 
-    teacher = cache.load("teachers", spec.key, make, read)
+    teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()
     return teacher
 
@@ -148,45 +151,6 @@ def _checkpoint(spec: TeacherSpec, cache: Cache) -> Checkpoint:
     return Checkpoint(cache.path("checkpoints", f"teacher-{spec.key}"))
 
 
-def test_scores(
-    trained: TrainingResult,
-    windows: TrainingData,
-    test: NDArray[np.int64],
-    training: Training,
-    predictions: Path,
-) -> dict[str, dict[str, float]]:
-    """The one reading of the test windows: scores after the best and the last epoch, and the predictions of the best.
-
-    Of images whose pixels have labels the predictions file has the maps `true` and `predicted` (n, H, W) alone.
-
-    The network is left with the best weights.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for name, state in (("test_last", trained.last), ("test", trained.best)):
-        trained.network.load_state_dict(state)
-        found[name], said = evaluate(trained.network, windows, test, training)
-    kept: dict[str, Any] = {"window": test, "true": windows.y[test], **said}
-    if windows.places is not None:
-        kept |= {"recording": windows.places[0][test], "start": windows.places[1][test]}
-    if "probabilities" in kept:  # one for every sample: half is enough
-        precise = np.float32 if not windows.per_step else np.float16
-        kept["probabilities"] = kept["probabilities"].astype(precise)
-    elif windows.grid is not None:
-        kept |= {name: kept[name].astype(np.int16).reshape(-1, *windows.grid) for name in ("true", "predicted")}
-    if windows.subject is not None:
-        kept["subject"] = windows.subject[test]
-    np.savez(predictions, **kept)
-    if len(windows.validation):
-        row = trained.history[trained.best_epoch] if trained.history else _validated(trained.network, windows, training)
-        found["validation"] = {name: row[f"val_{name}"] for name in ("accuracy", "macro_f1", "nll")}
-    return found
-
-
-def _validated(network: nn.Module, windows: TrainingData, training: Training) -> dict[str, float]:
-    """The scores of a network that was not trained here, named as in a history."""
-    return {f"val_{name}": value for name, value in validate(network, windows, training).items()}
-
-
 def load_checkpoint(network: nn.Module, spec: TeacherSpec) -> None:
     """Fill the network of a teacher with the weights of the file that its spec names.
 
@@ -204,7 +168,8 @@ def load_checkpoint(network: nn.Module, spec: TeacherSpec) -> None:
         found = load_tensors(content)
     except Exception as error:  # safetensors raises several kinds for odd bytes
         raise MmkdError(
-            f"{where}: no intact safetensors file ({reason(error)[:120]}); save a network's state_dict with safetensors"
+            f"{where}: no intact safetensors file ({describe_error(error)[:120]}); "
+            f"save a network's state_dict with safetensors"
         ) from None
     wanted, net = network.state_dict(), f"{spec.net} on {spec.modality}"
     for name, tensor in wanted.items():

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, Refused, UnitFailed, reason
+from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
-from mmkd.methods.contract import Batch, Method, Outputs, Setup, Step
+from mmkd.methods.contract import Method
+from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.nets import Shape, build_student, build_teacher
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.specs.unit import UnitSpec
@@ -19,7 +20,7 @@ from mmkd.tasks import TASKS
 from mmkd.training.loop import named_parameters_of, prepare
 from mmkd.training.teachers import load_checkpoint, untrained
 from mmkd.units.expansion import split_for
-from mmkd.views.cached import make_modality
+from mmkd.views.channels import make_modality
 
 
 def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
@@ -174,7 +175,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     except MmkdError:
         raise
     except (Exception, SystemExit) as error:
-        raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {reason(error)}") from error
+        raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {describe_error(error)}") from error
     check_terms(spec.method, terms)
     if not isinstance(says, Outputs) or says.logits.shape != (4, classes, *data.y.shape[1:]):
         shape = f"(B, {classes}{', T' if data.form == 'step' else ''})"

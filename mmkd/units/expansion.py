@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, unknown
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS, Registry, group_of, kind_of
 from mmkd.data import Dataset, Split, load_dataset, load_file, split_prefixes, split_windows
@@ -98,7 +98,7 @@ def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
     own = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
     for flag, modality, value in ((flag, *pair) for flag, pairs in own for pair in pairs.items()):
         if kind_of(modality) not in MODALITIES:
-            raise MmkdError(f"{flag}: {unknown('modality', kind_of(modality), MODALITIES)}")
+            raise MmkdError(f"{flag}: {unknown_name('modality', kind_of(modality), MODALITIES)}")
         if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
             raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
     for net in request.teacher_nets.values():
@@ -281,7 +281,7 @@ def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
     names = tuple(part.strip() for part in text.split(separator))
     for name in names:
         if kind_of(name) not in MODALITIES:
-            raise MmkdError(f"{flag} {text}: {unknown('modality', kind_of(name), MODALITIES)}")
+            raise MmkdError(f"{flag} {text}: {unknown_name('modality', kind_of(name), MODALITIES)}")
     if len(set(names)) < len(names):
         raise MmkdError(f"{flag} {text}: a modality is named twice")
     return names

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, did_you_mean, unknown
+from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
 from mmkd.core.registry import load_plugin
 from mmkd.data.cards import read_toml
@@ -66,12 +66,12 @@ class Request:
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
-                raise unknown(name.replace("_", "-"), str(value), choices)
+                raise unknown_name(name.replace("_", "-"), str(value), choices)
         for plugin in self.plugins:  # one may bring the task
             load_plugin(plugin)
         task = TASKS.get(self.task)
         if self.preset not in task.presets:
-            raise unknown("preset", str(self.preset), task.presets)
+            raise unknown_name("preset", str(self.preset), task.presets)
         for name in ("datasets", "students", "teachers"):
             if getattr(self, name) is BY_TASK:
                 object.__setattr__(self, name, getattr(task, name))

@@ -1,7 +1,8 @@
-"""Modalities: a window of a signal as the networks see it, itself (`sig`) or as a picture (`gaf`, `pi`); or an image
-(`img`), whose pixels, row by row, stand in the place of a window's samples.
+"""Modalities: a window of a signal in the form that the networks see.
 
-Each is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) in, float32 out, usable on its own:
+A window stays a signal (`sig`) or becomes a picture (`gaf`, `pi`). An image (`img`) is stored as a window whose samples
+are its pixels, row by row. Each modality is a class with `fit(windows)` and `transform(windows)`; it takes arrays
+(N, C, W), returns float32, and can be used on its own:
 
 >>> import numpy as np
 >>> from mmkd.views import GAF
@@ -10,7 +11,7 @@ Each is a class with `fit(windows)` and `transform(windows)`, arrays (N, C, W) i
 """
 
 from mmkd.views.base import MODALITIES, Modality
-from mmkd.views.channels import OfChannels, make
+from mmkd.views.channels import ChannelSubset, make_modality
 from mmkd.views.diagrams import sublevel_diagrams
 from mmkd.views.gaf import GAF
 from mmkd.views.image import Image
@@ -20,11 +21,11 @@ from mmkd.views.signal import Signal
 __all__ = [
     "GAF",
     "MODALITIES",
+    "ChannelSubset",
     "Image",
     "Modality",
-    "OfChannels",
     "PersistenceImage",
     "Signal",
-    "make",
+    "make_modality",
     "sublevel_diagrams",
 ]

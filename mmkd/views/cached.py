@@ -1,4 +1,4 @@
-"""Views of a data set's windows, one memory-mapped array a modality, cached by content."""
+"""Views of a data set's windows: one memory-mapped array for each modality, cached by content."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -15,46 +15,49 @@ from mmkd.core.progress import Progress
 from mmkd.core.registry import group_of, kind_of
 from mmkd.data import Dataset, Split
 from mmkd.specs.data import DataSpec
-from mmkd.store.cache import Cache, new_array
-from mmkd.views import MODALITIES, Modality, make
+from mmkd.store.cache import Cache
+from mmkd.store.files import create_array
+from mmkd.views import MODALITIES, Modality, make_modality
 
-CHUNK = 512  # windows transformed between two ticks of the progress bar
-IN_MEMORY = 64 << 20  # bytes of training windows up to which a modality is fitted on a copy of them in memory
+CHUNK = 512
+"""Windows that are transformed between two updates of the progress bar."""
+IN_MEMORY_BYTES = 64 << 20
+"""Training windows up to this size are copied into memory to fit a modality."""
 
 
 @dataclass(frozen=True)
 class View:
-    """One modality of all N windows: the fitted modality, and its array (N, ...), read only."""
+    """One modality of all N windows: the fitted modality, and its read-only array (N, ...)."""
 
     modality: Modality
     array: NDArray[np.float32]
 
 
-def make_modality(name: str, config: Mapping[str, Any]) -> Modality:
-    """The modality `name`, such as `gaf` or `gaf@gyro`, with these constructor options."""
-    return make(name, config)
-
-
 def default_configs(
     names: tuple[str, ...], image_size: int, height: int | None = None, data: Dataset | None = None
 ) -> dict[str, dict[str, Any]]:
-    """The full configuration of each modality; those that take a size get `image_size`, those of images `height`.
+    """Modality name -> all options of the modality.
 
-    One of a channel group, such as `gaf@gyro`, gets the numbers of its channels in `data`.
+    Args:
+        names: the modalities, such as `gaf` or `gaf@gyro`.
+        image_size: the `size` of the modalities that have this option.
+        height: the `height` of the modalities that have this option, those of images.
+        data: the data set in which channel groups are looked up; without it `channels` is left out.
     """
-    given = {"size": image_size, "height": height}
+    shared = {"size": image_size, "height": height}
     configs = {}
     for name in names:
-        cls, group = MODALITIES.get(kind_of(name)), group_of(name)
-        taken = {f.name: given[f.name] for f in fields(cls.Config) if given.get(f.name) is not None}
-        configs[name] = cls.parse(taken).config()
+        cls = MODALITIES.get(kind_of(name))
+        group = group_of(name)
+        values = {f.name: shared[f.name] for f in fields(cls.Config) if shared.get(f.name) is not None}
+        configs[name] = cls.parse(values).config()
         if group and data is not None:
             configs[name]["channels"] = list(data.group(group))
     return configs
 
 
 def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split) -> str:
-    """Hash of all that shapes the array: the modality, the data, and the training windows where it is fitted."""
+    """The cache key of a view: a hash of the modality, the data, and, if it is fitted, the training windows."""
     modality = make_modality(name, config)
     fitted_on = split.train_digest if modality.fitted else None
     return digest(
@@ -70,12 +73,12 @@ def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split)
 
 @contextmanager
 def _training_windows(x: NDArray[np.float32], train: NDArray[np.int64], folder: Path) -> Iterator[NDArray[np.float32]]:
-    """The windows x[train], in memory where they are few, else in a file of the folder for as long as they are read."""
-    if x[:1].nbytes * len(train) <= IN_MEMORY:
+    """The windows x[train]: in memory if they are small, else in a file of the folder that is removed at the end."""
+    if x[:1].nbytes * len(train) <= IN_MEMORY_BYTES:
         yield x[train]
         return
     path = folder / "training.npy"
-    windows = new_array(path, (len(train), *x.shape[1:]))
+    windows = create_array(path, (len(train), *x.shape[1:]))
     for start in range(0, len(train), CHUNK):
         windows[start : start + CHUNK] = x[train[start : start + CHUNK]]
     yield windows
@@ -83,17 +86,30 @@ def _training_windows(x: NDArray[np.float32], train: NDArray[np.int64], folder: 
 
 
 def get_view(
-    name: str, config: Mapping[str, Any], data: Dataset, spec: DataSpec, split: Split, cache: Cache, progress: Progress
+    name: str,
+    config: Mapping[str, Any],
+    data: Dataset,
+    spec: DataSpec,
+    split: Split,
+    *,
+    cache: Cache,
+    progress: Progress,
 ) -> View:
-    """The view from the cache, made first where it is not there: fitted on training windows, applied to all."""
+    """The view from the cache. If it is not there it is made: fitted on training windows, applied to all windows.
 
-    def make(folder: Path) -> None:
+    Args:
+        name: the modality, such as `gaf` or `gaf@gyro`.
+        config: its options, as `default_configs` returns them.
+        spec: which data it is, for the cache key.
+    """
+
+    def create(folder: Path) -> None:
         modality = make_modality(name, config)
         if modality.fitted:
             with _training_windows(data.x, split.train, folder) as windows:
                 modality.fit(windows)
         shape = (len(data.x), *modality.shape(*data.x.shape[1:]))
-        out = new_array(folder / "view.npy", shape)
+        out = create_array(folder / "view.npy", shape)
         with progress.bar(f"view {name}", len(data.x)) as bar:
             for start in range(0, len(data.x), CHUNK):
                 part = slice(start, start + CHUNK)
@@ -102,9 +118,9 @@ def get_view(
         out.flush()
         (folder / "state.json").write_text(json.dumps(modality.state()))
 
-    def read(folder: Path) -> View:
+    def load(folder: Path) -> View:
         modality = make_modality(name, config)
         modality.load_state(json.loads((folder / "state.json").read_text()))
         return View(modality, np.lib.format.open_memmap(folder / "view.npy", "r"))
 
-    return cache.load("views", view_key(name, config, spec, split), make, read)
+    return cache.load_or_create("views", view_key(name, config, spec, split), create, load)

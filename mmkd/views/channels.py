@@ -12,24 +12,31 @@ from mmkd.views.base import MODALITIES, Modality
 from mmkd.views.chunks import Float32
 
 
-class OfChannels(Modality):
-    """Another modality on some channels of each window: (N, C, W) to what that one makes of (N, channels, W).
+class ChannelSubset(Modality):
+    """Another modality, applied to some channels of each window.
+
+    Windows (N, C, W) are reduced to (N, len(channels), W) before the inner modality transforms them.
 
     Args:
-        inner: the modality, not registered under a name of its own here.
-        channels: the numbers of the channels, in the order in which the inner modality has them.
+        inner: the modality to apply.
+        channels: the numbers of the channels, in the order in which the inner modality gets them.
+
+    >>> from mmkd.views import Signal
+    >>> ChannelSubset(Signal(), [4, 2]).shape(channels=6, length=128)
+    (2, 128)
     """
 
     def __init__(self, inner: Modality, channels: Sequence[int]) -> None:
         super().__init__(inner.options)
-        self.inner, self.channels = inner, list(channels)
+        self.inner = inner
+        self.channels = list(channels)
         self.fitted = inner.fitted
         if not self.channels or min(self.channels) < 0 or len(set(self.channels)) < len(self.channels):
             raise MmkdError(f"channels {self.channels} must be one or more numbers from 0, each once")
 
     @property
     def version(self) -> int:  # type: ignore[override]
-        """That of the inner modality."""
+        """The version of the inner modality."""
         return type(self.inner).version
 
     def config(self) -> dict[str, Any]:
@@ -41,11 +48,11 @@ class OfChannels(Modality):
         return self.inner.shape(len(self.channels), length)
 
     def fit(self, windows: ArrayLike) -> Self:
-        self.inner.fit(self._picked(windows))
+        self.inner.fit(self._select(windows))
         return self
 
     def transform(self, windows: ArrayLike, out: NDArray[np.float32] | None = None) -> Float32:
-        return self.inner.transform(self._picked(windows), out)
+        return self.inner.transform(self._select(windows), out)
 
     def state(self) -> dict[str, list[float]]:
         return self.inner.state()
@@ -54,17 +61,25 @@ class OfChannels(Modality):
         self.inner.load_state(state)
         return self
 
-    def _picked(self, windows: ArrayLike) -> NDArray[Any]:
+    def _select(self, windows: ArrayLike) -> NDArray[Any]:
         array = np.asarray(windows)
         if array.ndim != 3:
-            return array  # the inner modality says what is wrong
+            return array  # the inner modality reports what is wrong
         self.shape(*array.shape[1:])
         return array[:, self.channels]
 
 
-def make(name: str, config: Mapping[str, Any]) -> Modality:
-    """The modality called `name`, of all channels or of those that `config["channels"]` numbers."""
+def make_modality(name: str, config: Mapping[str, Any]) -> Modality:
+    """Make a modality from its name and the options of its constructor.
+
+    Args:
+        name: such as `gaf`, or `gaf@gyro` for a channel group.
+        config: the options; for a channel group also `channels`, the numbers of its channels.
+
+    >>> make_modality("gaf@gyro", {"size": 32, "channels": [3, 4, 5]}).shape(channels=6, length=128)
+    (3, 32, 32)
+    """
     cls = MODALITIES.get(kind_of(name))
     if not group_of(name):
         return cls(**config)
-    return OfChannels(cls(**{key: value for key, value in config.items() if key != "channels"}), config["channels"])
+    return ChannelSubset(cls(**{key: value for key, value in config.items() if key != "channels"}), config["channels"])

@@ -1,9 +1,8 @@
-"""Windows checked and read in chunks, over threads, so that memory stays bounded at any N.
+"""Windows are checked and processed in chunks, by several threads, so that memory stays bounded at any N.
 
-The kernels are single-threaded and release the interpreter's lock; the threads are Python's own and end with the call.
-Numba's parallel loops are left alone on purpose: their thread pools can end a process that forks, or in which two
-threads call.
-`NUMBA_NUM_THREADS` sets the number of threads (default: the cores this process may use).
+The kernels are single-threaded and release the interpreter's lock. The threads are Python's own and end with the call.
+Numba's parallel loops are avoided on purpose: their thread pools can end a process that forks, or in which two threads
+call. `NUMBA_NUM_THREADS` sets the number of threads (default: the cores that this process may use).
 """
 
 from collections.abc import Callable
@@ -21,51 +20,55 @@ R = TypeVar("R")
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-CHUNK_BYTES = 8 << 20  # of one thread
-TOTAL_BYTES = 128 << 20  # of all threads together
+CHUNK_BYTES = 8 << 20
+"""Memory of the chunk of one thread."""
+TOTAL_BYTES = 128 << 20
+"""Memory of the chunks of all threads together."""
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def compiled(function: F) -> F:
-    """Compile a kernel on its first call; keep the machine code on disk where a folder can be written."""
+def compile_kernel(function: F) -> F:
+    """Decorator: compile a kernel on its first call, and keep the machine code on disk if a folder can be written."""
     try:
         return cast(F, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
-    except RuntimeError:  # neither beside the source nor in the user's cache
+    except RuntimeError:  # neither the folder of the source nor the user's cache folder can be written
         return cast(F, numba.njit(function, nogil=True, error_model="numpy"))
 
 
-def in_chunks(
+def map_chunks(
     action: Callable[[int, NDArray[Any]], R],
     windows: NDArray[Any],
     scratch: int = 0,
+    *,
     rows: int | None = None,
-    least: int = 1,
+    min_values: int = 1,
     dtype: type[np.floating[Any]] = np.float64,
     finite: bool = False,
 ) -> list[R]:
-    """Call `action(start, x)` on consecutive chunks of the windows, over threads, and list the results in order.
+    """Call `action(start, x)` on consecutive chunks of the windows, in threads, and return the results in order.
 
     Args:
-        action: gets the number of the chunk's first window and the chunk, (n, C, W), contiguous; it may be the caller's
-            own memory, so the action leaves it as it is.
-        windows: (N, C, W), of any real type; may be a memory map.
-        scratch: bytes a window that the action allocates besides.
-        rows: windows a chunk, for sums whose last digits must not depend on the machine; default: what memory allows.
-        least: values below which a chunk is not worth a thread, where memory allows.
+        action: gets the number of the chunk's first window, and the chunk, a contiguous array (n, C, W). The chunk may
+            be the caller's own memory, so the action must not change it.
+        windows: (N, C, W) of any real type; may be a memory map.
+        scratch: bytes that the action allocates for each window.
+        rows: windows in a chunk, for sums whose last digits must not depend on the machine; by default as many as the
+            memory allows.
+        min_values: values that a chunk should have at least to be worth a thread, where the memory allows.
         dtype: of the chunks.
-        finite: look at each chunk's values first, while they are at hand.
+        finite: whether the values of each chunk are checked before the action gets them.
 
     Raises:
-        MmkdError: with `finite`, values that are NaN, infinite or beyond float32.
+        MmkdError: with `finite`, some values are NaN, infinite or beyond float32.
     """
     n, channels, length = windows.shape
     workers = max(1, int(numba.config.NUMBA_NUM_THREADS))
     if rows is None:
         budget = min(CHUNK_BYTES, TOTAL_BYTES // workers)
-        share = max(-(-n // (8 * workers)), least // (channels * length))
+        share = max(-(-n // (8 * workers)), min_values // (channels * length))
         rows = max(1, min(budget // (8 * channels * length + scratch), share))
 
-    def work(start: int) -> R:
+    def process(start: int) -> R:
         x = _contiguous(windows[start : start + rows], dtype)
         if finite and windows.dtype.kind == "f" and count_bad(x.reshape(-1)):
             raise NotFinite
@@ -73,22 +76,22 @@ def in_chunks(
 
     starts = range(0, n, rows)
     results: dict[int, R] = {}
-    left = iter(starts)  # each thread, this one among them, takes the next chunk
+    queue = iter(starts)  # shared by all threads, this one included: each takes the next chunk
 
-    def some() -> None:
-        for start in left:
-            results[start] = work(start)
+    def process_queue() -> None:
+        for start in queue:
+            results[start] = process(start)
 
-    others = min(workers, len(starts)) - 1
+    helpers = min(workers, len(starts)) - 1
     try:
-        if others < 1:
-            some()
+        if helpers < 1:
+            process_queue()
         else:
-            with ThreadPoolExecutor(others, thread_name_prefix="mmkd-modality") as pool:
-                running = [pool.submit(some) for _ in range(others)]
-                some()
-                for other in running:
-                    other.result()
+            with ThreadPoolExecutor(helpers, thread_name_prefix="mmkd-modality") as pool:
+                futures = [pool.submit(process_queue) for _ in range(helpers)]
+                process_queue()
+                for future in futures:
+                    future.result()
     except NotFinite:
         check_values(windows)
         raise
@@ -96,30 +99,30 @@ def in_chunks(
 
 
 class NotFinite(Exception):
-    """A chunk holds values that no modality takes."""
+    """A chunk holds values that are NaN, infinite or beyond float32."""
 
 
 def _contiguous(part: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
-    """The part itself where it is of this type and its memory is as the kernels read it, else a copy."""
+    """The part itself if it has this type and the memory layout that the kernels read, else a copy."""
     if part.dtype == dtype and part.flags.carray:
         return part.view(np.ndarray)
     return np.array(part, dtype=dtype, order="C")
 
 
-@compiled
+@compile_kernel
 def count_bad(values: NDArray[Any]) -> int:
-    """How many of the values (n,) are NaN, infinite or beyond float32."""
+    """The number of values (n,) that are NaN, infinite or beyond float32."""
     count = 0
     for i in range(values.shape[0]):
         count += not (abs(values[i]) <= LARGEST)
     return count
 
 
-def shaped(windows: ArrayLike) -> NDArray[Any]:
+def as_windows(windows: ArrayLike) -> NDArray[Any]:
     """The windows as an array (N, C, W) of real numbers.
 
     Raises:
-        MmkdError: another number of axes, no channel or no sample, or not real numbers.
+        MmkdError: the array has another number of axes, no channel or no sample, or does not hold real numbers.
     """
     array = np.asarray(windows)
     if array.ndim != 3:
@@ -134,35 +137,45 @@ def shaped(windows: ArrayLike) -> NDArray[Any]:
 
 
 def check_values(array: NDArray[Any]) -> None:
-    """MmkdError for windows (N, C, W) with values that are NaN, infinite or beyond float32; says how many and where."""
+    """Check that windows (N, C, W) hold finite values that float32 can represent.
 
-    def bad(start: int, x: NDArray[Any]) -> tuple[int, int]:
-        count = count_bad(x.reshape(-1))
-        return count, start + int(np.argmax((~(np.abs(x) <= LARGEST)).any(axis=(1, 2)))) if count else start
+    Raises:
+        MmkdError: they do not; the message says how many values, and which window is the first.
+    """
+
+    def count(start: int, x: NDArray[Any]) -> tuple[int, int]:
+        number = count_bad(x.reshape(-1))
+        first = int(np.argmax((~(np.abs(x) <= LARGEST)).any(axis=(1, 2)))) if number else 0
+        return number, start + first
 
     if array.dtype.kind == "f":
-        own = np.float32 if array.dtype.itemsize <= 4 else np.float64
-        found = [(count, first) for count, first in in_chunks(bad, array, least=1 << 18, dtype=own) if count]
-        if found:
-            total = sum(count for count, _ in found)
+        dtype = np.float32 if array.dtype.itemsize <= 4 else np.float64
+        counts = map_chunks(count, array, min_values=1 << 18, dtype=dtype)
+        total = sum(number for number, _ in counts)
+        if total:
+            first = next(window for number, window in counts if number)
             raise MmkdError(
                 f"windows hold {total} values that are NaN, infinite or beyond float32, "
-                f"the first in window {found[0][1]} (counted from 0); fill or drop them first"
+                f"the first in window {first} (counted from 0); fill or drop them first"
             )
 
 
-def checked(windows: ArrayLike) -> NDArray[Any]:
-    """The windows as an array (N, C, W) of finite real numbers; MmkdError as of `shaped` and `check_values`."""
-    array = shaped(windows)
+def check_windows(windows: ArrayLike) -> NDArray[Any]:
+    """The windows as an array (N, C, W) of finite real numbers.
+
+    Raises:
+        MmkdError: as `as_windows` and `check_values`.
+    """
+    array = as_windows(windows)
     check_values(array)
     return array
 
 
-def target(out: NDArray[Any] | None, shape: tuple[int, ...]) -> Float32:
-    """The array to write into: `out` where it fits, else a new one.
+def output_array(out: NDArray[Any] | None, shape: tuple[int, ...]) -> Float32:
+    """The array to write into: `out`, or a new one if `out` is None.
 
     Raises:
-        MmkdError: `out` has another shape or type, is not contiguous, or cannot be written.
+        MmkdError: `out` has another shape or type, is not contiguous, or is read-only.
     """
     if out is None:
         return np.empty(shape, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Images as they are, standardised."""
+"""Standardised images."""
 
 import math
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class ImageConfig(Options):
 
 @MODALITIES.register("img")
 class Image(Signal):
-    """Each channel less its training mean, over its training standard deviation: (N, C, H W) to (N, C, H, W).
+    """The image, standardised for each channel: (N, C, H W) to (N, C, H, W).
 
-    An image comes as its pixels row by row. Mean and deviation are taken over all pixels of all training images, as
-    `sig` takes them over samples.
+    An image is given as its pixels, row by row. Mean and standard deviation are taken over all pixels of all training
+    images, as `sig` takes them over samples.
 
     Args:
-        height: H; default: the root of the number of pixels.
+        height: H; by default the square root of the number of pixels.
     """
 
     Config = ImageConfig
@@ -42,5 +42,5 @@ class Image(Signal):
             raise MmkdError(f"img: {length} pixels do not make {wanted}; give the height of the images")
         return (channels, height, length // height)
 
-    def _write(self, x: Float64, out: Float32) -> None:
-        super()._write(x, out.reshape(x.shape))
+    def _transform_chunk(self, x: Float64, out: Float32) -> None:
+        super()._transform_chunk(x, out.reshape(x.shape))

@@ -9,12 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
 from mmkd.views.base import MODALITIES, Modality
-from mmkd.views.chunks import Float32, Float64, in_chunks
+from mmkd.views.chunks import Float32, Float64, map_chunks
 from mmkd.views.diagrams import chunk_pairs, pairs_bytes
-from mmkd.views.splat import extents, splat
+from mmkd.views.splat import diagram_extents, splat
 
-SAMPLE = 4096  # windows that ranges and scales are fitted on: at most about this many, evenly spaced
-MARGIN = 0.05  # of a fitted range, added to it
+SAMPLE = 4096
+"""Ranges and scales are fitted on at most about this many training windows, evenly spaced."""
+MARGIN = 0.05
+"""Share of a fitted range that is added to it."""
 
 
 @dataclass(frozen=True)
@@ -46,30 +48,33 @@ class PersistenceImageConfig(Options):
 class PersistenceImage(Modality):
     """Persistence image of each channel: (N, C, W) to (N, C, S, S), or (N, 2 C, S, S) with `levels="both"`.
 
-    The H0 pairs of a channel's sublevel sets (see `sublevel_diagrams`) become points (birth, persistence) in the
-    signal's unit, each a Gaussian weighted by its persistence and integrated over the pixels. Pixel [i, j] is the i-th
-    along birth and the j-th along persistence, both rising: the layout of `persim.PersistenceImager`, which it equals
-    to 1e-5 with `scale="none"` (where persim's `sigma` is a variance, ours is a standard deviation). A Gaussian ends at
-    6 sigma, which leaves out less than 4e-9 of its weight.
+    The H0 pairs of the sublevel sets of a channel (see `sublevel_diagrams`) become points (birth, persistence) in the
+    unit of the signal. Each point becomes a Gaussian, weighted by its persistence and integrated over the pixels. Pixel
+    [i, j] is the i-th along birth and the j-th along persistence, both rising. This is the layout of
+    `persim.PersistenceImager`, which the images equal to 1e-5 with `scale="none"` (persim's `sigma` is a variance, ours
+    is a standard deviation). A Gaussian is cut off at 6 sigma, which leaves out less than 4e-9 of its weight.
 
-    Superlevel sets: birth is the level of a local maximum, persistence how far the level has to fall until it meets a
-    higher one. With `levels="both"` plane 2c is the sublevel and 2c + 1 the superlevel image of channel c.
+    For superlevel sets, birth is the level of a local maximum, and persistence is how far the level has to fall until
+    it meets a higher one. With `levels="both"` plane 2c is the sublevel and 2c + 1 the superlevel image of channel c.
 
-    Fitted, a plane and thus a channel at a time because channels differ in unit: the birth axis from the 1 - q to the q
-    quantile over the training windows of their least and greatest birth, the persistence axis from 0 to the q quantile
-    of their greatest persistence, both with a margin of 5 percent; sigma, one pixel of each axis; and the scale, the q
-    quantile of the training images' maxima, so that values are mostly in 0 to 1. Beyond 4096 training windows evenly
-    spaced ones are used. An axis is fitted unless given, so `fitted` is False where all three ends are given and the
-    scale is not "train".
+    What is fitted, for each plane separately because channels differ in unit:
+    - the birth axis, from the 1 - q quantile of the least birth to the q quantile of the greatest birth of the training
+      windows, and the persistence axis, from 0 to the q quantile of their greatest persistence, both with a margin of 5
+      percent;
+    - sigma, one pixel of each axis;
+    - the scale, the q quantile of the maxima of the training images, so that values are mostly in 0 to 1.
 
-    Windows without a pair (constant, monotone) are all zeros.
+    Of more than 4096 training windows, evenly spaced ones are used. An end of an axis that is given as an option is not
+    fitted, so `fitted` is False if all three ends are given and the scale is not "train".
+
+    The image of a window without pairs (constant or monotone) is all zeros.
 
     Args: the fields of `PersistenceImageConfig`.
     """
 
     Config = PersistenceImageConfig
     name = "pi"
-    _fits = ("birth_low", "birth_high", "persistence_high", "scale")
+    _fitted_names = ("birth_low", "birth_high", "persistence_high", "scale")
 
     def __init__(
         self,
@@ -85,17 +90,27 @@ class PersistenceImage(Modality):
         scale: Literal["train", "image", "none"] = PersistenceImageConfig.scale,
         quantile: float = PersistenceImageConfig.quantile,
     ) -> None:
-        ends = birth_low, birth_high, persistence_high
         options = PersistenceImageConfig(
-            size, levels, essential, *ends, sigma, sigma_pixels, min_persistence, scale, quantile
+            size=size,
+            levels=levels,
+            essential=essential,
+            birth_low=birth_low,
+            birth_high=birth_high,
+            persistence_high=persistence_high,
+            sigma=sigma,
+            sigma_pixels=sigma_pixels,
+            min_persistence=min_persistence,
+            scale=scale,
+            quantile=quantile,
         )
         super().__init__(options)
-        low, high, top = options.birth_low, options.birth_high, options.persistence_high
+        low = options.birth_low
+        high = options.birth_high
         if (low is None) != (high is None) or (low is not None and high is not None and low >= high):
             raise MmkdError(
                 f"birth-low = {low} and birth-high = {high}: give both, the first below the second, or neither"
             )
-        self.fitted = options.scale == "train" or low is None or top is None
+        self.fitted = options.scale == "train" or low is None or options.persistence_high is None
         self._signs = np.array({"sublevel": [1.0], "superlevel": [-1.0], "both": [1.0, -1.0]}[options.levels])
         self._planes = len(self._signs)
 
@@ -103,8 +118,9 @@ class PersistenceImage(Modality):
     def published(cls, size: int = 64) -> Self:
         """The images of the published wearable pipeline (Jeon et al. 2024, arXiv:2407.05315), for signals in [-1, 1].
 
-        64 x 64 pixels, spread 0.015, range [-1, 1], pairs of less than 0.01 dropped, each image over its own maximum.
-        Reconstructed: births span the range and persistences 0 to its upper end, as in persim's older `PersImage`.
+        64 x 64 pixels, sigma 0.015, range [-1, 1], pairs of less than 0.01 dropped, each image divided by its maximum.
+        Our reconstruction: the birth axis spans the range, and the persistence axis goes from 0 to its upper end, as in
+        persim's older `PersImage`.
         """
         return cls(
             size, birth_low=-1, birth_high=1, persistence_high=1, sigma=0.015, min_persistence=0.01, scale="image"
@@ -116,7 +132,7 @@ class PersistenceImage(Modality):
     def fit(self, windows: ArrayLike) -> Self:
         if not self.fitted:
             return self
-        array = self._training(windows)
+        array = self._check_training(windows)
         array = array[:: -(-len(array) // SAMPLE)]
         planes = self._planes * array.shape[1]
         low, high, top = self._ranges(self._extents(array))
@@ -125,73 +141,94 @@ class PersistenceImage(Modality):
             grid = self._grid(low, high, top)
             size = self.options.size
 
-            def highest(_: int, x: Float64) -> Float32:
+            def maxima(_: int, x: Float64) -> Float32:
                 images = np.empty((len(x), planes, size, size), dtype=np.float32)
                 self._draw(x, grid, scale, images)
                 peaks: Float32 = images.max(axis=(2, 3))
                 return peaks
 
-            peaks = np.concatenate(in_chunks(highest, array, self._scratch(*array.shape[1:]) + 4 * planes * size**2))
-            scale = np.array([self._usual(p[p > 0], self.options.quantile) or 1.0 for p in peaks.T.astype(np.float64)])
-        return self._keep(birth_low=low, birth_high=high, persistence_high=top, scale=scale)
+            peaks = np.concatenate(
+                map_chunks(maxima, array, self._scratch_bytes(*array.shape[1:]) + 4 * planes * size**2)
+            )
+            scale = np.array([_quantile(p[p > 0], self.options.quantile) or 1.0 for p in peaks.T.astype(np.float64)])
+        return self._set_fitted(birth_low=low, birth_high=high, persistence_high=top, scale=scale)
 
     def _extents(self, array: NDArray[Any]) -> Float64:
-        """(N, P, 3): least birth, greatest birth and greatest persistence of every diagram; NaN where it is empty."""
+        """(N, P, 3): least birth, greatest birth and greatest persistence of every diagram; NaN for an empty one."""
 
-        def one(_: int, x: Float64) -> Float64:
+        def extents_of(_: int, x: Float64) -> Float64:
             pairs, offsets = chunk_pairs(x, self._signs, self.options.essential == "max")
-            found = np.empty((len(offsets) - 1, 3))
-            extents(pairs, offsets, self._signs, self.options.min_persistence, found)
-            return found.reshape(len(x), -1, 3)
+            extents = np.empty((len(offsets) - 1, 3))
+            diagram_extents(pairs, offsets, self._signs, self.options.min_persistence, extents)
+            return extents.reshape(len(x), -1, 3)
 
-        return np.concatenate(in_chunks(one, array, self._scratch(*array.shape[1:])))
+        return np.concatenate(map_chunks(extents_of, array, self._scratch_bytes(*array.shape[1:])))
 
-    def _ranges(self, found: Float64) -> tuple[Float64, Float64, Float64]:
-        """The ends of the axes of each plane, (P,) each. A plane without pairs gets births -1 to 1, persistence 1."""
-        o, q = self.options, self.options.quantile
+    def _ranges(self, extents: Float64) -> tuple[Float64, Float64, Float64]:
+        """The ends of the axes of each plane, (P,) each: birth low, birth high, persistence high.
+
+        A plane without pairs gets births from -1 to 1 and persistence up to 1.
+        """
+        options = self.options
+        q = options.quantile
         ends = []
-        for plane in np.moveaxis(found, 1, 0):
-            some = plane[~np.isnan(plane[:, 2])]
-            top = self._usual(some[:, 2], q) * (1 + MARGIN) or 1.0
-            low, high = self._usual(some[:, 0], 1 - q), self._usual(some[:, 1], q)
-            pad = MARGIN * (high - low) if high - low > 1e-6 * top else top
-            ends.append((low - pad, high + pad, top))
-        low, high, top = np.array(ends).T
-        if o.birth_low is not None:
-            low, high = np.full_like(low, o.birth_low), np.full_like(high, o.birth_high)
-        if o.persistence_high is not None:
-            top = np.full_like(top, o.persistence_high)
-        return low, high, top
-
-    @staticmethod
-    def _usual(values: Float64, quantile: float) -> float:
-        return float(np.quantile(values, quantile)) if len(values) else 0.0
+        for plane in np.moveaxis(extents, 1, 0):
+            nonempty = plane[~np.isnan(plane[:, 2])]
+            top = _quantile(nonempty[:, 2], q) * (1 + MARGIN) or 1.0
+            low = _quantile(nonempty[:, 0], 1 - q)
+            high = _quantile(nonempty[:, 1], q)
+            margin = MARGIN * (high - low) if high - low > 1e-6 * top else top
+            ends.append((low - margin, high + margin, top))
+        lows, highs, tops = np.array(ends).T
+        if options.birth_low is not None:
+            lows = np.full_like(lows, options.birth_low)
+            highs = np.full_like(highs, options.birth_high)
+        if options.persistence_high is not None:
+            tops = np.full_like(tops, options.persistence_high)
+        return lows, highs, tops
 
     def _grid(self, low: Float64, high: Float64, top: Float64) -> Float64:
         """(P, 6): low end, pixel and sigma of the birth axis, then of the persistence axis."""
-        pixel, rise = (high - low) / self.options.size, top / self.options.size
+        birth_pixel = (high - low) / self.options.size
+        persistence_pixel = top / self.options.size
         if self.options.sigma is None:
-            sigma, spread = self.options.sigma_pixels * pixel, self.options.sigma_pixels * rise
+            birth_sigma = self.options.sigma_pixels * birth_pixel
+            persistence_sigma = self.options.sigma_pixels * persistence_pixel
         else:
-            sigma = spread = np.full_like(low, self.options.sigma)
-        return np.stack([low, pixel, sigma, np.zeros_like(low), rise, spread], axis=1)
+            birth_sigma = np.full_like(low, self.options.sigma)
+            persistence_sigma = birth_sigma
+        columns = [low, birth_pixel, birth_sigma, np.zeros_like(low), persistence_pixel, persistence_sigma]
+        return np.stack(columns, axis=1)
 
-    def _scratch(self, channels: int, length: int) -> int:
+    def _scratch_bytes(self, channels: int, length: int) -> int:
         return pairs_bytes(self._planes * channels, length)
 
     def _draw(self, x: Float64, grid: Float64, divide: Float64, out: Float32) -> None:
         pairs, offsets = chunk_pairs(x, self._signs, self.options.essential == "max")
         images = out.reshape(len(offsets) - 1, self.options.size, self.options.size)
-        splat(pairs, offsets, self._signs, grid, divide, self.options.min_persistence, images)
+        splat(
+            pairs=pairs,
+            offsets=offsets,
+            signs=self._signs,
+            grid=grid,
+            divide=divide,
+            min_persistence=self.options.min_persistence,
+            out=images,
+        )
 
-    def _write(self, x: Float64, out: Float32) -> None:
+    def _transform_chunk(self, x: Float64, out: Float32) -> None:
         planes = self._planes * x.shape[1]
         if self.fitted:
-            low, high, top, divide = (self._kept(name) for name in self._fits)
+            low, high, top, divide = (self._get_fitted(name) for name in self._fitted_names)
         else:
-            o = self.options
-            low, high, top = np.tile([[o.birth_low], [o.birth_high], [o.persistence_high]], planes)
+            options = self.options
+            low, high, top = np.tile([[options.birth_low], [options.birth_high], [options.persistence_high]], planes)
             divide = np.ones(planes)
         if self.options.scale == "image":
             divide = np.zeros(planes)
         self._draw(x, self._grid(low, high, top), divide, out)
+
+
+def _quantile(values: Float64, quantile: float) -> float:
+    """A quantile of the values; 0 if there are none."""
+    return float(np.quantile(values, quantile)) if len(values) else 0.0

@@ -1058,7 +1058,7 @@ def full_for_weights(*_: object, **__: object) -> None:
     ("place", "change", "code", "word"),
     [
         ("numpy.lib.format.open_memmap", "data", 1, "--cache"),  # a view
-        ("mmkd.store.cache.temporary_folder.__enter__", "data", 1, "--cache"),
+        ("mmkd.store.files.temporary_folder.__enter__", "data", 1, "--cache"),
         (
             "mmkd.training.student.save_file",
             "epochs",

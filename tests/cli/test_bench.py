@@ -300,7 +300,7 @@ def test_an_edited_plugin_is_another_unit(bench, tmp_path, monkeypatch):
         keys.append(
             json.loads(bench("--method", "plugin-edited", "--plugin", str(plugin), "--student", "sig", "--json")[1])
         )
-        METHODS.drop("plugin-edited")
+        METHODS.unregister("plugin-edited")
         del system.modules["mmkd_plugin_edited"]
     assert keys[0][0]["key"] != keys[1][0]["key"]
 

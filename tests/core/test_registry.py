@@ -9,7 +9,7 @@ import pytest
 import mmkd.baselines
 import mmkd.core.registry
 from mmkd import METHODS, MmkdError
-from mmkd.core.errors import reason
+from mmkd.core.errors import describe_error
 from mmkd.core.registry import Registry, discover_methods, load_plugin
 
 METHOD = """
@@ -50,7 +50,7 @@ def test_entries_are_found_by_name_in_order():
     assert "a" in things
     assert "z" not in things
     assert len(things) == 3
-    things.drop("a")
+    things.unregister("a")
     assert "a" not in things
 
 
@@ -103,7 +103,7 @@ def test_discovery_runs_once_and_only_when_needed():
 
 
 def test_every_baseline_file_loads():
-    assert METHODS.broken == {}
+    assert METHODS.import_errors == {}
     assert {"student", "kd", "aver"} <= set(METHODS)
 
 
@@ -115,10 +115,10 @@ def test_attempt_undoes_half_made_entries():
         things.register("half")(2)
         raise ValueError("then\nit broke")
 
-    assert not things.attempt("half.py", half)
+    assert not things.try_import("half.py", half)
     assert list(things) == ["kept"]
-    assert things.broken == {"half.py": "ValueError: then it broke"}
-    assert things.attempt("other.py", lambda: things.register("other")(3))
+    assert things.import_errors == {"half.py": "ValueError: then it broke"}
+    assert things.try_import("other.py", lambda: things.register("other")(3))
     assert list(things) == ["kept", "other"]
 
 
@@ -141,14 +141,14 @@ def test_files_that_do_not_load_are_listed_and_stop_nobody(tmp_path, monkeypatch
 
     assert METHODS.get("f-good").__doc__ == "Added by a test."
     assert "b-half" not in METHODS
-    assert set(METHODS.broken) == {str(tmp_path / name) for name in files if name != "f_good.py"}
-    reasons = {Path(source).name: why for source, why in METHODS.broken.items()}
+    assert set(METHODS.import_errors) == {str(tmp_path / name) for name in files if name != "f_good.py"}
+    reasons = {Path(source).name: why for source, why in METHODS.import_errors.items()}
     assert reasons["a_syntax.py"].startswith("SyntaxError")
     assert reasons["b_half.py"] == "RuntimeError: no such instrument"
     assert "'kd' is registered twice" in reasons["c_taken.py"]
     with pytest.raises(MmkdError, match="'kd' is registered twice"):
         METHODS.get("kd")  # neither of the two wins in silence
-    METHODS.forgive(str(tmp_path / "c_taken.py"))
+    METHODS.clear_import_error(str(tmp_path / "c_taken.py"))
     assert METHODS.get("kd") is kd
     assert "a_module_that_nobody_has" in reasons["d_missing.py"]
     assert "only as a script" in reasons["e_exits.py"]
@@ -178,7 +178,7 @@ def test_entry_points_register_and_broken_ones_are_listed(monkeypatch):
     discover_methods(things)
     assert asked == ["mmkd.methods"]
     assert "new" in things
-    assert things.broken == {"entry point old = their_wheel.old": "ImportError: their wheel is too old"}
+    assert things.import_errors == {"entry point old = their_wheel.old": "ImportError: their wheel is too old"}
 
 
 def test_plugin_registers_its_methods_and_loading_twice_is_harmless(plugin):
@@ -217,7 +217,7 @@ def test_plugin_that_is_no_python_file(plugin, tmp_path, name):
     ],
 )
 def test_plugin_that_fails_leaves_nothing_behind(plugin, text, why):
-    before, broken = set(METHODS), dict(METHODS.broken)
+    before, broken = set(METHODS), dict(METHODS.import_errors)
     path = plugin(text)
     for _ in range(2):  # the second time it is tried again, not taken for loaded
         with pytest.raises(MmkdError, match=why) as error:
@@ -225,7 +225,7 @@ def test_plugin_that_fails_leaves_nothing_behind(plugin, text, why):
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
     assert set(METHODS) == before
-    assert METHODS.broken == broken
+    assert METHODS.import_errors == broken
     assert "mmkd_plugin_mine" not in sys.modules
     path.write_text(METHOD.format(name="mended-now"))
     load_plugin(path)
@@ -244,5 +244,5 @@ def test_two_plugins_with_one_file_name(plugin):
 
 
 def test_reason_is_one_line():
-    assert reason(ValueError("a\n  b")) == "ValueError: a b"
-    assert reason(MmkdError("a\nb")) == "a b"
+    assert describe_error(ValueError("a\n  b")) == "ValueError: a b"
+    assert describe_error(MmkdError("a\nb")) == "a b"

@@ -245,7 +245,7 @@ def test_what_is_fitted_never_sees_validation_or_test(name, modality, tmp_path):
     for n, x in enumerate((data.x, unseen, seen)):
         config = default_configs((modality,), 8)[modality]
         spec, cache = DataSpec(name, f"{n:064d}"), Cache(tmp_path)
-        view = get_view(modality, config, replace(data, x=x), spec, split, cache, Progress())
+        view = get_view(modality, config, replace(data, x=x), spec, split, cache=cache, progress=Progress())
         assert view.modality.fitted
         states.append(view.modality.state())
     assert states[0] == states[1] != states[2]

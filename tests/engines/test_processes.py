@@ -93,8 +93,8 @@ def test_what_is_there_is_not_done_again(units, place):
     records, cache = place
     plan = make_plan(units(), *place)
     view, teacher = next(t for t in plan if t.kind == "view"), next(t for t in plan if t.kind == "teacher")
-    cache.get("views", view.key, lambda folder: None)
-    cache.get("teachers", teacher.key, lambda folder: None)
+    cache.get_or_create("views", view.key, lambda folder: None)
+    cache.get_or_create("teachers", teacher.key, lambda folder: None)
     unit = units()[-1][0]
     result = {"key": unit.key, "kind": "student", "spec": {}, "metrics": {}}
     records.write(unit.key, lambda folder: result)

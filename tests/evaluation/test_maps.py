@@ -10,7 +10,7 @@ from mmkd.core.progress import Progress
 from mmkd.data import load_file
 from mmkd.evaluation import maps
 from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
 from mmkd.training.stored import StudentModel, load_teacher

@@ -38,7 +38,7 @@ def test_published_code(path):
     full = o["filter_real"] + 1j * o["filter_imag"]
     cutoff = float(o["cutoff"])
     module = FrequencyAttention.from_reference(
-        full, o["conv_weight"], o["conv_bias"], o["rate_global"], o["rate_local"], cutoff
+        full, o["conv_weight"], o["conv_bias"], o["rate_global"], o["rate_local"], cutoff=cutoff
     )
     # The gradient for the full filter goes through the map to the half spectrum.
     leaf = torch.from_numpy(full).requires_grad_()
@@ -66,7 +66,7 @@ def test_half_spectrum_equals_the_full_one(size, mask):
     x = torch.randn(4, c_in, *size, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(4, c_out, *size, dtype=torch.float64)
     high = high_pass(size, mask, cutoff)
-    module = CLASSES[len(size)](c_in, c_out, size, mask, cutoff, use_local=False, quiet=True).double()
+    module = CLASSES[len(size)](c_in, c_out, size, mask=mask, cutoff=cutoff, use_local=False, quiet=True).double()
 
     want = naive(x, full, high)
     want_grads = torch.autograd.grad(want, (x, full), upstream)

@@ -61,7 +61,11 @@ def slow_filter(x, gain, transform):
 @every_shape
 def test_radius_and_masks_by_loops(size, transform, shape):
     r = band_radius(size, transform, shape)
-    masks = {(m, n): band_mask(size, "low", 0.4, m, transform, shape, n) for m in BAND_MASKS for n in (1, 3)}
+    masks = {
+        (m, n): band_mask(size, "low", 0.4, m, transform=transform, shape=shape, order=n)
+        for m in BAND_MASKS
+        for n in (1, 3)
+    }
     for at in bins(size):
         f = [frequency(k, n, transform) / 0.5 for k, n in zip(at, size, strict=True)]
         want = math.hypot(*f) / math.sqrt(len(f)) if shape == "ball" else max(f)
@@ -79,7 +83,7 @@ def test_radius_and_masks_by_loops(size, transform, shape):
 @pytest.mark.parametrize("mask", BAND_MASKS)
 @every_transform
 def test_high_is_one_less_low_and_soft_masks_are_half_at_the_cutoff(mask, transform):
-    low, high = (band_mask((16,), band, 0.5, mask, transform) for band in ("low", "high"))
+    low, high = (band_mask((16,), band, 0.5, mask, transform=transform) for band in ("low", "high"))
     assert torch.equal(low + high, torch.ones(16, dtype=torch.float64))
     at = int((band_radius((16,), transform) - 0.5).abs().argmin())
     assert low[at].item() == (1.0 if mask == "hard" else 0.5)
@@ -90,7 +94,7 @@ def test_high_is_one_less_low_and_soft_masks_are_half_at_the_cutoff(mask, transf
 @every_shape
 def test_the_hard_low_pass_at_1_is_the_identity(size, transform, shape):
     x = torch.randn(2, 3, *size)
-    gain = band_mask(size, "low", 1.0, "hard", transform, shape)
+    gain = band_mask(size, "low", 1.0, "hard", transform=transform, shape=shape)
     assert (gain == 1).all()
     torch.testing.assert_close(BandFilter(gain, transform)(x), x, rtol=0, atol=2e-6)
 
@@ -103,7 +107,7 @@ def test_value_and_gradient_of_the_filter_by_sums_of_waves(size, transform, kind
     if kind == "random":
         gain = random_band(size, (total + 1) // 2, transform)
     else:
-        gain = band_mask(size, "low", 0.4, kind, transform)
+        gain = band_mask(size, "low", 0.4, kind, transform=transform)
     layer = BandFilter(gain, transform)
     x = torch.randn(2, 3, *size, dtype=torch.double, requires_grad=True)
     weight = torch.randn_like(x)
@@ -147,7 +151,7 @@ def test_dct_of_images_is_scipys(size):
 def test_gradcheck(longest, monkeypatch):
     monkeypatch.setattr(bands, "LONGEST_PRODUCT", longest)
     for transform in BAND_TRANSFORMS:
-        layer = BandFilter(band_mask((5, 4), "high", 0.3, "butterworth", transform), transform)
+        layer = BandFilter(band_mask((5, 4), "high", 0.3, "butterworth", transform=transform), transform)
         torch.autograd.gradcheck(layer, torch.randn(1, 2, 5, 4, dtype=torch.double, requires_grad=True))
 
 
@@ -155,7 +159,7 @@ def test_gradcheck(longest, monkeypatch):
 def test_leakage_of_a_ramp(transform, leak):
     """The figures of the specification: share of energy above the cutoff, of a ramp with mean 0."""
     ramp = (torch.arange(128, dtype=torch.double) - 63.5).reshape(1, 1, -1)
-    high = BandFilter(band_mask((128,), "high", 0.25, "hard", transform), transform)(ramp)
+    high = BandFilter(band_mask((128,), "high", 0.25, "hard", transform=transform), transform)(ramp)
     share = (high.square().sum() / ramp.square().sum()).item()
     assert float(f"{share:.1e}") == pytest.approx(leak, rel=0.08)
 
@@ -163,8 +167,8 @@ def test_leakage_of_a_ramp(transform, leak):
 @every_transform
 def test_hertz_are_cutoffs_in_units_of_half_the_rate(transform):
     for mask in BAND_MASKS:
-        in_hertz = band_mask((40,), "high", 3.0, mask, transform, rate=20.0)
-        torch.testing.assert_close(in_hertz, band_mask((40,), "high", 0.3, mask, transform))
+        in_hertz = band_mask((40,), "high", 3.0, mask, transform=transform, rate=20.0)
+        torch.testing.assert_close(in_hertz, band_mask((40,), "high", 0.3, mask, transform=transform))
     r = band_radius((8, 6), transform, "ball", rate=20.0)
     torch.testing.assert_close(r, band_radius((8, 6), transform) * math.sqrt(2) * 10)
     torch.testing.assert_close(
@@ -177,7 +181,7 @@ def test_a_tone_goes_where_its_frequency_says():
     slow, fast = torch.cos(2 * math.pi * 4 * t), torch.cos(2 * math.pi * 11 * t)
     x = (slow + fast).reshape(1, 1, -1)
     for transform in BAND_TRANSFORMS:
-        low = BandFilter(band_mask((100,), "low", 7.0, "hard", transform, rate=50.0), transform)(x)
+        low = BandFilter(band_mask((100,), "low", 7.0, "hard", transform=transform, rate=50.0), transform)(x)
         torch.testing.assert_close(low[0, 0], slow, rtol=0, atol=1e-9)
 
 

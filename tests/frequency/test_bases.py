@@ -113,7 +113,7 @@ def naive(x, filter, transform):
 @pytest.mark.parametrize("mask", ["none", "symmetric", "gaussian"])
 def test_module_by_loops(size, transform, mask):
     torch.manual_seed(0)
-    module = CLASSES[len(size)](3, 2, size, mask, 0.4, transform=transform).double()
+    module = CLASSES[len(size)](3, 2, size, mask=mask, cutoff=0.4, transform=transform).double()
     with torch.no_grad():
         module.rate_global.fill_(0.3)
         module.rate_local.fill_(0.9)

@@ -66,7 +66,7 @@ def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
 def test_what_does_not_fit_is_left_out_with_its_reason(bench):
     few = {"student", "kd", "fam", "crd", "simkd", "camkd", "ebkd", "progressive", "ca-mkd", "ebkd-entropy"}
     for name in set(METHODS) - few:
-        METHODS.drop(name)
+        METHODS.unregister(name)
     code, units, err = bench("--method", "all", "--student", "sig", "--teachers", "sig")
     assert code == 0, err
     left = {u["method"]: u["error"] for u in units if u["status"] == "refused"}
@@ -100,7 +100,7 @@ def test_a_broken_method_fails_and_the_others_go_on(bench):
             raise RuntimeError("no")
 
     for name in set(METHODS) - {"student", "kd", "zz-broken"}:
-        METHODS.drop(name)
+        METHODS.unregister(name)
     code, units, err = bench("--method", "all")
     assert code == 1
     assert {u["method"]: u["status"] for u in units} == {"student": "done", "kd": "done", "zz-broken": "failed"}

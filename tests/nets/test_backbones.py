@@ -9,7 +9,7 @@ from safetensors.torch import load, save
 from torch import nn
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import BACKBONES, build_backbone
 from mmkd.nets.tsai_nets import NEED_TORCHVISION, RECIPES
 
@@ -115,4 +115,4 @@ def test_a_plugin_that_fails_or_breaks_the_contract_is_told_so() -> None:
             with pytest.raises(MmkdError, match=message):
                 build_backbone("mine", (3, 16), 2)
         finally:
-            BACKBONES.drop("mine")
+            BACKBONES.unregister("mine")

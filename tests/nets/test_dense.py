@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs, matched_stages
+from mmkd.methods.outputs import Outputs
+from mmkd.methods.pairing import matched_stages
 from mmkd.nets import DENSE, build_dense, count_parameters
 from mmkd.nets.dense.fast_scnn import Bottleneck, PyramidPooling
 from mmkd.nets.dense.layers import BatchNorm, resize
@@ -197,7 +198,7 @@ def test_refusals() -> None:
                 build_dense("mine", (3, 64), 4)
             assert "\n" not in str(refused.value)
         finally:
-            DENSE.drop("mine")
+            DENSE.unregister("mine")
 
 
 def test_bottlenecks_have_a_shortcut_where_the_shape_stays() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import DENSE, STAGE_FUSIONS, build_dense, check_dense_fusion, count_parameters
 from mmkd.nets.carafe import enlarge
 from mmkd.nets.dense.layers import resize, stage_join
@@ -216,4 +216,4 @@ def test_refusals() -> None:
             build_dense("mine", (2, 64), 4, fusion)
         assert seen == [None, "dwt"]
     finally:
-        DENSE.drop("mine")
+        DENSE.unregister("mine")

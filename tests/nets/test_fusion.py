@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkd.core.errors import MmkdError
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets import FUSIONS, build_student
 from mmkd.nets.freqfusion import OPERATORS, FreqFusion
 from mmkd.nets.fusion import Joined, MapFusion, averaged, finer_stage, has_time

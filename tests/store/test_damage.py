@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import mmkd
 import mmkd.store.cache
+import mmkd.store.files
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.core.errors import DamageWarning
@@ -29,7 +30,7 @@ SMALL = {"student": "sig", "teachers": "sig", "epochs": 2}
 
 def of_a_new_process():
     """Forget which files were hashed: what a new process knows."""
-    mmkd.store.cache._hashed.clear()
+    mmkd.store.files._checksums.clear()
 
 
 @pytest.fixture(scope="module")
@@ -100,21 +101,23 @@ def test_every_damage_of_every_kind_is_noticed(whole, tmp_path, kind):
         manifest = json.loads((entry / "manifest.json").read_text()) | {"entry": f"{kind}/again"}
         (entry / "manifest.json").write_text(json.dumps(manifest))
         of_a_new_process()
-        assert cache.fault(kind, "again") is None
+        assert cache.find_damage(kind, "again") is None
         DAMAGE[damage](entry / name)
         if (name, damage) == ("manifest.json", "longer"):
             (entry / name).write_bytes((entry / name).read_bytes() + b"x")
         of_a_new_process()
         if (name, damage) == ("manifest.json", "link"):  # it says what it said
-            assert cache.fault(kind, "again") is None
+            assert cache.find_damage(kind, "again") is None
         elif (name, damage) != ("manifest.json", "flipped"):  # which may hit a blank
-            with pytest.warns(DamageWarning, match=rf"{kind}/again is damaged \({name}.* made anew; it is kept in"):
-                assert (cache.get(kind, "again", lambda folder: (folder / "new").touch()) / "new").exists()
-            assert cache.fault(kind, "again") is None
+            with pytest.warns(
+                DamageWarning, match=rf"{kind}/again is damaged \({name}.* is made again; the damaged entry is in"
+            ):
+                assert (cache.get_or_create(kind, "again", lambda folder: (folder / "new").touch()) / "new").exists()
+            assert cache.find_damage(kind, "again") is None
         shutil.rmtree(entry)
         (entry.parent / "elsewhere").unlink(missing_ok=True)
         (entry / "elsewhere").unlink(missing_ok=True)
-    assert len(list((cache.root / "damaged").iterdir())) <= mmkd.store.cache.KEPT
+    assert len(list((cache.root / "damaged").iterdir())) <= mmkd.store.files.DAMAGED_LIMIT
 
 
 def test_runs_go_on_with_the_same_numbers(whole, sines, tmp_path):
@@ -166,7 +169,7 @@ def forge(folder: Path, **changes) -> None:
     """Change a record's `result.json`, with checksums that fit it and its files."""
     result = json.loads((folder / "result.json").read_text()) | changes
     for name in set(result["files"]) & {p.name for p in folder.iterdir() if p.is_file()}:
-        said = mmkd.store.cache.inventory(folder)[name]
+        said = mmkd.store.files.hash_files(folder)[name]
         result["files"][name] = {"bytes": said["bytes"], "sha256": said["sha256"]}
     (folder / "result.json").write_text(json.dumps({**result, "sha256": _content_hash(result)}))
 
@@ -409,7 +412,7 @@ def test_a_cache_with_payloads_runs_none(whole, sines, tmp_path, how):
                 if (entry / name).exists():
                     pickled(how, payload, entry / name)
             (entry / "manifest.json").unlink()
-            mmkd.store.cache._seal(entry, f"{kind}/{entry.name}")
+            mmkd.store.cache._write_manifest(entry, f"{kind}/{entry.name}")
         with pytest.warns(DamageWarning) as found:
             assert again(sines, tmp_path) == whole[1]
         assert len(found) == len(kinds)
@@ -434,7 +437,7 @@ def test_predictions_that_are_pickles(whole, sines, tmp_path):
         entry = entry_of(tmp_path / "cache", "teachers")
         pickled("npz", payload, entry / "predictions.npz")
         (entry / "manifest.json").unlink()
-        mmkd.store.cache._seal(entry, f"teachers/{entry.name}")
+        mmkd.store.cache._write_manifest(entry, f"teachers/{entry.name}")
         with pytest.raises(MmkdError, match="allow_pickle"):
             again(sines, tmp_path)
 

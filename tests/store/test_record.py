@@ -14,7 +14,8 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
-from mmkd.store.record import Records, environment, git_state, write_history
+from mmkd.store.environment import environment, git_state
+from mmkd.store.record import Records, write_history
 
 ROOT = Path(__file__).parents[2]
 

@@ -34,7 +34,7 @@ from mmkd.training.student import Log, Place, prepare_unit
 from mmkd.training.trial import make_method
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
-from mmkd.views.channels import make
+from mmkd.views.channels import make_modality
 
 W = 32
 SIDE = 16
@@ -285,7 +285,7 @@ def test_views_of_constant_channels_are_finite(cards, name):
     group = {"channels": data.group(name.partition("@")[2])} if "@" in name else {}
     size = {} if name.startswith("sig") else {"size": SIDE}
     plain = data.x[: len(data.x) // 2]
-    view = make(name, {**size, **group}).fit(plain).transform(plain)
+    view = make_modality(name, {**size, **group}).fit(plain).transform(plain)
     assert view.shape[1] == (len(group["channels"]) if group else 25)
     assert np.isfinite(view).all()
 

@@ -430,7 +430,7 @@ def test_plugin_of_a_request(tmp_path):
         assert spec.plugins == (str(path),)
         assert spec.teachers == {"sig": "WRN16-1"}
     finally:
-        METHODS.drop("of-a-request")
+        METHODS.unregister("of-a-request")
         sys.modules.pop("mmkd_plugin_of_a_request", None)
 
 

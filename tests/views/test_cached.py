@@ -7,7 +7,8 @@ from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
-from mmkd.views.cached import CHUNK, default_configs, get_view, make_modality, view_key
+from mmkd.views import make_modality
+from mmkd.views.cached import CHUNK, default_configs, get_view, view_key
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def spec(data):
 def test_a_view_equals_the_modality_applied_to_all_windows(data, tmp_path, name):
     split = split_windows(data, 0)
     config = default_configs((name,), 16)[name]
-    view = get_view(name, config, data, spec(data), split, Cache(tmp_path), Progress())
+    view = get_view(name, config, data, spec(data), split, cache=Cache(tmp_path), progress=Progress())
     fresh = make_modality(name, config).fit(data.x[split.train])
     np.testing.assert_array_equal(view.array, fresh.transform(data.x))
     np.testing.assert_array_equal(view.modality.transform(data.x[:3]), view.array[:3])
@@ -32,9 +33,9 @@ def test_a_view_equals_the_modality_applied_to_all_windows(data, tmp_path, name)
 
 def test_a_view_is_made_once(data, tmp_path, monkeypatch):
     split, config = split_windows(data, 0), default_configs(("gaf",), 16)["gaf"]
-    first = get_view("gaf", config, data, spec(data), split, Cache(tmp_path), Progress())
+    first = get_view("gaf", config, data, spec(data), split, cache=Cache(tmp_path), progress=Progress())
     monkeypatch.setattr("mmkd.views.GAF.transform", lambda *_, **__: pytest.fail("made a second time"))
-    again = get_view("gaf", config, data, spec(data), split, Cache(tmp_path), Progress())
+    again = get_view("gaf", config, data, spec(data), split, cache=Cache(tmp_path), progress=Progress())
     np.testing.assert_array_equal(first.array, again.array)
 
 
@@ -57,7 +58,7 @@ def test_the_fit_never_sees_validation_or_test(data, tmp_path):
     for name in ("sig", "pi"):
         config = default_configs((name,), 16)[name]
         states = [
-            get_view(name, config, d, spec(d), split, Cache(tmp_path), Progress()).modality.state()
+            get_view(name, config, d, spec(d), split, cache=Cache(tmp_path), progress=Progress()).modality.state()
             for d in (data, changed)
         ]
         assert states[0] == states[1]
@@ -66,16 +67,16 @@ def test_the_fit_never_sees_validation_or_test(data, tmp_path):
 def test_more_windows_than_a_chunk(windows_file, tmp_path):
     data = load_file(windows_file(tmp_path / "many.npz", n=CHUNK + 30, channels=1, length=16))
     config = default_configs(("gaf",), 8)["gaf"]
-    view = get_view("gaf", config, data, spec(data), split_windows(data, 0), Cache(tmp_path), Progress())
+    view = get_view("gaf", config, data, spec(data), split_windows(data, 0), cache=Cache(tmp_path), progress=Progress())
     np.testing.assert_array_equal(view.array, make_modality("gaf", config).transform(data.x))
 
 
 @pytest.mark.parametrize("name", ["sig", "pi"])
 def test_many_training_windows_are_read_from_disk_for_the_fit(data, tmp_path, monkeypatch, name):
     split, config = split_windows(data, 0), default_configs((name,), 16)[name]
-    monkeypatch.setattr("mmkd.views.cached.IN_MEMORY", 0)
+    monkeypatch.setattr("mmkd.views.cached.IN_MEMORY_BYTES", 0)
     monkeypatch.setattr("mmkd.views.cached.CHUNK", 7)
     cache = Cache(tmp_path)
-    view = get_view(name, config, data, spec(data), split, cache, Progress())
+    view = get_view(name, config, data, spec(data), split, cache=cache, progress=Progress())
     assert view.modality.state() == make_modality(name, config).fit(data.x[split.train]).state()
     assert not list(tmp_path.rglob("training.npy"))

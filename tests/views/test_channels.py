@@ -11,7 +11,7 @@ from mmkd.data import load_dataset
 from mmkd.nets.fusion import has_time
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
-from mmkd.views import GAF, OfChannels, PersistenceImage, Signal, make
+from mmkd.views import GAF, ChannelSubset, PersistenceImage, Signal, make_modality
 
 X = np.random.default_rng(0).normal(size=(20, 6, 40)) * np.arange(1, 7)[:, None]
 CONFIGS = {"sig": (Signal, {}), "gaf": (GAF, {"size": 8}), "pi": (PersistenceImage, {"size": 8})}
@@ -23,12 +23,12 @@ def test_it_is_the_modality_of_those_channels(kind, channels):
     cls, options = CONFIGS[kind]
     inner = cls(**options).fit(X[:12, channels])
     config = {**inner.config(), "channels": channels}
-    found = make(f"{kind}@some", config).fit(X[:12])
+    found = make_modality(f"{kind}@some", config).fit(X[:12])
     np.testing.assert_array_equal(found.transform(X), inner.transform(X[:, channels]))
     assert found.shape(6, 40) == inner.shape(len(channels), 40)
     assert found.state() == inner.state()
     assert (found.fitted, found.version, found.config()) == (inner.fitted, inner.version, config)
-    again = make(f"{kind}@some", json.loads(json.dumps(config))).load_state(found.state())
+    again = make_modality(f"{kind}@some", json.loads(json.dumps(config))).load_state(found.state())
     out = np.empty((20, *again.shape(6, 40)), np.float32)
     assert again.transform(X, out=out) is out
     np.testing.assert_array_equal(out, found.transform(X))
@@ -36,10 +36,10 @@ def test_it_is_the_modality_of_those_channels(kind, channels):
 
 def test_groups_that_do_not_fit():
     with pytest.raises(MmkdError, match="channel number 6 of a group, and windows have 6 channels"):
-        OfChannels(Signal(), [0, 6]).fit(X)
+        ChannelSubset(Signal(), [0, 6]).fit(X)
     for channels in ([], [1, 1], [-1]):
         with pytest.raises(MmkdError, match="must be one or more numbers from 0, each once"):
-            OfChannels(Signal(), channels)
+            ChannelSubset(Signal(), channels)
 
 
 def test_the_axes_of_a_groups_view():

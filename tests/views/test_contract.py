@@ -212,7 +212,7 @@ def test_a_subclass_is_a_few_lines():
         def shape(self, channels, length):
             return (channels, length)
 
-        def _write(self, x, out):
+        def _transform_chunk(self, x, out):
             out[...] = x**2
 
     made = Squares()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import Shape
 from mmkd.nets.freqfusion import OPERATORS, StageFusion, stage_fusion
 

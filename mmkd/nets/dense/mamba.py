@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import DENSE, Shape
 from mmkd.nets.dense.layers import Head
 
@@ -37,11 +37,13 @@ def _recurrence(decay: Tensor, drive: Tensor, backwards: bool, chunk: int) -> Te
             state[:, t].addcmul_(decay[:, t + 1 if backwards else t], state[:, t - step])
         return state
     shape = (drive.shape[0], count * chunk, *drive.shape[2:])
-    state, passed = drive.new_zeros(shape), drive.new_ones(shape)
+    state = drive.new_zeros(shape)
+    passed = drive.new_ones(shape)
     state[:, :length] = drive
     passed[:, : length - 1 if backwards else length] = decay[:, 1:] if backwards else decay
     split = (drive.shape[0], count, chunk, *drive.shape[2:])
-    state, passed = state.view(split), passed.view(split)
+    state = state.view(split)
+    passed = passed.view(split)
     for t in range(chunk - 2, -1, -1) if backwards else range(1, chunk):
         state[:, :, t].addcmul_(passed[:, :, t], state[:, :, t - step])
         passed[:, :, t].mul_(passed[:, :, t - step])  # the decays between the neighbour's end and t
@@ -57,7 +59,8 @@ class _Scan(torch.autograd.Function):
     def forward(ctx: Any, decay: Tensor, drive: Tensor, backwards: bool, chunk: int) -> Tensor:
         state = _recurrence(decay, drive, backwards, chunk)
         ctx.save_for_backward(decay, state)
-        ctx.backwards, ctx.chunk = backwards, chunk
+        ctx.backwards = backwards
+        ctx.chunk = chunk
         return state
 
     @staticmethod
@@ -118,7 +121,8 @@ class S6(nn.Module):
 
     def __init__(self, channels: int, states: int = 16) -> None:
         super().__init__()
-        self.rank, self.states = math.ceil(channels / 32), states
+        self.rank = math.ceil(channels / 32)
+        self.states = states
         self.conv = nn.Conv1d(channels, channels, 4, groups=channels)
         self.select = nn.Linear(channels, self.rank + 2 * states, bias=False)
         self.step = nn.Linear(self.rank, channels)
@@ -143,7 +147,8 @@ class Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.inward, self.outward = (nn.Linear(i, o, bias=False) for i, o in ((width, 4 * width), (2 * width, width)))
-        self.forwards, self.backwards = S6(2 * width), S6(2 * width)
+        self.forwards = S6(2 * width)
+        self.backwards = S6(2 * width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) to the same shape."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import DENSE, Shape
 from mmkd.nets.dense.layers import BatchNorm, Head, resize, stage_join
 
@@ -56,9 +56,12 @@ class Attention(nn.Module):
 
     def __init__(self, dims: int, width: int, heads: int, reduction: int) -> None:
         super().__init__()
-        self.heads, self.reduction = heads, reduction
-        self.query, self.key = _linear(width, width), _linear(width, width, bias=False)
-        self.value, self.out = _linear(width, width), _linear(width, width)
+        self.heads = heads
+        self.reduction = reduction
+        self.query = _linear(width, width)
+        self.key = _linear(width, width, bias=False)
+        self.value = _linear(width, width)
+        self.out = _linear(width, width)
         self.reduce = _conv(dims, width, width, reduction, reduction, 0) if reduction > 1 else None
         self.norm = nn.LayerNorm(width) if reduction > 1 else None
 
@@ -83,7 +86,8 @@ class MixFeedForward(nn.Module):
 
     def __init__(self, dims: int, width: int) -> None:
         super().__init__()
-        self.wide, self.back = _linear(width, 4 * width), _linear(4 * width, width)
+        self.wide = _linear(width, 4 * width)
+        self.back = _linear(4 * width, width)
         self.depthwise = _conv(dims, 4 * width, 4 * width, 3, 1, 1, groups=4 * width)
 
     def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -100,8 +104,10 @@ class Block(nn.Module):
 
     def __init__(self, dims: int, width: int, heads: int, reduction: int, drop: float) -> None:
         super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(dims, width, heads, reduction)
-        self.norm2, self.feed = nn.LayerNorm(width), MixFeedForward(dims, width)
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(dims, width, heads, reduction)
+        self.norm2 = nn.LayerNorm(width)
+        self.feed = MixFeedForward(dims, width)
         self.drop = drop
 
     def _kept(self, x: Tensor) -> Tensor:
@@ -132,7 +138,8 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         kernel = 2 * stride - 1
-        self.embed, self.embed_norm = _conv(dims, inputs, width, kernel, stride, kernel // 2), nn.LayerNorm(width)
+        self.embed = _conv(dims, inputs, width, kernel, stride, kernel // 2)
+        self.embed_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(dims, width, heads, reduction, drop) for drop in drops)
         self.norm = nn.LayerNorm(width, bias=not last)
 
@@ -170,14 +177,18 @@ class SegFormer(nn.Module):
         fusion: str | None = None,
     ) -> None:
         super().__init__()
-        dims, blocks = len(shape) - 1, sum(depths)
+        dims = len(shape) - 1
+        blocks = sum(depths)
         self.stages = nn.ModuleList()
-        inputs, position = shape[0], 0
+        inputs = shape[0]
+        position = 0
         for n, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             drops = [drop * (position + i) / max(blocks - 1, 1) for i in range(depth)]
-            stride, last = 2 if n else 4, n == len(widths) - 1
+            stride = 2 if n else 4
+            last = n == len(widths) - 1
             self.stages.append(Stage(dims, inputs, width, stride, heads[n], REDUCTIONS[dims][n], drops, last))
-            inputs, position = width, position + depth
+            inputs = width
+            position = position + depth
         self.linears = nn.ModuleList(_linear(width, decoder, bias=False) for width in widths)
         self.joins = nn.ModuleList()
         joined = len(widths) * decoder

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.methods.contract import Outputs
+from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import DENSE, Shape
 from mmkd.nets.dense.layers import Head, conv_bn_relu, resize, stage_join
 

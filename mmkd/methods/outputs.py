@@ -1,0 +1,169 @@
+"""What a distillation method receives: the outputs of networks, a batch, a step, and the setup before training."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The outputs of a network for a batch of B samples.
+
+    Attributes:
+        logits: (B, K). A network that labels every time step puts out (B, K, T) or (B, K, H, W). The training loop then
+            passes a method only the annotated steps of the batch, as (n, K), so that a loss on logits works for steps
+            as it does for windows.
+        embedding: (B, D), the input of the classifier.
+        features: stage name -> feature map, (B, C, T) or (B, C, H, W), from the shallowest to the deepest.
+        classifier: (K, C) weight of a linear classifier that reads the mean of the last feature map; class activation
+            maps are computed with it. None if the network has no such classifier. In a network that labels every time
+            step, this weight is applied to each position of the last feature map.
+        attention: name -> attention weights (B, T, T') whose rows sum to 1. Empty if the network has no attention.
+        branches: modality -> outputs of that branch, for a multi-branch student. Empty for other networks.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    classifier: Tensor | None = None
+    attention: Mapping[str, Tensor] = field(default_factory=dict)
+    branches: "Mapping[str, Outputs]" = field(default_factory=dict)
+
+    def steps(self, mask: Tensor) -> "Outputs":
+        """Select time steps of a network that labels every time step.
+
+        Features and embedding are not changed: they keep one row for each window.
+
+        Args:
+            mask: (B, T) bool, True for the n steps to select.
+
+        Returns:
+            Outputs with logits (n, K), in the branches too.
+        """
+        return replace(
+            self,
+            logits=self.logits.movedim(1, -1)[mask],
+            branches={name: branch.steps(mask) for name, branch in self.branches.items()},
+        )
+
+    @property
+    def encoder(self) -> "Outputs":
+        """The same outputs without the feature maps of a decoder (stages named `decoder*`)."""
+        stages = [stage for stage in self.features if not stage.startswith("decoder")]
+        if len(stages) == len(self.features):
+            return self
+        return replace(self, features={stage: self.features[stage] for stage in stages})
+
+    @property
+    def last_map(self) -> Tensor:
+        """The deepest feature map."""
+        return self.features[list(self.features)[-1]]
+
+    def activation_maps(self, classes: Tensor | None = None) -> Tensor:
+        """Class activation maps of the last feature map. Zhou et al., CVPR 2016, arXiv:1512.04150.
+
+        Args:
+            classes: (B,) int64, one class for each sample; None for all classes.
+
+        Returns:
+            (B, K, T) or (B, K, H, W); with `classes`, (B, T) or (B, H, W).
+
+        Raises:
+            ValueError: The network has no classifier that reads a feature map.
+        """
+        if self.classifier is None:
+            raise ValueError("no class activation maps: the classifier reads no map")
+        if classes is None:
+            return torch.einsum("kc,bc...->bk...", self.classifier, self.last_map)
+        return torch.einsum("bc,bc...->b...", self.classifier[classes], self.last_map)
+
+    def detach(self) -> "Outputs":
+        """Return the same values, detached from the graph."""
+        return replace(
+            self,
+            logits=self.logits.detach(),
+            embedding=self.embedding.detach(),
+            features={k: v.detach() for k, v in self.features.items()},
+            classifier=None if self.classifier is None else self.classifier.detach(),
+            attention={k: v.detach() for k, v in self.attention.items()},
+            branches={k: v.detach() for k, v in self.branches.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of the training set.
+
+    Attributes:
+        targets: (B,) int64 class numbers. Where every time step has a label: (n,), the labels of the annotated steps.
+        index: (B,) int64 position of each sample in the training set. It is the same in every epoch, so that it can
+            address a memory bank.
+        epoch: the current epoch, counted from 0.
+        epochs: the total number of epochs.
+    """
+
+    targets: Tensor
+    index: Tensor
+    epoch: int = 0
+    epochs: int = 1
+
+    def ramp(self, share: float) -> float:
+        """Linear warm-up factor in (0, 1], which reaches 1 after the first `share` of the epochs.
+
+        Epochs are counted from 1 here, so that the factor is never 0.
+
+        >>> import torch
+        >>> Batch(torch.zeros(2), torch.arange(2), epoch=0, epochs=8).ramp(0.5)
+        0.25
+        """
+        return min((self.epoch + 1) / max(share * self.epochs, 1), 1.0)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What `Method.build` and `Method.check` receive before training, so that no method hard-codes a shape.
+
+    Attributes:
+        student: outputs of the student for one dry-run batch. Keys and shapes, except for B, are those of training.
+        teachers: modality -> outputs of that teacher for the same batch; empty for a method without teachers.
+        classes: number of classes K.
+        train_size: number N of training samples.
+        epochs: number of epochs of the training.
+        targets: (N,) classes of the training samples, in the order of `Batch.index`; or (N, T) classes of their time
+            steps, -1 where a step has no label. None in a unit test that needs no targets.
+        validated: whether there are validation windows. Without them a teacher's best epoch is its last epoch.
+        window_s: length of a window in seconds; None if the data have no sampling rate. A map of T positions has
+            T / window_s positions a second.
+        task: "classification", "segmentation" (one class for each time step) or "anomaly".
+    """
+
+    student: Outputs
+    teachers: Mapping[str, Outputs]
+    classes: int
+    train_size: int
+    epochs: int
+    targets: Tensor | None = None
+    validated: bool = True
+    window_s: float | None = None
+    task: str = "classification"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `Method.after_step` receives after each optimiser step.
+
+    Attributes:
+        student: the network in training, in training mode, after the step.
+        batch: the batch of the step.
+        rate: the learning rate of the step.
+        read: a function of positions (B,) in the training set (see `Batch.index`). It returns the views of these
+            windows (modality -> (B, ...)), the outputs of the teachers for them, and their `Batch`. Where every time
+            step has a label, the targets are (B, T) with -1 for steps without a label, and the logits are (B, K, T).
+    """
+
+    student: nn.Module
+    batch: Batch
+    rate: float
+    read: Callable[[Tensor], tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]]

@@ -1,0 +1,153 @@
+"""The pictures of a record, as SVG files: learning curves, confusion matrix, and an example of what was tested.
+
+They are drawn from the numbers and predictions of the record, with the figures of `drawing/`. A picture that
+fails must not cost a record: callers log the error and go on.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmkd.core.registry import group_of, kind_of
+from mmkd.core.text import shorten
+from mmkd.data import Dataset
+from mmkd.drawing.confusion import confusion_chart
+from mmkd.drawing.labels import labelled_image, labelled_recording
+from mmkd.drawing.lines import learning_curves
+from mmkd.drawing.series import scored_series
+from mmkd.drawing.svg import add_heading, standalone
+from mmkd.drawing.views import views_chart
+from mmkd.metrics.detections import SeriesResult
+from mmkd.metrics.segments import stitch
+
+if TYPE_CHECKING:
+    from mmkd.training.loop import TrainingResult
+    from mmkd.training.preparation import PreparedUnit
+
+History = Sequence[Mapping[str, float]]
+Predictions = Mapping[str, NDArray[Any]]
+
+
+def save_pictures(folder: Path, unit: "PreparedUnit", trained: "TrainingResult", predictions: Predictions) -> None:
+    """`curves.svg`, `confusion.svg` and a picture of test data: `views.svg`, `recording.svg` or `image.svg`.
+
+    `views.svg` is of the first test window. Where every sample has a label there is `recording.svg` in its place, and
+    of images `image.svg`, with true and predicted labels.
+
+    Args:
+        folder: of the record.
+        predictions: the arrays of its `predictions.npz`.
+    """
+    data = unit.data
+    name = _unit_name(unit)
+    save_score_pictures(folder, name, data, predictions, trained.history, trained.best_epoch + 1)
+    if data.form == "step":
+        (_save_image if data.grid else _save_recording)(folder, name, data, predictions)
+    else:
+        _save_views(folder, unit)
+
+
+def save_score_pictures(
+    folder: Path, name: str, data: Dataset, predictions: Predictions, history: History, best_epoch: int
+) -> None:
+    """`curves.svg`, if there is a history, and `confusion.svg`; `name` is that of the network."""
+    if history:
+        _save_curves(folder, name, history, best_epoch)
+    true = predictions["true"]
+    predicted = predictions["predicted"]
+    unit = ("windows", "samples", "pixels")[true.ndim - 1]
+    known = true >= 0
+    k = len(data.classes)
+    counts = np.bincount(true[known] * k + predicted[known], minlength=k * k).reshape(k, k)
+    heading = f"{name}: test {unit}"
+    description = f"Test {unit} of {name} by true and predicted class"
+    chart = confusion_chart("Confusion", description, counts, data.classes, large=True)
+    note = "Shade: share of the true class"
+    _save(folder / "confusion.svg", chart, heading, note)
+
+
+def save_series_pictures(
+    folder: Path, unit: "PreparedUnit", trained: "TrainingResult", results: Sequence[SeriesResult]
+) -> None:
+    """`curves.svg`, and `series.svg`: values, events and score of the series whose VUS-PR is the median."""
+    name = _unit_name(unit)
+    _save_curves(folder, name, trained.history, trained.best_epoch + 1)
+    median = sorted(results, key=lambda result: result.metrics["vus_pr"])[len(results) // 2]
+    series = median.series
+    heading = f"{name}: {series.name}, VUS-PR {median.metrics['vus_pr']:.3f} (the median series)"
+    chart = scored_series(
+        "Scored series",
+        heading,
+        series.x,
+        series.labels,
+        borders=(series.chosen, series.prefix),
+        score=median.score,
+        threshold=median.threshold,
+    )
+    _save(folder / "series.svg", chart, heading)
+
+
+def _unit_name(unit: "PreparedUnit") -> str:
+    return f"{unit.spec.method} on {unit.data.name}, seed {unit.spec.seed}"
+
+
+def _save(path: Path, chart: ET.Element, heading: str, note: str = "") -> None:
+    path.write_text(standalone(add_heading(chart, shorten(heading), note)), encoding="utf-8")
+
+
+def _save_curves(folder: Path, name: str, history: History, best_epoch: int) -> None:
+    chart = learning_curves("Learning curves", f"Loss terms and validation scores of {name}", history, best_epoch)
+    _save(folder / "curves.svg", chart, name)
+
+
+def _save_views(folder: Path, unit: "PreparedUnit") -> None:
+    """`views.svg`: the first test window, or image, in every view of the unit."""
+    data = unit.data
+    window = int(np.flatnonzero(data.test)[0])
+    heading = f"{data.name}: test {'image' if data.grid else 'window'} {window}, {data.classes[data.y[window]]}"
+    views = {name: view.array[window] for name, view in unit.views.items()}
+    channels = {name: view_channels(name, unit.spec.views[name], data.channels) for name in views}
+    note = "pi: birth to the right, persistence up" if any(kind_of(name) == "pi" for name in views) else ""
+    _save(folder / "views.svg", views_chart("Views", heading, views, channels), heading, note)
+
+
+def view_channels(name: str, config: Mapping[str, Any], channels: Sequence[str]) -> list[str]:
+    """The names of the channels of a view: all, or those of its channel group."""
+    return [channels[n] for n in config["channels"]] if group_of(name) else list(channels)
+
+
+def _save_recording(folder: Path, name: str, data: Dataset, predictions: Predictions) -> None:
+    """`recording.svg`: the first test recording, its true labels and the student's."""
+    number = int(predictions["recording"][0])
+    first = predictions["recording"] == number
+    windows = predictions["window"][first]
+    starts = predictions["start"][first]
+    true = predictions["true"][first]
+    probabilities = predictions["probabilities"][first].astype(np.float32)
+    length = int(starts.max()) + data.window
+    signal = np.zeros((data.x.shape[1], length), np.float32)
+    labels = np.full(length, -1)
+    for window, start, y in zip(windows, starts, true, strict=True):
+        signal[:, start : start + data.window] = data.x[window]
+        labels[start : start + data.window] = y
+    (predicted,) = stitch(probabilities.transpose(0, 2, 1), np.zeros_like(starts), starts).values()
+    rows = {"true": labels, "predicted": np.where(labels < 0, -1, predicted)}  # scored where a true label is known
+    heading = f"{name}: test recording {number}"
+    chart = labelled_recording("Labelled recording", heading, signal, rows, data.classes, data.rate_hz)
+    _save(folder / "recording.svg", chart, heading)
+
+
+def _save_image(folder: Path, name: str, data: Dataset, predictions: Predictions) -> None:
+    """`image.svg`: the first test image that has labels, its true labels and the student's."""
+    first = int((predictions["true"] >= 0).any(axis=(1, 2)).argmax())
+    window = int(predictions["window"][first])
+    maps = {key: predictions[key][first] for key in ("true", "predicted")}
+    assert data.grid is not None
+    heading = f"{name}: test image {window}"
+    image = data.x[window].reshape(-1, *data.grid)
+    chart = labelled_image("Labelled image", heading, image, maps, data.classes)
+    _save(folder / "image.svg", chart, heading)
