@@ -24,7 +24,9 @@ from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.metrics.classes import Probabilities, log_loss, reliability, scores
-from mmkd.metrics.segments import StepScores, confusion_matrix, delineation_scores, dense_scores, stitch
+from mmkd.metrics.delineation import delineation_scores
+from mmkd.metrics.recordings import StepScores, dense_scores, stitch
+from mmkd.metrics.steps import confusion_matrix
 from mmkd.specs.unit import Training
 from mmkd.tasks.base import task_of_form
 from mmkd.training.checkpoint import Checkpoint

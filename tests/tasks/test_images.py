@@ -11,7 +11,8 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.data import load_file
-from mmkd.metrics.segments import StepScores, confusion_matrix
+from mmkd.metrics.recordings import StepScores
+from mmkd.metrics.steps import confusion_matrix
 from mmkd.specs.unit import Training
 from mmkd.training.loop import TrainingData, evaluate
 from mmkd.training.teachers import untrained
