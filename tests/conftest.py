@@ -6,19 +6,17 @@ import sqlite3
 import sys
 import warnings
 from contextlib import closing
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import torch
 
 from mmkd import METHODS
-from mmkd.drawing import figures
 from mmkd.evaluation import deployment
 from mmkd.report import mlflow as track
 
 torch.set_num_threads(1)
-PAINTED = {"test_student", "test_images", "test_segmentation", "test_anomaly", "test_notes", "test_mlflow_ui"}
-PAINTED |= {"test_odd_names_cost_no_record"}  # files and tests that read pictures of records
 
 
 @pytest.fixture(autouse=True)
@@ -65,25 +63,38 @@ def _copy_database(source, target):
 
 @pytest.fixture(autouse=True)
 def _cheap_extras(request, monkeypatch):
-    """Where they are not what is tested, a latency is of three windows, and a picture is laid out but not painted."""
+    """A latency is of three windows, except where it is what is tested."""
     module = request.module.__name__.rpartition(".")[2]
     if module != "test_deployment":
         monkeypatch.setattr(deployment, "REPEATS", 3)
         monkeypatch.setattr(deployment, "WARM_UP", 1)
-    if not PAINTED & {module, request.node.name}:
-        monkeypatch.setattr(figures, "_save", lambda figure, path: path.write_bytes(b"not painted"))
 
 
 @pytest.fixture(autouse=True)
 def _methods_as_before():
     """What a test registers, or breaks, is gone after it."""
     METHODS.load()
-    entries, broken, modules = dict(METHODS._entries), dict(METHODS.import_errors), set(sys.modules)
+    entries, broken, modules = dict(METHODS._entries), dict(METHODS.broken), set(sys.modules)
     yield
-    METHODS._entries, METHODS.import_errors, METHODS._duplicates = entries, broken, {}
+    METHODS._entries, METHODS.broken, METHODS._contested = entries, broken, {}
     for name in set(sys.modules) - modules:
         if name.startswith(("mmkd_plugin_", "mmkd.baselines.")):
             del sys.modules[name]
+
+
+def picture_size(path):
+    """Width and height of a record's picture: a whole SVG file that draws something and shows no cut-off number."""
+    root = ElementTree.parse(path).getroot()
+    drawn = [element for element in root.iter() if element.tag.rpartition("}")[2] in ("path", "rect", "image")]
+    assert len(drawn) > 2, "nothing is drawn"  # the background is a rectangle
+    assert not any("nan" in value.split() for element in drawn for value in element.attrib.values())
+    return float(root.get("width")), float(root.get("height"))
+
+
+@pytest.fixture(name="picture_size")
+def _picture_size():
+    """`picture_size`, for tests of records."""
+    return picture_size
 
 
 def make_windows(path, n=96, channels=2, length=32, classes=3, subjects=6, seed=0, **more):

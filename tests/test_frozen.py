@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -102,3 +105,85 @@ def test_old_records_are_compared_and_their_students_load(archive):
         if record.kind == "student":
             student = mmkd.load_student(record)
             assert len(student.classes) == 3
+
+
+KEYS = """
+import json, sys
+from mmkd.bench import main
+from mmkd.specs.unit import UnitSpec
+rows = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
+print(json.dumps({row["key"]: UnitSpec.parse(row["spec"]).key for row in rows if "spec" in row}))
+"""
+
+
+@pytest.fixture
+def changed_checkout(tmp_path):
+    """Makes a copy of the source with some texts replaced, and runs code in it."""
+
+    def make(*changes):
+        folder = tmp_path / "checkout"
+        for name in ("mmkd", "baselines", "datasets"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", folder)
+        for path, old, new in changes:
+            text = (folder / path).read_text(encoding="utf-8")
+            assert text.count(old) == 1
+            (folder / path).write_text(text.replace(old, new), encoding="utf-8")
+
+        def run(*command):
+            env = {**os.environ, "PYTHONPATH": str(folder)}
+            done = subprocess.run(
+                [sys.executable, *map(str, command)], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        return run
+
+    return make
+
+
+EPOCHS = '    epochs: int = option(20, "passes'
+BRANCH_WEIGHT = "    branch_weight: float = option(0.5,"
+ADDED = [  # a field of a training, and an option of all methods, as somebody would add them
+    ("mmkd/specs/unit.py", EPOCHS, f'    ema: float = option(0.0, "average of weights", since=9)\n{EPOCHS}'),
+    (
+        "mmkd/methods/contract.py",
+        BRANCH_WEIGHT,
+        f'    clip: float = option(1.5, "gradient clipping", since=9)\n{BRANCH_WEIGHT}',
+    ),
+]
+
+
+def test_an_option_that_is_added_keeps_every_key_and_record(changed_checkout, archive):
+    run = changed_checkout(*ADDED)
+    keys = json.loads(run("-c", KEYS, FROZEN / "keys.jsonl"))
+    expected = {row["key"]: now(row) for row in ROWS if "spec" in row}
+    assert keys == expected
+    for command in COMMANDS:
+        options = "--epochs 2 --runs records --json --quiet"
+        units = json.loads(run("-m", "mmkd.bench", *command.split(), *options.split()))
+        assert {unit["status"] for unit in units} == {"cached"}
+        assert all("clip" not in unit["options"] for unit in units)
+    other = json.loads(
+        run("-m", "mmkd.bench", *COMMANDS[0].split(), "--clip", "2", "--epochs", "2", "--dry-run", "--json")
+    )
+    assert not any(unit["on_record"] for unit in other["units"])
+
+
+@pytest.mark.parametrize(
+    ("change", "which"),
+    [
+        (("mmkd/specs/unit.py", "lr: float = option(2e-3,", "lr: float = option(3e-3,"), "all"),
+        (("mmkd/methods/contract.py", "option(0.5,", "option(0.25,"), "all"),
+        (("baselines/kd.py", "option(4.0,", "option(5.0,"), "kd"),
+    ],
+)
+def test_another_default_makes_other_keys(changed_checkout, archive, change, which):
+    """Whoever changes a default on purpose enters each changed key into `changed.json`; by mistake, sees it here."""
+    run = changed_checkout(change)
+    options = "--epochs 2 --runs records --dry-run --json"
+    units = json.loads(run("-m", "mmkd.bench", *COMMANDS[0].split(), *options.split()))["units"]
+    assert len(units) == 2
+    for unit in units:
+        assert unit["on_record"] == (which != "all" and unit["method"] != which)

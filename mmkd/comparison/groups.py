@@ -27,6 +27,7 @@ from mmkd.comparison.identity import (
     method_names,
     most_usual,
     row_settings,
+    student_spec,
     student_title,
     teacher_name,
     teacher_settings,
@@ -37,7 +38,9 @@ from mmkd.core.text import shorten
 from mmkd.metrics import pairs as st
 from mmkd.metrics.series import NOTES
 from mmkd.specs.data import fold_count
+from mmkd.specs.unit import TeacherSpec
 from mmkd.store.record import Record, Records
+from mmkd.tasks import TASKS
 from mmkd.units.names import variant_names
 
 STUDENT_ONLY = "student"  # the method that is the student without a teacher
@@ -189,7 +192,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     if not units:
         raise MmkdError("no unit is on record here" + (f" ({len(bad)} left out: {bad[0]})" if bad else ""))
     students = sorted(units.values(), key=_place)
-    methods = {str(record.spec["method"]) for record in students}
+    methods = {student_spec(record).method for record in students}
     if control not in methods and control != STUDENT_ONLY:
         raise unknown_name("method", control, methods)
     names = method_names(students)
@@ -204,7 +207,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     _distinguish(groups)
     groups.sort(key=lambda g: (g.task, g.dataset, g.student, g.title))
     used = {unit.key for group in groups for row in group.rows for unit in row.members}
-    used |= {key for r in students if r.spec["task"] == "anomaly" for key in (r.result.get("teachers") or {}).values()}
+    used |= {key for r in students if not TASKS.get(r.spec.task).teachers_share_metrics for key in r.teachers.values()}
     idle = len(set(teachers) - used)
     if idle:
         bad.append(f"{idle} teacher{'s' if idle > 1 else ''} on record taught none of these units; left out")
@@ -214,8 +217,9 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
 def _unusable(record: Record) -> str:
     """Why a record that is whole cannot stand in a table; empty where it can."""
     try:
-        spec, test = record.spec, record.metrics["test"]
-        anomaly = spec["task"] == "anomaly"
+        spec = record.spec
+        test = record.metrics.test
+        anomaly = TASKS.get(spec.task).of_series
         if record.kind not in ("student", "teacher", *["simple"] * anomaly):
             return f"it is of an unknown kind, {record.kind!r}"
         if record.kind == "teacher":
@@ -223,22 +227,22 @@ def _unusable(record: Record) -> str:
         else:
             as_key([group_settings(record), row_settings(record), making_settings(record)])
             dict(record.result.get("teachers") or {})
-        texts = [spec["task"], spec["data"]["name"], spec["method"] if record.kind != "teacher" else ""]
-        if not all(isinstance(text, str) for text in texts) or not isinstance(spec["seed"], int):
+        texts = [spec.task, spec.data.name, "" if isinstance(spec, TeacherSpec) else spec.method]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(spec.seed, int):
             raise TypeError("task, data set, method or seed")
         needed = {SCORES["anomaly"]} if anomaly and record.kind != "teacher" else {"accuracy", SCORE}
         if not needed <= set(test) or not np.isfinite([*_metrics(record).values()]).all():
             raise ValueError("scores")
         machine(Unit(record.key, 0, {}, record))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, MmkdError) as error:
         return f"its values are not those of a unit ({type(error).__name__}: {error})"
     return ""
 
 
 def _place(record: Record) -> tuple[Any, ...]:
     """Where a unit stands in the order of all."""
-    spec = record.spec
-    return spec["task"], spec["data"]["name"], spec["method"], spec["seed"], record.key
+    spec = student_spec(record)
+    return spec.task, spec.data.name, spec.method, spec.seed, record.key
 
 
 def _distinguish(groups: Sequence[Group]) -> None:
@@ -259,7 +263,7 @@ class GroupBuilder:
     ) -> None:
         self.members, self.teachers, self.names, self.control = members, teachers, names, control
         self.said: dict[tuple[str, ...], JointPrediction | str] = {}
-        self.seeds = sorted({int(record.spec["seed"]) for record in members})
+        self.seeds = sorted({record.spec.seed for record in members})
         folds = dict(sorted((fold_of(record) for record in members), key=lambda fold: _natural(fold[1])))
         self.folds = {subjects: name for subjects, name in folds.items() if subjects}
 
@@ -346,16 +350,16 @@ class GroupBuilder:
         numbers = {unit.key: n for n, row in enumerate(teachers) for unit in row.units.values()}
         rows: dict[str, list[Record]] = {}
         for record in members:
-            identity = [record.spec["method"], row_settings(record), making_settings(record)]
+            identity = [student_spec(record).method, row_settings(record), making_settings(record)]
             rows.setdefault(as_key(identity), []).append(record)
         found = []
         for each in rows.values():
-            taught = {numbers[key] for r in each for key in (r.result.get("teachers") or {}).values() if key in numbers}
+            taught = {numbers[key] for r in each for key in r.teachers.values() if key in numbers}
             settings = {**row_settings(each[0]), **making_settings(each[0])}
-            name, method = self.names[each[0].key], str(each[0].spec["method"])
+            name, method = self.names[each[0].key], student_spec(each[0]).method
             units, some = self._by_place(each, notes), tuple(sorted(taught))
             row = Row(each[0].kind, method, name, settings, units, teachers=some, everywhere=shorten(name))
-            found.append(replace(row, score=SCORES.get(str(each[0].spec["task"]), SCORE)))
+            found.append(replace(row, score=SCORES.get(each[0].spec.task, SCORE)))
         _name(found, [making_settings(each[0]) for each in rows.values()])
         return _best_first(found)
 
@@ -363,7 +367,7 @@ class GroupBuilder:
         """Units by seed, or each seed's by its folds, one place after the other."""
         found: dict[int, Unit] = {}
         for record in records:
-            place = seed = int(record.spec["seed"])
+            place = seed = record.spec.seed
             number, (fold, name) = 0, fold_of(record)
             if seed not in self.seeds or (self.folds and fold not in self.folds):
                 notes[f"{record.key} has another seed or fold than the unit that it taught; left out"] = None
@@ -487,7 +491,7 @@ def _name(rows: Sequence[Row], settings: Sequence[Settings]) -> None:
 def _metrics(record: Record) -> dict[str, float]:
     """What is known of a unit: its test scores, costs, and what was measured of the deployed student."""
     result = record.result
-    found = {name: float(value) for name, value in record.metrics["test"].items()}
+    found = {name: float(value) for name, value in record.metrics.test.items()}
     found |= {"parameters": float(result["parameters"]), "seconds": float(result["seconds"])}
     deployed = record.measurement("deployment.json")
     found |= {name: float(deployed[name]) for name in DEPLOYED if name in deployed}

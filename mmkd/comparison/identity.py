@@ -3,10 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mmkd.specs.data import fold_kind
+from mmkd.specs.unit import DetectorSpec, TeacherSpec, UnitSpec
 from mmkd.store.record import Record
+from mmkd.tasks import TASKS
 from mmkd.units.names import variant_names
 
 Settings = Mapping[str, Any]
@@ -25,66 +28,82 @@ def as_key(settings: Any) -> str:
     return json.dumps(settings, sort_keys=True, default=str)
 
 
+def student_spec(record: Record) -> UnitSpec | DetectorSpec:
+    """The spec of a student's record, or of a reference beside students.
+
+    Raises:
+        TypeError: it is the record of a teacher.
+    """
+    if isinstance(record.spec, TeacherSpec):
+        raise TypeError("the record of a teacher")
+    return record.spec
+
+
 def group_settings(record: Record) -> dict[str, Any]:
     """What all rows of a group have in common: the data, the student, its views and its training.
 
-    Detectors of anomalies, some of which are not trained at all, meet on the same data.
+    Where a task does not group by student, such as detectors of anomalies, they meet on the same data.
     """
-    spec, fold = record.spec, fold_of(record)
-    cut = {"test_subjects": [], "fold": fold_kind(fold[1]) if fold[0] else ""}
-    data = {"train_subjects": 0, "rate": 0.0, **spec["data"], **cut}  # folds of one cut are one group
-    own = {} if spec["task"] == "anomaly" else _network(record) | _making(record)
-    return {"task": spec["task"], "data": data, **own}
+    spec = student_spec(record)
+    subjects, fold = fold_of(record)
+    data = {**asdict(spec.data), "test_subjects": [], "fold": fold_kind(fold) if subjects else ""}  # of one cut
+    own = _network(spec) | _making(spec) if _by_student(spec) else {}
+    return {"task": spec.task, "data": data, **own}
 
 
-def _network(record: Record) -> dict[str, Any]:
-    spec = record.spec
-    return {"student": "+".join(spec["student"]), "student_net": spec["student_net"], "fusion": spec["fusion"]}
+def _by_student(spec: UnitSpec | DetectorSpec) -> bool:
+    return TASKS.get(spec.task).groups_by_student
 
 
-def _making(record: Record) -> dict[str, Any]:
+def _network(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
+    fusion = spec.fusion if isinstance(spec, UnitSpec) else None
+    return {"student": "+".join(spec.student), "student_net": spec.student_net, "fusion": fusion}
+
+
+def _making(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
     """How the student is trained, and its views."""
-    spec = record.spec
-    views = {name: dict(spec["views"][name]) for name in spec["student"]}
-    return {"training": dict(spec["training"]), "view": views}
+    if not isinstance(spec, UnitSpec):
+        return {}
+    views = {name: dict(spec.views[name]) for name in spec.student}
+    return {"training": asdict(spec.training), "view": views}
 
 
 def fold_of(record: Record) -> tuple[tuple[int, ...], str]:
     """The subjects of the test part, and its name; nobody and nothing where it is the data set's own."""
-    data = record.spec["data"]
-    return tuple(int(subject) for subject in data.get("test_subjects") or ()), str(data.get("fold") or "")
+    data = record.spec.data
+    return tuple(int(subject) for subject in data.test_subjects), str(data.fold or "")
 
 
 def row_settings(record: Record) -> dict[str, Any]:
     """What makes a row besides its method: options and teachers' networks; of a trained detector its own network."""
-    own = _network(record) if record.spec["task"] == "anomaly" and record.kind == "student" else {}
-    return {**record.spec["options"], "teachers": dict(record.spec["teachers"]), **own}
+    spec = student_spec(record)
+    own = _network(spec) if not _by_student(spec) and isinstance(spec, UnitSpec) else {}
+    return {**spec.options, "teachers": dict(spec.teachers), **own}
 
 
 def making_settings(record: Record) -> dict[str, Any]:
     """And how its teachers were made, or whose the method is; of a trained detector how it was made itself."""
-    if record.kind == "simple":
+    spec = student_spec(record)
+    if not isinstance(spec, UnitSpec):
         return {}
-    spec = record.spec
-    taught = spec["teacher_training"] or {}
-    given = spec.get("checkpoint_sha256") or {}
-    views = {name: config for name, config in spec["views"].items() if name not in spec["student"]}
-    own = flat({"student": _making(record)}) if spec["task"] == "anomaly" else {}
+    teachers = asdict(spec.teacher_training) if spec.teacher_training is not None else {}
+    views = {name: config for name, config in spec.views.items() if name not in spec.student}
+    own = {} if _by_student(spec) else flat({"student": _making(spec)})
     return {
         **own,
-        **flat({"teacher": dict(taught)}),
+        **flat({"teacher": teachers}),
         **flat({"view": views}),
-        **({"teacher_net": "+".join(f"{m}:{n}" for m, n in spec["teachers"].items())} if spec["teachers"] else {}),
-        **{f"checkpoint.{name}": sha[:8] for name, sha in given.items()},
-        "method_sha256": spec["method_sha256"][:8],
+        **({"teacher_net": "+".join(f"{m}:{n}" for m, n in spec.teachers.items())} if spec.teachers else {}),
+        **{f"checkpoint.{name}": sha[:8] for name, sha in spec.checkpoint_sha256.items()},
+        "method_sha256": spec.method_sha256[:8],
     }
 
 
 def teacher_settings(record: Record) -> dict[str, Any]:
     """What makes a teacher's row besides its modality and network."""
-    spec = record.spec
-    checkpoint = (spec.get("checkpoint_sha256") or "")[:8]
-    return {**flat({"training": dict(spec["training"]), "view": dict(spec["view"])}), "checkpoint": checkpoint}
+    spec = record.teacher
+    settings = flat({"training": asdict(spec.training), "view": dict(spec.view)})
+    return {**settings, "checkpoint": spec.checkpoint_sha256[:8]}
 
 
 def most_usual(given: Sequence[tuple[str, Settings]]) -> Callable[[str], Settings]:
@@ -107,7 +126,7 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
 
     So a row has the same name on every data set.
     """
-    given = [(str(record.spec["method"]), row_settings(record)) for record in students]
+    given = [(student_spec(record).method, row_settings(record)) for record in students]
     usual = most_usual(given)
     common = {method: usual(method) for method in {method for method, _ in given}}
     return dict(zip([r.key for r in students], variant_names(given, lambda method: common[method]), strict=True))
@@ -123,4 +142,4 @@ def student_title(shared: Settings) -> str:
 
 def teacher_name(record: Record) -> str:
     """A teacher's modality and network."""
-    return f"{record.spec['modality']} {record.spec['net']}"
+    return f"{record.teacher.modality} {record.teacher.net}"

@@ -8,13 +8,15 @@ import operator
 import reprlib
 import types
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean
 
 C = TypeVar("C")
+FIRST_FORMAT = 2
+"""The format of keys and records; an option that is added later names the next number, `since=3`."""
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 100
 _REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 12
@@ -37,9 +39,38 @@ def option(
     gt: float | None = None,
     le: float | None = None,
     lt: float | None = None,
+    since: int = FIRST_FORMAT,
 ) -> Any:
-    """A dataclass field with a line of help and a range (`ge` >=, `gt` >, `le` <=, `lt` <)."""
-    return field(default=default, metadata={"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt})
+    """A dataclass field with a line of help and a range (`ge` >=, `gt` >, `le` <=, `lt` <).
+
+    Args:
+        since: the record format that brought the option, of one that is added later. While such an option has its
+            default it is left out of keys and records, so that records made before it stay valid.
+    """
+    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "since": since}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def recorded(options: Any) -> dict[str, Any]:
+    """The fields of a dataclass, nested ones too, as they go into keys and records.
+
+    Left out are fields with the metadata `in_key: False`, and those with `since` that have their default.
+    """
+    values: dict[str, Any] = {}
+    for f in fields(options):
+        value = getattr(options, f.name)
+        if not f.metadata.get("in_key", True):
+            continue
+        if f.metadata.get("since", FIRST_FORMAT) > FIRST_FORMAT and value == _default_of(f):
+            continue
+        values[f.name] = recorded(value) if is_dataclass(value) else value
+    return values
+
+
+def _default_of(f: "Field[Any]") -> Any:
+    return f.default if f.default_factory is MISSING else f.default_factory()
 
 
 @dataclass(frozen=True)

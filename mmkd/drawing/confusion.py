@@ -89,8 +89,8 @@ def _cell_texts(
     """The texts of all cells, and whether they are percent; None if neither counts nor percent fit."""
     numbers = [[str(count) for count in row] for row in counts]
     percents = [[f"{100 * value:.0f}" for value in row] for row in share]
-    for texts, in_percent in ((numbers, False), (percents, True)):
-        if max(text_width(text) for row in texts for text in row) <= side - 1:
+    for texts, gap, in_percent in ((numbers, 5.0, False), (percents, 1.9, True)):
+        if max(text_width(text) for row in texts for text in row) <= side - gap:
             return texts, in_percent
     return None
 

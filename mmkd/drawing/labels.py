@@ -83,11 +83,12 @@ def labelled_image(
     scale = min((WIDE - gap * (count - 1)) / count / columns, TALLEST / rows)
     width = scale * columns
     height = scale * rows
+    maps = {name: _reduced(labels) for name, labels in maps.items()}
     present = _present(maps, classes)
     total = max(count * (width + gap) - gap, 320.0)
     legend = add_class_legend(ET.Element("g"), present, 0, total)
     root = canvas(head + height + 18 + legend, title, description, total)
-    pixels = {"image": _pixels_uri(image), **{name: class_uri(_reduced(labels)) for name, labels in maps.items()}}
+    pixels = {"image": _pixels_uri(image), **{name: class_uri(labels) for name, labels in maps.items()}}
     for n, (name, uri) in enumerate(pixels.items()):
         left = n * (width + gap)
         add_text(root, left, 14, name, room=width)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from xml.etree import ElementTree as ET
 
 from mmkd.drawing.axes import add_axes, add_legend, legend_height, tilted_height
@@ -144,7 +143,7 @@ def learning_curves(
         history: a row per epoch with `epoch`, `loss`, `loss/TERM` and `val_*`; a term may be missing in some epochs.
     """
     rows = thin_epochs(history, best_epoch)
-    names = list(dict.fromkeys(n for row in history for n in row if n == "loss" or n.startswith("loss/")))
+    names = list(dict.fromkeys(["loss", *(name for row in history for name in row if name.startswith("loss/"))]))
     labels = ["sum" if name == "loss" else name.removeprefix("loss/") for name in names]
     losses = [_epoch_line(label, n, rows, name) for n, (name, label) in enumerate(zip(names, labels, strict=True))]
     scores = [
@@ -160,7 +159,7 @@ def learning_curves(
 
 
 def thin_epochs(
-    history: Sequence[Mapping[str, float]], best_epoch: Any, most: int = MOST_EPOCHS
+    history: Sequence[Mapping[str, float]], best_epoch: float | None, most: int = MOST_EPOCHS
 ) -> list[Mapping[str, float]]:
     """Rows of a history, about `most` and evenly spaced, with those of the best and the last epoch."""
     step = math.ceil(len(history) / most)

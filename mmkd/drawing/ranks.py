@@ -45,9 +45,8 @@ def rank_chart(
         is_left = n < half
         y = below + step * (n if is_left else len(ranks) - 1 - n) + 8
         edge = left - 8 if is_left else right + 8
-        add_element(
-            root, "path", "axis", d=f"M{coordinate(x(rank))} {coordinate(line)}V{coordinate(y)}H{coordinate(edge)}"
-        )
+        path = f"M{coordinate(x(mean))} {coordinate(line)}V{coordinate(y)}H{coordinate(edge)}"
+        add_element(root, "path", "axis", d=path)
         text = f"{fit_text(printable(name), 80)} {mean:.2f}"
         add_text(root, edge - 4 if is_left else edge + 4, y + 4, text, "end" if is_left else "start")
     for n, clique in enumerate(cliques):

@@ -10,12 +10,14 @@ from xml.etree import ElementTree as ET
 
 from mmkd.core.text import printable, shorten
 from mmkd.drawing.style import FONT, LIGHT, STYLES
-from mmkd.drawing.text import fit_text
+from mmkd.drawing.text import fit_text, text_width
 
 WIDTH = 480.0
 """Width of most figures. A page shows them at this size, and lets them scroll on a narrower screen."""
 WIDE = 760.0
 """Width of a figure over time, and of others that only a file shows."""
+MARGIN = 12.0
+"""Around a figure with a heading."""
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -39,16 +41,18 @@ def canvas(height: float, title: str, description: str, width: float = WIDTH) ->
 
 
 def add_heading(chart: ET.Element, heading: str, note: str = "") -> ET.Element:
-    """The same figure below a line of heading, and a fainter line if there is a note."""
-    width, height = (float(chart.attrib[name]) for name in ("width", "height"))
-    shift = 44.0 if note else 26.0
+    """The same figure with a margin, below a line of heading, and a fainter line if there is a note."""
+    heading = printable(heading)
+    longest = 1.08 * max(text_width(heading), text_width(note))
+    width = max(float(chart.attrib["width"]), min(WIDTH, longest)) + 2 * MARGIN
+    shift = 52.0 if note else 34.0
     title, description, *content = list(chart)
-    root = canvas(height + shift, title.text or "", description.text or "", width)
-    root.set("aria-label", chart.attrib["aria-label"])
-    add_text(root, 8, 18, heading, style="text", room=width - 16)
+    root = canvas(shift + float(chart.attrib["height"]) + MARGIN, title.text or "", description.text or "", width)
+    room = width - 2 * MARGIN
+    add_text(root, MARGIN, 22, heading, style="text", room=room)
     if note:
-        add_text(root, 8, 35, note, style="faint", room=width - 16)
-    add_element(root, "g", transform=f"translate(0 {coordinate(shift)})").extend(content)
+        add_text(root, MARGIN, 40, note, style="faint", room=room)
+    add_element(root, "g", transform=f"translate({coordinate(MARGIN)} {coordinate(shift)})").extend(content)
     return root
 
 

@@ -119,7 +119,8 @@ def _add_images(
     width = _image_width(view)
     room = count * (width + GAP)
     span = value_range(view)
-    _add_heading(root, left, top, name, f"{span[0]:.2g} to {span[1]:.2g}", room - GAP)
+    low = 0.0 if abs(span[0]) < 1e-3 * abs(span[1]) else span[0]
+    _add_heading(root, left, top, name, f"{low:.2g} to {span[1]:.2g}", room)
     for n, plane in enumerate(view[: min(len(names), MOST_CHANNELS) * count]):
         x = left + (n % count) * (width + GAP)
         y = top + HEAD + STEP * (n // count)

@@ -3,13 +3,15 @@
 import heapq
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
+from mmkd.core.errors import MmkdError
 from mmkd.core.keys import digest
+from mmkd.core.options import recorded
 from mmkd.core.progress import duration
 from mmkd.engines.plan import Job, JobResult, pending, run_plan
+from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
 
 NO_MATTER = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
@@ -56,38 +58,51 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
         threads: of each.
         device: "auto" takes records of any.
     """
-    found: dict[str, list[tuple[int, float]]] = {}
+    rates: dict[str, list[tuple[int, float]]] = {}  # kind -> threads, and seconds a window and epoch
     for record in records:
-        where, counts = record.result.get("environment", {}), record.result.get("data", {}).get("windows", {})
-        here = where.get("platform") == platform.platform() and device in ("auto", where.get("device"))
-        work = counts.get("train", 0) * record.spec.get("training", {}).get("epochs", 0)
-        if here and work and "seconds" in record.result:
-            rate = record.result["seconds"] / work
-            found.setdefault(_kind(record.spec), []).append((where.get("threads", 0), rate))
-    trained = [task for task in pending(plan) if task.kind != "view"]
-    specs = {t.id: asdict(t.spec if t.kind == "unit" else t.spec.teacher(t.modality)) for t in trained}
-    trainings = [task for task in trained if specs[task.id]["training"]["epochs"]]  # 0: weights that were given
+        sample = _rate(record, device)
+        if sample is not None:
+            rates.setdefault(_kind(record.spec), []).append(sample)
+    trained = [job for job in pending(plan) if job.kind != "view"]
+    specs = {job.id: job.spec if job.kind == "unit" else job.spec.teacher(job.modality) for job in trained}
+    trainings = [job for job in trained if specs[job.id].training.epochs]  # 0: weights that were given
     seconds: dict[str, float] = {}
-    stand: set[str] = set()
-    for task in trainings:
-        spec = specs[task.id]
+    kinds: set[str] = set()
+    for job in trainings:
+        spec = specs[job.id]
         kind = _kind(spec)
-        alike = [rate for count, rate in found.get(kind, []) if count == threads]
-        rates = alike or [rate for _, rate in found.get(kind, [])]
-        if rates:
-            stand.add(kind)
-            seconds[task.id] = median(rates) * task.windows * spec["training"]["epochs"]
+        alike = [rate for count, rate in rates.get(kind, []) if count == threads]
+        usable = alike or [rate for _, rate in rates.get(kind, [])]
+        if usable:
+            kinds.add(kind)
+            seconds[job.id] = median(usable) * job.windows * spec.training.epochs
     clock = _Clock(workers, seconds)
-    run_plan(plan, clock, lambda task, how: None)
-    count = sum(len(found[kind]) for kind in stand)
+    run_plan(plan, clock, lambda job, result: None)
+    count = sum(len(rates[kind]) for kind in kinds)
     return Estimate(clock.now if seconds else None, len(trainings), len(seconds), count)
 
 
-def _kind(spec: Mapping[str, Any]) -> str:
+def _rate(record: Record, device: str) -> tuple[int, float] | None:
+    """Threads of a record's training, and its seconds a window and epoch; None where they are of no use here."""
+    if record.kind not in ("student", "teacher"):
+        return None
+    try:
+        spec = record.unit if record.kind == "student" else record.teacher
+        environment = record.environment
+        work = record.data["windows"]["train"] * spec.training.epochs
+        here = environment.get("platform") == platform.platform()
+        if not here or not work or device not in ("auto", environment.get("device")):
+            return None
+        return environment.get("threads", 0), record.seconds / work
+    except (KeyError, TypeError, ValueError, MmkdError):  # a record of another version
+        return None
+
+
+def _kind(spec: Spec) -> str:
     """Hash of what decides how long one epoch over one window takes."""
-    values = {name: value for name, value in spec.items() if name not in NO_MATTER}
-    training = {name: value for name, value in spec["training"].items() if name != "epochs"}
-    return digest(values | {"data": spec["data"]["name"], "training": training})
+    values = {name: value for name, value in recorded(spec).items() if name not in NO_MATTER}
+    training = {name: value for name, value in values["training"].items() if name != "epochs"}
+    return digest(values | {"data": spec.data.name, "training": training})
 
 
 class _Clock:
@@ -101,10 +116,10 @@ class _Clock:
     def room(self) -> int:
         return self.workers - len(self.busy)
 
-    def start(self, task: Job) -> None:
+    def start(self, job: Job) -> None:
         self.turn += 1
-        heapq.heappush(self.busy, (self.now + self.seconds.get(task.id, 0.0), self.turn, task))
+        heapq.heappush(self.busy, (self.now + self.seconds.get(job.id, 0.0), self.turn, job))
 
     def wait(self) -> list[tuple[Job, JobResult]]:
-        self.now, _, task = heapq.heappop(self.busy)
-        return [(task, JobResult("done"))]
+        self.now, _, job = heapq.heappop(self.busy)
+        return [(job, JobResult("done"))]

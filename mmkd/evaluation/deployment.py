@@ -30,13 +30,14 @@ HOW = (
 
 
 def network_of(record: Record) -> str:
-    """Stands for all that a student's cost hangs on, but for its weights: equal for units that cost the same."""
-    spec, data = record.spec, record.result["data"]
+    """A hash that is equal for students of the same cost: of everything that decides it, which the weights do not."""
+    spec = record.unit
+    data = record.data
     views = {name: view["config"] for name, view in record.result["views"].items()}
-    said = [spec["task"], spec["student"], spec["student_net"], spec["fusion"], views]
+    parts: list[Any] = [spec.task, spec.student, spec.student_net, spec.fusion, views]
     if record.result.get("deploys", "student") != "student":  # a method's own network
-        said += [spec["method"], spec["options"], spec["teachers"], spec["method_sha256"]]
-    return digest([*said, spec["data"]["sha256"], len(data["channels"]), data["window"], len(data["classes"])])
+        parts += [spec.method, spec.options, spec.teachers, spec.method_sha256]
+    return digest([*parts, spec.data.sha256, len(data["channels"]), data["window"], len(data["classes"])])
 
 
 def measure_deployment(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:

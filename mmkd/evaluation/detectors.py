@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import describe_error
-from mmkd.core.keys import digest, seed_for
+from mmkd.core.keys import seed_for
 from mmkd.data import Dataset
 from mmkd.data.series import Series
 from mmkd.metrics.detections import (
@@ -29,7 +29,7 @@ from mmkd.metrics.detections import (
     write_series_results,
 )
 from mmkd.metrics.series import Floats
-from mmkd.specs.unit import FORMAT, UnitSpec
+from mmkd.specs.unit import DetectorSpec, UnitSpec
 from mmkd.store.environment import environment
 from mmkd.store.record import Record, Records, write_history
 
@@ -112,15 +112,9 @@ SIMPLE: Mapping[str, Callable[[Series, int, int], Floats]] = {
 """Name -> detector: a series, the length of sub-sequences and a seed to the scores (n,) of its steps."""
 
 
-def simple_spec(name: str, unit: UnitSpec) -> dict[str, Any]:
-    """What shapes the result of a simple detector beside a unit."""
-    none: dict[str, Any] = {"student": [], "student_net": "", "teachers": {}, "options": {}}
-    return {"data": asdict(unit.data), "seed": unit.seed, "method": name, "task": unit.task, **none}
-
-
-def simple_keys(unit: UnitSpec) -> dict[str, str]:
-    """The keys of the records of the simple detectors beside a unit."""
-    return {name: digest({"kind": "simple", "format": FORMAT, **simple_spec(name, unit)}) for name in SIMPLE}
+def detector_spec(name: str, unit: UnitSpec) -> DetectorSpec:
+    """The spec of a simple detector beside a unit."""
+    return DetectorSpec(data=unit.data, seed=unit.seed, method=name, task=unit.task)
 
 
 def reference_records(unit: UnitSpec, data: Dataset, records: Records, make: bool) -> tuple[list[Record], list[str]]:
@@ -130,7 +124,7 @@ def reference_records(unit: UnitSpec, data: Dataset, records: Records, make: boo
         make: whether those that are not on record are made first.
     """
     problems = []
-    keys = simple_keys(unit)
+    keys = {name: detector_spec(name, unit).key for name in SIMPLE}
     for name, key in keys.items() if make else ():
         with records.lock(key):
             if records.get(key) is None:
@@ -154,7 +148,7 @@ def _fill(folder: Path, name: str, key: str, unit: UnitSpec, data: Dataset) -> M
         "kind": "simple",
         "key": key,
         "status": "done",
-        "spec": simple_spec(name, unit),
+        "spec": asdict(detector_spec(name, unit)),
         "metrics": {"test": mean_metrics(results)},
         "parameters": 0,
         "seconds": seconds,

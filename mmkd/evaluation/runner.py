@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
-from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.training.preparation import view_of
 from mmkd.training.stored import StudentModel, load_teacher
@@ -80,7 +79,9 @@ class MeasurementRunner:
         return _json({**self._costs[alike], "size_bytes": size})
 
     def _maps(self, job: MeasurementJob) -> bytes:
-        record, data, spec = job.record, job.data, UnitSpec.parse(job.record.spec)
+        record = job.record
+        data = job.data
+        spec = record.unit
         split = split_for(data, spec.data, spec.seed)
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
@@ -101,7 +102,7 @@ class MeasurementRunner:
             arrays[f"similarity/{network}"] = found[0]
             arrays.update({f"cam/{network.partition('-')[0]}-{name or alone}": cam for name, cam in found[1].items()})
 
-        for modality, key in record.result["teachers"].items():
+        for modality, key in record.teachers.items():
             if key not in self._taught and (teacher := self.workspace.records.get(key)) is not None:
                 self._taught[key] = look(load_teacher(teacher), [modality])
             if key in self._taught:
@@ -117,7 +118,7 @@ class MeasurementRunner:
                 there.append(job)
         if not there:
             return
-        trainings = [UnitSpec.parse(job.record.spec).training for job in there]
+        trainings = [job.record.unit.training for job in there]
         found = robustness.measure_robustness(students, trainings, there[0].data, self.workspace.torch_device, bar)
         for job, said in zip(there, found, strict=True):
             with self._telling("robustness.json", [job]):
@@ -128,7 +129,8 @@ def _alike(jobs: Sequence[MeasurementJob]) -> Iterator[list[MeasurementJob]]:
     """Jobs whose students read the very same views, a few at a time."""
     groups: dict[tuple[str, str], list[MeasurementJob]] = {}
     for job in jobs:
-        key = job.record.spec["data"]["sha256"] + job.record.spec["data"]["nan"], robustness.views_of(job.record.result)
+        data = job.record.unit.data
+        key = data.sha256 + data.nan, robustness.views_of(job.record.result)
         groups.setdefault(key, []).append(job)
     for group in groups.values():
         for start in range(0, len(group), robustness.TOGETHER):

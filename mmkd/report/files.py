@@ -77,7 +77,7 @@ def _tsml(classifier: str, group: Group, row: Row, unit: Unit, said: Predictions
     assert said.probabilities is not None
     record = unit.record
     assert record is not None
-    parameters = json.dumps({"method": row.base, **flat(record.spec)}, sort_keys=True, default=str)
+    parameters = json.dumps({"method": row.base, **flat(record.result["spec"])}, sort_keys=True, default=str)
     milliseconds = round(1000 * unit.metrics["seconds"])
     classes = said.probabilities.shape[1]
     lines = [

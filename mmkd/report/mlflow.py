@@ -330,7 +330,7 @@ def _refused(error: Exception) -> bool:
 
 
 def _name(record: Record) -> str:
-    return f"mmkd/{record.spec['data']['name']}/{record.spec['task']}"
+    return f"mmkd/{record.spec.data.name}/{record.spec.task}"
 
 
 def _experiment(client: Any, runs: Path, name: str) -> str:
@@ -392,7 +392,7 @@ def _parent(
         records: of the suite, those of this experiment.
         compared: all of the suite, as files, or why its records cannot be compared.
     """
-    key, data, task = SUITE + suite.replace("'", "_"), records[0].spec["data"]["name"], records[0].spec["task"]
+    key, data, task = SUITE + suite.replace("'", "_"), records[0].spec.data.name, records[0].spec.task
     if isinstance(compared, MmkdError):
         groups, files, note = list[Group](), dict[str, str](), f"No comparison: {compared}"
     else:
@@ -617,7 +617,7 @@ def _one(
         if lacks:
             _add(client, kept, record, measured)
         return lacks
-    spec, result = record.spec, record.result
+    spec, result = record.result["spec"], record.result
     tags = {
         "mmkd.key": record.key,
         "mmkd.kind": record.kind,

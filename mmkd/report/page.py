@@ -558,12 +558,12 @@ class _Section:
 def _channel_names(record: Record, window: Mapping[str, NDArray[Any]]) -> dict[str, list[str]]:
     """View -> the names of its channels: all of the data set, or those of its group; numbers if they have no name."""
     names = [shorten(str(channel), 40) for channel in (record.result.get("data") or {}).get("channels") or []]
-    views = record.spec.get("views") or {}
+    views = record.unit.views
     channels = {}
     for view in window:
         numbers = list(range(len(names)))
         if group_of(view):
-            numbers = (views.get(view) or {}).get("channels") or []
+            numbers = views.get(view, {}).get("channels") or []
         if not numbers:
             same_group = [len(array) for other, array in window.items() if group_of(other) == group_of(view)]
             numbers = list(range(min(same_group)))

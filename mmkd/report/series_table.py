@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from mmkd.comparison.identity import student_spec
 from mmkd.core.progress import duration
 from mmkd.metrics.series import HEADS, METRICS, NOTES
 from mmkd.report.table import mean_and_deviation
@@ -22,7 +23,7 @@ def groups(results: Sequence[UnitResult], simple: Sequence[Record]) -> dict[str,
             title = f"{name} ({done.spec.student_name} {done.spec.student_net})"
             found.setdefault(done.spec.data.name, {}).setdefault(title, []).append(done.record)
     for record in simple:
-        found.setdefault(record.spec["data"]["name"], {}).setdefault(record.spec["method"], []).append(record)
+        found.setdefault(record.spec.data.name, {}).setdefault(student_spec(record).method, []).append(record)
     for name, rows in found.items():
         found[name] = dict(sorted(rows.items(), key=lambda row: -float(np.mean(values(row[1], "vus_pr")))))
     return found
@@ -63,6 +64,6 @@ def print_series_tables(results: Sequence[UnitResult], simple: Sequence[Record],
 
 def as_json(record: Record) -> dict[str, Any]:
     """A simple detector as `--json` prints it."""
-    spec = record.spec
-    said = {"key": record.key, "method": spec["method"], "dataset": spec["data"]["name"], "seed": spec["seed"]}
-    return {**said, "kind": record.kind, "metrics": record.metrics, "paths": {"record": str(record.folder)}}
+    spec = student_spec(record)
+    said = {"key": record.key, "method": spec.method, "dataset": spec.data.name, "seed": spec.seed}
+    return {**said, "kind": record.kind, "metrics": record.result["metrics"], "paths": {"record": str(record.folder)}}

@@ -1,16 +1,23 @@
 """Which windows a unit is made of, in plain values, and the names of folds. Needs no numpy."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which windows, and how they are cut; `sha256` is that of their content.
+    """Which windows a unit has, and how they are split.
 
-    `train_subjects`: of how many subjects the training windows are; 0 for all but those cut off for validation.
-    `test_subjects`: those of the test windows, where that is not the data set's own split; `fold` is their name.
-    `rate`: samples a second that the windows were brought to; 0 where they are as the data set has them.
+    Attributes:
+        name: of the data set, or the stem of the user's own file.
+        sha256: checksum of the content.
+        nan: what is done with missing values: "refuse", "impute" or "drop".
+        validation: share of the training windows that is the validation part; 0 where there is none.
+        epoch_rule: which epoch is kept: "val-best" or "last".
+        train_subjects: number of subjects that the training windows are taken from; 0: all.
+        test_subjects: subjects of the test windows; empty: the data set's own split.
+        fold: the name of that test part; no part of the key.
+        rate: samples a second that the windows were resampled to; 0: not resampled.
     """
 
     name: str
@@ -18,10 +25,10 @@ class DataSpec:
     nan: str = "refuse"
     validation: float = 0.2
     epoch_rule: str = "val-best"
-    train_subjects: int = 0
-    test_subjects: tuple[int, ...] = ()
-    fold: str = ""
-    rate: float = 0.0
+    train_subjects: int = field(default=0, metadata={"since": 3})
+    test_subjects: tuple[int, ...] = field(default=(), metadata={"since": 3})
+    fold: str = field(default="", metadata={"in_key": False})
+    rate: float = field(default=0.0, metadata={"since": 3})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists

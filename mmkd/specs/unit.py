@@ -6,16 +6,17 @@ defaults included: another value of any field is another key, another order of t
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.keys import digest
-from mmkd.core.options import Options, option
+from mmkd.core.options import FIRST_FORMAT, Options, option, recorded
 from mmkd.specs.data import DataSpec
 
-FORMAT = 2  # raised when the meaning of a spec changes, so that no old record answers for a new one
+FORMAT = FIRST_FORMAT
+"""Raised when the meaning of a spec changes, so that no old record answers for a new one."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,6 @@ class Training(Options):
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: autocast of the networks")
 
 
-PLACES = {"plugins", "checkpoint_file", "checkpoint_files", "fold"}  # names and places of what other fields hold
-LATER = {"train_subjects", "test_subjects", "rate", "checkpoint_sha256"}  # left out where they say what was before
-
-
-def keyed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a spec goes into its key."""
-    kept = {name: value for name, value in values.items() if name not in PLACES and (value or name not in LATER)}
-    return {name: keyed(value) if name == "data" else value for name, value in kept.items()}
-
-
 @dataclass(frozen=True)
 class TeacherSpec:
     """One teacher: a network on one modality, trained, or with the weights of a file of this content."""
@@ -52,53 +43,71 @@ class TeacherSpec:
     net: str
     training: Training
     task: str = "classification"
-    checkpoint_sha256: str = ""
-    checkpoint_file: str = ""
+    checkpoint_sha256: str = field(default="", metadata={"since": 3})
+    checkpoint_file: str = field(default="", metadata={"in_key": False})
 
     @cached_property
     def key(self) -> str:
-        return digest({"kind": "teacher", "format": FORMAT, **keyed(asdict(self))})
+        """The name of its record and of its entry in the cache."""
+        return digest({"kind": "teacher", "format": FORMAT, **recorded(self)})
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "TeacherSpec":
+        """The spec that a record's JSON holds."""
+        typed = {"data": DataSpec(**values["data"]), "training": Training(**values["training"])}
+        return cls(**{**values, **typed})
 
 
 @dataclass(frozen=True)
 class UnitSpec:
-    """One student, distilled by one method."""
+    """One student, distilled by one method.
+
+    Attributes:
+        options: of the method, as `core.options.recorded` gives them.
+        views: modality -> its configuration, of student and teachers.
+        teachers: modality -> network.
+        teacher_training: None of a method without teachers.
+        student: its modalities.
+        method_sha256: of the file of a method that is not part of mmkd; empty of ours.
+        plugins: files that register methods; no part of the key.
+        checkpoint_sha256: modality -> checksum of the user's own weights of a teacher.
+        checkpoint_files: modality -> the file of those weights; no part of the key.
+    """
 
     data: DataSpec
     seed: int
     method: str
     options: Mapping[str, Any]
-    views: Mapping[str, Mapping[str, Any]]  # modality -> its configuration, of student and teachers
-    teachers: Mapping[str, str]  # modality -> network
+    views: Mapping[str, Mapping[str, Any]]
+    teachers: Mapping[str, str]
     teacher_training: Training | None
-    student: tuple[str, ...]  # modalities
+    student: tuple[str, ...]
     student_net: str
     fusion: str | None
     training: Training
-    method_sha256: str = ""  # of the file of a method that is not ours; ours go by the version of mmkd
+    method_sha256: str = ""
     task: str = "classification"
-    plugins: tuple[str, ...] = ()  # files; found by name, no part of the key
-    checkpoint_sha256: Mapping[str, str] = field(default_factory=dict)  # of teachers that are given, modality -> hash
-    checkpoint_files: Mapping[str, str] = field(default_factory=dict)  # and where they lie, no part of the key
+    plugins: tuple[str, ...] = field(default=(), metadata={"in_key": False})
+    checkpoint_sha256: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
+    checkpoint_files: Mapping[str, str] = field(default_factory=dict, metadata={"in_key": False})
 
     @cached_property
     def key(self) -> str:
-        return digest({"kind": "student", "format": FORMAT, **keyed(asdict(self))})
+        """The name of its record."""
+        return digest({"kind": "student", "format": FORMAT, **recorded(self)})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
         """The spec that a record's JSON holds."""
-        taught = values["teacher_training"]
-        return cls(
-            **{
-                **values,
-                "data": DataSpec(**values["data"]),
-                "training": Training(**values["training"]),
-                "teacher_training": None if taught is None else Training(**taught),
-                "student": tuple(values["student"]),
-                "plugins": tuple(values["plugins"]),
-            }
-        )
+        teachers = values["teacher_training"]
+        typed = {
+            "data": DataSpec(**values["data"]),
+            "training": Training(**values["training"]),
+            "teacher_training": None if teachers is None else Training(**teachers),
+            "student": tuple(values["student"]),
+            "plugins": tuple(values["plugins"]),
+        }
+        return cls(**{**values, **typed})
 
     @property
     def searches_shares(self) -> bool:
@@ -137,3 +146,32 @@ class UnitSpec:
             given,
             self.checkpoint_files.get(modality, ""),
         )
+
+
+@dataclass(frozen=True)
+class DetectorSpec:
+    """A reference row that no network makes, such as a simple detector of anomalies: a name, on these data."""
+
+    data: DataSpec
+    seed: int
+    method: str
+    task: str
+    student: tuple[str, ...] = ()
+    student_net: str = ""
+    teachers: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """The name of its record."""
+        return digest({"kind": "simple", "format": FORMAT, **recorded(self)})
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "DetectorSpec":
+        """The spec that a record's JSON holds."""
+        return cls(**{**values, "data": DataSpec(**values["data"]), "student": tuple(values["student"])})
+
+
+Spec = UnitSpec | TeacherSpec | DetectorSpec
+KINDS: Mapping[str, type[Spec]] = {"student": UnitSpec, "teacher": TeacherSpec, "simple": DetectorSpec}
+"""Kind of a record -> the type of its spec."""

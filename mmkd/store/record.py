@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,7 @@ from uuid import uuid4
 import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
+from mmkd.specs.unit import KINDS, Spec, TeacherSpec, UnitSpec
 from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
 
 HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its record is looked up
@@ -33,20 +35,121 @@ MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")  # what may be
 CHECKSUMS = "measured.json"  # theirs
 
 
+class Metrics(Mapping[str, Mapping[str, float]]):
+    """Scores of a record by the part of the data that they are of."""
+
+    def __init__(self, values: Mapping[str, Mapping[str, float]]) -> None:
+        self._values = dict(values)
+
+    @property
+    def test(self) -> Mapping[str, float]:
+        """Scores on the test windows, of the epoch that was kept."""
+        return self._values["test"]
+
+    @property
+    def test_last(self) -> Mapping[str, float]:
+        """Scores on the test windows after the last epoch; empty where there is no such epoch."""
+        return self._values.get("test_last", {})
+
+    @property
+    def validation(self) -> Mapping[str, float]:
+        """Scores on the validation windows; empty where there are none."""
+        return self._values.get("validation", {})
+
+    def __getitem__(self, part: str) -> Mapping[str, float]:
+        return self._values[part]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Metrics({self._values!r})"
+
+
 @dataclass(frozen=True)
 class Record:
-    """One finished unit or teacher: its folder and what `result.json` says."""
+    """One finished unit, teacher or reference: its folder, and the content of its `result.json`.
+
+    A record that was damaged by hand may raise KeyError, TypeError, ValueError or MmkdError where a property is read.
+    """
 
     folder: Path
     result: Mapping[str, Any]
 
     @property
     def key(self) -> str:
+        """The name of its folder, a hash of its spec."""
         return str(self.result["key"])
 
     @property
     def kind(self) -> str:
+        """ "student", "teacher" or "simple" (a reference that is no network)."""
         return str(self.result["kind"])
+
+    @property
+    def status(self) -> str:
+        """ "done": only finished units have records."""
+        return str(self.result.get("status", "done"))
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Everything that shapes the result; the type goes by `kind`."""
+        return KINDS[self.kind].parse(self.result["spec"])
+
+    @property
+    def unit(self) -> UnitSpec:
+        """The spec of a student's record.
+
+        Raises:
+            MmkdError: it is the record of a teacher or of a reference.
+        """
+        if not isinstance(self.spec, UnitSpec):
+            raise MmkdError(f"{self.folder} is the record of a {self.kind}, not of a student")
+        return self.spec
+
+    @property
+    def teacher(self) -> TeacherSpec:
+        """The spec of a teacher's record.
+
+        Raises:
+            MmkdError: it is another record.
+        """
+        if not isinstance(self.spec, TeacherSpec):
+            raise MmkdError(f"{self.folder} is the record of a {self.kind}, not of a teacher")
+        return self.spec
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Its scores: `metrics.test["macro_f1"]`, or `metrics["test"]["macro_f1"]`."""
+        return Metrics(self.result["metrics"])
+
+    @property
+    def parameters(self) -> int:
+        """Number of the trained network's parameters; 0 of a reference that is no network."""
+        return int(self.result["parameters"])
+
+    @property
+    def seconds(self) -> float:
+        """Time of its training."""
+        return float(self.result["seconds"])
+
+    @property
+    def teachers(self) -> Mapping[str, str]:
+        """Modality -> key of the teacher's record; empty where it had none."""
+        return dict(self.result.get("teachers") or {})
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What it says about its data: classes, channels, window, subjects, numbers of windows."""
+        return dict(self.result.get("data") or {})
+
+    @property
+    def environment(self) -> Mapping[str, Any]:
+        """Versions, machine and commit that it was made with; empty of one made before these were recorded."""
+        return dict(self.result.get("environment") or {})
 
     def file(self, name: str) -> Path:
         """The path of one of its files, checked against size and checksum.
@@ -84,16 +187,6 @@ class Record:
             return (self.folder / name).is_file() and find_damage(self.folder, of_it, (name,)) is None
         except (OSError, TypeError, KeyError):  # it may not be read, or its checksum is none
             return False
-
-    @property
-    def spec(self) -> Mapping[str, Any]:
-        spec: Mapping[str, Any] = self.result["spec"]
-        return spec
-
-    @property
-    def metrics(self) -> Mapping[str, Mapping[str, float]]:
-        metrics: Mapping[str, Mapping[str, float]] = self.result["metrics"]
-        return metrics
 
 
 class Records:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.registry import load_plugin
 from mmkd.methods.outputs import Outputs
-from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.training.loop import AT_ONCE
@@ -39,10 +38,11 @@ def load_teacher(record: Record) -> nn.Module:
     Raises:
         MmkdError: the record is damaged.
     """
-    spec, data = record.spec, record.result["data"]
-    shape = make_modality(spec["modality"], spec["view"]).shape(len(data["channels"]), data["window"])
+    spec = record.teacher
+    data = record.data
+    shape = make_modality(spec.modality, spec.view).shape(len(data["channels"]), data["window"])
     with torch.random.fork_rng(devices=[]):
-        network = untrained(spec["task"], spec["net"], spec["modality"], shape, len(data["classes"]))
+        network = untrained(spec.task, spec.net, spec.modality, shape, len(data["classes"]))
     fill(network, record.file("teacher.safetensors"), "teacher")
     return network.eval()
 
@@ -108,7 +108,8 @@ class StudentModel(nn.Module):
     @classmethod
     def _load(cls, record: Record, path: Path) -> "StudentModel":
         """The student of a record, with the weights in the file `path`."""
-        spec, data = UnitSpec.parse(record.spec), record.result["data"]
+        spec = record.unit
+        data = record.data
         modalities = {}
         for name, view in record.result["views"].items():
             modalities[name] = make_modality(name, view["config"])

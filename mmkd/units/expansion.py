@@ -3,13 +3,14 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.keys import seed_for
+from mmkd.core.options import recorded
 from mmkd.core.registry import METHODS, Registry, group_of, kind_of
 from mmkd.data import Dataset, Split, load_dataset, load_file, split_prefixes, split_windows
 from mmkd.data.cards import file_sha256
@@ -168,7 +169,7 @@ def _option_sets(method: str, given: Mapping[str, Any]) -> Iterator[dict[str, An
         if not each:
             raise MmkdError(f"method {method!r}: the list of values for {name!r} is empty")
     for values in itertools.product(*lists):
-        yield asdict(config.parse(dict(zip(given, values, strict=True)), f"method {method!r}"))
+        yield recorded(config.parse(dict(zip(given, values, strict=True)), f"method {method!r}"))
 
 
 def resolve(
@@ -263,7 +264,8 @@ def has_teachers(method: str) -> bool:
 def student_alone(spec: UnitSpec) -> UnitSpec:
     """The unit of the student alone that `spec` is measured against, and may start from."""
     config = METHODS.get("student").Config
-    options = asdict(config(branch_weight=spec.options.get("branch_weight", config().branch_weight)))
+    shared = {f.name for f in fields(config)} & set(spec.options)
+    options = recorded(config(**{name: spec.options[name] for name in shared}))
     return replace(
         spec,
         method="student",

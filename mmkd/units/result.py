@@ -40,8 +40,8 @@ def as_json(done: UnitResult) -> dict[str, Any]:
         "status": done.status,
     }
     if record is not None:
-        found["metrics"] = record.metrics
-        found["parameters"] = record.result["parameters"]
+        found["metrics"] = record.result["metrics"]
+        found["parameters"] = record.parameters
         found["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
     if done.error:
         found |= {"error": done.error} | ({"log": done.log} if done.log else {})

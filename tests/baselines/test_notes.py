@@ -565,7 +565,7 @@ def test_the_history_shows_the_stages(tiny, tmp_path):
     record = mmkd.run("progressive", runs=tmp_path, teachers="sig,gaf", student="sig+gaf", **tiny)
     rows = [{n: float(row[f"loss/progressive_{n}"]) > 0 for n in (1, 2, 3)} for row in columns(record)]
     assert rows == [{1: True, 2: False, 3: False}, {1: False, 2: True, 3: False}, {1: True, 2: True, 3: True}]
-    assert (record.folder / "curves.png").stat().st_size > 0
+    assert (record.folder / "curves.svg").stat().st_size > 0
 
 
 def test_the_record_says_which_attention_was_used(tiny, tmp_path):

@@ -305,14 +305,15 @@ def test_an_edited_plugin_is_another_unit(bench, tmp_path, monkeypatch):
     assert keys[0][0]["key"] != keys[1][0]["key"]
 
 
-def test_odd_names_cost_no_record(windows_file, tmp_path, capsys):
+def test_odd_names_cost_no_record(windows_file, tmp_path, capsys, picture_size):
     labels = np.array(["$a^_", "b$", "ü名"])[np.arange(96) % 3]
     path = windows_file(tmp_path / "my $f^_$ name.npz", y=labels)
     small = ["--epochs", "1", "--student", "sig", "--runs", str(tmp_path / "r u n s")]
     assert main(["--method", "student", "--data", str(path), "--json", *small]) == 0
     (unit,) = json.loads(capsys.readouterr().out)
-    for name in ("confusion.png", "curves.png", "views.png"):
-        assert os.path.getsize(os.path.join(unit["paths"]["record"], name)) > 5000
+    for name in ("confusion.svg", "curves.svg", "views.svg"):
+        assert os.path.getsize(os.path.join(unit["paths"]["record"], name)) > 3000
+        assert min(picture_size(os.path.join(unit["paths"]["record"], name))) > 150
 
 
 @pytest.mark.parametrize(

@@ -511,13 +511,13 @@ def test_a_damaged_record_is_left_out_and_the_others_are_sent(runs):
 
 
 def test_a_damaged_picture_is_left_out(runs):
-    record = next(record for record in Records(runs) if (record.folder / "curves.png").exists())
-    damage(record, "curves.png")
+    record = next(record for record in Records(runs) if (record.folder / "curves.svg").exists())
+    damage(record, "curves.svg")
     assert track.publish(runs, [record]) is None
     client = track._client(runs)
     run = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])[0]
     sent = {each.path for each in client.list_artifacts(run.info.run_id)}
-    assert sent == {path.name for path in record.folder.iterdir()} - {"curves.png"}
+    assert sent == {path.name for path in record.folder.iterdir()} - {"curves.svg"}
 
 
 def test_a_record_that_is_removed_meanwhile(runs):

@@ -253,8 +253,19 @@ def test_weights_that_were_changed_in_place_are_not_loaded(runs):
 
 def test_pictures_and_logs_are_not_missed(runs):
     kd = student_of(runs)
-    for name in ("curves.png", "confusion.png", "events.log"):
+    for name in ("curves.svg", "confusion.svg", "events.log"):
         (kd / name).unlink()
+    assert Records(runs).get(kd.name) is not None
+
+
+def test_pictures_of_old_records_are_not_missed_either(runs):
+    """Pictures were PNG files once; their checksums are in `result.json`."""
+    kd = student_of(runs)
+    (kd / "curves.png").write_bytes(b"a picture")
+    forge(kd, files={**json.loads((kd / "result.json").read_text())["files"], "curves.png": {}})
+    assert json.loads((kd / "result.json").read_text())["files"]["curves.png"]["bytes"] == len(b"a picture")
+    assert Records(runs).get(kd.name) is not None
+    (kd / "curves.png").unlink()
     assert Records(runs).get(kd.name) is not None
 
 

@@ -530,7 +530,7 @@ def test_from_series_to_table(bench, place, data):
         with np.load(record.file("scores.npz")) as z:
             assert [len(z[f"s{i}"]) for i in range(3)] == [len(x.labels) - x.chosen for x in data.series.kept]
     for name in ("reverse-kd", "feature-kd"):
-        assert (records[name].folder / "series.png").stat().st_size > 10_000
+        assert (records[name].folder / "series.svg").stat().st_size > 10_000
         assert records[name].metrics["test"]["vus_pr"] > 2 * records["random"].metrics["test"]["vus_pr"]
     history = records["reverse-kd"].file("history.csv").read_text().splitlines()
     gap = [float(line.split(",")[history[0].split(",").index("loss/gap")]) for line in history[1:]]

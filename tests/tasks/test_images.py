@@ -67,7 +67,7 @@ def test_classification_from_file_to_student(bench, tmp_path, shape):
     assert (student["spec"]["student"], teacher["spec"]["modality"]) == (["img"], "img")
     assert (student["spec"]["student_net"], teacher["spec"]["net"]) == ("small", "WRN16-1")
     assert student["data"]["grid"] == list(shape[1:])
-    assert {"views.png", "confusion.png", "curves.png"} <= {p.name for p in folder.iterdir()}
+    assert {"views.svg", "confusion.svg", "curves.svg"} <= {p.name for p in folder.iterdir()}
     with np.load(path) as z:
         x, test = z["x"], z["test"]
     loaded = mmkd.load_student(folder)
@@ -89,8 +89,8 @@ def test_segmentation_from_file_to_student(bench, tmp_path, shape):
     scores = student["metrics"]["test"]
     steps = {"accuracy", "macro_f1", "miou", "nll"} | {f"pooled_{n}" for n in ("accuracy", "macro_f1", "miou")}
     assert steps | {"iou_0"} <= set(scores) <= steps | {"iou_0", "iou_1", "iou_2"}
-    assert {"image.png", "confusion.png"} <= {p.name for p in folder.iterdir()}
-    assert not {"views.png", "recording.png"} & {p.name for p in folder.iterdir()}
+    assert {"image.svg", "confusion.svg"} <= {p.name for p in folder.iterdir()}
+    assert not {"views.svg", "recording.svg"} & {p.name for p in folder.iterdir()}
     assert "left out" not in (folder / "events.log").read_text()
     with np.load(path) as z:
         x, y, test = z["x"], z["y"], z["test"]

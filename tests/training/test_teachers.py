@@ -77,11 +77,11 @@ def test_its_record_has_no_epochs(tiny, trained, tmp_path):
     with (teacher.folder / "history.csv").open(newline="") as stream:
         assert list(csv.DictReader(stream)) == []
     assert {path.name for path in teacher.folder.iterdir()} >= {
-        "confusion.png",
+        "confusion.svg",
         "teacher.safetensors",
         "predictions.npz",
     }
-    assert not (teacher.folder / "curves.png").exists()
+    assert not (teacher.folder / "curves.svg").exists()
     mmkd.report.mlflow._history(teacher)
 
 
