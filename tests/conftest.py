@@ -74,9 +74,9 @@ def _cheap_extras(request, monkeypatch):
 def _methods_as_before():
     """What a test registers, or breaks, is gone after it."""
     METHODS.load()
-    entries, broken, modules = dict(METHODS._entries), dict(METHODS.broken), set(sys.modules)
+    entries, broken, modules = dict(METHODS._entries), dict(METHODS.import_errors), set(sys.modules)
     yield
-    METHODS._entries, METHODS.broken, METHODS._contested = entries, broken, {}
+    METHODS._entries, METHODS.import_errors, METHODS._contested = entries, broken, {}
     for name in set(sys.modules) - modules:
         if name.startswith(("mmkd_plugin_", "mmkd.baselines.")):
             del sys.modules[name]
