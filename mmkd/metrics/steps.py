@@ -16,16 +16,9 @@ from mmkd.core.text import snake_case
 
 IGNORE = -1
 
-
 Ints = NDArray[np.int64]
-
-
 Floats = NDArray[np.float64]
-
-
 Mask = NDArray[np.bool_]
-
-
 Recording = tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]
 
 
