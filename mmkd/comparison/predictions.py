@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
 from mmkd.metrics import classes
+from mmkd.metrics.scores import window_scores
 from mmkd.store.record import Record
 
 
@@ -83,8 +84,8 @@ def together(found: Sequence[Predictions | str]) -> JointPrediction | str:
     mean = classes.mean_of(probabilities)
     predicted = mean.argmax(1)
     best = best_of(first.true, probabilities)
-    bound = _scores(first.true, best.argmax(1), best)
-    return JointPrediction(first.window, first.true, (predicted,), _scores(first.true, predicted, mean), bound)
+    bound = window_scores(first.true, best)
+    return JointPrediction(first.window, first.true, (predicted,), window_scores(first.true, mean), bound)
 
 
 def best_of(true: NDArray[np.int64], each: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
@@ -96,14 +97,3 @@ def best_of(true: NDArray[np.int64], each: Sequence[NDArray[np.float64]]) -> NDA
     right, given = every.argmax(2) == true, every[:, rows, true]
     chosen: NDArray[np.float64] = every[np.argmax(right + given / 2, axis=0), rows]
     return chosen
-
-
-def _scores(
-    true: NDArray[np.int64], predicted: NDArray[np.int64], probabilities: NDArray[np.float64]
-) -> dict[str, float]:
-    return {
-        "accuracy": classes.accuracy(true, predicted),
-        "macro_f1": classes.macro_f1(true, predicted),
-        "nll": classes.log_loss(true, probabilities),
-        "ece": classes.reliability(true, probabilities).error,
-    }

@@ -162,3 +162,14 @@ def test_the_report_opens_among_the_artifacts(page, suite):
     frame = page.frame_locator("iframe")
     frame.locator("h1", has_text="Comparison on").wait_for()
     assert frame.locator("table[data-table]").count() == 1
+
+
+def test_the_pictures_of_a_record_are_shown_as_images(page, suite):
+    run = next(
+        suite.ids[record.key] for record in suite.records if record.kind == "student" and record.unit.method == "kd"
+    )
+    page.goto(f"{suite.base}/runs/{run}/artifacts")
+    for name in ("confusion.svg", "curves.svg", "views.svg"):
+        named(page, name).click()
+        page.locator(".image-outer-container img, img[src^='blob:'], img[src*='get-artifact']").first.wait_for()
+        page.wait_for_function("[...document.images].some(image => image.complete && image.naturalWidth > 200)")

@@ -17,7 +17,7 @@ from mmkd import METHODS, Batch, MmkdError
 from mmkd.bench import main
 from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
-from mmkd.metrics.segments import stitch
+from mmkd.metrics.recordings import stitch
 from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
 from mmkd.training.loop import TrainingData, train
 from mmkd.training.preparation import training_data
