@@ -96,7 +96,7 @@ def load_student(run: Record | str | Path) -> Any:
         return StudentModel.load(run)
     folder = Path(run)
     records = Records(folder.parent)
-    fault = records.fault(folder.name)
+    fault = records.describe_damage(folder.name)
     record = None if fault else records.get(folder.name)
     if record is None:
         raise MmkdError(fault or f"{folder} is no record of a unit: it has no result.json")

@@ -76,7 +76,7 @@ def _methods_as_before():
     METHODS.load()
     entries, broken, modules = dict(METHODS._entries), dict(METHODS.import_errors), set(sys.modules)
     yield
-    METHODS._entries, METHODS.import_errors, METHODS._contested = entries, broken, {}
+    METHODS._entries, METHODS.import_errors, METHODS._duplicates = entries, broken, {}
     for name in set(sys.modules) - modules:
         if name.startswith(("mmkd_plugin_", "mmkd.baselines.")):
             del sys.modules[name]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mmkd.cli.console import guarded, leave_stdout
+from mmkd.cli.console import command_line, flush_stdout
 from mmkd.cli.flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
 from mmkd.cli.listing import method_help, show_list
 from mmkd.core.errors import MmkdError
@@ -38,10 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     group = current_group()
     if isinstance(group, TorchrunGroup) and not group.leads:
         return train_along(group)
-    code = run_main(argv, group)
-    if code <= 2:  # torchrun itself ends all where it was stopped
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with command_line(NAME, "; units that are done stay on record, the same command goes on") as exit_code:
+        exit_code.value = command(arguments, group)
+    if exit_code.value <= 2:  # after an interruption torchrun itself ends all processes
         group.finish()
-    return code
+    return exit_code.value
 
 
 def train_along(group: TorchrunGroup) -> int:
@@ -56,14 +58,6 @@ def train_along(group: TorchrunGroup) -> int:
         except ConnectionLost:
             return 1
     return 0
-
-
-def run_main(argv: Sequence[str] | None, group: ProcessGroup) -> int:
-    """The command in one process; its exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(
-        NAME, lambda: command(given, group), "; units that are done stay on record, the same command goes on"
-    )
 
 
 def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
@@ -236,7 +230,7 @@ def script() -> NoReturn:
     """Run the command and end the process; one of torchrun at once, for gloo's threads at times abort its way out."""
     code = main()
     if current_group().world > 1:
-        leave_stdout()
+        flush_stdout()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)

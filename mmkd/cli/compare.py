@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmkd.cli.console import guarded
+from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, check_folder, no_more
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
@@ -22,7 +22,9 @@ NAME = "mmkd.compare"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
     given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(NAME, lambda: command(given))
+    with command_line(NAME) as exit_code:
+        exit_code.value = command(given)
+    return exit_code.value
 
 
 def make_parser() -> Parser:

@@ -1,61 +1,72 @@
-"""What every command of the house does alike: one line for what is wrong, exit codes, an end on SIGTERM."""
+"""What all commands share: errors and notes in one line on stderr, exit codes, and a clean end on SIGTERM."""
 
 import os
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end."""
+    """SIGTERM asked the process to end."""
 
 
-def guarded(name: str, command: Callable[[], int], stopped: str = "") -> int:
-    """Run a command; the exit code is its own, 2 (bad input), 130 (Ctrl-C), 143 (SIGTERM) or 1 (nobody reads on).
+@dataclass
+class ExitCode:
+    """The exit code of a command, set by its body or by what ended it."""
 
-    Warnings of ours become notes, other people's are dropped.
+    value: int = 0
+
+
+@contextmanager
+def command_line(name: str, stopped: str = "") -> Iterator[ExitCode]:
+    """Around the body of a command: errors become one line on stderr and an exit code.
+
+    The exit code is the one that the body sets; or 2 for an error that the user can act on, 130 after Ctrl-C, 143 after
+    SIGTERM, and 1 if stdout was closed. Warnings of mmkd are printed as notes; other warnings are dropped.
 
     Args:
-        name: of the command, at the head of each line on stderr.
-        stopped: what is said beside "stopped" where the command was broken off.
+        name: the name of the command, which starts each line on stderr.
+        stopped: added to the line "stopped" after an interruption.
     """
+    exit_code = ExitCode()
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, category, *_, **__: _note(name, message, category)
+        warnings.showwarning = lambda message, category, *_, **__: _print_note(name, message, category)
         try:
-            with _terminable():
-                code = command()
+            with _raise_on_sigterm():
+                yield exit_code
                 sys.stdout.flush()
-                return code
         except MmkdError as error:
-            return refuse(name, str(error))
-        except KeyboardInterrupt as stop:
-            why = f" ({one_line(str(stop))})" if str(stop) else ""
-            print(f"{name}: stopped{why}{stopped}", file=sys.stderr)
-            return 143 if isinstance(stop, Terminated) else 130
+            exit_code.value = print_error(name, str(error))
+        except KeyboardInterrupt as interrupt:
+            reason = f" ({one_line(str(interrupt))})" if str(interrupt) else ""
+            print(f"{name}: stopped{reason}{stopped}", file=sys.stderr)
+            exit_code.value = 143 if isinstance(interrupt, Terminated) else 130
         except BrokenPipeError:
-            leave_stdout()
-            return 1
+            flush_stdout()
+            exit_code.value = 1
         except OSError as error:
-            return refuse(name, f"{error.filename or 'output'}: {error.strerror or error}")
+            exit_code.value = print_error(name, f"{error.filename or 'output'}: {error.strerror or error}")
         except MemoryError as error:
-            return refuse(name, f"not enough memory: {error}; take fewer or shorter windows, or a machine with more")
+            advice = "take fewer or shorter windows, or a machine with more"
+            exit_code.value = print_error(name, f"not enough memory: {error}; {advice}")
 
 
-def refuse(name: str, message: str) -> int:
-    """Say why nothing more is done; the exit code."""
-    leave_stdout()
+def print_error(name: str, message: str) -> int:
+    """Print the message on stderr; returns the exit code 2."""
+    flush_stdout()
     print(f"{name}: {one_line(message)}", file=sys.stderr)
     return 2
 
 
-def leave_stdout() -> None:
-    """Write what stdout still holds; where that cannot be (a closed pipe, a full disk) Python must not try again."""
+def flush_stdout() -> None:
+    """Flush stdout. If that fails (closed pipe, full disk), drop the output, because Python flushes again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -63,22 +74,22 @@ def leave_stdout() -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does: temporary folders are removed, what is done stays."""
+def _raise_on_sigterm() -> Iterator[None]:
+    """SIGTERM raises `Terminated`, so that it ends the work as Ctrl-C does: temporary folders are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def stop(*_: object) -> None:
+    def terminate(*_: object) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, stop)
+    previous = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
-def _note(name: str, message: Warning | str, category: type[Warning]) -> None:
+def _print_note(name: str, message: Warning | str, category: type[Warning]) -> None:
     if category.__module__.startswith("mmkd"):
         print(f"{name}: note: {one_line(str(message))}", file=sys.stderr)

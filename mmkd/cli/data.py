@@ -1,30 +1,35 @@
-"""`python -m mmkd.data fetch|prepare|check NAME`: original files, what readers take of them, and a look at it."""
+"""`python -m mmkd.data COMMAND NAME`: fetch original files, prepare them for the readers, check the result."""
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmkd.cli.console import guarded
+from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, no_more
 from mmkd.core.errors import MmkdError, unknown_name
-from mmkd.core.progress import Bars, Progress
+from mmkd.core.progress import Bar, Bars, Progress
+
+if TYPE_CHECKING:
+    from mmkd.data.cards import Card
 
 NAME = "mmkd.data"
 COMMANDS = {
-    "fetch": "download the original files (checked; goes on where it broke off), or say which file to put where",
-    "prepare": "make the file that readers take, from the archive that fetch brought, or from --originals",
-    "check": "read it as a run would, and print what is in it",
+    "fetch": "download the original files (checked, and resumed after an interruption), or say which file to put where",
+    "prepare": "make the file for the reader, from the archive that fetch downloaded or from --originals",
+    "check": "load the data as a run would, and print what is in it",
     "folds": "write a split file for --split (see --folds and --out); without --folds each subject is left out once",
-    "page": "write datasets/README.md anew from the cards; takes no NAME",
+    "page": "write datasets/README.md from the cards; takes no NAME",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(NAME, lambda: command(given))
+    """Run the command; returns the exit code: 0, 2 (invalid input) or 130 (Ctrl-C)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with command_line(NAME) as exit_code:
+        exit_code.value = command(arguments)
+    return exit_code.value
 
 
 def make_parser() -> Parser:
@@ -51,100 +56,120 @@ def make_parser() -> Parser:
 
 
 def command(argv: Sequence[str]) -> int:
-    """Do what the words say."""
+    """Parse the arguments and run the command that they name; returns the exit code.
+
+    Raises:
+        MmkdError: the arguments are invalid, or the command fails.
+    """
     parser = make_parser()
     args, rest = parser.parse_known_args(list(argv))
     if args.help or not args.words:
         print(parser.format_help(), end="")
         return 0 if args.help else 2
     no_more(rest, parser)
-    what, *names = args.words
-    if what not in COMMANDS:
-        raise unknown_name("command", what, COMMANDS)
-    if any("\0" in word for word in (*names, args.data_root or "", args.originals or "")):
+    name, *data_names = args.words
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    if any("\0" in word for word in (*data_names, args.data_root or "", args.originals or "")):
         raise MmkdError("a zero byte stands in a name")
     if args.data_root == "" or args.originals == "":
         raise MmkdError("--data-root, --originals: the name is empty; name a folder or file")
-    if args.originals is not None and (what != "prepare" or len(names) > 1):
+    if args.originals is not None and (name != "prepare" or len(data_names) > 1):
         raise MmkdError("--originals goes with prepare and one NAME")
-    if what == "page":
-        if names:
+    if name == "page":
+        if data_names:
             raise MmkdError("page takes no NAME")
         from mmkd.data.page import write_page
 
         print(write_page())
         return 0
-    if what != "folds" and (args.folds is not None or args.out is not None):
+    if name != "folds" and (args.folds is not None or args.out is not None):
         raise MmkdError("--folds and --out go with the command folds")
-    if not names:
-        raise MmkdError(f"{what} needs the NAME of a data set; python -m mmkd.bench --list datasets shows them")
-    if what == "folds":
-        return _folds(names, args)
-    return _each(what, names, args)
+    if not data_names:
+        raise MmkdError(f"{name} needs the NAME of a data set; python -m mmkd.bench --list datasets shows them")
+    if name == "folds":
+        return _write_folds(data_names, args)
+    from mmkd.data.cards import find_card
+
+    cards = [find_card(data_name) for data_name in data_names]
+    if name == "check":
+        return _check(cards, args)
+    return _fetch(cards, args) if name == "fetch" else _prepare(cards, args)
 
 
-def _folds(names: Sequence[str], args: Any) -> int:
-    from mmkd.data.folds import fold_document, leave_one_out, subject_folds
+def _write_folds(names: Sequence[str], args: Any) -> int:
+    from mmkd.data.folds import fold_document, leave_one_subject_out, subject_folds
     from mmkd.data.load import load_dataset
 
     if len(names) > 1:
         raise MmkdError("folds takes one NAME")
     data = load_dataset(names[0], args.data_root, "impute")
-    folds = leave_one_out(data) if args.folds is None else subject_folds(data, args.folds)
+    folds = leave_one_subject_out(data) if args.folds is None else subject_folds(data, args.folds)
     path = Path(args.out or f"{names[0]}.split.json")
     text = json.dumps(fold_document(data.name, folds), indent=1) + "\n"
-    making = path.with_name(f".{path.name}.making")
-    making.write_text(text, encoding="utf-8")
-    making.replace(path)
+    temporary = path.with_name(f".{path.name}.making")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
     print(f"{path}: {len(folds)} folds of {sum(len(fold.test_subjects) for fold in folds)} subjects; --split {path}")
     return 0
 
 
-def _each(what: str, names: Sequence[str], args: Any) -> int:
-    from mmkd.data.cards import find_card
-    from mmkd.data.prepare import check, fetch, prepare
+def _fetch(cards: Sequence["Card"], args: Any) -> int:
+    from mmkd.data.prepare import fetch
 
-    cards = [find_card(name) for name in names]
-    progress = Progress() if args.quiet or not sys.stderr.isatty() else Bars()
-    found = []
+    progress = _progress(args)
     for card in cards:
-        if what == "fetch":
-            with progress.bar(f"fetch {card.name}", 100) as bar:
-                fetch(card, args.data_root, _percent(bar), print)
-        elif what == "prepare":
-            with progress.bar(f"prepare {card.name}", 1):
-                prepare(card, args.data_root, Path(args.originals) if args.originals else None, print)
-        else:
-            found.append(check(card, args.data_root))
-    if what == "check":
-        print(json.dumps(found, indent=1) if args.json else "\n".join(_shown(each) for each in found))
+        with progress.bar(f"fetch {card.name}", 100) as bar:
+            fetch(card, args.data_root, _percent_callback(bar), print)
     return 0
 
 
-def _percent(bar: Any) -> Any:
-    """A bar of 100 steps, told of bytes."""
-    shown = 0
+def _prepare(cards: Sequence["Card"], args: Any) -> int:
+    from mmkd.data.prepare import prepare
 
-    def tick(done: int, total: int) -> None:
-        nonlocal shown
-        now = done * 100 // total if total else 0
-        bar.advance(now - shown, f"{done >> 20} MiB")
-        shown = now
-
-    return tick
+    progress = _progress(args)
+    for card in cards:
+        with progress.bar(f"prepare {card.name}", 1):
+            prepare(card, args.data_root, Path(args.originals) if args.originals else None, print)
+    return 0
 
 
-def _shown(found: dict[str, Any]) -> str:
-    """What `check` found, in lines."""
-    lines = [f"{found['name']}: {found['task']}"]
-    lines += [f"  {name}  sha256 {checksum}" for name, checksum in found["files"].items()]
-    n, channels, length = found["windows"]
-    rate = f" at {found['rate_hz']:g} Hz" if found["rate_hz"] else ""
+def _check(cards: Sequence["Card"], args: Any) -> int:
+    from mmkd.data.prepare import check
+
+    summaries = [check(card, args.data_root) for card in cards]
+    print(json.dumps(summaries, indent=1) if args.json else "\n".join(map(_format_summary, summaries)))
+    return 0
+
+
+def _progress(args: Any) -> Progress:
+    return Progress() if args.quiet or not sys.stderr.isatty() else Bars()
+
+
+def _percent_callback(bar: Bar) -> Callable[[int, int], None]:
+    """A callback of bytes so far and bytes in total that advances a bar of 100 steps."""
+    last = 0
+
+    def on_progress(size: int, total: int) -> None:
+        nonlocal last
+        percent = size * 100 // total if total else 0
+        bar.advance(percent - last, f"{size >> 20} MiB")
+        last = percent
+
+    return on_progress
+
+
+def _format_summary(summary: dict[str, Any]) -> str:
+    """The lines of one data set for the command `check`."""
+    lines = [f"{summary['name']}: {summary['task']}"]
+    lines += [f"  {name}  sha256 {checksum}" for name, checksum in summary["files"].items()]
+    n, channels, length = summary["windows"]
+    rate = f" at {summary['rate_hz']:g} Hz" if summary["rate_hz"] else ""
     lines.append(f"  {n} windows of {length} samples x {channels} channels{rate}")
-    if found["groups"]:
-        lines.append(f"  channel groups: {', '.join(found['groups'])} (as in sig@{next(iter(found['groups']))})")
-    for part, each in found["parts"].items():
-        who = f", subjects {', '.join(map(str, each['subjects']))}" if "subjects" in each else ""
-        lines.append(f"  {part}: {each['windows']} windows{who}")
-        lines.append(f"    {', '.join(f'{name} {count}' for name, count in each['of_classes'].items())}")
+    if summary["groups"]:
+        lines.append(f"  channel groups: {', '.join(summary['groups'])} (as in sig@{next(iter(summary['groups']))})")
+    for part, facts in summary["parts"].items():
+        subjects = f", subjects {', '.join(map(str, facts['subjects']))}" if "subjects" in facts else ""
+        lines.append(f"  {part}: {facts['windows']} windows{subjects}")
+        lines.append(f"    {', '.join(f'{name} {count}' for name, count in facts['of_classes'].items())}")
     return "\n".join(lines)

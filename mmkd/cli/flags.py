@@ -1,13 +1,17 @@
 """The flags of `python -m mmkd.bench`, and the request that they stand for. Needs neither torch nor mlflow."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, get_origin, get_type_hints
 
 from mmkd.cli.listing import LISTS, preset_help
 from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.core.options import shown
+
+if TYPE_CHECKING:
+    from mmkd.units.request import Request
 
 
 class Parser(argparse.ArgumentParser):
@@ -18,7 +22,12 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> Parser:
-    """The flags of `mmkd.bench`; those of methods are added to the help when methods are named."""
+    """The flags of `mmkd.bench`: those of the fields of `Request`, and those of the command itself.
+
+    Flags of methods are added to the help when methods are named.
+    """
+    from mmkd.units.request import Request
+
     parser = Parser(
         prog="python -m mmkd.bench",
         description="Train one teacher a modality, distil them into a student, and print one table.",
@@ -27,49 +36,21 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=preset_help(),
     )
-    what = parser.add_argument_group("what to run")
-    what.add_argument(
-        "--method", metavar="NAME[,NAME]", help="methods, or 'all'; --method NAME --help shows its options"
-    )
+    groups = {
+        "what": parser.add_argument_group("what to run"),
+        "how": parser.add_argument_group("how (each is part of a unit's key)"),
+        "where": parser.add_argument_group("where and how much"),
+    }
+    for f in fields(Request):
+        if f.metadata["flag"]:
+            add_flag(groups[f.metadata["group"]], f)
+    what = groups["what"]
     what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags given beside it take its place")
-    what.add_argument("--dataset", metavar="NAME[,NAME]", help="data sets (default basic-motions, or hapt-dense)")
-    what.add_argument(
-        "--data", metavar="FILE", help="own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts"
-    )
-    what.add_argument(
-        "--task", metavar="TASK", help="classification (default), segmentation (a class a time step), or anomaly"
-    )
-    seeds = what.add_mutually_exclusive_group()
-    seeds.add_argument("--seed", metavar="N", help="one seed (default 0)")
-    seeds.add_argument("--seeds", metavar="LIST", help="several, such as 0-4 or 0,3,7")
+    what.add_argument("--seed", metavar="N", help="one seed (default 0)")
     what.add_argument("--list", choices=LISTS, help="list what there is, and stop")
-    how = parser.add_argument_group("how (each is part of a unit's key)")
-    how.add_argument("--preset", metavar="NAME", help="quick (default) or full, see below")
-    how.add_argument("--student", metavar="MODALITIES", help="branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro")
-    how.add_argument("--teachers", metavar="MODALITIES", help="such as sig,gaf,pi (default); of images img")
-    how.add_argument("--teacher-net", metavar="M=NET,...", help="a backbone a modality, such as sig=InceptionTime")
-    how.add_argument("--teacher-checkpoint", metavar="M=FILE,...", help="own weights (.safetensors), not trained here")
-    how.add_argument("--student-net", metavar="NET[,NET]", help="backbone of each branch of the student")
-    how.add_argument(
-        "--fusion", metavar="NAME[,NAME]", help="how branches meet (default concat), or stages of a dense student"
-    )
-    how.add_argument("--epochs", metavar="N", type=int, help="epochs of teachers and student")
-    how.add_argument("--teacher-epochs", metavar="N", type=int, help="epochs of teachers (default --epochs)")
-    how.add_argument("--image-size", metavar="S", type=int, help="side of the images, at most the window length")
-    how.add_argument("--train-subjects", metavar="N", type=int, help="of the training subjects take N (default all)")
-    how.add_argument("--split", metavar="HOW", help="card (default), loso (each subject is left out once), or a file")
-    how.add_argument("--folds", metavar="K", type=int, help="K folds of subjects, each the test part once")
-    how.add_argument("--fold", metavar="LIST", help="of the folds only these, such as 1-3, counted from 1")
-    how.add_argument("--epoch-rule", metavar="RULE", help="val-best (default) or last, which needs no validation split")
-    how.add_argument("--precision", metavar="P", help="fp32 (default) or bf16")
-    how.add_argument("--nan", metavar="POLICY", help="missing values: refuse (default), impute or drop")
-    how.add_argument("--rate", metavar="HZ", type=float, help="windows resampled to this rate (default the set's own)")
-    where = parser.add_argument_group("where and how much")
+    where = groups["where"]
     where.add_argument("--runs", metavar="DIR", default="runs", help="records and MLflow store (default runs)")
     where.add_argument("--cache", metavar="DIR", help="views and teachers (default: MMKD_CACHE, else cache in --runs)")
-    where.add_argument(
-        "--data-root", metavar="DIR", help="data folder (default: MMKD_DATA, else the user's cache folder)"
-    )
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto")
     where.add_argument("--jobs", metavar="N", type=int, default=1, help="units at a time, in N processes (default 1)")
     where.add_argument(
@@ -81,9 +62,6 @@ def make_parser() -> Parser:
         choices=("skip", "rerun", "only"),
         default="skip",
         help="units on record: skip them (default), rerun them with the cached teachers, or only look",
-    )
-    where.add_argument(
-        "--plugin", metavar="FILE.py", action="append", default=[], help="a file with methods of one's own"
     )
     where.add_argument(
         "--robustness", action="store_true", help="test students, those on record too, on disturbed test windows"
@@ -98,60 +76,61 @@ def make_parser() -> Parser:
     return parser
 
 
-def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> Any:
-    """The request that the flags stand for; those that were not given keep the suite's value, or the default."""
+def add_flag(group: Any, f: "Field[Any]") -> None:
+    """Add the flag of a field of `Request` to a group of the parser."""
+    repeated = f.name == "plugins"
+    more: dict[str, Any] = {"action": "append", "default": []} if repeated else {}
+    group.add_argument(f.metadata["flag"], metavar=f.metadata["metavar"], help=f.metadata["help"], **more)
+
+
+def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "Request":
+    """The request that the flags stand for; those that were not given keep the suite's value, or the default.
+
+    Raises:
+        MmkdError: a flag with a value that is none of its field, or flags that exclude each other.
+    """
     from mmkd.units.request import Request, parse_seeds, read_suite
 
+    hints = get_type_hints(Request)
     given: dict[str, Any] = {}
-    if args.method:
-        given["methods"] = names_of(args.method, "--method")
-    lists = {"dataset": "datasets", "student": "students", "student_net": "student_net", "fusion": "fusion"}
-    for flag, name in lists.items():
-        if getattr(args, flag) is not None:
-            given[name] = names_of(getattr(args, flag), f"--{flag.replace('_', '-')}")
-    if args.teachers is not None:
-        given["teachers"] = (args.teachers,)
-    if args.seed is not None or args.seeds is not None:
-        given["seeds"] = parse_seeds(args.seeds if args.seed is None else args.seed)
-        if args.seed is not None and len(given["seeds"]) > 1:
+    for f in fields(Request):
+        flag = f.metadata["flag"]
+        text = getattr(args, flag[2:].replace("-", "_")) if flag else None
+        if text is not None and text != []:
+            given[f.name] = _flag_value(text, hints[f.name], f)
+    if args.seed is not None:
+        if args.seeds is not None:
+            raise MmkdError("--seed and --seeds both name seeds; give one of them")
+        given["seeds"] = parse_seeds(args.seed)
+        if len(given["seeds"]) > 1:
             raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
-    if args.fold is not None:
-        given["fold"] = parse_seeds(args.fold, "fold")
-    if args.teacher_net is not None:
-        given["teacher_nets"] = _assignments(args.teacher_net, "--teacher-net", "WRN16-1")
-    if args.teacher_checkpoint is not None:
-        given["teacher_checkpoints"] = _assignments(args.teacher_checkpoint, "--teacher-checkpoint", "FILE.safetensors")
-    for name in (
-        "data",
-        "task",
-        "preset",
-        "epochs",
-        "teacher_epochs",
-        "image_size",
-        "train_subjects",
-        "split",
-        "folds",
-        "epoch_rule",
-        "precision",
-        "nan",
-        "rate",
-    ):
-        if getattr(args, name) is not None:
-            given[name] = getattr(args, name)
-    if args.data_root is not None:
-        given["data_root"] = args.data_root
     if args.data and args.dataset:
         raise MmkdError("--data and --dataset both name windows; give one of them")
     if args.dataset:
         given["data"] = None  # a suite's own file gives way
-    if args.plugin:
-        given["plugins"] = tuple(args.plugin)
     if args.suite:
         no_more(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
         return read_suite(args.suite, **given)
     load_plugins(args.plugin)
     given["options"] = method_options(given["methods"], rest, parser)
     return Request(**given)
+
+
+def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
+    """The text of a flag as the value of its field: a list is written with commas, a mapping as sig=NET."""
+    from mmkd.units.request import parse_seeds
+
+    flag = f.metadata["flag"]
+    if isinstance(text, list):
+        return tuple(text)
+    if hint == tuple[int, ...]:
+        return parse_seeds(text, f.name)
+    if hint == tuple[str, ...]:
+        return (text,) if f.metadata["whole"] else names_of(text, flag)
+    if get_origin(hint) is Mapping:
+        example = f.metadata["metavar"].partition("=")[2].partition(",")[0]
+        return _assignments(text, flag, {"NET": "WRN16-1", "FILE": "FILE.safetensors"}[example])
+    return text
 
 
 def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:

@@ -58,15 +58,15 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
 
     if what == "datasets":
         from mmkd.data import find_cards
-        from mmkd.data.load import is_here
+        from mmkd.data.load import is_available
 
         cards, wrong = find_cards()
-        here = {name: is_here(card, root) for name, card in cards.items()}
+        here = {name: is_available(card, root) for name, card in cards.items()}
         return [
             (name, data_set(card, bool(here[name]))) for name, card in cards.items() if here[name] is not None
         ], wrong
     if what == "stage-fusions":
-        from mmkd.nets.freqfusion import JOINS, OPERATORS
+        from mmkd.nets.stage_fusions import JOINS, OPERATORS
 
         own = ("none", "The network's own form: the default.")
         return [own, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}

@@ -39,7 +39,7 @@ class Maps:
 
 def read_maps(record: Record, notes: list[str]) -> Maps | None:
     """The maps of a record, where it has them."""
-    path = record.measured.get("maps.npz")
+    path = record.measurements.get("maps.npz")
     if path is None:
         return None
     try:

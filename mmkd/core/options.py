@@ -10,6 +10,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
+from os import PathLike, fspath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean
@@ -118,66 +119,89 @@ def describe(cls: type) -> list[tuple[str, str, Any, str]]:
 
 
 def _words(hint: Any) -> str:
+    """A type in words: `float`, `a|b|c` of choices, `int|none`."""
     if get_origin(hint) is Literal:
-        return "|".join(str(a) for a in get_args(hint))
+        return "|".join(str(choice) for choice in get_args(hint))
     if get_origin(hint) in (types.UnionType, Union):
-        return "|".join(_words(a) for a in get_args(hint) if a is not type(None)) + "|none"
+        return "|".join(_words(inner) for inner in get_args(hint) if inner is not type(None)) + "|none"
     return getattr(hint, "__name__", str(hint))
 
 
+TRUTHS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
 def _typed(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint`: strings are read as the command line writes them, nothing else is bent."""
-    given = f"{name.replace('_', '-')} = {shown(value)}"
-    if get_origin(hint) is Literal:
-        choices = get_args(hint)
-        for choice in choices:
-            if value == choice or (isinstance(value, str) and value == str(choice)):
-                return choice
-        words = ", ".join(str(c) for c in choices)
-        raise MmkdError(f"{given} is not one of {words}{did_you_mean(str(value), [str(c) for c in choices])}")
-    if get_origin(hint) in (types.UnionType, Union):
+    """`value` as the type `hint`. Strings are read as the command line writes them, a list as a tuple; no other
+    conversion is made.
+    """
+    origin = get_origin(hint)
+    what = f"{name.replace('_', '-')} = {shown(value)}"
+    if hint is Any:
+        return value
+    if origin is Literal:
+        return _choice(value, get_args(hint), what)
+    if origin in (types.UnionType, Union):
         if value is None or (isinstance(value, str) and value.lower() == "none"):
             return None
-        inner = [a for a in get_args(hint) if a is not type(None)]
-        return _typed(value, inner[0], name)
+        return _typed(value, next(inner for inner in get_args(hint) if inner is not type(None)), name)
+    if origin is tuple:
+        return _tuple(value, get_args(hint)[0], name)
+    if origin is Mapping:
+        return _mapping(value, get_args(hint)[1], name)
     if hint is bool:
-        words_of = {
-            "true": True,
-            "yes": True,
-            "on": True,
-            "1": True,
-            "false": False,
-            "no": False,
-            "off": False,
-            "0": False,
-        }
-        if isinstance(value, bool):
-            return value
-        if isinstance(value, str) and value.lower() in words_of:
-            return words_of[value.lower()]
-        raise MmkdError(f"{given} is not true or false")
+        truth = TRUTHS.get(value.lower()) if isinstance(value, str) else value
+        if not isinstance(truth, bool):
+            raise MmkdError(f"{what} is not true or false")
+        return truth
     if hint in (int, float):
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise MmkdError(f"{given} is not a number")
-        try:
-            exact = Decimal(value)  # keeps every digit of a large whole number
-            number = float(exact)
-        except (InvalidOperation, ValueError):
-            raise MmkdError(f"{given} is not a number") from None
-        if number != number or number in (float("inf"), float("-inf")):
-            raise MmkdError(f"{given} is not a finite number")
-        if hint is int:
-            if exact != int(exact):
-                raise MmkdError(f"{given} is not a whole number")
-            if abs(exact) >= 2**63:
-                raise MmkdError(f"{given} is past 2^63")
-            return int(exact)
-        return number
+        return _number(value, hint, what)
     if hint is str:
+        if isinstance(value, PathLike):
+            return fspath(value)
         if not isinstance(value, str):
-            raise MmkdError(f"{given} is not a text")
+            raise MmkdError(f"{what} is not a text")
         return value
     raise TypeError(f"option {name}: the type {hint!r} is not one that options can have")
+
+
+def _choice(value: Any, choices: tuple[Any, ...], what: str) -> Any:
+    for choice in choices:
+        if value == choice or (isinstance(value, str) and value == str(choice)):
+            return choice
+    words = [str(choice) for choice in choices]
+    raise MmkdError(f"{what} is not one of {', '.join(words)}{did_you_mean(str(value), words)}")
+
+
+def _tuple(value: Any, hint: Any, name: str) -> tuple[Any, ...]:
+    """A list or tuple of one type; a single value stands for a list of one. A tuple that fits is returned as it is."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    typed = tuple(_typed(item, hint, name) for item in values)
+    return value if isinstance(value, tuple) and typed == value else typed
+
+
+def _mapping(value: Any, hint: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise MmkdError(f"{name.replace('_', '-')} = {shown(value)} is not a mapping of names to values")
+    return {key: _typed(item, hint, f"{name}.{key}") for key, item in value.items()}
+
+
+def _number(value: Any, hint: type, what: str) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise MmkdError(f"{what} is not a number")
+    try:
+        exact = Decimal(value)  # keeps every digit of a large whole number
+        number = float(exact)
+    except (InvalidOperation, ValueError):
+        raise MmkdError(f"{what} is not a number") from None
+    if number != number or number in (float("inf"), float("-inf")):
+        raise MmkdError(f"{what} is not a finite number")
+    if hint is float:
+        return number
+    if exact != int(exact):
+        raise MmkdError(f"{what} is not a whole number")
+    if abs(exact) >= 2**63:
+        raise MmkdError(f"{what} is past 2^63")
+    return int(exact)
 
 
 def _in_range(value: Any, f: "Field[Any]") -> None:

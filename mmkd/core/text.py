@@ -1,4 +1,4 @@
-"""Text for people: single printable lines, shorten names, file names."""
+"""Text for people: single printable lines, shortened names, file names."""
 
 import hashlib
 import re

@@ -1,6 +1,7 @@
-"""Data sets: cards, readers, windows, splits, folds. What is read, cut and checked before any network sees it.
+"""Data sets: cards, readers, recordings, windows, splits and folds; everything that happens before a network sees data.
 
-The names load on first use, so that a module that needs `data.spec` alone stays light.
+Networks, methods and records do not belong here. The public names load on first use, so that `import mmkd.data` is
+quick.
 """
 
 from importlib import import_module
@@ -8,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmkd.data.cards import Card, data_root, find_cards
+    from mmkd.data.dataset import Dataset
     from mmkd.data.load import load_dataset, load_file
     from mmkd.data.splits import Split, split_prefixes, split_windows
-    from mmkd.data.windows import Dataset
 
 _HOMES = {
     "Card": "cards",
-    "Dataset": "windows",
+    "Dataset": "dataset",
     "Split": "splits",
     "data_root": "cards",
     "find_cards": "cards",

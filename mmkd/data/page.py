@@ -1,4 +1,4 @@
-"""`datasets/README.md`: every card on one page, made from the cards."""
+"""`datasets/README.md`: all cards on one page, generated from the cards."""
 
 from pathlib import Path
 
@@ -8,12 +8,13 @@ from mmkd.tasks import TASKS
 
 HEAD = """# Data sets
 
-Made from the cards by `python -m mmkd.data page`; do not edit it.
+Generated from the cards by `python -m mmkd.data page`; do not edit it.
 
-No data of others is in this repository. Sets "inside the wheel" come with a dependency; others are read from the data
-folder (`--data-root DIR`, else the variable `MMKD_DATA`, else `mmkd/data` in the user's cache folder).
-`python -m mmkd.data fetch NAME` downloads original files or says which file to put where, `prepare NAME` makes of them
-what the reader takes, `check NAME` prints what is in it. `python -m mmkd.bench --list datasets` says which are here.
+This repository contains no data of others. Sets "inside the wheel" come with a dependency; others are read from the
+data folder (`--data-root DIR`, else the variable `MMKD_DATA`, else `mmkd/data` in the user's cache folder).
+`python -m mmkd.data fetch NAME` downloads the original files or says which file to put where, `prepare NAME` makes the
+file for the reader, `check NAME` prints what is in it. `python -m mmkd.bench --list datasets` shows which sets are on
+this machine.
 
 A modality may name a channel group of a set: `--student sig@acc+sig@gyro --teachers sig@acc,gaf@gyro`.
 """
@@ -23,7 +24,7 @@ def write_page() -> Path:
     """Write the page into the folder of the cards; returns its path.
 
     Raises:
-        MmkdError: a card is broken, or the folder cannot be written.
+        MmkdError: a card is invalid, or the folder cannot be written.
     """
     path = cards_folder() / "README.md"
     text = page_text()
@@ -35,10 +36,14 @@ def write_page() -> Path:
 
 
 def page_text() -> str:
-    """The page in Markdown."""
-    cards, broken = find_cards()
-    if broken:
-        raise MmkdError(next(iter(broken.values())))
+    """The page in Markdown.
+
+    Raises:
+        MmkdError: a card is invalid.
+    """
+    cards, invalid = find_cards()
+    if invalid:
+        raise MmkdError(next(iter(invalid.values())))
     rows = ["| set | task | classes | subjects | channels | rate | window, step |", "|---|---|---|---|---|---|---|"]
     for card in cards.values():
         signal = card.signal
@@ -57,14 +62,15 @@ def page_text() -> str:
 
 
 def _section(card: Card) -> list[str]:
-    """What one card says."""
+    """The lines of one card."""
     source = card.source
     lines = [f"## {card.name}", "", card.title + ".", ""]
     lines.append(f"- task: {card.task}" + (f"; classes: {_few(card.classes)}" if card.classes else ""))
     units = dict(zip(card.channels, card.signal.get("units", ()), strict=False))
     lines.append(f"- channels: {_few([f'{name} ({units.get(name)})' if name in units else name for name in units])}")
     if card.groups:
-        lines.append(f"- channel groups: {', '.join(f'`{name}` ({len(each)})' for name, each in card.groups.items())}")
+        groups = [f"`{name}` ({len(members)})" for name, members in card.groups.items()]
+        lines.append(f"- channel groups: {', '.join(groups)}")
     lines.append(f"- split: {card.split}")
     lines.append(f"- home: <{source['home']}>" if "SET" not in source["home"] else f"- home: `{source['home']}`")
     lines.append(f"- where: {source['where']}")
@@ -73,9 +79,9 @@ def _section(card: Card) -> list[str]:
         lines.append(f"- file `{name}`: " + (f"sha256 `{checksum}`" if checksum else "checksum not known to us"))
     if card.prepare:
         options = {name: value for name, value in card.prepare.items() if name != "converter"}
-        said = ", ".join(f"{name} {value}" for name, value in options.items())
-        how = f"`{card.prepare['converter']}` of `mmkd/data/originals.py`"
-        lines.append(f"- prepared by {how}{': ' + said if said else ''}")
+        settings = ", ".join(f"{name} {value}" for name, value in options.items())
+        converter = f"`{card.prepare['converter']}` of `mmkd/data/converters/`"
+        lines.append(f"- prepared by {converter}{': ' + settings if settings else ''}")
     lines.append(f"- licence: {source['licence']}")
     lines.append(f"- citation: {source['citation']}")
     lines += [f"- known flaw: {flaw}" for flaw in card.notes.get("flaws", ())]
@@ -85,6 +91,6 @@ def _section(card: Card) -> list[str]:
 
 
 def _few(names: list[str] | tuple[str, ...], most: int = 24) -> str:
-    """Names with commas; of more than `most` the first ones and how many there are."""
+    """Names with commas; if there are more than `most`, the first ones and their number."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"

@@ -1,4 +1,4 @@
-"""Training, validation and test windows: cut by subject, or stratified by class where a set has no subjects."""
+"""Training, validation and test windows: split by subject, or stratified by class if there are no subjects."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,16 +9,18 @@ from numpy.typing import NDArray
 
 from mmkd.core import keys
 from mmkd.core.errors import MmkdError
-from mmkd.data.windows import Dataset
+from mmkd.data.dataset import Dataset
 
 Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Window numbers of each part; `validation` is empty where the last epoch is taken without looking.
+    """The window numbers of each part.
 
-    `unit` says what was cut: "subject" or "window" (stratified by class).
+    Attributes:
+        validation: empty if the last epoch is used, which needs no validation part.
+        unit: what was split: whole "subject"s, single "window"s (stratified by class), or "time" (prefixes of series).
     """
 
     train: Indices
@@ -28,7 +30,7 @@ class Split:
 
     @cached_property
     def train_digest(self) -> str:
-        """Hash of the training windows, for the keys of views that are fitted on them."""
+        """Hash of the training window numbers, for the keys of views that are fitted on them."""
         return keys.digest(np.asarray(self.train).tolist())
 
     @cached_property
@@ -43,51 +45,60 @@ class Split:
 def split_windows(
     data: Dataset, seed: int, fraction: float = 0.2, validate: bool = True, train_subjects: int = 0
 ) -> Split:
-    """Cut a validation part from the training windows; the test part is the data set's own.
+    """Split a validation part off the training windows. The test part is the data set's own.
 
-    With subjects, whole subjects are cut (at least one), drawn by `seed`, such that every class keeps training windows.
-    Without, `fraction` of each class, at least one window.
+    If the data set has subjects, whole subjects are drawn for validation, at least one, such that every class keeps
+    training windows. Otherwise windows are drawn, `fraction` of each class and at least one.
 
     Args:
-        seed: of the cut; the same seed gives the same cut.
-        fraction: share of the training subjects or windows that becomes validation, in (0, 1).
+        seed: of the draws; the same seed gives the same split.
+        fraction: share of the training subjects or windows that becomes the validation part, in (0, 1).
         validate: False leaves the validation part empty.
-        train_subjects: of the subjects that are left for training, only this many, drawn by `seed` such that every
-            class keeps training windows; 0 for all.
+        train_subjects: use only this many of the remaining subjects for training, drawn such that every class keeps
+            training windows; 0 uses all.
 
     Raises:
-        MmkdError: too few subjects or windows of a class, with the way out; where every sample has a label, recordings
-            that cannot be put together of their windows, or no label to score in the test part.
+        MmkdError: there are too few subjects, or windows of a class (the message says what to do); or the data set
+            fails `check_recordings`.
     """
     check_recordings(data)
-    test, train = np.flatnonzero(data.test), np.flatnonzero(~data.test)
+    test = np.flatnonzero(data.test)
+    train = np.flatnonzero(~data.test)
     unit = "window" if data.subject is None else "subject"
     rng = np.random.default_rng(seed)
-    chosen = train[:0]
+    validation = train[:0]
     if validate:
-        by = _classwise if data.subject is None else _subjects
-        chosen = by(data, train, rng, fraction)
-    left = train[~np.isin(train, chosen)]
-    return Split(_fewer(data, left, rng, train_subjects) if train_subjects else left, chosen, test, unit)
+        draw = _draw_windows if data.subject is None else _draw_subjects
+        validation = draw(data, train, rng, fraction)
+    train = train[~np.isin(train, validation)]
+    if train_subjects:
+        train = _keep_subjects(data, train, rng, train_subjects)
+    return Split(train, validation, test, unit)
 
 
 def split_prefixes(data: Dataset, validate: bool = True, train_subjects: int = 0) -> Split:
-    """The parts of the series' prefixes, cut in time, the same for every seed; "test" is what thresholds are set on.
+    """The split of the anomaly task: the prefixes of the series, cut in time, the same for every seed.
+
+    The test part is the part of the prefixes on which thresholds are set.
 
     Raises:
-        MmkdError: subjects are to be chosen, and series have none.
+        MmkdError: `train_subjects` is not 0, and series have no subjects.
     """
     assert data.series is not None
     if train_subjects:
         raise MmkdError(f"data {data.name!r} has series and no subjects; leave --train-subjects out")
-    test, validation = np.flatnonzero(data.test), data.series.validation
+    test = np.flatnonzero(data.test)
+    validation = data.series.validation
     train = np.setdiff1d(np.arange(len(data.x)), np.concatenate([test, validation]))
     return Split(train, validation if validate else validation[:0], test, "time")
 
 
 def check_recordings(data: Dataset) -> None:
-    """Refuse a test part without a label, and recordings that windows of several subjects, or several at one place, are
-    said to be of: their predictions would be put together to one.
+    """Check that the predictions of windows can be joined to predictions of recordings, and scored.
+
+    Raises:
+        MmkdError: no sample of the test part has a label, a recording has windows of two subjects, or two windows of a
+            recording start at the same sample.
     """
     if data.recording is None or data.start is None or data.subject is None:
         return
@@ -98,27 +109,27 @@ def check_recordings(data: Dataset) -> None:
         raise MmkdError(
             f"data {data.name!r}: a recording has windows of two subjects; give each recording its own number"
         )
-    places, times = np.unique(np.stack([data.recording, data.start]), axis=1, return_counts=True)
-    if times.max() > 1:
+    starts, counts = np.unique(np.stack([data.recording, data.start]), axis=1, return_counts=True)
+    if counts.max() > 1:
         raise MmkdError(
-            f"data {data.name!r}: {times.max()} windows of one recording start at its sample "
-            f"{places[1, times.argmax()]}; give each its place in an array 'start', or leave 'recording' out"
+            f"data {data.name!r}: {counts.max()} windows of one recording start at its sample "
+            f"{starts[1, counts.argmax()]}; give each its place in an array 'start', or leave 'recording' out"
         )
 
 
-def labels_of(y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The class numbers that occur; -1, where nobody has labelled, is none."""
+def present_labels(y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The class numbers that occur in `y`, without the -1 of unlabelled samples."""
     return np.unique(y[y >= 0])
 
 
-def _fewer(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
-    """The windows of `count` of the training subjects."""
+def _keep_subjects(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
+    """The windows of `count` of the training subjects, drawn such that every class keeps windows."""
     if data.subject is None:
         raise MmkdError(f"data {data.name!r} has no subjects; leave --train-subjects out")
     subjects = np.unique(data.subject[train])
     if count > len(subjects):
         raise MmkdError(f"--train-subjects {count}: data {data.name!r} has {len(subjects)} of them left for training")
-    classes = labels_of(data.y[train])
+    classes = present_labels(data.y[train])
     for _ in range(200):
         kept = train[np.isin(data.subject[train], rng.permutation(subjects)[:count])]
         if np.isin(classes, data.y[kept]).all():
@@ -129,7 +140,8 @@ def _fewer(data: Dataset, train: Indices, rng: np.random.Generator, count: int) 
     )
 
 
-def _subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
+def _draw_subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
+    """The windows of the subjects that become the validation part."""
     assert data.subject is not None
     subjects = np.unique(data.subject[train])
     if len(subjects) < 2:
@@ -138,12 +150,12 @@ def _subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction:
             "use --epoch-rule last, which needs no validation split"
         )
     count = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
-    classes = labels_of(data.y[train])
+    classes = present_labels(data.y[train])
     for _ in range(200):
-        held = rng.permutation(subjects)[:count]
-        validation = np.isin(data.subject[train], held)
-        known = (data.y[train[validation]] >= 0).any()  # a part without a label could not be scored
-        if known and np.isin(classes, data.y[train[~validation]]).all():
+        drawn = rng.permutation(subjects)[:count]
+        validation = np.isin(data.subject[train], drawn)
+        has_labels = (data.y[train[validation]] >= 0).any()  # a part without labels could not be scored
+        if has_labels and np.isin(classes, data.y[train[~validation]]).all():
             return train[validation]
     raise MmkdError(
         f"data {data.name!r}: whichever {count} of {len(subjects)} training subjects are cut off for validation, "
@@ -151,8 +163,9 @@ def _subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction:
     )
 
 
-def _classwise(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
-    chosen = []
+def _draw_windows(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
+    """The windows that become the validation part, drawn class by class."""
+    validation = []
     for k, name in enumerate(data.classes):
         members = train[data.y[train] == k]
         if len(members) == 0:
@@ -163,27 +176,37 @@ def _classwise(data: Dataset, train: Indices, rng: np.random.Generator, fraction
                 "validation split; use --epoch-rule last, which needs none"
             )
         count = min(max(1, round(fraction * len(members))), len(members) - 2)
-        chosen.append(rng.permutation(members)[:count])
-    return np.sort(np.concatenate(chosen))
+        validation.append(rng.permutation(members)[:count])
+    return np.sort(np.concatenate(validation))
 
 
-def own_test(y: NDArray[np.int64], subject: NDArray[np.int64] | None, fraction: float = 0.3) -> NDArray[np.bool_]:
-    """The test windows of a user's file that names none: the same for every seed, whole subjects where it has them.
+def draw_test_windows(
+    y: NDArray[np.int64], subject: NDArray[np.int64] | None, fraction: float = 0.3
+) -> NDArray[np.bool_]:
+    """Draw the test windows for a user's file that names none; the same for every seed.
 
-    Without subjects `fraction` of each class with at least two windows is drawn.
+    If there are subjects, whole subjects are drawn. Otherwise `fraction` of each class with at least two windows.
+
+    Args:
+        y: (N,) or (N, W) class numbers, -1 for unlabelled samples.
+        subject: (N,), or None.
+        fraction: share of the subjects or windows.
+
+    Returns:
+        (N,) bool, True for test windows.
 
     Raises:
-        MmkdError: one subject only.
+        MmkdError: there is only one subject, or no choice leaves training windows of every class.
     """
     rng = np.random.default_rng(0)
     if subject is not None:
         subjects = np.unique(subject)
         if len(subjects) < 2:
             raise MmkdError("one subject only: name the test windows in an array 'test' (True or False a window)")
+        count = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
         for _ in range(200):
-            held = rng.permutation(subjects)[: min(max(1, round(fraction * len(subjects))), len(subjects) - 1)]
-            test: NDArray[np.bool_] = np.isin(subject, held)
-            if (y[test] >= 0).any() and np.isin(labels_of(y), y[~test]).all():
+            test: NDArray[np.bool_] = np.isin(subject, rng.permutation(subjects)[:count])
+            if (y[test] >= 0).any() and np.isin(present_labels(y), y[~test]).all():
                 return test
         raise MmkdError("no choice of test subjects leaves every class training windows: name them in an array 'test'")
     test = np.zeros(len(y), bool)

@@ -7,9 +7,11 @@ from xml.etree import ElementTree as ET
 from numpy.typing import NDArray
 
 from mmkd.core.registry import kind_of
+from mmkd.core.text import printable
 from mmkd.drawing.images import add_heatmap
 from mmkd.drawing.scales import Scale, curve_path, scale_over, value_range
 from mmkd.drawing.svg import WIDTH, add_element, add_text, add_tooltip, canvas
+from mmkd.drawing.text import fit_names, text_width
 
 MOST_CHANNELS = 8
 """Rows of a panel; more channels are left out."""
@@ -18,7 +20,8 @@ SIDE = 74.0
 GAP = 8.0
 STEP = SIDE + 10
 HEAD = 40.0
-LEFT = 66.0
+NAME_WIDTH = (60.0, 110.0)
+"""The least and the most room of the names of channels."""
 SIGNAL_WIDTH = 114.0
 """The narrowest panel of a signal."""
 
@@ -64,6 +67,12 @@ def _planes_per_row(names: Sequence[str], view: NDArray[Any]) -> int:
     return max(1, len(view) // len(names))
 
 
+def _left(names: Sequence[str]) -> float:
+    """Where the panels begin, to the right of the names of the channels."""
+    longest = max(text_width(printable(name)) for name in names[:MOST_CHANNELS])
+    return 6 + min(max(longest, NAME_WIDTH[0]), NAME_WIDTH[1])
+
+
 def _images_width(names: Sequence[str], block: Views) -> float:
     images = [view for view in block.values() if view.ndim == 3]
     return sum(_planes_per_row(names, view) * (_image_width(view) + GAP) for view in images)
@@ -72,21 +81,24 @@ def _images_width(names: Sequence[str], block: Views) -> float:
 def _signals_width(names: Sequence[str], block: Views) -> float:
     """The width of all panels of signals: what images leave, but at least `SIGNAL_WIDTH` each."""
     count = sum(view.ndim == 2 for view in block.values())
-    return max(WIDTH - _images_width(names, block) - GAP - LEFT, count * SIGNAL_WIDTH) if count else -GAP
+    free = WIDTH - _left(names) - _images_width(names, block) - GAP
+    return max(free, count * SIGNAL_WIDTH) if count else -GAP
 
 
 def _block_width(names: Sequence[str], block: Views) -> float:
-    return max(WIDTH, LEFT + _signals_width(names, block) + _images_width(names, block) + GAP)
+    return max(WIDTH, _left(names) + _signals_width(names, block) + _images_width(names, block) + GAP)
 
 
 def _add_block(root: ET.Element, names: Sequence[str], block: Views, top: float) -> None:
     """Panels side by side, signals first, with the names of their channels to the left."""
     rows = min(len(names), MOST_CHANNELS)
-    for n in range(rows):
-        add_text(root, 0, top + HEAD + STEP * n + SIDE / 2 + 4, names[n], room=LEFT - 6)
+    left = _left(names)
+    for n, shown in enumerate(fit_names(names[:rows], left - 6)):
+        label = add_text(root, 0, top + HEAD + STEP * n + SIDE / 2 + 4, shown)
+        if shown != printable(names[n]):
+            add_tooltip(label, names[n])
     signals = {name: view for name, view in block.items() if view.ndim == 2}
     room = _signals_width(names, block)
-    left = LEFT
     for name, view in signals.items():
         width = (room - GAP * (len(signals) - 1)) / len(signals)
         _add_signal(root, name, view[:rows], left, top, width)

@@ -45,7 +45,7 @@ def run_jobs(
         record = None if outcome.status == "failed" else _appears(records, job.key)
         if record is None:
             error = outcome.error or f"its record is not in {records.runs}: all nodes must share that folder"
-            log = outcome.log or str(records.fail(job.key, error + "\n"))
+            log = outcome.log or str(records.write_failure(job.key, error + "\n"))
             results[job.key] = UnitResult(job.spec, "failed", error=error, log=log)
         else:
             results[job.key] = UnitResult(job.spec, "cached" if outcome.status == "cached" else "done", record)

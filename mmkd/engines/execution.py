@@ -121,7 +121,7 @@ def try_units(
     refused: dict[str, str] = {}
     broken: dict[str, UnitFailed] = {}
     for spec, data in units:
-        alike = replace(spec, seed=0).key
+        alike = spec.key if spec.seed == 0 else replace(spec, seed=0).key
         if alike not in verdicts:
             verdicts[alike] = _verdict(preflight, spec, data)
         verdict = verdicts[alike]
@@ -210,7 +210,7 @@ def measure_students(
     lacking: list[tuple[Record, list[str]]] = []
     for result in results:
         if result.record is not None:
-            measured = result.record.measured
+            measured = result.record.measurements
             missing = [name for name in wanted if name not in measured]
             if missing:
                 lacking.append((result.record, missing))

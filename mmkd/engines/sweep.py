@@ -36,7 +36,7 @@ def run_units(
         if existing == "only":
             record = workspace.records.get(spec.key)
             status: Literal["cached", "missing"] = "cached" if record else "missing"
-            result = UnitResult(spec, status, record, workspace.records.fault(spec.key))
+            result = UnitResult(spec, status, record, workspace.records.describe_damage(spec.key))
         else:
             result = run_one(spec, data, workspace, existing == "rerun", (broken or {}).get(spec.key))
         results.append(result)
@@ -65,5 +65,5 @@ def run_one(
                 raise failure
             return UnitResult(spec, "done", TASKS.get(spec.task).run_unit(spec, data, workspace))
         except (Exception, SystemExit) as error:  # a method is anybody's code: its unit fails, the others go on
-            log = records.fail(spec.key, traceback.format_exc())
+            log = records.write_failure(spec.key, traceback.format_exc())
             return UnitResult(spec, "failed", error=describe_error(error), log=str(log))

@@ -38,7 +38,7 @@ def _attempt(job: Values, workspace: Values) -> dict[str, Any]:
 
         log = ""
         with suppress(MmkdError):
-            log = str(Records(workspace["runs"]).fail(job["key"], traceback.format_exc()))
+            log = str(Records(workspace["runs"]).write_failure(job["key"], traceback.format_exc()))
         return {"status": "failed", "error": describe_error(error), "log": log}
 
 

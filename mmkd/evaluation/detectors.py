@@ -52,7 +52,7 @@ def moving_median(series: Series, window: int, seed: int) -> Floats:
     """Distance of each step from the median of the window around it, summed over channels."""
     from scipy.ndimage import median_filter
 
-    each = [series.x[:, low:high].astype(np.float64) for low, high in series.stretches()]
+    each = [series.x[:, low:high].astype(np.float64) for low, high in series.continuous_ranges()]
     return np.concatenate([np.abs(x - median_filter(x, size=(1, window), mode="nearest")).sum(0) for x in each])
 
 
@@ -93,7 +93,7 @@ def _sub_sequences(series: Series, window: int) -> tuple[NDArray[np.int64], NDAr
     x = series.x.astype(np.float64)
     every = np.lib.stride_tricks.sliding_window_view(x, window, axis=1).transpose(1, 0, 2)[starts]
     every = every.reshape(len(every), -1)
-    fitted = every[: series.chosen - window + 1]
+    fitted = every[: series.validation_end - window + 1]
     return starts, fitted[:: -(-len(fitted) // FITTED)], every
 
 
@@ -139,7 +139,7 @@ def _fill(folder: Path, name: str, key: str, unit: UnitSpec, data: Dataset) -> M
     assert data.series is not None
     seed, began = seed_for(unit.seed, f"simple/{name}"), time.perf_counter()
     results = evaluate_detector(
-        data.series, lambda series: SIMPLE[name](series, data.window, seed)[series.chosen :], data.window
+        data.series, lambda series: SIMPLE[name](series, data.window, seed)[series.validation_end :], data.window
     )
     seconds = time.perf_counter() - began
     write_series_results(folder, results)

@@ -53,7 +53,7 @@ class MeasurementRunner:
             with self.workspace.progress.bar(name.partition(".")[0], len(wanting)) as bar:
                 for job in wanting:
                     with self._telling(name, [job]):
-                        self.workspace.records.add(job.record, {name: one(job)})
+                        self.workspace.records.add_measurements(job.record, {name: one(job)})
                     bar.advance()
         wanting = [job for job in jobs if "robustness.json" in job.wanted]
         groups = list(_alike(wanting))
@@ -122,7 +122,7 @@ class MeasurementRunner:
         found = robustness.measure_robustness(students, trainings, there[0].data, self.workspace.torch_device, bar)
         for job, said in zip(there, found, strict=True):
             with self._telling("robustness.json", [job]):
-                self.workspace.records.add(job.record, {"robustness.json": _json(said)})
+                self.workspace.records.add_measurements(job.record, {"robustness.json": _json(said)})
 
 
 def _alike(jobs: Sequence[MeasurementJob]) -> Iterator[list[MeasurementJob]]:

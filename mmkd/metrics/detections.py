@@ -18,7 +18,7 @@ class SeriesResult:
     """What a detector found in one series.
 
     Attributes:
-        score: from `series.chosen` on: the last part of the prefix, then the test part.
+        score: from `series.validation_end` on: the last part of the prefix, then the test part.
         threshold: the highest score of that part of the prefix, of the steps that no window shares with what comes
             after it (of all where the series is in two parts); what is above it is predicted.
         window: the largest buffer of VUS.
@@ -37,15 +37,15 @@ def evaluate_detector(found: SeriesSet, detect: Callable[[Series], Floats], leng
 
     Args:
         length: of the windows that it reads, in steps.
-        detect: a series to the scores of its steps from `series.chosen` on, in float64.
+        detect: a series to the scores of its steps from `series.validation_end` on, in float64.
     """
     results = []
-    for series in found.kept:
+    for series in found.scored:
         score = np.asarray(detect(series), np.float64)
-        calibration, test = np.split(score, [series.prefix - series.chosen])
-        shared = 0 if series.apart else length - 1
+        calibration, test = np.split(score, [series.prefix_end - series.validation_end])
+        shared = 0 if series.has_gap else length - 1
         threshold, window = float(calibration[: len(calibration) - shared].max()), window_length(series.x[0])
-        labels = series.labels[series.prefix :]
+        labels = series.labels[series.prefix_end :]
         metrics = evaluate(test, labels, test > threshold, window)
         results.append(SeriesResult(series, score, threshold, window, metrics))
     return results
@@ -63,7 +63,13 @@ def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
         table.writerow(["series", "steps", "prefix", "events", "window", "threshold", *SERIES_METRICS])
         for found in results:
             series = found.series
-            facts = [len(series.labels), series.prefix, len(events(series.labels)[0]), found.window, found.threshold]
+            facts = [
+                len(series.labels),
+                series.prefix_end,
+                len(events(series.labels)[0]),
+                found.window,
+                found.threshold,
+            ]
             table.writerow([series.name, *facts, *(found.metrics[name] for name in SERIES_METRICS)])
     arrays: dict[str, Any] = {f"s{i}": found.score.astype(np.float32) for i, found in enumerate(results)}
     np.savez_compressed(folder / "scores.npz", **arrays)
@@ -71,7 +77,7 @@ def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
 
 def series_counts(found: SeriesSet) -> dict[str, Any]:
     """What a record says of the series: how many are scored, and which are not, with the reason."""
-    return {"scored": len(found.kept), "left_out": dict(found.left_out)}
+    return {"scored": len(found.scored), "left_out": dict(found.excluded)}
 
 
 def window_starts(low: int, high: int, window: int, step: int) -> NDArray[np.int64]:
@@ -81,7 +87,7 @@ def window_starts(low: int, high: int, window: int, step: int) -> NDArray[np.int
 
 def starts_in(series: Series, first: int, window: int, step: int) -> NDArray[np.int64]:
     """Where windows begin that cover a series from `first` on, each in one of its stretches."""
-    return np.concatenate([window_starts(low, high, window, step) for low, high in series.stretches(first)])
+    return np.concatenate([window_starts(low, high, window, step) for low, high in series.continuous_ranges(first)])
 
 
 def overlapped(scores: Floats, starts: NDArray[np.int64]) -> Floats:

@@ -1,12 +1,12 @@
-"""The record of a unit: a folder of plain files, written whole or not at all. Needs neither torch nor mlflow.
+"""The record of a unit: a folder of plain files, written completely or not at all. Needs neither torch nor mlflow.
 
-`result.json` says size and SHA-256 of every other file, and its own content's hash. A record is damaged when its
-`result.json` is not what was written, or one of its arrays, weights or tables is missing or of another size, or, up to
-256 KiB, of another checksum; larger ones are hashed when they are read. It then counts as not on record, with a warning
-that says why, and is set aside in `runs/.damaged/` once its unit was done again. Pictures and logs may be absent.
+`result.json` stores the size and SHA-256 of every other file, and a hash of its own content. A record is damaged if its
+`result.json` is not what was written, or if an array, a table or weights are missing, have another size or, up to 256
+KiB, another checksum; larger files are hashed when they are read. A damaged record counts as missing, with a warning
+that says why. It is moved to `runs/.damaged/` when its unit has run again. Pictures and logs may be missing.
 
-Files of `MEASUREMENTS` are added to a finished record, each when it was measured, with their checksums in
-`measured.json`. One that is damaged counts as not measured; the record is none the worse for it.
+The files in `MEASUREMENTS` are added to a finished record when they are measured; their checksums are in
+`measured.json`. A damaged measurement counts as not measured, and does not damage the record.
 """
 
 import csv
@@ -29,31 +29,35 @@ from mmkd.core.errors import DamageWarning, MmkdError
 from mmkd.specs.unit import KINDS, Spec, TeacherSpec, UnitSpec
 from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
 
-HASHED = 256 << 10  # bytes of a file up to which it is hashed whenever its record is looked up
-SPARE = (".svg", ".png", ".log")  # what a record can do without; its pictures were .png once
-MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")  # what may be added to a student's record
-CHECKSUMS = "measured.json"  # theirs
+HASHED_BYTES = 256 << 10
+"""Files up to this size are hashed whenever their record is looked up."""
+OPTIONAL_SUFFIXES = (".svg", ".png", ".log")
+"""Suffixes of files that may be missing: logs and pictures, which older records have as .png."""
+MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")
+"""Files that may be added to the record of a student."""
+CHECKSUMS = "measured.json"
+"""The file with the checksums of the measurements."""
 
 
 class Metrics(Mapping[str, Mapping[str, float]]):
-    """Scores of a record by the part of the data that they are of."""
+    """The scores of a record, by part of the data."""
 
     def __init__(self, values: Mapping[str, Mapping[str, float]]) -> None:
         self._values = dict(values)
 
     @property
     def test(self) -> Mapping[str, float]:
-        """Scores on the test windows, of the epoch that was kept."""
+        """Scores on the test windows, after the selected epoch."""
         return self._values["test"]
 
     @property
     def test_last(self) -> Mapping[str, float]:
-        """Scores on the test windows after the last epoch; empty where there is no such epoch."""
+        """Scores on the test windows, after the last epoch; empty if there are none."""
         return self._values.get("test_last", {})
 
     @property
     def validation(self) -> Mapping[str, float]:
-        """Scores on the validation windows; empty where there are none."""
+        """Scores on the validation windows; empty if there are none."""
         return self._values.get("validation", {})
 
     def __getitem__(self, part: str) -> Mapping[str, float]:
@@ -71,9 +75,9 @@ class Metrics(Mapping[str, Mapping[str, float]]):
 
 @dataclass(frozen=True)
 class Record:
-    """One finished unit, teacher or reference: its folder, and the content of its `result.json`.
+    """A finished unit, teacher or reference: its folder, and the content of its `result.json`.
 
-    A record that was damaged by hand may raise KeyError, TypeError, ValueError or MmkdError where a property is read.
+    The properties of a record that was edited by hand may raise KeyError, TypeError, ValueError or MmkdError.
     """
 
     folder: Path
@@ -81,7 +85,7 @@ class Record:
 
     @property
     def key(self) -> str:
-        """The name of its folder, a hash of its spec."""
+        """The name of the folder, a hash of the spec."""
         return str(self.result["key"])
 
     @property
@@ -96,7 +100,7 @@ class Record:
 
     @cached_property
     def spec(self) -> Spec:
-        """Everything that shapes the result; the type goes by `kind`."""
+        """Everything that determines the result; its type depends on `kind`."""
         return KINDS[self.kind].parse(self.result["spec"])
 
     @property
@@ -104,7 +108,7 @@ class Record:
         """The spec of a student's record.
 
         Raises:
-            MmkdError: it is the record of a teacher or of a reference.
+            MmkdError: this is the record of a teacher or of a reference.
         """
         if not isinstance(self.spec, UnitSpec):
             raise MmkdError(f"{self.folder} is the record of a {self.kind}, not of a student")
@@ -115,7 +119,7 @@ class Record:
         """The spec of a teacher's record.
 
         Raises:
-            MmkdError: it is another record.
+            MmkdError: this is another kind of record.
         """
         if not isinstance(self.spec, TeacherSpec):
             raise MmkdError(f"{self.folder} is the record of a {self.kind}, not of a teacher")
@@ -123,69 +127,69 @@ class Record:
 
     @cached_property
     def metrics(self) -> Metrics:
-        """Its scores: `metrics.test["macro_f1"]`, or `metrics["test"]["macro_f1"]`."""
+        """The scores: `metrics.test["macro_f1"]`, or `metrics["test"]["macro_f1"]`."""
         return Metrics(self.result["metrics"])
 
     @property
     def parameters(self) -> int:
-        """Number of the trained network's parameters; 0 of a reference that is no network."""
+        """Number of parameters of the trained network; 0 for a reference that is no network."""
         return int(self.result["parameters"])
 
     @property
     def seconds(self) -> float:
-        """Time of its training."""
+        """Seconds that the training took."""
         return float(self.result["seconds"])
 
     @property
     def teachers(self) -> Mapping[str, str]:
-        """Modality -> key of the teacher's record; empty where it had none."""
+        """Modality -> key of the teacher's record; empty if there were no teachers."""
         return dict(self.result.get("teachers") or {})
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """What it says about its data: classes, channels, window, subjects, numbers of windows."""
+        """Facts about the data: classes, channels, window, subjects, numbers of windows."""
         return dict(self.result.get("data") or {})
 
     @property
     def environment(self) -> Mapping[str, Any]:
-        """Versions, machine and commit that it was made with; empty of one made before these were recorded."""
+        """Versions, machine and commit of the run; empty for older records, which do not have them."""
         return dict(self.result.get("environment") or {})
 
     def file(self, name: str) -> Path:
-        """The path of one of its files, checked against size and checksum.
+        """The path of a file of the record, after checking its size and checksum.
 
         Raises:
-            MmkdError: it is missing or damaged.
+            MmkdError: the file is missing or damaged.
         """
-        said = self.result.get("files", {}).get(name)
+        expected = self.result.get("files", {}).get(name)
         try:
-            if said is not None:
-                fault = find_damage(self.folder, {name: said}, (name,))
-            else:  # of a record made before there were checksums
-                fault = None if (self.folder / name).is_file() else f"{name} is missing"
+            if expected is not None:
+                damage = find_damage(self.folder, {name: expected}, (name,))
+            else:  # an older record, without checksums
+                damage = None if (self.folder / name).is_file() else f"{name} is missing"
         except PermissionError as error:
-            fault = f"{name}: {error.strerror}"
-        if fault:
-            raise MmkdError(f"record {self.folder} is damaged ({fault}); run its unit again with --existing rerun")
+            damage = f"{name}: {error.strerror}"
+        if damage:
+            raise MmkdError(f"record {self.folder} is damaged ({damage}); run its unit again with --existing rerun")
         return self.folder / name
 
     @property
-    def measured(self) -> dict[str, Path]:
-        """What of `MEASUREMENTS` lies beside the record and is whole, by name."""
-        said = _json_object(self.folder / CHECKSUMS)
-        return {name: self.folder / name for name in MEASUREMENTS if self._measured(name, said)}
+    def measurements(self) -> dict[str, Path]:
+        """Name -> path of the files of `MEASUREMENTS` that exist and are intact."""
+        checksums = _read_json(self.folder / CHECKSUMS)
+        return {name: self.folder / name for name in MEASUREMENTS if self._is_measured(name, checksums)}
 
     def measurement(self, name: str) -> Mapping[str, Any]:
-        """What a measurement in JSON says; nothing where it was not made, or is damaged."""
-        there = self._measured(name, _json_object(self.folder / CHECKSUMS))
-        return _json_object(self.folder / name) if there else {}
+        """The content of a measurement in JSON; empty if it does not exist or is damaged."""
+        is_measured = self._is_measured(name, _read_json(self.folder / CHECKSUMS))
+        return _read_json(self.folder / name) if is_measured else {}
 
-    def _measured(self, name: str, said: Mapping[str, Any]) -> bool:
-        """Whether a measurement is there, and what the checksums say of it."""
+    def _is_measured(self, name: str, checksums: Mapping[str, Any]) -> bool:
+        """Whether a measurement exists and has its checksum."""
         try:
-            of_it = {name: said[name]} if name in said else {}
-            return (self.folder / name).is_file() and find_damage(self.folder, of_it, (name,)) is None
-        except (OSError, TypeError, KeyError):  # it may not be read, or its checksum is none
+            expected = {name: checksums[name]} if name in checksums else {}
+            return (self.folder / name).is_file() and find_damage(self.folder, expected, (name,)) is None
+        except (OSError, TypeError, KeyError):  # the file may not be read, or the checksum is invalid
             return False
 
 
@@ -196,21 +200,20 @@ class Records:
         self.runs = Path(runs)
 
     def get(self, key: str) -> Record | None:
-        """The finished record of `key`; None where there is none, or a damaged one, with a `DamageWarning`."""
-        record, fault = self._read(key)
-        if fault:
-            folder = self.runs / key
-            text = f"record {folder} is damaged ({fault}) and does not count"
-            warnings.warn(text, DamageWarning, stacklevel=1)  # from one place, so that it is told once
+        """The record of the unit `key`; None if there is none. A damaged record gives None and a `DamageWarning`."""
+        record, damage = self._read(key)
+        if damage:
+            text = f"record {self.runs / key} is damaged ({damage}) and does not count"
+            warnings.warn(text, DamageWarning, stacklevel=1)  # always from this line, so that it is shown once
         return record
 
-    def fault(self, key: str) -> str:
-        """Why the record of `key` does not count, for the list of what is missing; empty where there is none at all."""
-        fault = self._read(key)[1]
-        return f"its record {self.runs / key} is damaged ({fault})" if fault else ""
+    def describe_damage(self, key: str) -> str:
+        """A sentence that says why the record of `key` does not count; empty if it is intact or does not exist."""
+        damage = self._read(key)[1]
+        return f"its record {self.runs / key} is damaged ({damage})" if damage else ""
 
     def _read(self, key: str) -> tuple[Record | None, str]:
-        """The record if it is whole, and what is wrong with it if it is not."""
+        """The record and "" if it is intact; None and what is wrong with it otherwise ("" if there is none)."""
         folder = self.runs / key
         try:
             text = (folder / "result.json").read_text(encoding="utf-8")
@@ -219,28 +222,37 @@ class Records:
         except (OSError, ValueError) as error:
             return None, f"result.json: {error}"
         try:
-            result = json.loads(text, parse_constant=_no_number)
+            result = json.loads(text, parse_constant=_refuse_constant)
             _check(result, key)
-            files = {n: said for n, said in result.get("files", {}).items() if not n.endswith(SPARE)}
-            fault = find_damage(folder, files, [name for name, said in files.items() if said["bytes"] <= HASHED])
+            files = {
+                name: expected
+                for name, expected in result.get("files", {}).items()
+                if not name.endswith(OPTIONAL_SUFFIXES)
+            }
+            hashed = [name for name, expected in files.items() if expected["bytes"] <= HASHED_BYTES]
+            damage = find_damage(folder, files, hashed)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return None, f"result.json: {' '.join(str(error).split())[:200]}"
-        return (None, fault) if fault else (Record(folder, result), "")
+        return (None, damage) if damage else (Record(folder, result), "")
 
     def __iter__(self) -> Iterator[Record]:
-        """Every record that is whole; of each damaged one a warning."""
-        for path in sorted(self.runs.glob("[!.]*/result.json")):  # hidden folders are not finished, or replaced
+        """Every intact record. A damaged record gives a `DamageWarning`."""
+        for path in sorted(self.runs.glob("[!.]*/result.json")):  # hidden folders are unfinished or replaced records
             record = self.get(path.parent.name)
             if record is not None:
                 yield record
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Held by the one process that works on `key`; a second one waits here and then finds the record."""
+        """The lock of the process that works on `key`. A second process waits here, and then finds the record.
+
+        Raises:
+            MmkdError: the folder cannot be written.
+        """
         try:
             (self.runs / ".locks").mkdir(parents=True, exist_ok=True)
-            held = filelock.FileLock(self.runs / ".locks" / f"{key}.lock")
-            held.acquire()
+            lock = filelock.FileLock(self.runs / ".locks" / f"{key}.lock")
+            lock.acquire()
         except OSError as error:
             raise MmkdError(
                 f"--runs {self.runs}: {error.strerror or error}; name a folder that can be written"
@@ -248,28 +260,38 @@ class Records:
         try:
             yield
         finally:
-            held.release()
+            lock.release()
 
     def write(self, key: str, fill: Callable[[Path], Mapping[str, Any]]) -> Record:
-        """Write a record: `fill` puts its files into a temporary folder and returns the content of `result.json`.
+        """Write a record.
 
-        A record of the same key is replaced once the new one is whole; a damaged one is set aside.
+        A record of the same key is replaced when the new one is complete; a damaged one is moved to `.damaged/`.
+
+        Args:
+            fill: writes the files into a temporary folder and returns the content of `result.json`.
+
+        Raises:
+            MmkdError: the disk is full, or the folder cannot be written.
         """
         final = self.runs / key
         try:
             self.runs.mkdir(parents=True, exist_ok=True)
             with temporary_folder(self.runs) as folder:
-                said = fill(folder)
-                files = {n: {k: f[k] for k in ("bytes", "sha256")} for n, f in hash_files(folder).items()}
-                result = json.loads(json.dumps({**said, "files": files}, allow_nan=False))  # as it will be read
+                content = fill(folder)
+                files = {
+                    name: {"bytes": file["bytes"], "sha256": file["sha256"]}
+                    for name, file in hash_files(folder).items()
+                }
+                result = json.loads(json.dumps({**content, "files": files}, allow_nan=False))  # as it will be read
                 text = json.dumps({**result, "sha256": _content_hash(result)}, indent=1, allow_nan=False)
                 (folder / "result.json").write_text(text, encoding="utf-8")
+                replaced = self.runs / f".replaced-{folder.name}"
                 if os.path.lexists(final) and self._read(key)[0] is None:
                     quarantine(final, self.runs / ".damaged", key)
                 elif final.exists():
-                    os.replace(final, self.runs / f".replaced-{folder.name}")
+                    os.replace(final, replaced)
                 os.replace(folder, final)
-                shutil.rmtree(self.runs / f".replaced-{folder.name}", ignore_errors=True)
+                shutil.rmtree(replaced, ignore_errors=True)
         except OSError as error:
             raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; nothing of unit {key} is kept") from error
         self.failure_path(key).unlink(missing_ok=True)
@@ -277,34 +299,43 @@ class Records:
         assert record is not None
         return record
 
-    def add(self, record: Record, contents: Mapping[str, bytes]) -> None:
-        """Put measurements, of `MEASUREMENTS`, beside a record; each is there whole or not at all.
+    def add_measurements(self, record: Record, contents: Mapping[str, bytes]) -> None:
+        """Add measurements to a record, each file completely or not at all.
+
+        Args:
+            contents: name, of `MEASUREMENTS` -> content of the file.
 
         Raises:
             MmkdError: the record was replaced meanwhile, or its folder cannot be written.
         """
         with self.lock(record.key):
-            now = self._read(record.key)[0]
-            if now is None or now.result != record.result:
+            current = self._read(record.key)[0]
+            if current is None or current.result != record.result:
                 raise MmkdError(f"record {record.folder} was replaced while it was measured")
             try:
-                for left in record.folder.glob(".making-*"):  # of a process that was killed
-                    left.unlink()
-                said = _json_object(record.folder / CHECKSUMS)
+                for path in record.folder.glob(".making-*"):  # left by a process that was killed
+                    path.unlink()
+                checksums = _read_json(record.folder / CHECKSUMS)
                 for name, content in contents.items():
-                    _put(record.folder / name, content)
-                    said[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-                _put(record.folder / CHECKSUMS, json.dumps(said, indent=1, sort_keys=True).encode())
+                    _write_atomically(record.folder / name, content)
+                    checksums[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                text = json.dumps(checksums, indent=1, sort_keys=True)
+                _write_atomically(record.folder / CHECKSUMS, text.encode())
             except OSError as error:
                 raise MmkdError(
                     f"--runs {self.runs}: {error.strerror or error}; what was measured of unit {record.key} is not kept"
                 ) from error
 
     def failure_path(self, key: str) -> Path:
-        """Where a failed unit's traceback is kept until it succeeds; it is no record."""
+        """Where the traceback of a failed unit is stored until the unit succeeds; it is no record."""
         return self.runs / "failed" / f"{key}.log"
 
-    def fail(self, key: str, text: str) -> Path:
+    def write_failure(self, key: str, text: str) -> Path:
+        """Store the traceback of a failed unit; returns its path.
+
+        Raises:
+            MmkdError: the file cannot be written.
+        """
         path = self.failure_path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -314,37 +345,38 @@ class Records:
         return path
 
 
-def _put(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     """Write a file under another name, then rename it."""
-    making = path.parent / f".making-{uuid4().hex}"
+    temporary = path.parent / f".making-{uuid4().hex}"
     try:
-        making.write_bytes(content)
-        os.replace(making, path)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
     finally:
-        making.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def _json_object(path: Path) -> dict[str, Any]:
-    """The object that a file of JSON holds; an empty one where it holds none, or is not there."""
+def _read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one if the file does not exist or holds no JSON object."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _no_number(text: str) -> float:
+def _refuse_constant(text: str) -> float:
+    """Refuse NaN and Infinity, which Python reads but JSON does not have."""
     raise ValueError(f"{text} is no number of JSON")
 
 
 def _content_hash(result: Mapping[str, Any]) -> str:
-    """The SHA-256 of what `result.json` says but for this hash itself."""
-    said = {name: value for name, value in result.items() if name != "sha256"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """The SHA-256 of the content of `result.json`, without this hash itself."""
+    content = {name: value for name, value in result.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _check(result: Any, key: str) -> None:
-    """ValueError, or another error, unless `result` is what was written for the unit `key`."""
+    """Raise ValueError (or TypeError, KeyError) if `result` is not what was written for the unit `key`."""
     if not isinstance(result, dict):
         raise ValueError("it holds no JSON object")
     missing = [name for name in ("key", "kind", "spec", "metrics") if name not in result]
@@ -356,7 +388,8 @@ def _check(result: Any, key: str) -> None:
         return
     if "files" in result:
         raise ValueError("it lacks sha256")
-    spec, scores = result["spec"], result["metrics"]["test"]  # of a record made before there were checksums
+    spec = result["spec"]  # an older record, without checksums: check what is read most
+    scores = result["metrics"]["test"]
     numbers = [scores["accuracy"], scores["macro_f1"], result["parameters"], result["seconds"]]
     texts = [result["kind"], spec["data"]["name"], spec["data"]["sha256"]]
     if not all(isinstance(n, int | float) for n in numbers) or not all(isinstance(t, str) for t in texts):
@@ -364,7 +397,7 @@ def _check(result: Any, key: str) -> None:
 
 
 def write_history(path: Path, history: Iterable[Mapping[str, float]]) -> None:
-    """`history.csv`: a row an epoch, a column a loss term or score."""
+    """Write `history.csv`: a row for each epoch, a column for each loss term or score."""
     rows = list(history)
     names = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", newline="", encoding="utf-8") as stream:

@@ -84,7 +84,7 @@ def save_series_pictures(
         heading,
         series.x,
         series.labels,
-        borders=(series.chosen, series.prefix),
+        borders=(series.validation_end, series.prefix_end),
         score=median.score,
         threshold=median.threshold,
     )

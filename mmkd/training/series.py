@@ -60,7 +60,7 @@ def run_series(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
     trained.network.load_state_dict(trained.best)
     modalities = {name: unit.views[name].modality for name in spec.student}
     detector = Detector(trained.network, modalities, workspace.torch_device, unit.method)
-    with workspace.progress.bar(f"scores of {spec.method}", len(series_set.kept)) as bar:
+    with workspace.progress.bar(f"scores of {spec.method}", len(series_set.scored)) as bar:
 
         def detect(series: Series) -> Floats:
             bar.advance()
@@ -125,8 +125,8 @@ class Detector:
         self.step_scores = getattr(method, "step_scores", None)
 
     def scores(self, series: Series, window: int) -> Floats:
-        """Of the steps of a series from `series.chosen` on, by windows at every quarter of their length."""
-        starts = starts_in(series, series.chosen, window, max(1, window // 4))
+        """Of the steps of a series from `series.validation_end` on, by windows at every quarter of their length."""
+        starts = starts_in(series, series.validation_end, window, max(1, window // 4))
         cut = np.lib.stride_tricks.sliding_window_view(series.x, window, axis=1).transpose(1, 0, 2)
         parts = (starts[first : first + AT_ONCE] for first in range(0, len(starts), AT_ONCE))
         return overlapped(np.concatenate([self.windows(cut[part]) for part in parts]), starts)

@@ -14,8 +14,8 @@ from mmkd.core.options import recorded
 from mmkd.core.registry import METHODS, Registry, group_of, kind_of
 from mmkd.data import Dataset, Split, load_dataset, load_file, split_prefixes, split_windows
 from mmkd.data.cards import file_sha256
-from mmkd.data.folds import leave_one_out, of_fold, read_folds, subject_folds
-from mmkd.data.windows import Fold
+from mmkd.data.dataset import Fold
+from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.tasks import TASKS
@@ -49,7 +49,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     for load in loaders:
         data = task.accept(load())
         _check_source(request, data)
-        parts = [of_fold(data, fold) for fold in _folds(request, data)]
+        parts = [apply_fold(data, fold) for fold in _folds(request, data)]
         asked = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
         for part, seed, student, net, fusion, teachers in asked:
             for method in methods:
@@ -67,7 +67,7 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
     if request.folds is not None:
         folds = subject_folds(data, request.folds)
     else:
-        folds = leave_one_out(data) if request.split == "loso" else read_folds(Path(request.split), data)
+        folds = leave_one_subject_out(data) if request.split == "loso" else read_folds(Path(request.split), data)
     if request.fold and max(request.fold) > len(folds):
         raise MmkdError(f"--fold {max(request.fold)}: data {data.name!r} has {len(folds)} folds")
     return [folds[n - 1] for n in request.fold] if request.fold else list(folds)
@@ -147,7 +147,7 @@ def _check_source(request: Request, data: Dataset) -> None:
                     raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
                 if "@" in name:
                     try:
-                        data.group(group_of(name))
+                        data.channel_group(group_of(name))
                     except MmkdError as error:
                         raise MmkdError(f"{flag} {text}: {error}") from None
     if data.grid is not None and request.image_size is not None:
@@ -291,7 +291,7 @@ def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
 
 def in_fold(data: Dataset, spec: DataSpec) -> Dataset:
     """The data with the test part of a unit."""
-    return of_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
+    return apply_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
 
 
 def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:

@@ -1,197 +1,256 @@
-"""What a user asks for, on the command line, in a suite file or from Python, and the units that come of it."""
+"""What a user asks for, on the command line, in a suite file or from Python.
+
+Each field of `Request` is declared once, with its type, range, help and flag; flags, TOML keys, Python arguments and
+their checks all come from that declaration.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
-from mmkd.core.options import shown
+from mmkd.core.options import Options, shown
 from mmkd.core.registry import load_plugin
 from mmkd.data.cards import read_toml
-from mmkd.tasks import TASKS
+from mmkd.tasks import DEFAULT_TASK, TASKS
 
-CHOICES = {
-    "nan": ("refuse", "impute", "drop"),
-    "epoch_rule": ("val-best", "last"),
-    "precision": ("fp32", "bf16"),
-}
-OWN = "none"  # the form of a dense network without a fusion of its stages
-WHOLE = ("epochs", "teacher_epochs", "image_size", "train_subjects", "folds")
-MOST = 1_000_000  # of each of them; what is more was not meant
-SEEDS = 10_000  # of one request
-LISTS = ("methods", "datasets", "students", "teachers", "plugins", "seeds", "student_net", "fusion", "fold")
+OWN = "none"
+"""The form of a dense network without a fusion of its stages."""
+MOST = 1_000_000
+"""The largest number of epochs, pixels, subjects or folds; a larger one was not meant."""
+SEEDS = 10_000
+"""Seeds of one request."""
 BY_TASK: tuple[str, ...] = ("as the task has it",)
-"""Stands for a field that was not given, whose default depends on the task."""
+"""The value of a field that was not given, whose default depends on the task."""
+Group = Literal["what", "how", "where"]
+
+
+def setting(
+    default: Any,
+    help: str = "",
+    *,
+    flag: str = "",
+    metavar: str = "",
+    group: Group = "how",
+    whole: bool = False,
+    **bounds: float,
+) -> Any:
+    """A field of a request.
+
+    Args:
+        flag: its flag on the command line, where it has one.
+        metavar: what the flag's help calls its value.
+        group: the part of the help that the flag stands in.
+        whole: whether the flag's value is one item, not a list with commas.
+        bounds: `ge`, `gt`, `le`, `lt`, as in `core.options.option`.
+    """
+    metadata = {"help": help, "flag": flag, "metavar": metavar, "group": group, "whole": whole, **bounds}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(Options):
     """The fields of a suite file, and what the flags of the same names mean. Lists multiply into units.
 
     `options` maps a method to its options; a list there multiplies too. Each of `variants` is one more unit of its
-    `method`, with those options and the ones that it names beside: for ablations, one thing at a time.
+    `method`, with those options and the ones that it names besides: for ablations, one thing at a time.
+
+    Raises:
+        MmkdError: a value of the wrong type or out of range, or values that exclude each other.
     """
 
-    methods: tuple[str, ...]
-    datasets: tuple[str, ...] = BY_TASK
-    data: str | None = None
-    seeds: tuple[int, ...] = (0,)
-    students: tuple[str, ...] = BY_TASK
-    teachers: tuple[str, ...] = BY_TASK
-    teacher_nets: Mapping[str, str] = field(default_factory=dict)
-    teacher_checkpoints: Mapping[str, str] = field(default_factory=dict)
-    student_net: tuple[str, ...] = ()
-    fusion: tuple[str, ...] = ()
-    preset: str = "quick"
-    epochs: int | None = None
-    teacher_epochs: int | None = None
-    image_size: int | None = None
-    train_subjects: int | None = None
-    split: str = "card"
-    folds: int | None = None
-    fold: tuple[int, ...] = ()
-    task: str = "classification"
-    nan: str = "refuse"
-    rate: float | None = None
-    epoch_rule: str = "val-best"
-    precision: str = "fp32"
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    variants: tuple[Mapping[str, Any], ...] = ()
-    plugins: tuple[str, ...] = ()
-    data_root: str | None = None
-    name: str | None = None
+    methods: tuple[str, ...] = setting(
+        (),
+        "methods, or 'all'; --method NAME --help shows its options",
+        flag="--method",
+        metavar="NAME[,NAME]",
+        group="what",
+    )
+    datasets: tuple[str, ...] = setting(
+        BY_TASK,
+        "data sets (default basic-motions, or hapt-dense)",
+        flag="--dataset",
+        metavar="NAME[,NAME]",
+        group="what",
+    )
+    data: str | None = setting(
+        None,
+        "own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
+        flag="--data",
+        metavar="FILE",
+        group="what",
+    )
+    task: str = setting(
+        DEFAULT_TASK,
+        "classification (default), segmentation (a class a time step), or anomaly",
+        flag="--task",
+        metavar="TASK",
+        group="what",
+    )
+    seeds: tuple[int, ...] = setting(
+        (0,), "several, such as 0-4 or 0,3,7", flag="--seeds", metavar="LIST", group="what"
+    )
+    preset: str = setting("quick", "quick (default) or full, see below", flag="--preset", metavar="NAME")
+    students: tuple[str, ...] = setting(
+        BY_TASK,
+        "branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro",
+        flag="--student",
+        metavar="MODALITIES",
+    )
+    teachers: tuple[str, ...] = setting(
+        BY_TASK,
+        "such as sig,gaf,pi (default); of images img",
+        flag="--teachers",
+        metavar="MODALITIES",
+        whole=True,
+    )
+    teacher_nets: Mapping[str, str] = setting(
+        {}, "a backbone a modality, such as sig=InceptionTime", flag="--teacher-net", metavar="M=NET,..."
+    )
+    teacher_checkpoints: Mapping[str, str] = setting(
+        {}, "own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
+    )
+    student_net: tuple[str, ...] = setting(
+        (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
+    )
+    fusion: tuple[str, ...] = setting(
+        (),
+        "how branches meet (default concat), or stages of a dense student",
+        flag="--fusion",
+        metavar="NAME[,NAME]",
+    )
+    epochs: int | None = setting(None, "epochs of teachers and student", flag="--epochs", metavar="N", ge=1, le=MOST)
+    teacher_epochs: int | None = setting(
+        None, "epochs of teachers (default --epochs)", flag="--teacher-epochs", metavar="N", ge=1, le=MOST
+    )
+    image_size: int | None = setting(
+        None, "side of the images, at most the window length", flag="--image-size", metavar="S", ge=1, le=MOST
+    )
+    train_subjects: int | None = setting(
+        None, "of the training subjects take N (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
+    )
+    split: str = setting(
+        "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
+    )
+    folds: int | None = setting(
+        None, "K folds of subjects, each the test part once", flag="--folds", metavar="K", ge=1, le=MOST
+    )
+    fold: tuple[int, ...] = setting(
+        (), "of the folds only these, such as 1-3, counted from 1", flag="--fold", metavar="LIST"
+    )
+    epoch_rule: Literal["val-best", "last"] = setting(
+        "val-best", "val-best (default) or last, which needs no validation split", flag="--epoch-rule", metavar="RULE"
+    )
+    precision: Literal["fp32", "bf16"] = setting("fp32", "fp32 (default) or bf16", flag="--precision", metavar="P")
+    nan: Literal["refuse", "impute", "drop"] = setting(
+        "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY"
+    )
+    rate: float | None = setting(
+        None, "windows resampled to this rate (default the set's own)", flag="--rate", metavar="HZ", gt=0, le=MOST
+    )
+    options: Mapping[str, Mapping[str, Any]] = setting({})
+    variants: tuple[Mapping[str, Any], ...] = setting(())
+    plugins: tuple[str, ...] = setting(
+        (), "a file with methods or tasks of one's own", flag="--plugin", metavar="FILE.py", group="where"
+    )
+    data_root: str | None = setting(
+        None,
+        "data folder (default: MMKD_DATA, else the user's cache folder)",
+        flag="--data-root",
+        metavar="DIR",
+        group="where",
+    )
+    name: str | None = setting(None)
 
     def __post_init__(self) -> None:
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise unknown_name(name.replace("_", "-"), str(value), choices)
-        for plugin in self.plugins:  # one may bring the task
+        super().__post_init__()
+        self._fill_defaults()
+        self._check_texts()
+        self._check_split()
+        self._check_seeds()
+        if self.rate is not None and self.data is not None:
+            raise MmkdError(
+                f"--rate {self.rate:g}: a file of --data does not say its own rate; resample its windows before"
+            )
+        for variant in self.variants:
+            if not isinstance(variant.get("method"), str):
+                raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
+        if len(self.methods) > 1 and "all" in self.methods:
+            raise MmkdError("methods: 'all' stands alone")
+
+    def _fill_defaults(self) -> None:
+        """Take from the task what was not given; plugins are loaded first, since one may bring the task."""
+        for plugin in self.plugins:
             load_plugin(plugin)
         task = TASKS.get(self.task)
         if self.preset not in task.presets:
-            raise unknown_name("preset", str(self.preset), task.presets)
+            raise unknown_name("preset", self.preset, task.presets)
         for name in ("datasets", "students", "teachers"):
-            if getattr(self, name) is BY_TASK:
+            if getattr(self, name) == BY_TASK:
                 object.__setattr__(self, name, getattr(task, name))
-        for name in ("student_net", "fusion"):
-            if isinstance(getattr(self, name), str):
-                object.__setattr__(self, name, (getattr(self, name),))
-        for name in WHOLE:
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
-                what = f"{name.replace('_', '-')} = {shown(value)}"
-                raise MmkdError(f"{what} must be a whole number of at least 1 and at most {MOST:,}")
-        self._check_rate()
+
+    def _check_texts(self) -> None:
         for name in ("methods", "datasets", "seeds", "students", "teachers"):
             if not getattr(self, name):
                 raise MmkdError(f"{name} is empty")
-        if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in self.seeds):
-            raise MmkdError(f"seeds {self.seeds!r}: a seed is a whole number")
-        if not isinstance(self.split, str) or not self.split or "\0" in self.split:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
+            if isinstance(value, tuple) and "" in texts:
+                raise MmkdError(f"{f.name} {shown(value)}: each must be a text, and none empty")
+            if any("\0" in text for text in texts):
+                raise MmkdError(f"{f.name} {shown(value)}: a name holds no zero byte")
+
+    def _check_split(self) -> None:
+        if not self.split:
             raise MmkdError(f"split {shown(self.split)}: say card, loso, or name a split file")
         if self.folds is not None and self.split != "card":
             raise MmkdError(f"--split {shown(self.split)} and --folds {self.folds} both cut; give one of them")
         if self.fold and self.split == "card" and self.folds is None:
             raise MmkdError("--fold chooses among folds; give --folds K or --split loso, too")
-        if not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in self.fold):
+        if any(number < 1 for number in self.fold):
             raise MmkdError(f"fold {shown(self.fold)}: folds are counted from 1")
-        for name in LISTS:
-            if name in ("seeds", "fold"):
-                continue
-            if not all(isinstance(value, str) and value for value in getattr(self, name)):
-                raise MmkdError(f"{name} {shown(getattr(self, name))}: each must be a text, and none empty")
-        for name in ("plugins", "data", "data_root"):
-            value = getattr(self, name)
-            if any("\0" in str(path) for path in (value if isinstance(value, tuple) else (value,))):
-                raise MmkdError(f"{name} {shown(value)}: the name of a file holds no zero byte")
-        if not isinstance(self.teacher_nets, Mapping):
-            raise MmkdError(f"teacher_nets {self.teacher_nets!r}: give a mapping such as {{'sig': 'FCN'}}")
-        given: Any = self.teacher_checkpoints
-        if not isinstance(given, Mapping) or not all(isinstance(v, str | Path) for kv in given.items() for v in kv):
-            raise MmkdError(f"teacher_checkpoints {given!r}: give a mapping such as {{'sig': 'FILE.safetensors'}}")
-        for variant in self.variants:
-            if not isinstance(variant, Mapping) or not isinstance(variant.get("method"), str):
-                raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
-        if len(self.methods) > 1 and "all" in self.methods:
-            raise MmkdError("methods: 'all' stands alone")
+
+    def _check_seeds(self) -> None:
         if min(self.seeds) < 0:
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
-        if max(self.seeds) >= 2**63:
-            raise MmkdError(f"seeds {shown(max(self.seeds))}: a seed is a whole number below 2^63")
-
-    def _check_rate(self) -> None:
-        """Refuse a rate that is none, or that nothing could be brought to; a whole number becomes a float."""
-        rate = self.rate
-        if rate is None:
-            return
-        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate <= MOST:
-            raise MmkdError(f"rate = {shown(rate)} must be a number of samples a second above 0, at most {MOST:,}")
-        if self.data is not None:
-            raise MmkdError(f"--rate {rate:g}: a file of --data does not say its own rate; resample its windows before")
-        object.__setattr__(self, "rate", float(rate))
 
 
 def read_suite(path: str | Path, **changes: Any) -> Request:
-    """A request from a TOML file; `changes` (from flags that were given) take the place of its fields.
+    """A request from a TOML file.
+
+    Args:
+        changes: fields that were given as flags; they take the place of those of the file.
 
     Raises:
         MmkdError: no such file, not TOML, an unknown key, or a value of the wrong type.
     """
     path = Path(path)
-    raw = read_toml(path, "--suite")
-    known = {f.name: f for f in fields(Request)}
     values: dict[str, Any] = {"name": path.stem}
-    for key, value in raw.items():
+    known = {f.name: f for f in fields(Request)}
+    for key, value in read_toml(path, "--suite").items():
         name = key.replace("-", "_")
         if name not in known:
             hint = did_you_mean(key, known) or f" (keys: {', '.join(list(known)[:9])} and what flags are called)"
             raise MmkdError(f"--suite {path}: unknown key {shown(key)}{hint}")
         if name in values and name != "name":
             raise MmkdError(f"--suite {path}: the key {name!r} is given in both spellings")
-        values[name] = _suite_value(name, value, path)
+        values[name] = value
     if {"data", "datasets"} <= set(values):
         raise MmkdError(f"--suite {path}: 'data' and 'datasets' both name windows; give one of them")
     if "methods" not in values and "methods" not in changes:
         raise MmkdError(f"--suite {path}: the key 'methods' is missing")
     try:
+        for name in ("seeds", "fold"):
+            if isinstance(values.get(name), str):
+                values[name] = parse_seeds(values[name], name)
         suite = Request(**{"methods": changes.get("methods"), **values})
     except MmkdError as error:
         raise MmkdError(f"--suite {path}: {error}") from None
     return Request(**{**values, **changes}) if changes else suite
-
-
-def _suite_value(name: str, value: Any, path: Path) -> Any:
-    """A TOML value as its field wants it; a single value stands for a list of one."""
-    wanted = f"--suite {path}: {name} = {shown(value)}"
-    if name in LISTS:
-        values = value if isinstance(value, list) else [value]
-        if name in ("seeds", "fold") and isinstance(value, str):
-            try:
-                return parse_seeds(value, name)
-            except MmkdError as error:
-                raise MmkdError(f"--suite {path}: {error}") from None
-        kind = int if name in ("seeds", "fold") else str
-        if not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
-            raise MmkdError(f"{wanted} must be a list of {'whole numbers' if kind is int else 'texts'}")
-        return tuple(values)
-    if name in ("options", "teacher_nets", "teacher_checkpoints"):
-        inner = dict if name == "options" else str
-        if not isinstance(value, dict) or not all(isinstance(v, inner) for v in value.values()):
-            raise MmkdError(f"{wanted} must be a table of {'tables' if name == 'options' else 'texts'}")
-        return value
-    if name in WHOLE:
-        return value
-    if name == "variants":
-        if not isinstance(value, list):
-            raise MmkdError(f"{wanted} must be tables, [[variants]]")
-        return tuple(value)
-    if not isinstance(value, str):
-        raise MmkdError(f"{wanted} must be a text")
-    return value
 
 
 def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:

@@ -1,12 +1,10 @@
-"""Modalities: a window of a signal in the form that the networks see.
+"""Views: a window as the networks see it, a signal (`sig`), a picture of one (`gaf`, `pi`) or an image (`img`).
 
-A window stays a signal (`sig`) or becomes a picture (`gaf`, `pi`). An image (`img`) is stored as a window whose samples
-are its pixels, row by row. Each modality is a class with `fit(windows)` and `transform(windows)`; it takes arrays
-(N, C, W), returns float32, and can be used on its own:
+Each modality is a class with `fit(windows)` and `transform(windows)`, from arrays (N, C, W) to float32, that also
+works on its own; `cached` keeps its arrays on disk. What reads and cuts windows belongs in `data/`.
 
->>> import numpy as np
 >>> from mmkd.views import GAF
->>> GAF(size=4).transform(np.arange(24.0).reshape(1, 2, 12)).shape
+>>> GAF(size=4).transform([[range(12), range(12)]]).shape
 (1, 2, 4, 4)
 """
 

@@ -52,7 +52,7 @@ def default_configs(
         values = {f.name: shared[f.name] for f in fields(cls.Config) if shared.get(f.name) is not None}
         configs[name] = cls.parse(values).config()
         if group and data is not None:
-            configs[name]["channels"] = list(data.group(group))
+            configs[name]["channels"] = list(data.channel_group(group))
     return configs
 
 

@@ -1,10 +1,10 @@
 """The kernel of persistence diagrams: pairs the extremes of a signal with a stack, without data-dependent branches.
 
-On noise every second branch of a stack is mispredicted, which costs more than the work itself. So each step here does
-what both of its outcomes need and selects; the two topmost levels of the stack stay in registers, because a step would
-otherwise wait for what the one before has stored. Numbers are compared as integers of the same order, which the
-processor selects without a branch where floats would get one. Array indices are unsigned: signed ones cost a test for
-negative ones. The plain form is the union-find in `tests/views/test_diagrams.py`.
+On noise every second branch of a stack algorithm is mispredicted, which costs more than the work itself. Therefore each
+step computes what both of its outcomes need, and selects. The two topmost levels of the stack are kept in registers,
+because a step would otherwise wait for what the step before has stored. Floats are compared as integers of the same
+order, because the processor selects integers without a branch. Array indices are unsigned, because signed ones cost a
+test for negative values. `tests/views/test_diagrams.py` has the plain form, a union-find.
 """
 
 from typing import Any

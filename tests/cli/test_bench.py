@@ -162,8 +162,8 @@ def test_dry_run_writes_nothing(bench, tmp_path):
         (["--method", "kd", "--epoch", "2"], ["--epoch"]),
         (["--method", "kd", "--temperature", "hot"], ["temperature", "number"]),
         (["--method", "kd", "--temperature", "-1"], ["temperature", "> 0"]),
-        (["--method", "kd", "--epochs", "many"], ["--epochs"]),
-        (["--method", "kd", "--epochs", "0"], ["epochs", "at least 1"]),
+        (["--method", "kd", "--epochs", "many"], ["epochs = 'many'", "number"]),
+        (["--method", "kd", "--epochs", "0"], ["epochs = 0", ">= 1"]),
         (["--method", "kd", "--student", "sig+gfa"], ["gfa", "gaf"]),
         (["--method", "kd", "--teachers", "sig,sig"], ["twice"]),
         (["--method", "kd", "--teacher-net", "sig=WRN99"], ["WRN99"]),
@@ -172,7 +172,7 @@ def test_dry_run_writes_nothing(bench, tmp_path):
         (["--method", "kd", "--student-net", "smal"], ["smal", "small"]),
         (["--method", "kd", "--preset", "slow"], ["slow", "quick"]),
         (["--method", "kd", "--seeds", "3-1"], ["seeds"]),
-        (["--method", "kd", "--seed", "0", "--seeds", "1"], ["not allowed"]),
+        (["--method", "kd", "--seed", "0", "--seeds", "1"], ["--seed", "--seeds", "one of them"]),
         (["--method", "kd", "--image-size", "900"], ["900"]),
         (["--method", "kd", "--device", "tpu"], ["--device"]),
         (["--method", "kd", "--data", "/nowhere.npz"], ["no such file"]),
@@ -312,7 +312,7 @@ def test_odd_names_cost_no_record(windows_file, tmp_path, capsys, picture_size):
     assert main(["--method", "student", "--data", str(path), "--json", *small]) == 0
     (unit,) = json.loads(capsys.readouterr().out)
     for name in ("confusion.svg", "curves.svg", "views.svg"):
-        assert os.path.getsize(os.path.join(unit["paths"]["record"], name)) > 3000
+        assert os.path.getsize(os.path.join(unit["paths"]["record"], name)) > 1500
         assert min(picture_size(os.path.join(unit["paths"]["record"], name))) > 150
 
 

@@ -211,7 +211,7 @@ def test_scores_are_those_of_the_records(runs):
     for row in group.rows:
         for seed, unit in row.units.items():
             if row.kind not in ("mean", "oracle"):
-                assert unit.seed == seed == by_key[unit.key].spec["seed"]
+                assert unit.seed == seed == by_key[unit.key].spec.seed
                 assert unit.metrics["macro_f1"] == by_key[unit.key].metrics["test"]["macro_f1"]
 
 
@@ -931,7 +931,7 @@ def test_runs_of_mlflow_that_are_not_whole_are_left_out(trained, capsys, tmp_pat
     copy = shutil.copytree(trained, tmp_path / "runs", ignore=shutil.ignore_patterns("mlflow*", "mlartifacts"))
     records = list(Records(copy))
     assert track.publish(copy, records) is None
-    kd = next(r for r in records if r.spec.get("method") == "kd" and r.spec["seed"] == 1)
+    kd = next(r for r in records if r.result["spec"].get("method") == "kd" and r.spec.seed == 1)
     (sent,) = (copy / "mlartifacts").rglob(f"*/{_run_of(copy, kd.key)}/artifacts/result.json")
     sent.write_text(sent.read_text().replace('"seconds"', '"second"'))
     code, out, err = run(capsys, "--runs", copy, "--experiment", "mmkd/*")

@@ -10,8 +10,8 @@ import pytest
 import mmkd.data.cards
 from mmkd import MmkdError
 from mmkd.data import data_root, find_cards, load_dataset
-from mmkd.data.cards import TASKS, card_checksums, cards_folder, file_sha256, find_card, present, read_card
-from mmkd.data.originals import CONVERTERS
+from mmkd.data.cards import TASKS, cards_folder, file_sha256, files_exist, find_card, read_card, verify_checksums
+from mmkd.data.converters import CONVERTERS
 from mmkd.data.readers import READERS
 
 CARDS = sorted(cards_folder().glob("*/card.toml"))
@@ -172,27 +172,27 @@ def test_unknown_names(folder):
 
 def test_files_that_are_the_cards(folder, root):
     card = find_card("good")
-    assert card_checksums(card, root) == {"one.txt": sha("1"), "two.txt": sha("2")}
-    assert present(card, root)
+    assert verify_checksums(card, root) == {"one.txt": sha("1"), "two.txt": sha("2")}
+    assert files_exist(card, root)
 
 
 def test_missing_file_says_which_and_where_it_belongs(folder, root):
     (root / "two.txt").unlink()
     card = find_card("good")
-    assert not present(card, root)
+    assert not files_exist(card, root)
     with pytest.raises(MmkdError, match=r"data set 'good': .*two\.txt is missing; it is nowhere"):
-        card_checksums(card, root)
+        verify_checksums(card, root)
 
 
 def test_changed_file_says_expected_and_found(folder, root):
     (root / "two.txt").write_text("3")
     card = find_card("good")
     with pytest.raises(MmkdError, match=r"two\.txt is not the file that the card names") as error:
-        card_checksums(card, root)
+        verify_checksums(card, root)
     assert f"expected sha256 {sha('2')}" in str(error.value)
     assert f"found {sha('3')}" in str(error.value)
     assert "https://example.org" in str(error.value)
-    assert present(card, root)
+    assert files_exist(card, root)
 
 
 def test_checksum_of_a_file(tmp_path):

@@ -1,7 +1,7 @@
 """Test parts by subject: one after the other, in folds, out of a file; and that no subject crosses any split."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ from mmkd.core.progress import Progress
 from mmkd.data import Dataset, data_root, find_cards, load_dataset, load_file, split_windows
 from mmkd.data.__main__ import main
 from mmkd.data.cards import TASKS
-from mmkd.data.folds import fold_document, leave_one_out, of_fold, read_folds, subject_folds
-from mmkd.data.load import is_here, reader_folder, with_tsv
+from mmkd.data.dataset import Fold
+from mmkd.data.folds import apply_fold, fold_document, leave_one_subject_out, read_folds, subject_folds
+from mmkd.data.load import is_available, reader_folder, resolve_suffix
 from mmkd.data.readers import READERS
-from mmkd.data.windows import Fold
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand, split_for
@@ -42,16 +42,16 @@ def test_each_subject_is_in_the_test_part_once(folds):
     sizes = [np.isin(data.subject, fold.test_subjects).sum() for fold in found]
     assert max(sizes) <= min(sizes) + 18, "about as many windows each"
     for fold in found:
-        part = of_fold(data, fold)
+        part = apply_fold(data, fold)
         assert set(part.subject[part.test]) == set(fold.test_subjects)
         assert not set(part.subject[~part.test]) & set(fold.test_subjects)
-        assert of_fold(part, fold) is part
+        assert apply_fold(part, fold) is part
 
 
 def test_leaving_one_out_is_as_many_folds_as_subjects():
     data = dataset()
-    assert leave_one_out(data) == subject_folds(data, 7) == [Fold(f"subject {s}", (s,)) for s in range(10, 17)]
-    assert of_fold(data, None) is data
+    assert leave_one_subject_out(data) == subject_folds(data, 7) == [Fold(f"subject {s}", (s,)) for s in range(10, 17)]
+    assert apply_fold(data, None) is data
 
 
 @pytest.mark.parametrize("folds", [0, 1, 8])
@@ -65,13 +65,13 @@ def test_folds_that_cannot_be():
     with pytest.raises(MmkdError, match="has no subjects to split by; leave --split and --folds out"):
         subject_folds(replace(data, subject=None), 2)
     with pytest.raises(MmkdError, match="has no subjects to split by"):
-        of_fold(replace(data, subject=None), Fold("f", (1,)))
+        apply_fold(replace(data, subject=None), Fold("f", (1,)))
     with pytest.raises(MmkdError, match="f: data 'own' has no subject 3, 4"):
-        of_fold(data, Fold("f", (3, 4, 10)))
+        apply_fold(data, Fold("f", (3, 4, 10)))
     with pytest.raises(MmkdError, match="class 'c' has no training windows left; leave this fold out"):
-        of_fold(replace(data, y=np.where(data.subject == 12, 2, 0)), Fold("f", (12,)))
+        apply_fold(replace(data, y=np.where(data.subject == 12, 2, 0)), Fold("f", (12,)))
     with pytest.raises(MmkdError, match="there are no training windows left"):
-        of_fold(replace(data, y=data.y * 0 - 1), Fold("f", tuple(range(10, 17))))
+        apply_fold(replace(data, y=data.y * 0 - 1), Fold("f", tuple(range(10, 17))))
 
 
 # -- split files
@@ -136,7 +136,7 @@ def test_folds_are_units_of_their_own(sines):
     for spec, data in found:
         split = split_for(load_file(sines), spec.data, spec.seed)
         assert set(data.subject[split.test]) == set(spec.data.test_subjects)
-        assert spec == type(spec).parse(json.loads(json.dumps(spec, default=lambda o: vars(o))))
+        assert spec == type(spec).parse(json.loads(json.dumps(asdict(spec))))
     tested = [s for spec, _ in found if spec.seed == 0 for s in spec.data.test_subjects]
     assert sorted(tested) == list(range(6))
     assert [spec.key for spec, _ in units(sines, split="loso")] == [spec.key for spec, _ in units(sines, folds=6)]
@@ -191,7 +191,7 @@ def test_the_command_writes_a_split_file(tmp_path, capsys, monkeypatch):
 
 
 def load(name):
-    if not is_here(CARDS[name], None):
+    if not is_available(CARDS[name], None):
         pytest.skip(f"no files of {name} on this machine")
     return load_dataset(name, data_root())
 
@@ -200,12 +200,12 @@ def load(name):
 @pytest.mark.parametrize("name", [n for n in CARDS if CARDS[n].task in ("classification", "segmentation")])
 def test_no_subject_and_no_sample_crosses_a_split(name):
     data = load(name)
-    card = with_tsv(CARDS[name], reader_folder(CARDS[name], None))
+    card = resolve_suffix(CARDS[name], reader_folder(CARDS[name], None))
     read = READERS[card.reader](card, reader_folder(card, None))
     np.testing.assert_array_equal(read.test, data.test)
     recording, start = read.recording, read.start
     assert card.subjects is None or data.subject is not None
-    cuts = [data] if data.subject is None else [data, of_fold(data, subject_folds(data, 2)[0])]
+    cuts = [data] if data.subject is None else [data, apply_fold(data, subject_folds(data, 2)[0])]
     for part in cuts:
         split = split_windows(part, 0, validate=name != "pigcvp")
         each = [split.train, split.validation, split.test]

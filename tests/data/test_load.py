@@ -10,8 +10,8 @@ import pytest
 import mmkd.data.cards
 from mmkd import MmkdError
 from mmkd.data import data_root, load_dataset, split_windows
-from mmkd.data.cards import cards_folder, find_card, present
-from mmkd.data.windows import checked
+from mmkd.data.cards import cards_folder, files_exist, find_card
+from mmkd.data.dataset import validate_dataset
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -132,7 +132,7 @@ def test_the_window_is_part_of_the_checksum(small):
 
 
 def hapt(name):
-    if not present(find_card(name), data_root()):
+    if not files_exist(find_card(name), data_root()):
         pytest.skip("no HAPT in the data folder")
     return load_dataset(name)
 
@@ -188,4 +188,4 @@ def test_subjects_of_hapt_never_cross_the_split(name):
 @pytest.mark.data
 def test_hapt_is_clean():
     data = hapt("hapt6")
-    assert checked(data) is data
+    assert validate_dataset(data) is data

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from mmkd.data import data_root, load_dataset, split_windows
-from mmkd.data.cards import find_card, present
-from mmkd.data.load import checked
-from mmkd.data.readers import READERS, near_changes
+from mmkd.data.cards import files_exist, find_card
+from mmkd.data.dataset import validate_dataset
+from mmkd.data.readers import READERS
+from mmkd.data.readers.dense import near_changes
 
 
 def small(tmp_path, name, **options):
@@ -19,7 +20,7 @@ def small(tmp_path, name, **options):
 
 
 def real(name):
-    if not present(find_card(name), data_root()):
+    if not files_exist(find_card(name), data_root()):
         pytest.skip(f"no {name} in the data folder")
     return load_dataset(name, data_root())
 
@@ -151,7 +152,7 @@ def test_windows_of_uci_har_lie_in_the_recordings_of_hapt():
     data, hapt = real("uci-har-check"), real_file("hapt/hapt_stream.npz")
     assert (np.bincount(data.test).tolist(), data.x.shape[1:]) == ([7415, 2947], (6, 128))
     assert np.bincount(data.y[data.test]).tolist() == [496, 471, 420, 491, 532, 537]
-    assert checked(data) is data
+    assert validate_dataset(data) is data
     rows = np.flatnonzero(data.test)[::37]
     moving, alike, scales, apart, same = data.y[rows] < 3, [], [], [], []
     for row in rows:

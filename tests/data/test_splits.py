@@ -7,7 +7,7 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import Dataset, Split, split_windows
-from mmkd.data.splits import own_test
+from mmkd.data.splits import draw_test_windows
 
 
 def dataset(y, subject=None, test=None) -> Dataset:
@@ -159,7 +159,7 @@ def test_checksum_changes_with_every_part():
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 10, 40])
 def test_own_test_leaves_every_class_training_windows(count):
     y = np.array([0] * 40 + [1] * count)
-    test = own_test(y, None)
+    test = draw_test_windows(y, None)
     assert test[y == 0].sum() == 12
     assert test[y == 1].sum() == (0 if count == 1 else max(1, round(0.3 * count)))
 
@@ -167,7 +167,7 @@ def test_own_test_leaves_every_class_training_windows(count):
 def test_own_test_holds_whole_subjects():
     subject = np.arange(60) // 6
     y = np.arange(60) % 3
-    test = own_test(y, subject)
+    test = draw_test_windows(y, subject)
     assert len(set(subject[test])) == 3
     assert not set(subject[test]) & set(subject[~test])
-    np.testing.assert_array_equal(test, own_test(y, subject))
+    np.testing.assert_array_equal(test, draw_test_windows(y, subject))

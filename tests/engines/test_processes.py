@@ -19,10 +19,10 @@ from mmkd.bench import main
 from mmkd.core.progress import Lines, duration
 from mmkd.engines.estimate import estimate
 from mmkd.engines.plan import Job, JobResult, make_plan, pending, run_plan
-from mmkd.engines.worker import threads_of
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records
+from mmkd.training.workspace import threads_of
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 
@@ -99,14 +99,14 @@ def test_what_is_there_is_not_done_again(units, place):
     result = {"key": unit.key, "kind": "student", "spec": {}, "metrics": {}}
     records.write(unit.key, lambda folder: result)
     again = {task.id: task for task in make_plan(units(), *place)}
-    assert again[view.id].there
-    assert again[teacher.id].there
-    assert again[f"unit/{unit.key}"].there
-    assert sum(task.there for task in again.values()) == 3
+    assert again[view.id].exists
+    assert again[teacher.id].exists
+    assert again[f"unit/{unit.key}"].exists
+    assert sum(task.exists for task in again.values()) == 3
     rerun = {task.id: task for task in make_plan(units(), *place, rerun=True)}
-    assert not rerun[f"unit/{unit.key}"].there
+    assert not rerun[f"unit/{unit.key}"].exists
     assert rerun[f"unit/{unit.key}"].rerun
-    assert rerun[view.id].there
+    assert rerun[view.id].exists
 
 
 def test_a_student_to_start_from_is_a_task_of_its_own(units, place):
@@ -155,7 +155,9 @@ def fake(spec, seconds, epochs, folder, threads=1, **more):
 
     values = json.loads(json.dumps(asdict(replace(spec, training=replace(spec.training, epochs=epochs)))))
     where = {"platform": platform.platform(), "device": "cpu", "threads": threads} | more
-    result = {"spec": values, "seconds": seconds, "environment": where, "data": {"windows": {"train": 48}}}
+    kind = "student" if isinstance(spec, UnitSpec) else "teacher"
+    facts = {"seconds": seconds, "environment": where, "data": {"windows": {"train": 48}}}
+    result = {"kind": kind, "spec": values, **facts}
     return Record(folder, result)
 
 
@@ -449,19 +451,19 @@ def note(line):
     with open({log!r}, "a") as stream:
         stream.write(line + "\\n")
 
-get, write = Cache.get, Records.write
+create, write = Cache.get_or_create, Records.write
 
 def counted(self, kind, key, make):
     def made(folder):
         note(f"{{kind}}/{{key}}")
         return make(folder)
-    return get(self, kind, key, made)
+    return create(self, kind, key, made)
 
 def written(self, key, fill):
     note(f"record/{{key}}")
     return write(self, key, fill)
 
-Cache.get, Records.write = counted, written
+Cache.get_or_create, Records.write = counted, written
 
 @METHODS.register("counting")
 class Counting(Method):

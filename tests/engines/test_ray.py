@@ -10,7 +10,7 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.bench import main
-from mmkd.engines.ray import parse_resources
+from mmkd.training.workspace import parse_resources
 
 PLUGIN = '''
 import time
@@ -46,14 +46,14 @@ def test_bad_resources_are_refused(text):
 
 
 def test_without_ray_it_says_how_to_get_it(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mmkd.engines.ray.find_spec", lambda name: None)
+    monkeypatch.setattr("mmkd.training.workspace.find_spec", lambda name: None)
     assert main(["--method", "kd", "--engine", "ray", "--runs", str(tmp_path / "runs")]) == 2
     assert "pip install 'mmkd[ray]'" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
 def test_jobs_are_for_this_machine(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("mmkd.engines.ray.find_spec", lambda name: True)
+    monkeypatch.setattr("mmkd.training.workspace.find_spec", lambda name: True)
     assert main(["--method", "kd", "--engine", "ray", "--jobs", "2", "--runs", str(tmp_path / "runs")]) == 2
     assert "--resources" in capsys.readouterr().err
 

@@ -186,11 +186,11 @@ def test_the_command_measures_each_network_once_and_every_record_has_it(bench, t
     assert len(bench.timed) == 2
     for record in students(tmp_path):
         said = record.measurement("deployment.json")
-        assert list(said["views_ms"]) == record.spec["student"]
+        assert list(said["views_ms"]) == list(record.spec.student)
         assert said["size_bytes"] == (record.folder / "student.safetensors").stat().st_size
         assert (said["threads"], said["repeats"]) == (1, 100)
         assert 0 < said["network_ms"] < said["latency_ms"] <= said["latency_p95_ms"]
-        assert set(record.measured) == {"deployment.json", "maps.npz"}
+        assert set(record.measurements) == {"deployment.json", "maps.npz"}
         student = mmkd.load_student(record.folder)
         assert said["macs"] == count_macs(student.network, student.views(np.zeros((1, 2, 32), np.float32)))
         assert {"macs", "latency_ms"} <= set(mmkd.comparison.groups._metrics(record))
@@ -203,7 +203,7 @@ def test_what_is_there_is_not_measured_again(bench, tmp_path):
     assert len(bench.timed) == 1
     (record.folder / "deployment.json").write_text(json.dumps({"macs": 1}))  # damaged: it counts as not measured
     assert record.measurement("deployment.json") == {}
-    assert set(Records(tmp_path / "runs").get(record.key).measured) == {"maps.npz"}, "the record is none the worse"
+    assert set(Records(tmp_path / "runs").get(record.key).measurements) == {"maps.npz"}, "the record is none the worse"
     assert bench("--method", "student", "--quiet", "--existing", "only")[0] == 0
     assert len(bench.timed) == 1, "only looks"
     assert bench("--method", "student", "--quiet")[0] == 0
@@ -211,7 +211,7 @@ def test_what_is_there_is_not_measured_again(bench, tmp_path):
     assert record.measurement("deployment.json")["macs"] > 1
     (record.folder / "maps.npz").unlink()
     (record.folder / CHECKSUMS).unlink()  # as of files that were put there by a process killed right after
-    assert list(record.measured) == ["deployment.json"]
+    assert list(record.measurements) == ["deployment.json"]
     assert bench("--method", "student", "--quiet", "--existing", "rerun")[0] == 0
     assert len(bench.timed) == 3
 
@@ -227,7 +227,7 @@ def test_a_measurement_that_fails_is_a_line_and_costs_no_unit(bench, tmp_path, m
     assert err.count("\n") == 1
     assert "2 not measured, the first: deployment.json of unit" in err
     assert "no clock here" in err
-    assert [list(record.measured) for record in students(tmp_path)] == [["maps.npz"]] * 2
+    assert [list(record.measurements) for record in students(tmp_path)] == [["maps.npz"]] * 2
     assert bench("--method", "student", "--quiet", "--robustness")[0] == 1, "there it was asked for"
 
 
@@ -239,9 +239,9 @@ def test_measurements_of_a_record_that_was_replaced_are_not_kept(tmp_path):
     old = records.write("k", fill(1))
     new = records.write("k", fill(2))
     with pytest.raises(MmkdError, match="replaced"):
-        records.add(old, {"deployment.json": b"{}"})
+        records.add_measurements(old, {"deployment.json": b"{}"})
     (new.folder / ".making-left").touch()
-    records.add(new, {"deployment.json": b'{"macs": 3}'})
+    records.add_measurements(new, {"deployment.json": b'{"macs": 3}'})
     assert new.measurement("deployment.json") == {"macs": 3}
     assert {path.name for path in new.folder.iterdir()} == {"result.json", "deployment.json", CHECKSUMS}
     for text in ("", "[]", '{"deployment.json": 3}', '{"deployment.json": {"bytes": 11}}', "{"):
@@ -255,7 +255,7 @@ def test_what_comes_later_reaches_mlflow_too(bench, tiny, tmp_path, monkeypatch)
     monkeypatch.setattr(track, "publish", publish)
     runs = tmp_path / "runs"
     record = mmkd.run("student", student="sig", **{**tiny, "epochs": 2}, runs=runs)
-    assert record.measured == {}
+    assert record.measurements == {}
     assert track.publish(runs, [record]) is None
 
     def sent():
@@ -282,5 +282,5 @@ def test_what_comes_later_reaches_mlflow_too(bench, tiny, tmp_path, monkeypatch)
     (tmp_path / "fetched").mkdir()
     (fetched,), problems = track.fetch(runs, "mmkd/*", tmp_path / "fetched")
     assert problems == []
-    assert set(fetched.measured) == set(MEASUREMENTS)
+    assert set(fetched.measurements) == set(MEASUREMENTS)
     assert fetched.measurement("deployment.json") == record.measurement("deployment.json")

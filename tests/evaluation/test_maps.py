@@ -118,7 +118,7 @@ def measured(record, tiny):
     measuring = MeasurementRunner(records, Cache(tiny["cache"]), "cpu", Progress())
     measuring.run([MeasurementJob(record, load_file(tiny["data"]), ["maps.npz"])])
     assert measuring.problems == []
-    with np.load(record.measured["maps.npz"], allow_pickle=False) as z:
+    with np.load(record.measurements["maps.npz"], allow_pickle=False) as z:
         return {name: z[name] for name in z.files}
 
 
@@ -153,7 +153,7 @@ def test_a_record_gets_what_its_networks_see(tiny, tmp_path, student):
     with torch.no_grad():
         embedding = model.network(model.views(data.x[chosen])).embedding
     np.testing.assert_array_equal(found["similarity/student"], maps.similarity(embedding))
-    assert record.measured["maps.npz"].stat().st_size < 300_000
+    assert record.measurements["maps.npz"].stat().st_size < 300_000
 
 
 def _validation(record, data):

@@ -1,6 +1,7 @@
 """What must hold of every registered method, whoever wrote it."""
 
 import contextlib
+import copy
 import inspect
 import io
 import math
@@ -10,10 +11,12 @@ import re
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields, replace
+from functools import cache
 
 import pytest
 import torch
 
+import mmkd.specs.unit
 import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
 from mmkd.cli.listing import first_line, needed
@@ -26,22 +29,40 @@ STUDENTS = ("sig+gaf+pi", "sig")
 TEACHERS = (("sig",), ("gaf",), ("sig", "gaf"), ("sig", "gaf", "pi"))
 
 
+@cache
+def views_of(size):
+    torch.manual_seed(7)
+    return {m: torch.randn(size, *shape) for m, shape in SHAPES.items()}
+
+
+@cache
+def teacher_of(modality):
+    """One network for all scenes: no method may change it."""
+    torch.manual_seed(7)
+    return build_teacher("WRN10-1", modality, SHAPES[modality], CLASSES).eval()
+
+
+@cache
+def untrained_student(student, fusion):
+    torch.manual_seed(7)
+    return build_student("small", {m: SHAPES[m] for m in student.split("+")}, CLASSES, fusion)
+
+
 class Scene:
     """Small real networks, one batch, and a method set up as the loop sets it up."""
 
     def __init__(self, name, student, teachers, seed=0, size=B, options=None):
-        torch.manual_seed(7)
-        self.views = {m: torch.randn(size, *shape) for m, shape in SHAPES.items()}
+        self.views = views_of(size)
         self.batch = Batch(torch.arange(size) % CLASSES, torch.arange(size), epoch=3, epochs=4)
-        own = {m: SHAPES[m] for m in student.split("+")}
-        attends = "attention" in METHODS.get(name).needs and len(own) > 1
-        self.student = build_student("small", own, CLASSES, "attention" if attends else "concat")
-        self.teachers = {m: build_teacher("WRN10-1", m, SHAPES[m], CLASSES).eval() for m in teachers}
+        attends = "attention" in METHODS.get(name).needs and "+" in student
+        self.student = copy.deepcopy(untrained_student(student, "attention" if attends else "concat"))
+        self.teachers = {m: teacher_of(m) for m in teachers}
         self.method = METHODS.get(name)(**(options or {}))
         self.student.eval()
         with torch.no_grad():
             self.setup = Setup(self.student(self.views), self.taught(), CLASSES, 40, 4, torch.arange(40) % CLASSES)
         self.student.train()
+        torch.manual_seed(7)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a mask that removes nothing at these small maps
             prepare(self.method, self.setup, seed)
@@ -115,43 +136,81 @@ every_method = pytest.mark.parametrize("name", list(METHODS))
 
 
 @every_scene
-def test_terms_are_named_finite_scalars(name, student, teachers):
-    terms = scene(name, student, teachers).terms()
+def test_terms_gradients_and_a_step(name, student, teachers):
+    """Terms are named finite scalars; their gradients reach every parameter that counts; a step moves every own one.
+
+    The student's parameters that count: those that the deployed network depends on, and the heads of its branches.
+    """
+    s = scene(name, student, teachers)
+    terms = s.terms()
     assert terms
     for term, value in terms.items():
         assert isinstance(term, str)
         assert value.shape == ()
         assert math.isfinite(value.item())
 
-
-@every_scene
-def test_gradients_reach_the_student_and_every_own_parameter(name, student, teachers):
-    """The student's: those that the deployed network depends on, and the heads of its branches."""
-    s = scene(name, student, teachers)
     used = s.used()
+    own = dict(s.method.named_parameters())
+    before = {n: p.detach().clone() for n, p in own.items()}
+    taught = {m: {n: v.clone() for n, v in net.state_dict().items()} for m, net in s.teachers.items()}
+    optimizer = torch.optim.SGD([*s.student.parameters(), *s.trained().values()], lr=0.1)
     s.backward()
     left = {n for n, p in s.student.named_parameters() if p.grad is None} & used
     assert len(used) > 5
     assert not left, f"no gradient for {sorted(left)[:3]}"
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in s.trained().values())
 
-
-@every_scene
-def test_a_step_moves_every_own_parameter(name, student, teachers):
-    s = scene(name, student, teachers)
-    own = dict(s.method.named_parameters())
-    before = {n: p.detach().clone() for n, p in own.items()}
-    taught = {m: {n: v.clone() for n, v in net.state_dict().items()} for m, net in s.teachers.items()}
-    optimizer = torch.optim.SGD([*s.student.parameters(), *s.trained().values()], lr=0.1)
-    s.backward()
     optimizer.step()
-    student = [p.detach().clone() for p in s.student.state_dict().values()]
+    after = [p.detach().clone() for p in s.student.state_dict().values()]
     s.method.after_step(s.step())
-    assert all(torch.equal(a, b) for a, b in zip(student, s.student.state_dict().values(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(after, s.student.state_dict().values(), strict=True))
     still = [n for n, p in own.items() if torch.equal(before[n], p)]
     assert not still, f"neither the loop nor after_step trains {still[:3]}"
     for m, net in s.teachers.items():
         assert all(torch.equal(taught[m][n], v) for n, v in net.state_dict().items())
+
+
+def test_label_smoothing_is_cross_entropy_with_smoothed_labels():
+    share = 0.3
+    s = Scene("student", "sig+gaf+pi", (), options={"label_smoothing": share})
+    outputs = s.student(s.views)
+    terms = s.method.terms(outputs, {}, s.batch)
+
+    def smoothed(logits):
+        losses = []
+        for row, label in zip(logits.double(), s.batch.targets, strict=True):
+            target = [share / CLASSES + (1 - share) * (k == label) for k in range(CLASSES)]
+            log_z = torch.log(sum(torch.exp(z) for z in row))
+            losses.append(-sum(t * (z - log_z) for t, z in zip(target, row, strict=True)))
+        return sum(losses) / len(losses)
+
+    naive = smoothed(outputs.logits)
+    assert terms["ce"].item() == pytest.approx(naive.item(), rel=1e-5)
+    branches = [smoothed(branch.logits).item() for branch in outputs.branches.values()]
+    assert terms["branch_ce"].item() == pytest.approx(0.5 * sum(branches) / len(branches), rel=1e-5)
+    weight = next(iter(s.student.parameters()))
+    grad, naive_grad = (torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (terms["ce"], naive))
+    assert grad.abs().max() > 1e-4
+    torch.testing.assert_close(grad, naive_grad.float(), rtol=1e-3, atol=1e-6)
+
+
+@every_method
+def test_label_smoothing_is_an_option_of_every_method(name):
+    """It changes the loss of each method that is supervised by labels, and the others refuse it."""
+    teachers = ("sig", "gaf", "pi") if METHODS.get(name).distils else ()
+    try:
+        plain = Scene(name, "sig+gaf+pi", teachers)
+    except MmkdError as error:
+        pytest.skip(str(error))
+    if not METHODS.get(name).supervised_by_labels:
+        with pytest.raises(MmkdError, match="--label-smoothing"):
+            Scene(name, "sig+gaf+pi", teachers, options={"label_smoothing": 0.3})
+        return
+    smoothed = Scene(name, "sig+gaf+pi", teachers, options={"label_smoothing": 0.3})
+    terms, other = seeded(plain.method, plain.setup, plain.batch), seeded(smoothed.method, smoothed.setup, plain.batch)
+    assert terms.keys() == other.keys()
+    changed = {term for term in terms if terms[term] != pytest.approx(other[term], rel=1e-6)}
+    assert "ce" in changed
 
 
 @every_method
@@ -160,6 +219,7 @@ def test_teachers_change_the_loss_of_every_method_that_has_some(name):
         pytest.skip("a method without teachers")
     s = scene(name, "sig+gaf+pi", ("sig", "gaf"))
     first = torch.stack(list(s.terms().values())).sum().item()
+    s.teachers = copy.deepcopy(s.teachers)
     for net in s.teachers.values():
         for p in net.parameters():
             p.data.mul_(1.5)
@@ -186,8 +246,10 @@ def test_options_round_trip_and_have_help(name):
 def test_options_are_read(name):
     """An option that nobody reads is a trap: each is named in the source of the class, its bases or the runner."""
     cls = METHODS.get(name)
-    text = inspect.getsource(mmkd.training.trial) + "".join(
-        inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method)
+    text = (
+        inspect.getsource(mmkd.training.trial)
+        + inspect.getsource(mmkd.specs.unit)
+        + "".join(inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method))
     )
     for f in fields(cls.Config):
         uses = text.count(f".{f.name}") + text.count(f'"{f.name}"')
@@ -198,13 +260,13 @@ def test_options_are_read(name):
 def test_it_pickles_and_its_state_round_trips(name):
     teachers = ("sig", "gaf") if METHODS.get(name).distils else ()
     s = scene(name, "sig+gaf+pi", teachers)
-    copy = pickle.loads(pickle.dumps(s.method))
-    assert type(copy) is type(s.method)
-    assert copy.config == s.method.config
+    again = pickle.loads(pickle.dumps(s.method))
+    assert type(again) is type(s.method)
+    assert again.config == s.method.config
     stream = io.BytesIO()
     torch.save(s.method.state_dict(), stream)
     stream.seek(0)
-    copy.load_state_dict(torch.load(stream, weights_only=True))
+    again.load_state_dict(torch.load(stream, weights_only=True))
 
 
 @every_method

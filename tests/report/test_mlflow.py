@@ -62,7 +62,7 @@ def test_every_record_becomes_one_run(fresh):
         assert [m.step for m in epochs] == [1, 2, 3]
         artifacts = {a.path for a in client.list_artifacts(run.info.run_id)}
         assert {"result.json", "predictions.npz", "history.csv"} <= artifacts
-    kd = next(r for r in records if r.spec.get("method") == "kd")
+    kd = next(r for r in records if r.result["spec"].get("method") == "kd")
     assert found[kd.key].info.run_name == "kd | sig+gaf+pi -> sig | seed 0"
     assert found[kd.key].data.params["options.temperature"] == "4.0"
 
@@ -156,7 +156,7 @@ def test_a_suite_sent_twice_is_one_run_and_one_figure(fresh):
 def test_rows_that_are_no_more_leave_no_figure(fresh):
     records = list(Records(fresh))
     track.publish(fresh, records, suite="mine")
-    rest = [record for record in records if record.spec.get("method") != "kd"]
+    rest = [record for record in records if record.result["spec"].get("method") != "kd"]
     track.publish(fresh, rest, suite="mine")
     _, _, parent = suite_of(fresh)
     assert [name for name in parent.data.metrics if "student" in name]
@@ -220,7 +220,7 @@ def test_records_that_were_sent_before_join_a_suite_later(fresh):
 
 
 def test_odd_names_of_terms_are_sent(fresh):
-    record = next(r for r in Records(fresh) if r.spec.get("method") == "kd")
+    record = next(r for r in Records(fresh) if r.result["spec"].get("method") == "kd")
     path = record.folder / "history.csv"
     path.write_text(path.read_text().replace("loss/kd", "loss/a$b|c"))
     unchecked = Record(record.folder, {name: said for name, said in record.result.items() if name != "files"})

@@ -138,7 +138,7 @@ def test_the_suites_run_shows_the_leaderboard_and_leads_to_the_charts(page, suit
 
 def test_the_chart_of_two_methods_opens(page, suite):
     """Two runs of two methods side by side, as the button "Compare" of the list opens them."""
-    methods = {r.spec.get("method"): suite.ids[r.key] for r in suite.records if r.spec["seed"] == 0}
+    methods = {r.result["spec"].get("method"): suite.ids[r.key] for r in suite.records if r.spec.seed == 0}
     two = ",".join(f"%22{methods[name]}%22" for name in ("student", "kd"))
     experiment = suite.base.rsplit("/", 1)[1]
     page.goto(f"{suite.base.split('#')[0]}#/compare-runs?runs=[{two}]&experiments=[%22{experiment}%22]")
@@ -163,3 +163,14 @@ def test_the_report_opens_among_the_artifacts(page, suite):
     frame = page.frame_locator("iframe")
     frame.locator("h1", has_text="Comparison on").wait_for()
     assert frame.locator("table[data-table]").count() == 1
+
+
+def test_the_pictures_of_a_record_are_shown_as_images(page, suite):
+    run = next(
+        suite.ids[record.key] for record in suite.records if record.kind == "student" and record.unit.method == "kd"
+    )
+    page.goto(f"{suite.base}/runs/{run}/artifacts")
+    for name in ("confusion.svg", "curves.svg", "views.svg"):
+        named(page, name).click()
+        page.locator(".image-outer-container img, img[src^='blob:'], img[src*='get-artifact']").first.wait_for()
+        page.wait_for_function("[...document.images].some(image => image.complete && image.naturalWidth > 200)")

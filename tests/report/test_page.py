@@ -13,6 +13,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmkd import compare
 from mmkd.comparison import compare as comparison
@@ -80,7 +81,7 @@ def write(runs, spec, right, measured=False, names=("a", "b", "c"), channels=("a
     records = Records(runs)
     record = records.write(spec.key, fill)
     if measured:
-        records.add(record, measurements(spec, scores["macro_f1"]))
+        records.add_measurements(record, measurements(spec, scores["macro_f1"]))
     return record
 
 
@@ -387,6 +388,74 @@ def test_maps_are_of_teachers_and_students(made):
     assert {"acc_x", "acc_y", "sig", "gaf"} <= set(words(figure(made, "views")))
 
 
+GROUPS = replace(
+    KD,
+    views={
+        "sig@acc": {"channels": [0, 1]},
+        "sig@gyro": {"channels": [2]},
+        "pi@gyro": {"channels": [2], "size": 16},
+        "pi@acc": {"channels": [0, 1], "size": 16},
+    },
+    teachers={"sig@acc": "WRN16-1", "sig@gyro": "WRN16-1", "pi@gyro": "WRN16-1"},
+    student=("sig@acc", "pi@acc"),
+    fusion="concat",
+)
+
+
+def write_groups(runs, **views):
+    """A record of a unit with channel groups, and its maps; a pi image and its map have one bright place."""
+    spec = replace(GROUPS, views={**GROUPS.views, **views})
+    record = write(runs, spec, 40, channels=("acc_x", "acc_y", "gyro_z"))
+    rng = np.random.default_rng(0)
+    image = np.zeros((16, 16))
+    image[12, 3] = 1  # birth 12, persistence 3
+    stream = io.BytesIO()
+    np.savez(
+        stream,
+        window_label=1, window_index=7, similarity_labels=np.arange(6) // 2,
+        **{"window/sig@acc": rng.normal(size=(2, 32)), "window/sig@gyro": rng.normal(size=(1, 32)),
+           "window/pi@acc": np.stack([image, image]), "window/pi@gyro": image[None], "cam/student-pi@acc": image},
+    )  # fmt: skip
+    Records(runs).add(record, {"maps.npz": stream.getvalue()})
+    return (runs, *files(runs))
+
+
+def bright(element):
+    """Row and column of the brightest pixel of an image."""
+    data = element.get("href").partition(",")[2]
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).sum(2)
+    return np.unravel_index(pixels.argmax(), pixels.shape)
+
+
+def test_channel_groups_have_a_panel_and_a_heading_each(tmp_path):
+    made = write_groups(tmp_path)
+    chart = figure(made, "views")
+    assert {"sig@acc", "sig@gyro", "pi@acc", "pi@gyro"} <= set(words(chart))
+    assert [words(chart).count(name) for name in ("acc_x", "acc_y", "gyro_z")] == [1, 1, 1], "rows of their own"
+    frames = [*chart.iter("{http://www.w3.org/2000/svg}image")]
+    frames += [e for e in chart.iter("{http://www.w3.org/2000/svg}rect") if e.get("width") != "100%"]
+    boxes = [[float(e.get(key)) for key in ("x", "y", "width", "height")] for e in frames]
+    assert len(boxes) == 3 + 3
+    for n, (x, y, width, height) in enumerate(boxes):
+        for left, top, wide, high in boxes[n + 1 :]:
+            assert x + width <= left or left + wide <= x or y + height <= top or top + high <= y, "no overlap"
+
+
+def test_pi_of_a_channel_group_is_drawn_like_pi(tmp_path):
+    made = write_groups(tmp_path)
+    images = list(figure(made, "views").iter("{http://www.w3.org/2000/svg}image"))
+    assert [bright(image) for image in images] == [(12, 12)] * 3, "birth to the right, persistence up from the bottom"
+    (name,) = (Path(path).stem for path in made[2] if "cam-pi-acc" in path)
+    assert bright(next(figure(made, name).iter("{http://www.w3.org/2000/svg}image"))) == (12, 12)
+    assert "In pi, birth goes to the right" in made[2]["report.html"]
+
+
+@pytest.mark.parametrize("channels", [None, "ab", [], [0, "x"], [-1], [0, 99], {}])
+def test_a_group_whose_channels_are_not_known_is_still_drawn(tmp_path, channels):
+    made = write_groups(tmp_path, **{"sig@acc": {"channels": channels}})
+    assert "sig@acc" in words(figure(made, "views"))
+
+
 def test_no_measured_value_where_windows_are_not_to_be_shown(made, tmp_path):
     _, whole = files(made[0])
     _, kept = files(made[0], windows=False)
@@ -586,7 +655,7 @@ def test_figures_of_before_go_unless_somebody_changed_them(tmp_path, capsys):
     other = out / "figures" / "mine.svg"
     other.write_text("mine")
     for record in Records(runs):
-        if record.spec.get("method") == "fam":
+        if record.result["spec"].get("method") == "fam":
             os.rename(record.folder, tmp_path / "gone")
     assert compare.main(command) == 0
     assert first.read_text() == "<svg>mine</svg>"

@@ -118,7 +118,7 @@ def test_runs_folder_that_cannot_be_written(tmp_path):
     with pytest.raises(MmkdError, match=r"--runs .*file: .*name a folder that can be written"), records.lock("k"):
         pass
     with pytest.raises(MmkdError, match=r"--runs .*file: .*the log of unit k is lost"):
-        records.fail("k", "log")
+        records.write_failure("k", "log")
     assert records.get("k") is None
     assert list(records) == []
 
@@ -132,7 +132,7 @@ def test_damaged_record(records, text):
     (folder / "result.json").write_text(text)
     with pytest.warns(DamageWarning, match=r"record .*k is damaged \(result\.json: .* does not count"):
         assert records.get("k") is None
-    assert "result.json" in records.fault("k")
+    assert "result.json" in records.describe_damage("k")
 
 
 def test_record_that_is_no_text(records):
@@ -161,7 +161,7 @@ def test_one_damaged_record_stops_no_other(records):
     with pytest.warns(DamageWarning, match=r"record .*b is damaged \(student.safetensors is missing\)") as found:
         assert [record.key for record in records] == ["a", "c"]
     assert len(found) == 1
-    assert (records.fault("a"), records.fault("nothing")) == ("", "")
+    assert (records.describe_damage("a"), records.describe_damage("nothing")) == ("", "")
 
 
 def test_damaged_record_is_set_aside_when_its_successor_is_whole(records):
@@ -205,12 +205,12 @@ def test_records_can_be_read_by_whom_the_user_lets(records):
 
 
 def test_failure_log_stays_until_the_unit_succeeds(records):
-    path = records.fail("k", "Traceback é")
+    path = records.write_failure("k", "Traceback é")
     assert path == records.failure_path("k")
     assert path.read_text(encoding="utf-8") == "Traceback é"
     assert records.get("k") is None
     assert list(records) == []
-    records.fail("other", "stays")
+    records.write_failure("other", "stays")
     with pytest.raises(ValueError, match="broke off"):
         records.write("k", fails)
     assert path.exists()

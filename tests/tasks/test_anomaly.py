@@ -17,21 +17,19 @@ import mmkd.data.load
 from mmkd import METHODS, Batch, MmkdError, Setup, load_student
 from mmkd.bench import main
 from mmkd.compare import main as compare
-from mmkd.core.progress import Progress
-from mmkd.data import data_root, load_dataset
+from mmkd.data import data_root, load_dataset, pretext
 from mmkd.data import series as s
-from mmkd.data.cards import find_card, present
-from mmkd.engines.worker import perform, setting
+from mmkd.data.cards import files_exist, find_card
+from mmkd.engines.worker import perform
 from mmkd.evaluation.detectors import SIMPLE, moving_median
 from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
-from mmkd.specs.unit import UnitSpec
-from mmkd.store.cache import Cache
 from mmkd.store.record import Records
+from mmkd.training.preparation import prepare_unit
 from mmkd.training.series import Chosen, Detector, on_normal
-from mmkd.training.student import Log, Place, prepare_unit
 from mmkd.training.trial import make_method
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
 from mmkd.views.channels import make_modality
@@ -47,7 +45,7 @@ def one_series(n=900, at=(600, 640), seed=0, name="made"):
     labels = np.zeros(n, np.int8)
     labels[slice(*at)] = 1
     x[labels > 0] += 2.5
-    return name, s.Recorded(x[None], labels)
+    return name, s.RawSeries(x[None], labels)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +115,9 @@ def data(cards):
 
 
 def test_the_prefix_ends_a_window_before_the_first_event():
-    found = s.cut_prefix(*one_series(n=2000), W)
-    assert (found.fit, found.chosen, found.prefix) == (340, 454, 568)
-    assert s.cut_prefix(*one_series(n=900), W).prefix == 450, "at most half the series"
+    found = s.split_prefix(*one_series(n=2000), W)
+    assert (found.train_end, found.validation_end, found.prefix_end) == (340, 454, 568)
+    assert s.split_prefix(*one_series(n=900), W).prefix_end == 450, "at most half the series"
 
 
 @pytest.mark.parametrize(
@@ -132,35 +130,35 @@ def test_the_prefix_ends_a_window_before_the_first_event():
     ],
 )
 def test_series_that_cannot_be_scored_say_why(at, n, why):
-    assert why in s.cut_prefix(*one_series(n=n, at=at), W)
+    assert why in s.split_prefix(*one_series(n=n, at=at), W)
 
 
 def test_nothing_after_the_fitted_part_shapes_the_scale():
     name, made = one_series()
-    changed, one = made.values.copy(), s.cut_prefix(name, made, W)
-    changed[:, one.fit :] *= 100
-    other = s.cut_prefix(name, replace(made, values=changed), W)
-    np.testing.assert_array_equal(one.x[:, : one.fit], other.x[:, : one.fit])
-    assert abs(one.x[:, : one.fit].mean()) < 1e-5
-    assert one.x[:, : one.fit].std() == pytest.approx(1)
+    changed, one = made.values.copy(), s.split_prefix(name, made, W)
+    changed[:, one.train_end :] *= 100
+    other = s.split_prefix(name, replace(made, values=changed), W)
+    np.testing.assert_array_equal(one.x[:, : one.train_end], other.x[:, : one.train_end])
+    assert abs(one.x[:, : one.train_end].mean()) < 1e-5
+    assert one.x[:, : one.train_end].std() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0, 4e7])
 def test_a_constant_prefix_stays_finite(level):
     x = np.full((1, 900), level)
     x[0, 700] += 1
-    found = s.cut_prefix("flat", replace(one_series()[1], values=x), W)
+    found = s.split_prefix("flat", replace(one_series()[1], values=x), W)
     assert np.isfinite(found.x).all()
     for detect in SIMPLE.values():
         assert np.isfinite(detect(found, W, 0)).all()
 
 
 def test_segments_keep_to_their_part():
-    found = s.cut_prefix("ramp", replace(one_series()[1], values=np.arange(900.0)[None]), W)
+    found = s.split_prefix("ramp", replace(one_series()[1], values=np.arange(900.0)[None]), W)
     spans = {part: [] for part in range(3)}
-    for x, part in s.segments([found], W, 16):
+    for x, part in pretext.prefix_segments([found], W, 16):
         spans[part].append((x.min(), x.max()))
-    borders = found.x[0, [0, found.fit, found.chosen, found.prefix]]
+    borders = found.x[0, [0, found.train_end, found.validation_end, found.prefix_end]]
     for part, each in spans.items():
         assert each
         assert min(low for low, _ in each) >= borders[part]
@@ -179,16 +177,16 @@ def test_the_parts_of_the_data_set_do_not_meet(cards, data):
     assert {n % half for n in split.train}.isdisjoint({n % half for n in [*split.validation, *split.test]})
 
 
-@pytest.mark.parametrize("kind", range(1, len(s.PRETEXT)))
+@pytest.mark.parametrize("kind", range(1, len(pretext.PRETEXT_CLASSES)))
 def test_each_disturbance_changes_a_part_of_a_segment(kind):
     windows = np.sin(np.arange(W) / 3 + np.arange(200)[:, None, None]).astype(np.float32)
-    x, y = s.pretext(windows)
+    x, y = pretext.add_disturbed(windows)
     np.testing.assert_array_equal(x[:200], windows)
     changed = x[200:][y[200:] == kind] != windows[y[200:] == kind]
     assert len(changed) > 10
     assert changed.any(axis=(1, 2)).mean() > 0.95
     assert changed.mean() < 0.6
-    np.testing.assert_array_equal(s.pretext(windows)[0], x)
+    np.testing.assert_array_equal(pretext.add_disturbed(windows)[0], x)
 
 
 # a training part of the publisher's
@@ -201,51 +199,51 @@ OFFICIAL = {"values": np.arange(900.0)[None] / 900, "labels": np.arange(900) >= 
     [(160, (96, 128, 160)), (700, (420, 560, 700)), (159, "159 of 900 steps to"), (880, "nothing but")],
 )
 def test_the_publishers_training_part_is_the_prefix_whole(prefix, cuts):
-    found = s.cut_prefix("made", s.Recorded(**OFFICIAL, prefix=prefix), W)
+    found = s.split_prefix("made", s.RawSeries(**OFFICIAL, prefix=prefix), W)
     if isinstance(cuts, str):
         assert cuts in found
     else:
-        assert (found.fit, found.chosen, found.prefix) == cuts
+        assert (found.train_end, found.validation_end, found.prefix_end) == cuts
         np.testing.assert_allclose(found.x, OFFICIAL["values"], atol=1e-7)
 
 
 def test_values_that_are_not_scaled_are_standardised_by_the_fitted_part():
-    found = s.cut_prefix("made", s.Recorded(**{**OFFICIAL, "scaled": False}, prefix=400), W)
+    found = s.split_prefix("made", s.RawSeries(**{**OFFICIAL, "scaled": False}, prefix=400), W)
     assert found.x[0, :240].std() == pytest.approx(1, abs=1e-5)
 
 
 def in_two_parts():
-    return s.cut_prefix("made", replace(one_series(seed=3)[1], prefix=300, apart=True), W)
+    return s.split_prefix("made", replace(one_series(seed=3)[1], prefix=300, has_gap=True), W)
 
 
 def test_no_window_lies_on_both_parts():
     series = in_two_parts()
-    starts = starts_in(series, series.chosen, W, 8)
+    starts = starts_in(series, series.validation_end, W, 8)
     covered = np.zeros(900, bool)
     for start in starts:
-        assert start + W <= series.prefix or start >= series.prefix
+        assert start + W <= series.prefix_end or start >= series.prefix_end
         covered[start : start + W] = True
-    assert covered.tolist() == [t >= series.chosen for t in range(900)]
-    assert len(starts_in(replace(series, apart=False), series.chosen, W, 8)) > len(starts) - 4
+    assert covered.tolist() == [t >= series.validation_end for t in range(900)]
+    assert len(starts_in(replace(series, has_gap=False), series.validation_end, W, 8)) > len(starts) - 4
 
 
 @pytest.mark.parametrize("name", SIMPLE)
 def test_no_detector_reads_over_the_border_of_two_parts(name):
     series = in_two_parts()
     x = series.x.copy()
-    x[:, series.prefix :] += 50
+    x[:, series.prefix_end :] += 50
     one, other = (SIMPLE[name](each, W, 3) for each in (series, replace(series, x=x)))
-    np.testing.assert_allclose(one[: series.prefix], other[: series.prefix], rtol=1e-9)
+    np.testing.assert_allclose(one[: series.prefix_end], other[: series.prefix_end], rtol=1e-9)
     x = series.x.copy()
-    x[:, series.chosen : series.prefix] += 50
+    x[:, series.validation_end : series.prefix_end] += 50
     other = SIMPLE[name](replace(series, x=x), W, 3)
-    np.testing.assert_allclose(one[series.prefix :], other[series.prefix :], rtol=1e-9)
+    np.testing.assert_allclose(one[series.prefix_end :], other[series.prefix_end :], rtol=1e-9)
 
 
 def test_of_two_parts_the_whole_last_part_sets_the_threshold():
     series = in_two_parts()
-    score = np.random.default_rng(0).uniform(size=900 - series.chosen)
-    score[series.prefix - series.chosen - 1] = 7
+    score = np.random.default_rng(0).uniform(size=900 - series.validation_end)
+    score[series.prefix_end - series.validation_end - 1] = 7
     found = s.SeriesSet((series,), {}, np.zeros(0, np.int64))
     assert evaluate_detector(found, lambda _: score, W)[0].threshold == 7
 
@@ -265,24 +263,24 @@ def test_the_channels_of_a_spacecraft(cards, name, columns, kept):
     data, arrays = load_dataset(name, cards), spacecraft_arrays()
     assert data.task == "anomaly"
     assert data.x.shape[1:] == (columns, 32)
-    assert [each.name for each in data.series.kept] == kept
-    assert data.series.left_out == ({"D-12": "40 of 540 steps to train on"} if name == "smap" else {})
-    for each in data.series.kept:
+    assert [each.name for each in data.series.scored] == kept
+    assert data.series.excluded == ({"D-12": "40 of 540 steps to train on"} if name == "smap" else {})
+    for each in data.series.scored:
         train, test = arrays[f"{each.name}_train"], arrays[f"{each.name}_test"]
-        assert each.prefix == len(train)
-        assert each.apart
+        assert each.prefix_end == len(train)
+        assert each.has_gap
         np.testing.assert_array_equal(each.x, np.concatenate([train, test]).T)
-        np.testing.assert_array_equal(each.labels[each.prefix :], arrays[f"{each.name}_label"])
-        assert not each.labels[: each.prefix].any()
-    assert data.group("telemetry") == (0,)
-    assert data.group("commands") == tuple(range(1, columns))
+        np.testing.assert_array_equal(each.labels[each.prefix_end :], arrays[f"{each.name}_label"])
+        assert not each.labels[: each.prefix_end].any()
+    assert data.channel_group("telemetry") == (0,)
+    assert data.channel_group("commands") == tuple(range(1, columns))
     assert len(np.unique(data.x[:, 1])) > 1, "disturbed where it is constant"
 
 
 @pytest.mark.parametrize("name", ["gaf", "gaf@commands", "sig", "sig@telemetry"])
 def test_views_of_constant_channels_are_finite(cards, name):
     data = load_dataset("smap", cards)
-    group = {"channels": data.group(name.partition("@")[2])} if "@" in name else {}
+    group = {"channels": data.channel_group(name.partition("@")[2])} if "@" in name else {}
     size = {} if name.startswith("sig") else {"size": SIDE}
     plain = data.x[: len(data.x) // 2]
     view = make_modality(name, {**size, **group}).fit(plain).transform(plain)
@@ -333,8 +331,8 @@ def test_one_series_as_csv(tmp_path, monkeypatch, name, columns, events):
         with pytest.raises(MmkdError, match="none of 1 series can be scored, such as one with no event"):
             load_dataset(name)
         return
-    (series,) = load_dataset(name).series.kept
-    assert (series.fit, series.chosen, series.prefix, series.apart) == (720, 960, 1200, False)
+    (series,) = load_dataset(name).series.scored
+    assert (series.train_end, series.validation_end, series.prefix_end, series.has_gap) == (720, 960, 1200, False)
     np.testing.assert_array_equal(series.labels, label)
     fitted = values[:720].T
     np.testing.assert_allclose(series.x, (values.T - fitted.mean()) / fitted.std(), atol=1e-4)
@@ -357,10 +355,10 @@ def test_overlapped_is_the_mean_of_the_windows_of_a_step():
 
 
 def test_the_threshold_comes_from_the_prefix_alone():
-    series = s.cut_prefix(*one_series(), W)
+    series = s.split_prefix(*one_series(), W)
     found = s.SeriesSet((series,), {}, np.zeros(0, np.int64))
-    before = series.prefix - series.chosen
-    score = np.random.default_rng(0).uniform(size=len(series.labels) - series.chosen)
+    before = series.prefix_end - series.validation_end
+    score = np.random.default_rng(0).uniform(size=len(series.labels) - series.validation_end)
     high = np.concatenate([score[:before], score[before:] + 5])
     low, top = evaluate_detector(found, lambda _: score, W)[0], evaluate_detector(found, lambda _: high, W)[0]
     assert low.threshold == top.threshold == score[: before - W + 1].max()
@@ -371,25 +369,25 @@ def test_the_threshold_comes_from_the_prefix_alone():
 @pytest.mark.parametrize("name", ["moving-median", "pca", "kmeans"])
 def test_no_value_after_the_prefix_moves_the_threshold(name):
     """Windows reach over the end of the prefix: the steps that they share with what comes after it do not count."""
-    series = s.cut_prefix(*one_series(), W)
+    series = s.split_prefix(*one_series(), W)
     x = series.x.copy()
-    x[:, series.prefix :] += 50
+    x[:, series.prefix_end :] += 50
     both = s.SeriesSet((series, replace(series, x=x)), {}, np.zeros(0, np.int64))
-    one, other = evaluate_detector(both, lambda each: SIMPLE[name](each, W, 3)[each.chosen :], W)
+    one, other = evaluate_detector(both, lambda each: SIMPLE[name](each, W, 3)[each.validation_end :], W)
     assert one.threshold == pytest.approx(other.threshold, rel=1e-9)
 
 
 def test_a_detector_that_knows_the_labels_is_perfect():
-    series = s.cut_prefix(*one_series(), W)
+    series = s.split_prefix(*one_series(), W)
     (found,) = evaluate_detector(
-        s.SeriesSet((series,), {}, np.zeros(0, np.int64)), lambda _: series.labels[series.chosen :] * 1.0, W
+        s.SeriesSet((series,), {}, np.zeros(0, np.int64)), lambda _: series.labels[series.validation_end :] * 1.0, W
     )
     assert [found.metrics[name] for name in ("auc_pr", "auc_roc", "range_f1", "event_f1")] == pytest.approx([1.0] * 4)
 
 
 @pytest.mark.parametrize("name", SIMPLE)
 def test_simple_detectors_score_every_step_the_same_each_time(name):
-    series = s.cut_prefix(*one_series(), W)
+    series = s.split_prefix(*one_series(), W)
     score = SIMPLE[name](series, W, 3)
     assert score.shape == series.labels.shape
     np.testing.assert_array_equal(score, SIMPLE[name](series, W, 3))
@@ -397,13 +395,13 @@ def test_simple_detectors_score_every_step_the_same_each_time(name):
 
 @pytest.mark.parametrize("name", ["pca", "kmeans"])
 def test_sub_sequences_find_a_shift(name):
-    series = s.cut_prefix(*one_series(), W)
+    series = s.split_prefix(*one_series(), W)
     score = SIMPLE[name](series, W, 0)
-    assert score[series.labels > 0].mean() > 5 * score[: series.prefix].mean()
+    assert score[series.labels > 0].mean() > 5 * score[: series.prefix_end].mean()
 
 
 def test_moving_median_by_hand():
-    series = s.cut_prefix(*one_series(), W)
+    series = s.split_prefix(*one_series(), W)
     x, at = series.x[0].astype(float), 400
     assert moving_median(series, 5, 0)[at] == pytest.approx(abs(x[at] - np.median(x[at - 2 : at + 3])))
 
@@ -517,7 +515,7 @@ def test_from_series_to_table(bench, place, data):
     assert "(PA F1)" in heads
     rows = {line.split()[0]: line for line in out.splitlines()[2:10]}
     assert set(rows) >= {"reverse-kd", "feature-kd", *SIMPLE}
-    records = {r.spec.get("method"): r for r in Records(place / "runs") if r.kind != "teacher"}
+    records = {r.result["spec"].get("method"): r for r in Records(place / "runs") if r.kind != "teacher"}
     assert {r.kind for r in records.values()} == {"student", "simple"}
     for record in records.values():
         lines = record.file("series.csv").read_text().splitlines()
@@ -528,7 +526,7 @@ def test_from_series_to_table(bench, place, data):
         assert first["events"] == "1"
         assert record.result["series"] == {"scored": 3, "left_out": {"made/3": "no event"}}
         with np.load(record.file("scores.npz")) as z:
-            assert [len(z[f"s{i}"]) for i in range(3)] == [len(x.labels) - x.chosen for x in data.series.kept]
+            assert [len(z[f"s{i}"]) for i in range(3)] == [len(x.labels) - x.validation_end for x in data.series.scored]
     for name in ("reverse-kd", "feature-kd"):
         assert (records[name].folder / "series.svg").stat().st_size > 10_000
         assert records[name].metrics["test"]["vus_pr"] > 2 * records["random"].metrics["test"]["vus_pr"]
@@ -555,13 +553,13 @@ def test_a_second_run_finds_all_on_record(bench, place):
 
 def test_simple_detectors_that_are_lost_are_made_again(bench, place, monkeypatch):
     bench("--method", "reverse-kd,feature-kd")
-    for record in [r for r in Records(place / "runs") if r.spec.get("method") in ("pca", "random")]:
+    for record in [r for r in Records(place / "runs") if r.result["spec"].get("method") in ("pca", "random")]:
         shutil.rmtree(record.folder)
     code, out, err = bench("--method", "feature-kd")
     assert code == 0
     assert all(f"\n{name} " in out for name in SIMPLE)
     assert "reverse-kd" not in out
-    (record,) = [r for r in Records(place / "runs") if r.spec.get("method") == "kmeans"]
+    (record,) = [r for r in Records(place / "runs") if r.result["spec"].get("method") == "kmeans"]
     shutil.rmtree(record.folder)
     monkeypatch.setitem(SIMPLE, "kmeans", lambda *_: 1 / 0)
     code, out, err = bench("--method", "feature-kd")
@@ -574,18 +572,16 @@ def test_the_stored_student_gives_the_stored_scores(bench, place, data):
     bench("--method", "reverse-kd,feature-kd")
     for record in [r for r in Records(place / "runs") if r.kind == "student"]:
         model = load_student(record)
-        detector = Detector(
-            model.network, model.modalities, torch.device("cpu"), make_method(UnitSpec.parse(record.spec))
-        )
+        detector = Detector(model.network, model.modalities, torch.device("cpu"), make_method(record.unit))
         with np.load(record.file("scores.npz")) as z:
-            np.testing.assert_allclose(detector.scores(data.series.kept[1], W), z["s1"], rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(detector.scores(data.series.scored[1], W), z["s1"], rtol=1e-3, atol=1e-5)
 
 
 def test_the_encoder_of_the_student_is_the_teacher(bench, place):
     from safetensors.torch import load_file
 
     bench("--method", "reverse-kd,feature-kd")
-    records = {r.spec.get("method", "teacher"): r for r in Records(place / "runs")}
+    records = {r.result["spec"].get("method", "teacher"): r for r in Records(place / "runs")}
     teacher = load_file(records["teacher"].file("teacher.safetensors"))
     student = load_file(records["reverse-kd"].file("student.safetensors"))
     assert len(teacher) > 20
@@ -596,9 +592,9 @@ def test_reverse_distillation_learns_from_plain_segments_alone(bench, place, car
     bench("--method", "reverse-kd,feature-kd")
     nets = {"teacher_nets": {"gaf": "WRN10-1"}, "image_size": SIDE, "epochs": 4, "data_root": str(cards)}
     spec, _ = next(expand(Request(("reverse-kd",), task="anomaly", **nets)))
-    runs, cache = Records(place / "runs"), Cache(place / "runs" / "cache")
-    assert runs.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
-    whole = prepare_unit(spec, data, Place(runs, cache, torch.device("cpu"), Progress()), Log())
+    workspace = Workspace(place / "runs", place / "runs" / "cache", "cpu")
+    assert workspace.records.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
+    whole = prepare_unit(spec, data, workspace)
     ready = on_normal(whole, whole.student)
     plain = whole.windows.train[data.y[whole.windows.train] == 0]
     np.testing.assert_array_equal(ready.windows.train, plain)
@@ -628,7 +624,7 @@ def test_the_comparison_has_a_table_of_detectors(bench, place, tmp_path, capsys)
     rows = {row["row"]: row for row in group["rows"]}
     assert group["rows"][0]["row"] == "student"
     assert set(rows) >= {"feature-kd", "reverse-kd", *SIMPLE}
-    records = {(r.spec["method"], r.spec["seed"]): r for r in Records(runs) if r.kind != "teacher"}
+    records = {(r.spec.method, r.spec.seed): r for r in Records(runs) if r.kind != "teacher"}
     for name in ("feature-kd", "pca", "random"):
         scores = [records[name, seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
         alone = [records["student", seed].metrics["test"]["vus_pr"] for seed in (0, 1)]
@@ -652,8 +648,8 @@ def test_a_worker_does_such_a_unit(cards, tmp_path):
     spec, _ = next(expand(Request(("student",), task="anomaly", epochs=1, data_root=str(cards))))
     from mmkd.engines.plan import Job
 
-    at = setting(tmp_path / "runs", tmp_path / "cache", "cpu", 1, None, cards, ())
-    done = perform(Job("unit", spec.key, spec).values(), at)
+    workspace = Workspace(tmp_path / "runs", tmp_path / "cache", "cpu", threads=1, data_root=cards)
+    done = perform(Job("unit", spec.key, spec).values(), workspace.to_json())
     assert done["status"] == "done", done["error"]
     assert "vus_pr" in Records(tmp_path / "runs").get(spec.key).metrics["test"]
 
@@ -671,7 +667,7 @@ def test_channel_groups_of_telemetry_are_modalities(bench, tmp_path):
     assert code == 0, err
     assert "smap, 2 series, 1 left out, 1 seed" in out
     (record,) = [r for r in Records(tmp_path / "runs") if r.kind == "student"]
-    assert record.spec["views"]["sig@telemetry"]["channels"] == [0]
+    assert record.spec.views["sig@telemetry"]["channels"] == [0]
     assert 0 < record.metrics["test"]["vus_pr"] <= 1
 
 
@@ -703,14 +699,16 @@ def test_reverse_distillation_is_for_series_alone(tmp_path, capsys):
 
 @pytest.mark.data
 def test_nab():
-    if not present(find_card("nab"), data_root()):
+    if not files_exist(find_card("nab"), data_root()):
         pytest.skip("no NAB in the data folder")
     data = load_dataset("nab")
     assert data.task == "anomaly"
-    assert len(data.series.kept) == 52
-    assert set(data.series.left_out.values()) == {"no event"}
-    assert sum(len(x.labels) for x in data.series.kept) == 365_558 - 6 * 4032
-    assert {x.prefix <= len(x.labels) // 2 and not x.labels[: x.prefix].any() for x in data.series.kept} == {True}
+    assert len(data.series.scored) == 52
+    assert set(data.series.excluded.values()) == {"no event"}
+    assert sum(len(x.labels) for x in data.series.scored) == 365_558 - 6 * 4032
+    for series in data.series.scored:
+        assert series.prefix_end <= len(series.labels) // 2
+        assert not series.labels[: series.prefix_end].any()
 
 
 @pytest.mark.data
@@ -718,11 +716,11 @@ def test_nab():
     ("name", "series", "train", "test"), [("smap", 54, 138_004, 435_826), ("msl", 27, 58_317, 73_729)]
 )
 def test_telemetry(name, series, train, test):
-    if not present(find_card(name), data_root()):
+    if not files_exist(find_card(name), data_root()):
         pytest.skip("no SMAP and MSL in the data folder")
-    kept = load_dataset(name).series.kept
+    kept = load_dataset(name).series.scored
     assert len(kept) == series
     assert sum(x.prefix for x in kept) == train
     assert sum(len(x.labels) - x.prefix for x in kept) == test
-    assert all(np.isfinite(x.x).all() and x.labels.any() and not x.labels[: x.prefix].any() for x in kept)
+    assert all(np.isfinite(x.x).all() and x.labels.any() and not x.labels[: x.prefix_end].any() for x in kept)
     assert set(np.unique(np.concatenate([x.x[1:].ravel() for x in kept]))) == {0, 1}, "commands"

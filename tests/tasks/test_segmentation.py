@@ -19,12 +19,12 @@ from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
 from mmkd.metrics.recordings import stitch
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.store.cache import Cache
 from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
 from mmkd.training.loop import TrainingData, train
-from mmkd.training.student import make_windows
+from mmkd.training.preparation import training_data
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, split_for
 from mmkd.units.request import Request
 
@@ -286,7 +286,7 @@ def test_the_table_shows_miou_and_mlflow_has_the_metrics(dense, tmp_path, capsys
     out = capsys.readouterr().out
     head = next(line for line in out.splitlines() if "mIoU" in line)
     assert head.split() == ["test", "acc", "macro-F1", "mIoU", "vs", "alone", "params", "time"]
-    found = {r.spec.get("method", "teacher"): r for r in Records(tmp_path)}
+    found = {r.result["spec"].get("method", "teacher"): r for r in Records(tmp_path)}
     for label, name in (("teacher sig unet-small", "teacher"), ("student", "student"), ("kd", "kd")):
         line = next(line for line in out.splitlines() if line.startswith(label + " "))
         values = line.removeprefix(label).split()
@@ -357,7 +357,7 @@ def fitted(name, windows, said=None, epochs=2, batch_size=4):
     net = Table(len(windows.y))
     training = mmkd.training.loop.Training(epochs=epochs, batch_size=batch_size, weight_decay=0.0, lr=0.1)
     source = mmkd.training.loop.NoTeachers() if said is None else Said(said)
-    trained = train(net, METHODS.get(name)(), windows, source, training, 0, "", Progress())
+    trained = train(net, METHODS.get(name)(), windows, source, training=training, seed=0, label="", progress=Progress())
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history]
     return trained.last["logits"], rows
 
@@ -397,7 +397,7 @@ def test_the_loss_is_the_mean_over_the_steps_that_count():
 
 def test_steps_without_a_label_are_not_scored(records, dense):
     data, z = load_file(dense["data"]), loaded(records["kd"])
-    windows = make_windows(data, split_windows(data, 0), {}, torch.device("cpu"))
+    windows = training_data(data, split_windows(data, 0), {}, records["kd"].unit, Workspace(device="cpu"))
     p = z["probabilities"].astype(np.float64).transpose(0, 2, 1)
     first = windows.scores(z["window"], p.transpose(0, 2, 1))
     other = p.copy()
@@ -439,9 +439,10 @@ def unit_of(dense, method, folder, **more):
     ((spec, data),) = expand(request)
     split = split_for(data, spec.data, spec.seed)
     views = {"sig": (data.x - data.x.mean()) / data.x.std()}
-    windows, cache = make_windows(data, split, views, torch.device("cpu")), Cache(folder)
-    teacher = get_teacher(spec.teacher("sig"), windows, split.test, cache, Progress())
-    return spec, windows, {"sig": teacher}, cache
+    workspace = Workspace(cache_folder=folder, device="cpu")
+    windows = training_data(data, split, views, spec, workspace)
+    teacher = get_teacher(spec.teacher("sig"), windows, split.test, workspace)
+    return spec, windows, {"sig": teacher}, workspace.cache
 
 
 @pytest.mark.parametrize("method", ["kd", "fitnet", "fam-1d"])
@@ -449,12 +450,14 @@ def test_stored_outputs_of_teachers_are_the_live_ones(dense, tmp_path, method):
     spec, windows, teachers, cache = unit_of(dense, method, tmp_path, epochs=2)
     needs, found = METHODS.get(method).needs, []
     for budget in (1 << 30, 0):
-        source = source_of(teachers, needs, windows, cache, Progress(), budget)
+        source = source_of(teachers, needs, windows, cache=cache, progress=Progress(), budget=budget)
         expected = CachedTeachers if budget or "features" not in needs else LiveTeachers
         assert isinstance(source, expected)
         source = source if budget else LiveTeachers(teachers)
         net = make_student(spec, {"sig": (2, LENGTH)}, CLASSES)
-        trained = train(net, make_method(spec), windows, source, spec.training, 0, "", Progress())
+        trained = train(
+            net, make_method(spec), windows, source, training=spec.training, seed=0, label="", progress=Progress()
+        )
         found.append([{k: v for k, v in row.items() if k != "seconds"} for row in trained.history])
     for stored, live in zip(*found, strict=True):
         assert stored == pytest.approx(live, rel=1e-3)

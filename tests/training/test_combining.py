@@ -12,6 +12,7 @@ import mmkd
 from mmkd import METHODS, MmkdError
 from mmkd.metrics.classes import mixture_shares
 from mmkd.store.record import Records
+from mmkd.training import preparation
 from mmkd.training import student as unit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
@@ -50,20 +51,20 @@ def test_a_trained_start_is_the_student_trained_alone(tiny, tmp_path, starts):
 
 def test_a_trained_start_of_the_same_shape_and_branch_weight(tiny, tmp_path, starts):
     mmkd.run("aver", **tiny, runs=tmp_path, init_student="trained", branch_weight=0.25, student="sig")
-    specs = {r.spec["method"]: r.spec for r in Records(tmp_path) if r.kind == "student"}
-    assert specs["student"]["options"] == {"branch_weight": 0.25}
-    assert specs["student"]["student"] == ["sig"]
+    specs = {r.spec.method: r.spec for r in Records(tmp_path) if r.kind == "student"}
+    assert specs["student"].options == {"branch_weight": 0.25}
+    assert specs["student"].student == ("sig",)
 
 
 def test_full_kd_takes_the_last_epoch_of_the_same_teachers(tiny, tmp_path, monkeypatch):
     taken = {}
-    real = unit.source_of
+    real = preparation.source_of
 
-    def spy(teachers, *args):
+    def spy(teachers, *args, **kwargs):
         taken[len(taken)] = {m: (t.folder, t.network.state_dict()) for m, t in teachers.items()}
-        return real(teachers, *args)
+        return real(teachers, *args, **kwargs)
 
-    monkeypatch.setattr(unit, "source_of", spy)
+    monkeypatch.setattr(preparation, "source_of", spy)
     for name in ("eskd", "full-kd"):
         record = mmkd.run(name, **tiny, runs=tmp_path)
         assert record.result["teacher_checkpoint"] == ("last" if name == "full-kd" else "best")
@@ -85,8 +86,8 @@ def test_outputs_of_last_and_best_teachers_are_kept_apart(tiny, tmp_path):
 
 def test_shares_by_search_are_the_best_mixture_on_validation(tiny, tmp_path, monkeypatch):
     seen = []
-    real = unit.mixture_shares
-    monkeypatch.setattr(unit, "mixture_shares", lambda y, each: seen.append((y, each)) or real(y, each))
+    real = preparation.mixture_shares
+    monkeypatch.setattr(preparation, "mixture_shares", lambda y, each: seen.append((y, each)) or real(y, each))
     record = mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights="search")
     shares = {n: float(s) for n, s in re.findall(r"(\w+)=([\d.]+)", record.result["teacher_weights"])}
     assert list(shares) == ["sig", "gaf", "pi"]

@@ -196,7 +196,8 @@ def test_shares_add_up_to_the_gradients_and_terms_of_a_batch(windows, dense_wind
 
     def follow(group):
         source = teacher(dense) if name != "student" else NoTeachers()
-        trained = train(plain(0, dense), METHODS.get(name)(), data, source, training, 0, "", Progress(), None, group)
+        settings = {"training": training, "seed": 0, "label": "", "progress": Progress(), "group": group}
+        trained = train(plain(0, dense), METHODS.get(name)(), data, source, **settings)
         return group.steps, {k: v for k, v in trained.history[0].items() if k.startswith("loss")}
 
     whole, terms = follow(One(0, 1))
@@ -339,7 +340,7 @@ def test_a_refusal_is_one_line_of_one_process(torchrun, tmp_path, arguments, wor
 def test_with_ray_torchrun_is_refused(tmp_path, monkeypatch, capsys):
     """In this process, where it is the leader: it refuses before it meets the others."""
     monkeypatch.setattr("mmkd.cli.bench.started", lambda: One(0, 2))
-    monkeypatch.setattr("mmkd.api.check_ray", lambda: None)
+    monkeypatch.setattr("mmkd.training.workspace.check_ray", lambda: None)
     code = main(["--method", "kd", "--engine", "ray", "--runs", str(tmp_path / "runs")])
     assert code == 2
     assert "--engine ray: torchrun has started 2 processes" in capsys.readouterr().err
@@ -356,8 +357,7 @@ def test_dropout_differs_by_process(windows):
     assert issubclass(Draws, Method)
     for rank in (0, 1):
         group = One(rank, 2)
-        train(
-            plain(0), Draws(), windows, NoTeachers(), Training(epochs=1, batch_size=8), 0, "", Progress(), None, group
-        )
+        settings = {"training": Training(epochs=1, batch_size=8), "seed": 0, "label": "", "progress": Progress()}
+        train(plain(0), Draws(), windows, NoTeachers(), **settings, group=group)
     half = len(drawn) // 2
     assert not set(drawn[:half]) & set(drawn[half:])

@@ -65,7 +65,7 @@ def run(name, windows, checkpoint=None, **options):
     """What training leaves: student, method and copies of teachers."""
     net, method = student(), METHODS.get(name)(**options)
     given = source(method, teachers())
-    train(net, method, windows, given, TRAINING, 0, "", Progress(), checkpoint)
+    train(net, method, windows, given, training=TRAINING, seed=0, label="", progress=Progress(), checkpoint=checkpoint)
     return states(net, method, *given.networks.values())
 
 
@@ -105,7 +105,7 @@ def test_student_and_every_parameter_of_the_method_train(name, windows):
 
     method.build = build
     originals = states(*(t.network for t in taught.values()))
-    train(net, method, windows, given, TRAINING, 0, "", Progress())
+    train(net, method, windows, given, training=TRAINING, seed=0, label="", progress=Progress())
     assert all(not torch.equal(before[k], p) for k, p in net.named_parameters())
     still = [k for k, p in method.named_parameters() if torch.equal(built[k], p)]
     assert not still
@@ -135,7 +135,7 @@ def test_what_is_not_named_rests(windows):
     given = MovingTeachers(taught)
     named = {id(p) for p in method.teacher_parameters(given.networks)}
     assert 0 < len(named) < 4
-    train(net, method, windows, given, TRAINING, 0, "", Progress())
+    train(net, method, windows, given, training=TRAINING, seed=0, label="", progress=Progress())
     assert method.modes == {"sig": True, "gaf": False}
     for m, copied in given.networks.items():
         own = dict(taught[m].network.named_parameters())
@@ -188,12 +188,13 @@ class Two(parallel.ProcessGroup):
 def test_several_processes_are_refused_to_methods_with_an_after_step_alone(windows):
     for name in WITH_HOOKS:
         method, net = METHODS.get(name)(**WITH_HOOKS[name]), student()
-        arguments = (net, method, windows, source(method, teachers()), replace(TRAINING, epochs=1), 0, "", Progress())
+        arguments = (net, method, windows, source(method, teachers()))
+        settings = {"training": replace(TRAINING, epochs=1), "seed": 0, "label": "", "progress": Progress()}
         if name in ("crd", "meta-mkd", "mtkd-rl"):
             with pytest.raises(MmkdError, match=f"{name} .*in place of torchrun"):
-                train(*arguments, group=Two())
+                train(*arguments, **settings, group=Two())
         else:
-            train(*arguments, group=Two())
+            train(*arguments, **settings, group=Two())
 
 
 def test_an_outer_step_sees_the_windows_that_it_asks_for(windows):
@@ -210,7 +211,16 @@ def test_an_outer_step_sees_the_windows_that_it_asks_for(windows):
             seen.append((views, taught, batch, step))
 
     net = student()
-    train(net, Asks(), windows, LiveTeachers(teachers()), replace(TRAINING, epochs=1), 0, "", Progress())
+    train(
+        net,
+        Asks(),
+        windows,
+        LiveTeachers(teachers()),
+        training=replace(TRAINING, epochs=1),
+        seed=0,
+        label="",
+        progress=Progress(),
+    )
     assert len(seen) == 3
     views, taught, batch, step = seen[-1]
     assert step.student is net

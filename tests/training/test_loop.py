@@ -51,7 +51,14 @@ def same(a, b):
 
 def test_a_student_learns_what_can_be_learnt(windows):
     trained = train(
-        student(), METHODS.get("student")(), windows, NoTeachers(), Training(epochs=15, batch_size=8), 0, "", Progress()
+        student(),
+        METHODS.get("student")(),
+        windows,
+        NoTeachers(),
+        training=Training(epochs=15, batch_size=8),
+        seed=0,
+        label="",
+        progress=Progress(),
     )
     assert trained.history[-1]["val_accuracy"] > 0.9
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
@@ -69,7 +76,7 @@ def test_fam_and_student_move_and_teachers_do_not(windows, name):
             built.update({k: p.detach().clone() for k, p in self.named_parameters()})
 
     method.__class__ = Spy
-    trained = train(net, method, windows, taught, TRAINING, 0, "", Progress())
+    trained = train(net, method, windows, taught, training=TRAINING, seed=0, label="", progress=Progress())
     assert trained.method_parameters > 0
     after = dict(method.named_parameters())
     still = [k for k in built if torch.equal(built[k], after[k])]
@@ -89,10 +96,10 @@ def test_fam_moves_the_student_elsewhere_than_cross_entropy(windows):
             METHODS.get(name)(),
             windows,
             teachers() if name == "fam" else NoTeachers(),
-            TRAINING,
-            0,
-            "",
-            Progress(),
+            training=TRAINING,
+            seed=0,
+            label="",
+            progress=Progress(),
         )
         ends[name] = weights(net)
     assert not same(ends["student"], ends["fam"])
@@ -102,7 +109,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(windows):
     ends = []
     for seed in (0, 0, 1):
         net = student()
-        train(net, METHODS.get("fam")(), windows, teachers(), TRAINING, seed, "", Progress())
+        train(
+            net, METHODS.get("fam")(), windows, teachers(), training=TRAINING, seed=seed, label="", progress=Progress()
+        )
         ends.append(weights(net))
     assert same(ends[0], ends[1])
     assert not same(ends[0], ends[2])
@@ -112,7 +121,7 @@ def test_the_callers_random_state_is_left_alone(windows):
     net, taught = student(), teachers()
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    train(net, METHODS.get("fam")(), windows, taught, TRAINING, 0, "", Progress())
+    train(net, METHODS.get("fam")(), windows, taught, training=TRAINING, seed=0, label="", progress=Progress())
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -132,7 +141,14 @@ def test_a_last_batch_of_one_is_left_out_unless_it_is_the_only_one():
 def test_the_best_epoch_is_chosen_on_validation(windows):
     net = student()
     trained = train(
-        net, METHODS.get("student")(), windows, NoTeachers(), Training(epochs=6, batch_size=16), 0, "", Progress()
+        net,
+        METHODS.get("student")(),
+        windows,
+        NoTeachers(),
+        training=Training(epochs=6, batch_size=16),
+        seed=0,
+        label="",
+        progress=Progress(),
     )
     ranks = [(row["val_macro_f1"], -row["val_nll"]) for row in trained.history]
     assert trained.best_epoch == ranks.index(max(ranks))
@@ -141,14 +157,25 @@ def test_the_best_epoch_is_chosen_on_validation(windows):
 
 def test_without_validation_the_last_epoch_is_kept(windows):
     blind = TrainingData(windows.views, windows.y, np.arange(60), np.arange(0), "abc", windows.device)
-    trained = train(student(), METHODS.get("student")(), blind, NoTeachers(), TRAINING, 0, "", Progress())
+    trained = train(
+        student(),
+        METHODS.get("student")(),
+        blind,
+        NoTeachers(),
+        training=TRAINING,
+        seed=0,
+        label="",
+        progress=Progress(),
+    )
     assert trained.best_epoch == 2
     assert same(trained.best, trained.last)
     assert "val_nll" not in trained.history[0]
 
 
 def test_history_holds_the_mean_of_each_term(windows):
-    trained = train(student(), METHODS.get("kd")(), windows, teachers(), TRAINING, 0, "", Progress())
+    trained = train(
+        student(), METHODS.get("kd")(), windows, teachers(), training=TRAINING, seed=0, label="", progress=Progress()
+    )
     for row in trained.history:
         assert row["loss"] == pytest.approx(row["loss/ce"] + row["loss/branch_ce"] + row["loss/kd"], rel=1e-6)
 
@@ -162,7 +189,7 @@ def test_a_loss_that_is_not_finite_breaks_the_unit_off(windows):
             return {"ce": student.logits.sum() * math.nan}
 
     with pytest.raises(UnitFailed, match=r"ce is nan in epoch 1"):
-        train(student(), Broken(), windows, NoTeachers(), TRAINING, 0, "", Progress())
+        train(student(), Broken(), windows, NoTeachers(), training=TRAINING, seed=0, label="", progress=Progress())
 
 
 def test_bfloat16_trains_with_losses_in_float32(windows):
@@ -174,7 +201,7 @@ def test_bfloat16_trains_with_losses_in_float32(windows):
             seen.update({student.logits.dtype, *(b.embedding.dtype for b in student.branches.values())})
             return super().losses(student, teachers, batch)
 
-    train(student(), Spy(), windows, teachers(), training, 0, "", Progress())
+    train(student(), Spy(), windows, teachers(), training=training, seed=0, label="", progress=Progress())
     assert seen == {torch.float32}
 
 

@@ -106,7 +106,7 @@ def test_a_second_call_does_no_work(record, tiny, monkeypatch):
 
 
 def test_another_method_shares_the_teachers(record, tiny, monkeypatch):
-    monkeypatch.setattr("mmkd.training.teachers.train", lambda *_: pytest.fail("a teacher was trained again"))
+    monkeypatch.setattr("mmkd.training.teachers.train", lambda *_, **__: pytest.fail("a teacher was trained again"))
     other = mmkd.run("aver", **tiny, runs=record.folder.parent)
     assert other.result["teachers"] == record.result["teachers"]
 
@@ -119,8 +119,8 @@ def test_the_same_unit_from_an_empty_cache_is_the_same(record, tiny, tmp_path):
 
 def test_methods_of_one_seed_start_from_the_same_student(tiny, tmp_path):
     """At a learning rate of nothing the student stays where it began: there all methods must agree."""
-    from mmkd.api import Folders
-    from mmkd.training.student import make_student
+    from mmkd.training.trial import make_student
+    from mmkd.training.workspace import Workspace
     from mmkd.units.expansion import expand
     from mmkd.units.request import Request
 
@@ -129,7 +129,7 @@ def test_methods_of_one_seed_start_from_the_same_student(tiny, tmp_path):
     states = [make_student(spec, shapes, 3).state_dict() for spec, _ in expand(request)]
     assert len(states) == 3
     assert all((a == b).all() for s in states[1:] for a, b in zip(states[0].values(), s.values(), strict=True))
-    assert Folders(tmp_path).cache_folder == tmp_path / "cache"
+    assert Workspace(tmp_path).cache_folder == tmp_path / "cache"
 
 
 @pytest.mark.parametrize("student", ["sig", "sig+gaf", "gaf"])

@@ -51,7 +51,7 @@ def given(tiny, trained, tmp_path, **more):
 
 def test_it_predicts_what_it_predicted_and_teaches_what_it_taught(tiny, trained, tmp_path, monkeypatch):
     labels, real = [], mmkd.training.teachers.train
-    monkeypatch.setattr("mmkd.training.teachers.train", lambda *a: labels.append(a[6]) or real(*a))
+    monkeypatch.setattr("mmkd.training.teachers.train", lambda *a, **k: labels.append(k["label"]) or real(*a, **k))
     record = given(tiny, trained, tmp_path, cache=tmp_path / "cache")
     assert labels == ["teacher gaf"], "the other one is trained as ever"
     before, after = teacher_of(trained), teacher_of(record)
@@ -72,9 +72,9 @@ def test_its_record_has_no_epochs(tiny, trained, tmp_path):
     teacher = teacher_of(given(tiny, trained, tmp_path))
     assert teacher.result["best_epoch"] == 0
     assert teacher.result["seconds"] == 0
-    assert teacher.spec["training"]["epochs"] == 0
-    assert teacher.spec["checkpoint_file"] == str(weights(trained))
-    assert len(teacher.spec["checkpoint_sha256"]) == 64
+    assert teacher.spec.training.epochs == 0
+    assert teacher.spec.checkpoint_file == str(weights(trained))
+    assert len(teacher.spec.checkpoint_sha256) == 64
     with (teacher.folder / "history.csv").open(newline="") as stream:
         assert list(csv.DictReader(stream)) == []
     assert {path.name for path in teacher.folder.iterdir()} >= {

@@ -9,7 +9,8 @@ import pytest
 from mmkd import MmkdError
 from mmkd.core.keys import digest, seed_for
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import PRESETS, TeacherSpec, Training, UnitSpec
+from mmkd.specs.unit import TeacherSpec, Training, UnitSpec
+from mmkd.tasks import TASKS
 
 SPEC = UnitSpec(
     data=DataSpec("gunpoint", "ab" * 32),
@@ -214,14 +215,14 @@ def test_the_content_of_a_teacher_checkpoint_is_in_the_key_and_the_place_is_not(
     assert mine.teacher("gaf") == SPEC.teacher("gaf")
     longer = replace(mine, teacher_training=Training(epochs=9, lr=0.1))
     assert mine.teacher("sig").key == longer.teacher("sig").key, "how others are trained is none of its business"
-    assert UnitSpec.parse(json.loads(json.dumps(mine.__dict__, default=lambda o: o.__dict__))).key == mine.key
+    assert UnitSpec.parse(json.loads(json.dumps(asdict(mine)))).key == mine.key
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", TASKS.get("classification").presets)
 @pytest.mark.parametrize("windows", [1, 2, 3, 5, 7, 8, 9, 20, 31, 63, 64, 65, 400, 5_000, 200_000])
 @pytest.mark.parametrize("teacher", [True, False])
 def test_presets_resolve(preset, windows, teacher):
-    p = PRESETS[preset]
+    p = TASKS.get("classification").preset(preset)
     training = p.resolve(windows, teacher, None, "fp32")
     low, high = p.epochs_range
     assert low <= training.epochs <= high
@@ -231,7 +232,8 @@ def test_presets_resolve(preset, windows, teacher):
 
 
 def test_larger_sets_get_fewer_epochs_and_no_smaller_batches():
-    each = [PRESETS["quick"].resolve(n, False, None, "fp32") for n in (16, 64, 256, 1024, 4096, 16384)]
+    quick = TASKS.get("classification").preset("quick")
+    each = [quick.resolve(n, False, None, "fp32") for n in (16, 64, 256, 1024, 4096, 16384)]
     assert [t.epochs for t in each] == sorted((t.epochs for t in each), reverse=True)
     assert [t.batch_size for t in each] == sorted(t.batch_size for t in each)
     assert each[-1].batch_size == 64

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 from mmkd.core.errors import MmkdError
 from mmkd.metrics.registry import SELECTION, from_source
 from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store
-from mmkd.store.record import CHECKSUMS, MEASUREMENTS, SPARE, Record
+from mmkd.store.record import CHECKSUMS, MEASUREMENTS, OPTIONAL_SUFFIXES, Record
 
 
 def experiment_name(record: Record) -> str:
@@ -109,13 +109,13 @@ def measured_metrics(record: Record) -> list[tuple[str, float, int]]:
 
 def measured_mark(record: Record) -> str:
     """Names and hashes of what was measured."""
-    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in record.measured.items()}
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in record.measurements.items()}
     return " ".join(f"{name}:{sha[:16]}" for name, sha in hashes.items())
 
 
 def measured_files(record: Record) -> list[Path]:
     """The files of what was measured, with their checksums."""
-    files = list(record.measured.values())
+    files = list(record.measurements.values())
     return [*files, record.folder / CHECKSUMS] if (record.folder / CHECKSUMS).is_file() else files
 
 
@@ -127,7 +127,7 @@ def checked_files(record: Record) -> list[Path]:
         try:
             files.append(record.file(name))
         except MmkdError:
-            if not name.endswith(SPARE):
+            if not name.endswith(OPTIONAL_SUFFIXES):
                 raise
     return [*files, *measured_files(record), record.folder / "result.json"]
 

@@ -109,11 +109,11 @@ def _channel_names(record: Record, window: Mapping[str, NDArray[Any]]) -> dict[s
     views = record.unit.views
     channels = {}
     for view in window:
-        numbers = list(range(len(names)))
-        if group_of(view):
-            numbers = views.get(view, {}).get("channels") or []
+        numbers: Any = views.get(view, {}).get("channels") if group_of(view) else range(len(names))
+        if not isinstance(numbers, list | tuple | range) or not all(isinstance(n, int) and n >= 0 for n in numbers):
+            numbers = ()
         if not numbers:
             same_group = [len(array) for other, array in window.items() if group_of(other) == group_of(view)]
-            numbers = list(range(min(same_group)))
+            numbers = range(min(same_group))
         channels[view] = [names[n] if n < len(names) else f"channel {n + 1}" for n in numbers]
     return channels

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.data.cutting import Recording, filled, resampled, thinned, unbroken, window_labels, window_starts
+from mmkd.data.recordings import Recording, fill_missing, split_at_gaps, subsample, window_labels, window_starts
+from mmkd.data.resampling import resample
 
 NAN = np.nan
 
@@ -53,52 +54,52 @@ def test_policies_for_missing_values():
         "zero": [0, 1, 0, 0, 4, 0],
     }
     for policy, first in expected.items():
-        found = filled(signal, policy)
+        found = fill_missing(signal, policy)
         np.testing.assert_array_equal(found, [first, [0] * 6, signal[2]])
     assert np.isnan(signal[0, 0]), "what was given is left alone"
-    assert filled(signal, "keep") is signal
-    assert filled(signal[2:], "linear").base is signal
+    assert fill_missing(signal, "keep") is signal
+    assert fill_missing(signal[2:], "linear").base is signal
     with pytest.raises(MmkdError, match="unknown policy for missing values 'liner'; did you mean 'linear'"):
-        filled(signal, "liner")
+        fill_missing(signal, "liner")
 
 
 def test_gaps_in_time_end_a_piece():
     times = np.array([0, 1, 2, 9, 10, 10, 4, 5.0])
     recording = Recording(np.arange(8.0)[None], np.arange(8), 7)
-    pieces = [p.labels.tolist() for p in unbroken(recording, times, 1.5)]
+    pieces = [p.labels.tolist() for p in split_at_gaps(recording, times, 1.5)]
     assert pieces == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert [p.labels.tolist() for p in unbroken(recording)] == [list(range(8))]
-    assert {p.subject for p in unbroken(recording, times, 1.5)} == {7}
+    assert [p.labels.tolist() for p in split_at_gaps(recording)] == [list(range(8))]
+    assert {p.subject for p in split_at_gaps(recording, times, 1.5)} == {7}
 
 
 def test_missing_values_as_gaps():
     signal = np.array([[NAN, 1, 2, NAN, NAN, 5], [0, 1, 2, 3, 4, 5]])
-    pieces = list(unbroken(Recording(signal, np.arange(6), 0), missing="gap"))
+    pieces = list(split_at_gaps(Recording(signal, np.arange(6), 0), missing="gap"))
     assert [p.labels.tolist() for p in pieces] == [[1, 2], [5]]
     assert not any(np.isnan(p.signal).any() for p in pieces)
-    assert list(unbroken(Recording(signal[:, :0], np.arange(0), 0))) == []
+    assert list(split_at_gaps(Recording(signal[:, :0], np.arange(0), 0))) == []
 
 
 def test_pieces_are_filled_on_their_own():
     signal = np.array([[0, NAN, 8, NAN, 4.0]])
-    pieces = list(unbroken(Recording(signal, np.zeros(5), 0), np.array([0, 1, 9, 10, 11.0]), 2, "linear"))
+    pieces = list(split_at_gaps(Recording(signal, np.zeros(5), 0), np.array([0, 1, 9, 10, 11.0]), 2, "linear"))
     assert [p.signal[0].tolist() for p in pieces] == [[0, 0], [8, 6, 4]]
 
 
 def test_every_third_sample():
-    found = thinned(Recording(np.arange(10.0)[None], np.arange(10), 0), 3)
+    found = subsample(Recording(np.arange(10.0)[None], np.arange(10), 0), 3)
     assert found.signal[0].tolist() == found.labels.tolist() == [0, 3, 6, 9]
 
 
 def test_resampling_keeps_what_the_new_rate_holds_and_nothing_else():
     time = np.arange(3000) / 100
     low, high = np.sin(2 * np.pi * 2 * time), np.sin(2 * np.pi * 23 * time)
-    found = resampled(Recording(np.stack([low, high]), np.arange(3000), 1), 100, 40)
+    found = resample(Recording(np.stack([low, high]), np.arange(3000), 1), 100, 40)
     assert found.signal.shape == (2, 1200)
     middle = slice(100, 1100)
     wanted = np.sin(2 * np.pi * 2 * np.arange(1200) / 40)
     np.testing.assert_allclose(found.signal[0, middle], wanted[middle], atol=0.01)
-    aliased = thinned(Recording(high[None], np.arange(3000), 1), 2).signal[0]
+    aliased = subsample(Recording(high[None], np.arange(3000), 1), 2).signal[0]
     assert np.abs(aliased).max() > 0.9, "without a filter 23 Hz stays"
     assert np.abs(found.signal[1, middle]).max() < 0.05, "23 Hz is past half of 40 Hz"
     assert np.abs(found.labels - np.arange(1200) * 2.5).max() <= 0.5
@@ -106,8 +107,8 @@ def test_resampling_keeps_what_the_new_rate_holds_and_nothing_else():
 
 def test_resampling_upwards_and_not_at_all():
     recording = Recording(np.linspace(0, 1, 50)[None], np.repeat([3, 4], 25), 1)
-    assert resampled(recording, 25, 25) is recording
-    found = resampled(recording, 25, 50)
+    assert resample(recording, 25, 25) is recording
+    found = resample(recording, 25, 50)
     assert found.signal.shape == (1, 100)
     assert np.bincount(found.labels)[3:].tolist() in ([50, 50], [49, 51], [51, 49])
     np.testing.assert_allclose(found.signal[0, 20:80], np.arange(20, 80) / 98, atol=0.01)
@@ -115,9 +116,9 @@ def test_resampling_upwards_and_not_at_all():
 
 def test_what_cannot_be_resampled():
     with pytest.raises(MmkdError, match="missing values cannot be resampled; fill them first"):
-        resampled(Recording(np.array([[0, NAN, 1]]), np.zeros(3), 0), 50, 25)
+        resample(Recording(np.array([[0, NAN, 1]]), np.zeros(3), 0), 50, 25)
     with pytest.raises(MmkdError, match="from 1e"):
-        resampled(Recording(np.zeros((1, 9)), np.zeros(9), 0), 1e6, 1)
+        resample(Recording(np.zeros((1, 9)), np.zeros(9), 0), 1e6, 1)
 
 
 def test_names_that_are_none():

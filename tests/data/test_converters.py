@@ -7,19 +7,11 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import data_root
-from mmkd.data.originals import (
-    DSADS_STEPS,
-    HAPT_CLASSES,
-    MOTIONSENSE_CLASSES,
-    MOTIONSENSE_COLUMNS,
-    PAMAP2_CLASSES,
-    dsads,
-    hapt,
-    motionsense,
-    pamap2,
-    uci_har,
-    wisdm,
-)
+from mmkd.data.converters.dsads import DSADS_STEPS, convert_dsads
+from mmkd.data.converters.motionsense import MOTIONSENSE_CLASSES, MOTIONSENSE_COLUMNS, convert_motionsense
+from mmkd.data.converters.pamap2 import PAMAP2_CLASSES, convert_pamap2
+from mmkd.data.converters.uci_har import HAPT_CLASSES, convert_hapt, convert_uci_har
+from mmkd.data.converters.wisdm import convert_wisdm
 
 RNG = np.random.default_rng(0)
 
@@ -59,7 +51,7 @@ def uci(tmp_path):
 
 def test_uci_har(uci):
     folder, x, y, subject = uci
-    found = uci_har(folder)
+    found = convert_uci_har(folder)
     np.testing.assert_array_equal(found["x"], x.astype(np.float32))
     np.testing.assert_array_equal(found["y"], y - 1)
     np.testing.assert_array_equal(found["subject"], subject)
@@ -81,7 +73,7 @@ def test_uci_har_that_is_damaged(uci, name, change, message):
     (path,) = uci[0].rglob(name)
     path.unlink() if change is None else path.write_text(change)
     with pytest.raises(MmkdError, match=message):
-        uci_har(uci[0])
+        convert_uci_har(uci[0])
 
 
 # -- HAPT
@@ -106,7 +98,7 @@ def small_hapt(tmp_path):
 
 def test_hapt(small_hapt):
     folder, signals = small_hapt
-    found = hapt(folder)
+    found = convert_hapt(folder)
     np.testing.assert_array_equal(found["x"], np.concatenate(list(signals.values())).astype(np.float32))
     y = np.zeros(700)
     y[10:202], y[202:393], y[400:] = 5, 7, 1
@@ -133,13 +125,13 @@ def test_hapt_with_labels_that_do_not_fit(small_hapt, row, message):
     path = small_hapt[0] / "RawData" / "labels.txt"
     path.write_text(path.read_text() + row)
     with pytest.raises(MmkdError, match=message):
-        hapt(small_hapt[0])
+        convert_hapt(small_hapt[0])
 
 
 def test_hapt_without_its_gyroscope(small_hapt):
     (small_hapt[0] / "RawData" / "gyro_exp02_user02.txt").unlink()
     with pytest.raises(MmkdError, match=r"gyro_exp02_user02\.txt is missing beside acc_exp02_user02\.txt"):
-        hapt(small_hapt[0])
+        convert_hapt(small_hapt[0])
 
 
 @pytest.mark.data
@@ -153,7 +145,7 @@ def test_real_hapt_as_text_gives_the_official_windows_again(tmp_path):
         borders = [0, *(np.flatnonzero(np.diff(y)) + 1), len(y)]
         pieces += [[experiment, user, y[a], a + 1, b] for a, b in itertools.pairwise(borders) if y[a]]
     write_hapt(tmp_path, pieces, signals)
-    found = hapt(tmp_path)
+    found = convert_hapt(tmp_path)
     length = len(found["x"])
     for name in ("x", "y", "experiment", "subject"):
         np.testing.assert_array_equal(found[name], z[name][:length])
@@ -184,7 +176,7 @@ def test_pamap2_takes_every_third_sample_of_forty_columns(tmp_path):
     rows[:7, 1], rows[20:, 1] = 0, 24
     write(tmp_path / "PAMAP2_Dataset" / "Protocol" / "subject101.dat", rows)
     write(tmp_path / "PAMAP2_Dataset" / "Optional" / "subject101.dat", pamap2_rows(9, 1))
-    found = pamap2(tmp_path)
+    found = convert_pamap2(tmp_path)
     assert len(KEPT) == 40
     np.testing.assert_array_equal(found["x"], rows[::3, KEPT].astype(np.float32))
     names = [*PAMAP2_CLASSES.values()]
@@ -199,15 +191,15 @@ def test_pamap2_fills_within_a_recording_and_ends_it_at_a_gap(tmp_path):
     rows[[1, 7, 10], 2] = [60, 66, 90]
     write(tmp_path / "Protocol" / "subject102.dat", rows)
     write(tmp_path / "Protocol" / "subject103.dat", pamap2_rows(6, 2))
-    found = pamap2(tmp_path)
+    found = convert_pamap2(tmp_path)
     assert found["start"].tolist() == [0, 3, 6]
     assert found["subject"].tolist() == [102, 102, 103]
     assert found["x"][:6, 0].tolist() == [60, 62, 65, 90, 90, 90]
-    held = pamap2(tmp_path, missing="hold")["x"][:6, 0].tolist()
+    held = convert_pamap2(tmp_path, missing="hold")["x"][:6, 0].tolist()
     assert held == [60, 60, 60, 90, 90, 90]
-    assert np.isnan(pamap2(tmp_path, missing="keep")["x"][0, 0])
-    assert len(pamap2(tmp_path, every=1)["x"]) == 24
-    assert pamap2(tmp_path, longest_gap_s=10)["start"].tolist() == [0, 6]
+    assert np.isnan(convert_pamap2(tmp_path, missing="keep")["x"][0, 0])
+    assert len(convert_pamap2(tmp_path, every=1)["x"]) == 24
+    assert convert_pamap2(tmp_path, longest_gap_s=10)["start"].tolist() == [0, 6]
 
 
 @pytest.mark.parametrize(
@@ -225,14 +217,14 @@ def test_pamap2_that_is_damaged(tmp_path, name, line, message):
     (tmp_path / "Protocol").mkdir()
     (tmp_path / "Protocol" / name).write_text(line)
     with pytest.raises(MmkdError, match=message):
-        pamap2(tmp_path)
+        convert_pamap2(tmp_path)
 
 
 def test_pamap2_in_pieces_is_the_same(tmp_path, monkeypatch):
     write(tmp_path / "subject101.dat", pamap2_rows(50, 3))
-    whole = pamap2(tmp_path)
-    monkeypatch.setattr("mmkd.data.originals.ROWS", 7)
-    np.testing.assert_array_equal(pamap2(tmp_path)["x"], whole["x"])
+    whole = convert_pamap2(tmp_path)
+    monkeypatch.setattr("mmkd.data.converters.pamap2.ROWS", 7)
+    np.testing.assert_array_equal(convert_pamap2(tmp_path)["x"], whole["x"])
 
 
 # -- WISDM
@@ -252,7 +244,7 @@ def test_wisdm_with_its_damaged_lines(tmp_path):
         f"7,Sitting,{20 * second},-1,-.5,0;\n"
     )
     (tmp_path / "WISDM_ar_v1.1_raw.txt").write_text(text)
-    found = wisdm(tmp_path)
+    found = convert_wisdm(tmp_path)
     x = [[-0.6946377, 12.680544, 0.50395286], [5.012288, 11.264028, 0.95342433], [1, 2, 3], [4, 5, 0.6], [7, 8, 9]]
     np.testing.assert_array_equal(found["x"], np.array([*x, [-1, -0.5, 0]], np.float32))
     assert [found["class_names"][k] for k in found["y"]] == ["Jogging"] * 2 + ["Walking"] * 3 + ["Sitting"]
@@ -264,7 +256,7 @@ def test_wisdm_with_its_damaged_lines(tmp_path):
 def test_wisdm_without_entries(tmp_path):
     (tmp_path / "WISDM_ar_v1.1_raw.txt").write_text("nothing;\n")
     with pytest.raises(MmkdError, match=r"WISDM_ar_v1\.1_raw\.txt: no entry of the form"):
-        wisdm(tmp_path)
+        convert_wisdm(tmp_path)
 
 
 # -- MotionSense
@@ -282,7 +274,7 @@ def test_motionsense(tmp_path):
     keys = [("dws", 1, 1), ("dws", 1, 2), ("dws", 11, 10), ("dws", 2, 1), ("std", 6, 2), ("ups", 3, 1)]
     sequences = {key: RNG.normal(size=(n + 5, 9)) * np.arange(1, 10) for n, key in enumerate(keys)}
     write_motionsense(tmp_path, dict(reversed(sequences.items())))
-    found = motionsense(tmp_path)
+    found = convert_motionsense(tmp_path)
     values = np.concatenate(list(sequences.values()))
     assert found["xq"].dtype == np.int16
     assert np.abs(found["xq"]).max(axis=0).tolist() == [32767] * 9
@@ -310,7 +302,7 @@ def test_motionsense_that_is_damaged(tmp_path, path, text, message):
     (tmp_path / path).parent.mkdir()
     (tmp_path / path).write_text(text)
     with pytest.raises(MmkdError, match=message):
-        motionsense(tmp_path)
+        convert_motionsense(tmp_path)
 
 
 @pytest.mark.data
@@ -322,7 +314,7 @@ def test_real_motionsense_as_csv_comes_back_within_a_step(tmp_path):
         key = (str(z["class_names"][z["seq_label"][row]]), int(z["seq_trial"][row]), int(z["seq_subject"][row]))
         sequences[key] = z["xq"][part].astype(np.float64) * z["scale"]
     write_motionsense(tmp_path, sequences)
-    found = motionsense(tmp_path)
+    found = convert_motionsense(tmp_path)
     assert found["seq_label"].tolist() == [0, 0, 0, 2]
     values = np.concatenate(list(sequences.values()))
     np.testing.assert_allclose(found["xq"] * found["scale"], values, atol=found["scale"].max() * 0.51)
@@ -336,7 +328,7 @@ def test_dsads(tmp_path):
     for (activity, person, segment), each in zip([(1, 1, 1), (1, 2, 60), (19, 8, 7)], values, strict=True):
         path = tmp_path / "data" / f"a{activity:02d}" / f"p{person}" / f"s{segment:02d}.txt"
         write(path, np.round(each, 7), ",")
-    found = dsads(tmp_path)
+    found = convert_dsads(tmp_path)
     steps = (found["hi"].astype(np.int16) << 8) | found["lo"]
     decoded = np.cumsum(steps, axis=2, dtype=np.int16) * found["scale"][:, None]
     error = np.abs(decoded - values.transpose(0, 2, 1))
@@ -360,7 +352,7 @@ def test_dsads(tmp_path):
 def test_dsads_that_is_damaged(tmp_path, path, rows, message):
     write(tmp_path / path, rows, ",")
     with pytest.raises(MmkdError, match=message):
-        dsads(tmp_path)
+        convert_dsads(tmp_path)
 
 
 @pytest.mark.data
@@ -372,7 +364,7 @@ def test_real_dsads_as_text_comes_back_byte_for_byte(tmp_path):
         values = np.cumsum(steps, axis=1, dtype=np.int16) * z["scale"][:, None].astype(np.float64)
         activity, person, segment = int(z["y"][row]) + 1, int(z["subject"][row]), int(z["segment"][row])
         write(tmp_path / f"a{activity:02d}" / f"p{person}" / f"s{segment:02d}.txt", np.round(values.T, 6), ",")
-    found = dsads(tmp_path)
+    found = convert_dsads(tmp_path)
     for name in ("hi", "lo", "y", "subject", "segment"):
         np.testing.assert_array_equal(found[name], z[name][rows])
         assert found[name].dtype == z[name].dtype

@@ -1,4 +1,4 @@
-"""The user's own files: `.npz`, UEA/UCR `.ts` and UCR `.tsv`. Nothing is unpickled, and nothing is half-read."""
+"""File formats of windows: `.npz`, UEA/UCR `.ts` and UCR `.tsv`. Nothing is unpickled; a damaged file is an error."""
 
 import zipfile
 from collections.abc import Callable
@@ -16,9 +16,13 @@ ARRAYS = ("x", "y", "subject", "test", "recording", "start")
 
 
 class FileContent(NamedTuple):
-    """A file: x (N, C, W); labels (N,) or (N, W); the optional arrays, each (N,); the paths that were read.
+    """The content of a file.
 
-    Of images of `grid` (H, W) pixels W is their number, row by row.
+    Attributes:
+        x: (N, C, W); for images of `grid` (H, W) pixels (N, C, H W), the pixels row by row.
+        labels: (N,) or (N, W).
+        subject, test, recording, start: (N,), or None.
+        files: the paths that were read.
     """
 
     x: NDArray[np.float32]
@@ -32,22 +36,22 @@ class FileContent(NamedTuple):
 
 
 def read_npz(path: Path) -> FileContent:
-    """Arrays x (N, C, W) numbers, y (N,) numbers or texts, optional subject (N,) and test (N,) bool.
+    """Read an `.npz` file with the arrays x (N, C, W) and y (N,), numbers or texts, and optionally subject and test.
 
-    Where every sample has a label: y (N, W) whole numbers, 0 the null class, -1 not known; and optional recording and
-    start (N,), from which recording a window was cut and at which of its samples.
-
-    Of images: x (N, C, H, W), y (N,) or, where every pixel has a label, (N, H, W).
+    Subject is (N,), test (N,) bool. If every sample has a label, y is (N, W) whole numbers, 0 for the null class and -1
+    for unlabelled samples; recording and start (N,) may then say from which recording each window was cut, and at which
+    of its samples. Images are x (N, C, H, W) with y (N,), or (N, H, W) if every pixel has a label.
 
     Raises:
-        MmkdError: not an intact `.npz`, pickled objects inside, arrays missing, unknown or of the wrong shape.
+        MmkdError: the file is damaged or no `.npz` file, contains pickled objects, or has arrays that are missing,
+            unknown or of a wrong shape or type.
     """
     try:
         with path.open("rb") as stream:
             magic = stream.read(6)
         if magic[:2] != b"PK" or not zipfile.is_zipfile(path):
-            found = "a bare array" if magic == b"\x93NUMPY" else "something else, or cut off"
-            raise MmkdError(f"not an .npz file but {found}; save it with np.savez(file, x=..., y=...)")
+            kind = "a bare array" if magic == b"\x93NUMPY" else "something else, or cut off"
+            raise MmkdError(f"not an .npz file but {kind}; save it with np.savez(file, x=..., y=...)")
         with np.load(path, allow_pickle=False) as z:
             for name in z.files:
                 if name not in ARRAYS:
@@ -65,7 +69,8 @@ def read_npz(path: Path) -> FileContent:
     for name in ("x", "y"):
         if name not in arrays:
             raise MmkdError(f"array {name!r} is missing; it needs x (N, C, W) and y (N,)")
-    x, n = arrays["x"], len(arrays["x"]) if arrays["x"].ndim else 0
+    x = arrays["x"]
+    n = len(x) if x.ndim else 0
     if x.ndim not in (3, 4) or 0 in x.shape:
         raise MmkdError(
             f"x has shape {x.shape}; it must be (N windows, C channels, W samples) or, of images, (N, C, H, W), none "
@@ -78,8 +83,8 @@ def read_npz(path: Path) -> FileContent:
     for name in sorted(arrays.keys() - {"x"}):
         if arrays[name].shape != (n,) and not (dense and name == "y"):
             what = f"{n} images in x" if images else f"{n} windows in x"
-            every = f", or {(n, *x.shape[2:])} with a label for every pixel" if images and name == "y" else ""
-            raise MmkdError(f"{name} has shape {arrays[name].shape}; with {what} it must be ({n},){every}")
+            dense_shape = f", or {(n, *x.shape[2:])} with a label for every pixel" if images and name == "y" else ""
+            raise MmkdError(f"{name} has shape {arrays[name].shape}; with {what} it must be ({n},){dense_shape}")
     for name in sorted({"recording", "start"} & arrays.keys()):
         if images:
             raise MmkdError(f"{name} goes with windows of a signal, and x holds images; leave it out")
@@ -98,18 +103,33 @@ def read_npz(path: Path) -> FileContent:
         raise MmkdError(f"test holds {test.dtype}; it must hold True or False")
     with np.errstate(over="ignore"):  # a value past float32 becomes inf and is reported as such
         x = x.astype(np.float32)
-    labels, subject = arrays["y"], arrays.get("subject")
+    content = FileContent(
+        x=x,
+        labels=arrays["y"],
+        subject=arrays.get("subject"),
+        test=test,
+        files=[path],
+        recording=arrays.get("recording"),
+        start=arrays.get("start"),
+    )
     if images:
-        rows = labels.reshape(n, -1) if dense else labels
-        return FileContent(x.reshape(*x.shape[:2], -1), rows, subject, test, [path], grid=x.shape[2:])
-    return FileContent(x, labels, subject, test, [path], arrays.get("recording"), arrays.get("start"))
+        labels = content.labels.reshape(n, -1) if dense else content.labels
+        return content._replace(x=x.reshape(*x.shape[:2], -1), labels=labels, grid=x.shape[2:])
+    return content
 
 
-def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels as class numbers 0..K-1, and the K names in sorted order (numbers by value).
+def encode_labels(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels as class numbers 0..K-1, and the K class names in sorted order (numbers are sorted by value).
+
+    Args:
+        what: the name of the array, for messages.
 
     Raises:
-        MmkdError: labels that are fractions, NaN, or neither numbers nor texts.
+        MmkdError: some labels are fractions or NaN, or neither numbers nor texts.
+
+    >>> numbers, names = encode_labels(np.array(["walk", "sit", "walk"]))
+    >>> numbers, names
+    (array([1, 0, 1]), ('sit', 'walk'))
     """
     if labels.dtype.kind == "f":
         labels = labels.astype(np.float64)  # in half precision 2^53 is inf
@@ -122,11 +142,11 @@ def label_numbers(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int
     return numbers.astype(np.int64), tuple(str(n) for n in names)
 
 
-def step_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Labels of samples (N, W) as they are, -1 and class numbers, and the names "0", "1", ... of the K classes.
+def encode_step_labels(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels of samples (N, W), which are class numbers already, and the names "0", "1", ... of the K classes.
 
     Raises:
-        MmkdError: labels that are no whole numbers, below -1, or past 1,000.
+        MmkdError: some labels are not whole numbers, are below -1 or above 1000; or all are below 1.
     """
     if labels.dtype.kind not in "iu":
         raise MmkdError(
@@ -139,44 +159,47 @@ def step_numbers(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[str, ..
 
 
 def read_ts(path: Path, pad: bool = False) -> FileContent:
-    """UEA/UCR `.ts` text: `@` header lines, then a case a line, dimensions split by `:`, values by `,`, the label last.
+    """Read a UEA/UCR `.ts` text file.
 
-    `NAME_TRAIN.ts` and `NAME_TEST.ts` are read together where both are there. `?` and NaN are missing values.
+    After header lines with `@`, each line is a case: dimensions separated by `:`, values by `,`, the label last. `?`
+    and NaN are missing values. `NAME_TRAIN.ts` and `NAME_TEST.ts` are read together.
 
     Args:
-        pad: whether shorter cases get zeros at their end, up to the longest one.
+        pad: whether shorter cases are padded with zeros at their end, to the length of the longest one.
 
     Raises:
-        MmkdError: not such a file (with the line), time stamps, or cases of unequal length.
+        MmkdError: the file has another form (with the line), time stamps, or cases of unequal length.
     """
-    return _pair(path, partial(_cases, pad=pad), pad)
+    return _read_train_and_test(path, partial(_read_ts_cases, pad=pad), pad)
 
 
 def read_tsv(path: Path) -> FileContent:
-    """UCR `.tsv` text: a case a line, the label first, one channel, values apart by tabs. NaN are missing values.
+    """Read a UCR `.tsv` text file.
 
-    `NAME_TRAIN.tsv` and `NAME_TEST.tsv` are read together where both are there.
+    Each line is a case of one channel: the label, then the values, separated by tabs. NaN are missing values.
+    `NAME_TRAIN.tsv` and `NAME_TEST.tsv` are read together.
 
     Raises:
-        MmkdError: not such a file (with the line), or cases of unequal length.
+        MmkdError: the file has another form (with the line), or cases of unequal length.
     """
-    return _pair(path, _rows)
+    return _read_train_and_test(path, _read_tsv_cases)
 
 
-def _pair(
+def _read_train_and_test(
     path: Path, read: Callable[[Path], tuple[NDArray[np.float32], NDArray[Any]]], pad: bool = False
 ) -> FileContent:
-    """One file, or the two of a `NAME_TRAIN` and `NAME_TEST`, of which either is named."""
+    """Read one file; or `NAME_TRAIN` and `NAME_TEST` if `path` is one of the two."""
     stem = path.stem
     part = next((p for p in ("_TRAIN", "_TEST") if stem.endswith(p)), None)
     if part is None:
         x, labels = read(path)
         return FileContent(x, labels, None, None, [path])
     both = [path.with_name(stem.removesuffix(part) + p + path.suffix) for p in ("_TRAIN", "_TEST")]
-    for other in both:
-        if not other.is_file():
-            raise MmkdError(f"{other.name} is missing beside it")
-    (x_train, y_train), (x_test, y_test) = read(both[0]), read(both[1])
+    for file in both:
+        if not file.is_file():
+            raise MmkdError(f"{file.name} is missing beside it")
+    x_train, y_train = read(both[0])
+    x_test, y_test = read(both[1])
     if pad:
         longest = max(x_train.shape[2], x_test.shape[2])
         x_train, x_test = (np.pad(x, ((0, 0), (0, 0), (0, longest - x.shape[2]))) for x in (x_train, x_test))
@@ -193,7 +216,7 @@ def _text_lines(path: Path) -> list[str]:
         raise MmkdError(f"{path.name} is not a text file in UTF-8; save it so, or as .npz") from None
 
 
-def _rows(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def _read_tsv_cases(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
     cases: list[NDArray[np.float32]] = []
     labels: list[str] = []
     for number, line in enumerate(_text_lines(path), 1):
@@ -218,7 +241,7 @@ def _rows(path: Path) -> tuple[NDArray[np.float32], NDArray[Any]]:
     return np.stack(cases), np.array(labels)
 
 
-def _cases(path: Path, pad: bool = False) -> tuple[NDArray[np.float32], NDArray[Any]]:
+def _read_ts_cases(path: Path, pad: bool = False) -> tuple[NDArray[np.float32], NDArray[Any]]:
     header: dict[str, str] = {}
     cases: list[NDArray[np.float32]] = []
     labels: list[str] = []

@@ -1,19 +1,20 @@
 """Windows at another rate: the numbers, what is left as it was, the key of a unit, and what is refused."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mmkd import MmkdError, load_student
-from mmkd.api import Folders, execute
 from mmkd.bench import main
+from mmkd.core.options import recorded
 from mmkd.data import Dataset, load_dataset
-from mmkd.data.cutting import Recording, resampled
-from mmkd.data.windows import at_rate
-from mmkd.engines.worker import load_windows
+from mmkd.data.dataset import resample_dataset
+from mmkd.data.recordings import Recording
+from mmkd.data.resampling import resample
+from mmkd.engines.execution import execute
 from mmkd.report.table import rows
-from mmkd.specs.unit import keyed
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
@@ -32,11 +33,11 @@ def dataset(rate_hz=50.0, length=128, **more):
 @pytest.mark.parametrize(("rate", "length"), [(25.0, 64), (20.0, 52), (100.0, 256), (31.25, 80)])
 def test_each_window_by_itself_and_nothing_past_half_the_new_rate(rate, length):
     data = dataset()
-    found = at_rate(data, rate)
+    found = resample_dataset(data, rate)
     assert found.x.shape == (600, 2, length)
     assert (found.x.dtype, found.rate_hz, found.resampled) == (np.float32, rate, True)
     for row in (0, 511, 512, 599):
-        alone = resampled(Recording(data.x[row], np.zeros(128), 0), 50, rate)
+        alone = resample(Recording(data.x[row], np.zeros(128), 0), 50, rate)
         np.testing.assert_allclose(found.x[row], alone.signal, atol=1e-6)
     middle = found.x[:, :, length // 4 : -length // 4]
     assert np.abs(middle[:, 0]).max() == pytest.approx(1, abs=0.05)
@@ -44,12 +45,12 @@ def test_each_window_by_itself_and_nothing_past_half_the_new_rate(rate, length):
     for name in ("y", "subject", "test", "classes", "channels", "name"):
         assert getattr(found, name) is getattr(data, name)
     assert found.window_s == pytest.approx(data.window_s, rel=0.02)
-    assert found.sha256 not in (data.sha256, at_rate(data, 40.0).sha256)
+    assert found.sha256 not in (data.sha256, resample_dataset(data, 40.0).sha256)
 
 
 def test_its_own_rate_is_the_data_set_itself():
     data = dataset()
-    assert at_rate(data, 50.0) is data
+    assert resample_dataset(data, 50.0) is data
 
 
 @pytest.mark.parametrize(
@@ -65,8 +66,8 @@ def test_its_own_rate_is_the_data_set_itself():
 )
 def test_rates_that_cannot_be(changes, rate, message):
     with pytest.raises(MmkdError, match=message):
-        at_rate(dataset(**changes), rate)
-    assert at_rate(dataset(), 6.0).window == 16
+        resample_dataset(dataset(**changes), rate)
+    assert resample_dataset(dataset(), 6.0).window == 16
 
 
 @pytest.mark.parametrize("rate", [0, -5, float("nan"), float("inf"), True, "25", 10**400, [25]])
@@ -87,7 +88,7 @@ def units(**fields):
 def test_a_rate_is_part_of_a_units_key_only_where_it_changes_something():
     (without,), (five,), (own,) = units(), units(rate=5), units(rate=10)
     assert load_dataset("basic-motions").rate_hz == 10
-    assert "rate" not in keyed(asdict(without.data))
+    assert "rate" not in recorded(without.data)
     assert own.key == without.key != five.key == units(rate=5.0)[0].key
     assert (without.data.rate, five.data.rate) == (0.0, 5.0)
     assert five.teacher_training == without.teacher_training
@@ -97,17 +98,17 @@ def test_a_rate_is_part_of_a_units_key_only_where_it_changes_something():
 
 def test_a_worker_reads_the_same_windows():
     spec = units(rate=5.0)[0].data
-    found = load_windows(spec.name, None, "", spec.nan, spec.rate)
+    found = Workspace().load(spec)
     assert (found.sha256, found.window) == (spec.sha256, 50)
 
 
 def test_a_run_at_another_rate(tmp_path, capsys):
     """The record and the table say it; what the task cannot do is said in one line."""
     fields = {"students": ("sig",), "epochs": 1, "rate": 5}
-    (done,) = execute(Request(("student",), **fields), Folders(tmp_path)).results
+    (done,) = execute(Request(("student",), **fields), Workspace(tmp_path)).results
     assert rows([done], [], {})[0].group.startswith("basic-motions at 5 Hz, student sig")
     assert title(done.spec).startswith("basic-motions at 5 Hz, student sig")
-    assert done.record.spec["data"]["rate"] == 5.0
+    assert done.record.spec.data.rate == 5.0
     assert (done.record.result["data"]["window"], done.record.result["data"]["rate_hz"]) == (50, 5.0)
     assert load_student(done.record).predict(load_dataset("basic-motions", rate_hz=5.0).x).shape == (80,)
     given = ("--method", "student", "--dataset", "coffee", "--rate", "5", "--runs", str(tmp_path / "none"))

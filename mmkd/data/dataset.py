@@ -1,0 +1,218 @@
+"""A data set: windows with their labels, and the checks that it passes before anything is trained."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.data.resampling import resample_windows
+from mmkd.data.series import SeriesSet
+from mmkd.tasks.base import task_of_form
+
+NanPolicy = Literal["refuse", "impute", "drop"]
+SHORTEST_WINDOW = 16
+"""Samples that a window must have after resampling."""
+LARGEST_UPSAMPLING = 10
+"""Windows are resampled to at most this many times their rate; there is no information between their samples."""
+LARGEST_VALUE = 1e37
+"""Magnitude of a value: a tenth of what float32 can hold, which leaves room for sums and differences."""
+
+
+class Fold(NamedTuple):
+    """A test part: its name, and the numbers of the subjects in it."""
+
+    name: str
+    test_subjects: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """N windows with a label for each window or for each sample; or N images.
+
+    Attributes:
+        name: the name of the data set, or the stem of the user's file.
+        x: (N, C, W) float32, finite.
+        y: (N,) int64 in 0..K-1, the class of each window; or (N, W), the class of each sample, -1 for unlabelled ones.
+        subject: (N,) int64, numbers of the persons or recordings; None if the data set has none.
+        test: (N,) bool, True for the windows of the test split.
+        classes: K names.
+        channels: C names.
+        rate_hz: samples per second; None if time has no unit.
+        sha256: checksum of the content, part of every cache key.
+        recording, start: (N,) int64, if every sample has a label: the recording that a window was cut from, and its
+            first sample there; else None.
+        delineated: whether onsets and offsets of classes are scored, as is usual for an ECG.
+        grid: rows and columns (H, W) of images, None for signals. An image is stored as a window of H W samples, its
+            pixels row by row, and labels of pixels are in the same order.
+        series: for the anomaly task, the series that are scored. The windows are then segments of the normal prefixes
+            of these series, `y` has the classes of the pretext task, and the test windows are those on which thresholds
+            are set.
+        groups: channel group -> the numbers of its channels. Each channel's own name is also a group, of one channel.
+        fold: which test part `test` is, if it is not the data set's own; see `folds`.
+        resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
+        splits: the splits of units made so far, each computed once; see `units.expansion.split_for`.
+    """
+
+    name: str
+    x: NDArray[np.float32]
+    y: NDArray[np.int64]
+    subject: NDArray[np.int64] | None
+    test: NDArray[np.bool_]
+    classes: tuple[str, ...]
+    channels: tuple[str, ...]
+    rate_hz: float | None
+    sha256: str
+    recording: NDArray[np.int64] | None = None
+    start: NDArray[np.int64] | None = None
+    delineated: bool = False
+    grid: tuple[int, int] | None = None
+    series: SeriesSet | None = None
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    fold: Fold | None = None
+    resampled: bool = False
+    splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def channel_group(self, name: str) -> tuple[int, ...]:
+        """The numbers of the channels of a channel group.
+
+        Raises:
+            MmkdError: there is no group and no channel of this name.
+        """
+        known = {**{channel: (k,) for k, channel in enumerate(self.channels)}, **self.groups}
+        if name not in known:
+            examples = [*self.groups, *self.channels[:9]]
+            raise unknown_name("channel group", name, known, f"data {self.name!r} has {', '.join(examples)}")
+        return known[name]
+
+    @property
+    def task(self) -> str:
+        """The name of the task that data of this form are for."""
+        return task_of_form(self.form)
+
+    @property
+    def form(self) -> Literal["window", "step", "series"]:
+        """What has a label: a window, every step of a window, or the steps of whole series."""
+        if self.series is not None:
+            return "series"
+        return "step" if self.y.ndim == 2 else "window"
+
+    @property
+    def window(self) -> int:
+        """Samples in a window."""
+        return int(self.x.shape[2])
+
+    @property
+    def window_s(self) -> float | None:
+        """Length of a window in seconds."""
+        return self.window / self.rate_hz if self.rate_hz else None
+
+
+def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:
+    """The data set with its windows resampled to `rate_hz`, each by itself, with an anti-alias filter.
+
+    A window of W samples becomes one of W rate_hz / (own rate) samples, rounded up, and the checksum changes. If
+    `rate_hz` is the data set's own rate, the data set itself is returned.
+
+    Raises:
+        MmkdError: the data set has labels of samples or no known rate, its windows would have fewer than
+            `SHORTEST_WINDOW` samples, or `rate_hz` is more than `LARGEST_UPSAMPLING` times its rate or no simple ratio
+            of it.
+    """
+    what = f"--rate {rate_hz:g}: data {data.name!r}"
+    if data.form != "window":
+        whole = "series" if data.series is not None else "recordings"
+        raise MmkdError(f"{what} has labels of samples, and its {whole} are scored at their rate; leave --rate out")
+    if data.rate_hz is None:
+        raise MmkdError(f"{what} has no known rate of its own; leave --rate out")
+    if rate_hz == data.rate_hz:
+        return data
+    if rate_hz > LARGEST_UPSAMPLING * data.rate_hz:
+        raise MmkdError(f"{what} has {data.rate_hz:g} Hz; take at most {LARGEST_UPSAMPLING * data.rate_hz:g}")
+    length = math.ceil(data.window * rate_hz / data.rate_hz)
+    if length < SHORTEST_WINDOW:
+        least = math.floor((SHORTEST_WINDOW - 1) * data.rate_hz / data.window) + 1
+        raise MmkdError(f"{what}: its windows of {data.window} samples would have {length}; take {least} Hz or more")
+    try:
+        x = resample_windows(data.x, data.rate_hz, rate_hz)
+    except MmkdError as error:
+        raise MmkdError(f"{what}: {error}") from None
+    checksum = sha256(f"{data.sha256} at {rate_hz!r} Hz".encode()).hexdigest()
+    return replace(data, x=x, rate_hz=rate_hz, sha256=checksum, resampled=True)
+
+
+def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
+    """Check a data set before training, and handle its missing values.
+
+    Args:
+        nan: what happens with NaN and infinity: "refuse" raises an error, "impute" interpolates linearly along time (a
+            channel of a window without any value becomes 0), "drop" removes the windows.
+
+    Returns:
+        The data set with finite values.
+
+    Raises:
+        MmkdError: there are NaN or infinity under "refuse", only one class, a class without training windows, no test
+            windows or no others, or values beyond `LARGEST_VALUE`.
+    """
+    x = data.x
+    bad = ~np.isfinite(x)
+    bad_windows = bad.any(axis=(1, 2))
+    if bad_windows.any():
+        if nan == "refuse":
+            first = int(np.flatnonzero(bad_windows)[0])
+            impute = "" if data.grid else "--nan impute fills them along time, "
+            raise MmkdError(
+                f"data {data.name!r}: {int(bad_windows.sum())} of {len(x)} windows hold NaN or inf "
+                f"({int(bad.sum())} values), the first is window {first}; {impute}--nan drop leaves those windows out"
+            )
+        if nan == "drop":
+            names = ("x", "y", "subject", "test", "recording", "start")
+            arrays = ((name, getattr(data, name)) for name in names)
+            kept: dict[str, Any] = {name: None if array is None else array[~bad_windows] for name, array in arrays}
+            data = replace(data, **kept)
+        else:
+            data = replace(data, x=_impute(x, bad))
+    _check_classes(data)
+    largest = max(float(data.x.max()), -float(data.x.min()))
+    if largest > LARGEST_VALUE:
+        raise MmkdError(
+            f"data {data.name!r}: values go up to {largest:.2g}, past {LARGEST_VALUE:g}, where their differences leave "
+            f"float32; rescale them"
+        )
+    return data
+
+
+def _impute(x: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
+    x = x.copy()
+    time = np.arange(x.shape[2])
+    for n, c in np.argwhere(bad.any(axis=2)):
+        hole = bad[n, c]
+        x[n, c, hole] = 0 if hole.all() else np.interp(time[hole], time[~hole], x[n, c, ~hole])
+    return x
+
+
+def _check_classes(data: Dataset) -> None:
+    if len(data.y) == 0:
+        raise MmkdError(f"data {data.name!r}: no window is left; --nan impute keeps those with missing values")
+    number = len(data.classes)
+    present = np.bincount(data.y[data.y >= 0], minlength=number)
+    if (present > 0).sum() < 2:
+        only = data.classes[int(present.argmax())]
+        raise MmkdError(f"data {data.name!r}: one class only ({only!r}); classification needs two or more")
+    y_train = data.y[~data.test]
+    present_train = np.bincount(y_train[y_train >= 0], minlength=number)
+    for name, count, train_count in zip(data.classes, present, present_train, strict=True):
+        if count and not train_count:
+            what = "windows" if data.form == "window" else "samples"
+            raise MmkdError(f"data {data.name!r}: class {name!r} has {count} test {what} and none for training")
+    if data.test.all() or not data.test.any():
+        which = "all" if data.test.any() else "no"
+        raise MmkdError(
+            f"data {data.name!r}: {which} windows are test windows; each class needs two or more, or "
+            "name the test windows in an array 'test'"
+        )
