@@ -270,7 +270,7 @@ def test_what_comes_later_reaches_mlflow_too(bench, tiny, tmp_path, monkeypatch)
     assert bench("--method", "student", "--quiet")[0] == 0
     assert sent()[0].data.metrics["deploy/latency_ms"] == record.measurement("deployment.json")["latency_ms"]
     curve = {"disturbance": "dead-channel", "level": "../a b/\n", "accuracy": 0.5, "macro_f1": 0.25}
-    Records(runs).add(record, {"robustness.json": json.dumps({"curves": [curve]}).encode()})
+    Records(runs).add_measurements(record, {"robustness.json": json.dumps({"curves": [curve]}).encode()})
     assert track.unsent(runs, [record]) == [record]
     assert track.publish(runs, [record]) is None
     after, artifacts = sent()
