@@ -31,7 +31,7 @@ class ConfidenceAware(Method):
     class Config(TaughtConfig):
         alpha: float = option(1.0, "weight a of the soft targets", ge=0)
         beta: float = option(50.0, "weight b of the features", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     minimum_teachers = 2

@@ -31,7 +31,7 @@ class CATKD(Method):
     class Config(DistillConfig):
         weight: float = option(15.0, "weight of the maps", ge=0)
         resolution: int = option(2, "side r to which maps are pooled", ge=1)
-        normalise: bool = option(True, "divide each map by its norm over space; off, maps keep their scale")
+        normalise: bool = option(True, "divide each map by its norm over positions; if false, maps keep their scale")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
             "repeat", "how the map of a line becomes that of an image"

@@ -33,7 +33,7 @@ class CC(Method):
         gamma: float = option(0.4, "g of the kernel exp(-g |x - y|^2)", gt=0)
         order: int = option(2, "order P of its Taylor series", ge=1)
         logit_weight: float = option(0.0, "weight of a soft-target term", ge=0)
-        temperature: float = option(4.0, "softening in the soft-target term", gt=0)
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})

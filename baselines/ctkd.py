@@ -42,10 +42,12 @@ class CurriculumTemperature(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         t_start: float = option(1.0, "lowest temperature", gt=0)
-        t_range: float = option(20.0, "how far above the lowest a temperature can go", gt=0)
+        t_range: float = option(20.0, "range of the temperature above the lowest", gt=0)
         warmup: float = option(1 / 24, "share of the epochs over which the reversed gradient grows", ge=0, le=1)
         kd_weight: float = option(0.9, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()

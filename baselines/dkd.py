@@ -26,9 +26,11 @@ class DKD(Method):
     class Config(DistillConfig):
         alpha: float = option(1.0, "weight of the target class against all others", ge=0)
         beta: float = option(8.0, "weight of the non-target classes among themselves", ge=0)
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 

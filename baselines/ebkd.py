@@ -40,8 +40,10 @@ class EBKD(Method):
         kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0)
         evidence_weight: float = option(1.0, "weight l3 of the maps", ge=0)
         evidence: Literal["mean", "product"] = option("mean", "how the two teachers' maps become one")
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     needs = frozenset({"logits", "branches", "attention"})
 

@@ -25,7 +25,7 @@ class EntropyKD(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
     minimum_teachers = 2

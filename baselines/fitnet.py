@@ -32,7 +32,7 @@ class FitNet(Method):
         stage: Literal["middle", "last"] = option("middle", "which of the matched stages is the hint")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
-            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+            "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
     tasks = frozenset({"classification", "segmentation"})

@@ -21,9 +21,11 @@ class LogitStandardisation(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(2.0, "softening of the standardised logits", gt=0)
+        temperature: float = option(2.0, "temperature T of the standardised logits", gt=0)
         kd_weight: float = option(9.0, "weight of the soft targets beside a cross-entropy of weight 1", ge=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 

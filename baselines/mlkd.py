@@ -38,9 +38,11 @@ class MultiLevel(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperatures: str = option("2,3,4,5,6", "softenings of teacher and student, whose terms are summed")
+        temperatures: str = option("2,3,4,5,6", "temperatures of teacher and student, whose terms are summed")
         kd_weight: float = option(0.9, "share l of the three levels; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -59,10 +59,10 @@ class MixtureOfTeachers(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         kd_weight: float = option(1.0, "weight of the soft targets of the chosen teachers", ge=0)
         balance_weight: float = option(1.0, "weight of the balance between teachers", ge=0)
-        chosen: int = option(1, "teachers k that are chosen a sample", ge=1)
+        chosen: int = option(1, "number k of teachers selected for each sample", ge=1)
         heads: int = option(3, "attention heads h of a mask network", ge=1)
         co_training: bool = option(True, "whether teachers train with the student in stage 1")
         first_border: float = option(1 / 3, "share of the epochs at which stage 1 ends", ge=0, lt=1)

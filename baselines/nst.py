@@ -27,7 +27,7 @@ class NST(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(50.0, "weight of the discrepancies", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option("outer", "how a line becomes an image")
 

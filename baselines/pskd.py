@@ -32,10 +32,10 @@ class AdaptiveConfidence(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the chosen targets; cross-entropy keeps 1 - l", ge=0, le=1)
         semantic_weight: float = option(1.0, "weight s of the relations of embeddings", ge=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the part of the student that meets a teacher")
+        pairs: Literal["fused", "same", "all"] = option("fused", "which part of the student is compared with a teacher")
 
     needs = frozenset({"logits", "embedding"})
     minimum_batch = 2

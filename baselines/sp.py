@@ -24,7 +24,7 @@ class SP(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(3000.0, "weight of the similarity terms", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})

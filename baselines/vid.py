@@ -36,10 +36,10 @@ class VID(Method):
     class Config(DistillConfig):
         weight: float = option(1.0, "weight of minus the log-likelihoods", ge=0)
         variance: float = option(5.0, "variance of each channel at the start", gt=1e-5)
-        stages: Literal["all", "last"] = option("all", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("all", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
-            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+            "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
     tasks = frozenset({"classification", "segmentation"})
