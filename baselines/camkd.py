@@ -1,8 +1,7 @@
 """Distillation of class activation maps (the project's notes), maps of Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150
 
 Loss: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 sum_m v_m MSE(M_m(student), M_m(teacher)). The last sum is
-    over
-the image modalities m, for which both the teacher and the student's branch have a map of two axes. M is the class
+over the image modalities m, for which both the teacher and the student's branch have a map of two axes. M is the class
 activation map of the target class (its row of the classifier times the last map), pooled to the smaller of both sizes
 by adaptive averages, and scaled to [0, 1] for each sample, (M - min) / (max - min). A constant map becomes zeros. v_m
 are the shares `teacher_weights` of the image teachers, rescaled to sum to 1. The map of a branch is that of its own

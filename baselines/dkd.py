@@ -1,9 +1,8 @@
 """Decoupled Knowledge Distillation. Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679
 
 Loss: CE + ramp T^2 (alpha KL of the binary probabilities (target class, all others) + beta KL over the non-target
-    classes),
-teacher || student, mean over the batch. alpha 1, beta 8 (the paper chooses it for each pair of networks), T 4. The
-published warm-up over 20 of 240 epochs is a share of the epochs here. Several teachers have the shares
+classes), teacher || student, mean over the batch. alpha 1, beta 8 (the paper chooses it for each pair of networks), T
+4. The published warm-up over 20 of 240 epochs is a share of the epochs here. Several teachers have the shares
 `teacher_weights`.
 """
 

@@ -1,8 +1,7 @@
 """Evidence-based distillation (the project's notes), with class activation maps of Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150
 
 Loss: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 n^2 sum over cells of (P - Q)^2, mean over the batch. P and
-    Q are
-maps of time x time with n x n cells that sum to 1; n is the smallest side of all maps below.
+Q are maps of time x time with n x n cells that sum to 1; n is the smallest side of all maps below.
 
 P, of the student: the cross-attention from the positions of the signal branch (queries) to those of the GAF branch
 (keys). A key stands for two times, its row and its column. P is the mean of the attention summed over rows and summed

@@ -1,8 +1,7 @@
 """Adaptive Knowledge Distillation Based on Entropy. Kwon et al., ICASSP 2020, https://doi.org/10.1109/ICASSP40776.2020.9054698
 
 Loss: (1 - l) CE + l T^2 sum_k e_k KL(teacher_k || student), mean over the batch, with T and l of `kd`. For each sample,
-    the
-weight of teacher k is e_k = 1 - H_k / sum_j H_j, where H_k is the entropy of its prediction at T = 1.
+the weight of teacher k is e_k = 1 - H_k / sum_j H_j, where H_k is the entropy of its prediction at T = 1.
 
 Different from the paper: the e_k sum to M - 1, and are divided by it; if all entropies are 0, the weights are equal.
 The method computes the weights itself, so that there is no option `teacher_weights`. It is not `ebkd`, which compares

@@ -1,9 +1,8 @@
 """Distilling the Knowledge in a Neural Network. Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531
 
 Loss: (1 - l) CE + l T^2 sum_k w_k KL(teacher_k || student), mean over the batch. The paper has one teacher; several
-    have the
-shares `teacher_weights`. For a multi-branch student, `pairs` selects the logits that are compared with teacher k:
-the fused prediction, which is deployed ("fused"), those of the branch of the same modality ("same"), or those of the
+have the shares `teacher_weights`. For a multi-branch student, `pairs` selects the logits that are compared with teacher
+k: the fused prediction, which is deployed ("fused"), those of the branch of the same modality ("same"), or those of the
 signal branch ("all").
 """
 

@@ -1,9 +1,8 @@
 """Logit Standardization in Knowledge Distillation. Sun et al., CVPR 2024, https://arxiv.org/abs/2403.01427
 
 Loss: CE + 9 T^2 KL(teacher || student) with T = 2, as in the authors' variant of plain KD. Before, the logits of
-    teacher and
-student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7), with the unbiased standard
-deviation as in their code. Several teachers have the shares `teacher_weights`.
+teacher and student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7), with the unbiased
+standard deviation as in their code. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping

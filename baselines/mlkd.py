@@ -1,9 +1,9 @@
 """Multi-Level Logit Distillation. Jin, Wang, Lin, CVPR 2023, https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
 
 Loss: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), mean over the batch + |G_t - G_s|^2 / B + |M_t -
-    M_s|^2
-/ K). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of classes, and |.|^2
-is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors' code.
+M_s|^2 / K). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of classes, and
+|.|^2 is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors'
+code.
 
 Different from the code: there are no strongly augmented views (they would add a cross-entropy and soft targets), and no
 mask for the less confident half of windows and classes, which the code multiplies with averages, so that the terms are

@@ -9,9 +9,8 @@ and selects k masked teachers for each sample. Loss: CE + T^2 KL to the selected
 the balance KL(uniform || mean of the router's probabilities) / M. All weights 1, T 4, k 1, h 3.
 
 Reconstructed: the training of the router. In the code its selection has no gradient, so that only the balance trains
-    it.
-Here it also minimises the mean of sum_m p_m CE_m, the expected cross-entropy of a teacher drawn with its probabilities
-p, where CE_m is that of masked teacher m. This term trains only the router.
+it. Here it also minimises the mean of sum_m p_m CE_m, the expected cross-entropy of a teacher drawn with its
+probabilities p, where CE_m is that of masked teacher m. This term trains only the router.
 
 Different from the code: the teachers have one modality each, are trained before, and have one mask each, at the
 embedding (the code has a multimodal and a cross-modal teacher with two masked layers each). A network that is trained

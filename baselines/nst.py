@@ -1,8 +1,7 @@
 """Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. Huang and Wang 2017, https://arxiv.org/abs/1707.01219
 
 Loss: CE + w times the squared maximum mean discrepancy between the channels of student and teacher, with the polynomial
-    kernel
-(x . y)^2. Each channel is a pattern over positions, divided by its Euclidean norm. Means are taken over pairs of
+kernel (x . y)^2. Each channel is a pattern over positions, divided by its Euclidean norm. Means are taken over pairs of
 channels and over samples; w 50. The last pair of layers is compared; `stages=all`, the form of common toolkits, sums
 over all pairs. Maps of the same rank are compared at the smaller size, by adaptive averages, and a line is compared
 with an image through a lift, the option `mixed`. Several teachers have the shares `teacher_weights`.

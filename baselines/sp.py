@@ -1,9 +1,8 @@
 """Similarity-Preserving Knowledge Distillation. Tung and Mori, ICCV 2019, https://arxiv.org/abs/1907.09682
 
 Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's G. G = A A^T over the batch
-    of flattened
-maps A, with rows divided by their Euclidean norm; w 3000, the last stage. G is B x B for any rank and size of the maps,
-so that lines and images can be compared directly. Several teachers have the shares `teacher_weights`.
+of flattened maps A, with rows divided by their Euclidean norm; w 3000, the last stage. G is B x B for any rank and size
+of the maps, so that lines and images can be compared directly. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
