@@ -14,7 +14,7 @@ import torch
 
 from mmkd import METHODS
 from mmkd.evaluation import deployment
-from mmkd.report import mlflow as track
+from mmkd.report.mlflow import store as mlflow_store
 
 torch.set_num_threads(1)
 
@@ -29,10 +29,10 @@ def _no_stray_settings(monkeypatch):
 @pytest.fixture(scope="session", autouse=True)
 def _new_stores_are_copies(tmp_path_factory):
     """MLflow makes a database in hundreds of steps, the same each time: the first of a session is kept and copied."""
-    own, kept = track._client, tmp_path_factory.mktemp("store") / "new.db"
+    own, kept = mlflow_store.connect, tmp_path_factory.mktemp("store") / "new.db"
 
     def client(runs):
-        for name, value in track.SETTINGS.items():  # before the import, as in the house
+        for name, value in mlflow_store.SETTINGS.items():  # before the import, as in the house
             os.environ.setdefault(name, value)
         with warnings.catch_warnings(action="ignore"):
             from mlflow.store.db import utils
@@ -51,9 +51,9 @@ def _new_stores_are_copies(tmp_path_factory):
             _copy_database(path, kept)
 
     real = []
-    track._client = client
+    mlflow_store.connect = client
     yield
-    track._client = own
+    mlflow_store.connect = own
 
 
 def _copy_database(source, target):

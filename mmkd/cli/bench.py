@@ -177,19 +177,16 @@ def _warn(line: str) -> None:
 
 def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None:
     """Print the table of the task, or one JSON document."""
-    from mmkd.report import series_table, table
-    from mmkd.tasks import TASKS
+    from mmkd.report import table
     from mmkd.units import result
 
     if as_json:
-        references = [series_table.as_json(record) for record in outcome.references]
+        references = [table.reference_as_json(record) for record in outcome.references]
         print(json.dumps([*map(result.as_json, outcome.results), *references], indent=1))
         return
     shown = [unit for unit in outcome.results if unit.status != "refused"]
-    if TASKS.get(request.task).of_series:
-        series_table.print_series_tables(shown, outcome.references, sys.stdout)
-    else:
-        table.print_tables(table.rows(shown, outcome.teachers, dict(outcome.students_alone)), sys.stdout)
+    rows = table.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
+    table.print_tables(rows, sys.stdout)
 
 
 def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, ...]:
