@@ -251,6 +251,6 @@ def test_the_store_is_found_by_its_uri(fresh, monkeypatch):
 
 def test_parameters_are_flat_and_complete(fresh):
     record = next(iter(Records(fresh)))
-    names = dict(track.flat(record.spec))
+    names = dict(track.flat(record.result["spec"]))
     assert "data.sha256" in names
     assert json.dumps(names)
