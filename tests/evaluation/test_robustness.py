@@ -152,7 +152,8 @@ def test_students_on_record_are_measured_without_training(records, tiny, sines, 
     together = []
     measure = robustness.measure_robustness
     monkeypatch.setattr(
-        "mmkd.evaluation.runner.robustness.measure", lambda s, *rest: together.append(len(s)) or measure(s, *rest)
+        "mmkd.evaluation.runner.robustness.measure_robustness",
+        lambda s, *rest: together.append(len(s)) or measure(s, *rest),
     )
     assert command(tiny, runs, "--robustness") == 0
     assert together == [1], "only what is missing"
