@@ -260,7 +260,7 @@ def test_times_of_another_machine_are_not_compared(tmp_path):
 def test_costs_are_shown_where_records_have_them(tmp_path):
     write(tmp_path, ALONE, 50)
     cost = {"macs": 1000, "latency_ms": 1.5, "latency_p95_ms": 2.5}
-    Records(tmp_path).add(write(tmp_path, KD, 55), {"deployment.json": json.dumps(cost).encode()})
+    Records(tmp_path).add_measurements(write(tmp_path, KD, 55), {"deployment.json": json.dumps(cost).encode()})
     found = compared(tmp_path)
     heads = [column.head for column in columns(found.groups, "student")]
     assert {"MACs", "latency ms", "p95 ms", "size"} <= set(heads)
@@ -458,7 +458,7 @@ def test_robustness_in_folds(tmp_path, seeds):
             record = Records(tmp_path).get(fold_spec(KD, fold, seed=seed).key)
             points = [{"disturbance": "noise", "level": 0.1, "macro_f1": fold / 10 + n}]
             text = json.dumps({"clean": {"macro_f1": 0.9}, "curves": points})
-            Records(tmp_path).add(record, {"robustness.json": text.encode()})
+            Records(tmp_path).add_measurements(record, {"robustness.json": text.encode()})
     (group,) = compared(tmp_path).groups
     (curve,) = robustness_curves(rows(group)["kd"], [])
     wanted = [0.1, 0.2, 0.3] if seeds == (0,) else [0.2, 1.2]
@@ -625,7 +625,7 @@ def test_the_command_writes_its_files(runs, capsys):
 def test_compact_records_hold_results_and_measurements(runs, capsys):
     records = {record.key: record for record in Records(runs)}
     one = next(record for record in records.values() if record.kind == "student")
-    Records(runs).add(one, {"deployment.json": b'{"macs": 7}'})
+    Records(runs).add_measurements(one, {"deployment.json": b'{"macs": 7}'})
     assert run(capsys, "--runs", runs)[0] == 0
     lines = [json.loads(line) for line in (runs / "comparison" / "records.jsonl").read_text().splitlines()]
     assert [line["result"]["key"] for line in lines] == sorted(records)
@@ -677,7 +677,7 @@ def test_reproducibility_knows_the_licence_of_a_card(tmp_path):
 
 
 def test_failed_units_are_listed(runs, capsys):
-    Records(runs).fail("0123456789abcdef", "Traceback\n  line\nRuntimeError: it <b>broke</b>\n")
+    Records(runs).write_failure("0123456789abcdef", "Traceback\n  line\nRuntimeError: it <b>broke</b>\n")
     run(capsys, "--runs", runs)
     found = json.loads((runs / "comparison" / "reproducibility.json").read_text())
     assert found["failed"] == {"0123456789abcdef": "RuntimeError: it <b>broke</b>"}

@@ -121,7 +121,7 @@ def made(tmp_path_factory):
     """Records, the comparison of them, and the files that the page makes of it."""
     runs = tmp_path_factory.mktemp("runs")
     suite(runs)
-    Records(runs).fail("0123456789abcdef", "Traceback\nRuntimeError: it <b>broke</b>\n")
+    Records(runs).write_failure("0123456789abcdef", "Traceback\nRuntimeError: it <b>broke</b>\n")
     return runs, *files(runs)
 
 
@@ -416,7 +416,7 @@ def write_groups(runs, **views):
         **{"window/sig@acc": rng.normal(size=(2, 32)), "window/sig@gyro": rng.normal(size=(1, 32)),
            "window/pi@acc": np.stack([image, image]), "window/pi@gyro": image[None], "cam/student-pi@acc": image},
     )  # fmt: skip
-    Records(runs).add(record, {"maps.npz": stream.getvalue()})
+    Records(runs).add_measurements(record, {"maps.npz": stream.getvalue()})
     return (runs, *files(runs))
 
 
@@ -498,7 +498,7 @@ def test_another_window_is_not_put_beside(tmp_path):
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     record = write(tmp_path, replace(KD, method="fam"), 50)
-    Records(tmp_path).add(record, {"maps.npz": stream.getvalue()})
+    Records(tmp_path).add_measurements(record, {"maps.npz": stream.getvalue()})
     made = (tmp_path, *files(tmp_path))
     assert "kd" in words(figure(made, "similarity"))
     assert "fam" not in words(figure(made, "similarity"))
@@ -571,7 +571,7 @@ DAMAGE = {
 @pytest.mark.parametrize(("name", "content"), [(name, c) for name, all_of in DAMAGE.items() for c in all_of])
 def test_a_measurement_that_cannot_be_read_is_told(tmp_path, name, content):
     record = write(tmp_path, KD, 50)
-    Records(tmp_path).add(record, {name: content})
+    Records(tmp_path).add_measurements(record, {name: content})
     html = files(tmp_path)[1]["report.html"]
     assert f"{name} of {KD.key} cannot be read" in html
 
@@ -584,7 +584,7 @@ def test_maps_of_wrong_shapes_are_told(tmp_path, bad):
     good = {"window_label": 1, "window_index": 7, "window/sig": np.zeros((2, 8)), "similarity_labels": np.zeros(3)}
     stream = io.BytesIO()
     np.savez(stream, **{**good, **bad})
-    Records(tmp_path).add(record, {"maps.npz": stream.getvalue()})
+    Records(tmp_path).add_measurements(record, {"maps.npz": stream.getvalue()})
     assert f"maps.npz of {KD.key} cannot be read" in files(tmp_path)[1]["report.html"]
 
 
