@@ -257,6 +257,6 @@ def test_the_store_is_found_by_its_uri(fresh, monkeypatch):
 
 def test_parameters_are_flat_and_complete(fresh):
     record = next(iter(Records(fresh)))
-    names = dict(store_runs.flat_params(record.spec))
+    names = dict(store_runs.flat_params(record.result["spec"]))
     assert "data.sha256" in names
     assert json.dumps(names)

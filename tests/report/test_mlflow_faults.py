@@ -80,7 +80,7 @@ def check(runs, records=None, deleted=None):
         assert run.info.status == "FINISHED"
         assert run.data.metrics["test/macro_f1"] == pytest.approx(record.metrics["test"]["macro_f1"])
         assert [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3]
-        assert dict(run.data.params).keys() == dict(store_runs.flat_params(record.spec)).keys()
+        assert dict(run.data.params).keys() == dict(store_runs.flat_params(record.result["spec"])).keys()
         artifacts = {each.path: each.file_size for each in client.list_artifacts(run.info.run_id)}
         assert artifacts == {path.name: path.stat().st_size for path in record.folder.iterdir()}
     if not track.default_uri(runs).startswith("http"):
