@@ -162,7 +162,7 @@ def bench(tiny, tmp_path, capsys, monkeypatch):
         timed.append(windows.shape)
         return measure(student, windows)
 
-    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", watched)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure_deployment", watched)
     monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_: None)
 
     def call(*args, student="sig"):
@@ -220,7 +220,7 @@ def test_a_measurement_that_fails_is_a_line_and_costs_no_unit(bench, tmp_path, m
     def fails(*_):
         raise RuntimeError("no clock\nhere")
 
-    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", fails)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure_deployment", fails)
     code, out, err = bench("--method", "student", "--seeds", "0-1", "--quiet")
     assert code == 0
     assert "student" in out
