@@ -1,12 +1,15 @@
 """Agree to Disagree: Adaptive Ensemble Knowledge Distillation in Gradient Space. Du et al., NeurIPS 2020, https://proceedings.neurips.cc/paper/2020/hash/91c77393975889bd08f301c9e13a44b7-Abstract.html
 
-Followed: CE + a sum_k s_k T^2 KL(teacher_k || student), batch mean. The weights s, one a teacher and batch, minimise
-|sum_k s_k g_k|^2 under sum_k s_k = 1 and 0 <= s_k <= C, g_k the gradient of the k-th term at the student's logits,
-averaged over the batch as in the authors' code, so that the step hurts no teacher where it can be helped; a tolerance C
-below 1 keeps one teacher from deciding alone. C 0.6, a 0.9, T 4, from the authors' page. No gradient goes through the
-weights. Different from the code: the programme is solved by SLSQP (scipy) in the place of a one-class SVM, and a C at
-which M weights cannot sum to 1 is refused. The form for features is left out. The weights are the method's own, so that
-it has no `teacher_weights`. In several processes each weighs by its share of the batch.
+Loss: CE + a sum_k s_k T^2 KL(teacher_k || student), mean over the batch. The weights s, one for each teacher and batch,
+minimise |sum_k s_k g_k|^2 under sum_k s_k = 1 and 0 <= s_k <= C. Here g_k is the gradient of the k-th term at the
+student's logits, averaged over the batch as in the authors' code. The step then disagrees with the teachers as little
+as possible, and a tolerance C below 1 prevents a single teacher from deciding alone. No gradient flows through the
+weights. C 0.6, a 0.9 and T 4 are from the authors' page.
+
+Different from the authors' code: the quadratic programme is solved by SLSQP (scipy) instead of a one-class SVM, and a C
+for which M weights cannot sum to 1 is an error. The variant for features is left out. The method computes the weights
+itself, so that there is no option `teacher_weights`. In several processes, each computes them from its part of the
+batch.
 """
 
 import math
@@ -34,14 +37,16 @@ from mmkd import (
 
 @METHODS.register("ae-kd")
 class AdaptiveEnsemble(Method):
-    """Teachers weighted so that their gradients conflict least. Du et al., NeurIPS 2020."""
+    """Weights of teachers whose gradients conflict least. Du et al., NeurIPS 2020."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
         kd_weight: float = option(0.9, "weight a of the soft targets", ge=0)
-        tolerance: float = option(0.6, "highest weight C of one teacher", gt=0, le=1)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        tolerance: float = option(0.6, "upper limit C of the weight of one teacher", gt=0, le=1)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     minimum_teachers = 2
 
@@ -57,11 +62,11 @@ class AdaptiveEnsemble(Method):
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         t = self.config.temperature
-        pulls = []
-        far = []
+        gradients = []
+        divergences = []
         for modality, teacher in teachers.items():
-            own = paired_branch(student, modality, c.pairs).logits
-            far.append(soft_targets(own, teacher.logits.detach(), t))
-            pulls.append(((own.detach() / t).softmax(1) - (teacher.logits.detach() / t).softmax(1)).mean(0))
-        shares = least_conflict(torch.stack(pulls), c.tolerance)
-        return {**self.supervised(student, batch), "kd": c.kd_weight * (shares * torch.stack(far)).sum()}
+            logits = paired_branch(student, modality, c.pairs).logits
+            divergences.append(soft_targets(logits, teacher.logits.detach(), t))
+            gradients.append(((logits.detach() / t).softmax(1) - (teacher.logits.detach() / t).softmax(1)).mean(0))
+        shares = least_conflict(torch.stack(gradients), c.tolerance)
+        return {**self.supervised(student, batch), "kd": c.kd_weight * (shares * torch.stack(divergences)).sum()}

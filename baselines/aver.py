@@ -1,7 +1,8 @@
 """Learning from Multiple Teacher Networks (the average, "AVER"). You et al., KDD 2017, https://doi.org/10.1145/3097983.3098135
 
-Three averages go by this name: of the logits (the default), of the losses, of the softened probabilities. The last two
-have the same gradient for the student and differ by a constant; the first differs from both.
+Three averages over the teachers are known by this name: of logits (the default), of losses, and of softened
+probabilities. The last two have the same gradient for the student and differ by a constant. The first differs from
+both.
 """
 
 from collections.abc import Mapping
@@ -17,12 +18,12 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, soft_ta
 
 @METHODS.register("aver")
 class Aver(Method):
-    """Soft targets of the teachers' average: of logits (default), losses or probabilities. You et al., KDD 2017."""
+    """Soft targets from the average of the teachers: of logits, losses or probabilities. You et al., KDD 2017."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
         average: Literal["logits", "losses", "probabilities"] = option("logits", "what is averaged over the teachers")
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
     tasks = frozenset({"classification", "segmentation"})

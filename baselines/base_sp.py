@@ -1,11 +1,13 @@
 """KD and similarity maps of several teachers: "Base + SP" of the wearable-sensor papers. Jeon et al. 2024, https://arxiv.org/abs/2407.05315
 
-Reconstructed from the papers' descriptions. Assumed: (1 - l) CE + l T^2 sum_k w_k KL(teacher_k || student), batch mean,
-as `kd`, plus b sum_k w_k of the mean over three stages of |G_s - G_k|^2 / B^2, with G of `sp` (G = A A^T over the batch
-of flattened maps, rows divided by their Euclidean norm) and |.|^2 the squared Frobenius norm. Both sums take the shares
-`teacher_weights`. Stages are matched from the deepest; where there are fewer than three, these. l 0.7, T 4; b 700, the
-papers' value for GENEActiv (200 for PAMAP2), with batches of 64: G depends on the size of the batch. The maps are those
-of each teacher by itself; the papers' own methods, which merge them, are others.
+Reconstructed from the descriptions in the papers. Assumed loss: (1 - l) CE + l T^2 sum_k w_k KL(teacher_k || student),
+mean over the batch, as in `kd`, plus b sum_k w_k times the mean over three stages of |G_s - G_k|^2 / B^2. G is that of
+`sp` (G = A A^T over the batch of flattened maps, rows divided by their Euclidean norm), and |.|^2 is the squared
+Frobenius norm. Both sums use the shares `teacher_weights`. Stages are matched from the deepest; if there are fewer than
+three, all are used.
+
+l 0.7, T 4. b 700 is the papers' value for GENEActiv (200 for PAMAP2) with batches of 64; G depends on the batch size.
+Each teacher's maps are used on their own; the papers' own methods, which merge them, are different methods.
 """
 
 from collections.abc import Mapping
@@ -23,16 +25,14 @@ STAGES = 3
 
 @METHODS.register("base+sp")
 class BaseSP(Method):
-    """Soft targets and similarity maps at three stages. After Jeon et al. 2024 (reconstructed)."""
+    """Soft targets, and similarity matrices at three stages. After Jeon et al. 2024 (reconstructed)."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         sp_weight: float = option(700.0, "weight b of the similarity maps", ge=0)
-        pairs: Literal["same", "all"] = option(
-            "same", "whose maps meet: the branch of a teacher's own, or the signal's"
-        )
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "features"})
@@ -42,13 +42,13 @@ class BaseSP(Method):
         terms = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature)
         for modality, share in self.weights(teachers).items():
-            both = matched_maps(paired_branch(student, modality, c.pairs), teachers[modality])[:STAGES]
-            each = [F.mse_loss(similarities(s), similarities(t)) for s, t in both]
-            terms[f"sp_{modality}"] = c.sp_weight * share * torch.stack(each).mean()
+            maps = matched_maps(paired_branch(student, modality, c.pairs), teachers[modality])[:STAGES]
+            distances = [F.mse_loss(similarities(s), similarities(t)) for s, t in maps]
+            terms[f"sp_{modality}"] = c.sp_weight * share * torch.stack(distances).mean()
         return terms
 
 
 def similarities(x: Tensor) -> Tensor:
-    """(B, ...) to (B, B), rows of norm 1."""
+    """Similarities between the samples of a batch: (B, ...) to (B, B), rows of norm 1."""
     flat = x.flatten(1)
     return F.normalize(flat @ flat.T)

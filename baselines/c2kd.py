@@ -1,16 +1,17 @@
 """C2KD: Bridging the Modality Gap for Cross-Modal Knowledge Distillation. Huo et al., CVPR 2024, https://openaccess.thecvf.com/content/CVPR2024/html/Huo_C2KD_Bridging_the_Modality_Gap_for_Cross-Modal_Knowledge_Distillation_CVPR_2024_paper.html
 
-Followed, with the authors' code: teacher and student both train, each with a proxy: on the mean of its map before the
-last one a 1x1 convolution without bias, BatchNorm, LeakyReLU (0.1) and a linear layer. For each of the two: CE, KL(net
-|| proxy) and KL(proxy || net), targets detached. Between the proxies, in both directions, targets detached: KL over the
-classes other than the true one, of the samples whose rankings of classes by the two proxies agree, Kendall's tau above
-a threshold; the sum over these, divided by the size of the batch. No weights, temperature 1, threshold 0. The teacher
-is a copy, trained at the student's learning rate and in training mode.
+Following the paper and the authors' code, teacher and student are both trained, and each has a proxy classifier: on the
+mean of its last map but one, a 1x1 convolution without bias, BatchNorm, LeakyReLU (0.1) and a linear layer. Loss of
+each of the two networks: CE, KL(net || proxy) and KL(proxy || net), with detached targets. The proxies of student and
+teacher are compared in both directions, with detached targets, by KL over the classes other than the true one. Only
+those samples count for which the two proxies rank the classes alike, that is Kendall's tau is above a threshold; the
+sum over them is divided by the batch size. There are no weights; the temperature is 1 and the threshold 0. The teacher
+is a copy, trained in training mode at the student's learning rate.
 
-Different from the code: the true class is left out of both softmaxes, as the paper writes it (there its logit becomes
-0 and stays). Several teachers (the paper has one) have a pair of proxies each, on the branch that they guide; what
-concerns the student takes the shares `teacher_weights`, what trains a teacher does not. A network of one map has its
-proxy on that.
+Different from the code: the true class is left out of both softmaxes, as the paper writes (the code sets its logit to 0
+and keeps it). The paper has one teacher. With several, each has a pair of proxies, on the branch that it guides. The
+student's terms use the shares `teacher_weights`, the teachers' terms do not. In a network with one map, that map is
+used.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +26,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, 
 
 @METHODS.register("c2kd")
 class C2KD(Method):
-    """Teachers that move too, and proxies between. Huo et al., CVPR 2024."""
+    """Trained teachers, connected with the student by proxies. Huo et al., CVPR 2024."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
@@ -49,32 +50,36 @@ class C2KD(Method):
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         terms = self.supervised(student, batch)
         shares = self.weights(teachers)
-        for here, there, (modality, teacher) in zip(self.own, self.others, teachers.items(), strict=True):
-            own = paired_branch(student, modality, self.config.pairs)
-            near = here(middle(own))
-            far = there(middle(teacher))
-            used = rank_correlation(near.detach(), far.detach()) > self.config.threshold
-            to_student = both_ways(own.logits, near) + others_divergence(near, far.detach(), batch.targets, used)
-            to_teacher = both_ways(teacher.logits, far) + others_divergence(far, near.detach(), batch.targets, used)
+        for own_proxy, other_proxy, (modality, teacher) in zip(self.own, self.others, teachers.items(), strict=True):
+            branch = paired_branch(student, modality, self.config.pairs)
+            student_proxy = own_proxy(middle(branch))
+            teacher_proxy = other_proxy(middle(teacher))
+            used = rank_correlation(student_proxy.detach(), teacher_proxy.detach()) > self.config.threshold
+            to_student = both_ways(branch.logits, student_proxy) + others_divergence(
+                student_proxy, teacher_proxy.detach(), batch.targets, used
+            )
+            to_teacher = both_ways(teacher.logits, teacher_proxy) + others_divergence(
+                teacher_proxy, student_proxy.detach(), batch.targets, used
+            )
             terms[f"c2kd_{modality}"] = shares[modality] * to_student
             terms[f"teacher_{modality}"] = F.cross_entropy(teacher.logits, batch.targets) + to_teacher
         return terms
 
 
 def middle(outputs: Outputs) -> Tensor:
-    """(B, C): the mean of the map before the last one, or of the only one."""
+    """Mean over positions of the last map but one, or of the only map: (B, C)."""
     stages = list(outputs.features)
     return outputs.features[stages[max(len(stages) - 2, 0)]].flatten(2).mean(2)
 
 
 def proxy(width: int, classes: int) -> nn.Module:
-    """(B, width) to logits (B, classes)."""
+    """Create a proxy classifier, (B, width) to logits (B, classes)."""
     layers = [nn.Linear(width, width, bias=False), nn.BatchNorm1d(width), nn.LeakyReLU(0.1)]
     return nn.Sequential(*layers, nn.Linear(width, classes))
 
 
 def both_ways(one: Tensor, other: Tensor) -> Tensor:
-    """KL of each to the other, detached; mean over the batch."""
+    """KL in both directions, with detached targets, of logits (B, K) and (B, K); mean over the batch."""
     a = F.log_softmax(one, 1)
     b = F.log_softmax(other, 1)
     to_other = F.kl_div(a, b.detach(), reduction="batchmean", log_target=True)
@@ -82,10 +87,13 @@ def both_ways(one: Tensor, other: Tensor) -> Tensor:
 
 
 def others_divergence(moving: Tensor, fixed: Tensor, targets: Tensor, used: Tensor) -> Tensor:
-    """KL(fixed || moving) over the classes other than the target, summed over the samples used, divided by B.
+    """KL(fixed || moving) over the classes other than the target, summed over the samples used and divided by B.
 
     Args:
-        moving, fixed: (B, K) logits. used: (B,) bool.
+        moving: (B, K) logits.
+        fixed: (B, K) logits.
+        targets: (B,) class numbers.
+        used: (B,) bool, the samples that count.
     """
     others = ~F.one_hot(targets, moving.shape[1]).bool()
     a, b = (F.log_softmax(z[others].view(len(z), -1), 1) for z in (moving, fixed))
@@ -93,6 +101,6 @@ def others_divergence(moving: Tensor, fixed: Tensor, targets: Tensor, used: Tens
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """(B,) Kendall's tau-b between the rows of a and b, (B, K); not a number where all of a row are equal."""
+    """Kendall's tau-b between the rows of a and b, (B, K) each: (B,). NaN where all entries of a row are equal."""
     first, second = ((x[:, :, None] - x[:, None, :]).sign().flatten(1) for x in (a, b))
     return (first * second).sum(1) / (first.square().sum(1) * second.square().sum(1)).sqrt()

@@ -1,11 +1,13 @@
 """Confidence-Aware Multi-Teacher Knowledge Distillation. Zhang et al., ICASSP 2022, https://arxiv.org/abs/2201.00007
 
-Followed: CE + a sum_k u_k T^2 KL(teacher_k || student) + b sum_k v_k MSE(r_k(F_s), F_k), all per sample, then the mean;
-u_k = (1 - softmax over teachers of CE(z_k, y)) / (M - 1); v_k the same of the CE of teacher k's classifier on r_k(F_s);
-F the last maps, r_k 1x1 convolution, BatchNorm and ReLU (none where the teacher's map has negative values); a 1, b 50,
-T 4. As in the authors' code the gradient also goes through v_k; their further division by M, which is not in the paper,
-is left out, and the feature term counts from the first epoch. Maps of one rank meet at the smaller size, a line and an
-image as vectors of means. The weights are the method's own, so that it has no `teacher_weights`.
+Loss: CE + a sum_k u_k T^2 KL(teacher_k || student) + b sum_k v_k MSE(r_k(F_s), F_k), computed for each sample and
+averaged. u_k = (1 - softmax over teachers of CE(z_k, y)) / (M - 1), and v_k likewise from the CE of teacher k's
+classifier on r_k(F_s). F are the last maps, and r_k is a 1x1 convolution, BatchNorm and ReLU (no ReLU if the teacher's
+map has negative values). a 1, b 50, T 4. As in the authors' code, gradients flow through v_k.
+
+Different from the code: a further division by M, which is not in the paper, is left out, and the feature term counts
+from the first epoch. Maps of the same rank are compared at the smaller size, a line and an image as vectors of means.
+The method computes the weights itself, so that there is no option `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -28,14 +30,14 @@ class ConfidenceAware(Method):
     class Config(TaughtConfig):
         alpha: float = option(1.0, "weight a of the soft targets", ge=0)
         beta: float = option(50.0, "weight b of the features", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     minimum_teachers = 2
     needs = frozenset({"logits", "features", "cam"})
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
-        """The last maps, (B, positions, C) each, as many positions."""
+        """The last maps of student and teacher, (B, positions, C) each, with the same number of positions."""
         branch = paired_branch(student, modality, self.config.pairs)
         s = branch.last_map
         t = teacher.last_map
@@ -55,27 +57,27 @@ class ConfidenceAware(Method):
         logits = torch.stack([teacher.logits for teacher in teachers.values()])
         soft = F.log_softmax(logits / t, 2)
         divergence = t**2 * (soft.exp() * (soft - F.log_softmax(student.logits / t, 1))).sum(2)
-        kd = (confidence(each_cross_entropy(logits, batch.targets)) * divergence).sum(0).mean()
-        far = []
-        seen = []
+        kd = (confidence(sample_cross_entropy(logits, batch.targets)) * divergence).sum(0).mean()
+        distances = []
+        teacher_logits = []
         for project, (modality, teacher) in zip(self.projections, teachers.items(), strict=True):
-            s, other = self.maps(student, modality, teacher)
+            s, target = self.maps(student, modality, teacher)
             projected = project(s.flatten(0, 1)).view(*s.shape[:2], -1)  # a 1x1 convolution, position by position
-            far.append((projected - other).square().mean((1, 2)))
+            distances.append((projected - target).square().mean((1, 2)))
             assert teacher.classifier is not None
-            # The teacher's classifier is linear: what it says of another embedding, its bias included.
-            seen.append(teacher.logits + (projected.mean(1) - teacher.embedding) @ teacher.classifier.T)
-        lost = each_cross_entropy(torch.stack(seen), batch.targets)
-        feature = (confidence(lost) * torch.stack(far)).sum(0).mean()
+            # The teacher's linear classifier, bias included, on another embedding.
+            teacher_logits.append(teacher.logits + (projected.mean(1) - teacher.embedding) @ teacher.classifier.T)
+        losses = sample_cross_entropy(torch.stack(teacher_logits), batch.targets)
+        feature = (confidence(losses) * torch.stack(distances)).sum(0).mean()
         return {**self.supervised(student, batch), "kd": c.alpha * kd, "feature": c.beta * feature}
 
 
-def each_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """(M, B) of the logits (M, B, K) of M teachers, one a sample."""
+def sample_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of each sample for M teachers: logits (M, B, K), targets (B,) -> (M, B)."""
     losses = F.cross_entropy(logits.flatten(0, 1), targets.repeat(len(logits)), reduction="none")
     return losses.view(logits.shape[:2])
 
 
 def confidence(losses: Tensor) -> Tensor:
-    """(M, B) cross-entropies of M teachers to weights that sum to 1 over teachers, high where the loss is low."""
+    """Turn cross-entropies (M, B) of M teachers into weights that sum to 1, high where the loss is low."""
     return (1 - losses.softmax(0)) / (len(losses) - 1)

@@ -1,11 +1,14 @@
 """Distillation of class activation maps (the project's notes), maps of Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150
 
-Followed: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 sum_m v_m MSE(M_m(student), M_m(teacher)), over the
-image modalities m, those that have a map of two dimensions in the teacher and in the student's branch. M: the map of
-the target class, its row of the classifier times the last map, pooled to the smaller of both sizes (adaptive averages),
-then scaled to [0, 1] per sample, (M - min) / (max - min); a constant map becomes zeros. v_m: the shares
-`teacher_weights` of the image teachers, made to sum to 1. The branch's map is that of its own head. This is the notes'
-method, not `ca-mkd` (confidence-aware), and published nowhere: l1 and l2 are those of `kd`, l3 = 1 is ours.
+Loss: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 sum_m v_m MSE(M_m(student), M_m(teacher)). The last sum is
+over the image modalities m, for which both the teacher and the student's branch have a map of two axes. M is the class
+activation map of the target class (its row of the classifier times the last map), pooled to the smaller of both sizes
+by adaptive averages, and scaled to [0, 1] for each sample, (M - min) / (max - min). A constant map becomes zeros. v_m
+are the shares `teacher_weights` of the image teachers, rescaled to sum to 1. The map of a branch is that of its own
+head.
+
+This method is from the project's notes and is not published; it is not `ca-mkd` (confidence-aware). l1 and l2 are those
+of `kd`, and l3 = 1 is our choice.
 """
 
 from collections.abc import Mapping
@@ -21,28 +24,30 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("camkd")
 class CAMKD(Method):
-    """Soft targets, class activation maps of image teachers (the notes; not `ca-mkd`)."""
+    """Soft targets, and class activation maps of image teachers (the notes; not `ca-mkd`)."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
         ce_weight: float = option(0.3, "weight l1 of cross-entropy", ge=0)
         kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0)
         cam_weight: float = option(1.0, "weight l3 of the maps", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     needs = frozenset({"logits", "branches", "features"})
 
     def check(self, setup: Setup) -> None:
         super().check(setup)
-        met = self.shares(setup.student, setup.teachers)
-        if not met:
+        image_shares = self.shares(setup.student, setup.teachers)
+        if not image_shares:
             raise MmkdError(
                 f"camkd needs an image modality that has a teacher and a branch; the teachers are "
                 f"{', '.join(setup.teachers)}, the branches {', '.join(setup.student.branches)}; use --teachers "
                 f"sig,gaf,pi and --student sig+gaf+pi"
             )
-        for modality in met:
+        for modality in image_shares:
             branch = setup.student.branches[modality]
             teacher = setup.teachers[modality]
             for outputs, flag in ((branch, "--student-net small"), (teacher, f"--teacher-net {modality}=WRN16-1")):
@@ -52,31 +57,31 @@ class CAMKD(Method):
                 raise MmkdError(f"camkd: a map of {modality} is one position wide; use a larger --image-size")
 
     def shares(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, float]:
-        """The image modalities with the shares of their teachers, which sum to 1 (or are 0, where all are)."""
-        every = self.weights(teachers)
+        """The image modalities and the shares of their teachers, which sum to 1 (or are all 0)."""
+        shares = self.weights(teachers)
         images = [m for m in teachers if m in student.branches and is_image(teachers[m], student.branches[m])]
-        total = sum(every[m] for m in images) or 1
-        return {m: every[m] / total for m in images}
+        total = sum(shares[m] for m in images) or 1
+        return {m: shares[m] / total for m in images}
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         terms = {name: c.ce_weight * term for name, term in self.supervised(student, batch).items()}
         terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)
         for modality, share in self.shares(student, teachers).items():
-            both = [x.activation_maps(batch.targets) for x in (student.branches[modality], teachers[modality])]
-            height, width = (min(x.shape[axis] for x in both) for axis in (1, 2))
-            own, other = (unit_range(F.adaptive_avg_pool2d(x, (height, width))) for x in both)
+            maps = [x.activation_maps(batch.targets) for x in (student.branches[modality], teachers[modality])]
+            height, width = (min(x.shape[axis] for x in maps) for axis in (1, 2))
+            own, other = (unit_range(F.adaptive_avg_pool2d(x, (height, width))) for x in maps)
             terms[f"camkd_{modality}"] = c.cam_weight * share * F.mse_loss(own, other)
         return terms
 
 
-def is_image(*both: Outputs) -> bool:
-    """Whether the deepest map of each is (B, C, H, W)."""
-    return all(x.features and x.last_map.ndim == 4 for x in both)
+def is_image(*networks: Outputs) -> bool:
+    """Whether the last map of all these networks is an image (B, C, H, W)."""
+    return all(x.features and x.last_map.ndim == 4 for x in networks)
 
 
 def unit_range(x: Tensor) -> Tensor:
-    """Each (H, W) map shifted and scaled to [0, 1]; one that is constant but for rounding becomes zeros."""
+    """Shift and scale each (H, W) map to [0, 1]; a map that is constant up to rounding becomes zeros."""
     low = x.amin((1, 2), keepdim=True)
     high = x.amax((1, 2), keepdim=True)
     flat = high - low <= 1e-6 * torch.maximum(high.abs(), low.abs()).clamp(min=1e-6)

@@ -1,11 +1,14 @@
 """Class Attention Transfer Based Knowledge Distillation. Guo et al., CVPR 2023, https://arxiv.org/abs/2304.12777
 
-Followed: class activation maps of all classes, the last map through the classifier's weight without bias, pooled to
-r x r (adaptive averages), each divided by its Euclidean norm over space, mean squared error; CE + w of it. r 2; w 15,
-the authors' value for normalised maps at r = 2 (they choose w, r and the normalisation per pair of networks). In 1-D
-maps are pooled to r positions. A line's maps meet an image's by `mixed`: lifted to r x r; `repeat`, the default, keeps
-their sign. Each branch's maps are those of its own head. Where every time step has a label the maps are the logits
-before their bias, at the resolution of the last map. Several teachers take the shares `teacher_weights`.
+Loss: CE + w times the mean squared error of the class activation maps of all classes. A map is the last feature map
+through the classifier's weight, without bias, pooled to r x r by adaptive averages and divided by its Euclidean norm
+over positions. r 2; w 15 is the authors' value for normalised maps at r = 2 (they choose w, r and the normalisation for
+each pair of networks).
+
+Maps of signals are pooled to r positions. A line is compared with an image through a lift to r x r, the option `mixed`;
+the default `repeat` keeps the sign. Each branch's maps are those of its own head. Where every time step has a label,
+the maps are the logits before their bias, at the resolution of the last map. Several teachers have the shares
+`teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -27,7 +30,7 @@ class CATKD(Method):
     class Config(DistillConfig):
         weight: float = option(15.0, "weight of the maps", ge=0)
         resolution: int = option(2, "side r to which maps are pooled", ge=1)
-        normalise: bool = option(True, "divide each map by its norm over space; off, maps keep their scale")
+        normalise: bool = option(True, "divide each map by its norm over positions; if false, maps keep their scale")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
             "repeat", "how the map of a line becomes that of an image"
@@ -52,17 +55,20 @@ class CATKD(Method):
         c = self.config
         terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
-            both = (
+            maps = (
                 paired_branch(student, modality, c.pairs).activation_maps(),
                 teachers[modality].activation_maps(),
             )
-            image = any(x.ndim == 4 for x in both)
-            s, t = (self.pooled(x, image) for x in both)
+            image = any(x.ndim == 4 for x in maps)
+            s, t = (self.pooled(x, image) for x in maps)
             terms[f"cat_{modality}"] = c.weight * share * F.mse_loss(s, t)
         return terms
 
     def pooled(self, cam: Tensor, image: bool) -> Tensor:
-        """(B, K, T) or (B, K, H, W) to (B, K, r), or (B, K, r r) where one of the two is an image."""
+        """Pool a class activation map (B, K, T) or (B, K, H, W) to (B, K, r).
+
+        With `image`, where the student or the teacher has an image, to (B, K, r r).
+        """
         c = self.config
         if cam.ndim == 4:
             cam = F.adaptive_avg_pool2d(cam, c.resolution)

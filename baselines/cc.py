@@ -1,11 +1,13 @@
 """Correlation Congruence for Knowledge Distillation. Peng et al., ICCV 2019, https://arxiv.org/abs/1904.01802
 
-Followed: the Gaussian kernel of all pairs of normalised embeddings by its Taylor series to order P,
-K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p, and the loss w / B^2 times the squared Frobenius distance of student's
-and teacher's matrix; g 0.4, P 2. Common toolkits train another loss under this name, a product of adjacent differences.
-The weight is ours, the paper's could not be checked; the paper adds soft targets (`logit_weight`, left out by default).
-Embeddings are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`. Where every time
-step has a label they are of windows, and guide the encoder alone.
+Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's kernel matrix. The matrix is
+the Gaussian kernel of all pairs of normalised embeddings, as a Taylor series of order P,
+K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p; g 0.4, P 2. Common toolkits train a different loss under this name,
+a product of adjacent differences.
+
+The weight is our choice, because the paper's could not be checked. The paper adds soft targets (the option
+`logit_weight`, 0 by default). Embeddings are vectors, so that teachers of any rank work; several have the shares
+`teacher_weights`. Where every time step has a label, embeddings are those of windows and only the encoder is guided.
 """
 
 import math
@@ -30,7 +32,7 @@ class CC(Method):
         gamma: float = option(0.4, "g of the kernel exp(-g |x - y|^2)", gt=0)
         order: int = option(2, "order P of its Taylor series", ge=1)
         logit_weight: float = option(0.0, "weight of a soft-target term", ge=0)
-        temperature: float = option(4.0, "softening in the soft-target term", gt=0)
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})
@@ -51,7 +53,7 @@ class CC(Method):
 
 
 def kernel(x: Tensor, gamma: float, order: int) -> Tensor:
-    """(B, D) to (B, B)."""
+    """Kernel matrix of a batch: (B, D) to (B, B)."""
     unit = F.normalize(x)
     cosine = unit @ unit.T
     series = [(2 * gamma) ** p / math.factorial(p) * cosine**p for p in range(order + 1)]

@@ -1,14 +1,15 @@
 """Discriminative and Consistent Representation Distillation. Giakoumoglou, Stathaki 2024, https://arxiv.org/abs/2407.11802
 
-Reconstructed: read off the authors' public code, without the paper's equations at hand. Followed: the embeddings of
-student and teacher, each through a linear layer and scaled to length 1, s and t; scores z_ij = k s_i . t_j of all pairs
-of the batch, k = min(exp(a), 10) with a trained from 1 on (k is one over the temperature); w (contrast + alpha
-consistency), w 1, alpha 0.5, 128 features. Contrast: cross-entropy of sample i's teacher among all teachers of the
-batch, of the rows of z. Consistency: KL(q_i || p_i), p_i the softmax of row i (student i over teachers), q_i that of
-column i (teacher i over students), both with gradient, mean over the batch. Left out: a trained bias b added to all
-scores, for no softmax changes when all its inputs move together, so that b has no gradient and no effect; and the soft
-targets of the variant "DCD+KD". Ours: several teachers have layers and a temperature each and take the shares
-`teacher_weights`. Where every time step has a label samples are windows, and the vectors guide the encoder alone.
+Reconstructed from the authors' public code, without the paper's equations. Embeddings of student and teacher pass a
+linear layer each and are scaled to length 1, s and t. Scores of all pairs of the batch are z_ij = k s_i . t_j, where
+k = min(exp(a), 10) is an inverse temperature and a is trained, starting at 1. Loss: CE + w (contrast + alpha
+consistency); w 1, alpha 0.5, 128 features. The contrast is the cross-entropy of row i of z with target i: the teacher's
+vector of the same sample among all of the batch. The consistency is KL(q_i || p_i), mean over the batch, with p_i the
+softmax of row i (student i over teachers) and q_i that of column i (teacher i over students), both with gradients.
+
+Left out: a trained bias added to all scores, which no softmax depends on, so that it has no gradient; and the soft
+targets of the variant "DCD+KD". Additions: several teachers have their own layers and temperature, and the shares
+`teacher_weights`. Where every time step has a label, samples are windows, and only the encoder is guided.
 """
 
 import math
@@ -24,7 +25,14 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 
 class InBatch(nn.Module):
-    """Scores of all pairs of student and teacher vectors of a batch, with a temperature that trains."""
+    """Scores of all pairs of a student and a teacher vector in a batch, with a trained temperature.
+
+    Args:
+        widths: (D_s, D_t), the lengths of the embeddings of student and teacher.
+        features: length of the vectors that are compared.
+        log_scale: initial logarithm of the factor on the cosine similarities.
+        max_scale: upper limit of the factor.
+    """
 
     def __init__(self, widths: tuple[int, int], features: int, log_scale: float, max_scale: float) -> None:
         super().__init__()
@@ -33,18 +41,18 @@ class InBatch(nn.Module):
         self.max_scale = max_scale
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """(B, widths) embeddings to (B, B) scores: row i is the student's sample i, column j the teacher's j."""
+        """Map embeddings (B, D_s) and (B, D_t) to scores (B, B); rows are student samples, columns teacher samples."""
         s, t = (F.normalize(embed(x), dim=1) for embed, x in zip(self.embed, (student, teacher), strict=True))
         return self.log_scale.exp().clamp(max=self.max_scale) * (s @ t.T)
 
 
 def contrast(scores: Tensor) -> Tensor:
-    """Cross-entropy of the diagonal of (B, B) scores among their rows."""
+    """Cross-entropy of the rows of (B, B) scores, with the diagonal as targets."""
     return F.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
 
 
 def consistency(scores: Tensor) -> Tensor:
-    """KL of the softmax of each column of (B, B) scores from that of the row of the same number, mean over them."""
+    """KL(column i || row i) of the softmaxes of (B, B) scores, mean over i."""
     rows = scores.log_softmax(1)
     columns = scores.log_softmax(0).T
     return F.kl_div(rows, columns, reduction="batchmean", log_target=True)
@@ -52,16 +60,18 @@ def consistency(scores: Tensor) -> Tensor:
 
 @METHODS.register("dcd")
 class DCD(Method):
-    """Contrast within the batch, and its consistency both ways. Giakoumoglou, Stathaki 2024, arXiv:2407.11802."""
+    """Contrast within the batch, consistent both ways. Giakoumoglou, Stathaki 2024, arXiv:2407.11802."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(1.0, "weight w of contrast and consistency", ge=0)
-        alpha: float = option(0.5, "weight of the consistency within that", ge=0)
-        log_scale: float = option(1.0, "log of the factor on cosine similarities at the start; it trains")
-        max_scale: float = option(10.0, "highest factor", gt=0)
+        alpha: float = option(0.5, "weight of the consistency relative to the contrast", ge=0)
+        log_scale: float = option(1.0, "initial log of the factor on cosine similarities; it is trained")
+        max_scale: float = option(10.0, "upper limit of the factor", gt=0)
         feature_size: int = option(128, "length of the vectors that are compared", ge=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's embedding that meets a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's embeddings is compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})

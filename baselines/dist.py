@@ -1,8 +1,8 @@
 """Knowledge Distillation from A Stronger Teacher. Huang et al., NeurIPS 2022, https://arxiv.org/abs/2205.10536
 
-Followed: CE + T^2 (beta (1 - Pearson correlation over the classes of a sample, mean over samples) + gamma (1 - Pearson
+Loss: CE + T^2 (beta (1 - Pearson correlation over the classes of a sample, mean over samples) + gamma (1 - Pearson
 correlation over the samples of a class, mean over classes)), of softened probabilities; beta 1, gamma 1, T 1. Several
-teachers take the shares `teacher_weights`.
+teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -23,8 +23,10 @@ class DIST(Method):
     class Config(DistillConfig):
         beta: float = option(1.0, "weight of the relation between the classes of a sample", ge=0)
         gamma: float = option(1.0, "weight of the relation between the samples for a class", ge=0)
-        temperature: float = option(1.0, "softening of teacher and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        temperature: float = option(1.0, "temperature T of teacher and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 
@@ -33,8 +35,8 @@ class DIST(Method):
         terms = self.supervised(student, batch)
         inter = intra = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = paired_branch(student, modality, c.pairs)
-            s, t = (F.softmax(x.logits / c.temperature, 1) for x in (met, teachers[modality]))
+            branch = paired_branch(student, modality, c.pairs)
+            s, t = (F.softmax(x.logits / c.temperature, 1) for x in (branch, teachers[modality]))
             inter = inter + share * unlike(s, t)
             intra = intra + share * unlike(s.T, t.T)
         square = c.temperature**2
@@ -42,6 +44,6 @@ class DIST(Method):
 
 
 def unlike(a: Tensor, b: Tensor) -> Tensor:
-    """1 - the mean over rows of the correlation of two matrices' rows; a constant row correlates with nothing."""
+    """1 minus the mean correlation of the rows of two matrices; the correlation of a constant row is 0."""
     a, b = (x - x.mean(1, keepdim=True) for x in (a, b))
     return 1 - F.cosine_similarity(a, b, dim=1, eps=1e-8).mean()

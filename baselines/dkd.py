@@ -1,8 +1,9 @@
 """Decoupled Knowledge Distillation. Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679
 
-Followed: CE + ramp T^2 (alpha KL of the two masses (target class, all others) + beta KL over the non-target classes
-alone), teacher || student, batch mean; alpha 1, beta 8 (the paper chooses it per pair of networks), T 4. The published
-warm-up of 20 of 240 epochs is a share of the epochs here. Several teachers take the shares `teacher_weights`.
+Loss: CE + ramp T^2 (alpha KL of the binary probabilities (target class, all others) + beta KL over the non-target
+classes), teacher || student, mean over the batch. alpha 1, beta 8 (the paper chooses it for each pair of networks), T
+4. The published warm-up over 20 of 240 epochs is a share of the epochs here. Several teachers have the shares
+`teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -18,15 +19,17 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_
 
 @METHODS.register("dkd")
 class DKD(Method):
-    """Soft targets of target and non-target classes apart. Zhao et al., CVPR 2022, arXiv:2203.08679."""
+    """Soft targets, separately for the target class and the others. Zhao et al., CVPR 2022, arXiv:2203.08679."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
         alpha: float = option(1.0, "weight of the target class against all others", ge=0)
         beta: float = option(8.0, "weight of the non-target classes among themselves", ge=0)
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 
@@ -35,8 +38,8 @@ class DKD(Method):
         terms = self.supervised(student, batch)
         target = other = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = paired_branch(student, modality, c.pairs)
-            s, t = (decoupled(x.logits / c.temperature, batch.targets) for x in (met, teachers[modality]))
+            branch = paired_branch(student, modality, c.pairs)
+            s, t = (decoupled(x.logits / c.temperature, batch.targets) for x in (branch, teachers[modality]))
             kl = [
                 c.temperature**2 * share * F.kl_div(a, b, reduction="batchmean", log_target=True)
                 for a, b in zip(s, t, strict=True)
@@ -48,7 +51,7 @@ class DKD(Method):
 
 
 def decoupled(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of (target, not target), (B, 2), and among the others, (B, K - 1)."""
+    """Split log-probabilities into those of (target, not target), (B, 2), and those among the others, (B, K - 1)."""
     is_target = F.one_hot(targets, logits.shape[1]).bool()
     others = logits[~is_target].view(len(logits), -1)
     binary = torch.stack([logits[is_target], others.logsumexp(1)], 1)

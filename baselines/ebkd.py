@@ -1,15 +1,21 @@
 """Evidence-based distillation (the project's notes), with class activation maps of Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150
 
-Followed: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 n^2 sum over cells of (P - Q)^2, P and Q maps of time x
-time with n x n cells that sum to 1, n the smallest side of all maps below; the sum is a mean over the batch.
-P, student: the cross-attention of the signal branch's positions (queries) to those of the GAF branch (keys). A key has
-two times, row and column: summed over the one and over the other, the mean of both, pooled to n x n (adaptively).
-Q, teachers: the mean (or the product, scaled to sum 1) of a a^T, a the signal teacher's attention over time, and of the
-GAF teacher's class activation map of the target class, shifted to begin at 0. A map without contrast becomes uniform.
-a is the weight of an attention-pooling head where the teacher has one (`wrn-attn`; the term is then `ebkd_pooling`),
-else the mean of squares over the channels of its last map (Zagoruyko and Komodakis 2017, arXiv:1612.03928;
-`ebkd_activation`). Published nowhere: l1 and l2 are those of `kd`; l3 = 1 and n^2 are ours: the squares count in units
-of 1 / n^2, the value of a cell of a uniform map, so that the term does not vanish where there are many cells.
+Loss: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 n^2 sum over cells of (P - Q)^2, mean over the batch. P and
+Q are maps of time x time with n x n cells that sum to 1; n is the smallest side of all maps below.
+
+P, of the student: the cross-attention from the positions of the signal branch (queries) to those of the GAF branch
+(keys). A key stands for two times, its row and its column. P is the mean of the attention summed over rows and summed
+over columns, pooled to n x n by adaptive averages.
+
+Q, of the teachers: the mean of two maps, or their product scaled to sum 1. The first is a a^T, where a is the signal
+teacher's attention over time. The second is the GAF teacher's class activation map of the target class, shifted so that
+its minimum is 0. A constant map becomes uniform. If the signal teacher has attention pooling (`wrn-attn`), a is its
+weights and the term is named `ebkd_pooling`. Otherwise a is the mean of squares over the channels of its last map
+(Zagoruyko and Komodakis 2017, arXiv:1612.03928), and the term is named `ebkd_activation`.
+
+This method is from the project's notes and is not published. l1 and l2 are those of `kd`. l3 = 1 and the factor n^2 are
+our choice: 1 / n^2 is the value of a cell of a uniform map, and in these units the term does not vanish for many
+cells.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,7 +31,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("ebkd")
 class EBKD(Method):
-    """Cross-attention after two teachers' evidence (the notes; not `ebkd-entropy`)."""
+    """Cross-attention that follows two teachers (the notes; not `ebkd-entropy`)."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
@@ -33,8 +39,10 @@ class EBKD(Method):
         kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0)
         evidence_weight: float = option(1.0, "weight l3 of the maps", ge=0)
         evidence: Literal["mean", "product"] = option("mean", "how the two teachers' maps become one")
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     needs = frozenset({"logits", "branches", "attention"})
 
@@ -74,7 +82,17 @@ class EBKD(Method):
         return terms
 
     def maps(self, student: Outputs, time: Tensor, image: Outputs, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The student's map and the teachers' evidence, (B, n, n) each, of sum 1; time (B, T)."""
+        """Compute P of the student and Q of the teachers.
+
+        Args:
+            student: outputs of the student.
+            time: (B, T), the signal teacher's attention over time.
+            image: outputs of the GAF teacher.
+            targets: (B,) class numbers.
+
+        Returns:
+            (B, n, n) each, of sum 1 for each sample.
+        """
         _, gaf = evidence(student.branches)
         attention = student.attention[gaf]
         attention = attention.reshape(*attention.shape[:2], *student.branches[gaf].last_map.shape[2:])  # (B, T, H, W)
@@ -84,32 +102,32 @@ class EBKD(Method):
         line = F.adaptive_avg_pool1d(time[:, None], n)
         outer = sum_to_one(line.transpose(1, 2) * line)  # a a^T pooled: the averages of its two axes separate
         cam = F.adaptive_avg_pool2d(cam, n)
-        place = sum_to_one(cam - cam.amin((1, 2), keepdim=True), 1e-6 * cam.abs().amax((1, 2), keepdim=True))
-        target = (outer + place) / 2 if self.config.evidence == "mean" else sum_to_one(outer * place)
+        evidence_map = sum_to_one(cam - cam.amin((1, 2), keepdim=True), 1e-6 * cam.abs().amax((1, 2), keepdim=True))
+        target = (outer + evidence_map) / 2 if self.config.evidence == "mean" else sum_to_one(outer * evidence_map)
         return sum_to_one(rows + columns), target
 
 
 def evidence(modalities: Iterable[str]) -> tuple[str, str]:
-    """Of these modalities the signal and the GAF, of whatever channels; empty where there is not one."""
+    """The one signal and the one GAF among these modalities; "" for a kind of which there is not exactly one."""
     names = list(modalities)
     return only_of_kind("sig", names), only_of_kind("gaf", names)
 
 
 def rank(outputs: Outputs) -> int:
-    """Of the deepest map, its batch and channels included; 0 where there is none."""
+    """Number of axes of the last map, with batch and channels; 0 if there is no map."""
     return outputs.last_map.ndim if outputs.features else 0
 
 
 def over_time(signal: Outputs) -> tuple[str, Tensor]:
-    """What the attention over time is, and its weights (B, T), which sum to 1."""
+    """The attention of the signal teacher over time: its kind, and its weights (B, T), which sum to 1."""
     if "temporal" in list(signal.attention):
         return "pooling", signal.attention["temporal"].mean(1)
     return "activation", sum_to_one(signal.last_map.square().mean(1))
 
 
-def sum_to_one(x: Tensor, least: Tensor | float = 0.0) -> Tensor:
-    """Each sample, nowhere negative, divided by its sum; uniform where no value is above `least`."""
+def sum_to_one(x: Tensor, threshold: Tensor | float = 0.0) -> Tensor:
+    """Divide each nonnegative sample by its sum; uniform if no value is above `threshold`."""
     cells = tuple(range(1, x.ndim))
-    flat = x.amax(cells, keepdim=True) <= least
+    flat = x.amax(cells, keepdim=True) <= threshold
     uniform = torch.full_like(x, 1 / x[0].numel())
     return torch.where(flat, uniform, x / x.sum(cells, keepdim=True).masked_fill(flat, 1))

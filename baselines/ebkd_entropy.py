@@ -1,9 +1,11 @@
 """Adaptive Knowledge Distillation Based on Entropy. Kwon et al., ICASSP 2020, https://doi.org/10.1109/ICASSP40776.2020.9054698
 
-Followed: per sample, teacher k has the weight e_k = 1 - H_k / sum_j H_j, H_k the entropy of its prediction at T = 1.
-Different from the paper: the e_k sum to M - 1, so that they are divided by it; where all entropies are 0 the weights
-are equal. (1 - l) CE + l T^2 sum_k e_k KL(teacher_k || student), batch mean, T and l those of `kd`. The weights are the
-method's own, so that it has no `teacher_weights`. Not to be confused with `ebkd`, which is about attention maps.
+Loss: (1 - l) CE + l T^2 sum_k e_k KL(teacher_k || student), mean over the batch, with T and l of `kd`. For each sample,
+the weight of teacher k is e_k = 1 - H_k / sum_j H_j, where H_k is the entropy of its prediction at T = 1.
+
+Different from the paper: the e_k sum to M - 1, and are divided by it; if all entropies are 0, the weights are equal.
+The method computes the weights itself, so that there is no option `teacher_weights`. It is not `ebkd`, which compares
+attention maps.
 """
 
 from collections.abc import Mapping
@@ -18,11 +20,11 @@ from mmkd import METHODS, Batch, Method, Outputs, TaughtConfig, option
 
 @METHODS.register("ebkd-entropy")
 class EntropyKD(Method):
-    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020 (`ebkd` is another)."""
+    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020 (not `ebkd`)."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
     minimum_teachers = 2
@@ -39,7 +41,7 @@ class EntropyKD(Method):
 
 
 def entropy_weights(logits: Tensor) -> Tensor:
-    """(M, B, K) logits of M teachers to (M, B) weights that sum to 1 over teachers."""
+    """Weights of M teachers for each sample: logits (M, B, K) to (M, B), which sum to 1 over teachers."""
     p = logits.softmax(2)
     entropy = -torch.xlogy(p, p).sum(2)
     total = entropy.sum(0)

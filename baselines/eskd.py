@@ -1,10 +1,12 @@
 """On the Efficacy of Knowledge Distillation (ESKD). Cho, Hariharan, ICCV 2019, https://arxiv.org/abs/1910.01348
 
-Two things are stopped early under this name. `early_stop="teacher"`, the default and the wearable-sensor papers' form:
-`kd` from the teachers' weights that were best on validation windows. `early_stop="student"`, Cho and Hariharan's: from
-the epoch `stop` on (a share of the epochs) the soft targets are left out and cross-entropy alone remains, unweighted;
-the teachers are those of the last epoch. `full-kd` is the counterpart of both: teachers of the last epoch, soft targets
-throughout. The paper stops where the student begins to suffer; the share is a fixed stand-in for that. T and l are
+Two methods of early stopping are known by this name. `early_stop="teacher"` (the default, and the form of the
+wearable-sensor papers) is `kd` with the teachers' weights of their best epoch on validation windows.
+`early_stop="student"` is the form of Cho and Hariharan: from the epoch `stop` on (a share of the epochs), soft targets
+are left out and only cross-entropy remains, with weight 1; the teachers are those of their last epoch. `full-kd` is the
+baseline of both: teachers of the last epoch and soft targets in all epochs.
+
+The paper stops distilling when it begins to hurt the student; the fixed share is a replacement for that. T and l are
 those of `kd`.
 """
 
@@ -19,13 +21,15 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("full-kd")
 class FullKD(Method):
-    """Soft targets of last-epoch teachers, throughout: the counterpart of `eskd`. Cho, Hariharan, ICCV 2019."""
+    """Soft targets of last-epoch teachers in all epochs: the baseline of `eskd`. Cho, Hariharan, ICCV 2019."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 
@@ -41,7 +45,7 @@ class FullKD(Method):
 
 @METHODS.register("eskd")
 class EarlyStopped(FullKD):
-    """Early-stopped KD: best-epoch teachers, or soft targets only up to an epoch. Cho, Hariharan, ICCV 2019."""
+    """Early-stopped KD: best-epoch teachers, or soft targets in early epochs only. Cho, Hariharan, ICCV 2019."""
 
     @dataclass(frozen=True)
     class Config(FullKD.Config):

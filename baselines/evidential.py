@@ -1,13 +1,16 @@
 """Evidential Knowledge Distillation. Xiang, Gao, Xu, ICCV 2025, https://openaccess.thecvf.com/content/ICCV2025/html/Xiang_Evidential_Knowledge_Distillation_ICCV_2025_paper.html
 
-The paper's text could not be read; followed is the authors' released code. Three terms, each a mean over the batch, of
-Dirichlet parameters with the prior e^l of every class, the same for teacher and student:
-- cross-entropy expected under the student's Dirichlet, alpha = e^z + e^l: digamma(sum alpha) - digamma(alpha_y);
-- w1 KL between the expectations of the same Dirichlets, alpha / sum alpha, teacher || student;
+The text of the paper was not available; this follows the authors' released code. The loss has three terms, each a mean
+over the batch, of Dirichlet parameters with the prior e^l for every class, which teacher and student share:
+- the expected cross-entropy under the student's Dirichlet with alpha = e^z + e^l: digamma(sum alpha) -
+  digamma(alpha_y);
+- w1 KL(teacher || student) between the expectations alpha / sum alpha of the same Dirichlets;
 - w2 ramp KL(Dirichlet of the teacher || that of the student), with alpha = log(1 + e^z) + e^l.
-Defaults are those for WRN40-2 to WRN16-2 (w1 2.5, w2 2.5, l -1.16; the code reads a weight of the cross-entropy and
-does not use it), the ramp of 30 of 240 epochs as a share. Branches' own heads keep the usual cross-entropy; logits
-above 60 are cut in the first term, where e^z ends. Several teachers take the shares `teacher_weights`.
+
+The defaults are those for WRN40-2 to WRN16-2: w1 2.5, w2 2.5, l -1.16. (The code also reads a weight of the
+cross-entropy, which it does not use.) The ramp over 30 of 240 epochs is a share of the epochs here. The branches' own
+heads keep the usual cross-entropy. In the first term, logits are clipped at 60 so that e^z does not overflow. Several
+teachers have the shares `teacher_weights`.
 """
 
 import math
@@ -24,17 +27,20 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_
 
 @METHODS.register("evidential")
 class EvidentialKD(Method):
-    """Dirichlet distributions of predictions. Xiang et al., ICCV 2025 (not the notes' `ebkd`)."""
+    """Dirichlet distributions of student and teacher. Xiang et al., ICCV 2025 (not the notes' `ebkd`)."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
         mean_weight: float = option(2.5, "weight w1 of the divergence of expectations", ge=0)
         dirichlet_weight: float = option(2.5, "weight w2 of the divergence of Dirichlet distributions", ge=0)
-        log_prior: float = option(-1.16, "l, log of what every class has without evidence", ge=-10, le=10)
+        log_prior: float = option(-1.16, "l, log of the prior of every class", ge=-10, le=10)
         warmup: float = option(1 / 8, "share of the epochs over which the Dirichlet term ramps up", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
+    supervised_by_labels = False
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
@@ -44,16 +50,16 @@ class EvidentialKD(Method):
         alpha = student.logits.clamp(max=60).exp() + prior
         own = alpha.gather(1, batch.targets[:, None])[:, 0]
         terms["ce"] = (alpha.sum(1).digamma() - own.digamma()).mean()
-        mean = spread = student.logits.new_zeros(())
+        mean = dirichlet = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = paired_branch(student, modality, c.pairs)
-            both = (met.logits, teachers[modality].logits)
-            s, t = (torch.logaddexp(z, log_prior).log_softmax(1) for z in both)
+            branch = paired_branch(student, modality, c.pairs)
+            logits = (branch.logits, teachers[modality].logits)
+            s, t = (torch.logaddexp(z, log_prior).log_softmax(1) for z in logits)
             mean = mean + share * F.kl_div(s, t, reduction="batchmean", log_target=True)
-            s, t = (F.softplus(z) + prior for z in both)
-            spread = spread + share * dirichlet_kl(t, s)
+            s, t = (F.softplus(z) + prior for z in logits)
+            dirichlet = dirichlet + share * dirichlet_kl(t, s)
         ramp = batch.ramp(c.warmup)
-        return {**terms, "mean": c.mean_weight * mean, "dirichlet": ramp * c.dirichlet_weight * spread}
+        return {**terms, "mean": c.mean_weight * mean, "dirichlet": ramp * c.dirichlet_weight * dirichlet}
 
 
 def dirichlet_kl(teacher: Tensor, student: Tensor) -> Tensor:
@@ -61,5 +67,5 @@ def dirichlet_kl(teacher: Tensor, student: Tensor) -> Tensor:
     t = teacher.sum(1, keepdim=True)
     s = student.sum(1, keepdim=True)
     totals = (t.lgamma() - s.lgamma())[:, 0]
-    each = student.lgamma() - teacher.lgamma() + (teacher - student) * (teacher.digamma() - t.digamma())
-    return (totals + each.sum(1)).mean()
+    per_class = student.lgamma() - teacher.lgamma() + (teacher - student) * (teacher.digamma() - t.digamma())
+    return (totals + per_class.sum(1)).mean()

@@ -1,31 +1,35 @@
 """Frequency Attention for Knowledge Distillation. Pham et al., WACV 2024, https://arxiv.org/abs/2403.05894
 
-Followed: CE + w * ramp * sum over stages of the mean squared error of a predicted and the teacher's map. The ramp
-counts epochs from 1, so that none is dead: min((epoch + 1) / (warmup * epochs), 1).
-- Layer to layer (`fam`): student map -> 1x1 convolution, BatchNorm, ReLU -> (local attention) -> nearest resize to the
-  teacher's size -> frequency attention -> BatchNorm (-> ReLU where the teacher's map has no negative value).
+Loss: CE + w * ramp * sum over stages of the mean squared error between a predicted map and the teacher's map. The ramp
+counts epochs from 1, so that it is never 0: min((epoch + 1) / (warmup * epochs), 1).
+
+- Layer to layer (`fam`): student's map -> 1x1 convolution, BatchNorm, ReLU -> (local attention) -> nearest resize to
+  the teacher's size -> frequency attention -> BatchNorm (-> ReLU if the teacher's map has no negative values).
 - Knowledge review (`fam-review`): from the deepest feature, the embedding as a map of one position, to the shallow
-  ones. The student's map and the deeper block's residual come to a middle width (1x1 convolution, BatchNorm, ReLU where
-  they have another), the residual to the map's size, and asks the map by local cross-attention; the result, resized to
-  the teacher's size, is the next residual and goes through frequency attention, BatchNorm and ReLU as above.
+  stages. The student's map and the residual of the deeper block are projected to a middle width (1x1 convolution,
+  BatchNorm, ReLU, unless they have it already). The residual is resized to the map and is the query of local attention
+  to the map. The result, resized to the teacher's size, is the next residual. Frequency attention, BatchNorm and ReLU
+  predict the teacher's map from it.
 
 Different from the paper:
-- each teacher guides the branch of its own modality (`pairs`), along a path of its own; its sum over stages takes its
-  share of `teacher_weights`, and shares sum to 1: three equal teachers give the mean of three sums, not their sum;
-- `fam` and `fam-review` lift 1-D features, of student and teacher, to square maps of the side that an image teacher has
-  at that depth; `fam-1d` works along time, and averages a 2-D map over its rows to a line (B, C, W);
-- targets are divided by their root mean square over the batch (`target_scale=rms`; the paper: `none`). The Gram field
-  of features N(0, 3^2) has a mean square of 80 to 90, which at w = 1 drowns the cross-entropy; after the division an
-  output of zeros costs 1 a stage whatever the teacher's units;
-- the filters start centred (`init=balanced`), and the bias before a BatchNorm, which undoes it, is left out;
-- ours, for comparison: `transform=dct` or `haar`, `loss=reviewkd-hcl` (the loss of `reviewkd`), `loss_domain`, the
-  soft-target term.
-The paper's ablations, a flag each: --local-branch false (global only), --global-branch false (local only), --mask none
-(no high-pass), --logit-weight 1 (with soft targets). The published mask is idle on maps below 20 samples a side; there
-`--mask none` changes nothing unless the rest runs with another, e.g. --mask symmetric.
-Stages are matched from the deepest; a surplus of shallow ones, on either side, has no partner. Of networks that label
-every time step encoder meets encoder and decoder meets decoder, from the last of each; `fam-review` takes the encoders'
-maps alone, which lie between its deepest level and the signal.
+- Each teacher guides the branch of its own modality (`pairs`) along its own path. Its sum over stages is multiplied by
+  its share of `teacher_weights`; shares sum to 1, so that three equal teachers give the mean of three sums.
+- `fam` and `fam-review` lift 1-D features of student and teacher to square maps, with the side that an image teacher
+  has at that depth. `fam-1d` works along time, and averages a 2-D map over its rows to a line (B, C, W).
+- Targets are divided by their root mean square over the batch (`target_scale=rms`; the paper: `none`). The Gram matrix
+  of features from N(0, 3^2) has a mean square of 80 to 90, which would outweigh the cross-entropy at w = 1. After the
+  division, a prediction of zeros costs 1 a stage for every teacher.
+- The filters start centred (`init=balanced`). Biases before a BatchNorm, which cancels them, are left out.
+- For comparison, this project adds `transform=dct` or `haar`, `loss=reviewkd-hcl` (the loss of `reviewkd`),
+  `loss_domain`, and the soft-target term.
+
+The paper's ablations are one flag each: --local-branch false (global only), --global-branch false (local only), --mask
+none (no high-pass), --logit-weight 1 (with soft targets). The published mask removes nothing from maps below 20 samples
+a side. There, `--mask none` changes nothing unless the other runs use another mask, e.g. --mask symmetric.
+
+Stages are matched from the deepest; surplus shallow stages of either network are not used. In networks that label every
+time step, encoder stages are matched with encoder stages and decoder stages with decoder stages, from the last of each.
+`fam-review` uses only the maps of the encoders.
 """
 
 import re
@@ -58,13 +62,18 @@ from mmkd.frequency import (
     warn_idle,
 )
 
-POOLED = ""  # in the place of a stage's name: the embedding as a map of one position
+POOLED = ""  # stands for the embedding as a map of one position
 
 
 class Route(NamedTuple):
-    """A stage of the student that meets a stage of the teacher of `modality`; `key` names its module.
+    """A stage of the student that is compared with a stage of the teacher of `modality`.
 
-    `side` is that of the maps the two are compared as, where the teacher's feature is a line.
+    Attributes:
+        modality: the teacher.
+        student_stage: name of the student's stage.
+        teacher_stage: name of the teacher's stage.
+        key: name of the module for this pair.
+        side: side of the maps that are compared, if the teacher's feature is a line.
     """
 
     modality: str
@@ -75,23 +84,23 @@ class Route(NamedTuple):
 
 
 def feature(outputs: Outputs, stage: str) -> Tensor:
-    """The map of a stage; of `POOLED`, (B, D, 1, 1)."""
+    """The map of a stage; for `POOLED` the embedding as a map (B, D, 1, 1)."""
     return outputs.embedding[..., None, None] if stage == POOLED else outputs.features[stage]
 
 
 @METHODS.register("fam-1d")
 class FAM1d(Method):
-    """Frequency attention along time (in 1-D: ours). After Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention along time (1-D: ours). After Pham et al., WACV 2024, arXiv:2403.05894."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
         feature_weight: float = option(1.0, "weight w of the feature terms", ge=0)
         warmup: float = option(1 / 12, "share of the epochs over which the feature terms ramp up", ge=0, le=1)
-        logit_weight: float = option(0.0, "weight of a soft-target term; 0, the paper's, leaves it out", ge=0)
-        temperature: float = option(4.0, "softening in the soft-target term", gt=0)
-        stages: str = option("all", "student stages: all, deep (the last two), last, or names with commas between")
+        logit_weight: float = option(0.0, "weight of a soft-target term; 0, the paper's value, leaves it out", ge=0)
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
+        stages: str = option("all", "student stages: all, deep (the last two), last, or names separated by commas")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
-        width: int = option(0, "channels before the filter; 0: the smaller of student's and teacher's number", ge=0)
+        width: int = option(0, "channels before the filter; 0 for the smaller of the student's and the teacher's", ge=0)
         mask: Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "none"] = option(
             "reference", "high-pass mask; reference removes nothing below 20 samples at cutoff 0.1"
         )
@@ -102,8 +111,8 @@ class FAM1d(Method):
         init: Literal["balanced", "reference"] = option(
             "balanced", "start of the filters; reference is the published one"
         )
-        global_branch: bool = option(True, "the frequency branch; off for an ablation")
-        local_branch: bool = option(True, "the 1x1 convolution beside it; off for an ablation")
+        global_branch: bool = option(True, "use the frequency branch; false for an ablation")
+        local_branch: bool = option(True, "use the 1x1 convolution branch; false for an ablation")
         target_scale: Literal["rms", "channel", "none"] = option(
             "rms", "divide the teacher's map by its RMS, standardise its channels, or leave it (the paper)"
         )
@@ -132,33 +141,33 @@ class FAM1d(Method):
             self.matched(setup.student, modality, teacher)
 
     def matched(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[str, str]]:
-        """Names of the stages that meet, student's and teacher's, deepest first.
+        """Names of the stages (student, teacher) that are compared, the deepest first.
 
         Raises:
-            MmkdError: no maps, a feature that is none, or a stage that the student does not have.
+            MmkdError: A feature is not a map, or the student has no such stage.
         """
         name = type(self).__name__
         stages = self.config.stages
         branch = paired_branch(student, modality, self.config.pairs)
-        own = branch.features
+        features = branch.features
         if stages in ("all", "deep", "last"):
             pairs = matched_stages(branch, teacher, stages)
         else:
             pairs = matched_stages(branch, teacher)
-            wanted = [stage.strip() for stage in stages.split(",")]
+            names = [stage.strip() for stage in stages.split(",")]
             known = [s for s, _ in reversed(pairs)]
-            missing = [stage for stage in wanted if stage not in known]
+            missing = [stage for stage in names if stage not in known]
             if missing:
                 raise MmkdError(
                     f"{name}: no student stage {missing[0]!r} meets the {modality} teacher; use --stages all, deep, "
                     f"last, or some of {','.join(known)}"
                 )
-            pairs = [pair for pair in pairs if pair[0] in wanted]
+            pairs = [pair for pair in pairs if pair[0] in names]
         for s, t in pairs:
-            for who, x in ((f"student's stage {s}", own[s]), (f"teacher's stage {t}", teacher.features[t])):
+            for place, x in ((f"student's stage {s}", features[s]), (f"teacher's stage {t}", teacher.features[t])):
                 if x.ndim not in (3, 4):
                     raise MmkdError(
-                        f"{name} needs maps (B,C,T) or (B,C,H,W), and for {modality} the {who} is {tuple(x.shape)}; "
+                        f"{name} needs maps (B,C,T) or (B,C,H,W), and for {modality} the {place} is {tuple(x.shape)}; "
                         f"leave it out with --stages"
                     )
         return pairs
@@ -174,7 +183,7 @@ class FAM1d(Method):
             for depth, (s, t) in enumerate(self.matched(setup.student, modality, teacher)):
                 side = self.side(setup.teachers, teacher, t)
                 source, target = self.bring(feature(branch, s), feature(teacher, t), side)
-                key = f"{number}_{re.sub(r'[^0-9A-Za-z]', '_', modality)}_{depth}"  # modules' names hold no dots
+                key = f"{number}_{re.sub(r'[^0-9A-Za-z]', '_', modality)}_{depth}"  # module names have no dots
                 c_in = source.shape[1]
                 c_out = target.shape[1]
                 size = tuple(target.shape[2:])
@@ -188,9 +197,9 @@ class FAM1d(Method):
             warn_idle(sizes, c.mask, c.cutoff, type(self).__name__, c.transform)
 
     def filter(self) -> dict[str, Any]:
-        """What all paths give to the frequency attention."""
+        """Options of the frequency attention, the same for all paths."""
         c = self.config
-        # without a global branch there is no filter, and no mask to refuse
+        # Without a global branch there is no filter, so that every mask is accepted.
         mask, transform = (c.mask, c.transform) if c.global_branch else ("none", "fft")
         branches = {"use_global": c.global_branch, "use_local": c.local_branch}
         return {"mask": mask, "cutoff": c.cutoff, "init": c.init, "transform": transform, **branches}
@@ -198,26 +207,44 @@ class FAM1d(Method):
     def path(
         self, c_in: int, width: int, c_out: int, size: tuple[int, ...], deeper: int | None, **more: Any
     ) -> nn.Module:
-        """The module from a student's stage to a teacher's; `deeper` is the width of the stage before, if any."""
+        """Create the module from a student's stage to a teacher's stage.
+
+        Args:
+            c_in: channels of the student's map.
+            width: channels in the middle.
+            c_out: channels of the teacher's map.
+            size: (T,) or (H, W) of the teacher's map.
+            deeper: width of the deeper stage; None for the deepest.
+            more: options of the path.
+        """
         return FrequencyPath(c_in, width, c_out, size, **more)
 
     def side(self, teachers: Mapping[str, Outputs], teacher: Outputs, stage: str) -> int:
-        """The side of the maps that this stage of a teacher is compared in; 0 for lines."""
+        """The side of the maps in which this stage of a teacher is compared; 0 for lines."""
         return 0
 
     def bring(self, student: Tensor, teacher: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Both features in the method's own dimension, (B, C, T): a map is averaged over its rows."""
+        """Bring both features to lines (B, C, T); a map is averaged over its rows."""
         return (
             student if student.ndim == 3 else student.mean(dim=2),
             teacher if teacher.ndim == 3 else teacher.mean(dim=2),
         )
 
     def predict(self, key: str, source: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The predicted map, and what the next shallower stage of the same teacher is given."""
+        """Predict the teacher's map.
+
+        Args:
+            key: name of the module.
+            source: the student's feature.
+            residual: from the deeper stage, if any.
+
+        Returns:
+            The predicted map, and the residual for the next shallower stage of the same teacher.
+        """
         return self.paths[key](source), None
 
     def distance(self, predicted: Tensor, target: Tensor) -> Tensor:
-        """How far the predicted map is from the teacher's, in float32."""
+        """Distance of the predicted map from the teacher's, in float32, a scalar."""
         target = scaled(target.float(), self.config.target_scale)
         if self.config.loss == "reviewkd-hcl":
             return hierarchical_context(predicted.float(), target)
@@ -244,11 +271,11 @@ class FAM1d(Method):
 
 @dataclass(frozen=True)
 class MapConfig(FAM1d.Config):
-    """Options of the methods that compare maps."""
+    """Options of the methods that compare maps of two axes."""
 
     lift: Literal["outer", "repeat", "hankel", "toeplitz"] = option("outer", "how a 1-D feature becomes a map")
     resize: Literal["pool", "linear", "spectral"] = option(
-        "pool", "how a 1-D feature comes to the map's side before it is lifted"
+        "pool", "how a 1-D feature is resized to the side of the map before it is lifted"
     )
     side_limit: int = option(64, "largest side of a lifted map", ge=1)
 
@@ -259,7 +286,7 @@ class FAM(FAM1d):
 
     @dataclass(frozen=True)
     class Config(MapConfig):
-        local_attention: bool = option(False, "3x3 self-attention before the filter")
+        local_attention: bool = option(False, "use 3x3 self-attention before the filter")
 
     def path(
         self, c_in: int, width: int, c_out: int, size: tuple[int, ...], deeper: int | None, **more: Any
@@ -267,17 +294,21 @@ class FAM(FAM1d):
         return FrequencyPath(c_in, width, c_out, size, attend=self.config.local_attention, **more)
 
     def side(self, teachers: Mapping[str, Outputs], teacher: Outputs, stage: str) -> int:
-        """A map's own; a line's is that of an image teacher's map at its depth, without images min(T, limit)."""
-        own = feature(teacher, stage)
-        if own.ndim == 4:
-            return int(max(own.shape[2:]))
+        """The side of the teacher's map.
+
+        If it is a line, the side of an image teacher's map at the same depth; without image teachers min(T,
+        `side_limit`).
+        """
+        teacher_map = feature(teacher, stage)
+        if teacher_map.ndim == 4:
+            return int(max(teacher_map.shape[2:]))
         depth = list(reversed(list(teacher.features))).index(stage)
-        same = [list(t.features.values())[-1 - depth] for t in teachers.values() if len(t.features) > depth]
-        sides = [max(x.shape[2:]) for x in same if x.ndim == 4] or [own.shape[-1]]
+        same_depth = [list(t.features.values())[-1 - depth] for t in teachers.values() if len(t.features) > depth]
+        sides = [max(x.shape[2:]) for x in same_depth if x.ndim == 4] or [teacher_map.shape[-1]]
         return int(min(sides[0], self.config.side_limit))
 
     def bring(self, student: Tensor, teacher: Tensor, side: int) -> tuple[Tensor, Tensor]:
-        """Both features as maps: lines, the student's or both, are lifted to `side`."""
+        """Bring both features to maps; lines are lifted to `side`."""
         c = self.config
         if teacher.ndim == 3:
             teacher = lift(teacher, c.lift, side, c.resize)
@@ -295,7 +326,7 @@ class FAMReview(FAM):
         pass
 
     needs = frozenset({"embedding", "features"})
-    minimum_batch = 2  # the BatchNorm of the pooled level
+    minimum_batch = 2  # for the BatchNorm of the pooled level
 
     def matched(self, student: Outputs, modality: str, teacher: Outputs) -> list[tuple[str, str]]:
         return [(POOLED, POOLED), *super().matched(student.encoder, modality, teacher.encoder)]
@@ -306,5 +337,5 @@ class FAMReview(FAM):
         return ReviewBlock(c_in, width, c_out, size, deeper, **more)
 
     def predict(self, key: str, source: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        predicted, handed_on = self.paths[key](source, residual)
-        return predicted, handed_on
+        predicted, next_residual = self.paths[key](source, residual)
+        return predicted, next_residual

@@ -1,10 +1,11 @@
 """Hidden vectors of a signal teacher (the project's notes, item 5), after FitNets, Romero et al. 2015, https://arxiv.org/abs/1412.6550
 
-Followed: CE + w MSE between the student's hidden vector, after a linear projection where widths differ, and that of the
-signal teacher; `followed` names another teacher, or `all`, which then take the shares `teacher_weights`. The student's
-vector is the one that its classifier reads ("fused", the default), or that of a branch (`pairs`). Not published under
-this name: the weight is ours. Where every time step has a label they are of windows, and guide the encoder
-alone.
+Loss: CE + w MSE between the student's embedding, after a linear projection if the widths differ, and that of the signal
+teacher. The option `followed` names another teacher, or `all`, who then have the shares `teacher_weights`. The
+student's embedding is the input of its classifier ("fused", the default), or that of a branch (`pairs`).
+
+Not published under this name; the weight is our choice. Where every time step has a label, embeddings are those of
+windows and only the encoder is guided.
 """
 
 from collections.abc import Mapping
@@ -19,13 +20,15 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("feature-kd")
 class FeatureKD(Method):
-    """Hidden vector of the signal teacher, or of all (the notes); after FitNets 2015."""
+    """Embedding of the signal teacher, or of all teachers (the notes); after FitNets 2015."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight of the squared error of hidden vectors", ge=0)
-        followed: str = option("sig", "the teacher whose hidden vector is followed, or all")
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's vector that meets a teacher's")
+        weight: float = option(1.0, "weight of the squared error of embeddings", ge=0)
+        followed: str = option("sig", "the teacher whose embedding is followed, or all")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's embeddings is compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     needs = frozenset({"embedding"})
@@ -42,12 +45,12 @@ class FeatureKD(Method):
             raise MmkdError(f"feature-kd follows {name!r}, whose share in --teacher-weights is 0; give it some")
 
     def shares(self, teachers: Mapping[str, Outputs]) -> dict[str, float]:
-        """The followed teachers' shares, which sum to 1."""
+        """The shares of the followed teachers, which sum to 1."""
         used = {m: w for m, w in self.weights(teachers).items() if self.config.followed in ("all", m)}
         return {m: w / (sum(used.values()) or 1) for m, w in used.items()}
 
     def hidden(self, student: Outputs, modality: str) -> Tensor:
-        """(B, D), the student's vector that meets this teacher's."""
+        """The student's embedding that is compared with this teacher's, (B, D)."""
         return paired_branch(student, modality, self.config.pairs).embedding
 
     def build(self, setup: Setup) -> None:

@@ -1,11 +1,13 @@
 """FitNets: Hints for Thin Deep Nets. Romero et al., ICLR 2015, https://arxiv.org/abs/1412.6550
 
-Followed: mean squared error between a teacher's middle map (the hint) and the student's map at that depth (the guided
-layer) after a regressor, a 1x1 convolution. Different from the paper: hint and cross-entropy train together, with the
-weight 100 of Tian et al. 2020 (arXiv:1910.10699), instead of one after the other; the factor 1/2 is in the weight; the
-regressor has no nonlinearity, since maps may have any sign. Stages are matched from the deepest. Maps of one rank meet
-at the smaller size (adaptive averages); a line meets an image by `mixed`: both as vectors of means over positions, or
-the line lifted to the image's side. Several teachers take the shares `teacher_weights`.
+Loss: CE + w times the mean squared error between a middle map of the teacher (the hint) and the student's map at that
+depth (the guided layer) after a regressor, a 1x1 convolution.
+
+Different from the paper: hint and cross-entropy are trained together instead of one after the other, with the weight
+100 of Tian et al. 2020 (arXiv:1910.10699), which includes the factor 1/2; the regressor has no nonlinearity, because
+maps may have any sign. Stages are matched from the deepest. Maps of the same rank are compared at the smaller size, by
+adaptive averages. A line is compared with an image as `mixed` says: both as vectors of means over positions, or the
+line lifted to the image's side. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -29,14 +31,14 @@ class FitNet(Method):
         stage: Literal["middle", "last"] = option("middle", "which of the matched stages is the hint")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
-            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+            "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
-        """The guided map and the hint, (B, C, *size) with one size."""
+        """The guided map and the hint, (B, C, *size) and (B, C', *size)."""
         branch = paired_branch(student, modality, self.config.pairs)
         names = matched_stages(branch, teacher)
         guided, hint = names[len(names) // 2 if self.config.stage == "middle" else 0]

@@ -1,30 +1,33 @@
 """Low-pass and high-pass distillation (the project's notes: SegFormer teacher, CNN or Mamba student).
 
-Hypothesis of the notes: low frequencies of a map carry global, semantic structure, high ones borders and texture.
+Hypothesis of the notes: low frequencies of a map carry global, semantic structure, high frequencies carry borders and
+texture.
 
     L = L_task + l_kd T^2 KL + l_f [ g mean_i l(S_i, T_i; F_enc) + (1 - g) mean_j l(S_j, T_j; F_dec) ]
 
-over the stages i of the encoder and j of the decoder. l is the mean squared error d(FS, FT) (`placement=both`),
-d(S, FT) (`teacher`) or d(FS, T) (`student`); F a low-pass LP, a high-pass HP (1 - LP of a cutoff of its own), or
-q LP + (1 - q) HP. S passes a 1x1 convolution to the teacher's channels, without bias: a constant is what a high-pass
-removes, and the arms of a comparison are to differ in their filter alone. `target=attention` compares mean squares over
-channels, divided by their Euclidean norm over positions before the filter. `all-pass`, plain feature distillation, and
-`random-mask` are the controls to report beside every result.
+over the stages i of the encoder and j of the decoder. l is the mean squared error d(FS, FT) (`placement=both`), d(S,
+FT) (`teacher`) or d(FS, T) (`student`). F is a low-pass LP, a high-pass HP (1 - LP with its own cutoff), or
+q LP + (1 - q) HP. S first passes a 1x1 convolution to the teacher's channels. It has no bias, because a high-pass would
+remove it, and compared runs should differ only in their filter. `target=attention` compares mean squares over channels,
+which are divided by their Euclidean norm over positions before the filter. The strategies `all-pass` (plain feature
+distillation) and `random-mask` are controls, to be reported beside every result.
 
-The default mask is soft. For a hard mask M (an orthogonal projection), the squared error and nothing after the filter:
-1. `student` and `both` have the same gradients (their losses differ by the constant ||(1-M)T||^2);
-2. `teacher` is `both` plus ||(1-M)S||^2, a penalty on the student's other band;
-3. low plus high with equal weights and one cutoff is plain feature distillation under `both` (`teacher` adds ||S||^2,
-   `student` the constant ||T||^2).
-Norms are means over elements. So with hard masks a comparison of placements, or of both bands against plain features,
-compares a thing with itself. Soft masks are no projections, and none of the three holds.
+The default mask is soft. For a hard mask M (an orthogonal projection), with the squared error directly after the
+filter: 1. `student` and `both` have the same gradients (their losses differ by the constant ||(1-M)T||^2);
+2. `teacher` is `both` plus ||(1-M)S||^2, a penalty on the other band of the student;
+3. the sum of low and high, with equal weights and one cutoff, is plain feature distillation under `both` (`teacher`
+   adds
+   ||S||^2, `student` the constant ||T||^2).
+Norms are means over elements. So with hard masks, a comparison of placements, or of both bands with plain features,
+compares a method with itself. Soft masks are no projections, and none of the three statements holds.
 
-Stages: where student and teacher name theirs `encoder*` and `decoder*`, they are matched in each group, from its last.
-Else they are matched from the deepest, and of n that meet the first n // 2 are the encoder, the rest the decoder. Maps
-of different size meet at the smaller one of each axis: the larger is cropped in its DCT spectrum, whatever the filter's
-transform, so that nothing aliases and the student is never drawn out. A line that meets an image is lifted to the
-image's side, or to its own length where that is less. Several teachers take the shares `teacher_weights`. The notes
-give no numbers for l_kd, l_f, g and the cutoffs: 1, 1, 1/2 and 0.25 are ours, as is T = 4.
+Stages: if student and teacher name their stages `encoder*` and `decoder*`, they are matched within each group, from the
+last. Otherwise they are matched from the deepest, and of n pairs the first n // 2 are the encoder and the others the
+decoder. Maps of different size are compared at the smaller size of each axis. The larger map is cropped in its DCT
+spectrum, whatever the transform of the filter, so that nothing aliases and the student's map is never enlarged. A line
+is compared with an image by lifting it to the image's side, or to its own length if that is smaller. Several teachers
+have the shares `teacher_weights`. The notes give no values for l_kd, l_f, g and the cutoffs: 1, 1, 1/2 and 0.25 are our
+choice, and so is T = 4.
 """
 
 from collections.abc import Mapping
@@ -53,7 +56,10 @@ PLACES = ("encoder", "decoder")
 
 
 class Route(NamedTuple):
-    """A stage of the student that meets a stage of the teacher of `modality`, in encoder or decoder (`place`)."""
+    """A stage of the student that is compared with a stage of the teacher of `modality`.
+
+    `place` is "encoder" or "decoder".
+    """
 
     modality: str
     place: str
@@ -63,7 +69,7 @@ class Route(NamedTuple):
 
 @METHODS.register("freq-lh")
 class FreqLH(Method):
-    """Low bands of early maps and high bands of late ones (the notes)."""
+    """Low frequencies of early maps and high frequencies of late ones (the notes)."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
@@ -109,10 +115,10 @@ class FreqLH(Method):
         )
         feature_weight: float = option(1.0, "weight l_f of the filtered maps", ge=0)
         kd_weight: float = option(1.0, "weight l_kd of the soft targets; 0 leaves them out", ge=0)
-        temperature: float = option(4.0, "softening of teacher and student in the soft targets", gt=0)
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
-            "outer", "how a line becomes a map to meet an image"
+            "outer", "how a line becomes a map, to be compared with an image"
         )
 
         def __post_init__(self) -> None:
@@ -152,15 +158,15 @@ class FreqLH(Method):
             self.filters.append(nn.Identity() if gain is None else BandFilter(gain, c.transform))
 
     def plan(self, setup: Setup) -> list[tuple[Route, Tensor, Tensor, Tensor | None]]:
-        """Each pair of stages that has a weight, its maps as they meet, and its mask (None: no filter).
+        """List the pairs of stages that have a weight, with both maps at the same size, and the mask or None.
 
         For `random-mask` the mask is the hard low-pass, whose bins are counted.
 
         Raises:
-            MmkdError: too few stages, a feature that is no map, a unit that means nothing here, or an empty band.
+            MmkdError: There are too few stages, a feature is not a map, a unit is undefined, or a band is empty.
         """
         c = self.config
-        found = []
+        pairs = []
         for modality, teacher in setup.teachers.items():
             branch = paired_branch(setup.student, modality, c.pairs)
             for place, names in zip(PLACES, groups(branch, teacher), strict=True):
@@ -174,25 +180,32 @@ class FreqLH(Method):
                     )
                 for s, t in names:
                     route = Route(modality, place, s, t)
-                    both = (branch.features[s], teacher.features[t])
-                    for who, x in zip(("student", "teacher"), both, strict=True):
+                    features = (branch.features[s], teacher.features[t])
+                    for who, x in zip(("student", "teacher"), features, strict=True):
                         if x.ndim not in (3, 4):
                             raise MmkdError(
                                 f"freq-lh filters maps (B,C,T) or (B,C,H,W), and for {modality} the {who}'s "
                                 f"{s if who == 'student' else t} is {tuple(x.shape)}; choose another --{who}-net"
                             )
-                    own, other = self.bring(*both)
-                    found.append((route, own, other, self.gain(route, own, all(x.ndim == 3 for x in both), setup)))
-        return found
+                    student_map, teacher_map = self.bring(*features)
+                    pairs.append(
+                        (
+                            route,
+                            student_map,
+                            teacher_map,
+                            self.gain(route, student_map, all(x.ndim == 3 for x in features), setup),
+                        )
+                    )
+        return pairs
 
     def weight(self, place: str) -> float:
-        """l_f g or l_f (1 - g)."""
+        """Weight of the encoder, l_f g, or of the decoder, l_f (1 - g)."""
         c = self.config
         share = c.encoder_share if place == "encoder" else 1 - c.encoder_share
         return float(c.feature_weight * share)
 
     def bring(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """Both features, or their attention, as maps of one rank and size, (B, C, *size)."""
+        """Bring both features, or their attention, to maps of one rank and size, (B, C, *size)."""
         c = self.config
         if c.target == "attention":
             student, teacher = (x.square().mean(1, keepdim=True) for x in (student, teacher))
@@ -205,7 +218,17 @@ class FreqLH(Method):
         return (unit(student), unit(teacher)) if c.target == "attention" else (student, teacher)
 
     def gain(self, route: Route, x: Tensor, lines: bool, setup: Setup) -> Tensor | None:
-        """The mask over the spectrum of the maps that meet, of shape `size`; None where nothing is filtered."""
+        """The mask over the spectrum of the compared maps, of shape `size`; None if there is no filter.
+
+        Args:
+            route: the pair of stages.
+            x: the student's map at the compared size.
+            lines: whether both features are lines.
+            setup: as for `build`.
+
+        Raises:
+            MmkdError: Hertz are undefined for these data or maps, or a band is empty.
+        """
         c = self.config
         if c.strategy == "all-pass":
             return None
@@ -225,7 +248,7 @@ class FreqLH(Method):
         for band, cutoff, share in (("low", c.low_cutoff, low), ("high", c.high_cutoff, 1 - low)):
             if share > 0:
                 try:
-                    one = band_mask(
+                    band_gain = band_mask(
                         tuple(x.shape[2:]),
                         band,
                         cutoff,
@@ -240,11 +263,11 @@ class FreqLH(Method):
                         f"freq-lh, {route.place} stages {route.student_stage} (student) and {route.teacher_stage} "
                         f"({route.modality} teacher): {error}; change --{band}-cutoff, or the bands with --strategy"
                     ) from None
-                gain = gain + share * one
+                gain = gain + share * band_gain
         return gain
 
     def low_share(self, place: str) -> float:
-        """q at a place: how much of the low-pass its filter has; the high-pass has the rest."""
+        """q at a place: the share of the low-pass in its filter; the high-pass has the rest."""
         c = self.config
         at = PLACES.index(place)
         if c.low_high_ratio is not None:
@@ -259,7 +282,7 @@ class FreqLH(Method):
         if c.standardise == "channel":
             student = standard(student)
             teacher = standard(teacher)
-        if c.placement == "both" and c.standardise != "l2":  # the filter is linear: once for both
+        if c.placement == "both" and c.standardise != "l2":  # the filter is linear, so that it is applied once
             filtered: Tensor = band(student - teacher)
             return filtered.square().mean()
         if c.placement != "teacher":
@@ -277,21 +300,21 @@ class FreqLH(Method):
         terms = self.supervised(student, batch)
         if c.kd_weight > 0:
             terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature)
-        each: dict[tuple[str, str], list[Tensor]] = {}
+        distances: dict[tuple[str, str], list[Tensor]] = {}
         for route, adapter, band in zip(self.routes, self.adapters, self.filters, strict=True):
-            own = paired_branch(student, route.modality, c.pairs).features[route.student_stage]
-            other = teachers[route.modality].features[route.teacher_stage].detach()
-            s, t = self.bring(own, other)
+            student_map = paired_branch(student, route.modality, c.pairs).features[route.student_stage]
+            teacher_map = teachers[route.modality].features[route.teacher_stage].detach()
+            s, t = self.bring(student_map, teacher_map)
             distance = self.distance(adapter(s).to(t.dtype), t, band)
-            each.setdefault((route.modality, route.place), []).append(distance)
-        for (modality, place), found in each.items():
+            distances.setdefault((route.modality, route.place), []).append(distance)
+        for (modality, place), values in distances.items():
             share = self.weight(place) * shares[modality]
-            terms[f"freq_lh_{place}_{modality}"] = share * torch.stack(found).mean()
+            terms[f"freq_lh_{place}_{modality}"] = share * torch.stack(values).mean()
         return terms
 
 
 def groups(student: Outputs, teacher: Outputs) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """Names of the stages that meet in the encoder and in the decoder, student's and teacher's."""
+    """Pairs (student, teacher) of stage names, of the encoder and of the decoder."""
     names = matched_stages(student, teacher)[::-1]
     early, late = ([pair for pair in names if all(stage.startswith(p) for stage in pair)] for p in PLACES)
     if early and late:
@@ -300,19 +323,19 @@ def groups(student: Outputs, teacher: Outputs) -> tuple[list[tuple[str, str]], l
 
 
 def raised(line: Tensor, kind: str, side: int) -> Tensor:
-    """(B, C, T) as a map (B, C, S, S), S the given side or what T positions are enough for."""
+    """Lift a line (B, C, T) to a map (B, C, S, S), where S is `side`, or the largest side that T positions allow."""
     t = line.shape[-1]
     side = min(side, (t + 1) // 2 if kind == "hankel" else t)
     return lift(shrink(line, (2 * side - 1 if kind == "hankel" else side,)), kind, side)
 
 
 def standard(x: Tensor) -> Tensor:
-    """Mean 0 and variance 1 of each channel over batch and positions; a constant channel becomes zeros."""
+    """Standardise each channel to mean 0 and variance 1 over batch and positions; a constant channel becomes zeros."""
     over = (0, *range(2, x.ndim))
     x = x - x.mean(over, keepdim=True)
     return x * (x.square().mean(over, keepdim=True) + 1e-6).rsqrt()
 
 
 def unit(x: Tensor) -> Tensor:
-    """Each sample's map over its Euclidean norm."""
+    """Divide each sample's map by its Euclidean norm."""
     return F.normalize(x.flatten(1), eps=1e-6).view_as(x)

@@ -1,8 +1,8 @@
 """Logit Standardization in Knowledge Distillation. Sun et al., CVPR 2024, https://arxiv.org/abs/2403.01427
 
-Followed: logits of teacher and student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7),
-before soft targets; CE + 9 T^2 KL with T = 2, as the authors train their form of plain KD. The deviation is the
-unbiased one of their code. Several teachers take the shares `teacher_weights`.
+Loss: CE + 9 T^2 KL(teacher || student) with T = 2, as in the authors' variant of plain KD. Before, the logits of
+teacher and student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7), with the unbiased
+standard deviation as in their code. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,11 @@ class LogitStandardisation(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(2.0, "softening of the standardised logits", gt=0)
+        temperature: float = option(2.0, "temperature T of the standardised logits", gt=0)
         kd_weight: float = option(9.0, "weight of the soft targets beside a cross-entropy of weight 1", ge=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 
@@ -31,14 +33,14 @@ class LogitStandardisation(Method):
         terms = self.supervised(student, batch)
         soft = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            met = paired_branch(student, modality, c.pairs)
-            s = standardised(met.logits)
+            branch = paired_branch(student, modality, c.pairs)
+            s = standardised(branch.logits)
             t = standardised(teachers[modality].logits)
             soft = soft + share * soft_targets(s, t, c.temperature)
         return {**terms, "kd": c.kd_weight * soft}
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """(B, K), mean 0 and standard deviation 1 for each sample."""
+    """Standardise logits (B, K) to mean 0 and standard deviation 1 for each sample."""
     centred = logits - logits.mean(1, keepdim=True)
     return centred / (logits.std(1, keepdim=True) + 1e-7)

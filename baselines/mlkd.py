@@ -1,11 +1,13 @@
 """Multi-Level Logit Distillation. Jin, Wang, Lin, CVPR 2023, https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
 
-Followed: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), batch mean + |G_t - G_s|^2 / B + |M_t - M_s|^2
-/ K), with p the (B, K) softened predictions, G = p p^T the relations of windows and M = p^T p those of classes, |.|^2
-the sum of squares; T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors' code.
-Different from it: there are no strongly augmented views here (theirs add a cross-entropy and soft targets), and no mask
-of the less confident half of windows and classes, which in their code multiplies averages and so about halves the
-terms. Several teachers take the shares `teacher_weights`.
+Loss: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), mean over the batch + |G_t - G_s|^2 / B + |M_t -
+M_s|^2 / K). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of classes, and
+|.|^2 is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors'
+code.
+
+Different from the code: there are no strongly augmented views (they would add a cross-entropy and soft targets), and no
+mask for the less confident half of windows and classes, which the code multiplies with averages, so that the terms are
+about halved. Several teachers have the shares `teacher_weights`.
 """
 
 import math
@@ -32,13 +34,15 @@ from mmkd import (
 
 @METHODS.register("mlkd")
 class MultiLevel(Method):
-    """Predictions, relations of windows and of classes, at several temperatures. Jin, Wang, Lin, CVPR 2023."""
+    """Predictions, and relations of windows and of classes, at several temperatures. Jin, Wang, Lin, CVPR 2023."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperatures: str = option("2,3,4,5,6", "softenings of teacher and student, whose terms are summed")
+        temperatures: str = option("2,3,4,5,6", "temperatures of teacher and student, whose terms are summed")
         kd_weight: float = option(0.9, "share l of the three levels; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -61,7 +65,11 @@ class MultiLevel(Method):
 
 
 def numbers(text: str) -> list[float]:
-    """The temperatures in a text such as 2,3,4,5,6."""
+    """Parse temperatures such as "2,3,4,5,6".
+
+    Raises:
+        MmkdError: A temperature is not a number in the accepted range.
+    """
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

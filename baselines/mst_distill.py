@@ -1,20 +1,22 @@
 """MST-Distill: Mixture of Specialized Teachers for Cross-Modal Knowledge Distillation. Li et al., ACM MM 2025, https://arxiv.org/abs/2507.07015
 
-Followed, with the authors' code, in three stages of equally many epochs. 1: student and teachers train together, the CE
-of each and T^2 KL of each to each other, with gradients on both sides. 2: student and teachers rest; a mask network a
-teacher, which scales the teacher's features by numbers between 0 and 1, lowers T^2 KL(student || masked teacher). It is
-a linear layer to a vector for each feature, attention of h heads between these, a linear layer to one number each, and
-a sigmoid. 3: a router (two linear layers) reads the student's logits and chooses k of the masked teachers a sample: CE
-+ T^2 KL of the chosen ones, mean over k and batch, + the balance KL(uniform || mean of the router's probabilities) / M.
-All weights 1, T 4, k 1, h 3.
+As in the authors' code, there are three stages of equally many epochs. 1: student and teachers are trained together,
+with the CE of each and T^2 KL of each to every other, with gradients on both sides. 2: student and teachers are frozen,
+and a mask network for each teacher minimises T^2 KL(student || masked teacher). The mask scales the teacher's features
+by numbers between 0 and 1. It is a linear layer to a vector for each feature, attention of h heads between these
+vectors, a linear layer to one number each, and a sigmoid. 3: a router (two linear layers) reads the student's logits
+and selects k masked teachers for each sample. Loss: CE + T^2 KL to the selected teachers, mean over k and the batch, +
+the balance KL(uniform || mean of the router's probabilities) / M. All weights 1, T 4, k 1, h 3.
 
-Reconstructed: the router. In the code its choice has no gradient, and nothing but the balance trains it; here it also
-lowers the mean of sum_m p_m CE_m, p its probabilities and CE_m the cross-entropy of masked teacher m, which is that to
-be expected of a teacher drawn by p; this trains the router alone. Different from the code: the teachers are those of
-the house, of one modality each and trained before, and have one masked form each, at the embedding (there a multimodal
-and a cross-modal teacher with two masked layers each); whoever trains does so in training mode throughout; the router's
-input is detached; weights do not fall over the epochs, for which there is `--weight-schedule`. With `co_training` off
-the teachers rest in stage 1 too, and are read from the cache.
+Reconstructed: the training of the router. In the code its selection has no gradient, so that only the balance trains
+it. Here it also minimises the mean of sum_m p_m CE_m, the expected cross-entropy of a teacher drawn with its
+probabilities p, where CE_m is that of masked teacher m. This term trains only the router.
+
+Different from the code: the teachers have one modality each, are trained before, and have one mask each, at the
+embedding (the code has a multimodal and a cross-modal teacher with two masked layers each). A network that is trained
+runs in training mode throughout. The input of the router is detached. Weights do not decrease over the epochs; use
+`--weight-schedule` for that. With `co_training` off, the teachers are frozen in stage 1 too and are read from the
+cache.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,7 +31,12 @@ from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig
 
 
 class Mask(nn.Module):
-    """(B, D) features to numbers in (0, 1), (B, D)."""
+    """A mask network, features (B, D) to numbers (B, D) in (0, 1).
+
+    Args:
+        width: D.
+        heads: number of attention heads.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -47,14 +54,14 @@ class Mask(nn.Module):
 
 @METHODS.register("mst-distill")
 class MixtureOfTeachers(Method):
-    """Masked teachers, chosen by a router. Li et al. 2025 (router reconstructed)."""
+    """Masked teachers, selected by a router. Li et al. 2025 (router reconstructed)."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         kd_weight: float = option(1.0, "weight of the soft targets of the chosen teachers", ge=0)
         balance_weight: float = option(1.0, "weight of the balance between teachers", ge=0)
-        chosen: int = option(1, "teachers k that are chosen a sample", ge=1)
+        chosen: int = option(1, "number k of teachers selected for each sample", ge=1)
         heads: int = option(3, "attention heads h of a mask network", ge=1)
         co_training: bool = option(True, "whether teachers train with the student in stage 1")
         first_border: float = option(1 / 3, "share of the epochs at which stage 1 ends", ge=0, lt=1)
@@ -90,67 +97,67 @@ class MixtureOfTeachers(Method):
         return [parameter for network in teachers.values() for parameter in network.parameters()]
 
     def stage(self, batch: Batch) -> int:
-        """1, 2 or 3."""
+        """The stage of the current epoch: 1, 2 or 3."""
         share = (batch.epoch + 1) / batch.epochs
         return 1 + int(share > self.config.first_border) + int(share > self.config.second_border)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         stage = self.stage(batch)
-        none = student.logits.new_zeros(())
+        zero = student.logits.new_zeros(())
         terms = self.supervised(student, batch)
         if stage == 2:
             terms = {name: term.detach() for name, term in terms.items()}
         names = ("teachers_ce", "mutual", "masks", "kd", "router", "balance")
-        own = (self.together, self.specialised, self.routed)[stage - 1](student, list(teachers.values()), batch)
-        return terms | dict.fromkeys(names, none) | own
+        stage_terms = (self.together, self.specialised, self.routed)[stage - 1](student, list(teachers.values()), batch)
+        return terms | dict.fromkeys(names, zero) | stage_terms
 
     def together(self, student: Outputs, teachers: list[Outputs], batch: Batch) -> dict[str, Tensor]:
-        """Stage 1: each network follows the labels and every other network."""
+        """Stage 1: each network learns from the labels and from every other network."""
         logits = [student.logits, *(teacher.logits for teacher in teachers)]
-        wrong = [F.cross_entropy(z, batch.targets) for z in logits[1:]]
-        far = [soft_targets(own, other, self.config.temperature) for own, other in permutations(logits, 2)]
-        return {"teachers_ce": torch.stack(wrong).sum(), "mutual": torch.stack(far).sum()}
+        cross_entropies = [F.cross_entropy(z, batch.targets) for z in logits[1:]]
+        divergences = [soft_targets(own, other, self.config.temperature) for own, other in permutations(logits, 2)]
+        return {"teachers_ce": torch.stack(cross_entropies).sum(), "mutual": torch.stack(divergences).sum()}
 
     def specialised(self, student: Outputs, teachers: list[Outputs], batch: Batch) -> dict[str, Tensor]:
-        """Stage 2: masked teachers come near the student, which rests."""
+        """Stage 2: the masked teachers learn from the student, which is frozen."""
         target = student.logits.detach()
-        far = [soft_targets(z, target, self.config.temperature) for z in self.masked(teachers)]
-        return {"masks": torch.stack(far).sum()}
+        divergences = [soft_targets(z, target, self.config.temperature) for z in self.masked(teachers)]
+        return {"masks": torch.stack(divergences).sum()}
 
     def routed(self, student: Outputs, teachers: list[Outputs], batch: Batch) -> dict[str, Tensor]:
-        """Stage 3: the student follows the masked teachers that the router chooses."""
+        """Stage 3: the student learns from the masked teachers that the router selects."""
         c = self.config
         t = self.config.temperature
         log_student = F.log_softmax(student.logits / t, 1)
         logits = torch.stack(self.masked(teachers), 1).detach()
         log_teachers = F.log_softmax(logits / t, 2)
-        far = t**2 * (log_teachers.exp() * (log_teachers - log_student[:, None])).sum(2)
+        divergences = t**2 * (log_teachers.exp() * (log_teachers - log_student[:, None])).sum(2)
         p = self.shares(student)
-        kept = far.gather(1, p.topk(c.chosen, dim=1).indices)
-        wrong = F.cross_entropy(logits.movedim(2, 1), batch.targets[:, None].expand_as(p), reduction="none")
+        selected = divergences.gather(1, p.topk(c.chosen, dim=1).indices)
+        cross_entropies = F.cross_entropy(logits.movedim(2, 1), batch.targets[:, None].expand_as(p), reduction="none")
         return {
-            "kd": c.kd_weight * kept.mean(),
-            "router": (p * wrong).sum(1).mean(),
+            "kd": c.kd_weight * selected.mean(),
+            "router": (p * cross_entropies).sum(1).mean(),
             "balance": c.balance_weight * unevenness(p),
         }
 
     def masked(self, teachers: list[Outputs]) -> list[Tensor]:
-        """The logits (B, K) of each resting teacher, its embedding masked."""
-        found = []
+        """The logits (B, K) of each teacher when its embedding is masked."""
+        logits = []
         for mask, teacher in zip(self.masks, teachers, strict=True):
             assert teacher.classifier is not None
             embedding = teacher.embedding.detach()
-            lost = embedding * (1 - mask(embedding))  # the classifier is linear
-            found.append(teacher.logits.detach() - lost @ teacher.classifier.detach().T)
-        return found
+            removed = embedding * (1 - mask(embedding))  # the teacher's classifier is linear
+            logits.append(teacher.logits.detach() - removed @ teacher.classifier.detach().T)
+        return logits
 
     def shares(self, student: Outputs) -> Tensor:
-        """(B, M) the router's probabilities; rows sum to 1."""
+        """The router's probabilities (B, M); rows sum to 1."""
         p: Tensor = self.router(student.logits.detach()).softmax(1)
         return p
 
 
 def unevenness(p: Tensor) -> Tensor:
-    """KL from the mean of (B, M) probabilities to equal ones, divided by M."""
+    """KL(uniform || mean over the batch) of probabilities (B, M), divided by M."""
     mean = p.mean(0)
     return -(mean.log() + torch.tensor(float(len(mean)), device=p.device).log()).mean() / len(mean)

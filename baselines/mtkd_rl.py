@@ -1,21 +1,23 @@
 """Multi-Teacher Knowledge Distillation with Reinforcement Learning. Yang et al., AAAI 2025, https://arxiv.org/abs/2502.18510
 
-Followed, with the authors' training code: CE + a sum_k u_k T^2 KL(teacher_k || student) + b sum_k v_k MSE(r_k(F_s),
-F_k), all per sample, then the mean. An agent sets u and v from the state of each teacher: its embedding, its logits,
-its CE, its KL to the student, and the cosine of the means of r_k(F_s) and F_k. In the first epoch all weights are
-equal. The agent learns by policy gradient; its reward is the fall of the student's loss. F the last maps, a 1, b 5, T
-4.
+Loss, as in the authors' training code: CE + a sum_k u_k T^2 KL(teacher_k || student) + b sum_k v_k MSE(r_k(F_s), F_k),
+computed for each sample and averaged. An agent computes u and v from the state of each teacher: its embedding, its
+logits, its CE, its KL to the student, and the cosine of the means of r_k(F_s) and F_k. In the first epoch all weights
+are equal. The agent learns by policy gradient, with the decrease of the student's loss as reward. F are the last maps;
+a 1, b 5, T 4.
 
-Reconstructed: the agent is, for each teacher, a linear layer, ReLU and a linear layer; u and v are softmax over
-teachers, so that they sum to 1 (the form of the published agent was not to be had). In the code the reward, minus the
-loss of a sample, scaled over the batch, is one for all its teachers, and no weight can move from a worse to a better
-one. Here the reward of teacher k is how far the sample's CE falls, to first order, where the student follows the k-th
-term alone: the product of the slopes of CE and term, at its logits for u, at its map for v; less the mean over
-teachers, divided by the standard deviation in the batch. The expectation over teachers is taken exactly, sum_k u_k R_k.
-The agent learns after every step (there every thousand steps and at the end of an epoch), by Adam (there by SGD, 0.1).
-r_k is a 1x1 convolution, BatchNorm and ReLU (none where the teacher's map has negative values). Maps of one rank meet
-at the smaller size, a line and an image as vectors of means. The weights are the method's own, so that it has no
-`teacher_weights`.
+Reconstructed: the agent, because the published one was not available. For each teacher it is a linear layer, ReLU and a
+linear layer; u and v are softmax over teachers, so that they sum to 1. In the code, the reward is minus the loss of a
+sample, standardised over the batch. It is the same for all teachers, so that no weight can move from a worse to a
+better teacher. Here the reward of teacher k is the first-order decrease of the sample's CE when the student follows
+only the k-th term: the dot product of the gradients of CE and of the term, at the student's logits for u and at its map
+for v. The mean over teachers is subtracted, and the result is divided by the standard deviation over the batch. The
+expectation over teachers is computed exactly, sum_k u_k R_k.
+
+Different from the code: the agent is trained after every step (in the code, every thousand steps and after an epoch),
+by Adam (in the code, by SGD with 0.1). r_k is a 1x1 convolution, BatchNorm and ReLU (no ReLU if the teacher's map has
+negative values). Maps of the same rank are compared at the smaller size, a line and an image as vectors of means. The
+method computes the weights itself, so that there is no option `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -31,7 +33,12 @@ from mmkd.frequency import meet
 
 
 class Agent(nn.Module):
-    """States of M teachers, (B, width_k) each, to the logarithms of the weights u and v, (2, B, M)."""
+    """The agent, states of M teachers, (B, width_k) each, to the logarithms of the weights u and v, (2, B, M).
+
+    Args:
+        widths: width_k of each teacher.
+        hidden: width of the hidden layers.
+    """
 
     def __init__(self, widths: list[int], hidden: int) -> None:
         super().__init__()
@@ -40,8 +47,8 @@ class Agent(nn.Module):
         )
 
     def forward(self, states: list[Tensor]) -> Tensor:
-        said = [part(state) for part, state in zip(self.parts, states, strict=True)]
-        return torch.stack(said, 2).movedim(1, 0).log_softmax(2)
+        scores = [part(state) for part, state in zip(self.parts, states, strict=True)]
+        return torch.stack(scores, 2).movedim(1, 0).log_softmax(2)
 
 
 @METHODS.register("mtkd-rl")
@@ -52,7 +59,7 @@ class Reinforced(Method):
     class Config(TaughtConfig):
         alpha: float = option(1.0, "weight a of the soft targets", ge=0)
         beta: float = option(5.0, "weight b of the maps", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         agent_width: int = option(64, "width of the agent's hidden layers", ge=1)
         agent_lr: float = option(1e-3, "learning rate of the agent", gt=0)
@@ -60,11 +67,11 @@ class Reinforced(Method):
     minimum_teachers = 2
     minimum_batch = 2
     needs = frozenset({"logits", "embedding", "features"})
-    states: list[Tensor]  # and rewards of the batch, from `losses` to `after_step`
+    states: list[Tensor]  # with `rewards`, set by `losses` for `after_step`
     rewards: Tensor
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
-        """The last maps, (B, positions, C) each, as many positions."""
+        """The last maps of student and teacher, (B, positions, C) each, with the same number of positions."""
         branch = paired_branch(student, modality, self.config.pairs)
         s, t = meet(branch.last_map, teacher.last_map, "pool")
         return s.reshape(*s.shape[:2], -1).transpose(1, 2), t.reshape(*t.shape[:2], -1).transpose(1, 2)
@@ -82,7 +89,7 @@ class Reinforced(Method):
         c = self.config
         t = self.config.temperature
         soft = []
-        far = []
+        distances = []
         maps = []
         self.states = []
         log_student = F.log_softmax(student.logits / t, 1)
@@ -91,42 +98,46 @@ class Reinforced(Method):
             soft.append(t**2 * (log_teacher.exp() * (log_teacher - log_student)).sum(1))
             s, target = self.maps(student, modality, teacher)
             projected = project(s.flatten(0, 1)).view(*s.shape[:2], -1)  # a 1x1 convolution, position by position
-            far.append((projected - target).square().mean((1, 2)))
+            distances.append((projected - target).square().mean((1, 2)))
             maps.append(paired_branch(student, modality, c.pairs).last_map)
-            wrong = F.cross_entropy(teacher.logits, batch.targets, reduction="none")
-            alike = F.cosine_similarity(projected.mean(1), target.mean(1))
-            state = [teacher.embedding, teacher.logits, *(x[:, None] for x in (wrong, soft[-1], alike))]
+            cross_entropy = F.cross_entropy(teacher.logits, batch.targets, reduction="none")
+            similarity = F.cosine_similarity(projected.mean(1), target.mean(1))
+            state = [teacher.embedding, teacher.logits, *(x[:, None] for x in (cross_entropy, soft[-1], similarity))]
             self.states.append(torch.cat(state, 1).detach())
         if student.logits.requires_grad:
             ce = F.cross_entropy(student.logits, batch.targets, reduction="sum")
-            falls = fall(ce, soft, [student.logits] * len(soft)), fall(ce, far, maps)
-            self.rewards = advantage(torch.stack(falls))
+            decreases = decrease(ce, soft, [student.logits] * len(soft)), decrease(ce, distances, maps)
+            self.rewards = advantage(torch.stack(decreases))
         shares = self.agent(self.states).exp()
         if batch.epoch == 0:
             shares = torch.full_like(shares, 1 / shares.shape[2])
-        kd, feature = (shares * torch.stack([torch.stack(soft, 1), torch.stack(far, 1)])).sum(2).mean(1)
+        kd, feature = (shares * torch.stack([torch.stack(soft, 1), torch.stack(distances, 1)])).sum(2).mean(1)
         return {**self.supervised(student, batch), "kd": c.alpha * kd, "feature": c.beta * feature}
 
     def after_step(self, step: Step) -> None:
         self.agent.lower(lambda: -(self.agent(self.states).exp() * self.rewards).sum(2).mean(1).sum())
 
 
-def fall(loss: Tensor, terms: list[Tensor], places: list[Tensor]) -> Tensor:
-    """(B, M): how far the loss of each sample falls, to first order, where term k, (B,), is followed at its place.
+def decrease(loss: Tensor, terms: list[Tensor], outputs: list[Tensor]) -> Tensor:
+    """First-order decrease of each sample's loss when the student follows term k alone: (B, M).
 
     Args:
-        loss: summed over samples. places: (B, ...) each, of the student.
+        loss: scalar, the sum over samples.
+        terms: (B,) for each teacher.
+        outputs: for each teacher, the student's output (B, ...) at which the gradients are compared.
     """
-    found = []
-    for term, place in zip(terms, places, strict=True):
-        (slope,) = torch.autograd.grad(loss, place, retain_graph=True, allow_unused=True)
-        (pull,) = torch.autograd.grad(term.sum(), place, retain_graph=True)
-        found.append(term.new_zeros(len(term)) if slope is None else (slope * pull).flatten(1).sum(1))
-    return torch.stack(found, 1)
+    decreases = []
+    for term, output in zip(terms, outputs, strict=True):
+        (loss_gradient,) = torch.autograd.grad(loss, output, retain_graph=True, allow_unused=True)
+        (term_gradient,) = torch.autograd.grad(term.sum(), output, retain_graph=True)
+        decreases.append(
+            term.new_zeros(len(term)) if loss_gradient is None else (loss_gradient * term_gradient).flatten(1).sum(1)
+        )
+    return torch.stack(decreases, 1)
 
 
 def advantage(rewards: Tensor) -> Tensor:
-    """(2, B, M) rewards, less their mean over teachers, divided by what is left's standard deviation in the batch."""
-    left = rewards - rewards.mean(2, keepdim=True)
-    spread = left.square().mean((1, 2), keepdim=True).sqrt()
-    return left / spread.clamp_min(torch.finfo(left.dtype).tiny)
+    """Subtract the mean over teachers from rewards (2, B, M), and divide by the standard deviation over the batch."""
+    centred = rewards - rewards.mean(2, keepdim=True)
+    spread = centred.square().mean((1, 2), keepdim=True).sqrt()
+    return centred / spread.clamp_min(torch.finfo(centred.dtype).tiny)

@@ -1,10 +1,10 @@
 """Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. Huang and Wang 2017, https://arxiv.org/abs/1707.01219
 
-Followed: squared maximum mean discrepancy between the channels of student and teacher, each a pattern over positions
-divided by its Euclidean norm, with the polynomial kernel (x . y)^2; means over pairs of channels and over samples;
-w 50. The last pair of layers meets; `stages=all`, the toolkits' form, sums over all. Maps of one rank meet at the
-smaller size (adaptive averages), and a line meets an image by `mixed`: lifted to the image's side. Several teachers
-take the shares `teacher_weights`.
+Loss: CE + w times the squared maximum mean discrepancy between the channels of student and teacher, with the polynomial
+kernel (x . y)^2. Each channel is a pattern over positions, divided by its Euclidean norm. Means are taken over pairs of
+channels and over samples; w 50. The last pair of layers is compared; `stages=all`, the form of common toolkits, sums
+over all pairs. Maps of the same rank are compared at the smaller size, by adaptive averages, and a line is compared
+with an image through a lift, the option `mixed`. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class NST(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(50.0, "weight of the discrepancies", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option("outer", "how a line becomes an image")
 
@@ -37,14 +37,14 @@ class NST(Method):
         c = self.config
         terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
-            both = matched_maps(paired_branch(student, modality, c.pairs), teachers[modality], c.stages)
-            each = [discrepancy(*meet(s, t, c.mixed)) for s, t in both]
-            terms[f"nst_{modality}"] = c.weight * share * torch.stack(each).sum()
+            maps = matched_maps(paired_branch(student, modality, c.pairs), teachers[modality], c.stages)
+            distances = [discrepancy(*meet(s, t, c.mixed)) for s, t in maps]
+            terms[f"nst_{modality}"] = c.weight * share * torch.stack(distances).sum()
         return terms
 
 
 def discrepancy(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared MMD of (B, C, *size) and (B, C', *size), mean over the batch."""
+    """Squared maximum mean discrepancy of the channels of (B, C, *size) and (B, C', *size), mean over the batch."""
     s, t = (F.normalize(x.flatten(2), dim=2) for x in (student, teacher))
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:

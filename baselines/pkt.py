@@ -1,10 +1,10 @@
 """Learning Deep Representations with Probabilistic Knowledge Transfer. Passalis and Tefas, ECCV 2018, https://arxiv.org/abs/1803.10837
 
-Followed, with the cosine kernel: similarities of all pairs of embeddings in [0, 1], (cos + 1) / 2, each row divided by
-its sum, and the divergence sum of p_t log(p_t / p_s). As in the authors' code the sum is a mean over all B^2 entries, a
-sample with itself among them; the weight 30000 for that form is that of Tian et al. 2020 (arXiv:1910.10699). Embeddings
-are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`. Where every time step has a
-label they are of windows, and guide the encoder alone.
+Loss, with the cosine kernel: CE + w times the divergence sum of p_t log(p_t / p_s). p are the similarities (cos + 1) /
+2 of all pairs of embeddings, in [0, 1], with each row divided by its sum. As in the authors' code, the sum is a mean
+over all B^2 entries, including the pairs of a sample with itself. The weight 30000 for that form is from Tian et al.
+2020 (arXiv:1910.10699). Embeddings are vectors, so that teachers of any rank work; several have the shares
+`teacher_weights`. Where every time step has a label, embeddings are those of windows and only the encoder is guided.
 """
 
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ class PKT(Method):
 
 
 def neighbours(x: Tensor) -> Tensor:
-    """(B, D) to (B, B): how likely j is a neighbour of i; rows sum to 1."""
+    """Probability that sample j is a neighbour of sample i: (B, D) to (B, B), rows sum to 1."""
     unit = F.normalize(x)
     similar = (unit @ unit.T + 1) / 2
     return similar / similar.sum(1, keepdim=True)

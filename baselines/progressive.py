@@ -1,13 +1,15 @@
 """Progressive distillation in three stages (the project's notes, item 6), after Ni et al., ACM MM 2022, https://arxiv.org/abs/2208.08090
 
-Followed: CE + w (the terms of the stage), each a mean squared error between a teacher's embedding and a student's after
-a linear projection. Stage 1: each image branch follows the signal teacher (mean over branches). Stage 2: the signal
-branch follows the image teachers, by their shares `teacher_weights`, made to sum to 1. Stage 3: the fused embedding
-follows every teacher, by the shares; the terms of both stages before are kept. Epochs count from 1: stage 1 lasts to
-the share `first_border` of the epochs, stage 2 to `second_border`, so that the last epoch is always in stage 3. Terms
-of other stages are 0. Image means: any modality but `sig`, of whatever channels (`sig@acc`). The notes take from the
-paper the idea of stages; its own method, a student of one modality with a loss of adaptive confidence, is `pskd`.
-Borders and weight are ours. The best epoch on validation windows may lie in any stage.
+Loss: CE + w (the terms of the stage). Each term is a mean squared error between a teacher's embedding and a student's,
+after a linear projection. Stage 1: each image branch follows the signal teacher (mean over branches). Stage 2: the
+signal branch follows the image teachers, by their shares `teacher_weights` rescaled to sum to 1. Stage 3: the fused
+embedding follows every teacher, by the shares, and the terms of both earlier stages are kept.
+
+Epochs count from 1. Stage 1 lasts to the share `first_border` of the epochs and stage 2 to `second_border`, so that the
+last epoch is always in stage 3. Terms of other stages are 0. An image is any modality but `sig`, also of some channels
+only (`sig@acc`). The notes take the idea of stages from the paper, whose own method, a student of one modality with a
+loss of adaptive confidence, is `pskd`. Borders and weight are our choice. The best epoch on validation windows can be
+in any stage.
 """
 
 from collections.abc import Iterable, Mapping
@@ -64,53 +66,56 @@ class Progressive(Method):
         self.to_all = nn.ModuleList(nn.Linear(setup.student.embedding.shape[1], d) for d in width.values())
 
     def stage(self, batch: Batch) -> int:
-        """1, 2 or 3."""
+        """The stage of the current epoch: 1, 2 or 3."""
         share = (batch.epoch + 1) / batch.epochs
         return 1 + int(share > self.config.first_border) + int(share > self.config.second_border)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         stage = self.stage(batch)
         terms = self.supervised(student, batch)
-        none = student.logits.new_zeros(())
-        each = {1: self.first, 2: self.second, 3: self.third}
-        for number, term in each.items():
+        zero = student.logits.new_zeros(())
+        stage_terms = {1: self.first, 2: self.second, 3: self.third}
+        for number, term in stage_terms.items():
             active = number == stage or stage == 3
-            terms[f"progressive_{number}"] = self.config.weight * term(student, teachers) if active else none
+            terms[f"progressive_{number}"] = self.config.weight * term(student, teachers) if active else zero
         return terms
 
     def first(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
-        """The signal teacher and the image branches."""
-        own = student.branches
+        """Distance of the image branches from the signal teacher."""
+        branches = student.branches
         target = teachers[signal(teachers)].embedding
-        far = [F.mse_loss(f(own[m].embedding), target) for f, m in zip(self.to_signal, images(own), strict=True)]
-        return torch.stack(far).mean()
+        distances = [
+            F.mse_loss(f(branches[m].embedding), target) for f, m in zip(self.to_signal, images(branches), strict=True)
+        ]
+        return torch.stack(distances).mean()
 
     def second(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
-        """The image teachers and the signal branch."""
-        every = self.weights(teachers)
-        own = student.branches[signal(student.branches)].embedding
-        shares = {m: every[m] for m in images(teachers)}
+        """Distance of the signal branch from the image teachers."""
+        weights = self.weights(teachers)
+        embedding = student.branches[signal(student.branches)].embedding
+        shares = {m: weights[m] for m in images(teachers)}
         total = sum(shares.values()) or 1
-        far = [
-            share / total * F.mse_loss(f(own), teachers[m].embedding)
+        distances = [
+            share / total * F.mse_loss(f(embedding), teachers[m].embedding)
             for f, (m, share) in zip(self.to_images, shares.items(), strict=True)
         ]
-        return torch.stack(far).sum()
+        return torch.stack(distances).sum()
 
     def third(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Tensor:
-        """Every teacher and the fused embedding."""
+        """Distance of the fused embedding from every teacher."""
         shares = self.weights(teachers)
-        far = [
+        distances = [
             share * F.mse_loss(f(student.embedding), teachers[m].embedding)
             for f, (m, share) in zip(self.to_all, shares.items(), strict=True)
         ]
-        return torch.stack(far).sum()
+        return torch.stack(distances).sum()
 
 
 def signal(modalities: Iterable[str]) -> str:
-    """The signal among these, empty where there is not one."""
+    """The one signal among these modalities; "" if there is not exactly one."""
     return only_of_kind("sig", modalities)
 
 
 def images(modalities: Iterable[str]) -> list[str]:
+    """The image modalities among these."""
     return [modality for modality in modalities if kind_of(modality) != "sig"]

@@ -1,13 +1,15 @@
 """Understanding the Role of the Projector in Knowledge Distillation. Miles, Mikolajczyk, AAAI 2024, https://arxiv.org/abs/2303.11098
 
-Followed, the authors' code for ImageNet: CE + w log sum |z_s - z_t|^a + u KL(teacher || student), at temperature 1; z
-are the embeddings, the student's after a linear projector, batch-normalised without affine parameters (eps 1e-4); the
-sum goes over samples and channels; a 4, w 2, u 1. A mean in place of the sum changes the value by a constant, not the
-gradient. Reconstructed from code, the paper's text was not at hand. Their code for DeiT is another: it compares the
-correlations of channels with 1, and adds 1e-5 in the logarithm; that number is taken over, since the logarithm has no
-gradient at equal embeddings. The projector's bias, which the normalisation undoes, is left out. Several teachers, of
-any rank, have a projector each and take the shares `teacher_weights`. Where every time step has a label the embeddings
-are of windows and the soft targets of steps.
+Loss, as in the authors' code for ImageNet: CE + w log sum |z_s - z_t|^a + u KL(teacher || student), at temperature 1. z
+are the embeddings, batch-normalised without affine parameters (eps 1e-4), the student's after a linear projector. The
+sum is over samples and channels; a mean instead of the sum changes the value by a constant and not the gradient. a 4, w
+2, u 1.
+
+Reconstructed from the code, without the text of the paper. Their code for DeiT is different: it compares the
+correlations of channels with 1, and adds 1e-5 inside the logarithm. That number is used here too, because without it
+the logarithm has no gradient at equal embeddings. The bias of the projector is left out, because the normalisation
+cancels it. Several teachers, of any rank, have a projector each and the shares `teacher_weights`. Where every time step
+has a label, the embeddings are those of windows and the soft targets those of steps.
 """
 
 from collections.abc import Mapping
@@ -28,10 +30,12 @@ class Projector(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(2.0, "weight w of the embeddings' term", ge=0)
-        alpha: float = option(4.0, "power a of the differences; high, it looks at the largest ones", ge=1)
+        alpha: float = option(4.0, "power a of the differences; a high power stresses the largest ones", ge=1)
         logit_weight: float = option(1.0, "weight u of the soft targets; 0 leaves them out", ge=0)
-        temperature: float = option(1.0, "softening in the soft targets", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("same", "the student's embedding that meets a teacher's")
+        temperature: float = option(1.0, "temperature T of the soft targets", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "same", "which of the student's embeddings is compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
@@ -59,6 +63,6 @@ class Projector(Method):
 
 
 def log_sum(student: Tensor, teacher: Tensor, alpha: float) -> Tensor:
-    """log of the sum of the alpha-th powers of differences of batch-normalised (B, D) and (B, D), a scalar."""
+    """Logarithm of the sum of |s - t|^alpha for two batch-normalised (B, D) embeddings, a scalar."""
     s, t = (F.batch_norm(x, None, None, training=True, eps=1e-4) for x in (student, teacher))
     return torch.log((s - t).abs().pow(alpha).sum() + 1e-5)

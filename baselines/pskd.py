@@ -1,15 +1,17 @@
 """Progressive Cross-modal Knowledge Distillation for Human Action Recognition. Ni, Ngu, Yan, ACM MM 2022, https://arxiv.org/abs/2208.08090
 
-Reconstructed: only the abstract was at hand, which says of the Adaptive-Confidence Semantic loss that the student
-selects one of the teachers, or the label, to mimic. Followed, each choice an assumption: a window's target is the
-teacher with the highest probability (T = 1) of the true class among those whose prediction is right, or the label where
-none is; (1 - l) CE + l mean of (T^2 KL(chosen teacher || student), or CE where the label is chosen) + s mean of d_i,
-d_i = mean over the batch's other windows j of (cos(e_i, e_j) - cos(t_i, t_j))^2, e the student's embeddings and t those
-of the teacher chosen for i, and 0 where the label is chosen. The semantic term is taken as relations of embeddings
-because the authors' paper before it (ICASSP 2022, arXiv:2112.01849) calls distances and angles semantic; it needs no
-projection, which would not train while its teacher is not chosen. T, l and s are ours. Left out: the progressive
-training of the teachers; ours are each trained alone. The choice weighs the teachers, so that there is no
-`teacher_weights`. Not the notes' `progressive`.
+Reconstructed: only the abstract of the paper was available. It says that in the Adaptive-Confidence Semantic loss, the
+student selects one of the teachers, or the label, to follow. Each of the following choices is an assumption. The target
+of a window is the teacher with the highest probability (T = 1) of the true class among those whose prediction is right,
+or the label if there is none. Loss: (1 - l) CE + l mean of (T^2 KL(selected teacher || student), or CE if the label is
+selected) + s mean of d_i. d_i is the mean over the batch's other windows j of (cos(e_i, e_j) - cos(t_i, t_j))^2, with
+the student's embeddings e and those t of the teacher selected for i; it is 0 if the label is selected.
+
+The semantic term compares relations of embeddings, because an earlier paper of the authors (ICASSP 2022,
+arXiv:2112.01849) calls distances and angles semantic, and because it needs no projection, which would not be trained
+while its teacher is not selected. T, l and s are our choice. Left out: the progressive training of the teachers; here
+each is trained alone. The selection weighs the teachers, so that there is no option `teacher_weights`. This is not the
+notes' `progressive`.
 """
 
 from collections.abc import Mapping
@@ -29,10 +31,10 @@ class AdaptiveConfidence(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the chosen targets; cross-entropy keeps 1 - l", ge=0, le=1)
         semantic_weight: float = option(1.0, "weight s of the relations of embeddings", ge=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the part of the student that meets a teacher")
+        pairs: Literal["fused", "same", "all"] = option("fused", "which part of the student is compared with a teacher")
 
     needs = frozenset({"logits", "embedding"})
     minimum_batch = 2
@@ -42,26 +44,34 @@ class AdaptiveConfidence(Method):
         targets = []
         relations = []
         for modality, teacher in teachers.items():
-            met = paired_branch(student, modality, c.pairs)
-            s, t = (F.log_softmax(x.logits / c.temperature, 1) for x in (met, teacher))
+            branch = paired_branch(student, modality, c.pairs)
+            s, t = (F.log_softmax(x.logits / c.temperature, 1) for x in (branch, teacher))
             targets.append(c.temperature**2 * F.kl_div(s, t, reduction="none", log_target=True).sum(1))
-            relations.append(unlike(met.embedding, teacher.embedding))
+            relations.append(unlike(branch.embedding, teacher.embedding))
         targets.append(F.cross_entropy(student.logits, batch.targets, reduction="none"))
         relations.append(torch.zeros_like(relations[0]))
         chosen = followed(torch.stack([t.logits for t in teachers.values()]), batch.targets)[None]
-        target, semantic = (torch.stack(each).gather(0, chosen).mean() for each in (targets, relations))
+        target, semantic = (torch.stack(values).gather(0, chosen).mean() for values in (targets, relations))
         hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         return {**hard, "pskd_target": c.kd_weight * target, "pskd_semantic": c.semantic_weight * semantic}
 
 
 def followed(logits: Tensor, targets: Tensor) -> Tensor:
-    """(M, B, K) logits of M teachers to the (B,) numbers of the teachers that are followed; M stands for the label."""
+    """Select the teacher that each window follows.
+
+    Args:
+        logits: (M, B, K) of M teachers.
+        targets: (B,) class numbers.
+
+    Returns:
+        (B,) numbers of the teachers; M stands for the label.
+    """
     probability = logits.softmax(2).gather(2, targets.expand(len(logits), -1)[..., None]).squeeze(2)
     confidence, teacher = torch.where(logits.argmax(2) == targets, probability, 0.0).max(0)
     return torch.where(confidence > 0, teacher, len(logits))
 
 
 def unlike(a: Tensor, b: Tensor) -> Tensor:
-    """(B, D) and (B, D') embeddings to (B,): mean squared difference of a window's cosines with the others."""
+    """Mean squared difference of a window's cosines with the other windows: embeddings (B, D) and (B, D') to (B,)."""
     own, other = (unit @ unit.T for unit in (F.normalize(x, dim=1) for x in (a, b)))
     return (own - other).square().fill_diagonal_(0).sum(1) / (len(a) - 1)

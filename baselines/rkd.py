@@ -1,11 +1,11 @@
 """Relational Knowledge Distillation. Park et al., CVPR 2019, https://arxiv.org/abs/1904.05068
 
-Followed: Huber loss between student's and teacher's distances of all pairs of embeddings, each divided by its mean over
-the batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code both are
-means over all B^2 pairs and B^3 triples, the idle ones (a sample with itself) among them, and the mean distance is that
-of pairs that are apart. Where two embeddings are equal no direction, and no gradient, is defined: both are 0 there.
-Embeddings are vectors, so that teachers of any rank fit; several take the shares `teacher_weights`. Where every time
-step has a label they are of windows, and guide the encoder alone.
+Loss: CE + Huber loss between the student's and the teacher's distances of all pairs of embeddings, divided by their
+mean over the batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code,
+both are means over all B^2 pairs and B^3 triples, including those of a sample with itself, and the mean distance is
+that of pairs with a distance above 0. Where two embeddings are equal, direction and gradient are undefined; both are 0
+here. Embeddings are vectors, so that teachers of any rank work; several have the shares `teacher_weights`. Where every
+time step has a label, embeddings are those of windows and only the encoder is guided.
 """
 
 from collections.abc import Mapping
@@ -45,13 +45,13 @@ class RKD(Method):
 
 
 def distances(x: Tensor) -> Tensor:
-    """(B, D) to the B (B - 1) / 2 distances of pairs over the mean of those that are not 0."""
+    """Distances of the B (B - 1) / 2 pairs of (B, D), divided by the mean of those above 0."""
     d = F.pdist(x)
     return d / d[d > 0].mean() if (d > 0).any() else d
 
 
 def angles(x: Tensor) -> Tensor:
-    """(B, D) to (B, B, B), the cosine at sample i of the angle between j and k."""
+    """Cosine at sample i of the angle between samples j and k: (B, D) to (B, B, B)."""
     apart = x[None] - x[:, None]
     norm = apart.norm(dim=2, keepdim=True)
     unit = apart / torch.where(norm > 0, norm, torch.inf)

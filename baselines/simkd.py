@@ -1,16 +1,17 @@
 """Knowledge Distillation with the Reused Teacher Classifier. Chen et al., CVPR 2022, https://arxiv.org/abs/2203.14001
 
-Followed, with the authors' code: w MSE between the teacher's last map and the student's last map after a projector, and
+Loss, as in the authors' code: w MSE between the teacher's last map and the student's last map after a projector, and
 nothing else, neither cross-entropy nor soft targets; w 1. The projector is a 1x1, a 3x3 and a 1x1 convolution without
-bias, each with BatchNorm and ReLU, and C_t / r channels in the middle, r 2. Deployed are the student, the projector and
-the teacher's classifier, with its bias, on the mean of the projected map. The student's own classifiers and fusion are
-never trained and never read; nor is a branch that no teacher guides; and `branch_weight` weighs nothing.
+bias, each with BatchNorm and ReLU, with C_t / r channels in the middle; r 2. The deployed network is the student, the
+projector and the teacher's classifier with its bias, applied to the mean of the projected map. The student's own
+classifiers and fusion are not trained and not used, and neither is a branch that no teacher guides. `branch_weight` has
+no effect.
 
-Different from the paper: the last ReLU is left out where the teacher's map has negative values. Maps of one rank meet
-at the smaller size (adaptive averages), as in the code. A line meets an image by `mixed`: as vectors of means, which is
-all that the classifier reads (the 3x3 convolution is then 1x1), or lifted to the image's side. Several teachers (the
-paper has one) have a projector each, on the branch that they guide; their errors, and the logits of their classifiers,
-are averaged by the shares `teacher_weights`.
+Different from the paper: there is no last ReLU if the teacher's map has negative values. Maps of the same rank are
+compared at the smaller size, by adaptive averages, as in the code. A line is compared with an image as `mixed` says: as
+vectors of means, which is all that the classifier reads (the 3x3 convolution is then 1x1), or lifted to the image's
+side. The paper has one teacher. With several, each has a projector on the branch that it guides, and the shares
+`teacher_weights` average their errors and the logits of their classifiers.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,7 @@ from mmkd.frequency import meet
 
 @METHODS.register("simkd")
 class SimKD(Method):
-    """The teacher's classifier on a projected map. Chen et al., CVPR 2022, arXiv:2203.14001."""
+    """Teacher's classifier on a projected student map. Chen et al., CVPR 2022, arXiv:2203.14001."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
@@ -35,10 +36,11 @@ class SimKD(Method):
         factor: int = option(2, "reduction r of the channels in the middle of the projector", ge=1)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
-            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+            "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
     needs = frozenset({"features", "cam"})
+    supervised_by_labels = False
     minimum_batch = 2
 
     def build(self, setup: Setup) -> None:
@@ -64,8 +66,13 @@ class SimKD(Method):
 class Head(nn.Module):
     """A projector to a teacher's last map, and the teacher's classifier.
 
-    Called with the student's map (B, C, *size) it gives the projected map (B, C_t, positions) and logits (B, K). What
-    depends on the teacher's weights is a buffer, so that a stored state brings it back.
+    Values that depend on the teacher's weights are buffers, so that loading a stored state restores them.
+
+    Args:
+        student: the student's last map, from a dry run.
+        teacher: outputs of the teacher, from a dry run.
+        factor: r.
+        mixed: how a line is compared with an image.
     """
 
     weight: Tensor
@@ -77,37 +84,38 @@ class Head(nn.Module):
         target = teacher.last_map
         self.size = tuple(target.shape[2:])
         self.mixed = mixed
-        met = self.bring(student)
-        conv = nn.Conv2d if met.ndim == 4 else nn.Conv1d
-        norm = nn.BatchNorm2d if met.ndim == 4 else nn.BatchNorm1d
+        projected_from = self.bring(student)
+        conv = nn.Conv2d if projected_from.ndim == 4 else nn.Conv1d
+        norm = nn.BatchNorm2d if projected_from.ndim == 4 else nn.BatchNorm1d
         outputs = target.shape[1]
         middle = max(outputs // factor, 1)
-        side = 1 if met[0, 0].numel() == 1 else 3
-        layers = [conv(met.shape[1], middle, 1, bias=False), norm(middle), nn.ReLU()]
+        side = 1 if projected_from[0, 0].numel() == 1 else 3
+        layers = [conv(projected_from.shape[1], middle, 1, bias=False), norm(middle), nn.ReLU()]
         layers += [conv(middle, middle, side, padding=side // 2, bias=False), norm(middle), nn.ReLU()]
         self.projector = nn.Sequential(*layers, conv(middle, outputs, 1, bias=False), norm(outputs))
         weight = torch.empty(0) if teacher.classifier is None else teacher.classifier.detach()
         self.register_buffer("weight", weight.clone())
-        # Of the logits of a linear classifier the part that its weight does not explain is its bias.
+        # The bias of a linear classifier is the difference of its logits from weight times input.
         self.register_buffer("bias", (teacher.logits - positions(target).mean(2) @ weight.T).mean(0))
         self.register_buffer("rectified", target.min() >= 0)
 
     def bring(self, x: Tensor) -> Tensor:
-        """The student's map in the rank and at the size in which it meets the teacher's; a vector has one position."""
+        """Bring the student's map to the rank and size at which it is compared; a vector has one position."""
         x = meet(x, x.new_zeros(1, 1, *self.size), self.mixed)[0]
         return x if x.ndim > 2 else x[..., None]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map the student's map (B, C, *size) to the projected map (B, C_t, positions) and logits (B, K)."""
         x = positions(self.projector(self.bring(x)))
         x = torch.where(self.rectified, x.relu(), x)
         return x, F.linear(x.mean(2), self.weight, self.bias)
 
 
 class Reused(nn.Module):
-    """The deployed network: the student under the teachers' classifiers, whose logits are averaged by their shares.
+    """The deployed network: the student with the teachers' classifiers, whose logits are averaged by their shares.
 
-    Its embedding is the mean of the projected map, of several teachers one beside the other; it has no classifier that
-    reads the student's map.
+    The embedding is the mean of the projected map; those of several teachers are concatenated. `classifier` of the
+    outputs is None, because no classifier reads the student's map.
     """
 
     def __init__(self, student: nn.Module, heads: nn.ModuleList, shares: Mapping[str, float], pairs: str) -> None:
@@ -118,19 +126,19 @@ class Reused(nn.Module):
         self.pairs = pairs
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
-        """{modality: (B, ...)} to outputs."""
+        """Map {modality: (B, ...)} to outputs."""
         outputs: Outputs = self.student(views)
         embeddings = []
         logits = []
         for head, (modality, share) in zip(self.heads, self.shares.items(), strict=True):
-            projected, says = head(paired_branch(outputs, modality, self.pairs).last_map)
+            projected, head_logits = head(paired_branch(outputs, modality, self.pairs).last_map)
             embeddings.append(projected.mean(2))
-            logits.append(share * says)
+            logits.append(share * head_logits)
         return replace(
             outputs, logits=torch.stack(logits).sum(0), embedding=torch.cat(embeddings, dim=1), classifier=None
         )
 
 
 def positions(x: Tensor) -> Tensor:
-    """(B, C, *size) to (B, C, positions); a vector has one."""
+    """Reshape (B, C, *size) to (B, C, positions); a vector has one position."""
     return x.reshape(*x.shape[:2], -1)

@@ -1,9 +1,8 @@
 """Similarity-Preserving Knowledge Distillation. Tung and Mori, ICCV 2019, https://arxiv.org/abs/1907.09682
 
-Followed: G = A A^T over the batch of flattened maps A, its rows divided by their Euclidean norm; the loss is w / B^2
-times the squared Frobenius distance of student's and teacher's G; w = 3000, the last stage. G is B x B whatever the
-rank and the size of the maps, so that lines meet images as they are. Several teachers take the shares
-`teacher_weights`.
+Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's G. G = A A^T over the batch
+of flattened maps A, with rows divided by their Euclidean norm; w 3000, the last stage. G is B x B for any rank and size
+of the maps, so that lines and images can be compared directly. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ class SP(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(3000.0, "weight of the similarity terms", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})
@@ -33,15 +32,15 @@ class SP(Method):
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         terms = self.supervised(student, batch)
         for modality, share in self.weights(teachers).items():
-            both = matched_maps(
+            maps = matched_maps(
                 paired_branch(student, modality, self.config.pairs), teachers[modality], self.config.stages
             )
-            each = [F.mse_loss(similarities(s), similarities(t)) for s, t in both]
-            terms[f"sp_{modality}"] = self.config.weight * share * torch.stack(each).sum()
+            distances = [F.mse_loss(similarities(s), similarities(t)) for s, t in maps]
+            terms[f"sp_{modality}"] = self.config.weight * share * torch.stack(distances).sum()
         return terms
 
 
 def similarities(x: Tensor) -> Tensor:
-    """(B, ...) to (B, B), rows of norm 1."""
+    """Similarities between the samples of a batch: (B, ...) to (B, B), rows of norm 1."""
     flat = x.flatten(1)
     return F.normalize(flat @ flat.T)

@@ -1,4 +1,4 @@
-"""The student alone: cross-entropy, no teacher. The row that every other is measured against."""
+"""The student alone: cross-entropy without a teacher. All other methods are compared with it."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from mmkd import METHODS, Batch, Method, MethodConfig, Outputs
 
 @METHODS.register("student")
 class Student(Method):
-    """Cross-entropy alone: no teacher, the row that every method is measured against."""
+    """Cross-entropy without a teacher, the baseline of all other methods."""
 
     Config = MethodConfig
     tasks = frozenset({"classification", "segmentation", "anomaly"})

@@ -1,11 +1,13 @@
 """Variational Information Distillation for Knowledge Transfer. Ahn et al., CVPR 2019, https://arxiv.org/abs/1904.05835
 
-Followed: a Gaussian q(t | s) for each stage, whose mean is three 1x1 convolutions of the student's map with ReLU
-between and whose variance is one number a channel, log(1 + exp(a)) + 1e-5, with a trained; minus its log-likelihood
-without the constant, (log variance + (t - mean)^2 / variance) / 2, mean over samples, channels and positions, sum over
-stages; the variance starts at 5, w 1. Stages are matched from the deepest. Maps of one rank meet at the smaller size
-(adaptive averages), and a line meets an image by `mixed`: as vectors of means, or lifted to the image's side. Several
-teachers take the shares `teacher_weights`.
+Loss: CE + w times minus the log-likelihood of the teacher's map under a Gaussian q(t | s) for each stage. The mean of q
+is three 1x1 convolutions of the student's map with ReLU between them. Its variance is one number for each channel,
+log(1 + exp(a)) + 1e-5 with a trained; it starts at 5. Without the constant, minus the log-likelihood is (log variance +
+(t - mean)^2 / variance) / 2, the mean over samples, channels and positions, and the sum over stages; w 1.
+
+Stages are matched from the deepest. Maps of the same rank are compared at the smaller size, by adaptive averages. A
+line is compared with an image as `mixed` says: both as vectors of means, or the line lifted to the image's side.
+Several teachers have the shares `teacher_weights`.
 """
 
 import math
@@ -32,10 +34,10 @@ class VID(Method):
     class Config(DistillConfig):
         weight: float = option(1.0, "weight of minus the log-likelihoods", ge=0)
         variance: float = option(5.0, "variance of each channel at the start", gt=1e-5)
-        stages: Literal["all", "last"] = option("all", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("all", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
-            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+            "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
     tasks = frozenset({"classification", "segmentation"})
@@ -44,28 +46,34 @@ class VID(Method):
     def build(self, setup: Setup) -> None:
         self.gaussians = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
-            both = (
+            maps = (
                 meet(s, t, self.config.mixed)
                 for s, t in matched_maps(
                     paired_branch(setup.student, modality, self.config.pairs), teacher, self.config.stages
                 )
             )
-            made = (Gaussian(s.shape[1], t.shape[1], self.config.variance) for s, t in both)
-            self.gaussians.append(nn.ModuleList(made))
+            stages = (Gaussian(s.shape[1], t.shape[1], self.config.variance) for s, t in maps)
+            self.gaussians.append(nn.ModuleList(stages))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         terms = self.supervised(student, batch)
         shares = self.weights(teachers)
         for gaussians, (modality, teacher) in zip(self.gaussians, teachers.items(), strict=True):
-            both = matched_maps(paired_branch(student, modality, c.pairs), teacher, c.stages)
-            each = [g(*meet(s, t, c.mixed)) for g, (s, t) in zip(gaussians.children(), both, strict=True)]
-            terms[f"vid_{modality}"] = c.weight * shares[modality] * torch.stack(each).sum()
+            maps = matched_maps(paired_branch(student, modality, c.pairs), teacher, c.stages)
+            losses = [g(*meet(s, t, c.mixed)) for g, (s, t) in zip(gaussians.children(), maps, strict=True)]
+            terms[f"vid_{modality}"] = c.weight * shares[modality] * torch.stack(losses).sum()
         return terms
 
 
 class Gaussian(nn.Module):
-    """Minus the log-likelihood of a map (B, C_t, *size) given one of (B, C_s, *size), a scalar."""
+    """Minus the log-likelihood of the teacher's map given the student's.
+
+    Args:
+        inputs: C_s, channels of the student's map.
+        outputs: C_t, channels of the teacher's map.
+        variance: initial variance of each channel.
+    """
 
     def __init__(self, inputs: int, outputs: int, variance: float) -> None:
         super().__init__()
@@ -75,6 +83,7 @@ class Gaussian(nn.Module):
         self.log_scale = nn.Parameter(torch.full((outputs,), math.log(math.expm1(variance - EPS))))
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """Map (B, C_s, *size) and (B, C_t, *size) to a scalar."""
         variance = F.softplus(self.log_scale) + EPS
         error = self.mean(student.movedim(1, -1)) - teacher.movedim(1, -1)
         loss: Tensor = (variance.log() + error.square() / variance).mean() / 2

@@ -25,7 +25,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mmkd import METHODS
 from mmkd.evaluation import deployment
-from mmkd.report import mlflow as track
+from mmkd.report.mlflow import store as mlflow_store
 from mmkd.tasks.base import Task
 
 torch.set_num_threads(1)
@@ -102,10 +102,10 @@ def empty_store(tmp_path_factory):
 @pytest.fixture(scope="session", autouse=True)
 def _new_stores_are_copies(empty_store):
     """MLflow makes a database in hundreds of steps, the same each time: the first of a session is kept and copied."""
-    own, kept = track._client, empty_store
+    own, kept = mlflow_store.connect, empty_store
 
     def client(runs):
-        for name, value in track.SETTINGS.items():  # before the import, as in the house
+        for name, value in mlflow_store.SETTINGS.items():  # before the import, as in the house
             os.environ.setdefault(name, value)
         with warnings.catch_warnings(action="ignore"):
             from mlflow.store.db import utils
@@ -127,9 +127,9 @@ def _new_stores_are_copies(empty_store):
                 _copy_database(path, kept)
 
     real = []
-    track._client = client
+    mlflow_store.connect = client
     yield
-    track._client = own
+    mlflow_store.connect = own
 
 
 def _copy_database(source, target):

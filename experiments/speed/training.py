@@ -79,7 +79,9 @@ def epoch_seconds(how: str) -> float:
     torch.manual_seed(0)
     net = SingleView("gaf", make(IMAGE, len(CLASSES), depth=16, width=1))
     training = Training(epochs=2, precision=how)  # type: ignore[arg-type]
-    trained = train(net, METHODS.get("student")(), windows, NoTeachers(), training, 0, "", Progress())
+    trained = train(
+        net, METHODS.get("student")(), windows, NoTeachers(), training=training, seed=0, label="", progress=Progress()
+    )
     first, second = (row["seconds"] for row in trained.history)
     return second - first
 
@@ -127,15 +129,15 @@ def student_phase(rounds: int) -> Iterator[Row]:
         torch.manual_seed(0)
         student = build_teacher("small", "sig", shapes["sig"], len(CLASSES))
         how = replace(training, epochs=epochs)
-        return train(student, kd(), windows, source, how, 0, "", Progress()).history[-1]
+        return train(student, kd(), windows, source, training=how, seed=0, label="", progress=Progress()).history[-1]
 
     def stored() -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
-            source = source_of(teachers, kd.needs, windows, Cache(folder), Progress())
+            source = source_of(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
             return phase(windows.only(["sig"]), source, training.epochs)
 
     with tempfile.TemporaryDirectory() as folder:
-        source = source_of(teachers, kd.needs, windows, Cache(folder), Progress())
+        source = source_of(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
         gap = abs(phase(windows.only(["sig"]), source, 1)["loss"] - phase(windows, LiveTeachers(teachers), 1)["loss"])
     assert gap < 1e-4, f"stored and live teachers differ by {gap} in loss"
     times = pairs(stored, lambda: phase(windows, LiveTeachers(teachers), training.epochs), rounds, warm=False)

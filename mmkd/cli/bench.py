@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mmkd.cli.console import flush_stdout, run_cli
+from mmkd.cli.console import command_line, flush_stdout
 from mmkd.cli.flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
 from mmkd.cli.listing import method_help, show_list
 from mmkd.core.errors import MmkdError
@@ -38,10 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     group = current_group()
     if isinstance(group, TorchrunGroup) and not group.leads:
         return train_along(group)
-    code = run_main(argv, group)
-    if code <= 2:  # torchrun itself ends all where it was stopped
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with command_line(NAME, "; units that are done stay on record, the same command goes on") as exit_code:
+        exit_code.value = command(arguments, group)
+    if exit_code.value <= 2:  # after an interruption torchrun itself ends all processes
         group.finish()
-    return code
+    return exit_code.value
 
 
 def train_along(group: TorchrunGroup) -> int:
@@ -56,14 +58,6 @@ def train_along(group: TorchrunGroup) -> int:
         except ConnectionLost:
             return 1
     return 0
-
-
-def run_main(argv: Sequence[str] | None, group: ProcessGroup) -> int:
-    """The command in one process; its exit code."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    return run_cli(
-        NAME, lambda: command(given, group), "; units that are done stay on record, the same command goes on"
-    )
 
 
 def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
@@ -183,19 +177,16 @@ def _warn(line: str) -> None:
 
 def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None:
     """Print the table of the task, or one JSON document."""
-    from mmkd.report import series_table, table
-    from mmkd.tasks import TASKS
+    from mmkd.report import table
     from mmkd.units import result
 
     if as_json:
-        references = [series_table.as_json(record) for record in outcome.references]
+        references = [table.reference_as_json(record) for record in outcome.references]
         print(json.dumps([*map(result.as_json, outcome.results), *references], indent=1))
         return
     shown = [unit for unit in outcome.results if unit.status != "refused"]
-    if TASKS.get(request.task).of_series:
-        series_table.print_series_tables(shown, outcome.references, sys.stdout)
-    else:
-        table.print_tables(table.rows(shown, outcome.teachers, dict(outcome.students_alone)), sys.stdout)
+    rows = table.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
+    table.print_tables(rows, sys.stdout)
 
 
 def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mmkd.cli.console import run_cli
+from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, check_folder, no_more
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
@@ -22,7 +22,9 @@ NAME = "mmkd.compare"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
     given = list(sys.argv[1:] if argv is None else argv)
-    return run_cli(NAME, lambda: command(given))
+    with command_line(NAME) as exit_code:
+        exit_code.value = command(given)
+    return exit_code.value
 
 
 def make_parser() -> Parser:
@@ -71,18 +73,16 @@ def command(argv: Sequence[str]) -> int:
     runs = Path(args.runs)
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")
-    from mmkd.comparison.groups import compare
+    from mmkd.comparison.compare import compare
     from mmkd.comparison.ranking import rankings
-    from mmkd.report.files import (
-        compact_records,
-        failures,
-        reproducibility,
-        reproducibility_markdown,
-        tsml_files,
-        write_files,
-    )
+    from mmkd.report.document import document
+    from mmkd.report.markup import latex_tables, markdown_tables
+    from mmkd.report.output import write_files
     from mmkd.report.page import page_files
-    from mmkd.report.text import document, latex_tables, leaderboard_csv, markdown_tables, print_comparison, results_csv
+    from mmkd.report.reproducibility import compact_records, failures, reproducibility, reproducibility_markdown
+    from mmkd.report.spreadsheet import leaderboard_csv, results_csv
+    from mmkd.report.terminal import print_comparison
+    from mmkd.report.tsml import tsml_files
 
     with _records(runs, args.experiment) as (records, left_out):
         comparison = compare(records, args.control, left_out)
@@ -118,7 +118,7 @@ def command(argv: Sequence[str]) -> int:
 @contextmanager
 def _records(runs: Path, experiment: str | None) -> Iterator[tuple[list[Any], list[str]]]:
     """The records of the runs folder, or those that the MLflow store holds, as long as they are needed."""
-    from mmkd.comparison.groups import read_records
+    from mmkd.comparison.compare import read_records
     from mmkd.store.record import Records
 
     if experiment is None:

@@ -5,8 +5,9 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
@@ -16,38 +17,45 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM asked the process to end."""
 
 
-def run_cli(name: str, command: Callable[[], int], stopped: str = "") -> int:
-    """Run a command and return the exit code of the process.
+@dataclass
+class ExitCode:
+    """The exit code of a command, set by its body or by what ended it."""
 
-    The exit code is the command's own; or 2 for an error that the user can act on, 130 after Ctrl-C, 143 after SIGTERM,
-    and 1 if stdout was closed. Warnings of mmkd are printed as notes; other warnings are dropped.
+    value: int = 0
+
+
+@contextmanager
+def command_line(name: str, stopped: str = "") -> Iterator[ExitCode]:
+    """Around the body of a command: errors become one line on stderr and an exit code.
+
+    The exit code is the one that the body sets; or 2 for an error that the user can act on, 130 after Ctrl-C, 143 after
+    SIGTERM, and 1 if stdout was closed. Warnings of mmkd are printed as notes; other warnings are dropped.
 
     Args:
         name: the name of the command, which starts each line on stderr.
         stopped: added to the line "stopped" after an interruption.
     """
+    exit_code = ExitCode()
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, category, *_, **__: _print_note(name, message, category)
         try:
             with _raise_on_sigterm():
-                code = command()
+                yield exit_code
                 sys.stdout.flush()
-                return code
         except MmkdError as error:
-            return print_error(name, str(error))
+            exit_code.value = print_error(name, str(error))
         except KeyboardInterrupt as interrupt:
             reason = f" ({one_line(str(interrupt))})" if str(interrupt) else ""
             print(f"{name}: stopped{reason}{stopped}", file=sys.stderr)
-            return 143 if isinstance(interrupt, Terminated) else 130
+            exit_code.value = 143 if isinstance(interrupt, Terminated) else 130
         except BrokenPipeError:
             flush_stdout()
-            return 1
+            exit_code.value = 1
         except OSError as error:
-            return print_error(name, f"{error.filename or 'output'}: {error.strerror or error}")
+            exit_code.value = print_error(name, f"{error.filename or 'output'}: {error.strerror or error}")
         except MemoryError as error:
-            return print_error(
-                name, f"not enough memory: {error}; take fewer or shorter windows, or a machine with more"
-            )
+            advice = "take fewer or shorter windows, or a machine with more"
+            exit_code.value = print_error(name, f"not enough memory: {error}; {advice}")
 
 
 def print_error(name: str, message: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkd.cli.console import run_cli
+from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, no_more
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Bar, Bars, Progress
@@ -27,7 +27,9 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 2 (invalid input) or 130 (Ctrl-C)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return run_cli(NAME, lambda: command(arguments))
+    with command_line(NAME) as exit_code:
+        exit_code.value = command(arguments)
+    return exit_code.value
 
 
 def make_parser() -> Parser:

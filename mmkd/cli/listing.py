@@ -66,7 +66,7 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
             (name, data_set(card, bool(here[name]))) for name, card in cards.items() if here[name] is not None
         ], wrong
     if what == "stage-fusions":
-        from mmkd.nets.freqfusion import JOINS, OPERATORS
+        from mmkd.nets.stage_fusions import JOINS, OPERATORS
 
         own = ("none", "The network's own form: the default.")
         return [own, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}

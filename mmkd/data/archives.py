@@ -30,13 +30,13 @@ def unpack(archive: Path, folder: Path, max_bytes: int = LARGEST_BYTES) -> None:
     except MmkdError as error:
         raise MmkdError(f"{archive}: {error}; nothing was taken from it") from None
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise MmkdError(f"{archive}: not an intact archive ({error}); fetch it anew") from None
+        raise MmkdError(f"{archive}: not an intact archive ({error}); fetch it again") from None
     except OSError as error:
         if type(error).__module__ in ("gzip", "lzma", "bz2") or error.errno is None:
-            raise MmkdError(f"{archive}: not an intact archive ({error}); fetch it anew") from None
+            raise MmkdError(f"{archive}: not an intact archive ({error}); fetch it again") from None
         raise MmkdError(f"{archive}: {error.strerror or error}") from None
     except Exception as error:  # zlib and lzma have their own errors for damaged bytes
-        raise MmkdError(f"{archive}: not an intact archive ({error}); fetch it anew") from None
+        raise MmkdError(f"{archive}: not an intact archive ({error}); fetch it again") from None
 
 
 def _unpack(archive: Path, folder: Path, max_bytes: int) -> int:

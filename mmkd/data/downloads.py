@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mmkd.core.errors import MmkdError
-from mmkd.data.cards import file_sha256
+from mmkd.data.checksums import file_sha256
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of bytes so far and the total number of bytes (0 if it is unknown)."""
@@ -34,7 +34,7 @@ def verify_download(path: Path, expected: str) -> str:
         wanted = expected or (stored.read_text(encoding="utf-8").strip() if stored.is_file() else checksum)
         if checksum != wanted:
             raise MmkdError(
-                f"{path}: expected sha256 {wanted}, found {checksum}; remove it and fetch it anew"
+                f"{path}: expected sha256 {wanted}, found {checksum}; remove it and fetch it again"
                 + ("" if expected else f", with {stored.name} if its authors have changed it")
             )
         return checksum

@@ -8,12 +8,13 @@ from mmkd.tasks import TASKS
 
 HEAD = """# Data sets
 
-Made from the cards by `python -m mmkd.data page`; do not edit it.
+Generated from the cards by `python -m mmkd.data page`; do not edit it.
 
-No data of others is in this repository. Sets "inside the wheel" come with a dependency; others are read from the data
-folder (`--data-root DIR`, else the variable `MMKD_DATA`, else `mmkd/data` in the user's cache folder).
-`python -m mmkd.data fetch NAME` downloads original files or says which file to put where, `prepare NAME` makes of them
-what the reader takes, `check NAME` prints what is in it. `python -m mmkd.bench --list datasets` says which are here.
+This repository contains no data of others. Sets "inside the wheel" come with a dependency; others are read from the
+data folder (`--data-root DIR`, else the variable `MMKD_DATA`, else `mmkd/data` in the user's cache folder).
+`python -m mmkd.data fetch NAME` downloads the original files or says which file to put where, `prepare NAME` makes the
+file for the reader, `check NAME` prints what is in it. `python -m mmkd.bench --list datasets` shows which sets are on
+this machine.
 
 A modality may name a channel group of a set: `--student sig@acc+sig@gyro --teachers sig@acc,gaf@gyro`.
 """

@@ -13,7 +13,8 @@ import numpy as np
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.archives import unpack
-from mmkd.data.cards import PREPARED, Card, files_exist, prepared_sha256, verify_checksums
+from mmkd.data.cards import Card
+from mmkd.data.checksums import PREPARED, files_exist, prepared_sha256, verify_checksums
 from mmkd.data.converters import CONVERTERS
 from mmkd.data.downloads import ProgressCallback, download, verify_download
 from mmkd.data.load import load_dataset, reader_folder, resolve_suffix
@@ -35,7 +36,7 @@ def fetch(card: Card, root: str | Path | None, on_progress: ProgressCallback, lo
     card = resolve_suffix(card, folder)
     if files_exist(card, folder):
         verify_checksums(card, folder)
-        log(f"{card.name}: all files are in {folder}, and they are what the card names")
+        log(f"{card.name}: all files are in {folder}, with the checksums of the card")
         return
     missing = [raw for raw in card.raw if not raw.get("url") and not (folder / raw["file"]).is_file()]
     if missing or not card.raw:
@@ -49,11 +50,11 @@ def fetch(card: Card, root: str | Path | None, on_progress: ProgressCallback, lo
         expected = raw.get("sha256", "")
         if path.is_file():
             checksum = verify_download(path, expected)
-            log(f"{card.name}: {path} is there")
+            log(f"{card.name}: {path} exists already")
         else:
             checksum = download(raw["url"], path, expected, on_progress)
-            log(f"{card.name}: {path} has come from {raw['url']}")
-        how = "as its card says" if expected else "which no card can vouch for"
+            log(f"{card.name}: downloaded {path} from {raw['url']}")
+        how = "as on its card" if expected else "which its card does not know"
         log(f"{card.name}: its sha256 is {checksum}, {how}; next: python -m mmkd.data prepare {card.name}")
 
 
@@ -71,11 +72,11 @@ def prepare(card: Card, root: str | Path | None, originals: Path | None, log: Lo
     ready = resolve_suffix(card, folder)
     if files_exist(ready, folder) and originals is None:
         verify_checksums(ready, folder)
-        log(f"{card.name}: {', '.join(ready.sha256)} in {folder}: there, and checked")
+        log(f"{card.name}: {', '.join(ready.sha256)} in {folder}: exists already, checksums verified")
         return
     if not card.prepare and card.reader != "archive":
         raise MmkdError(
-            f"data set {card.name!r}: nothing makes {', '.join(card.sha256)} here; put it into {folder}: it is "
+            f"data set {card.name!r}: no converter makes {', '.join(card.sha256)}; put it into {folder}: it is "
             f"{card.source.get('where', 'described nowhere')}"
         )
     converter = card.prepare.get("converter", "")
@@ -125,7 +126,7 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
     os.replace(scratch / "prepared.npz", target)
     os.replace(scratch / "provenance.json", target.with_name(target.name + PREPARED))
     shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items() if array.ndim)
-    same = ", the very file that the card names" if prepared_checksum == card.sha256[next(iter(card.sha256))] else ""
+    same = ", identical to the file of the card" if prepared_checksum == card.sha256[next(iter(card.sha256))] else ""
     damaged = f"; {arrays['damaged']} damaged entries were left out" if "damaged" in arrays else ""
     log(f"{card.name}: made {target}{same}: {shapes}{damaged}")
 

@@ -38,31 +38,25 @@ def confusion_chart(
     k = len(classes)
     side = _cell_side(k, large)
     named = large or k <= MOST_NAMES
-    step = math.ceil(14 / side) if large else 1 if named else math.ceil(k / 12)
+    step = 1
+    if large or not named:
+        step = math.ceil(14 / side) if large else math.ceil(k / 12)
     label = min(170.0, 10 + max(text_width(printable(name)) for name in classes)) if named else 40.0
     tilted = named and label - 10 > side * step - 4
     names = fit_names(classes, label - 8) if named else [str(n) for n in range(k)]
-    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    texts = _cell_texts(counts, share, side) if k <= (MOST_TEXTS if large else MOST_NAMES) else None
     left = max(label, 60.0)
     top = 24.0
     foot = 16.0 + (0.9 * label if tilted else 20.0)
     root = canvas(top + side * k + foot, title, description, max(left + side * k + 16, left + 180))
-    in_percent = ", in percent" if texts is not None and (counts > 0).any() and texts[1] else ""
-    add_text(root, left, 14, f"predicted across, true down{in_percent}", style="faint")
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    texts, in_percent = (
+        _cell_texts(counts, share, side) if k <= (MOST_TEXTS if large else MOST_NAMES) else (None, False)
+    )
+    add_text(root, left, 14, f"predicted across, true down{', in percent' * in_percent}", style="faint")
     if np.count_nonzero(counts) > MOST_CELLS:
         add_image(root, shade_uri(share), left, top, side * k, side * k)
     else:
-        for i, j in zip(*np.nonzero(counts), strict=True):
-            x = left + side * float(j)
-            y = top + side * float(i)
-            opacity = f"{(0.5 if k <= MOST_TEXTS else 1.0) * share[i, j]:.2f}"
-            cell = add_element(root, "rect", "cell s0", x=x, y=y, width=side, height=side, fill_opacity=opacity)
-            if texts is not None:
-                add_text(root, x + side / 2, y + side / 2 + 4, texts[0][i][j], "middle")
-            if k <= MOST_TEXTS:
-                row = f"{classes[i]} taken for {classes[j]}"
-                add_tooltip(cell, f"{row}: {counts[i, j]} ({100 * share[i, j]:.1f} %)")
+        _add_cells(root, counts, share, classes, texts, left=left, top=top, side=side)
     add_element(root, "rect", "axis", x=left, y=top, width=side * k, height=side * k)
     for n in range(0, k, step):
         middle = side * (n + 0.5)
@@ -76,6 +70,31 @@ def confusion_chart(
     return root
 
 
+def _add_cells(
+    root: ET.Element,
+    counts: NDArray[np.int64],
+    share: NDArray[np.float64],
+    classes: Sequence[str],
+    texts: list[list[str]] | None,
+    *,
+    left: float,
+    top: float,
+    side: float,
+) -> None:
+    """A rectangle for each cell that is not empty, with its text and, of few classes, a tooltip."""
+    few = len(classes) <= MOST_TEXTS
+    for i, j in zip(*np.nonzero(counts), strict=True):
+        x = left + side * float(j)
+        y = top + side * float(i)
+        opacity = f"{(0.5 if few else 1.0) * share[i, j]:.2f}"  # texts must stay legible on the darkest cell
+        cell = add_element(root, "rect", "cell s0", x=x, y=y, width=side, height=side, fill_opacity=opacity)
+        if texts is not None:
+            add_text(root, x + side / 2, y + side / 2 + 4, texts[i][j], "middle")
+        if few:
+            words = f"{classes[i]} taken for {classes[j]}"
+            add_tooltip(cell, f"{words}: {counts[i, j]} ({100 * share[i, j]:.1f} %)")
+
+
 def _cell_side(k: int, large: bool) -> float:
     """Pixels of a cell of K classes."""
     if large:
@@ -85,14 +104,14 @@ def _cell_side(k: int, large: bool) -> float:
 
 def _cell_texts(
     counts: NDArray[np.int64], share: NDArray[np.float64], side: float
-) -> tuple[list[list[str]], bool] | None:
-    """The texts of all cells, and whether they are percent; None if neither counts nor percent fit."""
+) -> tuple[list[list[str]] | None, bool]:
+    """The texts of all cells, None if neither counts nor percent fit; and whether they are percent."""
     numbers = [[str(count) for count in row] for row in counts]
     percents = [[f"{100 * value:.0f}" for value in row] for row in share]
     for texts, gap, in_percent in ((numbers, 5.0, False), (percents, 1.9, True)):
         if max(text_width(text) for row in texts for text in row) <= side - gap:
             return texts, in_percent
-    return None
+    return None, False
 
 
 def reliability_chart(

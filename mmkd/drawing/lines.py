@@ -69,6 +69,12 @@ def line_chart(
     Args:
         columns: plots in a row.
         height: of the area of a plot; `width`: of the whole figure. Both in pixels.
+
+    Example:
+        >>> line = Line("kd", number=0, x=[1, 2, 3], y=[0.5, 0.7, 0.8])
+        >>> chart = line_chart("Scores", "Macro-F1", [Plot("validation", "epoch", "macro-F1", [line], integer=True)])
+        >>> chart.get("role")
+        'img'
     """
     names = list(dict.fromkeys((line.name, line.number) for plot in plots for line in plot.lines))
     cell_width = width / columns

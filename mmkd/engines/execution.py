@@ -121,7 +121,7 @@ def try_units(
     refused: dict[str, str] = {}
     broken: dict[str, UnitFailed] = {}
     for spec, data in units:
-        alike = replace(spec, seed=0).key
+        alike = spec.key if spec.seed == 0 else replace(spec, seed=0).key
         if alike not in verdicts:
             verdicts[alike] = _verdict(preflight, spec, data)
         verdict = verdicts[alike]

@@ -18,7 +18,7 @@ from torch import nn
 from mmkd.core.keys import digest, seed_for
 from mmkd.core.progress import Bar
 from mmkd.data import Dataset
-from mmkd.metrics.classes import scores
+from mmkd.metrics.scores import window_scores
 from mmkd.specs.unit import Training
 from mmkd.training.loop import autocast
 from mmkd.training.prediction import predict
@@ -138,8 +138,8 @@ def measure_robustness(
                 said.append(probabilities(network, views, training, device))
         bar.advance()
         for said in parts:
-            found = scores(y, np.concatenate(said))
-            yield {"accuracy": found.accuracy, "macro_f1": found.macro_f1}
+            found = window_scores(y, np.concatenate(said))
+            yield {name: found[name] for name in ("accuracy", "macro_f1")}
 
     head = {"seed": SEED, "windows": len(y), "how": HOW}
     results: list[dict[str, Any]] = [{**head, "clean": score, "curves": []} for score in judged(clean(data))]

@@ -31,6 +31,7 @@ class MethodConfig(Options):
     """Options of all methods, with or without teachers."""
 
     branch_weight: float = option(0.5, "weight of the mean cross-entropy of a multi-branch student's own heads", ge=0)
+    label_smoothing: float = option(0.0, "share of the label that is spread over all classes", ge=0, lt=1, since=3)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ class Method(nn.Module):
         distils: False for a method without teachers; none is trained for it.
         minimum_teachers: the smallest number of teachers that the method is defined for.
         minimum_batch: the smallest number of windows in a batch for which the loss is defined.
+        supervised_by_labels: False if the student's prediction is not trained by cross-entropy with the labels; such a
+            method refuses `label_smoothing`.
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
             "anomaly".
         needs: a subset of `NEEDS`.
@@ -90,6 +93,7 @@ class Method(nn.Module):
     distils: ClassVar[bool] = True
     minimum_teachers: ClassVar[int] = 1
     minimum_batch: ClassVar[int] = 1
+    supervised_by_labels: ClassVar[bool] = True
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     config: Any
@@ -110,6 +114,8 @@ class Method(nn.Module):
         name = METHODS.name_of(type(self)) or type(self).__name__
         self._check_task(name, setup)
         self._check_student(name, setup)
+        if self.config.label_smoothing > 0 and not self.supervised_by_labels:
+            raise MmkdError(f"{name} trains by no cross-entropy with labels; leave --label-smoothing out")
         for modality in setup.teachers:
             self._check_teacher(name, modality, setup)
         if setup.teachers and isinstance(self.config, DistillConfig):
@@ -247,9 +253,13 @@ class Method(nn.Module):
         Returns:
             {"ce": scalar}, and "branch_ce" (multiplied by the option `branch_weight`) for a multi-branch student.
         """
-        terms = {"ce": F.cross_entropy(student.logits, batch.targets)}
+        smoothing = self.config.label_smoothing
+        terms = {"ce": F.cross_entropy(student.logits, batch.targets, label_smoothing=smoothing)}
         if student.branches and self.config.branch_weight > 0:
-            losses = [F.cross_entropy(branch.logits, batch.targets) for branch in student.branches.values()]
+            losses = [
+                F.cross_entropy(branch.logits, batch.targets, label_smoothing=smoothing)
+                for branch in student.branches.values()
+            ]
             terms["branch_ce"] = self.config.branch_weight * torch.stack(losses).mean()
         return terms
 

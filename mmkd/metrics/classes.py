@@ -16,12 +16,13 @@ def accuracy(y: Ints, predicted: Ints) -> float:
 
 
 def macro_f1(y: Ints, predicted: Ints) -> float:
-    """Mean over the classes that are there, in truth or prediction, of their F1."""
-    found = []
+    """Mean F1 over the classes in truth or prediction."""
+    scores = []
     for label in np.union1d(y, predicted):
-        true, said = y == label, predicted == label
-        found.append(2 * int((true & said).sum()) / (int(true.sum()) + int(said.sum())))
-    return float(np.mean(found))
+        true = y == label
+        positive = predicted == label
+        scores.append(2 * int((true & positive).sum()) / (int(true.sum()) + int(positive.sum())))
+    return float(np.mean(scores))
 
 
 def log_loss(y: Ints, probabilities: Probabilities) -> float:
@@ -58,51 +59,25 @@ def reliability(y: Ints, probabilities: Probabilities, bins: int = 15) -> Reliab
     return Reliability(tuple((counts / len(y)).tolist()), tuple(sure.tolist()), tuple(hits.tolist()))
 
 
-def mean_of(each: Sequence[ArrayLike]) -> Probabilities:
+def mean_of(predictors: Sequence[ArrayLike]) -> Probabilities:
     """The mean (n, K) of the probabilities of M predictors, in float64."""
-    stacked: Probabilities = np.mean([np.asarray(p, np.float64) for p in each], axis=0)
+    stacked: Probabilities = np.mean([np.asarray(p, np.float64) for p in predictors], axis=0)
     return stacked
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of N predictions.
-
-    Attributes:
-        accuracy: share of windows whose class is right.
-        macro_f1: mean over the classes that are there (in truth or prediction) of their F1.
-        nll: mean negative log-likelihood, in nats.
-        ece: expected calibration error of the predicted class, 15 equal bins. Guo et al. 2017, arXiv:1706.04599.
-    """
-
-    accuracy: float
-    macro_f1: float
-    nll: float
-    ece: float
-
-
-def scores(y: NDArray[np.int64], probabilities: Probabilities) -> Scores:
-    """Scores of `probabilities` (n, K) against the classes `y` (n,)."""
-    predicted = probabilities.argmax(1)
-    return Scores(
-        accuracy=accuracy(y, predicted),
-        macro_f1=macro_f1(y, predicted),
-        nll=log_loss(y, probabilities),
-        ece=reliability(y, probabilities).error,
-    )
-
-
-def mixture_shares(y: NDArray[np.int64], each: Sequence[Probabilities], rounds: int = 1000) -> NDArray[np.float64]:
+def mixture_shares(
+    y: NDArray[np.int64], predictors: Sequence[Probabilities], rounds: int = 1000
+) -> NDArray[np.float64]:
     """Shares of M predictors, summing to 1, whose mixture has the lowest negative log-likelihood.
 
     The problem is convex; expectation maximisation from equal shares finds its minimum. Dempster, Laird, Rubin 1977.
 
     Args:
         y: (n,) classes.
-        each: M arrays (n, K) of probabilities.
+        predictors: M arrays (n, K) of probabilities.
     """
-    likelihood = np.stack([np.maximum(p[np.arange(len(y)), y], 1e-12) for p in each])  # (M, n)
-    shares = np.full(len(each), 1 / len(each))
+    likelihood = np.stack([np.maximum(p[np.arange(len(y)), y], 1e-12) for p in predictors])  # (M, n)
+    shares = np.full(len(predictors), 1 / len(predictors))
     for _ in range(rounds):
         joint = shares[:, None] * likelihood
         shares = (joint / joint.sum(0)).mean(1)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.data.series import Series, SeriesSet
-from mmkd.metrics.series import METRICS, Floats, evaluate, events, mean_scores, window_length
+from mmkd.metrics.series import SERIES_METRICS, Floats, evaluate, events, mean_scores, window_length
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
     """`series.csv`, a row a series, and `scores.npz`, the scores of its steps (float32, by the number of the row)."""
     with (folder / "series.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
-        table.writerow(["series", "steps", "prefix", "events", "window", "threshold", *METRICS])
+        table.writerow(["series", "steps", "prefix", "events", "window", "threshold", *SERIES_METRICS])
         for found in results:
             series = found.series
             facts = [
@@ -70,7 +70,7 @@ def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
                 found.window,
                 found.threshold,
             ]
-            table.writerow([series.name, *facts, *(found.metrics[name] for name in METRICS)])
+            table.writerow([series.name, *facts, *(found.metrics[name] for name in SERIES_METRICS)])
     arrays: dict[str, Any] = {f"s{i}": found.score.astype(np.float32) for i, found in enumerate(results)}
     np.savez_compressed(folder / "scores.npz", **arrays)
 

@@ -1,4 +1,4 @@
-"""What can be said about paired scores, and what the data cannot carry. Needs numpy and scipy, nothing of the house.
+"""What can be said about paired scores, and what the data cannot carry. Needs numpy and scipy.
 
 Within a data set units are paired by seed; over data sets methods are paired by data set. A question that the data
 cannot answer is answered by a `Refusal`, whose text says why; never by a number.
@@ -12,6 +12,8 @@ from math import ceil, comb, lgamma, log2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmkd.core.refusal import Refusal
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -21,13 +23,6 @@ RESAMPLES = 10_000
 LEAST_DATA_SETS = 6  # below, the two-sided signed-rank test cannot reach 0.05 at all
 LEAST_FOR_DIAGRAM = 10
 LEAST_GAP = 0.01  # a point: below, a share is mostly noise
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A question that these data cannot answer, and why."""
-
-    why: str
 
 
 # Pairs ----------------------------------------------------------------------------------------------------------------

@@ -27,25 +27,21 @@ THRESHOLDS = 250
 LONGEST_PERIOD = 300
 NO_PERIOD = 125
 """The window of a series whose autocorrelation has no peak, in TSB-AD."""
-HEADS = {
-    "vus_pr": "VUS-PR",
-    "vus_roc": "VUS-ROC",
-    "auc_pr": "AUC-PR",
-    "auc_roc": "AUC-ROC",
-    "range_f1": "range F1",
-    "affiliation_f1": "affil. F1",
-    "event_f1": "event F1",
-    "point_adjusted_f1": "(PA F1)",
-}
-METRICS = tuple(HEADS)
-NOTES = (
-    "mean over series; VUS as TSB-AD 1.5 (opt, 250 thresholds); F1 at thresholds from the end of each normal prefix",
-    "(PA F1): point-adjusted, a warning: random scores can come near 1 there; never compare by it",
+SERIES_METRICS = (
+    "vus_pr",
+    "vus_roc",
+    "auc_pr",
+    "auc_roc",
+    "range_f1",
+    "affiliation_f1",
+    "event_f1",
+    "point_adjusted_f1",
 )
+"""What `evaluate` computes, in the order of the columns of `series.csv`."""
 
 
 def evaluate(score: Floats, labels: NDArray[Any], predicted: NDArray[Any], window: int) -> dict[str, float]:
-    """Every score of `METRICS` of one series.
+    """Every score of `SERIES_METRICS` of one series.
 
     Args:
         score: (n,) finite, high where anomalous.
@@ -69,9 +65,9 @@ def evaluate(score: Floats, labels: NDArray[Any], predicted: NDArray[Any], windo
     }
 
 
-def mean_scores(each: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def mean_scores(series: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The mean over series of each score."""
-    return {name: float(np.mean([scores[name] for scores in each.values()])) for name in METRICS}
+    return {name: float(np.mean([scores[name] for scores in series.values()])) for name in SERIES_METRICS}
 
 
 def events(labels: NDArray[Any]) -> tuple[Ints, Ints]:

@@ -1,7 +1,7 @@
-"""Networks: backbones that read one view, dense networks, fusions of several views, and how they are built.
+"""Networks, built by name and sized from the shape of a sample.
 
-A network maps views {modality: (B, ...)} to `Outputs`. Networks register themselves under a name in `BACKBONES`,
-`DENSE` or `FUSIONS`. Losses belong in `methods/` and `baselines/`, operations on spectra in `frequency/`.
+Backbones read one view, dense networks label every position of a view, and fusions join the branches of a student. All
+of them return `Outputs`. How they are trained is not decided here, but in `training/`.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from torch import nn
 from mmkd.core.errors import MmkdError, describe_error, did_you_mean, unknown_name
 from mmkd.core.registry import Registry
 from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
-from mmkd.nets.freqfusion import STAGE_FUSIONS
+from mmkd.nets.stage_fusions import STAGE_FUSIONS
 from mmkd.nets.student import MultiBranch, SingleView, signal_of
 
 __all__ = [
@@ -35,34 +35,37 @@ __all__ = [
 
 
 def build_backbone(name: str, shape: Shape, classes: int) -> nn.Module:
-    """The backbone `name` for samples of `shape`, initialised from torch's current seed.
+    """Build the backbone `name`, initialised from torch's current random seed.
 
     Args:
-        name: a name of `BACKBONES`.
-        shape: one sample's (C, T) or (C, H, W).
-        classes: K.
+        name: a name in `BACKBONES`.
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
 
     Returns:
         A module that maps (B, *shape) to `Outputs`.
 
     Raises:
-        MmkdError: no such name, a shape that the net cannot read, or a net that does not load here.
+        MmkdError: The name is unknown, the network cannot read this shape, or it cannot be loaded here.
     """
     return _build(BACKBONES, name, shape, classes, ())
 
 
 def build_dense(name: str, shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
-    """The dense network `name`, which labels every position; arguments and errors of `build_backbone`.
+    """Build the dense network `name`, which labels every position, initialised from torch's current random seed.
 
     Args:
-        fusion: a name of `STAGE_FUSIONS`, for the places where the network joins a coarser with a finer map; None for
-            the network's own form.
+        name: a name in `DENSE`.
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
+        fusion: a name in `STAGE_FUSIONS`, which replaces the network's own way of joining a coarse with a fine map;
+            None for the network as it is.
 
     Returns:
-        A module that maps (B, *shape) to `Outputs` with logits (B, K, T), or (B, K, H, W).
+        A module that maps (B, *shape) to `Outputs` with logits (B, K, T) or (B, K, H, W).
 
     Raises:
-        MmkdError: also an unknown fusion, or a network that joins no two maps.
+        MmkdError: As for `build_backbone`; or the fusion is unknown, or the network joins no two maps.
     """
     options = {}
     if fusion is not None:
@@ -72,15 +75,19 @@ def build_dense(name: str, shape: Shape, classes: int, fusion: str | None = None
 
 
 def check_dense_fusion(name: str, fusion: str) -> None:
-    """MmkdError unless `fusion` is a stage fusion and the factory of the dense network `name` has such a parameter."""
+    """Check that `fusion` is a stage fusion and that the dense network `name` accepts one.
+
+    Raises:
+        MmkdError: It does not.
+    """
     DENSE.get(name)
     if fusion not in STAGE_FUSIONS:
         raise unknown_name("fusion of decoder stages", fusion, STAGE_FUSIONS)
-    taking = [each for each in DENSE if "fusion" in inspect.signature(DENSE.get(each)).parameters]
-    if name not in taking:
+    accepting = [network for network in DENSE if "fusion" in inspect.signature(DENSE.get(network)).parameters]
+    if name not in accepting:
         raise MmkdError(
             f"--fusion {fusion}: dense network {name!r} joins no coarser with a finer map; use one of "
-            f"{', '.join(taking)}, or no --fusion"
+            f"{', '.join(accepting)}, or no --fusion"
         )
 
 
@@ -89,10 +96,19 @@ def _build(
     name: str,
     shape: Shape,
     classes: int,
-    labelled: Shape,
+    positions: Shape,
     **options: Any,
 ) -> nn.Module:
-    """A network that was tried on two samples: its logits must be (2, K, *labelled); `options` go to its factory."""
+    """Build a network and run it once on two samples, whose logits must be (2, K, *positions).
+
+    Args:
+        registry: where the name is looked up.
+        name: the name of the network.
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
+        positions: expected shape of the logits after (2, K).
+        options: passed on to the factory.
+    """
     factory: Callable[..., nn.Module] = registry.get(name)
     if len(shape) not in (2, 3) or min(shape) < 1 or classes < 1:
         raise MmkdError(f"{registry.kind} {name!r}: a sample is (C, T) or (C, H, W), not {shape}; classes {classes}")
@@ -106,33 +122,41 @@ def _build(
             f"{registry.kind} {name!r} cannot read samples of shape {shape}: {describe_error(error)}; use another "
             f"{registry.kind} ({registry.how})"
         ) from error
-    if outputs.logits.shape != (2, classes, *labelled):
-        positions = f", which should be {(2, classes, *labelled)}" if labelled else ""
+    if outputs.logits.shape != (2, classes, *positions):
+        expected = f", which should be {(2, classes, *positions)}" if positions else ""
         raise MmkdError(
             f"{registry.kind} {name!r} gives logits {tuple(outputs.logits.shape)} for a batch of 2 and {classes} "
-            f"classes{positions}"
+            f"classes{expected}"
         )
     return net
 
 
 def build_teacher(name: str, modality: str, shape: Shape, classes: int) -> SingleView:
-    """A network of one view, teacher or signal-only student; arguments and errors of `build_backbone`."""
+    """Build a network of one view: a teacher, or a student of one modality. Errors as for `build_backbone`.
+
+    Args:
+        name: a name in `BACKBONES`.
+        modality: the name of the view.
+        shape: (C, T) or (C, H, W) of one sample of the view.
+        classes: number of classes K.
+    """
     return SingleView(modality, build_backbone(name, shape, classes))
 
 
 def build_student(
     name: str | Mapping[str, str], shapes: Mapping[str, Shape], classes: int, fusion: str = "concat"
 ) -> SingleView | MultiBranch:
-    """A student with one branch a modality, or of a single view where there is one modality.
+    """Build a student with one branch for each modality, or a network of a single view if there is one modality.
 
     Args:
         name: the backbone of every branch, or {modality: backbone}.
-        shapes: modality -> one sample's shape.
-        classes: K.
-        fusion: a name of `FUSIONS`.
+        shapes: modality -> (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
+        fusion: a name in `FUSIONS`.
 
     Raises:
-        MmkdError: as `build_backbone`; no or unknown modalities; a fusion that cannot join these branches.
+        MmkdError: As for `build_backbone`; or a modality is missing or unknown, or the fusion cannot join these
+            branches.
     """
     if not shapes:
         raise MmkdError("a student needs at least one modality, for example --student sig")
@@ -155,5 +179,5 @@ def build_student(
 
 
 def count_parameters(net: nn.Module) -> int:
-    """How many numbers a network's parameters have, trained or frozen."""
+    """Count the numbers in a network's parameters, trained or frozen."""
     return sum(p.numel() for p in net.parameters())

@@ -1,4 +1,4 @@
-"""The names of backbones, dense networks and fusions, and what every network of this package is checked for."""
+"""The registries of backbones, dense networks and fusions, and checks that all networks share."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -12,7 +12,7 @@ from mmkd.core.registry import Registry
 from mmkd.methods.outputs import Outputs
 
 Shape = tuple[int, ...]
-"""Of one sample, without the batch: (C, T) of a signal, (C, H, W) of an image."""
+"""The shape of one sample: (C, T) for a signal, (C, H, W) for an image."""
 
 
 def _built_in(*modules: str) -> Callable[[Registry[Any]], None]:
@@ -26,43 +26,60 @@ def _built_in(*modules: str) -> Callable[[Registry[Any]], None]:
 BACKBONES: Registry[Callable[[Shape, int], nn.Module]] = Registry(
     "backbone", "python -m mmkd.bench --list backbones", _built_in("wrn", "tsai_nets")
 )
-"""Backbones by name: `factory(shape, classes)` makes a module that maps one view (B, *shape) to `Outputs`."""
+"""Backbones by name: `factory(shape, classes)` returns a module that maps one view (B, *shape) to `Outputs`."""
 
 DENSE: Registry[Callable[[Shape, int], nn.Module]] = Registry(
     "dense network", "python -m mmkd.bench --list dense", _built_in("dense")
 )
-"""Networks that label every position: `factory(shape, classes)` maps (B, *shape) to logits (B, K, *shape[1:]).
+"""Networks that label every position: `factory(shape, classes)` returns a module that maps (B, *shape) to `Outputs`
+with logits (B, K, *shape[1:]).
 
-One whose decoder joins coarser with finer maps may have a third parameter `fusion`: None, or one of `STAGE_FUSIONS`."""
+A factory may have a third parameter `fusion`, None or a name in `STAGE_FUSIONS`, if the decoder joins coarse with fine
+maps."""
 
 FUSIONS: Registry[Callable[[Mapping[str, Outputs], int], nn.Module]] = Registry(
     "fusion", "python -m mmkd.bench --list fusions", _built_in("fusion")
 )
-"""Fusions by name: `factory(dry_run, classes)` makes a module that maps {modality: Outputs} to fused `Outputs`."""
+"""Fusions by name: `factory(dry_run, classes)` returns a module that maps {modality: Outputs} to fused `Outputs`."""
 
 
 def check_shape(name: str, shape: Shape, *, images: bool = True, minimum: int = 1) -> None:
-    """Refuse what the backbone `name` cannot read.
+    """Check that a backbone can read samples of this shape.
+
+    Args:
+        name: the name of the backbone, for the message.
+        shape: (C, T) or (C, H, W) of one sample.
+        images: whether the backbone reads images.
+        minimum: the smallest T, H and W.
 
     Raises:
-        MmkdError: an image for a net of signals only, or a window or side below `minimum`.
+        MmkdError: It cannot.
     """
     if len(shape) == 3 and not images:
         raise MmkdError(
             f"backbone {name!r} reads signals (C, T) only, not images {shape}; use WRN16-1 or small for that modality"
         )
     if min(shape[1:]) < minimum:
-        found = f"{shape[1]} samples" if len(shape) == 2 else f"{shape[1]} x {shape[2]}"
+        size = f"{shape[1]} samples" if len(shape) == 2 else f"{shape[1]} x {shape[2]}"
         needed = f"windows of {minimum} samples" if len(shape) == 2 else f"images of {minimum} x {minimum}"
         raise MmkdError(
-            f"backbone {name!r} needs {needed} or more, not {found}; take longer windows or larger images, or another "
+            f"backbone {name!r} needs {needed} or more, not {size}; take longer windows or larger images, or another "
             f"backbone ({BACKBONES.how})"
         )
 
 
 @torch.no_grad()
 def dry_run(net: nn.Module, shape: Shape, batch: int = 2) -> Outputs:
-    """Outputs for `batch` samples of zeros, in evaluation mode; the net's statistics and the seed stay as they are."""
+    """Run a network on `batch` samples of zeros in evaluation mode; its batch statistics do not change.
+
+    Args:
+        net: maps (B, *shape) to `Outputs`.
+        shape: (C, T) or (C, H, W) of one sample.
+        batch: number of samples B.
+
+    Raises:
+        MmkdError: The network returned something other than `Outputs`.
+    """
     training = net.training
     net.eval()
     try:

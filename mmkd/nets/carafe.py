@@ -1,8 +1,8 @@
-"""Filters that differ from position to position, on signals and images, and what is built on them.
+"""Filters whose weights differ from position to position, on signals and images, and CARAFE, which is built on them.
 
-CARAFE: Content-Aware ReAssembly of FEatures. Wang et al., ICCV 2019, arXiv:1905.02188. Written for one and two axes
-and for any ratio of sizes: fine position p reads around coarse position floor(p h / H), which at H = 2 h is floor(p/2).
-In two axes the taps of a kernel are counted row by row.
+CARAFE: Content-Aware ReAssembly of FEatures. Wang et al., ICCV 2019, arXiv:1905.02188. Here for one and two axes and
+for any ratio of sizes: the filter of fine position p is applied around the coarse position floor(p h / H), for coarse
+size h and fine size H; with H = 2 h this is floor(p/2). Kernel taps of two axes are counted row by row.
 """
 
 import math
@@ -17,18 +17,18 @@ from mmkd.core.errors import MmkdError
 
 Padding = Literal["replicate", "zeros"]
 SPREAD = 2
-"""A coarse position predicts for this many fine ones along each axis; other ratios take the nearest of them."""
+"""A coarse position predicts this many fine positions along each axis; for other ratios the nearest of them is used."""
 
 
 def conv(dims: int, inputs: int, outputs: int, kernel: int, padding: Padding = "zeros", groups: int = 1) -> nn.Module:
-    """A convolution over `dims` axes, with bias, that keeps the size; Glorot's initialisation, bias 0."""
+    """Convolution over `dims` axes with bias that keeps the size; Glorot initialisation, bias 0."""
     make = nn.Conv1d if dims == 1 else nn.Conv2d
     layer = make(inputs, outputs, kernel, padding=kernel // 2, groups=groups, padding_mode=padding)
     return initialise(layer)
 
 
 def initialise(layer: nn.Module, std: float | None = None) -> nn.Module:
-    """Weights N(0, std^2) (Glorot's uniform ones when None) and bias 0, of a convolution."""
+    """Set the weights of a convolution to N(0, std^2), or Glorot's uniform if `std` is None, and its bias to 0."""
     assert isinstance(layer.weight, Tensor)
     if std is None:
         nn.init.xavier_uniform_(layer.weight)
@@ -40,30 +40,45 @@ def initialise(layer: nn.Module, std: float | None = None) -> nn.Module:
 
 
 def check_kernel(kernel: int, padding: str) -> None:
-    """MmkdError unless `kernel` is odd and `padding` is known."""
+    """Check that `kernel` is odd and `padding` is known.
+
+    Raises:
+        MmkdError: This is not so.
+    """
     if kernel < 1 or kernel % 2 == 0:
         raise MmkdError(f"a kernel of {kernel} has no middle; take an odd one, such as 3 or 5")
     if padding not in get_args(Padding):
         raise MmkdError(f"unknown padding {padding!r} (known: {', '.join(get_args(Padding))})")
 
 
-def check_pair(what: str, high: Tensor, low: Tensor, channels: tuple[int, int], dims: int) -> None:
-    """MmkdError unless `high` and `low` are maps of `dims` axes with these channels, `high` nowhere the smaller."""
+def check_pair(name: str, high: Tensor, low: Tensor, channels: tuple[int, int], dims: int) -> None:
+    """Check that `high` and `low` are maps of `dims` axes with these channels, and that `high` is not the smaller one.
+
+    Args:
+        name: the name of the module, for the message.
+        high: (B, Ch, *fine).
+        low: (B, Cl, *coarse).
+        channels: (Ch, Cl).
+        dims: number of axes, 1 or 2.
+
+    Raises:
+        MmkdError: This is not so.
+    """
     axes = ", H, W" if dims == 2 else ", T"
-    for name, x, c in (("high", high, channels[0]), ("low", low, channels[1])):
+    for side, x, c in (("high", high, channels[0]), ("low", low, channels[1])):
         if x.ndim != dims + 2 or x.shape[1] != c:
-            raise MmkdError(f"{what} was made for a {name} map (B, {c}{axes}) and got {tuple(x.shape)}")
+            raise MmkdError(f"{name} was made for a {side} map (B, {c}{axes}) and got {tuple(x.shape)}")
     if high.shape[0] != low.shape[0]:
-        raise MmkdError(f"{what} got a batch of {high.shape[0]} and one of {low.shape[0]}")
+        raise MmkdError(f"{name} got a batch of {high.shape[0]} and one of {low.shape[0]}")
     if any(a < b for a, b in zip(high.shape[2:], low.shape[2:], strict=True)):
         raise MmkdError(
-            f"{what}: the high map {tuple(high.shape[2:])} is the finer one, and the low map {tuple(low.shape[2:])} is "
+            f"{name}: the high map {tuple(high.shape[2:])} is the finer one, and the low map {tuple(low.shape[2:])} is "
             f"larger; exchange them"
         )
 
 
 def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Nearest position: (B, C, *coarse) to (B, C, *size), position p from floor(p h / H), in whole numbers."""
+    """Enlarge (B, C, *coarse) to (B, C, *size) by the nearest position: p is read from floor(p h / H)."""
     for axis, fine in enumerate(size, 2):
         if x.shape[axis] != fine:
             x = x.index_select(axis, _coarse(x.shape[axis], fine, x.device))
@@ -71,14 +86,15 @@ def enlarge(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _coarse(coarse: int, fine: int, device: torch.device) -> Tensor:
+    """The coarse position of each fine position, (fine,) int64."""
     return torch.arange(fine, device=device) * coarse // fine
 
 
 def spread(x: Tensor, size: Sequence[int]) -> Tensor:
-    """What a coarse position says of each fine position in it: (B, C 2^d, *coarse) to (B, C, *size).
+    """Distribute the channels of each coarse position over its fine positions: (B, C 2^d, *coarse) to (B, C, *size).
 
-    Channels c 2^d .. c 2^d + 2^d - 1 are the parts of a coarse position, row by row (pixel shuffle); a fine position
-    takes the part that it lies in, so that any ratio of sizes will do.
+    Channels c 2^d to c 2^d + 2^d - 1 belong to the 2^d parts of a coarse position, row by row (pixel shuffle). A fine
+    position takes the part that it lies in, so that any ratio of sizes works.
     """
     if x.ndim == 4:
         return enlarge(F.pixel_shuffle(x, SPREAD), size)
@@ -89,13 +105,19 @@ def spread(x: Tensor, size: Sequence[int]) -> Tensor:
 def neighbours(
     x: Tensor, size: Sequence[int], kernel: int, padding: Padding = "replicate", dilation: int = 1
 ) -> Iterator[Tensor]:
-    """The kernel^d neighbours of each position, one map (B, C, *size) at a time; the middle one is `enlarge(x, size)`.
+    """Iterate over the kernel^d neighbours of each position, as maps (B, C, *size).
+
+    The middle one is `enlarge(x, size)`.
 
     Args:
         x: (B, C, *coarse).
-        size: of the fine map.
-        padding: beyond the border, the value at the border or zeros.
-        dilation: steps between neighbours, in coarse positions.
+        size: size of the fine map.
+        kernel: k, odd.
+        padding: values beyond the border: `replicate` for the value at the border, or `zeros`.
+        dilation: distance of neighbours, in coarse positions.
+
+    Raises:
+        MmkdError: The kernel is even, or the padding is unknown.
     """
     check_kernel(kernel, padding)
     reach = kernel // 2 * dilation
@@ -118,19 +140,21 @@ def neighbours(
 
 
 def reassemble(x: Tensor, filters: Tensor, padding: Padding = "replicate") -> Tensor:
-    """R(X, W)(p) = sum over taps delta of W(p, delta) X(floor(p h / H) + delta). Wang et al. 2019, arXiv:1905.02188.
+    """Filter a coarse map with one kernel for each fine position. Wang et al. 2019, arXiv:1905.02188.
+
+    R(X, W)(p) = sum over taps delta of W(p, delta) X(floor(p h / H) + delta).
 
     Args:
-        x: (B, C, *coarse), of one or two axes.
-        filters: W (B, k^d, *fine), one weight a tap, shared by the channels; taps row by row.
-        padding: `replicate`, which leaves a constant as it is where the weights sum to 1; or `zeros`, that of the
-            reference, which lets a constant fall at the border.
+        x: X, (B, C, *coarse), with one or two axes.
+        filters: W, (B, k^d, *fine), one weight for each tap, row by row; all channels share it.
+        padding: `replicate`, which keeps a constant map constant if the weights sum to 1; or `zeros` as in the
+            reference code, where a constant map becomes smaller at the border.
 
     Returns:
         (B, C, *fine).
 
     Raises:
-        MmkdError: ranks or batches that differ, or taps that fill no odd kernel.
+        MmkdError: Ranks or batches differ, or k is not odd.
     """
     dims = x.ndim - 2
     taps = filters.shape[1]
@@ -149,10 +173,14 @@ def reassemble(x: Tensor, filters: Tensor, padding: Padding = "replicate") -> Te
 
 
 def normalise(scores: Tensor, hamming: bool = False) -> Tensor:
-    """Scores (B, k^d, *size) to filters of the same shape that sum to 1 over the taps: a softmax.
+    """Turn scores into filters that sum to 1 over the taps, by a softmax.
 
     Args:
-        hamming: times a Hamming window (its product along the axes), then divided by the sum again.
+        scores: (B, k^d, *size).
+        hamming: whether to multiply the filters by a Hamming window (the product over the axes) and normalise again.
+
+    Returns:
+        (B, k^d, *size).
     """
     filters = scores.softmax(dim=1)
     if not hamming:
@@ -166,7 +194,7 @@ def normalise(scores: Tensor, hamming: bool = False) -> Tensor:
 
 
 def similarity(x: Tensor, padding: Padding = "replicate", dilation: int = 2) -> Tensor:
-    """Cosine of each position with its 3^d - 1 neighbours: (B, C, *size) to (B, 3^d - 1, *size), rows first."""
+    """Cosine of each position with its 3^d - 1 neighbours: (B, C, *size) to (B, 3^d - 1, *size), row by row."""
     x = F.normalize(x, dim=1)
     taps = list(neighbours(x, x.shape[2:], 3, padding, dilation))
     taps.pop(len(taps) // 2)
@@ -174,22 +202,27 @@ def similarity(x: Tensor, padding: Padding = "replicate", dilation: int = 2) -> 
 
 
 def displace(x: Tensor, offsets: Tensor) -> Tensor:
-    """Linear interpolation at displaced positions, those beyond the border moved onto it; offsets 0 change nothing.
+    """Read a map at displaced positions, by linear interpolation.
+
+    Positions beyond the border are moved onto it. Offsets of 0 change nothing.
 
     Args:
-        x: (B, C, *size), of one or two axes.
-        offsets: (B, d, G, *size), in positions of x, axis by axis (rows, then columns); each of the G equal groups of
-            channels has its own.
+        x: (B, C, *size), with one or two axes.
+        offsets: (B, d, G, *size), in positions of x, for each axis (rows, then columns). The channels are divided into
+            G equal groups, each with its own offsets.
 
     Returns:
         (B, C, *size).
+
+    Raises:
+        MmkdError: The shapes do not fit each other.
     """
     b, dims, groups = offsets.shape[:3]
     size = x.shape[2:]
     if offsets.shape[3:] != size or dims != len(size) or x.shape[1] % groups:
         raise MmkdError(f"offsets {tuple(offsets.shape)} do not fit a map {tuple(x.shape)}")
     flat = x.reshape(b * groups, x.shape[1] // groups, -1)
-    corners: list[tuple[Tensor | int, Tensor | float]] = [(0, 1.0)]  # position in `flat`, weight
+    corners: list[tuple[Tensor | int, Tensor | float]] = [(0, 1.0)]  # (position in `flat`, weight)
     for axis, length in enumerate(size):
         grid = torch.arange(length, device=x.device, dtype=torch.promote_types(offsets.dtype, torch.float32))
         at = grid.view([length if i == axis else 1 for i in range(dims)]) + offsets[:, axis]
@@ -199,34 +232,35 @@ def displace(x: Tensor, offsets: Tensor) -> Tensor:
         first = before.long()
         second = (first + 1).clamp(max=length - 1)
         corners = [
-            (place * length + near, weight * part)
-            for place, weight in corners
-            for near, part in ((first, 1 - share), (second, share))
+            (index * length + nearest, weight * part)
+            for index, weight in corners
+            for nearest, part in ((first, 1 - share), (second, share))
         ]
     total: Tensor | None = None
-    for place, weight in corners:
-        assert isinstance(place, Tensor)
+    for index, weight in corners:
+        assert isinstance(index, Tensor)
         assert isinstance(weight, Tensor)
-        index = place.reshape(b * groups, 1, -1).expand(-1, flat.shape[1], -1)
-        part = flat.gather(2, index) * weight.reshape(b * groups, 1, -1)
+        flat_index = index.reshape(b * groups, 1, -1).expand(-1, flat.shape[1], -1)
+        part = flat.gather(2, flat_index) * weight.reshape(b * groups, 1, -1)
         total = part if total is None else total + part
     assert total is not None
     return total.to(x.dtype).view(x.shape)
 
 
 class Carafe(nn.Module):
-    """CARAFE: the coarse map enlarged by filters that it predicts itself. Wang et al., ICCV 2019, arXiv:1905.02188.
+    """CARAFE: enlarge a coarse map by filters predicted from it. Wang et al., ICCV 2019, arXiv:1905.02188.
 
-    A 1x1 convolution to `compressed` channels, a 3x3 encoder to k^d filters for each of the 2^d fine positions of a
-    coarse one, softmax, reassembly: 5x5 of 64 compressed channels, as published. Ours are one axis, any ratio, and the
-    padding.
+    A 1x1 convolution to C' channels, a 3x3 convolution to k^d scores for each of the 2^d fine positions of a coarse
+    position, softmax, reassembly. k 5 and C' 64 are the published values. One axis, any ratio of sizes and the padding
+    `replicate` are additions of this project.
 
     Args:
-        high_channels, low_channels: Ch and Cl.
-        dims: d, 1 or 2.
+        high_channels: Ch, channels of the fine map.
+        low_channels: Cl, channels of the coarse map.
+        dims: number of axes d, 1 or 2.
         compressed: C'.
         kernel: k, odd.
-        padding: `replicate`, or `zeros`, the published one.
+        padding: `replicate`, or `zeros` as published.
     """
 
     def __init__(
@@ -247,10 +281,17 @@ class Carafe(nn.Module):
         self.encode = initialise(conv(dims, compressed, kernel**dims * SPREAD**dims, 3, padding), std=0.001)
 
     def forward(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, Ch, *fine), (B, Cl, *coarse) to the first as it is and the second at its size.
+        """Enlarge the coarse map; the fine map only gives the size.
+
+        Args:
+            high: (B, Ch, *fine).
+            low: (B, Cl, *coarse).
+
+        Returns:
+            `high` as it is, and the coarse map as (B, Cl, *fine).
 
         Raises:
-            MmkdError: maps of other channels or rank, or a high map that is the smaller one.
+            MmkdError: Channels or ranks differ from those of the module, or `high` is the smaller map.
         """
         check_pair("carafe", high, low, self.channels, self.dims)
         filters = normalise(spread(self.encode(self.compress(low)), high.shape[2:]))
@@ -258,5 +299,5 @@ class Carafe(nn.Module):
 
 
 def group_norm(channels: int, size: int = 8) -> nn.GroupNorm:
-    """Groups of about `size` channels."""
+    """GroupNorm with groups of about `size` channels."""
     return nn.GroupNorm(math.gcd(channels, max(1, channels // size)), channels)

@@ -1,7 +1,8 @@
-"""How the branches of a student become one prediction. Each fusion is sized from a dry run of the branches.
+"""Fusions: how the branches of a student become one prediction. Each fusion is sized from a dry run of the branches.
 
-`concat` joins embeddings and `attention` asks from one map at others; the rest are pairwise fusions of maps
-(`MapFusion`), with the operators that also join the stages of a decoder (`freqfusion`, `carafe`).
+`concat` joins the embeddings, and `attention` attends from the map of one branch to the maps of the others. All others
+join feature maps in pairs (`MapFusion`), with the operators that also join the stages of a decoder (`freqfusion`,
+`carafe`).
 """
 
 import math
@@ -17,39 +18,39 @@ from mmkd.frequency import lift
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import FUSIONS
 from mmkd.nets.carafe import conv
-from mmkd.nets.freqfusion import OPERATORS, Gate, Sum
+from mmkd.nets.stage_fusions import OPERATORS, Gate, Sum
 from mmkd.nets.student import signal_of
 
 
 @FUSIONS.register("concat")
 class Concat(nn.Module):
-    """The embeddings of all branches side by side, then a linear classifier."""
+    """Concatenate the embeddings of all branches, followed by a linear classifier."""
 
     def __init__(self, dry: Mapping[str, Outputs], classes: int) -> None:
         super().__init__()
         self.classifier = nn.Linear(sum(branch.embedding.shape[1] for branch in dry.values()), classes)
 
     def forward(self, branches: Mapping[str, Outputs]) -> Outputs:
-        """{modality: Outputs} to logits (B, K) and embedding (B, sum of D)."""
+        """Map {modality: Outputs} to logits (B, K) and embedding (B, sum of D)."""
         embedding = torch.cat([branch.embedding for branch in branches.values()], dim=1)
         return Outputs(self.classifier(embedding), embedding)
 
 
 @FUSIONS.register("attention")
 class CrossAttention(nn.Module):
-    """The signal asks the other views: cross-attention between deepest maps. Vaswani et al. 2017, arXiv:1706.03762.
+    """Cross-attention from the signal's map to the maps of other views. Vaswani et al. 2017, arXiv:1706.03762.
 
-    Positions of the signal branch's map (of the first branch where there is no `sig`) are the queries; positions of
-    each other branch's map are keys and values; all are projected to the width of the signal's map; one head, scaled
-    dot product. What is attended to is averaged over the queries and joins the signal's embedding before a linear
-    classifier.
+    Queries are the positions of the last map of the signal branch (of the first branch if there is no `sig`), keys and
+    values are the positions of the last map of each other branch. All are projected to the width of the signal's map.
+    There is one head with scaled dot products. The attended values are averaged over the queries and concatenated with
+    the signal's embedding; a linear classifier follows.
 
     Args:
-        dry: outputs of one dry-run batch of the branches.
-        classes: K.
+        dry: modality -> outputs of a dry run of the branch.
+        classes: number of classes K.
 
     Raises:
-        MmkdError: fewer than two branches, or a branch without maps.
+        MmkdError: There are fewer than two branches, or a branch has no feature maps.
     """
 
     def __init__(self, dry: Mapping[str, Outputs], classes: int) -> None:
@@ -66,20 +67,28 @@ class CrossAttention(nn.Module):
         self.classifier = nn.Linear(embedding, classes)
 
     def forward(self, branches: Mapping[str, Outputs]) -> Outputs:
-        """{modality: Outputs} to logits, embedding, and attention {other modality: (B, Tq, Tk)} whose rows sum to 1."""
+        """Map {modality: Outputs} to logits, embedding and attention.
+
+        The attention is {other modality: (B, Tq, Tk)}, whose rows sum to 1.
+        """
         queries = self.queries(positions(branches[self.signal])) / math.sqrt(self.width)
         parts = [branches[self.signal].embedding]
         attention = {}
         for modality, to_key, to_value in zip(self.others, self.keys, self.values, strict=True):
-            place = positions(branches[modality])
-            weight = attention[modality] = torch.softmax(queries @ to_key(place).transpose(1, 2), dim=2)
-            parts.append((weight @ to_value(place)).mean(dim=1))
+            source = positions(branches[modality])
+            weight = torch.softmax(queries @ to_key(source).transpose(1, 2), dim=2)
+            attention[modality] = weight
+            parts.append((weight @ to_value(source)).mean(dim=1))
         embedding = torch.cat(parts, dim=1)
         return Outputs(self.classifier(embedding), embedding, attention=attention)
 
 
 def check_views(name: str, dry: Mapping[str, Outputs]) -> None:
-    """MmkdError unless there are two branches or more, each with maps."""
+    """Check that there are two or more branches, and that each has feature maps.
+
+    Raises:
+        MmkdError: This is not so.
+    """
     if len(dry) < 2:
         raise MmkdError(
             f"--fusion {name} joins two or more views; use --student sig+gaf+pi, or --fusion concat for one view"
@@ -93,41 +102,44 @@ def check_views(name: str, dry: Mapping[str, Outputs]) -> None:
 
 
 def positions(branch: Outputs) -> Tensor:
-    """The deepest map (B, C, T) or (B, C, H, W) as positions (B, T or H W, C), row by row."""
+    """Reshape the last map (B, C, T) or (B, C, H, W) to (B, T or H W, C), row by row."""
     deepest = list(branch.features.values())[-1]
     return deepest.flatten(2).transpose(1, 2)
 
 
 def has_time(modality: str) -> bool:
-    """Whether the axes of a view are time: those of a persistence image (`pi`, `pi@acc`) are birth and persistence."""
+    """Whether the axes of a view are time; those of a persistence image (`pi`, `pi@acc`) are birth and persistence."""
     return modality.replace("@", ".").partition(".")[0] != "pi"
 
 
 class MapFusion(nn.Module):
-    """Maps joined pairwise, one after the other: signals first, then images such as `gaf`, then persistence images.
+    """Join the last feature maps of the branches, one after the other.
 
-    The first of them leads (`sig`, where there is one). Where a view with time axes is an image, lines (B, C, T) become
-    maps by `outer` (`mmkd.frequency.lift`) at the side S of the first such image; where all are lines, nothing is
-    lifted. Every map passes a GroupNorm of one group when it comes in (ours: `outer` squares the scale). Then, with F
-    the map fused so far and X the next view's deepest map,
+    The order is: signals, then images over time such as `gaf`, then persistence images. The first view leads (`sig`, if
+    there is one). If a view with time axes is an image, all lines (B, C, T) are turned into maps by `outer`
+    (`mmkd.frequency.lift`) with the side S of the first such image. Every map passes a GroupNorm of one group first,
+    because `outer` squares the scale (this is an addition of this project). Let F be the map fused so far and X the
+    last map of the next view:
 
-    - `sum`, `gated`: F and X at the smaller of their sizes (averages), F <- relu(F + Q X), or the gate `Gate`;
-    - an operator (`OPERATORS`): X is the coarse map L; the fine one H is F at twice the size of L; F <- relu(1x1
-      convolution of [H', L_up]). Of the leading view not the deepest map enters but the deepest stage that has twice
-      the positions of L along each axis (the largest one where none has): a finer stage, lifted to side 2 S. C' is a
-      quarter of the channels of F, 8 at least.
+    - `sum` and `gated` average F and X to the smaller of their sizes. Then F <- relu(F + Q X), or the gate `Gate`.
+    - A fusion with an `operator` (see `OPERATORS`) uses X as the coarse map L, and F at twice the size of L as the fine
+      map H. Then F <- relu(1x1 convolution of [H', L_up]). Instead of the last map of the leading view it starts from
+      the deepest stage with at least twice the positions of L along each axis (from the largest stage if there is
+      none), lifted to the side 2 S. C' is a quarter of the channels of F, at least 8.
 
-    A persistence image shares no axis with F: its mean over positions joins, in `sum` by addition, in all others by
-    the gate; where a subclass says `births_as_map`, it enters as L all the same. F has as many channels as the leading
-    view's deepest map. The embedding is the mean of F over positions, a linear classifier follows; `classifier` of the
-    outputs is None, since F is the map of no view.
+    A persistence image shares no axis with F. Its mean over positions is joined, by addition in `sum` and by the gate
+    in all others. If a subclass sets `births_as_map`, it is used as L nevertheless.
+
+    F has as many channels as the last map of the leading view. The embedding is the mean of F over positions, and a
+    linear classifier follows. `classifier` of the outputs is None, because F is not the map of a view.
 
     Args:
-        dry: outputs of one dry-run batch of the branches.
-        classes: K.
+        dry: modality -> outputs of a dry run of the branch.
+        classes: number of classes K.
 
     Raises:
-        MmkdError: fewer than two branches, a branch without maps, or an operator and no two views that it could join.
+        MmkdError: There are fewer than two branches, a branch has no feature maps, or the operator has no two views to
+            join.
     """
 
     name: ClassVar[str]
@@ -166,15 +178,17 @@ class MapFusion(nn.Module):
         self.classifier = nn.Linear(width, classes)
 
     def _join(self, modality: str, high: int, low: int, width: int) -> nn.Module:
+        """Create the module that joins the map of `modality`, with `low` channels, to the map fused so far."""
         if self.operator and modality in self.aligned:
             return Joined(self.operator, high, low, width, self.dims)
         return Sum(high, low, self.dims) if self.name == "sum" else Gate(high, low, self.dims)
 
     def _side(self, branches: Mapping[str, Outputs]) -> int:
+        """The side S of the first image over time, 0 if there is none."""
         return 0 if self.image is None else max(branches[self.image].last_map.shape[2:])
 
     def fused_map(self, branches: Mapping[str, Outputs]) -> Tensor:
-        """{modality: Outputs} to F, (B, C, T) or (B, C, H, W)."""
+        """Map {modality: Outputs} to F, (B, C, T) or (B, C, H, W)."""
         side = self._side(branches)
         fused = branches[self.order[0]].features[self.stage]
         if fused.ndim < self.dims + 2:
@@ -198,13 +212,21 @@ class MapFusion(nn.Module):
         return fused
 
     def forward(self, branches: Mapping[str, Outputs]) -> Outputs:
-        """{modality: Outputs} to logits (B, K) and embedding (B, C)."""
+        """Map {modality: Outputs} to logits (B, K) and embedding (B, C)."""
         embedding = self.fused_map(branches).flatten(2).mean(dim=2)
         return Outputs(self.classifier(embedding), embedding)
 
 
 class Joined(nn.Module):
-    """An operator and a 1x1 convolution of its two outputs: (B, Ch, *2s), (B, Cl, *s) to (B, width, *2s)."""
+    """An operator, and a 1x1 convolution of its two outputs.
+
+    Args:
+        operator: a name in `OPERATORS`.
+        high: channels of the fine map.
+        low: channels of the coarse map.
+        width: channels of the result.
+        dims: number of axes, 1 or 2.
+    """
 
     def __init__(self, operator: str, high: int, low: int, width: int, dims: int) -> None:
         super().__init__()
@@ -212,19 +234,19 @@ class Joined(nn.Module):
         self.project = conv(dims, high + low, width, 1)
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:
-        """The joined map."""
+        """Map (B, high, *fine) and (B, low, *coarse) to (B, width, *fine)."""
         joined: Tensor = self.project(torch.cat(self.operator(high, low), dim=1))
         return joined
 
 
 def finer_stage(branch: Outputs, length: int) -> str:
-    """The deepest stage with at least `length` positions along each axis; the largest one where none has."""
+    """Return the deepest stage with at least `length` positions along each axis, or else the largest stage."""
     sizes = {stage: min(m.shape[2:]) for stage, m in reversed(list(branch.features.items()))}
     return next((stage for stage, size in sizes.items() if size >= length), max(sizes, key=sizes.__getitem__))
 
 
 def averaged(x: Tensor, size: Sequence[int]) -> Tensor:
-    """A map (B, C, *any) at another size by averages, which repeat positions where it grows."""
+    """Bring a map (B, C, *any) to (B, C, *size) by adaptive averages, which repeat positions where the map grows."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.adaptive_avg_pool1d(x, size[0]) if len(size) == 1 else F.adaptive_avg_pool2d(x, (size[0], size[1]))
@@ -232,7 +254,7 @@ def averaged(x: Tensor, size: Sequence[int]) -> Tensor:
 
 @FUSIONS.register("sum")
 class SumOfMaps(MapFusion):
-    """Maps brought to one size and to the leading view's channels, added, ReLU; persistence images as their means."""
+    """Add the maps at one size and with the channels of the leading view, then ReLU; persistence images as means."""
 
     name = "sum"
 
@@ -246,21 +268,21 @@ class GatedOfMaps(MapFusion):
 
 @FUSIONS.register("carafe")
 class CarafeOfMaps(MapFusion):
-    """Coarser maps enlarged by CARAFE beside a finer stage of the signal. Wang et al., ICCV 2019, arXiv:1905.02188."""
+    """CARAFE of coarse maps, joined with a fine stage of the signal. Wang et al., ICCV 2019, arXiv:1905.02188."""
 
     name = operator = "carafe"
 
 
 @FUSIONS.register("freqfusion")
 class FreqFusionOfMaps(MapFusion):
-    """FreqFusion of a finer stage of the signal and the images of time. Chen et al., TPAMI 2024, arXiv:2408.12879."""
+    """FreqFusion of a fine stage of the signal with images over time. Chen et al., TPAMI 2024, arXiv:2408.12879."""
 
     name = operator = "freqfusion"
 
 
 @FUSIONS.register("freqfusion-pi")
 class FreqFusionOfBirths(MapFusion):
-    """A control: FreqFusion of persistence images too, though their axes are birth and persistence, not time."""
+    """A control: FreqFusion also of persistence images, whose axes are birth and persistence instead of time."""
 
     name = "freqfusion-pi"
     operator = "freqfusion"

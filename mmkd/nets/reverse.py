@@ -1,10 +1,12 @@
 """Reverse distillation for anomaly detection. Deng and Li, CVPR 2022, arXiv:2201.10703; on GAF images of segments:
 Sensors 24(24) 8169, 2024.
 
-Followed: a frozen encoder, a one-class bottleneck that joins its maps and makes them smaller, and a decoder that gives
-the encoder's maps back, deepest first. Trained on normal data, it cannot give back what it has not seen. The encoder is
-ours (a wide residual network), so maps are brought to one size by average pooling where the paper's ResNet has strided
-convolutions, and each stage of the decoder has one residual block.
+A frozen encoder is the teacher. A one-class bottleneck joins its maps into a smaller one, and a decoder reconstructs
+the encoder's maps from it, the deepest first. Bottleneck and decoder are trained on normal data only, so that they
+cannot reconstruct the maps of anomalies.
+
+Different from the paper: the encoder is a wide residual network, so that maps are brought to one size by average
+pooling where the paper's ResNet uses strided convolutions, and each stage of the decoder has one residual block.
 """
 
 from collections.abc import Mapping
@@ -21,18 +23,22 @@ from mmkd.nets.student import SingleView
 from mmkd.nets.wrn import Block, conv, norm
 
 NETWORK = "reverse"
-"""The name of this student's network; no backbone, for it contains its teacher."""
+"""The name of this network. It is not a backbone, because it contains its teacher."""
 
 
 class ReverseNet(nn.Module):
-    """Frozen encoder, bottleneck and decoder; only the latter two train.
+    """Frozen encoder, bottleneck and decoder; only the latter two are trained.
 
-    Logits are the encoder's; the embedding is the mean of the bottleneck's map; features are `encoder-STAGE`, the
-    encoder's maps without gradient, and `decoder-STAGE`, those that the decoder gives back, of the same shapes.
+    The logits are those of the encoder, and the embedding is the mean of the bottleneck's map over positions. The
+    features are `encoder-STAGE`, the maps of the encoder without gradients, and `decoder-STAGE`, their reconstructions
+    of the same shapes.
 
     Args:
-        encoder: a network of one view of images with feature maps.
-        shape: one sample's (C, H, W).
+        encoder: a network of one view of images, with feature maps.
+        shape: (C, H, W) of one sample.
+
+    Raises:
+        MmkdError: The view is not an image, or the encoder has no feature maps.
     """
 
     def __init__(self, encoder: SingleView, shape: Shape) -> None:
@@ -55,22 +61,22 @@ class ReverseNet(nn.Module):
         self.finish = nn.ModuleList(conv(2, size, size, 1) for size in reversed(sizes))
 
     def train(self, mode: bool = True) -> "ReverseNet":
-        """The encoder stays in evaluation mode, so that its batch statistics stay as they are."""
+        """Set the training mode, except of the encoder, whose batch statistics must not change."""
         super().train(mode)
         self.encoder.eval()
         return self
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
-        """{modality: (B, C, H, W)} to outputs."""
+        """Map {modality: (B, C, H, W)} to outputs."""
         with torch.no_grad():
-            taught = self.encoder(views)
-        maps = [taught.features[stage] for stage in self.stages]
+            encoded = self.encoder(views)
+        maps = [encoded.features[stage] for stage in self.stages]
         size = maps[-1].shape[2:]
-        each = [torch.relu(f(F.adaptive_avg_pool2d(m, size))) for f, m in zip(self.reduce, maps, strict=True)]
-        x = bottleneck = self.join(torch.cat(each, 1))
-        given = {}
+        reduced = [torch.relu(f(F.adaptive_avg_pool2d(m, size))) for f, m in zip(self.reduce, maps, strict=True)]
+        x = bottleneck = self.join(torch.cat(reduced, 1))
+        reconstructed = {}
         for block, last, stage, m in zip(self.decode, self.finish, reversed(self.stages), reversed(maps), strict=True):
             x = block(F.interpolate(x, size=m.shape[2:], mode="nearest"))
-            given[f"decoder-{stage}"] = last(x)
-        features = {f"encoder-{stage}": m for stage, m in zip(self.stages, maps, strict=True)} | given
-        return Outputs(taught.logits, bottleneck.mean((2, 3)), features)
+            reconstructed[f"decoder-{stage}"] = last(x)
+        features = {f"encoder-{stage}": m for stage, m in zip(self.stages, maps, strict=True)} | reconstructed
+        return Outputs(encoded.logits, bottleneck.mean((2, 3)), features)

@@ -1,4 +1,4 @@
-"""What the training loop calls: a mapping of views to `Outputs`, from one view or from a branch a modality."""
+"""Networks that the training loop calls: they map {modality: view} to `Outputs`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from mmkd.methods.outputs import Outputs
 
 
 def signal_of(modalities: Iterable[str]) -> str:
-    """The modality that leads a fusion: `sig`, or the first where there is none."""
+    """Return the modality that leads a fusion: `sig`, or the first one if there is no `sig`."""
     known = list(modalities)
     return "sig" if "sig" in known else known[0]
 
@@ -22,7 +22,12 @@ def _view(views: Mapping[str, Tensor], modality: str) -> Tensor:
 
 
 class SingleView(nn.Module):
-    """A teacher, or a student of one modality: the backbone on its own view; other views are left alone."""
+    """A network of one view: a teacher, or a student of one modality. It ignores all other views.
+
+    Args:
+        modality: the name of the view.
+        backbone: maps (B, *shape) to `Outputs`.
+    """
 
     def __init__(self, modality: str, backbone: nn.Module) -> None:
         super().__init__()
@@ -30,23 +35,32 @@ class SingleView(nn.Module):
         self.backbone = backbone
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
-        """{modality: (B, ...)} to the backbone's outputs."""
+        """Map {modality: (B, ...)} to the outputs of the backbone.
+
+        Raises:
+            MmkdError: The view is missing.
+        """
         outputs: Outputs = self.backbone(_view(views, self.modality))
         return outputs
 
 
 class MultiBranch(nn.Module):
-    """A student with a backbone and a head a modality, and a fusion that gives the prediction.
+    """A student with one backbone for each modality, and a fusion that makes the prediction.
 
-    Logits, embedding and attention are the fusion's; `branches` holds each branch's own outputs in the order of the
-    modalities; `features` are those of the signal branch (of the first where there is no `sig`), so that a method that
-    knows nothing of branches finds a signal student; `classifier` is None, since the fused classifier reads no map.
+    Logits, embedding and attention of its outputs are those of the fusion, and `branches` holds the outputs of each
+    branch in the order of the modalities. `features` are those of the signal branch (the first branch if there is no
+    `sig`), so that a method that does not use branches sees a signal student. `classifier` is None, because the
+    classifier of the fusion does not read a feature map.
+
+    Args:
+        branches: modality -> backbone.
+        fusion: maps {modality: Outputs} to `Outputs`.
     """
 
     def __init__(self, branches: Mapping[str, nn.Module], fusion: nn.Module) -> None:
         super().__init__()
         self.modalities = tuple(branches)
-        # a module's name may hold no dot, a modality's may
+        # names of modules must not contain dots, names of modalities may
         self.branches = nn.ModuleDict({self._key(m): branch for m, branch in branches.items()})
         self.fusion = fusion
 
@@ -55,7 +69,11 @@ class MultiBranch(nn.Module):
         return "view_" + modality.replace(".", "_")
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
-        """{modality: (B, ...)} to fused outputs that carry the branches' outputs."""
+        """Map {modality: (B, ...)} to fused outputs, which contain the outputs of the branches.
+
+        Raises:
+            MmkdError: A view is missing.
+        """
         branches = {m: self.branches[self._key(m)](_view(views, m)) for m in self.modalities}
         fused: Outputs = self.fusion(branches)
         return replace(fused, features=branches[signal_of(branches)].features, branches=branches)

@@ -1,8 +1,8 @@
-"""Networks of tsai as backbones of signals: https://timeseriesai.github.io/tsai (the extra `tsai`).
+"""Networks of tsai as backbones for signals: https://timeseriesai.github.io/tsai (the extra `tsai`).
 
-tsai is imported module by module and only when a network is built: `tsai.all` pulls in all that it could ever need, and
-some of its networks need a torchvision that loads, which a CPU build of torch often has not. The names are offered
-always; one that does not load is refused with its reason.
+A module of tsai is imported only when its network is built: `tsai.all` imports everything, and some networks need a
+working torchvision, which a CPU build of torch often lacks. All names are listed always; building a network that cannot
+be loaded raises an error with the reason.
 """
 
 import warnings
@@ -23,18 +23,20 @@ Layout = Literal["channels-first", "channels-last", "per-variable"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network of tsai is built and read.
+    """How to build one network of tsai and read its outputs.
 
     Attributes:
-        module: its module in `tsai.models`.
-        stages: dotted paths of the blocks whose outputs are stage1, stage2, ..., shallow to deep.
-        cam: whether the final linear layer reads the mean of the last stage, so that its weight makes activation maps.
-        layout: of the blocks' outputs: (B, C, T), (B, T, C), or (B * variables, T, C), of which the mean over variables
-            is taken.
-        reader: path of the layer whose input is the embedding; the last linear layer where it is empty.
-        minimum: the shortest window.
-        unused: path of a block that is made but never read, to be taken out: its parameters would not train.
-        options: arguments of the constructor, from the window's length and the number of classes.
+        module: the name of its module in `tsai.models`.
+        stages: dotted paths of the blocks whose outputs become stage1, stage2, ..., from shallow to deep.
+        cam: whether the last linear layer reads the mean of the last stage, so that its weight gives class activation
+            maps.
+        layout: of the outputs of the blocks: (B, C, T), (B, T, C), or (B * variables, T, C), which is averaged over the
+            variables.
+        reader: dotted path of the layer whose input is the embedding; "" for the last linear layer.
+        minimum: the smallest window length in samples.
+        unused: dotted path of a block that the forward pass never calls. It is removed, because its parameters would
+            not be trained.
+        options: (window length, number of classes) -> arguments of the constructor.
     """
 
     module: str
@@ -52,7 +54,7 @@ def _sized(window: int, classes: int) -> Mapping[str, Any]:
 
 
 def _patchtst(window: int, classes: int) -> Mapping[str, Any]:
-    """The paper's classification-sized net (arXiv:2211.14730); no reversible norm, which would rescale the logits."""
+    """The paper's network for classification (arXiv:2211.14730), without the reversible norm, which rescales logits."""
     size = {"n_layers": 3, "n_heads": 16, "d_model": 128, "d_ff": 256, "dropout": 0.2}
     return {"seq_len": window, "pred_dim": classes, "revin": False, **size}
 
@@ -85,7 +87,7 @@ RECIPES = {
     "ResCNN": Recipe("ResCNN", ("block1", "block3", "block4"), cam=True),
     "gMLP": Recipe("gMLP", ("model.1", "model.3", "model"), cam=True, layout="channels-last", options=_sized),
 }
-"""What loads with any torch."""
+"""The networks that need only tsai and torch."""
 
 NEED_TORCHVISION = {
     "InceptionTimePlus": Recipe(
@@ -97,13 +99,18 @@ NEED_TORCHVISION = {
     "TSTPlus": Recipe("TSTPlus", _layers("backbone.encoder"), layout="channels-last", options=_sized),
     "XceptionTime": Recipe("XceptionTime", ("block",), reader="head.3"),
 }
-"""What needs a torchvision that loads. TCN and XCM are left out: tsai's cannot be copied or stored without pickle."""
+"""The networks that need torchvision too. TCN and XCM are left out: they cannot be copied or stored without pickle."""
 
 
 class TsaiBackbone(nn.Module):
-    """A network of tsai whose blocks are overheard for as long as one forward pass takes.
+    """A network of tsai whose intermediate outputs are recorded by hooks.
 
-    Hooks are set and taken away within `forward`, so that copies, pickles and checkpoints hold none.
+    The hooks are added and removed within `forward`, so that copies, pickles and checkpoints contain none.
+
+    Args:
+        net: the network of tsai.
+        recipe: how to read it.
+        classes: number of classes K.
     """
 
     def __init__(self, net: nn.Module, recipe: Recipe, classes: int) -> None:
@@ -116,45 +123,44 @@ class TsaiBackbone(nn.Module):
         self.cam = recipe.cam
 
     def forward(self, x: Tensor) -> Outputs:
-        """(B, C, T) to outputs; a network of many variables that predicts for each gives the mean over them."""
-        seen: dict[str, Any] = {}
+        """Map (B, C, T) to outputs. The mean is taken of a network that predicts from each variable separately."""
+        recorded: dict[str, Any] = {}
         reader = self.net.get_submodule(self.reader)
-        hooks = [reader.register_forward_pre_hook(lambda module, args: seen.update(reader=args[0]))]
+        handles = [reader.register_forward_pre_hook(lambda module, args: recorded.update(reader=args[0]))]
         for number, path in enumerate(self.stages, 1):
-            keep = partial(_keep, seen, f"stage{number}")
-            hooks.append(self.net.get_submodule(path).register_forward_hook(keep))
+            hook = partial(_record, recorded, f"stage{number}")
+            handles.append(self.net.get_submodule(path).register_forward_hook(hook))
         try:
             logits: Tensor = self.net(x)
         finally:
-            for hook in hooks:
-                hook.remove()
-        embedding: Tensor = seen.pop("reader")
+            for handle in handles:
+                handle.remove()
+        embedding: Tensor = recorded.pop("reader")
         if embedding.dim() == 3:  # (B, variables, D), or (B, D, T) where the reader is a convolution
             embedding = embedding.mean(dim=1 if self.layout == "per-variable" else 2)
         if logits.dim() == 3:
             logits = logits.mean(dim=1)
-        features = {stage: self._map(seen[stage], len(x)) for stage in sorted(seen)}
+        features = {stage: self._map(recorded[stage], len(x)) for stage in sorted(recorded)}
         weight = reader.weight if self.cam else None
         return Outputs(logits, embedding, features, classifier=weight if isinstance(weight, Tensor) else None)
 
     def _map(self, out: Tensor | tuple[Tensor, ...], batch: int) -> Tensor:
-        """A block's output as (B, C, T)."""
+        """Bring the output of a block to (B, C, T)."""
         x = out if isinstance(out, Tensor) else out[0]
         if self.layout == "per-variable":
             x = x.reshape(batch, -1, *x.shape[1:]).mean(dim=1)
         return x.flatten(2) if self.layout == "channels-first" else x.transpose(1, 2)
 
 
-def _keep(seen: dict[str, Any], name: str, module: nn.Module, args: Any, out: Any) -> None:
-    seen[name] = out
+def _record(recorded: dict[str, Any], name: str, module: nn.Module, args: Any, out: Any) -> None:
+    recorded[name] = out
 
 
 def _build(name: str, recipe: Recipe, shape: Shape, classes: int) -> nn.Module:
     check_shape(name, shape, images=False, minimum=recipe.minimum)
     channels, window = shape
-    with (
-        warnings.catch_warnings()
-    ):  # tsai and fastai use what torch and pandas retire, and change the filters themselves
+    # tsai and fastai use deprecated functions of torch and pandas, and change the warning filters
+    with warnings.catch_warnings():
         for category in (DeprecationWarning, FutureWarning):
             warnings.simplefilter("ignore", category)
         make = _load(name, recipe)
@@ -162,17 +168,17 @@ def _build(name: str, recipe: Recipe, shape: Shape, classes: int) -> nn.Module:
     if recipe.unused:
         parent, _, block = recipe.unused.rpartition(".")
         delattr(net.get_submodule(parent), block)
-    return TsaiBackbone(net.cpu(), recipe, classes)  # some of its parameters are born on the default device
+    return TsaiBackbone(net.cpu(), recipe, classes)  # some parameters are created on the default device
 
 
 def _load(name: str, recipe: Recipe) -> Callable[..., nn.Module]:
-    """The class `name` of tsai.
+    """Import the class `name` of tsai.
 
     Raises:
-        MmkdError: tsai is not installed, or its module does not load.
+        MmkdError: tsai is not installed, or the module cannot be imported.
     """
     try:
-        found: Callable[..., nn.Module] = getattr(import_module(f"tsai.models.{recipe.module}"), name)
+        network: Callable[..., nn.Module] = getattr(import_module(f"tsai.models.{recipe.module}"), name)
     except Exception as error:  # a broken torchvision raises RuntimeError, a missing package ImportError
         if isinstance(error, ModuleNotFoundError) and error.name in ("tsai", "tsai.models"):
             raise MmkdError(f"backbone {name!r} is a network of tsai: pip install 'mmkd[tsai]'") from None
@@ -183,8 +189,10 @@ def _load(name: str, recipe: Recipe) -> Callable[..., nn.Module]:
                 f"backbone {name!r} of tsai needs a torchvision that loads beside this torch ({reason}): "
                 f"install the matching one, or use {others}"
             ) from error
-        raise MmkdError(f"backbone {name!r} of tsai does not load here ({reason}): use {others}") from error
-    return found
+        raise MmkdError(
+            f"backbone {name!r} of tsai does not load here ({describe_error(error)}): use {others}"
+        ) from error
+    return network
 
 
 def _factory(name: str, recipe: Recipe) -> Callable[[Shape, int], nn.Module]:

@@ -1,8 +1,8 @@
-"""Wide residual networks in 1-D and 2-D. Zagoruyko and Komodakis 2016, arXiv:1605.07146.
+"""Wide residual networks for signals and images. Zagoruyko and Komodakis 2016, arXiv:1605.07146.
 
-The 1-D form, and the parameter counts that the tests hold, are those of the wearable-sensor papers on multimodal
-distillation (Jeon et al. 2022 and later). `small` has the same blocks, one a stage, and reads images at half their
-side: for the branches of a student on a CPU. `wrn-attn` is WRN16-1 with attention pooling in place of the mean.
+The form for signals, and the numbers of parameters that the tests check, are those of the wearable-sensor papers on
+multimodal distillation (Jeon et al. 2022 and later). `small` has one such block a stage and reads images at half their
+side; it is meant for the branches of a student on a CPU. `wrn-attn` is WRN16-1 with attention pooling.
 """
 
 from collections.abc import Callable
@@ -15,11 +15,11 @@ from mmkd.nets.base import BACKBONES, Shape, check_shape
 
 DEPTHS_AND_WIDTHS = ((10, 1), (16, 1), (16, 3), (16, 8), (28, 1), (28, 3), (40, 1))
 MINIMUM = 8
-"""The shortest window, and the smallest side of an image: strides of 4 leave 2 positions (`small` on images: 1)."""
+"""The smallest window length and image side: a total stride of 4 leaves 2 positions (for `small` on images: 1)."""
 
 
 def conv(dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
-    """A convolution without bias over `dims` axes that keeps the length but for the stride; He's initialisation."""
+    """Convolution over `dims` axes without bias that keeps the size (divided by the stride); He initialisation."""
     make = nn.Conv1d if dims == 1 else nn.Conv2d
     layer = make(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
@@ -32,7 +32,10 @@ def norm(dims: int, channels: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """BN-ReLU-conv twice beside a shortcut, which is a convolution where the number of channels changes."""
+    """Residual block: BatchNorm, ReLU and convolution twice, plus a shortcut.
+
+    The shortcut is a 1x1 convolution if the number of channels changes.
+    """
 
     def __init__(self, dims: int, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -44,23 +47,27 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, ...) to (B, outputs, ...)."""
-        active = torch.relu_(self.norm1(x))  # in place: nobody reads what a norm or the last convolution has put out
+        active = torch.relu_(self.norm1(x))  # in place, because the output of the norm is not used again
         out: Tensor = self.conv2(torch.relu_(self.norm2(self.conv1(active))))
         return out.add_(x if self.shortcut is None else self.shortcut(active))
 
 
 class WideResNet(nn.Module):
-    """Stem, three stages of 16k, 32k and 64k channels with strides 1, 2, 2, BN-ReLU, mean over positions, linear.
+    """Wide residual network: stem, three stages, BatchNorm, ReLU, mean over positions, linear classifier.
 
-    Features `stage1`, `stage2` are the sums that leave a stage; `stage3` is the map that the mean reads, after the last
-    BN-ReLU, so that class activation maps are exact.
+    The stages have 16k, 32k and 64k channels and strides 1, 2 and 2. The features `stage1` and `stage2` are the outputs
+    of these stages. `stage3` is taken after the last BatchNorm and ReLU, where the mean is computed, so that class
+    activation maps are exact.
 
     Args:
-        shape: one sample's (C, T) or (C, H, W).
-        classes: K.
-        depth: 6 N + 4, N blocks a stage.
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
+        depth: 6 N + 4, where N is the number of blocks a stage.
         width: k.
         stem_stride: stride of the first convolution.
+
+    Raises:
+        ValueError: The depth is not 6 N + 4.
     """
 
     def __init__(self, shape: Shape, classes: int, depth: int, width: int, stem_stride: int = 1) -> None:
@@ -83,18 +90,19 @@ class WideResNet(nn.Module):
         nn.init.zeros_(self.classifier.bias)
 
     def stage_maps(self, x: Tensor) -> dict[str, Tensor]:
-        """(B, C, T) or (B, C, H, W) to the maps of the three stages, by name."""
-        if x.dim() == 4:  # on a CPU twice as quick; the weights keep their usual layout, so that checkpoints do too
+        """Map (B, C, T) or (B, C, H, W) to the feature maps of the three stages, by name."""
+        if x.dim() == 4:  # twice as fast on a CPU; weights and checkpoints keep the usual layout
             x = x.contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         features = {}
         for number, stage in enumerate(self.stages, 1):
-            x = features[f"stage{number}"] = stage(x)
+            x = stage(x)
+            features[f"stage{number}"] = x
         features["stage3"] = torch.relu_(self.norm(x))
         return features
 
     def forward(self, x: Tensor) -> Outputs:
-        """(B, C, T) or (B, C, H, W) to outputs with three stages and a classifier for class activation maps."""
+        """Map (B, C, T) or (B, C, H, W) to outputs with three stages and a classifier for class activation maps."""
         features = self.stage_maps(x)
         last = features["stage3"]
         embedding = last.mean(dim=tuple(range(2, last.dim())))
@@ -102,11 +110,18 @@ class WideResNet(nn.Module):
 
 
 class AttentionPooled(WideResNet):
-    """The same stages; the embedding is a weighted mean of the positions p of the last map f, with learned weights.
+    """Wide residual network whose embedding is a weighted mean over the positions p of the last map f.
 
-    a_p = softmax over positions of w . f_p, embedding = sum_p a_p f_p, then linear: attention pooling in its simplest
-    form, one linear score and no hidden layer (compare Ilse et al. 2018, arXiv:1802.04712). The score has no bias,
-    which no softmax over positions would notice. `classifier` is None: it does not read the plain mean of the map.
+    The weights are a_p = softmax over positions of w . f_p with trained w, and the embedding is sum_p a_p f_p. This is
+    the simplest form of attention pooling, one linear score without hidden layer (compare Ilse et al. 2018,
+    arXiv:1802.04712). The score has no bias, which the softmax would cancel. `classifier` of the outputs is None,
+    because the classifier does not read the plain mean of the map.
+
+    Args:
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
+        depth: 6 N + 4, where N is the number of blocks a stage.
+        width: k.
     """
 
     def __init__(self, shape: Shape, classes: int, depth: int, width: int) -> None:
@@ -114,7 +129,7 @@ class AttentionPooled(WideResNet):
         self.score = nn.Linear(self.classifier.in_features, 1, bias=False)
 
     def forward(self, x: Tensor) -> Outputs:
-        """(B, C, T) to outputs with `attention["temporal"]` (B, 1, T), or images with "spatial" (B, 1, H W) by rows."""
+        """Map a batch to outputs with the attention weights "temporal" (B, 1, T) or "spatial" (B, 1, H W)."""
         features = self.stage_maps(x)
         positions = features["stage3"].flatten(2).transpose(1, 2)
         attention = torch.softmax(self.score(positions).transpose(1, 2), dim=2)
@@ -138,13 +153,13 @@ for _depth, _width in DEPTHS_AND_WIDTHS:
 
 @BACKBONES.register("small")
 def small(shape: Shape, classes: int) -> nn.Module:
-    """One residual block a stage, 16, 32 and 64 channels, images read at half their side: for branches on a CPU."""
+    """One residual block a stage, 16 to 64 channels; images are read at half their side: for branches on a CPU."""
     check_shape("small", shape, minimum=MINIMUM)
     return WideResNet(shape, classes, depth=10, width=1, stem_stride=len(shape) - 1)
 
 
 @BACKBONES.register("wrn-attn")
 def wrn_attn(shape: Shape, classes: int) -> nn.Module:
-    """WRN16-1 whose embedding is a weighted mean of positions, weights learned: attention over time, or over space."""
+    """WRN16-1 with attention pooling: the embedding is a weighted mean of positions, with learned weights."""
     check_shape("wrn-attn", shape, minimum=MINIMUM)
     return AttentionPooled(shape, classes, depth=16, width=1)

@@ -130,6 +130,16 @@ class UnitSpec:
 
     def teacher(self, modality: str) -> TeacherSpec:
         """The spec of this unit's teacher on `modality`; the same for every method."""
+        if modality not in self._teacher_specs:
+            self._teacher_specs[modality] = self._teacher(modality)
+        return self._teacher_specs[modality]
+
+    @cached_property
+    def _teacher_specs(self) -> dict[str, TeacherSpec]:
+        """Modality -> spec of that teacher, made once so that its key is hashed once."""
+        return {}
+
+    def _teacher(self, modality: str) -> TeacherSpec:
         if self.teacher_training is None:
             raise MmkdError(f"a unit of method {self.method!r} has no teachers")
         training, given = self.teacher_training, self.checkpoint_sha256.get(modality, "")

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -23,8 +23,11 @@ from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
-from mmkd.metrics.classes import Probabilities, log_loss, reliability, scores
-from mmkd.metrics.segments import StepScores, confusion_matrix, delineation_scores, dense_scores, stitch
+from mmkd.metrics.classes import Probabilities, log_loss, reliability
+from mmkd.metrics.delineation import delineation_scores
+from mmkd.metrics.recordings import StepScores, dense_scores, stitch
+from mmkd.metrics.scores import window_scores
+from mmkd.metrics.steps import confusion_matrix
 from mmkd.specs.unit import Training
 from mmkd.tasks.base import task_of_form
 from mmkd.training.checkpoint import Checkpoint
@@ -99,12 +102,12 @@ class TrainingData:
         return len(self.names)
 
     def scores(self, which: NDArray[np.int64], probabilities: Probabilities) -> dict[str, float]:
-        """Scores of predictions for these windows: `evaluate.Scores`, or where every time step has a label those of
-        `segmentation.dense_scores`, over the recordings that the windows are put together to, with `nll` and `ece`.
+        """Scores of predictions for these windows: `window_scores`, or where every time step has a label those of
+        `dense_scores`, over the recordings that the windows are joined to, with `nll` and `ece`.
         """
         y = self.y[which]
         if self.places is None:
-            return asdict(scores(y, probabilities))
+            return window_scores(y, probabilities)
         steps, known = probabilities.transpose(0, 2, 1), y >= 0
         recording, start = (place[which] for place in self.places)
         true, predicted = stitch(y, recording, start), stitch(steps, recording, start)
@@ -496,7 +499,7 @@ def evaluate(
         if known.any():
             loss += log_loss(y[known], probabilities.transpose(0, 2, 1)[known]) * int(known.sum())
             steps += int(known.sum())
-    return found.found() | {"nll": loss / steps}, {"predicted": np.concatenate(labels)}
+    return found.all() | {"nll": loss / steps}, {"predicted": np.concatenate(labels)}
 
 
 def autocast(training: Training, device: torch.device) -> Any:

@@ -22,7 +22,7 @@ from mmkd.drawing.series import scored_series
 from mmkd.drawing.svg import add_heading, standalone
 from mmkd.drawing.views import views_chart
 from mmkd.metrics.detections import SeriesResult
-from mmkd.metrics.segments import stitch
+from mmkd.metrics.recordings import stitch
 
 if TYPE_CHECKING:
     from mmkd.training.loop import TrainingResult

@@ -545,7 +545,7 @@ class Toy:
             if name == "ca-mkd":
                 from mmkd.baselines import ca_mkd
 
-                return {"u": ca_mkd.confidence(ca_mkd.each_cross_entropy(logits, self.targets)).T}
+                return {"u": ca_mkd.confidence(ca_mkd.sample_cross_entropy(logits, self.targets)).T}
             if name == "ebkd-entropy":
                 from mmkd.baselines import ebkd_entropy
 

@@ -8,7 +8,8 @@ import pytest
 
 from mmkd.data import load_dataset
 from mmkd.data.__main__ import main
-from mmkd.data.cards import PREPARED, cards_folder, find_cards
+from mmkd.data.cards import cards_folder, find_cards
+from mmkd.data.checksums import PREPARED
 from mmkd.data.page import page_text
 
 
@@ -69,8 +70,8 @@ def test_wisdm_from_its_text_to_windows(run, tmp_path):
     (found,) = json.loads(out)
     assert found["prepared_here"]
     assert found["parts"]["test"]["subjects"] == [29, 30, 31, 32]
-    assert "there, and checked" in run("prepare", "wisdm")[1]
-    assert "they are what the card names" in run("fetch", "wisdm")[1]
+    assert "exists already, checksums verified" in run("prepare", "wisdm")[1]
+    assert "with the checksums of the card" in run("fetch", "wisdm")[1]
 
 
 def test_a_prepared_file_that_changed_is_refused(run, tmp_path):
@@ -150,7 +151,7 @@ def test_tsv_where_there_is_no_ts(run, tmp_path):
         (["fetch"], "fetch needs the NAME of a data set"),
         (["fetch", "hapd"], "unknown data set 'hapd'; did you mean 'hapt'"),
         (["fetch", "mitbih12"], "cannot be downloaded from here; put mitbih12/mitbih12_beats_360hz.npz into"),
-        (["prepare", "mitbih12"], "nothing makes mitbih12/mitbih12_beats_360hz.npz here"),
+        (["prepare", "mitbih12"], "no converter makes mitbih12/mitbih12_beats_360hz.npz"),
         (["prepare", "wisdm"], "WISDM_ar_latest.tar.gz is missing; python -m mmkd.data fetch wisdm gets it"),
         (["prepare", "wisdm", "--originals", "/nowhere"], "/nowhere is missing"),
         (["check", "wisdm"], "is missing; it is wisdm/wisdm.npz in the data folder"),

@@ -1,4 +1,4 @@
-"""Charts: where things stand, computed from the data; what a file of its own holds; names that mean harm."""
+"""Figures: positions computed from the data, files of their own, and harmful names."""
 
 import base64
 import io
@@ -30,12 +30,12 @@ from mmkd.metrics import pairs as st
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def found(chart, tag, style=""):
-    return [each for each in chart.iter(tag) if style in each.get("class", "").split() or not style]
+def elements(chart, tag, style=""):
+    return [e for e in chart.iter(tag) if style in e.get("class", "").split() or not style]
 
 
 def texts(chart):
-    return [each.text for each in chart.iter("text")]
+    return [e.text for e in chart.iter("text")]
 
 
 def numbers(text):
@@ -153,19 +153,19 @@ def test_cost_chart():
         Point("poor", 1000.0, 0.7, 0, hollow=True),
     ]
     chart = cost_chart("t", "a", points, "parameters", "macro-F1", ["students", "teachers"])
-    dots = [e for e in found(chart, "circle", "s0") if e.find("title") is not None]
+    dots = [e for e in elements(chart, "circle", "s0") if e.find("title") is not None]
     small, poor = (next(d for d in dots if d.find("title").text.startswith(name)) for name in ("small", "poor"))
     assert small.find("title").text.endswith("on the front")
     assert "front" not in poor.find("title").text
     assert float(small.get("cx")) < float(poor.get("cx"))
     assert float(small.get("cy")) < float(poor.get("cy")), "higher scores stand higher"
     assert "hollow" in poor.get("class")
-    (teacher,) = (e for e in found(chart, "polygon", "s1") if e.find("title") is not None)
+    (teacher,) = (e for e in elements(chart, "polygon", "s1") if e.find("title") is not None)
     assert teacher.find("title").text == "teacher: 0.9 at 1k, on the front"
-    bar = next(e for e in found(chart, "line", "thin"))
+    bar = next(e for e in elements(chart, "line", "thin"))
     middle = (float(bar.get("y1")) + float(bar.get("y2"))) / 2
     assert middle == pytest.approx(float(small.get("cy")), abs=0.11)
-    (stair,) = found(chart, "path", "guide")
+    (stair,) = elements(chart, "path", "guide")
     steps = numbers(stair.get("d"))
     assert steps[:2] == [float(small.get("cx")), float(small.get("cy"))]
     assert steps[3] == steps[1], "first to the right, then up"
@@ -196,19 +196,19 @@ def test_names_on_the_cost_chart_cover_nothing(seed):
     chart = cost_chart("t", "a", points, "parameters", "macro-F1", ["a", "b", "c"])
     names = [box(t) for t in chart.iter("text") if t.text.startswith("method")]
     assert names, "some are named"
-    (stair,) = found(chart, "path", "guide")
+    (stair,) = elements(chart, "path", "guide")
     corners = np.reshape(numbers(stair.get("d")), (-1, 2))
     assert len(corners) > 1
     lines = [(a, min(b, d), c, max(b, d)) for (a, b), (c, d) in itertools.pairwise(corners)]
-    bars = [tuple(float(e.get(k)) for k in ("x1", "y2", "x2", "y1")) for e in found(chart, "line", "thin")]
+    bars = [tuple(float(e.get(k)) for k in ("x1", "y2", "x2", "y1")) for e in elements(chart, "line", "thin")]
     bars = [(a, min(b, d), c, max(b, d)) for a, b, c, d in bars]
     dots = [(float(e.get("cx")) - 5, float(e.get("cy")) - 5, float(e.get("cx")) + 5, float(e.get("cy")) + 5)
-            for e in found(chart, "circle", "s0") if e.find("title") is not None]  # fmt: skip
+            for e in elements(chart, "circle", "s0") if e.find("title") is not None]  # fmt: skip
     assert len(dots) == 10
     for n, name in enumerate(names):
         assert all(apart(name, other) for other in (*names[n + 1 :], *lines, *bars, *dots))
-    told = [e.text.split(":")[0] for e in chart.iter("title")][1:]
-    assert sorted(told) == sorted(p.name for p in points), "one without room is named on pointing"
+    tooltips = [e.text.split(":")[0] for e in chart.iter("title")][1:]
+    assert sorted(tooltips) == sorted(p.name for p in points), "one without room is named on pointing"
 
 
 # Lines and changes ----------------------------------------------------------------------------------------------------
@@ -217,14 +217,14 @@ def test_names_on_the_cost_chart_cover_nothing(seed):
 def test_lines_bands_and_markers():
     line = Line("kd", 0, [0, 1, 2], [0.0, 0.5, 1.0], [-0.1, 0.4, 0.9], [0.1, 0.6, 1.1], marks=[2])
     chart = line_chart("t", "a", [Plot("noise", "level", "macro-F1", [line])])
-    curve = next(e for e in found(chart, "path", "line") if "L" in e.get("d"))
+    curve = next(e for e in elements(chart, "path", "line") if "L" in e.get("d"))
     xs, ys = numbers(curve.get("d"))[::2], numbers(curve.get("d"))[1::2]
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.11)
     assert ys[0] - ys[1] == pytest.approx(ys[1] - ys[2], abs=0.11)
-    band = numbers(found(chart, "polygon", "band")[0].get("points"))
+    band = numbers(elements(chart, "polygon", "band")[0].get("points"))
     upper, lower = band[1:6:2], band[7::2][::-1]
     assert [(a + b) / 2 for a, b in zip(upper, lower, strict=True)] == pytest.approx(ys, abs=0.11)
-    dots = [e for e in found(chart, "circle") if e.find("title") is not None]
+    dots = [e for e in elements(chart, "circle") if e.find("title") is not None]
     assert [(float(d.get("cx")), float(d.get("cy"))) for d in dots] == [(xs[2], ys[2])]
     assert dots[0].find("title").text == "kd: 1"
 
@@ -232,11 +232,11 @@ def test_lines_bands_and_markers():
 def test_categories_are_not_joined():
     lines = [Line(name, n, [0, 1], [0.9, 0.5], [0.8, 0.4], [1.0, 0.6]) for n, name in enumerate(("kd", "fam"))]
     chart = line_chart("t", "a", [Plot("dead", "channel", "macro-F1", lines, ["none", "acc_x"])])
-    assert not [e for e in found(chart, "path", "line") if "L" in e.get("d")]
-    assert len(found(chart, "line", "thin")) == 4, "an interval a point"
+    assert not [e for e in elements(chart, "path", "line") if "L" in e.get("d")]
+    assert len(elements(chart, "line", "thin")) == 4, "an interval a point"
     assert {"none", "acc_x", "kd", "fam"} <= set(texts(chart))
-    kd = [e for e in found(chart, "circle", "s0") if e.find("title") is not None]
-    fam = [e for e in found(chart, "polygon", "s1") if e.find("title") is not None]
+    kd = [e for e in elements(chart, "circle", "s0") if e.find("title") is not None]
+    fam = [e for e in elements(chart, "polygon", "s1") if e.find("title") is not None]
     assert len(kd) == len(fam) == 2
     assert float(kd[0].get("cx")) < numbers(fam[0].get("points"))[0] + 4, "beside each other"
 
@@ -263,7 +263,7 @@ def test_long_names_of_channels_are_tilted_and_told_apart():
     )
     assert label > other + 50, "the axis is named below them"
     assert label < float(chart.get("height"))
-    said = [e.find("title").text for e in found(chart, "circle") if e.find("title") is not None]
+    said = [e.find("title").text for e in elements(chart, "circle") if e.find("title") is not None]
     assert said[0] == f"kd, {long[0]}: 0.5"
 
 
@@ -290,13 +290,13 @@ def test_series_differ_without_colour():
 def test_changes_stand_where_their_numbers_are():
     changes = [Change("kd", 2.0, 1.0, 3.0, [1.0, 3.0]), Change("fam", -1.0)]
     chart = change_chart("t", "a", changes, "points")
-    kd, fam = (np.mean(numbers(e.get("points"))[::2]) for e in found(chart, "polygon", "solid"))
-    (zero,) = (float(e.get("x1")) for e in found(chart, "line", "axis"))
+    kd, fam = (np.mean(numbers(e.get("points"))[::2]) for e in elements(chart, "polygon", "solid"))
+    (zero,) = (float(e.get("x1")) for e in elements(chart, "line", "axis"))
     assert kd - zero == pytest.approx(2 * (zero - fam), abs=0.3)
-    (interval,) = found(chart, "line", "line")
+    (interval,) = elements(chart, "line", "line")
     ends = float(interval.get("x1")), float(interval.get("x2"))
     assert ends[0] - zero == pytest.approx((kd - zero) / 2, abs=0.3)
-    assert sorted(float(e.get("cx")) for e in found(chart, "circle", "hollow")) == list(ends)
+    assert sorted(float(e.get("cx")) for e in elements(chart, "circle", "hollow")) == list(ends)
 
 
 # Tested windows -------------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_changes_stand_where_their_numbers_are():
 def test_confusion_cells():
     counts = np.array([[6, 2, 0], [0, 4, 0], [1, 0, 3]])
     chart = confusion_chart("t", "a", counts, ["a", "b", "c"])
-    cells = found(chart, "rect", "cell")
+    cells = elements(chart, "rect", "cell")
     assert [e.find("title").text.split(":")[0] for e in cells] == [
         "a taken for a", "a taken for b", "b taken for b", "c taken for a", "c taken for c",
     ]  # fmt: skip
@@ -336,29 +336,29 @@ def test_names_of_classes_do_not_collide(k):
 def test_many_classes_stay_small():
     chart = confusion_chart("t", "a", np.eye(52, dtype=int), [f"a long name of class {n}" for n in range(52)])
     assert len(inline(chart)) < 20_000
-    assert len(found(chart, "rect", "cell")) == 52
+    assert len(elements(chart, "rect", "cell")) == 52
 
 
 def test_reliability_bars():
     rng = np.random.default_rng(1)
     p = rng.dirichlet(np.ones(3) * 0.4, 400)
-    said = classes.reliability(rng.integers(0, 3, 400), p)
-    chart = reliability_chart("t", "a", share=said.share, confidence=said.confidence, accuracy=said.accuracy)
-    bars = found(chart, "rect", "s0")
-    filled = [n for n in range(15) if said.share[n]]
+    bins = classes.reliability(rng.integers(0, 3, 400), p)
+    chart = reliability_chart("t", "a", share=bins.share, confidence=bins.confidence, accuracy=bins.accuracy)
+    bars = elements(chart, "rect", "s0")
+    filled = [n for n in range(15) if bins.share[n]]
     assert len(bars) == len(filled) > 5
     scale = 230.0  # pixels from accuracy 0 to 1
     heights = [float(bar.get("height")) / scale for bar in bars]
-    assert heights == pytest.approx([said.accuracy[n] for n in filled], abs=0.001)
+    assert heights == pytest.approx([bins.accuracy[n] for n in filled], abs=0.001)
     assert [float(bar.get("y")) + float(bar.get("height")) for bar in bars] == pytest.approx(
         [260] * len(bars), abs=0.11
     )
     starts = [float(bar.get("x")) for bar in bars]
     assert starts == sorted(starts)
-    shares = [float(bar.get("height")) for bar in found(chart, "rect", "s7")]
-    assert np.divide(shares, max(shares)) == pytest.approx([said.share[n] / max(said.share) for n in filled], abs=0.002)
-    middles = [float(line.get("y1")) for line in found(chart, "line", "s1")]
-    assert middles == pytest.approx([260 - scale * said.confidence[n] for n in filled], abs=0.06)
+    shares = [float(bar.get("height")) for bar in elements(chart, "rect", "s7")]
+    assert np.divide(shares, max(shares)) == pytest.approx([bins.share[n] / max(bins.share) for n in filled], abs=0.002)
+    middles = [float(line.get("y1")) for line in elements(chart, "line", "s1")]
+    assert middles == pytest.approx([260 - scale * bins.confidence[n] for n in filled], abs=0.06)
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------
@@ -396,7 +396,7 @@ def test_views_stand_side_by_side():
     pi[:, 5, 1] = 1  # birth 5, persistence 1
     views = {"sig": rng.normal(size=(2, 32)), "gaf": rng.normal(size=(2, 8, 8)), "pi": pi}
     chart = views_chart("t", "a", views, {key: ["acc_x", "acc_y"] for key in views})
-    assert len(found(chart, "path", "thin")) == 2
+    assert len(elements(chart, "path", "thin")) == 2
     images = list(chart.iter("image"))
     assert [e.find("title").text for e in images] == ["gaf, acc_x", "gaf, acc_y", "pi, acc_x", "pi, acc_y"]
     rows = [float(e.get("y")) for e in images]
@@ -408,7 +408,7 @@ def test_views_stand_side_by_side():
 def test_strips():
     signal = np.stack([np.arange(16.0), -np.arange(16.0)])
     chart = strips("t", "a", signal, [("kd", np.linspace(0, 1, 16)), ("fam", np.zeros(16))], (0, 1))
-    assert len(found(chart, "path", "thin")) == 2
+    assert len(elements(chart, "path", "thin")) == 2
     strip = pixels(next(chart.iter("image")).get("href"))
     assert strip.shape == (1, 16, 3)
     assert strip[0, 0].sum() < strip[0, -1].sum()
@@ -424,12 +424,12 @@ def test_ranks():
     diagram = st.diagram(scores)
     chart = rank_chart("t", "a", ranks=diagram.ranks, difference=diagram.difference, cliques=diagram.cliques)
     ticks = {t.text: float(t.get("x")) for t in chart.iter("text") if t.text.isdigit()}
-    starts = {t: numbers(e.get("d"))[0] for t, e in zip(diagram.ranks, found(chart, "path", "axis"), strict=True)}
+    starts = {t: numbers(e.get("d"))[0] for t, e in zip(diagram.ranks, elements(chart, "path", "axis"), strict=True)}
     for name, rank in diagram.ranks.items():
         expected = ticks["1"] + (rank - 1) * (ticks["2"] - ticks["1"])
         assert starts[name] == pytest.approx(expected, abs=0.2)
-    assert len(found(chart, "line", "thick")) == len(diagram.cliques)
-    bar = numbers(next(e.get("d") for e in found(chart, "path", "s1")))
+    assert len(elements(chart, "line", "thick")) == len(diagram.cliques)
+    bar = numbers(next(e.get("d") for e in elements(chart, "path", "s1")))
     ends = bar[0], bar[5]
     assert ends[1] - ends[0] == pytest.approx(diagram.difference * (ticks["2"] - ticks["1"]), abs=0.2)
 
@@ -495,7 +495,7 @@ def test_every_class_has_its_style():
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "\"a'b", "\x00\x1b\ud800", "x" * 900, "日本 ± é", "]]>&amp;"]
 )
-def test_names_that_mean_harm(name):
+def test_harmful_names(name):
     line = Line(name, 0, [0, 1], [0, 1])
     all_of_them = [
         line_chart(name, name, [Plot(name, name, name, [line], [name, name])]),
@@ -562,13 +562,13 @@ def test_each_channel_group_has_a_panel_of_its_own():
     places = panels(chart)
     assert len(places) == 3 + 2 + 2 + 3 + 5
     assert all(apart(one, other) for one, other in itertools.combinations(places, 2)), "no two lie over each other"
-    headings = {t.text: t for t in found(chart, "text", "text")}
+    headings = {t.text: t for t in elements(chart, "text", "text")}
     assert set(headings) == set(views), "its full name stands over each"
     assert len({(t.get("x"), t.get("y")) for t in headings.values()}) == 5
     width, height = (float(chart.get(k)) for k in ("width", "height"))
     assert max(right for _, _, right, _ in places) <= width
     assert max(bottom for *_, bottom in places) <= height
-    curves = [numbers(e.get("d")) for e in found(chart, "path", "thin")]
+    curves = [numbers(e.get("d")) for e in elements(chart, "path", "thin")]
     frames = [p for p, e in zip(places, [e for e in chart.iter() if e.tag == "image" or e.get("class") == "grid"],
                                 strict=True) if e.tag == "rect"]  # fmt: skip
     assert len(curves) == len(frames) == 10
@@ -580,7 +580,7 @@ def test_each_channel_group_has_a_panel_of_its_own():
 def test_rows_of_a_channel_group_have_its_names():
     views, channels = group_views()
     chart = views_chart("t", "a", views, channels)
-    labels = [(t.text, float(t.get("y"))) for t in found(chart, "text", "small")]
+    labels = [(t.text, float(t.get("y"))) for t in elements(chart, "text", "small")]
     assert sorted(name for name, _ in labels) == sorted([*channels["sig"], *channels["sig"]]), "acc, gyro, and all"
     tops = {e.find("title").text: float(e.get("y")) for e in chart.iter("image")}
     for row, channel in ((f"{view}, {name}", name) for view in ("gaf@gyro", "pi@acc") for name in channels[view]):
@@ -600,7 +600,7 @@ def test_persistence_goes_up_in_every_group(name):
 
 def test_names_of_channels_differ():
     names = [f"a_long_name_of_a_sensor_{n}" for n in range(3)]
-    labels = found(views_chart("t", "a", {"sig": np.eye(3)}, {"sig": names}), "text", "small")
+    labels = elements(views_chart("t", "a", {"sig": np.eye(3)}, {"sig": names}), "text", "small")
     assert len({t.text for t in labels}) == 3
     assert [t.find("title").text for t in labels] == names
     frames = panels(views_chart("t", "a", {"sig": np.eye(3)}, {"sig": names}))
@@ -627,9 +627,9 @@ def history(epochs, **terms):
 def test_learning_curves_have_all_terms_scores_and_the_kept_epoch():
     chart = learning_curves("t", "a", history(6, ce=lambda n: 1 / n, kd=lambda n: 2 / n), 4)
     assert {"sum", "ce", "kd", "accuracy", "macro-F1", "validation, epoch 4 is kept"} <= set(texts(chart))
-    curves = [numbers(e.get("d")) for e in found(chart, "path", "line") if "L" in e.get("d")]
+    curves = [numbers(e.get("d")) for e in elements(chart, "path", "line") if "L" in e.get("d")]
     assert [len(curve) // 2 for curve in curves] == [6] * 5
-    guides = found(chart, "line", "guide")
+    guides = elements(chart, "line", "guide")
     assert [float(e.get("x1")) for e in guides] == [curves[0][6], curves[3][6]], "at the fourth epoch of both plots"
     total, ce, kd = (curve[1] for curve in curves[:3])
     assert total < kd < ce, "larger is higher"
@@ -650,7 +650,7 @@ def test_a_term_of_some_epochs_is_drawn_there_only():
     assert lonely == "late: 3", "an epoch between two gaps has a marker"
     none = learning_curves("t", "a", [{"epoch": 1, "loss": 1.0}, {"epoch": 2, "loss": 0.5}], 2)
     assert "score" not in texts(none), "no validation, no plot of it"
-    assert found(none, "line", "guide") == []
+    assert elements(none, "line", "guide") == []
 
 
 def test_long_histories_are_thinned():
@@ -669,7 +669,7 @@ def test_many_classes_make_no_giant_picture():
     full = confusion_chart("t", "a", np.ones((300, 300), int), names)
     assert len(inline(full)) < 200_000
     assert len(list(full.iter("image"))) == 1, "too many cells are one image"
-    assert found(full, "rect", "cell") == []
+    assert elements(full, "rect", "cell") == []
 
 
 def test_an_image_of_cells_is_the_matrix():
@@ -689,7 +689,7 @@ def test_an_image_of_cells_is_the_matrix():
 @pytest.mark.parametrize("large", [True, False])
 def test_numbers_fit_their_cells(k, largest, large):
     chart = confusion_chart("t", "a", np.eye(k, dtype=int) * largest, [f"class {n}" for n in range(k)], large=large)
-    cells = found(chart, "rect", "cell")
+    cells = elements(chart, "rect", "cell")
     side = float(cells[0].get("width"))
     said = [t for t in chart.iter("text") if t.get("text-anchor") == "middle" and t.text in (str(largest), "100")]
     assert len(said) == (k if large or k <= 14 else 0)
@@ -728,7 +728,7 @@ def test_a_labelled_recording():
     signal = np.stack([np.sin(np.arange(200) / 9)] * 8)
     rows = {"true": labels, "predicted": labels}
     chart = labelled_recording("t", "a", signal, rows, ["null", "sit", "walk"], 50.0)
-    assert len(found(chart, "path", "thin")) == 6
+    assert len(elements(chart, "path", "thin")) == 6
     assert {"true", "predicted", "null", "walk", "time in seconds", "signal (first 6 of 8 channels)"} <= set(
         texts(chart)
     )
@@ -740,7 +740,7 @@ def test_a_labelled_recording():
     assert row.shape == (200, 4)
     assert (row[:50, 3] == 0).all(), "no label, no colour"
     assert ["#" + bytes(row[n, :3].tolist()).hex() for n in (60, 150)] == [CLASS_COLOURS[0], CLASS_COLOURS[2]]
-    curve = numbers(found(chart, "path", "thin")[0].get("d"))
+    curve = numbers(elements(chart, "path", "thin")[0].get("d"))
     assert curve[0] == pytest.approx(float(bars[0].get("x")), abs=0.1), "over the same time"
     assert curve[-2] == pytest.approx(float(bars[0].get("x")) + float(bars[0].get("width")), abs=0.1)
     assert "sample" in texts(labelled_recording("t", "a", signal, rows, ["null", "sit", "walk"], None))
@@ -770,15 +770,15 @@ def test_a_scored_series():
     score = np.zeros(800)
     score[450] = 9.0
     chart = scored_series("t", "a", np.ones((2, 1000)), labels, borders=(200, 400), score=score, threshold=3.0)
-    events = [numbers(e.get("d")) for e in found(chart, "path", "s1") if "band" in e.get("class")]
+    events = [numbers(e.get("d")) for e in elements(chart, "path", "s1") if "band" in e.get("class")]
     assert len(events) == 2, "in both plots"
     assert len(events[0]) == 3 * 5
     assert events[0][5:8:2] == events[1][5:8:2] or events[0][5] == events[1][5]
-    curve = numbers(found(chart, "path", "s5")[0].get("d"))
+    curve = numbers(elements(chart, "path", "s5")[0].get("d"))
     peak = curve[::2][int(np.argmin(curve[1::2]))]
     start, end = events[1][5], events[1][7]
     assert start < peak < end, "the score of step 650 stands within the event"
-    (line,) = [e for e in found(chart, "line", "guide") if e.get("x2") != "0" and float(e.get("x2")) > 500]
+    (line,) = [e for e in elements(chart, "line", "guide") if e.get("x2") != "0" and float(e.get("x2")) > 500]
     assert min(curve[1::2]) < float(line.get("y1")) < max(curve[1::2])
     wide = scored_series("t", "a", np.ones((30, 1000)), labels, borders=(200, 400), score=score, threshold=3.0)
     assert "value (first of 30 channels)" in texts(wide)

@@ -155,7 +155,9 @@ def fake(spec, seconds, epochs, folder, threads=1, **more):
 
     values = json.loads(json.dumps(asdict(replace(spec, training=replace(spec.training, epochs=epochs)))))
     where = {"platform": platform.platform(), "device": "cpu", "threads": threads} | more
-    result = {"spec": values, "seconds": seconds, "environment": where, "data": {"windows": {"train": 48}}}
+    kind = "student" if isinstance(spec, UnitSpec) else "teacher"
+    facts = {"seconds": seconds, "environment": where, "data": {"windows": {"train": 48}}}
+    result = {"kind": kind, "spec": values, **facts}
     return Record(folder, result)
 
 

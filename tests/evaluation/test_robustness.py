@@ -12,8 +12,7 @@ from mmkd.bench import main
 from mmkd.core.progress import _Silent
 from mmkd.data import load_file
 from mmkd.evaluation import robustness
-from mmkd.metrics.classes import scores
-from mmkd.specs.unit import UnitSpec
+from mmkd.metrics.scores import window_scores
 from mmkd.store.record import Records
 from mmkd.training.stored import StudentModel
 from mmkd.views import GAF
@@ -95,7 +94,7 @@ def records(tiny, tmp_path_factory):
 
 def measured(records, data, bar=None):
     students = [StudentModel.load(record) for record in records]
-    trainings = [UnitSpec.parse(record.spec).training for record in records]
+    trainings = [record.unit.training for record in records]
     return robustness.measure_robustness(students, trainings, data, torch.device("cpu"), bar or _Silent())
 
 
@@ -115,9 +114,9 @@ def test_scores_are_those_of_the_disturbed_raw_windows(records, sines, monkeypat
         assert {curve["disturbance"] for curve in said["curves"]} == {"noise", "missing", "dead-channel", "shift"}
         student = StudentModel.load(record)
         for number, x in ((1, robustness.noise(data, 0.09)), (6, robustness.dead_channel(data, 0))):
-            wanted = scores(data.y[data.test], student.predict_proba(x))
-            assert said["curves"][number]["macro_f1"] == wanted.macro_f1
-            assert said["curves"][number]["accuracy"] == wanted.accuracy
+            wanted = window_scores(data.y[data.test], student.predict_proba(x))
+            assert said["curves"][number]["macro_f1"] == wanted["macro_f1"]
+            assert said["curves"][number]["accuracy"] == wanted["accuracy"]
         json.dumps(said, allow_nan=False)
     assert len({curve["macro_f1"] for said in found for curve in said["curves"]}) > 3, "disturbances change something"
 
@@ -153,7 +152,8 @@ def test_students_on_record_are_measured_without_training(records, tiny, sines, 
     together = []
     measure = robustness.measure_robustness
     monkeypatch.setattr(
-        "mmkd.evaluation.runner.robustness.measure", lambda s, *rest: together.append(len(s)) or measure(s, *rest)
+        "mmkd.evaluation.runner.robustness.measure_robustness",
+        lambda s, *rest: together.append(len(s)) or measure(s, *rest),
     )
     assert command(tiny, runs, "--robustness") == 0
     assert together == [1], "only what is missing"

@@ -170,6 +170,49 @@ def test_terms_gradients_and_a_step(name, student, teachers):
         assert all(torch.equal(taught[m][n], v) for n, v in net.state_dict().items())
 
 
+def test_label_smoothing_is_cross_entropy_with_smoothed_labels():
+    share = 0.3
+    s = Scene("student", "sig+gaf+pi", (), options={"label_smoothing": share})
+    outputs = s.student(s.views)
+    terms = s.method.terms(outputs, {}, s.batch)
+
+    def smoothed(logits):
+        losses = []
+        for row, label in zip(logits.double(), s.batch.targets, strict=True):
+            target = [share / CLASSES + (1 - share) * (k == label) for k in range(CLASSES)]
+            log_z = torch.log(sum(torch.exp(z) for z in row))
+            losses.append(-sum(t * (z - log_z) for t, z in zip(target, row, strict=True)))
+        return sum(losses) / len(losses)
+
+    naive = smoothed(outputs.logits)
+    assert terms["ce"].item() == pytest.approx(naive.item(), rel=1e-5)
+    branches = [smoothed(branch.logits).item() for branch in outputs.branches.values()]
+    assert terms["branch_ce"].item() == pytest.approx(0.5 * sum(branches) / len(branches), rel=1e-5)
+    weight = next(iter(s.student.parameters()))
+    grad, naive_grad = (torch.autograd.grad(loss, weight, retain_graph=True)[0] for loss in (terms["ce"], naive))
+    assert grad.abs().max() > 1e-4
+    torch.testing.assert_close(grad, naive_grad.float(), rtol=1e-3, atol=1e-6)
+
+
+@every_method
+def test_label_smoothing_is_an_option_of_every_method(name):
+    """It changes the loss of each method that is supervised by labels, and the others refuse it."""
+    teachers = ("sig", "gaf", "pi") if METHODS.get(name).distils else ()
+    try:
+        plain = Scene(name, "sig+gaf+pi", teachers)
+    except MmkdError as error:
+        pytest.skip(str(error))
+    if not METHODS.get(name).supervised_by_labels:
+        with pytest.raises(MmkdError, match="--label-smoothing"):
+            Scene(name, "sig+gaf+pi", teachers, options={"label_smoothing": 0.3})
+        return
+    smoothed = Scene(name, "sig+gaf+pi", teachers, options={"label_smoothing": 0.3})
+    terms, other = seeded(plain.method, plain.setup, plain.batch), seeded(smoothed.method, smoothed.setup, plain.batch)
+    assert terms.keys() == other.keys()
+    changed = {term for term in terms if terms[term] != pytest.approx(other[term], rel=1e-6)}
+    assert "ce" in changed
+
+
 @every_method
 def test_teachers_change_the_loss_of_every_method_that_has_some(name):
     if not METHODS.get(name).distils:

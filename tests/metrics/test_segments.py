@@ -12,30 +12,11 @@ from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from mmkd.core.errors import MmkdError
-from mmkd.metrics.segments import (
-    OVERLAPS,
-    DenseScores,
-    boundaries,
-    boundary_f1,
-    class_f1,
-    class_iou,
-    class_names,
-    confusion_matrix,
-    delineation,
-    delineation_scores,
-    dense_scores,
-    edit_score,
-    frame_accuracy,
-    levenshtein,
-    macro_f1,
-    match_closest,
-    match_count,
-    mean_iou,
-    segment_counts,
-    segmental_f1,
-    segments,
-    stitch,
-)
+from mmkd.metrics.boundaries import boundaries, boundary_f1, match_closest, match_count
+from mmkd.metrics.delineation import delineation, delineation_scores
+from mmkd.metrics.recordings import dense_scores, stitch
+from mmkd.metrics.segments import OVERLAPS, edit_score, levenshtein, segment_counts, segmental_f1, segments
+from mmkd.metrics.steps import class_f1, class_iou, class_names, confusion_matrix, frame_accuracy, macro_f1, mean_iou
 
 SEEDS = range(60)
 
@@ -492,7 +473,10 @@ def test_names_of_the_scores():
     ]
     assert set(found.values()) == {1.0, 100.0}
     assert found["edit"] == 100
-    assert DenseScores.of([(true, true)], 2, 50.0).iou == {"0": 1.0, "1": 1.0}
+    assert {n: v for n, v in dense_scores([(true, true)], 2, 50.0).items() if "iou_" in n} == {
+        "iou_0": 1.0,
+        "iou_1": 1.0,
+    }
     assert class_names(3) == ["0", "1", "2"]
     with pytest.raises(MmkdError, match="one name"):
         class_names(["a b", "A_B"])

@@ -20,16 +20,8 @@ from mmkd.nets.carafe import (
     similarity,
     spread,
 )
-from mmkd.nets.freqfusion import (
-    OPERATORS,
-    STAGE_FUSIONS,
-    DwtFusion,
-    FreqFusion,
-    SeparableFusion,
-    haar,
-    self_attention,
-    stage_fusion,
-)
+from mmkd.nets.freqfusion import DwtFusion, FreqFusion, SeparableFusion, haar, self_attention
+from mmkd.nets.stage_fusions import OPERATORS, STAGE_FUSIONS, stage_fusion
 
 SIZES = {  # fine, coarse
     "1-D": ((8,), (4,)),

@@ -8,8 +8,9 @@ from torch.nn import functional as F
 from mmkd.core.errors import MmkdError
 from mmkd.methods.outputs import Outputs
 from mmkd.nets import FUSIONS, build_student
-from mmkd.nets.freqfusion import OPERATORS, FreqFusion
+from mmkd.nets.freqfusion import FreqFusion
 from mmkd.nets.fusion import Joined, MapFusion, averaged, finer_stage, has_time
+from mmkd.nets.stage_fusions import OPERATORS
 
 PAIRWISE = ("sum", "gated", "carafe", "freqfusion", "freqfusion-pi", "dwt", "dwt-attention", "dsconv")
 OPERATED = [name for name in PAIRWISE if name not in ("sum", "gated")]

@@ -14,6 +14,7 @@ import pytest
 
 import mmkd
 from mmkd.report import mlflow as track
+from mmkd.report.mlflow import store as mlflow_store
 from mmkd.store.record import Records
 
 pytestmark = pytest.mark.browser
@@ -72,7 +73,7 @@ def suite(server, tiny, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", server)
         assert track.publish(runs, records, suite="two methods") is None
-        client = track._client(runs)
+        client = mlflow_store.connect(runs)
         experiment = client.get_experiment_by_name("mmkd/sines/classification").experiment_id
         found = {run.data.tags["mmkd.key"]: run.info.run_id for run in client.search_runs([experiment])}
     parent = found.pop("suite/two methods")
@@ -162,3 +163,14 @@ def test_the_report_opens_among_the_artifacts(page, suite):
     frame = page.frame_locator("iframe")
     frame.locator("h1", has_text="Comparison on").wait_for()
     assert frame.locator("table[data-table]").count() == 1
+
+
+def test_the_pictures_of_a_record_are_shown_as_images(page, suite):
+    run = next(
+        suite.ids[record.key] for record in suite.records if record.kind == "student" and record.unit.method == "kd"
+    )
+    page.goto(f"{suite.base}/runs/{run}/artifacts")
+    for name in ("confusion.svg", "curves.svg", "views.svg"):
+        named(page, name).click()
+        page.locator(".image-outer-container img, img[src^='blob:'], img[src*='get-artifact']").first.wait_for()
+        page.wait_for_function("[...document.images].some(image => image.complete && image.naturalWidth > 200)")

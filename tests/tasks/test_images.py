@@ -11,7 +11,8 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.data import load_file
-from mmkd.metrics.segments import StepScores, confusion_matrix
+from mmkd.metrics.recordings import StepScores
+from mmkd.metrics.steps import confusion_matrix
 from mmkd.specs.unit import Training
 from mmkd.training.loop import TrainingData, evaluate
 from mmkd.training.teachers import untrained
@@ -161,7 +162,7 @@ def test_miou_by_hand():
     second = np.array([2, 2, 2, 2]), np.array([2, 2, 2, 1])  # IoU of 1: 0, of 2: 3/4
     for pair in (first, second, (np.full(4, -1), np.zeros(4, int))):  # the last has nothing to score
         found.add(confusion_matrix(*pair, 3))
-    scores = found.found()
+    scores = found.all()
     assert scores["miou"] == pytest.approx((1 / 2 + 3 / 8) / 2)
     assert scores["accuracy"] == pytest.approx((2 / 3 + 3 / 4) / 2)
     assert [scores[f"iou_{k}"] for k in range(3)] == pytest.approx([1 / 2, 1 / 4, 3 / 4])

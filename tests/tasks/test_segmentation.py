@@ -18,7 +18,8 @@ from mmkd import METHODS, Batch, MmkdError
 from mmkd.bench import main
 from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
-from mmkd.metrics.segments import stitch
+from mmkd.metrics.recordings import stitch
+from mmkd.report.mlflow import store as mlflow_store
 from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
 from mmkd.training.loop import TrainingData, train
 from mmkd.training.preparation import training_data
@@ -293,7 +294,7 @@ def test_the_table_shows_miou_and_mlflow_has_the_metrics(dense, tmp_path, capsys
         test = found[name].metrics["test"]
         assert values[:3] == [f"{test[metric]:.3f}" for metric in ("accuracy", "macro_f1", "miou")]
     track.publish(tmp_path, list(Records(tmp_path)))
-    client = track._client(tmp_path)
+    client = mlflow_store.connect(tmp_path)
     experiment = client.get_experiment_by_name("mmkd/steps/segmentation")
     sent = {run.data.tags["mmkd.key"]: run.data.metrics for run in client.search_runs([experiment.experiment_id])}
     for record in found.values():

@@ -12,7 +12,7 @@ import mmkd
 from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
 from mmkd.data import load_file
-from mmkd.metrics.classes import scores
+from mmkd.metrics.scores import window_scores
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -36,7 +36,7 @@ def test_the_metrics_are_those_of_the_predictions_on_the_test_windows(record, si
         np.testing.assert_array_equal(z["true"], data.y[z["window"]])
         np.testing.assert_array_equal(z["subject"], data.subject[z["window"]])
         np.testing.assert_array_equal(z["predicted"], z["probabilities"].argmax(1))
-        found = scores(z["true"], z["probabilities"].astype(np.float64))
+        found = window_scores(z["true"], z["probabilities"].astype(np.float64))
     for name, value in record.metrics["test"].items():
         assert getattr(found, name) == pytest.approx(value, abs=1e-6)
     assert set(record.metrics) == {"test", "test_last", "validation"}

@@ -215,7 +215,7 @@ def test_the_content_of_a_teacher_checkpoint_is_in_the_key_and_the_place_is_not(
     assert mine.teacher("gaf") == SPEC.teacher("gaf")
     longer = replace(mine, teacher_training=Training(epochs=9, lr=0.1))
     assert mine.teacher("sig").key == longer.teacher("sig").key, "how others are trained is none of its business"
-    assert UnitSpec.parse(json.loads(json.dumps(mine.__dict__, default=lambda o: o.__dict__))).key == mine.key
+    assert UnitSpec.parse(json.loads(json.dumps(asdict(mine)))).key == mine.key
 
 
 @pytest.mark.parametrize("preset", TASKS.get("classification").presets)

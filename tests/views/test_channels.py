@@ -62,7 +62,7 @@ def test_groups_come_from_the_card_and_are_part_of_the_key():
     assert len(keys) == 4
     assert spec.teacher("gaf@gyro").view["channels"] == [3, 4, 5]
     data = load_dataset("basic-motions")
-    assert (data.channel_group("gyro"), data.group("acc_y")) == ((3, 4, 5), (1,))
+    assert (data.channel_group("gyro"), data.channel_group("acc_y")) == ((3, 4, 5), (1,))
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
-"""Fast-SCNN for signals and images, any length, any batch. Poudel et al., BMVC 2019, arXiv:1902.04502.
+"""Fast-SCNN for signals and images of any length and any batch size. Poudel et al., BMVC 2019, arXiv:1902.04502.
 
-Followed: the table of layers (learning to downsample, bottleneck residual blocks, pyramid pooling, feature fusion,
-classifier), no nonlinearity between a depthwise and its pointwise convolution, 1.11 million parameters on RGB images
-with 19 classes. The paper leaves open what is in the pyramid: bins 1, 2, 3, 6 as in PSPNet (arXiv:1612.01105).
-Ours: one axis; interpolation to the fine branch's size rather than by a fixed 4, so that every length works; batch
-normalisation of a single value by its running statistics; no offset in the linear bottlenecks' normalisation, which
-the next normalisation would take out again; dropout 0.1 of whole channels before the last convolution (the paper says
-dropout, no rate). With a stage fusion, the feature fusion goes in steps of 2 : 1 (`SteppedFusion`).
+As in the paper: the table of layers (learning to downsample, bottleneck residual blocks, pyramid pooling, feature
+fusion, classifier), no nonlinearity between a depthwise and its pointwise convolution, and 1.11 million parameters on
+RGB images with 19 classes. The paper does not say which bins the pyramid has; here they are 1, 2, 3, 6 as in PSPNet
+(arXiv:1612.01105).
+
+Different from the paper: signals with one axis; interpolation to the size of the fine branch instead of by a factor of
+4, so that every length works; batch normalisation of a single value by its running statistics; no offset in the
+normalisation of the linear bottlenecks, which the next normalisation would cancel; dropout of whole channels with rate
+0.1 before the last convolution (the paper gives no rate). A stage fusion is applied in steps of 2 : 1
+(`SteppedFusion`).
 """
 
 import torch
@@ -28,9 +31,10 @@ def separable(dims: int, inputs: int, outputs: int, stride: int = 1) -> nn.Seque
 
 
 class Bottleneck(nn.Module):
-    """Inverted residual: widen by 6, depthwise convolution, linear projection; a shortcut where the shape stays.
+    """Inverted residual block. Sandler et al. 2018, arXiv:1801.04381.
 
-    Sandler et al. 2018, arXiv:1801.04381.
+    A 1x1 convolution to 6 times the channels, a depthwise convolution, and a linear 1x1 projection; a shortcut if the
+    shape does not change.
     """
 
     def __init__(self, dims: int, inputs: int, outputs: int, stride: int) -> None:
@@ -45,13 +49,13 @@ class Bottleneck(nn.Module):
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, ...) to (B, outputs, ...)."""
+        """Map (B, inputs, ...) to (B, outputs, ...)."""
         out: Tensor = self.layers(x)
         return x + out if self.shortcut else out
 
 
 class PyramidPooling(nn.Module):
-    """Means over 1, 2, 3 and 6 bins an axis, a quarter of the channels each, joined with the map they come from."""
+    """Means over 1, 2, 3 and 6 bins of each axis, with a quarter of the channels each, joined with their input."""
 
     def __init__(self, dims: int, channels: int) -> None:
         super().__init__()
@@ -69,7 +73,7 @@ class PyramidPooling(nn.Module):
 
 
 class Fusion(nn.Module):
-    """The coarse map, at the fine map's size and through a dilated depthwise convolution, plus the fine map."""
+    """The published feature fusion: the fine map plus the coarse map, resized and convolved with dilation."""
 
     def __init__(self, dims: int, fine: int, coarse: int, outputs: int) -> None:
         super().__init__()
@@ -81,15 +85,16 @@ class Fusion(nn.Module):
         )
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """(B, fine, ...) and (B, coarse, ...) to (B, outputs, ...) with the fine map's positions."""
+        """Map (B, fine, ...) and (B, coarse, ...) to (B, outputs, ...) with the positions of the fine map."""
         return torch.relu(self.fine(fine) + self.coarse(resize(coarse, fine.shape[2:])))
 
 
 class SteppedFusion(nn.Module):
-    """The coarse map joined with one of twice its positions, that with the fine map, both by a stage fusion (ours).
+    """Two stage fusions in sequence: coarse with middle map, and the result with the fine map.
 
-    The fine map has four times the positions of the coarse one, and CARAFE and FreqFusion are for twice: the first
-    stage of bottlenecks, which lies between, is the step. Depthwise and pointwise convolution give the width.
+    The fine map has four times as many positions as the coarse one along each axis, whereas CARAFE and FreqFusion
+    enlarge by two. The first stage of bottlenecks, which lies in between, is the middle map. A depthwise and a
+    pointwise convolution give the number of channels. This is an addition of this project.
     """
 
     def __init__(self, dims: int, fusion: str, fine: int, middle: int, coarse: int, outputs: int) -> None:
@@ -99,22 +104,24 @@ class SteppedFusion(nn.Module):
         self.out = separable(dims, self.second.channels, outputs)
 
     def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
-        """(B, fine, ...), (B, middle, ...) and (B, coarse, ...) to (B, outputs, ...) with the fine map's positions."""
+        """Map (B, fine, ...), (B, middle, ...) and (B, coarse, ...) to (B, outputs, *fine)."""
         out: Tensor = self.out(self.second(fine, self.first(middle, coarse)))
         return out
 
 
 class FastSCNN(nn.Module):
-    """Features: `encoder1` at an eighth of the positions, `encoder2` at a 16th, `encoder3`, `encoder4` and `encoder5`
-    (after pyramid pooling) at a 32nd; `decoder1` (fused) and `decoder2` (before the classifier) at an eighth, all
-    rounded up.
+    """Fast-SCNN.
+
+    Features: `encoder1` with an eighth of the positions along each axis, `encoder2` with a 16th, `encoder3`, `encoder4`
+    and `encoder5` (after pyramid pooling) with a 32nd; `decoder1` (fused) and `decoder2` (before the classifier) with
+    an eighth, all rounded up.
 
     Args:
-        shape: one sample's (C, T) or (C, H, W).
-        classes: K.
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
         downsample: channels of the three layers that downsample.
-        extractor: channels of the three stages of bottlenecks, three blocks each; the last is the decoder's width.
-        fusion: a stage fusion for the feature fusion; None for the published one.
+        extractor: channels of the three stages of bottlenecks, three blocks each; the last is the width of the decoder.
+        fusion: a name in `STAGE_FUSIONS` for the feature fusion; None for the published one.
     """
 
     def __init__(
@@ -142,7 +149,7 @@ class FastSCNN(nn.Module):
                 channels = outputs
             self.stages.append(stage)
         self.stages.append(PyramidPooling(dims, channels))
-        self.fused = (0, -1) if fusion is None else (0, 1, -1)  # maps of the encoder
+        self.fused = (0, -1) if fusion is None else (0, 1, -1)  # indices of the encoder maps that are fused
         if fusion is None:
             self.fusion: nn.Module = Fusion(dims, fine, channels, channels)
         else:
@@ -151,7 +158,7 @@ class FastSCNN(nn.Module):
         self.head = Head(shape, channels, classes, dropout=0.1)
 
     def forward(self, x: Tensor) -> Outputs:
-        """(B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
+        """Map (B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
         encoder = [self.downsample(x)]
         for stage in self.stages:
             encoder.append(stage(encoder[-1]))
@@ -168,5 +175,5 @@ def fast_scnn(shape: Shape, classes: int, fusion: str | None = None) -> nn.Modul
 
 @DENSE.register("fast-scnn-small")
 def fast_scnn_small(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
-    """Fast-SCNN with fewer channels, our own choice: a small student."""
+    """Fast-SCNN with fewer channels (our choice): a small student."""
     return FastSCNN(shape, classes, (16, 16, 16), (16, 24, 32), fusion)

@@ -1,4 +1,4 @@
-"""What the dense networks share: layers for one axis (time) or two (images), and how their maps become `Outputs`."""
+"""Layers that the dense networks share, for one axis (time) or two (images), and the head that returns `Outputs`."""
 
 from collections.abc import Sequence
 
@@ -8,29 +8,38 @@ from torch.nn import functional as F
 
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import Shape
-from mmkd.nets.freqfusion import OPERATORS, StageFusion, stage_fusion
+from mmkd.nets.stage_fusions import OPERATORS, StageFusion, stage_fusion
 
 
 def conv(
     dims: int, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, dilation: int = 1, groups: int = 1
 ) -> nn.Module:
-    """A convolution without bias that gives ceil(length / stride) positions; He's initialisation. Odd kernels only."""
+    """Convolution without bias that gives ceil(length / stride) positions; He initialisation. Odd kernels only."""
     make = nn.Conv1d if dims == 1 else nn.Conv2d
-    layer = make(inputs, outputs, kernel, stride, dilation * (kernel // 2), dilation, groups, bias=False)
+    layer = make(
+        inputs,
+        outputs,
+        kernel,
+        stride=stride,
+        padding=dilation * (kernel // 2),
+        dilation=dilation,
+        groups=groups,
+        bias=False,
+    )
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return layer
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation over the batch and any axes of positions.
+    """Batch normalisation over the batch and all axes of positions.
 
-    A single value a channel (one sample, one position) has no variance: it takes the running statistics, in training
-    too, where torch refuses it.
+    A channel with a single value (one sample, one position) has no variance. It is normalised by the running
+    statistics, also in training, where torch raises an error.
 
     Args:
         channels: C.
-        shift: whether the affine part has an offset; it is of no use where only convolutions without padding stand
-            before the next batch normalisation, which takes it out again.
+        shift: whether there is a trained offset. It has no effect if only convolutions without padding lie between this
+            layer and the next batch normalisation, which cancels it.
     """
 
     def __init__(self, channels: int, shift: bool = True) -> None:
@@ -40,7 +49,7 @@ class BatchNorm(nn.BatchNorm1d):
             self.register_buffer("bias", torch.zeros(channels), persistent=False)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of axes."""
+        """Accept any number of axes."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, ...) to the same shape."""
@@ -58,30 +67,30 @@ def conv_bn_relu(
 
 
 def resize(x: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, ...) to (B, C, *size) by linear or bilinear interpolation, corners not aligned."""
+    """Interpolate (B, C, ...) linearly or bilinearly to (B, C, *size), with `align_corners=False`."""
     if tuple(x.shape[2:]) == tuple(size):
         return x
     return F.interpolate(x, tuple(size), mode="linear" if x.dim() == 3 else "bilinear", align_corners=False)
 
 
 def stage_join(fusion: str, fine: int, coarse: int, dims: int) -> StageFusion:
-    """The stage fusion of that name for maps of `fine` and `coarse` channels.
+    """Create the stage fusion `fusion` for maps of `fine` and `coarse` channels.
 
-    Operators compress to an eighth of the channels of both, as in the FreqFusion decoder that its authors released
-    with SegNeXt (arXiv:2408.12879), and to no fewer than 8 (ours).
+    Operators compress to an eighth of the sum of the channels, as in the FreqFusion decoder that its authors released
+    with SegNeXt (arXiv:2408.12879), and to no fewer than 8.
     """
     options = {"compressed": max(8, (fine + coarse) // 8)} if fusion in OPERATORS else {}
     return stage_fusion(fusion, fine, coarse, dims, **options)
 
 
 class Head(nn.Module):
-    """The last 1x1 convolution, with dropout before it, and the outputs that it completes.
+    """Dropout and the last 1x1 convolution, and the `Outputs` of the network.
 
     Args:
-        shape: one sample's (C, T) or (C, H, W).
-        channels: of the last decoder map.
-        classes: K.
-        dropout: share of the channels that are left out in training.
+        shape: (C, T) or (C, H, W) of one sample.
+        channels: channels of the last decoder map.
+        classes: number of classes K.
+        dropout: probability that a channel is zeroed in training.
     """
 
     def __init__(self, shape: Shape, channels: int, classes: int, dropout: float = 0.0) -> None:
@@ -92,7 +101,13 @@ class Head(nn.Module):
         nn.init.zeros_(self.conv.bias)  # type: ignore[arg-type]
 
     def forward(self, encoder: Sequence[Tensor], decoder: Sequence[Tensor], size: Sequence[int]) -> Outputs:
-        """Maps of encoder and decoder, in their order, and the input's size to outputs."""
+        """Create the outputs.
+
+        Args:
+            encoder: maps of the encoder, from shallow to deep.
+            decoder: maps of the decoder, the last one last.
+            size: the size of the network's input, to which the logits are interpolated.
+        """
         features = {f"encoder{n}": x for n, x in enumerate(encoder, 1)}
         features |= {f"decoder{n}": x for n, x in enumerate(decoder, 1)}
         logits = resize(self.conv(self.dropout(decoder[-1])), size)

@@ -1,9 +1,9 @@
 """Mamba for dense labels: bidirectional selective state spaces (S6), in plain PyTorch.
 
-S6: Gu and Dao 2023, arXiv:2312.00752. Both directions in one block, with shared projections in and out: Vision Mamba,
-Zhu et al. 2024, arXiv:2401.09417. Ours: the size, the stem (signals keep every second position, images every fourth an
-axis), a linear classifier on the normalised last map. An image is read row by row, forwards and backwards. On a CPU
-this is slower than convolutions with as many parameters.
+S6 is from Gu and Dao 2023, arXiv:2312.00752. Both directions in one block, with shared projections in and out, are from
+Vision Mamba, Zhu et al. 2024, arXiv:2401.09417. Additions of this project: the size, the stem (signals keep every
+second position, images every fourth along each axis), and a linear classifier on the normalised last map. An image is
+read row by row, forwards and backwards. On a CPU this is slower than convolutions with as many parameters.
 """
 
 import math
@@ -18,15 +18,15 @@ from mmkd.nets.base import DENSE, Shape
 from mmkd.nets.dense.layers import Head
 
 SERIAL = 1 << 13
-"""From this many numbers a step on, a CPU spends more on numbers than on calls, and one pass is quickest."""
+"""With this many numbers a step or more, a single chunk is fastest on a CPU, because arithmetic outweighs calls."""
 
 
 def _recurrence(decay: Tensor, drive: Tensor, backwards: bool, chunk: int) -> Tensor:
-    """h_t = decay_t h_{t-1} + drive_t, or its transpose g_t = decay_{t+1} g_{t+1} + drive_t, without gradients.
+    """Compute h_t = decay_t h_{t-1} + drive_t, or its transpose g_t = decay_{t+1} g_{t+1} + drive_t, without gradients.
 
-    All chunks go at once, a step at a time, each from a zero state; then each is given the end of its neighbour. That
-    is chunk + T / chunk steps in place of T. Decays are only multiplied, never divided by: no product underflows into
-    a division.
+    All chunks are computed at the same time, step by step, each from a zero state. Then the final state of each chunk
+    is carried into the next one. This takes chunk + T / chunk steps instead of T. Decays are only multiplied, never
+    divided by, so that a product that underflows to 0 does no harm.
     """
     length = drive.shape[1]
     count = -(-length // chunk)
@@ -53,7 +53,7 @@ def _recurrence(decay: Tensor, drive: Tensor, backwards: bool, chunk: int) -> Te
 
 
 class _Scan(torch.autograd.Function):
-    """The recurrence; its gradient is the transposed recurrence, whose gradient is the recurrence again."""
+    """The recurrence with gradients: its gradient is the transposed recurrence, whose gradient is the recurrence."""
 
     @staticmethod
     def forward(ctx: Any, decay: Tensor, drive: Tensor, backwards: bool, chunk: int) -> Tensor:
@@ -73,16 +73,16 @@ class _Scan(torch.autograd.Function):
 
 
 def scan(decay: Tensor, drive: Tensor, chunk: int | None = None) -> Tensor:
-    """The linear recurrence h_t = decay_t h_{t-1} + drive_t from h_0 = drive_0, along axis 1; differentiable.
+    """Compute the linear recurrence h_t = decay_t h_{t-1} + drive_t along axis 1, from h_0 = drive_0; differentiable.
 
     Args:
         decay: (B, T, ...).
-        drive: same shape.
-        chunk: steps that are taken one after the other before chunks are joined; None: about sqrt(T), or T on a CPU
-            where a step is large.
+        drive: (B, T, ...).
+        chunk: number of steps in a chunk, which are computed in sequence before chunks are joined. None for about
+            sqrt(T), or for T on a CPU if a step has many numbers.
 
     Returns:
-        (B, T, ...) the states h.
+        (B, T, ...), the states h.
     """
     length = drive.shape[1]
     if chunk is None:
@@ -93,19 +93,22 @@ def scan(decay: Tensor, drive: Tensor, chunk: int | None = None) -> Tensor:
 
 
 def selective_scan(x: Tensor, step: Tensor, a: Tensor, b: Tensor, c: Tensor, skip: Tensor) -> Tensor:
-    """h_t = exp(step_t a) h_{t-1} + step_t b_t x_t, y_t = c_t h_t + skip x_t, for D channels with N states each.
+    """Compute the outputs of a selective state space model with N states for each of D channels.
 
-    The drive is the simple (Euler) discretisation of the authors' code, in place of the paper's zero-order hold.
+    h_t = exp(step_t a) h_{t-1} + step_t b_t x_t and y_t = c_t h_t + skip x_t.
+
+    The input term uses the simple (Euler) discretisation of the authors' code instead of the paper's zero-order hold.
 
     Args:
         x: (B, T, D).
         step: (B, T, D), positive.
         a: (D, N), negative.
-        b, c: (B, T, N).
+        b: (B, T, N).
+        c: (B, T, N).
         skip: (D,).
 
     Returns:
-        (B, T, D) the y.
+        (B, T, D), the outputs y.
     """
     states = scan(torch.exp(step.unsqueeze(3) * a), (step * x).unsqueeze(3) * b.unsqueeze(2))
     return (states @ c.unsqueeze(3)).squeeze(3) + skip * x

@@ -1,14 +1,16 @@
-"""SegFormer for signals and images, any length. Xie et al., NeurIPS 2021, arXiv:2105.15203.
+"""SegFormer for signals and images of any length. Xie et al., NeurIPS 2021, arXiv:2105.15203.
 
-Followed: overlapping patch embeddings (kernels 7, 3, 3, 3, strides 4, 2, 2, 2), attention with keys and values at
-reduced resolution, feed-forward blocks with a depthwise convolution in the middle, no positional encoding, a decoder of
-linear layers alone, a weight that leaves out whole residual branches in training (rate rising to 0.1), dropout 0.1
-before the classifier; `segformer` on images is MiT-B0 with its decoder.
-Ours: one axis, with half the reduction in the first three stages (a window has far fewer positions than an image);
-maps are padded at their end to a multiple of the reduction, where the reference leaves the last positions out of the
-keys; no bias of the keys, of the decoder's first linear layers and of the last stage's normalisation: the first changes
-nothing, the others nothing that the decoder's batch normalisation does not take out in training. With a stage fusion,
-the decoder's maps are not interpolated to the finest but joined with it step by step, the coarsest two first.
+As in the paper: overlapping patch embeddings (kernels 7, 3, 3, 3, strides 4, 2, 2, 2), attention with keys and values
+at a reduced resolution, feed-forward blocks with a depthwise convolution in the middle, no positional encoding, a
+decoder of linear layers only, stochastic depth (rate rising to 0.1), dropout 0.1 before the classifier. `segformer` on
+images is MiT-B0 with its decoder.
+
+Different from the paper: signals with one axis, with half the reduction in the first three stages, because a window has
+far fewer positions than an image; maps are padded at their end to a multiple of the reduction, where the reference code
+leaves the last positions out of the keys; no bias of the keys, of the first linear layers of the decoder and of the
+normalisation of the last stage. The first of these biases has no effect, and the decoder's batch normalisation cancels
+the others in training. With a stage fusion, the maps of the decoder are not interpolated to the finest one, but joined
+step by step, the coarsest two first.
 """
 
 import math
@@ -22,12 +24,15 @@ from mmkd.nets.base import DENSE, Shape
 from mmkd.nets.dense.layers import BatchNorm, Head, resize, stage_join
 
 REDUCTIONS = {1: (4, 2, 1, 1), 2: (8, 4, 2, 1)}
-"""How many times shorter keys and values are a stage, an axis; those of images are the paper's."""
+"""Number of axes -> the factor by which each stage shortens keys and values along each axis; those of images are the
+paper's."""
 
 
-def _conv(dims: int, inputs: int, outputs: int, kernel: int, stride: int, padding: int, groups: int = 1) -> nn.Module:
+def _conv(
+    dims: int, inputs: int, outputs: int, kernel: int, *, stride: int, padding: int, groups: int = 1
+) -> nn.Module:
     make = nn.Conv1d if dims == 1 else nn.Conv2d
-    layer = make(inputs, outputs, kernel, stride, padding, groups=groups)
+    layer = make(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups)
     nn.init.normal_(layer.weight, std=math.sqrt(2 * groups / (kernel**dims * outputs)))
     nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return layer
@@ -42,17 +47,17 @@ def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
 
 
 def to_tokens(x: Tensor) -> Tensor:
-    """(B, C, ...) to (B, N, C), positions by rows."""
+    """Reshape (B, C, ...) to (B, N, C), row by row."""
     return x.flatten(2).transpose(1, 2)
 
 
 def to_map(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """(B, N, C) to (B, C, *size)."""
+    """Reshape (B, N, C) to (B, C, *size)."""
     return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
 
 
 class Attention(nn.Module):
-    """Every position attends to a map that is `reduction` times shorter an axis."""
+    """Self-attention whose keys and values come from a map that is `reduction` times shorter along each axis."""
 
     def __init__(self, dims: int, width: int, heads: int, reduction: int) -> None:
         super().__init__()
@@ -62,11 +67,16 @@ class Attention(nn.Module):
         self.key = _linear(width, width, bias=False)
         self.value = _linear(width, width)
         self.out = _linear(width, width)
-        self.reduce = _conv(dims, width, width, reduction, reduction, 0) if reduction > 1 else None
+        self.reduce = _conv(dims, width, width, reduction, stride=reduction, padding=0) if reduction > 1 else None
         self.norm = nn.LayerNorm(width) if reduction > 1 else None
 
     def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
-        """(B, N, C) to the same shape; `size` are the positions an axis, with product N."""
+        """Map (B, N, C) to (B, N, C).
+
+        Args:
+            x: (B, N, C).
+            size: the positions along each axis; their product is N.
+        """
         source = x
         if self.reduce is not None and self.norm is not None:
             ends = [(0, -length % self.reduction) for length in reversed(size)]
@@ -88,7 +98,7 @@ class MixFeedForward(nn.Module):
         super().__init__()
         self.wide = _linear(width, 4 * width)
         self.back = _linear(4 * width, width)
-        self.depthwise = _conv(dims, 4 * width, 4 * width, 3, 1, 1, groups=4 * width)
+        self.depthwise = _conv(dims, 4 * width, 4 * width, 3, stride=1, padding=1, groups=4 * width)
 
     def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
         """(B, N, C) to the same shape."""
@@ -97,7 +107,7 @@ class MixFeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each after a layer normalisation and beside a shortcut.
+    """Attention and feed-forward block, each after a layer normalisation and with a shortcut.
 
     `drop` is the probability that a sample skips a residual branch in training (Huang et al. 2016, arXiv:1603.09382).
     """
@@ -111,10 +121,11 @@ class Block(nn.Module):
         self.drop = drop
 
     def _kept(self, x: Tensor) -> Tensor:
+        """Zero the residual branch of random samples in training, and scale it for the others."""
         if not self.training or self.drop == 0:
             return x
-        keep = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
-        return x * keep / (1 - self.drop)
+        mask = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
+        return x * mask / (1 - self.drop)
 
     def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
         """(B, N, C) to the same shape."""
@@ -130,6 +141,7 @@ class Stage(nn.Module):
         dims: int,
         inputs: int,
         width: int,
+        *,
         stride: int,
         heads: int,
         reduction: int,
@@ -138,13 +150,13 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         kernel = 2 * stride - 1
-        self.embed = _conv(dims, inputs, width, kernel, stride, kernel // 2)
+        self.embed = _conv(dims, inputs, width, kernel, stride=stride, padding=kernel // 2)
         self.embed_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(dims, width, heads, reduction, drop) for drop in drops)
         self.norm = nn.LayerNorm(width, bias=not last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, T) to (B, width, ceil(T / stride)); images likewise an axis."""
+        """Map (B, inputs, T) to (B, width, ceil(T / stride)); likewise for each axis of an image."""
         x = self.embed(x)
         size = tuple(x.shape[2:])
         x = self.embed_norm(to_tokens(x))
@@ -154,21 +166,27 @@ class Stage(nn.Module):
 
 
 class SegFormer(nn.Module):
-    """Features `encoder1..4` at a 4th, 8th, 16th and 32nd of the positions (rounded up), `decoder1` at a 4th.
+    """SegFormer.
+
+    Features: `encoder1..4` with a 4th, 8th, 16th and 32nd of the positions along each axis (rounded up), and `decoder1`
+    with a 4th.
 
     Args:
-        shape: one sample's (C, T) or (C, H, W).
-        classes: K.
-        widths, depths, heads: channels, blocks and attention heads a stage.
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
+        widths: channels of each stage.
+        depths: number of blocks of each stage.
+        heads: number of attention heads of each stage.
         decoder: channels of the decoder.
-        drop: rate of skipped residual branches, rising linearly from 0 at the first block to this at the last.
-        fusion: a stage fusion for the decoder's maps; None for interpolation and concatenation.
+        drop: probability of skipping a residual branch, which rises linearly from 0 at the first block to this value.
+        fusion: a name in `STAGE_FUSIONS` for the maps of the decoder; None for interpolation and concatenation.
     """
 
     def __init__(
         self,
         shape: Shape,
         classes: int,
+        *,
         widths: tuple[int, ...] = (32, 64, 160, 256),
         depths: tuple[int, ...] = (2, 2, 2, 2),
         heads: tuple[int, ...] = (1, 2, 5, 8),
@@ -186,7 +204,18 @@ class SegFormer(nn.Module):
             drops = [drop * (position + i) / max(blocks - 1, 1) for i in range(depth)]
             stride = 2 if n else 4
             last = n == len(widths) - 1
-            self.stages.append(Stage(dims, inputs, width, stride, heads[n], REDUCTIONS[dims][n], drops, last))
+            self.stages.append(
+                Stage(
+                    dims,
+                    inputs,
+                    width,
+                    stride=stride,
+                    heads=heads[n],
+                    reduction=REDUCTIONS[dims][n],
+                    drops=drops,
+                    last=last,
+                )
+            )
             inputs = width
             position = position + depth
         self.linears = nn.ModuleList(_linear(width, decoder, bias=False) for width in widths)
@@ -203,7 +232,7 @@ class SegFormer(nn.Module):
         self.head = Head(shape, decoder, classes, dropout=0.1)
 
     def forward(self, x: Tensor) -> Outputs:
-        """(B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
+        """Map (B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
         size = x.shape[2:]
         encoder: list[Tensor] = []
         for stage in self.stages:
@@ -217,7 +246,7 @@ class SegFormer(nn.Module):
         return outputs
 
     def _joined(self, maps: list[Tensor]) -> Tensor:
-        """Maps (B, decoder, ...), the finest first, to one at its positions."""
+        """Join maps (B, decoder, ...), the finest first, to one map with the positions of the finest."""
         if not self.joins:
             return torch.cat([resize(y, maps[0].shape[2:]) for y in maps], dim=1)
         x = maps[-1]
@@ -234,5 +263,14 @@ def segformer(shape: Shape, classes: int, fusion: str | None = None) -> nn.Modul
 
 @DENSE.register("segformer-small")
 def segformer_small(shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
-    """SegFormer with a block a stage and fewer channels, our own choice: a small student."""
-    return SegFormer(shape, classes, (16, 32, 48, 64), (1, 1, 1, 1), (1, 2, 3, 4), 64, drop=0.0, fusion=fusion)
+    """SegFormer with one block a stage and fewer channels (our choice): a small student."""
+    return SegFormer(
+        shape,
+        classes,
+        widths=(16, 32, 48, 64),
+        depths=(1, 1, 1, 1),
+        heads=(1, 2, 3, 4),
+        decoder=64,
+        drop=0.0,
+        fusion=fusion,
+    )

@@ -1,9 +1,9 @@
-"""U-Net for signals and images, any length. Ronneberger et al. 2015, arXiv:1505.04597.
+"""U-Net for signals and images of any length. Ronneberger et al. 2015, arXiv:1505.04597.
 
-Followed: two convolutions of kernel 3 a level, halving by maxima, skips by concatenation. Ours: padded convolutions
-with batch normalisation (the paper's are unpadded and have none), linear interpolation to the skip's size in place of
-transposed convolutions, so that every length works, and fewer channels. With a stage fusion, that takes the place of
-interpolation and concatenation at each skip.
+As in the paper: two convolutions of kernel 3 a level, max pooling by two, skip connections by concatenation. Different
+from the paper: padded convolutions with batch normalisation (the paper's are not padded and have none), linear
+interpolation to the size of the skip connection instead of transposed convolutions, so that every length works, and
+fewer channels. A stage fusion replaces interpolation and concatenation at each skip connection.
 """
 
 from itertools import pairwise
@@ -18,25 +18,26 @@ from mmkd.nets.dense.layers import Head, conv_bn_relu, resize, stage_join
 
 
 class Interpolated(nn.Module):
-    """The network's own skip: the coarse map at the fine one's size, then the fine one; nothing to learn."""
+    """The U-Net's own skip connection: concatenate the interpolated coarse map and the fine map."""
 
     def __init__(self, fine: int, coarse: int) -> None:
         super().__init__()
         self.channels = fine + coarse
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """(B, fine, ...), (B, coarse, ...) to (B, coarse + fine, ...) with the fine map's positions."""
+        """Map (B, fine, ...), (B, coarse, ...) to (B, coarse + fine, ...) with the positions of the fine map."""
         return torch.cat([resize(coarse, fine.shape[2:]), fine], dim=1)
 
 
 class UNet(nn.Module):
-    """Features: a map a level on the way down, the bottom included, and one a level on the way up.
+    """U-Net. Features: one encoder map a level, including the lowest, and one decoder map a level.
 
     Args:
-        shape: one sample's (C, T) or (C, H, W).
-        classes: K.
-        widths: channels a level, from full resolution down; each level has half the positions, rounded up.
-        fusion: a stage fusion for the skips; None for interpolation and concatenation.
+        shape: (C, T) or (C, H, W) of one sample.
+        classes: number of classes K.
+        widths: channels of each level, from full resolution down. Each level has half as many positions along each
+            axis, rounded up.
+        fusion: a name in `STAGE_FUSIONS` for the skip connections; None for interpolation and concatenation.
     """
 
     def __init__(self, shape: Shape, classes: int, widths: tuple[int, ...], fusion: str | None = None) -> None:
@@ -54,7 +55,7 @@ class UNet(nn.Module):
         self.head = Head(shape, widths[0], classes)
 
     def forward(self, x: Tensor) -> Outputs:
-        """(B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
+        """Map (B, C, T) or (B, C, H, W) to outputs with logits (B, K, T) or (B, K, H, W)."""
         size = x.shape[2:]
         pool = F.max_pool1d if x.dim() == 3 else F.max_pool2d
         encoder: list[Tensor] = []

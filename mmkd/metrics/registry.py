@@ -1,0 +1,174 @@
+"""The metrics, one entry each. Tables, CSV, LaTeX, Markdown, the page and MLflow read names, labels and formats here.
+
+A new column is one entry. Where it has `of_counts`, it is computed for every record that is made from then on, and for
+older ones from the predictions on record. The order of the entries is the order of columns in files; `Task.metrics`
+says which stand first in the tables of a task. A plugin may register more.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from mmkd.core.registry import Registry
+from mmkd.metrics.classes import Probabilities, log_loss, reliability
+from mmkd.metrics.steps import Ints, frame_accuracy, macro_f1, mean_iou
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: what records, CSV and JSON call it.
+        label: its head in tables, and its name in sentences.
+        meaning: one line for a reader of the head.
+        source: what it is of: the test predictions, these beside those of the teachers, the training, the network
+            that is deployed, or the measurement of its deployment.
+        direction: which values are better; empty where neither is.
+        forms: the data forms (`Task.form`) of the tasks that show it as a score, among the first columns; others show
+            it behind the changes, or because they name it.
+        short: its head in the table of a run, where that is not `label`.
+        pattern: of a mean, for `str.format`; `scale` is what the mean is multiplied by before.
+        brief: in a terminal its mean is shown without a standard deviation.
+        wide: left out in a terminal.
+        hidden: no column of its own in tables; only in files.
+        leaderboard: MLflow's leaderboard has it.
+        of_counts: computes it from a confusion matrix (K, K), rows the true classes.
+        of_probabilities: computes it from true classes (n,) and probabilities (n, K).
+    """
+
+    name: str
+    label: str
+    meaning: str = ""
+    source: Literal["predictions", "teachers", "training", "network", "deployment"] = "predictions"
+    direction: Literal["higher", "lower", ""] = "higher"
+    forms: tuple[str, ...] = ()
+    short: str = ""
+    pattern: str = "{:.3f}"
+    scale: float = 1.0
+    brief: bool = False
+    wide: bool = False
+    hidden: bool = False
+    leaderboard: bool = False
+    of_counts: Callable[[Ints], float] | None = None
+    of_probabilities: Callable[[Ints, Probabilities], float] | None = None
+
+    @property
+    def head(self) -> str:
+        """Its head in the table of a run."""
+        return self.short or self.label
+
+    @property
+    def sign(self) -> int:
+        """1 where higher values are better, -1 where lower ones are."""
+        return -1 if self.direction == "lower" else 1
+
+    def format(self, value: float) -> str:
+        """A mean as text."""
+        return self.pattern.format(self.scale * value)
+
+
+class Shown(Protocol):
+    """What a task says about its metrics; `mmkd.tasks.Task` does."""
+
+    @property
+    def form(self) -> str: ...
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
+
+
+def _not_a_metric(thing: Any) -> str | None:
+    return None if isinstance(thing, Metric) else f"is {type(thing).__name__}, which is no Metric"
+
+
+METRICS: Registry[Metric] = Registry("metric", check=_not_a_metric)
+"""Every metric by name, in the order of columns."""
+
+SELECTION = "macro_f1"
+"""The validation score that says which epoch is kept, and what is scored on disturbed windows; of every task."""
+
+
+def score_columns(task: Shown) -> list[Metric]:
+    """The scores that stand first in a task's tables: those that it names, then others of its form."""
+    named = [METRICS.get(name) for name in task.metrics]
+    return [*named, *(m for m in METRICS.values() if task.form in m.forms and m not in named)]
+
+
+def count_metrics(form: str) -> list[Metric]:
+    """The metrics of this data form that are computed from confusion matrices."""
+    return [metric for metric in METRICS.values() if metric.of_counts is not None and form in metric.forms]
+
+
+def from_source(source: str) -> list[Metric]:
+    """The metrics of one source."""
+    return [metric for metric in METRICS.values() if metric.source == source]
+
+
+def file_scores(task: Shown) -> list[Metric]:
+    """The metrics that files have with mean and deviation: all but the costs, and of scores of series only a task's."""
+    shown = score_columns(task)
+    scores = [metric for metric in METRICS.values() if metric.source in ("predictions", "teachers", "training")]
+    return [metric for metric in scores if metric in shown or metric.forms != ("series",)]
+
+
+def _calibration_error(true: Ints, probabilities: Probabilities) -> float:
+    return reliability(true, probabilities).error
+
+
+_LABELLED = ("window", "step")
+_WARNING = "mean over series; a warning: random scores can come near 1 here"
+
+for _metric in (
+    Metric(
+        "accuracy",
+        "accuracy",
+        forms=_LABELLED,
+        short="test acc",
+        brief=True,
+        leaderboard=True,
+        of_counts=frame_accuracy,
+    ),
+    Metric("macro_f1", "macro-F1", forms=_LABELLED, leaderboard=True, of_counts=macro_f1),
+    Metric("miou", "mIoU", forms=("step",), brief=True, leaderboard=True, of_counts=mean_iou),
+    Metric("vus_pr", "VUS-PR", "mean over series", forms=("series",), leaderboard=True),
+    Metric("vus_roc", "VUS-ROC", "mean over series", forms=("series",), brief=True),
+    Metric("auc_pr", "AUC-PR", "mean over series", forms=("series",), brief=True, wide=True),
+    Metric("auc_roc", "AUC-ROC", "mean over series", forms=("series",), brief=True, wide=True),
+    Metric("range_f1", "range F1", "mean over series", forms=("series",), brief=True),
+    Metric("affiliation_f1", "affil. F1", "mean over series", forms=("series",), brief=True),
+    Metric("event_f1", "event F1", "mean over series", forms=("series",), brief=True),
+    Metric("point_adjusted_f1", "(PA F1)", _WARNING, forms=("series",), brief=True),
+    Metric(
+        "nll",
+        "NLL",
+        "negative log-likelihood, lower is better",
+        direction="lower",
+        pattern="{:.2f}",
+        of_probabilities=log_loss,
+    ),
+    Metric(
+        "ece",
+        "ECE",
+        "expected calibration error of 15 bins, lower is better",
+        direction="lower",
+        of_probabilities=_calibration_error,
+    ),
+    Metric("agreement", "agree", "share of test windows on which teachers and student agree", "teachers", ""),
+    Metric("seconds", "time", "of training, in seconds", "training", "lower", hidden=True),
+    Metric("parameters", "params", "parameters of the network that is deployed", "network", "lower", pattern="{:,.0f}"),
+    Metric("macs", "MACs", "multiply-accumulates of one window", "deployment", "lower", pattern="{:,.0f}", wide=True),
+    Metric(
+        "latency_ms",
+        "latency ms",
+        "one window, median, its views included",
+        "deployment",
+        "lower",
+        pattern="{:.2f}",
+        wide=True,
+    ),
+    Metric(
+        "latency_p95_ms", "p95 ms", "one window, 95th percentile", "deployment", "lower", pattern="{:.2f}", wide=True
+    ),
+    Metric("bytes", "size", "of the weights on disk", "network", "lower", pattern="{:.2f} MB", scale=1e-6, wide=True),
+):
+    METRICS.register(_metric.name)(_metric)
