@@ -105,10 +105,9 @@ def test_a_teacher_goes_on(tiny, tmp_path, epochs):
 def test_after_the_last_epoch_nothing_is_trained_again(tiny, tmp_path, epochs, monkeypatch):
     from mmkd.training import student as unit
 
-    monkeypatch.setattr(unit, "test_scores", lambda *_: 1 / 0)
-    with pytest.raises(UnitFailed, match="ZeroDivisionError"):
+    with monkeypatch.context() as patch, pytest.raises(UnitFailed, match="ZeroDivisionError"):
+        patch.setattr(unit, "evaluate_on_test", lambda *_: 1 / 0)
         mmkd.run("student", runs=tmp_path, student="sig", **tiny)
-    monkeypatch.undo()
     before = len(epochs)
     assert before == 3
     record = mmkd.run("student", runs=tmp_path, student="sig", **tiny)
