@@ -45,7 +45,7 @@ def whole(sines, tmp_path_factory):
 
 
 def flip(path: Path) -> None:
-    """Turn a bit in the middle; of JSON the next one that changes what is read (not the last digit of a long number)."""
+    """Turn a bit in the middle; of JSON the next that changes what is read (not the last digit of a long number)."""
     whole = path.read_bytes()
     for at in range(len(whole) // 2, len(whole)):
         data = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
