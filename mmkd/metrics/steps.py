@@ -91,6 +91,16 @@ def mean_iou(counts: Ints) -> float:
     return mean_of_known(class_iou(counts))
 
 
+def balanced_accuracy(counts: Ints) -> float:
+    """Mean recall over the classes in truth, of a confusion matrix (K, K): scikit-learn's `balanced_accuracy_score`.
+
+    Every class counts the same, however rare. NaN without a step.
+    """
+    true = counts.sum(1)
+    recall: Floats = np.divide(np.diag(counts), true, out=np.full(len(true), np.nan), where=true > 0)
+    return mean_of_known(recall)
+
+
 def mean_of_known(values: Sequence[float] | Floats) -> float:
     """Mean of what is not NaN; NaN where nothing is left."""
     array = np.asarray(values, dtype=float)
