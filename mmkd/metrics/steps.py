@@ -40,8 +40,8 @@ def checked_pair(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[A
 
 
 def counted_steps(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> tuple[Ints, Ints]:
-    t, p, kept = checked_pair(true, predicted)
-    return t[kept], p[kept]
+    t, p, counted = checked_pair(true, predicted)
+    return t[counted], p[counted]
 
 
 def f1_from_counts(hits: float, false: float, missed: float) -> float:
