@@ -162,7 +162,7 @@ def bench(tiny, tmp_path, capsys, monkeypatch):
         timed.append(windows.shape)
         return measure(student, windows)
 
-    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", watched)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure_deployment", watched)
     monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_: None)
 
     def call(*args, student="sig"):
@@ -220,7 +220,7 @@ def test_a_measurement_that_fails_is_a_line_and_costs_no_unit(bench, tmp_path, m
     def fails(*_):
         raise RuntimeError("no clock\nhere")
 
-    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", fails)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure_deployment", fails)
     code, out, err = bench("--method", "student", "--seeds", "0-1", "--quiet")
     assert code == 0
     assert "student" in out
@@ -270,7 +270,7 @@ def test_what_comes_later_reaches_mlflow_too(bench, tiny, tmp_path, monkeypatch)
     assert bench("--method", "student", "--quiet")[0] == 0
     assert sent()[0].data.metrics["deploy/latency_ms"] == record.measurement("deployment.json")["latency_ms"]
     curve = {"disturbance": "dead-channel", "level": "../a b/\n", "accuracy": 0.5, "macro_f1": 0.25}
-    Records(runs).add(record, {"robustness.json": json.dumps({"curves": [curve]}).encode()})
+    Records(runs).add_measurements(record, {"robustness.json": json.dumps({"curves": [curve]}).encode()})
     assert track.unsent(runs, [record]) == [record]
     assert track.publish(runs, [record]) is None
     after, artifacts = sent()
