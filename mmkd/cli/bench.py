@@ -177,7 +177,7 @@ def _warn(line: str) -> None:
 
 def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None:
     """Print the table of the task, or one JSON document."""
-    from mmkd.report import table
+    from mmkd.report import run_rows, table
     from mmkd.units import result
 
     if as_json:
@@ -185,7 +185,7 @@ def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None
         print(json.dumps([*map(result.as_json, outcome.results), *references], indent=1))
         return
     shown = [unit for unit in outcome.results if unit.status != "refused"]
-    rows = table.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
+    rows = run_rows.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
     table.print_tables(rows, sys.stdout)
 
 

@@ -45,8 +45,8 @@ def read_records(records: Records) -> tuple[list[Record], list[str]]:
     """All records of a folder that are whole, and a line for each that is not."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        whole = list(records)
-    return whole, [str(w.message) for w in caught if issubclass(w.category, DamageWarning)]
+        readable = list(records)
+    return readable, [str(w.message) for w in caught if issubclass(w.category, DamageWarning)]
 
 
 def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Sequence[str] = ()) -> Comparison:

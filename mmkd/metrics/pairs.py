@@ -119,12 +119,12 @@ def signed_rank(differences: ArrayLike) -> SignedRank | Refusal:
             f"{_sets(len(d))}: the signed-rank test needs {LEAST_DATA_SETS}; with {len(d)} "
             f"its smallest p is {smallest_p(len(d)):.3g}"
         )
-    kept = d[d != 0]
-    zeros = len(d) - len(kept)
-    if not len(kept):
+    nonzero = d[d != 0]
+    zeros = len(d) - len(nonzero)
+    if not len(nonzero):
         return SignedRank(0.0, 1.0, 0, zeros, "all differences are zero")
-    ranks = np.rint(2 * rankdata(np.abs(kept))).astype(int)  # doubled: averaged ranks end in a half
-    total, positive = int(ranks.sum()), int(ranks[kept > 0].sum())
+    ranks = np.rint(2 * rankdata(np.abs(nonzero))).astype(int)  # doubled: averaged ranks end in a half
+    total, positive = int(ranks.sum()), int(ranks[nonzero > 0].sum())
     chance = np.zeros(total + 1)
     chance[0] = 1.0
     for rank in ranks:
@@ -135,7 +135,7 @@ def signed_rank(differences: ArrayLike) -> SignedRank | Refusal:
     p = min(1.0, 2 * float(chance[: smaller + 1].sum()))
     ties = len(set(ranks.tolist())) < len(ranks)
     how = "exact" + (", ranks averaged over ties" if ties else "") + (f", zeros dropped: {zeros}" if zeros else "")
-    return SignedRank(smaller / 2, p, len(kept), zeros, how)
+    return SignedRank(smaller / 2, p, len(nonzero), zeros, how)
 
 
 def _sets(n: int) -> str:
@@ -189,9 +189,9 @@ def against(first: str, second: str, scores: ArrayLike, others: ArrayLike) -> Ag
 
 def corrected(family: Sequence[Against]) -> list[Against]:
     """The comparisons of one family with their p adjusted by Holm's procedure, over those that could be tested."""
-    tests = {n: each.test for n, each in enumerate(family) if isinstance(each.test, SignedRank)}
+    tests = {n: result.test for n, result in enumerate(family) if isinstance(result.test, SignedRank)}
     adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
-    return [replace(each, p_holm=adjusted.get(n)) for n, each in enumerate(family)]
+    return [replace(result, p_holm=adjusted.get(n)) for n, result in enumerate(family)]
 
 
 def all_pairs(scores: Mapping[str, ArrayLike]) -> list[Against] | Refusal:

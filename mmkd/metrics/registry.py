@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from mmkd.core.registry import Registry
 from mmkd.metrics.classes import Probabilities, log_loss, reliability
-from mmkd.metrics.steps import Ints, frame_accuracy, macro_f1, mean_iou
+from mmkd.metrics.steps import Ints, balanced_accuracy, frame_accuracy, macro_f1, mean_iou
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,15 @@ for _metric in (
         of_counts=frame_accuracy,
     ),
     Metric("macro_f1", "macro-F1", forms=_LABELLED, leaderboard=True, of_counts=macro_f1),
+    Metric(
+        "balanced_accuracy",
+        "bal. acc",
+        "mean recall over the classes in truth",
+        forms=_LABELLED,
+        brief=True,
+        leaderboard=True,
+        of_counts=balanced_accuracy,
+    ),
     Metric("miou", "mIoU", forms=("step",), brief=True, leaderboard=True, of_counts=mean_iou),
     Metric("vus_pr", "VUS-PR", "mean over series", forms=("series",), leaderboard=True),
     Metric("vus_roc", "VUS-ROC", "mean over series", forms=("series",), brief=True),

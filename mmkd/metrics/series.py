@@ -136,8 +136,8 @@ def _buffer(first: Ints, last: Ints, reach: int, width: int, inside: NDArray[np.
     n, distance = len(inside), np.arange(1, reach + 1)
     steps = np.concatenate([(last[:, None] + distance).ravel(), (first[:, None] - distance).ravel()])
     weight = np.tile(np.sqrt(1 - distance / width), 2 * len(first))
-    there = (steps >= 0) & (steps < n)
-    label = np.minimum(np.bincount(steps[there], weight[there], minlength=n), 1)
+    inside_series = (steps >= 0) & (steps < n)
+    label = np.minimum(np.bincount(steps[inside_series], weight[inside_series], minlength=n), 1)
     where = np.flatnonzero((label > 0) & ~inside)
     return where, label[where]
 
@@ -151,7 +151,7 @@ def average_precision(score: Floats, labels: NDArray[Any]) -> float:
 
 def roc_area(score: Floats, labels: NDArray[Any]) -> float:
     """AUC-ROC by trapezoids."""
-    true, predicted = (np.concatenate([[0], each]) for each in _ranked(*_checked(score, labels)))
+    true, predicted = (np.concatenate([[0], counts]) for counts in _ranked(*_checked(score, labels)))
     recall, alarm = true / true[-1], (predicted - true) / (predicted[-1] - true[-1])
     return float(np.diff(alarm) @ (recall[1:] + recall[:-1]) / 2)
 
@@ -219,14 +219,14 @@ def affiliation_f1(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
     0 where nothing is predicted (the wheel: NaN).
     """
     spans = [np.stack([first, last + 1.0], 1) for first, last in (events(labels), events(predicted))]
-    truth, said = spans
-    if not len(truth) or not len(said):
+    truth, found_spans = spans
+    if not len(truth) or not len(found_spans):
         return 0.0
     middles = (truth[:-1, 1] + truth[1:, 0]) / 2
     borders = np.concatenate([[0.0], middles, [float(len(labels))]])
     precisions, recalls = [], []
     for event, low, high in zip(truth, borders[:-1], borders[1:], strict=True):
-        parts = np.clip(said, low, high)
+        parts = np.clip(found_spans, low, high)
         parts = parts[parts[:, 1] > parts[:, 0]]
         if len(parts):
             precisions.append(_near_event(parts, event, low, high))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 import mmkd
 from mmkd import compare
@@ -25,11 +26,14 @@ from mmkd.metrics import classes
 from mmkd.metrics.series import SERIES_METRICS
 from mmkd.report import mlflow as track
 from mmkd.report.columns import columns
-from mmkd.report.markup import latex, markdown
+from mmkd.report.markup import latex, latex_tables, markdown, markdown_tables
 from mmkd.report.mlflow import runs as store_runs
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.report.phrases import group_notes, row_name
+from mmkd.report.mlflow.leaderboard import leaderboard_metrics, table_columns
+from mmkd.report.page import page_files
+from mmkd.report.phrases import group_notes, mean_and_deviation, row_name
 from mmkd.report.reproducibility import portable, reproducibility, reproducibility_markdown
+from mmkd.report.spreadsheet import leaderboard_csv, results_csv
 from mmkd.report.statistics import ranking_lines
 from mmkd.report.tsml import tsml_files
 from mmkd.specs.data import DataSpec
@@ -203,6 +207,31 @@ def test_the_oracle_prefers_one_that_is_right_to_one_that_is_nearer():
     near = np.array([[0.4, 0.45, 0.15], [0.4, 0.45, 0.15]])  # wrong
     right = np.array([[0.36, 0.32, 0.32], [0.1, 0.8, 0.1]])
     assert best_of(true, [near, right]).tolist() == [right[0].tolist(), near[1].tolist()]
+
+
+def test_balanced_accuracy_is_a_column_everywhere(runs):
+    """Its entry in the registry is all that it has; these records are older and get it from their predictions."""
+    found = compared(runs)
+    (group,) = found.groups
+    row = rows(group)["kd"]
+    for unit in row.members:
+        assert "balanced_accuracy" not in unit.record.metrics.test
+        with np.load(unit.record.file("predictions.npz")) as z:
+            wanted = balanced_accuracy_score(z["true"], z["predicted"])
+        assert unit.metrics["balanced_accuracy"] == pytest.approx(wanted)
+    text = mean_and_deviation(row.values("balanced_accuracy"))
+    ranked = ranking.rankings(found)
+    page = page_files(found, ranked, reproducibility(found, {}), [])["report.html"]
+    assert "bal. acc" in [column.head for column in columns([group], "student")]
+    for document in (markdown_tables(found, ranked), latex_tables(found).replace("$\\pm$", "±"), page):
+        assert "bal. acc" in document
+        assert text in document
+    line = next(line for line in csv.DictReader(io.StringIO(leaderboard_csv(found))) if line["row"] == "kd")
+    assert float(line["balanced_accuracy_mean"]) == pytest.approx(np.mean(row.values("balanced_accuracy")))
+    assert "balanced_accuracy" in {line["metric"] for line in csv.DictReader(io.StringIO(results_csv(found)))}
+    assert any(name.startswith("leaderboard/balanced_accuracy kd") for name in leaderboard_metrics(found.groups))
+    assert "balanced_accuracy_mean" in table_columns()
+    assert rows(group)["mean of sig, gaf"].values("balanced_accuracy")
 
 
 def test_scores_are_those_of_the_records(runs):

@@ -13,7 +13,7 @@ from mmkd.data.dataset import resample_dataset
 from mmkd.data.recordings import Recording
 from mmkd.data.resampling import resample
 from mmkd.engines.execution import execute
-from mmkd.report.table import rows
+from mmkd.report.run_rows import rows
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.names import title

@@ -11,7 +11,8 @@ import pytest
 from mmkd import METHODS
 from mmkd.core.progress import duration
 from mmkd.report.phrases import mean_and_deviation
-from mmkd.report.table import TableRow, print_tables, rows
+from mmkd.report.run_rows import TableRow, rows
+from mmkd.report.table import print_tables
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Record

@@ -80,9 +80,9 @@ def read_record(record: Record) -> RunContent:
     files = checked_files(record)
     mark = hashlib.sha256((record.folder / "result.json").read_bytes()).hexdigest()
     result = record.result
-    kept = {"validation": "val_kept"}  # of the kept epoch; `val/` has every epoch
+    prefixes = {"validation": "val_kept"}  # of the kept epoch; `val/` has every epoch
     metrics = [
-        (f"{kept.get(split, split)}/{name}", float(value), 0)
+        (f"{prefixes.get(split, split)}/{name}", float(value), 0)
         for split, scores in result["metrics"].items()
         for name, value in scores.items()
     ]
