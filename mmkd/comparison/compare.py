@@ -21,7 +21,7 @@ from mmkd.comparison.identity import (
     teacher_settings,
 )
 from mmkd.comparison.rows import STUDENT_ONLY
-from mmkd.comparison.units import Unit, machine, unit_metrics
+from mmkd.comparison.units import Unit, machine, recorded_metrics
 from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import SELECTION, count_metrics
@@ -116,7 +116,7 @@ def _unusable(record: Record) -> str:
         if not all(isinstance(text, str) for text in texts) or not isinstance(spec.seed, int):
             raise TypeError("task, data set, method or seed")
         needed = needed_scores(task, record.kind)
-        if not needed <= set(record.metrics.test) or not np.isfinite([*unit_metrics(record).values()]).all():
+        if not needed <= set(record.metrics.test) or not np.isfinite([*recorded_metrics(record).values()]).all():
             raise ValueError("scores")
         machine(Unit(record.key, 0, {}, record))
     except (KeyError, TypeError, ValueError, AttributeError, MmkdError) as error:

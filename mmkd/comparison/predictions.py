@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.classes import accuracy, mean_of
+from mmkd.metrics.recordings import StepScores, stitch
+from mmkd.metrics.registry import count_metrics
 from mmkd.metrics.scores import window_scores
+from mmkd.metrics.steps import confusion_matrix
 from mmkd.store.record import Record
+from mmkd.tasks import TASKS
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,46 @@ def read_predictions(record: Record) -> Predictions | Refusal:
     if not fits:
         return Refusal(f"predictions of {record.key}: wrong shapes")
     return Predictions(window, true, predicted, probabilities)
+
+
+def missing_scores(record: Record) -> dict[str, float]:
+    """The metrics of classes that a record does not have because it is older than they are, from its predictions.
+
+    Empty where nothing is missing, or the predictions cannot be read. Of a task with labels of steps they are means
+    over recordings, as in `metrics.recordings`.
+    """
+    form = TASKS.get(record.spec.task).form
+    missing = [metric.name for metric in count_metrics(form) if metric.name not in record.metrics.test]
+    if not missing:
+        return {}
+    try:
+        scores = StepScores(_count_classes(record), form)
+        for true, predicted in _recordings(record):
+            scores.add(confusion_matrix(true, predicted, len(scores.names)))
+        means = scores.means()
+    except (MmkdError, OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return {}
+    return {name: means[name] for name in missing}
+
+
+def _count_classes(record: Record) -> int:
+    with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
+        return int(max(z["true"].max(initial=0), z["predicted"].max(initial=0))) + 1
+
+
+def _recordings(record: Record) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """True and predicted classes (T,): all windows as one, or each recording or image with a label a step."""
+    with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
+        true = z["true"].astype(np.int64)
+        predicted = z["predicted"].astype(np.int64)
+        if true.ndim == 1:
+            return [(true, predicted)]
+        if "recording" not in z.files:
+            return [(one.ravel(), other.ravel()) for one, other in zip(true, predicted, strict=True)]
+        votes = z["probabilities"].transpose(0, 2, 1).astype(np.float64) if "probabilities" in z.files else predicted
+        joined = stitch(true, z["recording"], z["start"])
+        answers = stitch(votes, z["recording"], z["start"])
+        return [(steps, answers[number][: len(steps)]) for number, steps in joined.items()]
 
 
 def combine(members: Sequence[Predictions | Refusal]) -> JointPrediction | Refusal:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mmkd.comparison.predictions import missing_scores
 from mmkd.metrics.registry import from_source
 from mmkd.store.record import Record
 
@@ -30,6 +31,11 @@ class Unit:
 
 
 def unit_metrics(record: Record) -> dict[str, float]:
+    """The metrics of a record, with those that are newer than the record where they can be computed."""
+    return recorded_metrics(record) | missing_scores(record)
+
+
+def recorded_metrics(record: Record) -> dict[str, float]:
     """What a record says of its unit: test scores, costs, and what was measured of the deployed student."""
     metrics = {name: float(value) for name, value in record.metrics.test.items()}
     metrics |= {"parameters": float(record.parameters), "seconds": record.seconds}

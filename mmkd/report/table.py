@@ -199,7 +199,7 @@ def _row(
     values = {}
     for metric in score_columns(task):
         known = [(key, test[metric.name]) for key, test in tests if metric.name in test]
-        values[metric.name] = repeats.values(known)
+        values[metric.name] = repeats.values(known) if len(known) == len(tests) else ()  # some are older than it
     score = task.headline
     change = [
         (key, test[score] - base[key].metrics.test[score])

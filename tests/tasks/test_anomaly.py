@@ -721,7 +721,7 @@ def test_telemetry(name, series, train, test):
         pytest.skip("no SMAP and MSL in the data folder")
     kept = load_dataset(name).series.scored
     assert len(kept) == series
-    assert sum(x.prefix for x in kept) == train
-    assert sum(len(x.labels) - x.prefix for x in kept) == test
+    assert sum(x.prefix_end for x in kept) == train
+    assert sum(len(x.labels) - x.prefix_end for x in kept) == test
     assert all(np.isfinite(x.x).all() and x.labels.any() and not x.labels[: x.prefix_end].any() for x in kept)
     assert set(np.unique(np.concatenate([x.x[1:].ravel() for x in kept]))) == {0, 1}, "commands"
