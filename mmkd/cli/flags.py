@@ -125,12 +125,22 @@ def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
         return tuple(text)
     if hint == tuple[int, ...]:
         return parse_seeds(text, f.name)
+    if hint in (int | None, float | None):
+        return _number(text, int if hint == int | None else float, flag)
     if hint == tuple[str, ...]:
         return (text,) if f.metadata["whole"] else names_of(text, flag)
     if get_origin(hint) is Mapping:
         example = f.metadata["metavar"].partition("=")[2].partition(",")[0]
         return _assignments(text, flag, {"NET": "WRN16-1", "FILE": "FILE.safetensors"}[example])
     return text
+
+
+def _number(text: str, kind: type[int] | type[float], flag: str) -> int | float:
+    """The number that a flag's text stands for."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise MmkdError(f"{flag} {shown(text)} is not a {'whole ' if kind is int else ''}number") from None
 
 
 def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import mmkd
+import mmkd.comparison.units
 from mmkd.bench import main
 from mmkd.core.errors import MmkdError
 from mmkd.evaluation import deployment
@@ -193,7 +194,7 @@ def test_the_command_measures_each_network_once_and_every_record_has_it(bench, t
         assert set(record.measurements) == {"deployment.json", "maps.npz"}
         student = mmkd.load_student(record.folder)
         assert said["macs"] == count_macs(student.network, student.views(np.zeros((1, 2, 32), np.float32)))
-        assert {"macs", "latency_ms"} <= set(mmkd.comparison.groups._metrics(record))
+        assert {"macs", "latency_ms"} <= set(mmkd.comparison.units.unit_metrics(record))
 
 
 def test_what_is_there_is_not_measured_again(bench, tmp_path):
