@@ -90,7 +90,7 @@ def load_student(run: Record | str | Path) -> Any:
     Raises:
         MmkdError: there is no such record, it is a teacher's, or its files are damaged.
     """
-    from mmkd.training.stored import StudentModel
+    from mmkd.training.student_model import StudentModel
 
     if isinstance(run, Record):
         return StudentModel.load(run)

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Of the processes that torchrun started one runs it, and the others train along.
     """
     group = current_group()
-    if isinstance(group, TorchrunGroup) and not group.leads:
+    if isinstance(group, TorchrunGroup) and not group.is_leader:
         return train_along(group)
     arguments = list(sys.argv[1:] if argv is None else argv)
     with command_line(NAME, "; units that are done stay on record, the same command goes on") as exit_code:
@@ -140,9 +140,11 @@ def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessG
         progress=Progress() if args.quiet else Bars() if terminal else Lines(sys.stderr),
         group=group,
     )
-    if group.world > 1 and workspace.uses_workers:
+    if group.world_size > 1 and workspace.uses_workers:
         what = f"--jobs {workspace.jobs}" if workspace.jobs > 1 else f"--engine {workspace.engine}"
-        raise MmkdError(f"{what}: torchrun has started {group.world} processes for one training; use one of the two")
+        raise MmkdError(
+            f"{what}: torchrun has started {group.world_size} processes for one training; use one of the two"
+        )
     check_folder(Path(args.runs), "--runs")
     check_folder(Path(str(workspace.cache_folder)), "--cache")
     return workspace
@@ -232,7 +234,7 @@ def publish_all(runs: Path) -> int:
 def script() -> NoReturn:
     """Run the command and end the process; one of torchrun at once, for gloo's threads at times abort its way out."""
     code = main()
-    if current_group().world > 1:
+    if current_group().world_size > 1:
         flush_stdout()
         sys.stderr.flush()
         os._exit(code)

@@ -81,7 +81,7 @@ def execute(
     for result in results:
         on_result(result)
     pending = {spec.key for spec, _ in todo if spec.key not in refused} if existing != "only" else set()
-    if pending and workspace.group.world > 1:
+    if pending and workspace.group.world_size > 1:
         workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     with workspace.progress.overall(len(pending)) if len(pending) > 1 else nullcontext() as bar:

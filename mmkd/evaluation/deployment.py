@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmkd.core.keys import digest
 from mmkd.store.record import Record
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
 
 REPEATS, WARM_UP = 100, 10
 HOW = (

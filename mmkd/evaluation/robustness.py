@@ -20,9 +20,9 @@ from mmkd.core.progress import Bar
 from mmkd.data import Dataset
 from mmkd.metrics.scores import window_scores
 from mmkd.specs.unit import Training
-from mmkd.training.loop import autocast
+from mmkd.training.precision import autocast
 from mmkd.training.prediction import predict
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
 
 SEED = 0
 NOISE, MISSING, SHIFT = (0.06, 0.09, 0.12), (15, 22, 30), (5, 10, 20)

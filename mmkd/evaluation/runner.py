@@ -17,7 +17,7 @@ from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.store.record import Record
 from mmkd.training.preparation import view_of
-from mmkd.training.stored import StudentModel, load_teacher
+from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import split_for
 

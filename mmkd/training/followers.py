@@ -41,7 +41,7 @@ class _Follower:
         workspace = Workspace.from_json({k: v for k, v in message.items() if k != "kind"}, self.group)
         for plugin in workspace.plugins:
             load_plugin(plugin)
-        self.group.take_device(str(workspace.torch_device))
+        self.group.set_device(str(workspace.torch_device))
         self.workspace = workspace
         return None
 

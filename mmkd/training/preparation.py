@@ -14,11 +14,11 @@ from mmkd.metrics.classes import mixture_shares
 from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
-from mmkd.training.guidance import LiveTeachers, MovingTeachers, source_of
+from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
-from mmkd.training.loop import TeacherSource, TrainingData
 from mmkd.training.prediction import predict
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
+from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, TeacherSource, make_teacher_source
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
@@ -74,7 +74,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     teachers: dict[str, Teacher] = {}
     for name in spec.teachers:
         teachers[name] = get_teacher(spec.teacher(name), windows, split.test, workspace, method.checkpoint)
-        if workspace.group.leads:
+        if workspace.group.is_leader:
             write_teacher(teachers[name], data, split, workspace.records)
         log.add(f"teacher {name}: {teachers[name].spec.key}, {method.checkpoint} epoch")
     if spec.searches_shares and shares is None:
@@ -86,10 +86,12 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if trained_along:
         source = MovingTeachers(teachers)
     else:
-        source = source_of(teachers, method.needs, windows, cache=workspace.cache, progress=workspace.progress)
+        source = make_teacher_source(
+            teachers, method.needs, windows, cache=workspace.cache, progress=workspace.progress
+        )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if not isinstance(source, LiveTeachers):
-        windows = windows.only(spec.student)
+        windows = windows.select_views(spec.student)
     return PreparedUnit(
         spec=spec,
         data=data,
@@ -136,7 +138,7 @@ def training_data(
         names=data.classes,
         device=workspace.torch_device,
         window_s=data.window_s,
-        places=None if data.recording is None or data.start is None else (data.recording, data.start),
+        locations=None if data.recording is None or data.start is None else (data.recording, data.start),
         delineated=data.delineated,
         grid=data.grid,
         subject=data.subject,
@@ -152,7 +154,7 @@ def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) ->
     """
     base = student_alone(spec)
     records = workspace.records
-    if not workspace.group.leads:
+    if not workspace.group.is_leader:
         record = records.get(base.key)
         if record is None:
             raise MmkdError(f"--runs {records.runs}: record {base.key} is not here; all processes need one --runs")
@@ -167,9 +169,10 @@ def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str
     Best is the lowest negative log-likelihood of the teachers' probabilities, mixed by their shares. The text is a
     value of the option `teacher_weights`.
     """
-    size = windows.at_once
+    size = windows.prediction_batch
     probabilities = [
-        predict(teacher.network, windows.at, windows.validation, batch_size=size) for teacher in teachers.values()
+        predict(teacher.network, windows.load_views, windows.validation, batch_size=size)
+        for teacher in teachers.values()
     ]
     y = windows.y[windows.validation]
     if windows.per_step:

@@ -32,10 +32,10 @@ from mmkd.metrics.series import Floats
 from mmkd.nets.reverse import ReverseNet
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
-from mmkd.training.loop import TeacherSource
 from mmkd.training.pictures import save_series_pictures
 from mmkd.training.preparation import PreparedUnit, prepare_unit
 from mmkd.training.student import finish_unit, train_student, write_student
+from mmkd.training.teacher_outputs import TeacherSource
 from mmkd.training.workspace import Workspace
 from mmkd.views import Modality
 from mmkd.views.gaf import segment_bounds
@@ -51,11 +51,11 @@ def run_series(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
     """
     series_set = data.series
     assert series_set is not None
-    if workspace.group.world > 1:
+    if workspace.group.world_size > 1:
         raise MmkdError("--task anomaly trains in one process; leave torchrun out, or use --jobs")
     unit = prepare_unit(spec, data, workspace)
     if isinstance(unit.student, ReverseNet):
-        unit = on_normal(unit, unit.student)
+        unit = use_normal_segments(unit, unit.student)
     trained = train_student(unit, workspace)
     trained.network.load_state_dict(trained.best)
     modalities = {name: unit.views[name].modality for name in spec.student}
@@ -82,7 +82,7 @@ def run_series(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
 
 
 @dataclass(frozen=True)
-class Chosen:
+class TeacherSubset:
     """The teachers' outputs for some of the training windows, those at `positions`."""
 
     source: TeacherSource
@@ -96,7 +96,7 @@ class Chosen:
         return self.source.outputs(self.positions[positions], views)
 
 
-def on_normal(unit: PreparedUnit, student: ReverseNet) -> PreparedUnit:
+def use_normal_segments(unit: PreparedUnit, student: ReverseNet) -> PreparedUnit:
     """A unit of reverse distillation: the student gets its teacher's weights, and plain segments only.
 
     No epoch is chosen: there is nothing but normal data to choose on.
@@ -106,7 +106,7 @@ def on_normal(unit: PreparedUnit, student: ReverseNet) -> PreparedUnit:
     windows = unit.windows
     plain = np.flatnonzero(windows.y[windows.train] == 0)
     chosen = replace(windows, train=windows.train[plain], validation=windows.validation[:0])
-    return replace(unit, windows=chosen, source=Chosen(unit.source, plain))
+    return replace(unit, windows=chosen, source=TeacherSubset(unit.source, plain))
 
 
 class Detector:

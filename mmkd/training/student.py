@@ -19,7 +19,7 @@ from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.loop import TrainingResult, train
 from mmkd.training.pictures import save_pictures
 from mmkd.training.preparation import PreparedUnit, prepare_unit
-from mmkd.training.teacher_record import describe
+from mmkd.training.teacher_record import describe_data
 from mmkd.training.teachers import peak_memory
 from mmkd.training.testing import evaluate_on_test
 from mmkd.training.workspace import Workspace
@@ -60,7 +60,7 @@ def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:
         seed=spec.seed,
         label=f"{spec.method} -> {spec.student_name}",
         progress=workspace.progress,
-        checkpoint=checkpoint_of(spec, workspace),
+        checkpoint=student_checkpoint(spec, workspace),
         group=workspace.group,
     )
     epochs, seconds = spec.training.epochs, trained.seconds
@@ -68,14 +68,14 @@ def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:
     return trained
 
 
-def checkpoint_of(spec: UnitSpec, workspace: Workspace) -> Checkpoint:
+def student_checkpoint(spec: UnitSpec, workspace: Workspace) -> Checkpoint:
     """The file where the training of a unit's student stands after each epoch."""
     return Checkpoint(workspace.cache.path("checkpoints", f"student-{spec.key}"))
 
 
 def finish_unit(spec: UnitSpec, workspace: Workspace, record: Record) -> Record:
     """The record, once it is in its place and nothing is left to resume."""
-    checkpoint_of(spec, workspace).remove()
+    student_checkpoint(spec, workspace).remove()
     return record
 
 
@@ -109,6 +109,6 @@ def write_student(
         "teacher_weights": unit.shares,
         "deploys": "student" if trained.network is unit.student else "method",
         "views": views,
-        "data": describe(unit.data, unit.split),
-        "environment": environment(str(workspace.torch_device), torch.get_num_threads(), workspace.group.world),
+        "data": describe_data(unit.data, unit.split),
+        "environment": environment(str(workspace.torch_device), torch.get_num_threads(), workspace.group.world_size),
     }

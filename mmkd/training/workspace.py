@@ -77,8 +77,8 @@ class Workspace:
 
     def _threads(self) -> int:
         if self.engine == "ray":
-            return threads_of(parse_resources(self.resources or "")[0])
-        return threads_of(cores() / self.jobs)
+            return count_threads(parse_resources(self.resources or "")[0])
+        return count_threads(count_cores() / self.jobs)
 
     @cached_property
     def records(self) -> Records:
@@ -152,12 +152,12 @@ def _load_windows(name: str, path: str | None, root: str, nan: Any, rate: float)
     return load_dataset(name, root or None, nan, rate) if path is None else load_file(path, nan)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_of(share: float) -> int:
+def count_threads(share: float) -> int:
     """Threads of a worker that has `share` cores; at most OMP_NUM_THREADS, where that is set."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return max(1, min(int(share), int(limit) if limit.isdecimal() and int(limit) else int(share)))

@@ -13,7 +13,7 @@ from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 from mmkd.methods.outputs import Outputs
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
-from mmkd.training.stored import StudentModel, load_teacher
+from mmkd.training.student_model import StudentModel, load_teacher
 
 
 class Net(nn.Module):

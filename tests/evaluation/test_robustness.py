@@ -15,7 +15,7 @@ from mmkd.evaluation import robustness
 from mmkd.metrics.scores import window_scores
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Records
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
 from mmkd.views import GAF
 
 KINDS = {"noise": robustness.noise, "missing": robustness.missing, "shift": robustness.shift}

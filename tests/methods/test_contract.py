@@ -21,7 +21,7 @@ import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
 from mmkd.cli.listing import first_line, needed
 from mmkd.nets import build_student, build_teacher
-from mmkd.training.loop import prepare
+from mmkd.training.setup import build_method
 
 CLASSES, B = 3, 6
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}
@@ -65,7 +65,7 @@ class Scene:
         torch.manual_seed(7)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a mask that removes nothing at these small maps
-            prepare(self.method, self.setup, seed)
+            build_method(self.method, self.setup, seed)
 
     @torch.no_grad()
     def taught(self):

@@ -27,7 +27,7 @@ from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
 from mmkd.store.record import Records
 from mmkd.training.preparation import prepare_unit
-from mmkd.training.series import Chosen, Detector, on_normal
+from mmkd.training.series import Detector, TeacherSubset, use_normal_segments
 from mmkd.training.trial import make_method
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, split_for
@@ -595,12 +595,12 @@ def test_reverse_distillation_learns_from_plain_segments_alone(bench, place, car
     workspace = Workspace(place / "runs", place / "runs" / "cache", "cpu")
     assert workspace.records.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
     whole = prepare_unit(spec, data, workspace)
-    ready = on_normal(whole, whole.student)
+    ready = use_normal_segments(whole, whole.student)
     plain = whole.windows.train[data.y[whole.windows.train] == 0]
     np.testing.assert_array_equal(ready.windows.train, plain)
     assert len(ready.windows.validation) == 0
     asked = []
-    chosen = Chosen(SimpleNamespace(outputs=lambda at, views: asked.append(at)), np.array([1, 4, 6]))
+    chosen = TeacherSubset(SimpleNamespace(outputs=lambda at, views: asked.append(at)), np.array([1, 4, 6]))
     chosen.outputs(np.array([0, 2]), {})
     assert asked[0].tolist() == [1, 6]
 
