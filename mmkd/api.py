@@ -63,7 +63,9 @@ def run(
         options={method: options} if options else {},
         **asked,
     )
-    result = execute(request, Workspace.of(request, runs=runs, cache_folder=cache, device=device), existing).results[0]
+    result = execute(
+        request, Workspace.for_request(request, runs=runs, cache_folder=cache, device=device), existing
+    ).results[0]
     if result.record is None:
         what = result.error or f"unit {result.spec.key} is not on record"
         raise UnitFailed(f"{what}; see {result.log}" if result.log else what)

@@ -47,14 +47,14 @@ def place(tmp_path):
 
 
 class Engine:
-    """Ends tasks in the order of their start, `room` at a time; `fails` are ids."""
+    """Ends tasks in the order of their start, `free_slots` at a time; `fails` are ids."""
 
     def __init__(self, slots=2, fails=()):
         self.slots, self.fails, self.busy, self.begun, self.most = slots, fails, [], [], 0
         self.made = set()
 
     @property
-    def room(self):
+    def free_slots(self):
         return self.slots - len(self.busy)
 
     def start(self, task):

@@ -19,7 +19,7 @@ import torch
 import mmkd.specs.unit
 import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
-from mmkd.cli.listing import first_line, needed
+from mmkd.cli.listing import describe_needs, first_line
 from mmkd.nets import build_student, build_teacher
 from mmkd.training.setup import build_method
 
@@ -323,7 +323,7 @@ def test_the_docstring_names_what_it_is(name):
     assert len(first) > 20
     assert name == "student" or re.search(r"\b(19|20)\d\d\b|the notes", first)
     width = max(map(len, METHODS)) + 2
-    assert width + len(first + needed(METHODS.get(name))) <= 120
+    assert width + len(first + describe_needs(METHODS.get(name))) <= 120
 
 
 def test_namesakes_name_each_other():
