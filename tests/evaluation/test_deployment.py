@@ -18,7 +18,7 @@ from mmkd.nets import build_teacher
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Records
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
 
 # Multiply-accumulates -------------------------------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ def test_latency_is_of_one_window_with_its_views(monkeypatch):
     monkeypatch.setattr(deployment, "REPEATS", 7)
     monkeypatch.setattr(deployment, "WARM_UP", 2)
     views, network = {"sig": Slow(0.0), "gaf": Slow(0.002)}, Watched()
-    student = StudentModel(network, views, ("a", "b"), 2, 16)
+    student = StudentModel(network, views, classes=("a", "b"), channels=2, window=16)
     windows = np.arange(3 * 2 * 16, dtype=np.float32).reshape(3, 2, 16)
     torch.set_num_threads(2)
     try:

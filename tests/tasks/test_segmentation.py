@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import mmkd
+import mmkd.training.evaluation
 import mmkd.training.loop
 from mmkd import METHODS, Batch, MmkdError
 from mmkd.bench import main
@@ -20,9 +21,10 @@ from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
 from mmkd.metrics.recordings import stitch
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
-from mmkd.training.loop import TrainingData, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import train
 from mmkd.training.preparation import training_data
+from mmkd.training.teacher_outputs import CachedTeachers, LiveTeachers, make_teacher_source
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
 from mmkd.training.workspace import Workspace
@@ -250,8 +252,10 @@ def test_the_best_epoch_is_that_of_the_validation_windows(dense, tmp_path, monke
 
 def test_the_test_windows_are_read_after_training(dense, tmp_path, monkeypatch):
     calls = []
-    real = mmkd.training.loop.predict
-    monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a))
+    real = mmkd.training.evaluation.predict
+    monkeypatch.setattr(
+        "mmkd.training.evaluation.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a)
+    )
     mmkd.run("student", **{**dense, "epochs": 2}, runs=tmp_path)
     data = load_file(dense["data"])
     test = set(np.flatnonzero(data.test))
@@ -343,7 +347,7 @@ def table_windows(y, train, validation):
     x[:, 0, 0] = np.arange(len(y))
     places = np.arange(len(y)), np.zeros(len(y), np.int64)
     names, cpu = ("0", "1", "2"), torch.device("cpu")
-    return TrainingData({"sig": x}, y, np.array(train), np.array(validation), names, cpu, places=places)
+    return TrainingData({"sig": x}, y, np.array(train), np.array(validation), names, cpu, locations=places)
 
 
 def half_known(count=8, seed=0):
@@ -357,7 +361,7 @@ def fitted(name, windows, said=None, epochs=2, batch_size=4):
     """The table after training, and the history without times."""
     net = Table(len(windows.y))
     training = mmkd.training.loop.Training(epochs=epochs, batch_size=batch_size, weight_decay=0.0, lr=0.1)
-    source = mmkd.training.loop.NoTeachers() if said is None else Said(said)
+    source = mmkd.training.teacher_outputs.NoTeachers() if said is None else Said(said)
     trained = train(net, METHODS.get(name)(), windows, source, training=training, seed=0, label="", progress=Progress())
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history]
     return trained.last["logits"], rows
@@ -451,7 +455,7 @@ def test_stored_outputs_of_teachers_are_the_live_ones(dense, tmp_path, method):
     spec, windows, teachers, cache = unit_of(dense, method, tmp_path, epochs=2)
     needs, found = METHODS.get(method).needs, []
     for budget in (1 << 30, 0):
-        source = source_of(teachers, needs, windows, cache=cache, progress=Progress(), budget=budget)
+        source = make_teacher_source(teachers, needs, windows, cache=cache, progress=Progress(), budget=budget)
         expected = CachedTeachers if budget or "features" not in needs else LiveTeachers
         assert isinstance(source, expected)
         source = source if budget else LiveTeachers(teachers)
@@ -578,7 +582,7 @@ def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH
     targets = torch.from_numpy(data.y[split_for(data, spec.data, 0).train])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return Trial.make(spec, (2, length), CLASSES, targets, True)
+        return Trial.make(spec, shape=(2, length), classes=CLASSES, targets=targets, validated=True)
 
 
 @pytest.mark.parametrize("student", ["unet-small", "fast-scnn-small", "mamba"])

@@ -29,17 +29,18 @@ def epochs(monkeypatch):
     class Epochs(list):
         cut = ()
 
-    seen, real = Epochs(), train._epoch
+    seen, real = Epochs(), train.train_epoch
 
-    def epoch(network, method, windows, teachers, training, seed, number, *rest):
+    def epoch(network, method, windows, teachers, **settings):
         name = METHODS.name_of(type(method))
-        row = real(network, method, windows, teachers, training, seed, number, *rest)
+        number = settings["epoch"]
+        row = real(network, method, windows, teachers, **settings)
         if (name, number) in seen.cut:
             raise Cut
         seen.append((name, number))
         return row
 
-    monkeypatch.setattr(train, "_epoch", epoch)
+    monkeypatch.setattr(train, "train_epoch", epoch)
     return seen
 
 
@@ -124,7 +125,7 @@ def test_a_checkpoint_of_other_code_is_none(tmp_path, monkeypatch):
     tensors, facts = kept.load()
     assert torch.equal(tensors["x"], torch.arange(3.0))
     assert facts == {"history": [{"loss": 0.1}]}
-    monkeypatch.setattr(checkpoint, "made_by", lambda: "another")
+    monkeypatch.setattr(checkpoint, "code_hash", lambda: "another")
     assert kept.load() is None
 
 
@@ -171,7 +172,7 @@ def test_without_room_the_training_goes_on(tmp_path):
 def test_what_a_kill_left_half_written_is_removed_too(tmp_path):
     kept = Checkpoint(tmp_path / "kept")
     kept.save({"x": torch.zeros(3)}, {})
-    kept.beside.write_bytes(b"half of it")
+    kept.temporary.write_bytes(b"half of it")
     assert kept.load() is not None
     kept.remove()
     assert not list(tmp_path.iterdir())

@@ -21,8 +21,9 @@ from mmkd.methods.contract import Method
 from mmkd.specs.unit import Training
 from mmkd.store.record import Records
 from mmkd.training import distributed as parallel
-from mmkd.training.guidance import LiveTeachers
-from mmkd.training.loop import NoTeachers, TrainingData, count_labels, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import count_labels, train
+from mmkd.training.teacher_outputs import LiveTeachers, NoTeachers
 from mmkd.training.teachers import Teacher
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,7 @@ def dense_windows(windows):
     y = rng.integers(0, 3, (61, 16))
     y[:30][rng.random((30, 16)) < 0.6] = -1
     y[3:30] = -1  # whole windows whose labels nobody knows
-    return replace(windows, y=y, places=(np.arange(61), np.zeros(61, np.int64)))
+    return replace(windows, y=y, locations=(np.arange(61), np.zeros(61, np.int64)))
 
 
 def teacher(dense=False):
@@ -126,7 +127,7 @@ def test_shares_are_all_of_a_batch_and_none_is_smaller_than_asked():
     for count in range(1, 40):
         for world in range(1, 9):
             for least in (1, 2, 5):
-                shares = [parallel.share(np.arange(count), rank, world, least) for rank in range(world)]
+                shares = [parallel.shard(np.arange(count), rank, world, least) for rank in range(world)]
                 assert sorted(np.concatenate(shares)) == list(range(count))
                 assert all(len(s) == 0 or len(s) >= min(least, count) for s in shares)
                 full = [len(s) for s in shares if len(s)]
@@ -146,7 +147,7 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("RANK", "3")
     group = parallel.current_group()
-    assert (group.rank, group.world, group.leads) == (3, 4, False)
+    assert (group.rank, group.world_size, group.is_leader) == (3, 4, False)
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert parallel.current_group() is parallel.SINGLE_PROCESS
 
@@ -166,16 +167,16 @@ class One(parallel.ProcessGroup):
     """A process of several, whose gradients before the first step are kept; nobody sums them."""
 
     def __init__(self, rank, world):
-        self.rank, self.world, self.steps = rank, world, []
+        self.rank, self.world_size, self.steps = rank, world, []
 
-    def share(self, positions, least):
-        return parallel.share(positions, self.rank, self.world, least)
+    def shard(self, positions, minimum):
+        return parallel.shard(positions, self.rank, self.world_size, minimum)
 
-    def add(self, sums):
-        return {name: value * (self.world if name == "epochs" else 1) for name, value in sums.items()}
+    def sum_over_processes(self, sums):
+        return {name: value * (self.world_size if name == "epochs" else 1) for name, value in sums.items()}
 
     @contextmanager
-    def together(self, parameters=()):
+    def synchronized(self, parameters=()):
         yield
         if len(parameters):
             self.steps.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters])
@@ -334,7 +335,7 @@ def test_a_refusal_is_one_line_of_one_process(torchrun, tmp_path, arguments, wor
 
 def test_with_ray_torchrun_is_refused(tmp_path, monkeypatch, capsys):
     """In this process, where it is the leader: it refuses before it meets the others."""
-    monkeypatch.setattr("mmkd.cli.bench.started", lambda: One(0, 2))
+    monkeypatch.setattr("mmkd.cli.bench.current_group", lambda: One(0, 2))
     monkeypatch.setattr("mmkd.training.workspace.check_ray", lambda: None)
     code = main(["--method", "kd", "--engine", "ray", "--runs", str(tmp_path / "runs")])
     assert code == 2

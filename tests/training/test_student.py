@@ -154,11 +154,14 @@ def test_attention_fusion(tiny, tmp_path):
 
 def test_the_test_windows_are_read_once_and_after_training(tiny, tmp_path, monkeypatch):
     """Every call of `predict` during training is on validation windows; the test windows follow, once a kept epoch."""
+    import mmkd.training.evaluation
     import mmkd.training.loop
 
     calls = []
-    real = mmkd.training.loop.predict
-    monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a))
+    real = mmkd.training.evaluation.predict
+    monkeypatch.setattr(
+        "mmkd.training.evaluation.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a)
+    )
     mmkd.run("student", student="sig", **tiny, runs=tmp_path)
     test = set(np.flatnonzero(load_file(tiny["data"]).test))
     assert len(calls) == 3 + 2
