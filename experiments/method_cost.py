@@ -22,8 +22,9 @@ from mmkd.core.errors import Refused
 from mmkd.core.registry import METHODS
 from mmkd.methods.outputs import Batch, Outputs, Step
 from mmkd.specs.unit import UnitSpec
-from mmkd.training.guidance import StoredOutputs, flatten
-from mmkd.training.loop import make_optimizer, named_parameters_of
+from mmkd.training.optimization import make_optimizer
+from mmkd.training.setup import select_teacher_parameters
+from mmkd.training.teacher_outputs import StoredOutputs, flatten
 from mmkd.training.trial import Trial
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
@@ -36,10 +37,12 @@ class Steps:
     """The training steps of one unit."""
 
     def __init__(self, spec: UnitSpec, labels: torch.Tensor) -> None:
-        trial = Trial.make(spec, (CHANNELS, LENGTH), CLASSES, labels, validated=True, window_s=2.56)
+        trial = Trial.make(
+            spec, shape=(CHANNELS, LENGTH), classes=CLASSES, targets=labels, validated=True, window_s=2.56
+        )
         self.network, self.method, self.rate = trial.student.train(), trial.method.train(), spec.training.lr
         own = [p for p in self.method.parameters() if p.requires_grad]
-        moving = named_parameters_of(self.method, trial.teachers)
+        moving = select_teacher_parameters(self.method, trial.teachers)
         self.teachers = {name: net.train() for name, net in trial.teachers.items()} if moving else {}
         self.optimizer = make_optimizer([*self.network.parameters(), *own, *moving], spec.training)
         self.rows = np.arange(BATCH) % 4
@@ -50,7 +53,7 @@ class Steps:
         }
         self.stored = {
             name: StoredOutputs({k: v.numpy() for k, v in flatten(outputs, True).items()}, outputs.classifier)
-            for name, outputs in trial.taught.items()
+            for name, outputs in trial.teacher_outputs.items()
         }
         index = torch.randperm(WINDOWS, generator=torch.Generator().manual_seed(0))[:BATCH]
         self.batch = Batch(labels[index], index, spec.training.epochs // 2, spec.training.epochs)
@@ -58,7 +61,7 @@ class Steps:
     def taught(self) -> Mapping[str, Outputs]:
         if self.teachers:
             return {name: net(self.views) for name, net in self.teachers.items()}
-        return {name: stored.at(self.rows, CPU) for name, stored in self.stored.items()}
+        return {name: stored.load(self.rows, CPU) for name, stored in self.stored.items()}
 
     def read(self, index: torch.Tensor) -> tuple[Mapping[str, torch.Tensor], Mapping[str, Outputs], Batch]:
         """The windows of the batch, whichever are asked for."""

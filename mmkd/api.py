@@ -63,7 +63,9 @@ def run(
         options={method: options} if options else {},
         **asked,
     )
-    result = execute(request, Workspace.of(request, runs=runs, cache_folder=cache, device=device), existing).results[0]
+    result = execute(
+        request, Workspace.for_request(request, runs=runs, cache_folder=cache, device=device), existing
+    ).results[0]
     if result.record is None:
         what = result.error or f"unit {result.spec.key} is not on record"
         raise UnitFailed(f"{what}; see {result.log}" if result.log else what)
@@ -90,7 +92,7 @@ def load_student(run: Record | str | Path) -> Any:
     Raises:
         MmkdError: there is no such record, it is a teacher's, or its files are damaged.
     """
-    from mmkd.training.stored import StudentModel
+    from mmkd.training.student_model import StudentModel
 
     if isinstance(run, Record):
         return StudentModel.load(run)

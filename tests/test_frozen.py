@@ -84,7 +84,7 @@ def archive(tmp_path, monkeypatch):
 
 
 def test_old_records_are_answered_without_work(archive, monkeypatch, capsys):
-    monkeypatch.setattr(train, "_epoch", lambda *_, **__: pytest.fail("something was trained"))
+    monkeypatch.setattr(train, "train_epoch", lambda *_, **__: pytest.fail("something was trained"))
     before = {path: path.stat().st_mtime_ns for path in archive.glob("records/*/result.json")}
     assert len(before) == 8
     found = []

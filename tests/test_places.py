@@ -40,20 +40,20 @@ def test_a_checkpoint_knows_whatever_takes_part_in_a_training(tiny, tmp_path):
 
 
 def test_a_changed_source_file_makes_another_checkpoint(tmp_path):
-    code = "from mmkd.training import checkpoint; print(checkpoint.made_by())"
+    code = "from mmkd.training import checkpoint; print(checkpoint.code_hash())"
 
-    def made_by():
+    def code_hash():
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
         return done.stdout
 
     copy_of_the_checkout(tmp_path)
-    first = made_by()
+    first = code_hash()
     source = next((tmp_path / "mmkd").rglob("masks.py"))
     source.write_text(source.read_text(encoding="utf-8") + "\n# another line\n", encoding="utf-8")
-    second = made_by()
+    second = code_hash()
     method = tmp_path / "baselines" / "kd.py"
     method.write_text(method.read_text(encoding="utf-8") + "\n# another line\n", encoding="utf-8")
-    assert len({first, second, made_by()}) == 3
+    assert len({first, second, code_hash()}) == 3
 
 
 def copy_of_the_checkout(folder):

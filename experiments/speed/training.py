@@ -25,8 +25,9 @@ from mmkd.nets.wrn import WideResNet
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
-from mmkd.training.guidance import LiveTeachers, source_of
-from mmkd.training.loop import NoTeachers, TeacherSource, TrainingData, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import train
+from mmkd.training.teacher_outputs import LiveTeachers, NoTeachers, TeacherSource, make_teacher_source
 from mmkd.training.teachers import Teacher
 
 CPU = torch.device("cpu")
@@ -133,12 +134,14 @@ def student_phase(rounds: int) -> Iterator[Row]:
 
     def stored() -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
-            source = source_of(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
-            return phase(windows.only(["sig"]), source, training.epochs)
+            source = make_teacher_source(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
+            return phase(windows.select_views(["sig"]), source, training.epochs)
 
     with tempfile.TemporaryDirectory() as folder:
-        source = source_of(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
-        gap = abs(phase(windows.only(["sig"]), source, 1)["loss"] - phase(windows, LiveTeachers(teachers), 1)["loss"])
+        source = make_teacher_source(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
+        gap = abs(
+            phase(windows.select_views(["sig"]), source, 1)["loss"] - phase(windows, LiveTeachers(teachers), 1)["loss"]
+        )
     assert gap < 1e-4, f"stored and live teachers differ by {gap} in loss"
     times = pairs(stored, lambda: phase(windows, LiveTeachers(teachers), training.epochs), rounds, warm=False)
     yield Row(

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from mmkd.cli.console import command_line, flush_stdout
-from mmkd.cli.flags import check_arguments, check_folder, load_plugins, make_parser, make_request, names_of, no_more
+from mmkd.cli.flags import (
+    check_arguments,
+    check_folder,
+    load_plugins,
+    make_parser,
+    make_request,
+    refuse_unknown_flags,
+    split_names,
+)
 from mmkd.cli.listing import method_help, show_list
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
@@ -36,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Of the processes that torchrun started one runs it, and the others train along.
     """
     group = current_group()
-    if isinstance(group, TorchrunGroup) and not group.leads:
+    if isinstance(group, TorchrunGroup) and not group.is_leader:
         return train_along(group)
     arguments = list(sys.argv[1:] if argv is None else argv)
     with command_line(NAME, "; units that are done stay on record, the same command goes on") as exit_code:
@@ -66,7 +74,7 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     check_arguments(argv, args)
     if args.help:
         load_plugins(args.plugin if args.method else ())
-        more = method_help(names_of(args.method, "--method")) if args.method else None
+        more = method_help(split_names(args.method, "--method")) if args.method else None
         print(parser.format_help(), end="")
         if more:
             print(more)
@@ -74,13 +82,13 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     if args.publish and (args.method or args.suite):
         raise MmkdError("--publish sends what is on record and does no unit; give it without --method and --suite")
     if args.list:
-        no_more(rest, parser)
+        refuse_unknown_flags(rest, parser)
         if args.method or args.suite:
             raise MmkdError("--list only lists; give it without --method and --suite")
         load_plugins(args.plugin)
         return show_list(args.list, args.json, args.data_root)
     if not args.method and not args.suite:
-        no_more(rest, parser)
+        refuse_unknown_flags(rest, parser)
         if args.publish:
             return publish_all(Path(args.runs))
         raise MmkdError(
@@ -129,7 +137,7 @@ def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessG
     from mmkd.training.workspace import Workspace
 
     terminal = sys.stderr.isatty() and sys.stdout.isatty()
-    workspace = Workspace.of(
+    workspace = Workspace.for_request(
         request,
         runs=Path(args.runs),
         cache_folder=args.cache,
@@ -140,9 +148,11 @@ def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessG
         progress=Progress() if args.quiet else Bars() if terminal else Lines(sys.stderr),
         group=group,
     )
-    if group.world > 1 and workspace.uses_workers:
+    if group.world_size > 1 and workspace.uses_workers:
         what = f"--jobs {workspace.jobs}" if workspace.jobs > 1 else f"--engine {workspace.engine}"
-        raise MmkdError(f"{what}: torchrun has started {group.world} processes for one training; use one of the two")
+        raise MmkdError(
+            f"{what}: torchrun has started {group.world_size} processes for one training; use one of the two"
+        )
     check_folder(Path(args.runs), "--runs")
     check_folder(Path(str(workspace.cache_folder)), "--cache")
     return workspace
@@ -229,7 +239,7 @@ def publish_all(runs: Path) -> int:
 def script() -> NoReturn:
     """Run the command and end the process; one of torchrun at once, for gloo's threads at times abort its way out."""
     code = main()
-    if current_group().world > 1:
+    if current_group().world_size > 1:
         flush_stdout()
         sys.stderr.flush()
         os._exit(code)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, check_folder, no_more
+from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import one_line
 
@@ -65,7 +65,7 @@ def command(argv: Sequence[str]) -> int:
     if args.help:
         print(parser.format_help(), end="")
         return 0
-    no_more(rest, parser)
+    refuse_unknown_flags(rest, parser)
     for name in ("runs", "experiment", "control", "out"):
         value = getattr(args, name)
         if value is not None and (not value or "\0" in value):

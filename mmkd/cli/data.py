@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, no_more
+from mmkd.cli.flags import Parser, refuse_unknown_flags
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Bar, Bars, Progress
 
@@ -66,7 +66,7 @@ def command(argv: Sequence[str]) -> int:
     if args.help or not args.words:
         print(parser.format_help(), end="")
         return 0 if args.help else 2
-    no_more(rest, parser)
+    refuse_unknown_flags(rest, parser)
     name, *data_names = args.words
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)

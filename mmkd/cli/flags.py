@@ -109,7 +109,7 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "
     if args.dataset:
         given["data"] = None  # a suite's own file gives way
     if args.suite:
-        no_more(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
+        refuse_unknown_flags(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
         return read_suite(args.suite, **given)
     load_plugins(args.plugin)
     given["options"] = method_options(given["methods"], rest, parser)
@@ -125,12 +125,22 @@ def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
         return tuple(text)
     if hint == tuple[int, ...]:
         return parse_seeds(text, f.name)
+    if hint in (int | None, float | None):
+        return _number(text, int if hint == int | None else float, flag)
     if hint == tuple[str, ...]:
-        return (text,) if f.metadata["whole"] else names_of(text, flag)
+        return (text,) if f.metadata["whole"] else split_names(text, flag)
     if get_origin(hint) is Mapping:
         example = f.metadata["metavar"].partition("=")[2].partition(",")[0]
         return _assignments(text, flag, {"NET": "WRN16-1", "FILE": "FILE.safetensors"}[example])
     return text
+
+
+def _number(text: str, kind: type[int] | type[float], flag: str) -> int | float:
+    """The number that a flag's text stands for."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise MmkdError(f"{flag} {shown(text)} is not a {'whole ' if kind is int else ''}number") from None
 
 
 def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:
@@ -202,7 +212,7 @@ def check_folder(path: Path, flag: str) -> None:
         raise MmkdError(f"{flag} {path}: {error.strerror or error}; name another folder") from None
 
 
-def names_of(text: str, flag: str) -> tuple[str, ...]:
+def split_names(text: str, flag: str) -> tuple[str, ...]:
     """The names of a list with commas, each once; MmkdError where one is empty."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if "" in names:
@@ -222,7 +232,7 @@ def _assignments(text: str, flag: str, example: str) -> dict[str, str]:
     return found
 
 
-def no_more(rest: Sequence[str], parser: Parser, more: str = "") -> None:
+def refuse_unknown_flags(rest: Sequence[str], parser: Parser, more: str = "") -> None:
     if rest:
         flags = [o for action in parser._actions for o in action.option_strings]
         raise MmkdError(f"unknown option {rest[0]}{did_you_mean(rest[0], flags)}{more}")

@@ -40,7 +40,7 @@ def _preset_lines(name: str, p: Preset) -> list[str]:
 
 def show_list(what: str, as_json: bool, root: str | None) -> int:
     """Print what is registered, a line each; broken method files with their reason."""
-    rows, broken = listing(what, root)
+    rows, broken = list_entries(what, root)
     if as_json:
         print(json.dumps({what: [{"name": n, "text": t} for n, t in rows], "broken": broken}, indent=1))
         return 0
@@ -52,7 +52,7 @@ def show_list(what: str, as_json: bool, root: str | None) -> int:
     return 0
 
 
-def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[str, str]]:
+def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[str, str]]:
     """Name and one-line text of every entry, and the files that could not be loaded."""
     from mmkd.core.registry import METHODS, Registry
 
@@ -63,7 +63,7 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
         cards, wrong = find_cards()
         here = {name: is_available(card, root) for name, card in cards.items()}
         return [
-            (name, data_set(card, bool(here[name]))) for name, card in cards.items() if here[name] is not None
+            (name, describe_dataset(card, bool(here[name]))) for name, card in cards.items() if here[name] is not None
         ], wrong
     if what == "stage-fusions":
         from mmkd.nets.stage_fusions import JOINS, OPERATORS
@@ -80,11 +80,11 @@ def listing(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[st
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
     return [
-        (name, first_line(registry.get(name)) + needed(registry.get(name))) for name in registry
+        (name, first_line(registry.get(name)) + describe_needs(registry.get(name))) for name in registry
     ], registry.import_errors
 
 
-def data_set(card: Any, here: bool) -> str:
+def describe_dataset(card: Any, here: bool) -> str:
     """A data set in a line: what it is, its task and size, and whether its files are on this machine."""
     facts = [card.task]
     if card.reader != "archive":
@@ -97,7 +97,7 @@ def data_set(card: Any, here: bool) -> str:
     return f"{card.title} ({', '.join(facts)})" + ("" if here else "  [not here]")
 
 
-def needed(thing: Any) -> str:
+def describe_needs(thing: Any) -> str:
     """What a method needs beyond logits and embeddings of one teacher, for the end of its line."""
     needs: AbstractSet[str] = getattr(thing, "needs", frozenset())
     words = {"cam": "CAMs", "attention": "attention", "branches": "branches"}

@@ -1,4 +1,4 @@
-"""Many units: the plan of jobs, and the engines that do them, in this process, in others, or on Ray.
+"""Run many units: the plan of jobs, and the engines that run them in this process, in worker processes, or on Ray.
 
-What is done, skipped, retried and reported as a result is decided here. What one job does is in `training/`.
+This package decides what is run, skipped, retried and reported as a result. What one job does is in `training/`.
 """

@@ -1,4 +1,4 @@
-"""Units of a plan by several workers at a time: what `sweep.run_units` is for one."""
+"""Run the units of a plan on an engine with several workers; `sweep.run_units` runs units in this process."""
 
 import time
 import warnings
@@ -22,11 +22,15 @@ def run_jobs(
     engine: AbstractContextManager[Any],
     on_result: Callable[[UnitResult], None],
 ) -> list[UnitResult]:
-    """Do a plan, and say what came of each of the units that it was made for, in their order.
+    """Run the jobs of a plan.
 
     Args:
-        engine: entered when there is something to do.
-        on_result: called as each unit ends.
+        units: the units that the plan was made for.
+        engine: an engine; it is entered if there are jobs to run.
+        on_result: called with the result of each unit as it ends.
+
+    Returns:
+        The results of the units, in their order.
 
     Raises:
         MmkdError: the runs folder cannot be written, or the engine does not start.
@@ -35,36 +39,36 @@ def run_jobs(
     specs = {spec.key: spec for spec, _ in units}
     results: dict[str, UnitResult] = {}
 
-    def enter(job: Job, outcome: JobResult) -> None:
-        for note in outcome.notes:
+    def report(job: Job, job_result: JobResult) -> None:
+        for note in job_result.notes:
             warnings.warn(note, DamageWarning, stacklevel=1)
         if job.kind != "unit" or job.key not in specs:
-            if outcome.status == "done":
+            if job_result.status == "done":
                 workspace.progress.say(f"{job.title}: ready")
             return
-        record = None if outcome.status == "failed" else _appears(records, job.key)
+        record = None if job_result.status == "failed" else _wait_for_record(records, job.key)
         if record is None:
-            error = outcome.error or f"its record is not in {records.runs}: all nodes must share that folder"
-            log = outcome.log or str(records.write_failure(job.key, error + "\n"))
+            error = job_result.error or f"its record is not in {records.runs}: all nodes must share that folder"
+            log = job_result.log or str(records.write_failure(job.key, error + "\n"))
             results[job.key] = UnitResult(job.spec, "failed", error=error, log=log)
         else:
-            results[job.key] = UnitResult(job.spec, "cached" if outcome.status == "cached" else "done", record)
+            results[job.key] = UnitResult(job.spec, "cached" if job_result.status == "cached" else "done", record)
         on_result(results[job.key])
 
     for job in plan:
         if job.exists:
-            enter(job, JobResult("cached"))
+            report(job, JobResult("cached"))
     if any(not job.exists for job in plan):
-        with records.lock("jobs"):  # a folder that cannot be written is refused before anything is done
+        with records.lock("jobs"):  # an error here, before anything is run, if the folder cannot be written
             pass
-        with engine as started:
-            run_plan(plan, started, enter)
+        with engine as running_engine:
+            run_plan(plan, running_engine, report)
     return [results[key] for key in specs]
 
 
-def _appears(records: Records, key: str, seconds: float = 60.0) -> Record | None:
-    """The record; a shared folder may show what another node wrote some seconds late."""
-    end = time.monotonic() + seconds
-    while (record := records.get(key)) is None and time.monotonic() < end:
+def _wait_for_record(records: Records, key: str, seconds: float = 60.0) -> Record | None:
+    """The record of a unit, or None; on a shared folder, files of another node may be visible some seconds later."""
+    deadline = time.monotonic() + seconds
+    while (record := records.get(key)) is None and time.monotonic() < deadline:
         time.sleep(0.5)
     return record

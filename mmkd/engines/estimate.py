@@ -1,4 +1,4 @@
-"""How long a plan will take, from records of the same kind that were made on this machine; else unknown."""
+"""Estimate how long a plan will take, from records of similar trainings on this machine."""
 
 import heapq
 import platform
@@ -14,17 +14,18 @@ from mmkd.engines.plan import Job, JobResult, pending, run_plan
 from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
 
-NO_MATTER = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
+IGNORED_FIELDS = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Time of the trainings of a plan; views, start-up and pictures are not in it.
+    """The estimated time of the trainings of a plan, without views, start-up and pictures.
 
     Attributes:
-        seconds: with so many workers, of the `known` trainings; None where there is none of them.
-        trainings: teachers and units to be trained; `known` of them are of a kind that is on record.
-        records: that it stands on.
+        seconds: time of the `known` trainings; None if none is known.
+        trainings: number of teachers and units to be trained.
+        known: number of those for which there are records of similar trainings.
+        records: number of records that were used.
     """
 
     seconds: float | None
@@ -33,7 +34,7 @@ class Estimate:
     records: int
 
     def text(self, workers: str) -> str:
-        """A line for people."""
+        """The estimate as one line; `workers` is the text for how many jobs run at a time."""
         if not self.trainings:
             return "time: nothing is to be trained"
         if self.seconds is None:
@@ -48,34 +49,36 @@ class Estimate:
 
 
 def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threads: int, device: str) -> Estimate:
-    """The time of a plan's trainings: seconds a window and epoch of records of the same kind, as a median.
+    """Estimate the time of a plan's trainings from the median time for one window and epoch of similar trainings.
 
-    Of one kind are the same method or teacher network, with the same student, views, batch size and data set. Records
-    made with as many threads are preferred.
+    Trainings are similar if they have the same method or teacher network, student, views, batch size and data set.
+    Records made with the same number of threads are preferred.
 
     Args:
-        workers: how many tasks run at a time.
-        threads: of each.
-        device: "auto" takes records of any.
+        workers: how many jobs run at a time.
+        threads: threads of each job.
+        device: device of the records to use; "auto" uses all records.
     """
-    rates: dict[str, list[tuple[int, float]]] = {}  # kind -> threads, and seconds a window and epoch
+    rates: dict[
+        str, list[tuple[int, float]]
+    ] = {}  # hash of similar trainings -> threads, seconds for one window and epoch
     for record in records:
         sample = _rate(record, device)
         if sample is not None:
             rates.setdefault(_kind(record.spec), []).append(sample)
-    trained = [job for job in pending(plan) if job.kind != "view"]
-    specs = {job.id: job.spec if job.kind == "unit" else job.spec.teacher(job.modality) for job in trained}
-    trainings = [job for job in trained if specs[job.id].training.epochs]  # 0: weights that were given
+    jobs = [job for job in pending(plan) if job.kind != "view"]
+    specs = {job.id: job.spec if job.kind == "unit" else job.spec.teacher(job.modality) for job in jobs}
+    trainings = [job for job in jobs if specs[job.id].training.epochs]  # 0 epochs: weights are loaded from a file
     seconds: dict[str, float] = {}
     kinds: set[str] = set()
     for job in trainings:
         spec = specs[job.id]
         kind = _kind(spec)
-        alike = [rate for count, rate in rates.get(kind, []) if count == threads]
-        usable = alike or [rate for _, rate in rates.get(kind, [])]
-        if usable:
+        same_threads = [rate for count, rate in rates.get(kind, []) if count == threads]
+        samples = same_threads or [rate for _, rate in rates.get(kind, [])]
+        if samples:
             kinds.add(kind)
-            seconds[job.id] = median(usable) * job.windows * spec.training.epochs
+            seconds[job.id] = median(samples) * job.windows * spec.training.epochs
     clock = _Clock(workers, seconds)
     run_plan(plan, clock, lambda job, result: None)
     count = sum(len(rates[kind]) for kind in kinds)
@@ -83,15 +86,15 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
 
 
 def _rate(record: Record, device: str) -> tuple[int, float] | None:
-    """Threads of a record's training, and its seconds a window and epoch; None where they are of no use here."""
+    """Threads of a record's training, and seconds for one window and epoch; None if the record cannot be used."""
     if record.kind not in ("student", "teacher"):
         return None
     try:
         spec = record.unit if record.kind == "student" else record.teacher
         environment = record.environment
         work = record.data["windows"]["train"] * spec.training.epochs
-        here = environment.get("platform") == platform.platform()
-        if not here or not work or device not in ("auto", environment.get("device")):
+        same_platform = environment.get("platform") == platform.platform()
+        if not same_platform or not work or device not in ("auto", environment.get("device")):
             return None
         return environment.get("threads", 0), record.seconds / work
     except (KeyError, TypeError, ValueError, MmkdError):  # a record of another version
@@ -99,26 +102,29 @@ def _rate(record: Record, device: str) -> tuple[int, float] | None:
 
 
 def _kind(spec: Spec) -> str:
-    """Hash of what decides how long one epoch over one window takes."""
-    values = {name: value for name, value in recorded(spec).items() if name not in NO_MATTER}
+    """A hash that is equal for similar trainings: those with equal time for one window and epoch."""
+    values = {name: value for name, value in recorded(spec).items() if name not in IGNORED_FIELDS}
     training = {name: value for name, value in values["training"].items() if name != "epochs"}
     return digest(values | {"data": spec.data.name, "training": training})
 
 
 class _Clock:
-    """An engine that does nothing, in the time that it would take."""
+    """An engine that runs nothing, but counts the seconds that the jobs would take."""
 
     def __init__(self, workers: int, seconds: Mapping[str, float]) -> None:
-        self.workers, self.seconds, self.now, self.turn = workers, seconds, 0.0, 0
+        self.workers = workers
+        self.seconds = seconds
+        self.now = 0.0
+        self.started = 0
         self.busy: list[tuple[float, int, Job]] = []
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         return self.workers - len(self.busy)
 
     def start(self, job: Job) -> None:
-        self.turn += 1
-        heapq.heappush(self.busy, (self.now + self.seconds.get(job.id, 0.0), self.turn, job))
+        self.started += 1
+        heapq.heappush(self.busy, (self.now + self.seconds.get(job.id, 0.0), self.started, job))
 
     def wait(self) -> list[tuple[Job, JobResult]]:
         self.now, _, job = heapq.heappop(self.busy)

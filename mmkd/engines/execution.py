@@ -1,4 +1,7 @@
-"""A request, executed: units tried, done and measured, and the records that its table is made of. Light to import."""
+"""Execute a request: try its units, run them, measure their students, and collect the records of its table.
+
+This module is light to import.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +15,7 @@ from mmkd.engines.sweep import Existing, run_units
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
-from mmkd.tasks.base import imported
+from mmkd.tasks.base import import_function
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
@@ -24,11 +27,13 @@ OnResult = Callable[[UnitResult], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished request: the result of each unit, and the records that its table is made of.
+    """The results of a request, and the records that its table is made of.
 
     Attributes:
-        students_alone: key of a unit -> record of its student trained alone under the same seed, where there is one.
-        unmeasured: a line for each measurement that went wrong.
+        results: one a unit.
+        teachers: records of the teachers.
+        students_alone: key of a unit -> record of its student trained alone under the same seed, if there is one.
+        unmeasured: one line for each measurement that failed.
         references: records of the task's reference rows, such as the simple detectors of anomalies.
     """
 
@@ -40,9 +45,9 @@ class Outcome:
 
     @property
     def records(self) -> list[Record]:
-        """Every record that the request made or found, each once."""
-        own = [result.record for result in self.results if result.record is not None]
-        records = [*self.teachers, *own, *self.students_alone.values(), *self.references]
+        """Every record of the request, without repeats."""
+        units = [result.record for result in self.results if result.record is not None]
+        records = [*self.teachers, *units, *self.students_alone.values(), *self.references]
         return list({record.key: record for record in records}.values())
 
 
@@ -53,35 +58,36 @@ def execute(
     on_result: OnResult = lambda result: None,
     measurements: Sequence[str] = (),
 ) -> Outcome:
-    """Do all units of a request, each training by all processes of the group; then measure their students.
+    """Run all units of a request, then measure their students.
 
-    Every unit that is to be done is tried on made-up windows first, so that what cannot work is refused before anything
-    is trained or written. Under `--method all` a method that refuses is left out, with its reason.
+    Every unit is first tried on random windows, so that errors are raised before anything is trained or written. Under
+    `--method all`, a method that refuses is left out, with its reason.
 
     Args:
-        on_result: called as each unit ends.
-        measurements: which of `record.MEASUREMENTS` are made of the students where they are not there yet.
+        existing: "skip" units on record, "rerun" them, or "only" read their records.
+        on_result: called with the result of each unit as it ends.
+        measurements: those of `record.MEASUREMENTS` that are made of each student, if its record lacks them.
 
     Raises:
-        MmkdError: the request, its data or one of its units is refused.
+        MmkdError: the request, its data or one of its units cannot be run.
     """
     records = workspace.records
     units = list(expand(request))
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
-    every_method = request.methods == ("all",)  # what a method refuses is then left out
+    leave_out = request.methods == ("all",)
     if existing == "rerun":
         todo = units
-    elif existing == "only" and not every_method:
+    elif existing == "only" and not leave_out:
         todo = []
     else:
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
-    refused, broken = try_units(todo, workspace, every_method)
+    refused, broken = try_units(todo, workspace, leave_out)
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:
         on_result(result)
     pending = {spec.key for spec, _ in todo if spec.key not in refused} if existing != "only" else set()
-    if pending and workspace.group.world > 1:
+    if pending and workspace.group.world_size > 1:
         workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     with workspace.progress.overall(len(pending)) if len(pending) > 1 else nullcontext() as bar:
@@ -101,40 +107,40 @@ def execute(
 def try_units(
     units: Units, workspace: Workspace, leave_out: bool
 ) -> tuple[Mapping[str, str], Mapping[str, UnitFailed]]:
-    """Try units on made-up windows, those that differ in their seed alone once.
+    """Try units on random windows; of units that differ only in their seed, one is tried.
 
     Args:
-        leave_out: whether a method that refuses is left out; else its refusal is raised.
+        leave_out: whether a method that refuses is left out; else its error is raised.
 
     Returns:
-        Key of a unit -> why its method refuses; and key of a unit -> why it fails: its method is broken.
+        Key of a unit -> why its method refuses; and key of a unit -> the error of its broken method.
 
     Raises:
-        MmkdError: a unit cannot be done.
+        MmkdError: a unit cannot be run.
     """
     if not units:
         return {}, {}
     from mmkd.training.trial import preflight
 
-    _ = workspace.torch_device  # a device that is not there is refused first
-    verdicts: dict[str, MmkdError | None] = {}
+    _ = workspace.torch_device  # raises first if there is no such device
+    errors: dict[str, MmkdError | None] = {}
     refused: dict[str, str] = {}
     broken: dict[str, UnitFailed] = {}
     for spec, data in units:
-        alike = spec.key if spec.seed == 0 else replace(spec, seed=0).key
-        if alike not in verdicts:
-            verdicts[alike] = _verdict(preflight, spec, data)
-        verdict = verdicts[alike]
-        if isinstance(verdict, UnitFailed):  # it fails its own units, and no others
-            broken[spec.key] = verdict
-        elif verdict is not None:
-            if not leave_out or not isinstance(verdict, Refused):
-                raise verdict
-            refused[spec.key] = str(verdict)
+        key = spec.key if spec.seed == 0 else replace(spec, seed=0).key
+        if key not in errors:
+            errors[key] = _preflight_error(preflight, spec, data)
+        error = errors[key]
+        if isinstance(error, UnitFailed):  # only the units of this method fail
+            broken[spec.key] = error
+        elif error is not None:
+            if not leave_out or not isinstance(error, Refused):
+                raise error
+            refused[spec.key] = str(error)
     return refused, broken
 
 
-def _verdict(preflight: Callable[[UnitSpec, Dataset], None], spec: UnitSpec, data: Dataset) -> MmkdError | None:
+def _preflight_error(preflight: Callable[[UnitSpec, Dataset], None], spec: UnitSpec, data: Dataset) -> MmkdError | None:
     try:
         preflight(spec, data)
     except MmkdError as error:
@@ -145,7 +151,7 @@ def _verdict(preflight: Callable[[UnitSpec, Dataset], None], spec: UnitSpec, dat
 def run_by_workers(
     units: Units, workspace: Workspace, rerun: bool, broken: Mapping[str, UnitFailed], on_result: OnResult
 ) -> list[UnitResult]:
-    """Do the units by `--jobs` or Ray; those whose method is broken fail here and now."""
+    """Run the units in worker processes or on Ray; those whose method is broken fail without being started."""
     from mmkd.engines.engine import run_jobs
     from mmkd.engines.plan import make_plan, pending
     from mmkd.engines.processes import ProcessEngine
@@ -168,7 +174,7 @@ def run_by_workers(
 def _outcome(
     units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool, measurements: Sequence[str]
 ) -> Outcome:
-    """The results with the records beside them; `make` what is missing of measurements and reference rows."""
+    """The outcome of a request; if `make`, missing measurements and reference rows are made first."""
     records = workspace.records
     keys = dict.fromkeys(result.spec.teacher(name).key for result in results for name in result.spec.teachers)
     alone: dict[str, Record] = {}
@@ -190,39 +196,39 @@ def _outcome(
 def _references(
     units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool
 ) -> tuple[list[Record], list[str]]:
-    """The records of the reference rows beside these units, and a line for what went wrong; `make` what is missing."""
+    """The records of the reference rows of these units, and one line for each error; if `make`, run missing ones."""
     on_record = {result.spec.key for result in results if result.record is not None}
     records: dict[str, Record] = {}
     problems: dict[str, None] = {}
     for spec, data in units:
         path = TASKS.get(spec.task).references
         if path and spec.key in on_record:
-            found, lines = imported(path)(spec, data, workspace.records, make)
-            records |= {record.key: record for record in found}
-            problems |= dict.fromkeys(lines)
+            references, errors = import_function(path)(spec, data, workspace.records, make)
+            records |= {record.key: record for record in references}
+            problems |= dict.fromkeys(errors)
     return list(records.values()), list(problems)
 
 
 def measure_students(
-    units: Units, results: Sequence[UnitResult], workspace: Workspace, wanted: Sequence[str]
+    units: Units, results: Sequence[UnitResult], workspace: Workspace, measurements: Sequence[str]
 ) -> list[str]:
-    """Measure, in this process alone, what the records of these units lack; a line for each that went wrong."""
+    """Make the measurements that the records of these units lack, in this process; one line for each that failed."""
     lacking: list[tuple[Record, list[str]]] = []
     for result in results:
         if result.record is not None:
-            measured = result.record.measurements
-            missing = [name for name in wanted if name not in measured]
+            existing = result.record.measurements
+            missing = [name for name in measurements if name not in existing]
             if missing:
                 lacking.append((result.record, missing))
     if not lacking:
         return []
     from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     data = {spec.key: windows for spec, windows in units}
     runner = MeasurementRunner(workspace)
     runner.run([MeasurementJob(record, data[record.key], missing) for record, missing in lacking])
     names = sorted({name.partition(".")[0] for _, missing in lacking for name in missing})
     students = f"{len(lacking)} student{'s' if len(lacking) > 1 else ''}"
-    workspace.progress.say(f"measured {', '.join(names)} of {students} in {duration(time.perf_counter() - began)}")
+    workspace.progress.say(f"measured {', '.join(names)} of {students} in {duration(time.perf_counter() - start)}")
     return runner.problems

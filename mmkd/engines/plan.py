@@ -1,15 +1,14 @@
-"""What is to be done for many units, and in which order: views and teachers first, each once.
+"""The plan of many units: views and teachers as jobs of their own, each once and before the units that need them.
 
-A job holds plain values only, so that another process, or another machine, can do it. Executors (`workers`,
-`ray_engine`) take jobs and say what came of them; `run_plan` gives each its job when what it needs is there.
+A job holds plain values only, so that another process or another machine can run it. Engines (`ProcessEngine`,
+`RayEngine`) run jobs; `run_plan` starts each job as soon as the jobs that it needs have ended.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
-from mmkd.data import Dataset, Split
-from mmkd.specs.data import DataSpec
+from mmkd.data import Dataset
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
@@ -20,16 +19,16 @@ from mmkd.views.cached import view_key
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work.
+    """One job: compute a view, train a teacher, or run a unit.
 
     Attributes:
-        kind, key: what it leaves: a view or a teacher in the cache, or the record of a unit.
-        spec: of the unit, or of the first unit that needs the view or teacher.
-        modality: of a view or teacher.
-        windows: how many training windows it has.
-        needs: ids of the jobs that end before it begins.
-        exists: it was done before; nothing is to be done.
-        rerun: a unit that is done even where it is on record.
+        kind, key: of the result: a view or a teacher in the cache, or the record of a unit.
+        spec: spec of the unit, or of the first unit that needs the view or teacher.
+        modality: of the view or teacher.
+        windows: number of training windows.
+        needs: ids of the jobs that must end before this one starts.
+        exists: whether the result exists already, so that there is nothing to run.
+        rerun: whether a unit is run even if it is on record.
     """
 
     kind: Literal["view", "teacher", "unit"]
@@ -47,7 +46,7 @@ class Job:
 
     @property
     def title(self) -> str:
-        """The job in words."""
+        """The job in words, for messages."""
         if self.kind == "unit":
             return title(self.spec)
         net = f" {self.spec.teachers[self.modality]}" if self.kind == "teacher" else ""
@@ -55,18 +54,19 @@ class Job:
         return f"{self.spec.data.name}{fold}, {self.kind} {self.modality}{net}, seed {self.spec.seed}"
 
     def values(self) -> dict[str, Any]:
-        """What a worker needs of it, ready for JSON."""
+        """The fields that a worker needs, as JSON values."""
         names = ("kind", "key", "modality", "rerun")
         return {name: getattr(self, name) for name in names} | {"spec": asdict(self.spec)}
 
 
 @dataclass(frozen=True)
 class JobResult:
-    """What came of a job.
+    """The result of a job.
 
     Attributes:
-        error: one line, of one that failed; `log` names the file with the rest.
-        notes: what was found damaged and mended.
+        error: one line, if it failed.
+        log: the file with the traceback, if it failed.
+        notes: one line for each damaged file that was made again.
     """
 
     status: Literal["done", "cached", "failed"]
@@ -76,94 +76,98 @@ class JobResult:
 
 
 class Engine(Protocol):
-    """Does jobs, several at a time."""
+    """Runs jobs, several at a time."""
 
     @property
-    def room(self) -> int:
-        """How many more jobs it takes now."""
+    def free_slots(self) -> int:
+        """How many more jobs can be started now."""
         ...
 
-    def start(self, job: Job) -> None: ...
+    def start(self, job: Job) -> None:
+        """Start a job."""
+        ...
 
     def wait(self) -> list[tuple[Job, JobResult]]:
-        """Those that ended, one at least; called only while some are running."""
+        """Wait until at least one job has ended; returns those that have. Called only while jobs are running."""
         ...
 
 
 def make_plan(
     units: Sequence[tuple[UnitSpec, Dataset]], records: Records, cache: Cache, rerun: bool = False
 ) -> list[Job]:
-    """All jobs of the units, each once and after those that it needs.
+    """All jobs of the units, without repeats, each after the jobs that it needs.
 
-    Units on record stand there as such, without what they once needed. The unit of the student alone, which
-    `--init-student trained` starts from, is a job too, whether it was asked for or not.
+    A unit on record is a job that exists, without the jobs that it needed. If a unit starts from the student trained
+    alone (`--init-student trained`), that unit is a job too, even if it is not among `units`.
 
     Args:
-        rerun: units on record are done anew; views and teachers are not.
+        rerun: whether units on record are run again; views and teachers are not.
     """
     jobs: dict[str, Job] = {}
-    asked = {spec.key for spec, _ in units}
-    splits: dict[tuple[DataSpec, int], Split] = {}
+    requested = {spec.key for spec, _ in units}
 
-    def enter(job: Job) -> str:
+    def add_job(job: Job) -> str:
         return jobs.setdefault(job.id, job).id
 
-    def add(spec: UnitSpec, data: Dataset) -> str:
-        job = Job("unit", spec.key, spec, rerun=rerun and spec.key in asked)
+    def add_unit(spec: UnitSpec, data: Dataset) -> str:
+        job = Job("unit", spec.key, spec, rerun=rerun and spec.key in requested)
         if job.id in jobs:
             return job.id
         if not job.rerun and records.get(spec.key) is not None:
-            return enter(replace(job, exists=True))
-        at = (spec.data, spec.seed)
-        if at not in splits:
-            splits[at] = split_for(data, *at)
-        split = splits[at]
-        count, views = len(split.train), {}
+            return add_job(replace(job, exists=True))
+        split = split_for(data, spec.data, spec.seed)
+        count = len(split.train)
+        views = {}
         for name, config in spec.views.items():
             key = view_key(name, config, spec.data, split)
             exists = cache.find_damage("views", key) is None
-            views[name] = enter(Job("view", key, spec, name, exists=exists))
+            views[name] = add_job(Job("view", key, spec, name, exists=exists))
         needs = list(views.values())
         for name in spec.teachers:
             key = spec.teacher(name).key
             exists = cache.find_damage("teachers", key) is None
-            needs.append(enter(Job("teacher", key, spec, name, count, (views[name],), exists)))
+            job_needs = (views[name],)
+            needs.append(
+                add_job(Job("teacher", key, spec, modality=name, windows=count, needs=job_needs, exists=exists))
+            )
         if spec.starts_trained:
-            needs.append(add(student_alone(spec), data))
-        return enter(replace(job, windows=count, needs=tuple(needs)))
+            needs.append(add_unit(student_alone(spec), data))
+        return add_job(replace(job, windows=count, needs=tuple(needs)))
 
     for spec, data in units:
-        add(spec, data)
+        add_unit(spec, data)
     return list(jobs.values())
 
 
 def pending(plan: Iterable[Job]) -> list[Job]:
-    """The jobs that are to be done, what others need first."""
+    """The jobs to run: views first, then teachers, then units."""
     order = ("view", "teacher", "unit")
     return sorted((job for job in plan if not job.exists), key=lambda job: order.index(job.kind))
 
 
 def run_plan(plan: Sequence[Job], engine: Engine, on_result: Callable[[Job, JobResult], None]) -> None:
-    """Do what is not there yet. A job whose need failed fails with the same reason; all others go on.
+    """Run the jobs whose results do not exist. If a job fails, those that need it fail with the same error.
 
     Args:
-        on_result: called in this process as each job ends.
+        on_result: called in this process with the result of each job as it ends.
     """
     waiting = {job.id: job for job in pending(plan)}
-    unmade, failed, running = set(waiting), dict[str, JobResult](), 0
+    unfinished = set(waiting)
+    failed: dict[str, JobResult] = {}
+    running = 0
 
     def end(job: Job, result: JobResult) -> None:
-        unmade.discard(job.id)
+        unfinished.discard(job.id)
         if result.status == "failed":
             failed[job.id] = result
         on_result(job, result)
 
     while waiting or running:
         for job in list(waiting.values()):
-            lost = next((name for name in job.needs if name in failed), None)
-            if lost is not None:
-                end(waiting.pop(job.id), failed[lost])
-            elif engine.room > 0 and unmade.isdisjoint(job.needs):
+            failed_need = next((name for name in job.needs if name in failed), None)
+            if failed_need is not None:
+                end(waiting.pop(job.id), failed[failed_need])
+            elif engine.free_slots > 0 and unfinished.isdisjoint(job.needs):
                 engine.start(waiting.pop(job.id))
                 running += 1
         if running:

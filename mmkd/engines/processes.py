@@ -1,7 +1,7 @@
-"""Worker processes on this machine: each does one task after the other, and the parent alone prints.
+"""Worker processes on this machine: each runs one job after the other; only the parent process prints.
 
-A worker is spawned, with its share of the threads in its environment before anything is imported. It gets tasks as
-JSON and ends when its parent does. One that dies costs its task alone, which is tried once more in a fresh worker.
+A worker is spawned with the number of its threads in its environment variables, before it imports anything. It receives
+jobs as JSON and ends when its parent does. If a worker dies, its job is retried once in a new worker.
 """
 
 import json
@@ -23,25 +23,31 @@ from mmkd.training.workspace import Workspace
 if TYPE_CHECKING:
     from mmkd.engines.plan import Job, JobResult
 
-GRACE = 10.0  # seconds that a worker has to remove its temporary folders
+GRACE = 10.0  # seconds for a worker to remove its temporary folders
 
 
 @dataclass
 class _Worker:
-    """A process with our end of its pipe, the task that it works on, and how often that was begun."""
+    """A worker process.
+
+    Attributes:
+        pipe: the parent's end of its pipe.
+        job: the job that it runs; None while it is idle.
+        attempt: 1, or 2 if the job is retried.
+    """
 
     process: Any
     pipe: Connection
     job: "Job | None" = None
-    turn: int = 1
+    attempt: int = 1
 
 
 class ProcessEngine:
-    """An engine of up to `jobs` worker processes, started as they are needed.
+    """An engine of up to `jobs` worker processes, which are started when they are needed.
 
     Args:
-        jobs: processes at a time.
-        workspace: of the command, with the threads of each worker.
+        jobs: maximal number of processes.
+        workspace: of the command; it has the number of threads of each worker.
     """
 
     def __init__(self, jobs: int, workspace: Workspace) -> None:
@@ -53,34 +59,34 @@ class ProcessEngine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Idle workers are let go; after an error, Ctrl-C or SIGTERM working ones are stopped."""
+        """Let idle workers end; after an error, Ctrl-C or SIGTERM also stop those that run a job."""
         for worker in self.workers:
             if kind is not None and worker.job is not None:
                 worker.process.terminate()
             worker.pipe.close()
-        end = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE
         for worker in self.workers:
-            worker.process.join(max(0.0, end - time.monotonic()))
+            worker.process.join(max(0.0, deadline - time.monotonic()))
             if worker.process.is_alive():
                 worker.process.kill()
                 worker.process.join()
         self.workers = []
 
     @property
-    def room(self) -> int:
+    def free_slots(self) -> int:
         return self.jobs - sum(worker.job is not None for worker in self.workers)
 
-    def start(self, job: "Job", turn: int = 1) -> None:
+    def start(self, job: "Job", attempt: int = 1) -> None:
         idle = [worker for worker in self.workers if worker.job is None]
-        if turn > 1 or not idle:
+        if attempt > 1 or not idle:
             with _threads(self.workspace.threads):
                 worker = _spawn(self.workspace.to_json())
             self.workers.append(worker)
         else:
             worker = idle[0]
         worker.job = job
-        worker.turn = turn
-        with suppress(OSError):  # it died while it was idle; `wait` sees that
+        worker.attempt = attempt
+        with suppress(OSError):  # it died while it was idle; `wait` handles that
             worker.pipe.send_bytes(json.dumps(job.values()).encode())
 
     def wait(self) -> "list[tuple[Job, JobResult]]":
@@ -96,15 +102,15 @@ class ProcessEngine:
                 try:
                     ended.append((job, JobResult(**json.loads(worker.pipe.recv_bytes()))))
                 except (OSError, EOFError):
-                    why = self._bury(worker)
-                    if worker.turn == 1:
+                    reason = self._remove_dead(worker)
+                    if worker.attempt == 1:
                         self.start(job, 2)
                     else:
-                        ended.append((job, JobResult("failed", f"{why}, twice")))
+                        ended.append((job, JobResult("failed", f"{reason}, twice")))
         return ended
 
-    def _bury(self, worker: _Worker) -> str:
-        """Take a dead worker off the list, and say what it died of."""
+    def _remove_dead(self, worker: _Worker) -> str:
+        """Remove a dead worker from the list; returns the reason of its end."""
         worker.pipe.close()
         worker.process.join()
         self.workers.remove(worker)
@@ -116,62 +122,69 @@ class ProcessEngine:
 
 
 def _spawn(workspace: Values) -> _Worker:
-    """A new worker; Ctrl-C on the terminal does not reach it, its parent decides."""
+    """Start a worker that ignores Ctrl-C on the terminal: its parent stops it."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=serve, args=(theirs, json.dumps(workspace)), name="mmkd-worker", daemon=True)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child begins with the mask of its parent
+    parent_pipe, worker_pipe = context.Pipe()
+    process = context.Process(target=serve, args=(worker_pipe, json.dumps(workspace)), name="mmkd-worker", daemon=True)
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child inherits the mask of its parent
     try:
         process.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    theirs.close()
-    return _Worker(process, ours)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+    worker_pipe.close()
+    return _Worker(process, parent_pipe)
 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Environment for a child that is started meanwhile: libraries read these variables when they are imported."""
-    before = {name: os.environ.get(name) for name in THREADS}
+    """Set the variables for the number of threads, for a child that is started meanwhile.
+
+    Libraries read these variables when they are imported.
+    """
+    previous = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, str(count)))
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
 
 
-def serve(pipe: Connection, setting: str) -> None:
-    """The life of a worker: a task comes, its outcome goes back, until the parent closes the pipe."""
+def serve(pipe: Connection, workspace: str) -> None:
+    """The main function of a worker: receive a job, run it, send its result, until the parent closes the pipe.
+
+    Args:
+        workspace: `Workspace.to_json`, as text.
+    """
     try:
         signal.signal(signal.SIGTERM, _stop)
         try:
-            _serve(pipe, json.loads(setting))
+            _serve(pipe, json.loads(workspace))
         finally:
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing is left to be stopped
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing is running any more
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
 
 
 def _serve(pipe: Connection, workspace: Values) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.dup2(2, 1)  # what methods print is no part of the command's answer
-    with suppress(EOFError, OSError):  # the parent let us go
+    os.dup2(2, 1)  # what methods print must not get into the output of the command
+    with suppress(EOFError, OSError):  # the parent closed the pipe
         while True:
             pipe.send_bytes(json.dumps(perform(json.loads(pipe.recv_bytes()), workspace)).encode())
 
 
 def _stop(*_: object) -> None:
-    """SIGTERM: leave through every `finally`, so that temporary folders are removed."""
+    """Handle SIGTERM: raise an exception, so that temporary folders are removed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed cannot say so: its end is noticed, and the worker stops."""
+    """Stop this worker when its parent has ended, even if the parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

@@ -1,7 +1,7 @@
-"""Units as tasks of Ray: on this machine, or on the cluster that RAY_ADDRESS names. The only importer of ray.
+"""Run jobs as tasks of Ray, on this machine or on the cluster of RAY_ADDRESS. The only module that imports ray.
 
-Every node has mmkd and sees the folders of runs, cache and data under the same paths. A lost node costs the tasks that
-it worked on, and Ray starts them again elsewhere.
+Every node must have mmkd installed, and the folders of runs, cache and data under the same paths. If a node is lost,
+Ray starts its tasks again on another node.
 """
 
 import json
@@ -20,18 +20,18 @@ from mmkd.training.workspace import Workspace, check_ray, parse_resources
 if TYPE_CHECKING:
     from mmkd.engines.plan import Job, JobResult
 
-RETRIES = 3  # how often Ray starts a task again whose node or process is gone
-GRACE = 10.0  # seconds that tasks have to remove their temporary folders
+RETRIES = 3  # how often Ray restarts a task whose node or process was lost
+GRACE = 10.0  # seconds for tasks to remove their temporary folders
 
 
 class RayEngine:
-    """An engine that hands every task to Ray, which does as many at a time as there are resources for.
+    """An engine that submits every job to Ray, which runs as many at a time as its resources allow.
 
     Args:
-        workspace: of the command, with the resources and threads of each job; its progress is told once what Ray has.
+        workspace: of the command; it has the resources and threads of each job. Its progress shows once what Ray has.
     """
 
-    room = 1 << 30  # Ray has a queue of its own
+    free_slots = 1 << 30  # Ray has a queue of its own
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = json.dumps(workspace.to_json())
@@ -39,17 +39,17 @@ class RayEngine:
         self.threads = workspace.threads
         self.say = workspace.progress.say
         self.running: dict[Any, Job] = {}
-        self.after = ExitStack()
+        self.exit_stack = ExitStack()
 
     def __enter__(self) -> "RayEngine":
         check_ray()
         import ray
 
         self.ray = ray
-        self.after.enter_context(redirect_stdout(sys.stderr))  # where Ray tells of lost nodes; stdout is the command's
-        self.own = not ray.is_initialized()  # a program that is connected already stays so
+        self.exit_stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints messages about lost nodes to stdout
+        self.started_ray = not ray.is_initialized()  # a program may be connected already, and then stays so
         handler = signal.getsignal(signal.SIGTERM)
-        if self.own:
+        if self.started_ray:
             try:
                 ray.init(
                     address=os.environ.get("RAY_ADDRESS") or "local",
@@ -58,18 +58,20 @@ class RayEngine:
                     include_dashboard=False if not os.environ.get("RAY_ADDRESS") else None,
                 )
             except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-                self.after.close()
+                self.exit_stack.close()
                 where = os.environ.get("RAY_ADDRESS") or "on this machine"
                 raise MmkdError(f"--engine ray: no Ray {where}: {describe_error(error)[:200]}") from error
             finally:
                 if threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGTERM, handler)  # Ray put one of its own there
-        has = ray.cluster_resources()
-        if has.get("CPU", 0) < self.cpus or has.get("GPU", 0) < self.gpus:
-            what = f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs"
+                    signal.signal(signal.SIGTERM, handler)  # Ray replaced the handler
+        resources = ray.cluster_resources()
+        cpus = resources.get("CPU", 0)
+        gpus = resources.get("GPU", 0)
+        if cpus < self.cpus or gpus < self.gpus:
             self.__exit__(None)
-            raise MmkdError(f"--resources: a task takes cpus={self.cpus:g},gpus={self.gpus:g}, but Ray has {what}")
-        self.say(f"Ray: {len(ray.nodes())} nodes, {has.get('CPU', 0):g} CPUs, {has.get('GPU', 0):g} GPUs")
+            task = f"cpus={self.cpus:g},gpus={self.gpus:g}"
+            raise MmkdError(f"--resources: a task takes {task}, but Ray has {cpus:g} CPUs and {gpus:g} GPUs")
+        self.say(f"Ray: {len(ray.nodes())} nodes, {cpus:g} CPUs, {gpus:g} GPUs")
         self.remote = ray.remote(_perform).options(
             num_cpus=self.cpus,
             num_gpus=self.gpus,
@@ -79,16 +81,16 @@ class RayEngine:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """After an error, Ctrl-C or SIGTERM what is running is cancelled."""
+        """Disconnect; after an error, Ctrl-C or SIGTERM also cancel the running tasks."""
         if kind is not None and self.running:
             for reference in self.running:
                 with suppress(Exception):
                     self.ray.cancel(reference)
             with suppress(Exception):
                 self.ray.wait(list(self.running), num_returns=len(self.running), timeout=GRACE)
-        if self.own:
+        if self.started_ray:
             self.ray.shutdown()
-        self.after.close()
+        self.exit_stack.close()
 
     def start(self, job: "Job") -> None:
         self.running[self.remote.remote(json.dumps(job.values()), self.workspace)] = job

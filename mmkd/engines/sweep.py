@@ -1,4 +1,4 @@
-"""Many units in this process, one after the other: which are on record, which are to be done, what came of each."""
+"""Run many units in this process, one after the other; units on record are skipped."""
 
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +21,15 @@ def run_units(
     on_result: Callable[[UnitResult], None] = lambda result: None,
     broken: Mapping[str, UnitFailed] | None = None,
 ) -> list[UnitResult]:
-    """Do the units that are not on record; a failed one does not stop the others.
+    """Run the units that are not on record; if one fails, the others still run.
 
     Args:
-        existing: "skip" units on record, "rerun" all, or "only" read what is there.
-        on_result: called as each unit ends.
-        broken: key -> why a unit fails without being started.
+        existing: "skip" units on record, "rerun" all units, or "only" read the records that exist.
+        on_result: called with the result of each unit as it ends.
+        broken: key -> the error of a unit that fails without being started.
+
+    Returns:
+        The results of the units, in their order.
 
     Raises:
         MmkdError: the runs folder cannot be written.
@@ -47,23 +50,24 @@ def run_units(
 def run_one(
     spec: UnitSpec, data: Dataset, workspace: Workspace, rerun: bool = False, failure: UnitFailed | None = None
 ) -> UnitResult:
-    """Do one unit under its lock, unless it is on record or gets there while we wait.
+    """Run one unit under its lock, unless it is on record; another process may have run it while we waited.
 
     Args:
-        failure: the unit fails with this error, and is not started.
+        rerun: run it even if it is on record.
+        failure: if given, the unit fails with this error and is not started.
     """
     records = workspace.records
     record = None if rerun else records.get(spec.key)
     if record is not None:
         return UnitResult(spec, "cached", record)
     with records.lock(spec.key):
-        record = None if rerun else records.get(spec.key)  # another process may have done it while we waited
+        record = None if rerun else records.get(spec.key)
         if record is not None:
             return UnitResult(spec, "cached", record)
         try:
             if failure is not None:
                 raise failure
             return UnitResult(spec, "done", TASKS.get(spec.task).run_unit(spec, data, workspace))
-        except (Exception, SystemExit) as error:  # a method is anybody's code: its unit fails, the others go on
+        except (Exception, SystemExit) as error:  # a method may raise any error: only its unit fails
             log = records.write_failure(spec.key, traceback.format_exc())
             return UnitResult(spec, "failed", error=describe_error(error), log=str(log))

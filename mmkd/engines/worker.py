@@ -1,4 +1,4 @@
-"""One job of a plan, done in a process of its own. Light to import: the process first sets its threads."""
+"""Run one job of a plan in a worker process. Light to import, because the process first sets its threads."""
 
 import traceback
 import warnings
@@ -17,14 +17,17 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_
 
 
 def perform(job: Values, workspace: Values) -> dict[str, Any]:
-    """Do one job; the result is the fields of a `plan.JobResult`.
+    """Run one job.
 
     Args:
-        job: `plan.Job.values`.
-        workspace: `Workspace.to_json`.
+        job: the values of `plan.Job.values`.
+        workspace: the values of `Workspace.to_json`.
+
+    Returns:
+        The fields of a `plan.JobResult`.
     """
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("ignore")  # the command has tried every unit and has printed its notes
+        warnings.simplefilter("ignore")  # the command has printed the warnings when it tried the units
         warnings.simplefilter("always", DamageWarning)
         result = _attempt(job, workspace)
     return result | {"notes": list(dict.fromkeys(str(warning.message) for warning in caught))}
@@ -33,7 +36,7 @@ def perform(job: Values, workspace: Values) -> dict[str, Any]:
 def _attempt(job: Values, workspace: Values) -> dict[str, Any]:
     try:
         return asdict(_perform(job, workspace))
-    except (Exception, SystemExit) as error:  # a unit's own errors are caught further in, under its lock
+    except (Exception, SystemExit) as error:  # errors of a unit itself are caught by `run_one`
         from mmkd.store.record import Records
 
         log = ""
@@ -52,7 +55,7 @@ def _perform(job: Values, values: Values) -> "JobResult":
     from mmkd.specs.unit import UnitSpec
     from mmkd.training.preparation import make_teacher, view_of
     from mmkd.training.workspace import Workspace
-    from mmkd.units.expansion import in_fold, source_sha256
+    from mmkd.units.expansion import select_fold, source_sha256
 
     keep_freed_memory()
     torch.set_num_threads(values["threads"])
@@ -60,7 +63,7 @@ def _perform(job: Values, values: Values) -> "JobResult":
     for plugin in workspace.plugins:
         load_plugin(plugin)
     spec = UnitSpec.parse(job["spec"])
-    data = in_fold(workspace.load(spec.data), spec.data)
+    data = select_fold(workspace.load(spec.data), spec.data)
     if data.sha256 != spec.data.sha256:
         raise MmkdError(f"data {data.name!r} is not what it was when the command began; start the command again")
     if job["kind"] == "unit":
@@ -69,5 +72,8 @@ def _perform(job: Values, values: Values) -> "JobResult":
         result = run_one(spec, data, workspace, rerun=job["rerun"])
         assert result.status in ("done", "cached", "failed")
         return JobResult(result.status, result.error, result.log)
-    (view_of if job["kind"] == "view" else make_teacher)(job["modality"], spec, data, workspace)
+    if job["kind"] == "view":
+        view_of(job["modality"], spec, data, workspace)
+    else:
+        make_teacher(job["modality"], spec, data, workspace)
     return JobResult("done")

@@ -1,5 +1,5 @@
-"""What is measured of stored students and series: cost, robustness, maps, and the simple detectors beside them.
+"""Measurements of trained students: cost, robustness and maps; and the simple detectors of anomalies.
 
-Everything here starts from a finished record and adds files to it. Test scores are part of a training (`training/`);
-tables and pages of these numbers are made in `report/`.
+Measurements start from a finished record and add files to it. Test scores are part of a training (`training/`); tables
+and pages of these numbers are made in `report/`.
 """

@@ -1,4 +1,4 @@
-"""What a deployed student costs for one window: multiply-accumulates, time, and bytes on disk."""
+"""The cost of a deployed student for one window: multiply-accumulates, latency, and bytes on disk."""
 
 import gc
 import math
@@ -18,9 +18,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmkd.core.keys import digest
 from mmkd.store.record import Record
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
 
-REPEATS, WARM_UP = 100, 10
+REPEATS = 100
+WARM_UP = 10
 HOW = (
     f"float32 on one CPU thread, batch 1, inference mode: median and 95th percentile of {REPEATS} windows after "
     f"{WARM_UP} to warm up; latency = views + network. MACs of the network: half the floating-point operations of its "
@@ -29,8 +30,8 @@ HOW = (
 )
 
 
-def network_of(record: Record) -> str:
-    """A hash that is equal for students of the same cost: of everything that decides it, which the weights do not."""
+def cost_key(record: Record) -> str:
+    """A hash that is equal for students of the same cost: of everything but the weights that the cost depends on."""
     spec = record.unit
     data = record.data
     views = {name: view["config"] for name, view in record.result["views"].items()}
@@ -41,17 +42,17 @@ def network_of(record: Record) -> str:
 
 
 def measure_deployment(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:
-    """The cost of a student on this machine, but for its size.
+    """Measure the cost of a student on this machine, except for its size.
 
     Args:
-        windows: (n, C, W), taken in turn.
+        windows: (n, C, W); each repetition takes the next one.
 
     Returns:
-        `macs` of the network; `latency_ms`, `latency_p95_ms` from raw window to logits, of which `network_ms` and
-        `views_ms` {modality: ms} are parts, medians of their own; and the method, `threads`, `repeats`, `how`,
-        `processor`.
+        `macs` of the network; `latency_ms` and `latency_p95_ms`, the median and 95th percentile of the time from raw
+        window to logits; `network_ms` and `views_ms` {modality: ms}, medians of its parts; and how they were measured:
+        `threads`, `repeats`, `how`, `processor`.
     """
-    images = windows[:1].reshape(1, student.channels, *student.positions)  # or the window as it is
+    images = windows[:1].reshape(1, student.channels, *student.positions)  # of signals, `positions` is (W,)
     return {
         "macs": count_macs(student.network, student.views(images)),
         **latency(student, windows),
@@ -63,61 +64,64 @@ def measure_deployment(student: StudentModel, windows: NDArray[np.float32]) -> d
 
 
 def latency(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, Any]:
-    """Times in ms of one window after the other, on one thread; the keys are those of `measure_deployment`."""
+    """Times in ms of single windows on one thread; the keys are explained in `measure_deployment`."""
     names = list(student.modalities)
     student.eval()
     times = []
-    with one_thread(), torch.inference_mode():
+    with single_thread(), torch.inference_mode():
         for number in range(WARM_UP + REPEATS):
             window = np.ascontiguousarray(windows[number % len(windows)][None])
-            marks, views = [time.perf_counter()], {}
+            marks = [time.perf_counter()]
+            views = {}
             for name in names:
                 views[name] = torch.from_numpy(student.modalities[name].transform(window))
                 marks.append(time.perf_counter())
             student.network(views)
             marks.append(time.perf_counter())
             times.append([*np.diff(marks), marks[-1] - marks[0]])
-    each = 1000 * np.array(times[WARM_UP:])
-    *parts, network, whole = np.median(each, axis=0).tolist()
+    milliseconds = 1000 * np.array(times[WARM_UP:])
+    *view_times, network_time, total = np.median(milliseconds, axis=0).tolist()
     return {
-        "latency_ms": whole,
-        "latency_p95_ms": float(np.percentile(each[:, -1], 95)),
-        "network_ms": network,
-        "views_ms": dict(zip(names, parts, strict=True)),
+        "latency_ms": total,
+        "latency_p95_ms": float(np.percentile(milliseconds[:, -1], 95)),
+        "network_ms": network_time,
+        "views_ms": dict(zip(names, view_times, strict=True)),
     }
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread, and no collection of garbage in between."""
-    threads, collects = torch.get_num_threads(), gc.isenabled()
+def single_thread() -> Iterator[None]:
+    """PyTorch on one thread, and no garbage collection."""
+    threads = torch.get_num_threads()
+    gc_enabled = gc.isenabled()
     torch.set_num_threads(1)
     gc.disable()
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        if collects:
+        if gc_enabled:
             gc.enable()
 
 
 def count_macs(network: nn.Module, views: Mapping[str, Tensor]) -> int:
     """Multiply-accumulates of one forward pass: half the floating-point operations, rounded.
 
-    Fused forms of recurrent layers and attention, which the counter does not see, are switched off while it counts.
+    Fused recurrent layers and attention are switched off meanwhile, because the counter does not see them.
     """
     counter = FlopCounterMode(display=False, custom_mapping=dict(FOURIER))
-    with plain_layers(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+    with unfused_layers(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         network.eval()(views)
     return round(counter.get_total_flops() / 2)
 
 
 @contextmanager
-def plain_layers() -> Iterator[None]:
+def unfused_layers() -> Iterator[None]:
     """Without oneDNN's recurrent layers and PyTorch's fused transformer layers."""
     mkldnn: Any = torch.backends.mkldnn
     mha = torch.backends.mha
-    enabled, fused = mkldnn.enabled, mha.get_fastpath_enabled()
+    enabled = mkldnn.enabled
+    fused = mha.get_fastpath_enabled()
     mkldnn.enabled = False
     mha.set_fastpath_enabled(False)
     try:
@@ -130,8 +134,8 @@ def plain_layers() -> Iterator[None]:
 def _fourier(points: Sequence[int], axes: Sequence[int], real: bool) -> int:
     """Floating-point operations of transforms of this shape over some of its axes."""
     n = math.prod(points[axis] for axis in axes)
-    whole = 5 * math.prod(points) * math.log2(max(n, 1))
-    return round(whole / 2 if real else whole)
+    operations = 5 * math.prod(points) * math.log2(max(n, 1))
+    return round(operations / 2 if real else operations)
 
 
 def _complex(x: Sequence[int], dim: Sequence[int], *_: Any, **__: Any) -> int:
@@ -156,10 +160,10 @@ FOURIER: Mapping[Any, Callable[..., int]] = {
 
 @lru_cache(maxsize=1)
 def processor() -> str:
-    """The processor's name, or what Python knows of it."""
+    """The name of the processor; if the system does not tell it, that of its architecture."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            named = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+            names = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
     except OSError:
-        named = []
-    return next(iter(named), "") or platform.processor() or platform.machine()
+        names = []
+    return next(iter(names), "") or platform.processor() or platform.machine()

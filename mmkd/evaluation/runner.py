@@ -1,4 +1,4 @@
-"""What is measured of students once they are on record: their cost, maps and, where it was asked for, robustness."""
+"""Measure students on record: their cost, maps and, if the user asks for it, robustness."""
 
 import json
 import os
@@ -17,68 +17,76 @@ from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.store.record import Record
 from mmkd.training.preparation import view_of
-from mmkd.training.stored import StudentModel, load_teacher
+from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import split_for
 
 
 @dataclass(frozen=True)
 class MeasurementJob:
-    """A student's record, the data of its unit, and which of `record.MEASUREMENTS` are to be made."""
+    """A record to measure.
+
+    Attributes:
+        record: of a student.
+        data: the data set of its unit.
+        measurements: those of `record.MEASUREMENTS` to make.
+    """
 
     record: Record
     data: Dataset
-    wanted: Sequence[str]
+    measurements: Sequence[str]
 
 
 class MeasurementRunner:
-    """Measures students on record and puts what it finds beside their records, each as soon as it is known.
+    """Measures students on record and adds each measurement to the record as soon as it is made.
 
-    What goes wrong with one of them is a line in `problems`, and the others go on.
+    Attributes:
+        problems: one line for each measurement that failed; the others are still made.
     """
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.problems: list[str] = []
         self._costs: dict[str, dict[str, Any]] = {}
-        self._taught: dict[str, tuple[Any, Any]] = {}  # what the maps of a teacher show
+        self._teacher_maps: dict[str, tuple[Any, Any]] = {}  # by the key of the teacher
 
     def run(self, jobs: Sequence[MeasurementJob]) -> None:
-        """All that the jobs want, costs first; of records that cannot be written nothing."""
-        open_ = {job.record.key: os.access(job.record.folder, os.W_OK) for job in jobs}
-        self.problems += [f"unit {key}: its record cannot be written" for key, can in open_.items() if not can]
-        jobs = [job for job in jobs if open_[job.record.key]]
-        for name, one in (("deployment.json", self._cost), ("maps.npz", self._maps)):
-            wanting = [job for job in jobs if name in job.wanted]
-            with self.workspace.progress.bar(name.partition(".")[0], len(wanting)) as bar:
-                for job in wanting:
-                    with self._telling(name, [job]):
-                        self.workspace.records.add_measurements(job.record, {name: one(job)})
+        """Make the measurements of all jobs, costs first; records that cannot be written are left out."""
+        writable = {job.record.key: os.access(job.record.folder, os.W_OK) for job in jobs}
+        self.problems += [f"unit {key}: its record cannot be written" for key, can in writable.items() if not can]
+        jobs = [job for job in jobs if writable[job.record.key]]
+        for name, measure in (("deployment.json", self._deployment), ("maps.npz", self._maps)):
+            selected = [job for job in jobs if name in job.measurements]
+            with self.workspace.progress.bar(name.partition(".")[0], len(selected)) as bar:
+                for job in selected:
+                    with self._catch_problems(name, [job]):
+                        self.workspace.records.add_measurements(job.record, {name: measure(job)})
                     bar.advance()
-        wanting = [job for job in jobs if "robustness.json" in job.wanted]
-        groups = list(_alike(wanting))
+        groups = list(_group_by_views([job for job in jobs if "robustness.json" in job.measurements]))
         steps = sum(1 + len(robustness.disturbances(group[0].data)) for group in groups)
         with self.workspace.progress.bar("robustness", steps) as bar:
             for group in groups:
-                with self._telling("robustness.json", group):
+                with self._catch_problems("robustness.json", group):
                     self._robustness(group, bar)
 
     @contextmanager
-    def _telling(self, name: str, jobs: Sequence[MeasurementJob]) -> Iterator[None]:
+    def _catch_problems(self, name: str, jobs: Sequence[MeasurementJob]) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # a measurement costs no record
+        except Exception as error:  # the other measurements are still made
             self.problems += [f"{name} of unit {job.record.key}: {describe_error(error)}" for job in jobs]
 
-    def _cost(self, job: MeasurementJob) -> bytes:
-        alike = deployment.network_of(job.record)
-        if alike not in self._costs:
-            windows = maps.spaced(np.flatnonzero(~job.data.test), deployment.REPEATS)
-            self._costs[alike] = deployment.measure_deployment(StudentModel.load(job.record), job.data.x[windows])
+    def _deployment(self, job: MeasurementJob) -> bytes:
+        """`deployment.json`; students of the same cost are measured once."""
+        key = deployment.cost_key(job.record)
+        if key not in self._costs:
+            windows = maps.evenly_spaced(np.flatnonzero(~job.data.test), deployment.REPEATS)
+            self._costs[key] = deployment.measure_deployment(StudentModel.load(job.record), job.data.x[windows])
         size = job.record.file("student.safetensors").stat().st_size
-        return _json({**self._costs[alike], "size_bytes": size})
+        return _json({**self._costs[key], "size_bytes": size})
 
     def _maps(self, job: MeasurementJob) -> bytes:
+        """`maps.npz`; the maps of a teacher are computed once."""
         record = job.record
         data = job.data
         spec = record.unit
@@ -86,60 +94,64 @@ class MeasurementRunner:
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
         views = {name: view_of(name, spec, data, self.workspace).array for name in spec.views}
-        some = maps.choose(data.y, windows)
-        first = some[:1]
+        batch_windows = maps.choose_windows(data.y, windows)
+        first = batch_windows[:1]
         label = int(data.y[first[0]])
 
-        def look(network: nn.Module, names: Sequence[str]) -> tuple[Any, Any]:
-            example, batch = ({name: _tensor(views[name][which]) for name in names} for which in (first, some))
-            return maps.look(network, example, batch, label)
+        def compute_maps(network: nn.Module, names: Sequence[str]) -> tuple[Any, Any]:
+            example = {name: _tensor(views[name][first]) for name in names}
+            batch = {name: _tensor(views[name][batch_windows]) for name in names}
+            return maps.compute_maps(network, example, batch, label)
 
-        arrays: maps.Arrays = {f"window/{name}": maps.some_planes(view[first[0]]) for name, view in views.items()}
+        arrays: maps.Arrays = {f"window/{name}": maps.first_planes(view[first[0]]) for name, view in views.items()}
         arrays |= {"window_label": np.array(label), "window_index": np.array(first[0]), "window_part": np.array(part)}
-        arrays |= {"similarity_labels": data.y[some]}
+        arrays |= {"similarity_labels": data.y[batch_windows]}
 
-        def keep(network: str, found: tuple[Any, Mapping[str, Any]], alone: str) -> None:
-            arrays[f"similarity/{network}"] = found[0]
-            arrays.update({f"cam/{network.partition('-')[0]}-{name or alone}": cam for name, cam in found[1].items()})
+        def add_maps(network: str, network_maps: tuple[Any, Mapping[str, Any]], modality: str) -> None:
+            similarity, cams = network_maps
+            arrays[f"similarity/{network}"] = similarity
+            arrays.update({f"cam/{network.partition('-')[0]}-{name or modality}": cam for name, cam in cams.items()})
 
         for modality, key in record.teachers.items():
-            if key not in self._taught and (teacher := self.workspace.records.get(key)) is not None:
-                self._taught[key] = look(load_teacher(teacher), [modality])
-            if key in self._taught:
-                keep(f"teacher-{modality}", self._taught[key], modality)
-        keep("student", look(StudentModel.load(record).network, spec.student), spec.student[0])
-        return maps.packed(arrays)
+            if key not in self._teacher_maps and (teacher := self.workspace.records.get(key)) is not None:
+                self._teacher_maps[key] = compute_maps(load_teacher(teacher), [modality])
+            if key in self._teacher_maps:
+                add_maps(f"teacher-{modality}", self._teacher_maps[key], modality)
+        add_maps("student", compute_maps(StudentModel.load(record).network, spec.student), spec.student[0])
+        return maps.to_npz(arrays)
 
     def _robustness(self, group: Sequence[MeasurementJob], bar: Any) -> None:
-        there, students = [], []
+        """Add `robustness.json` to the records of students that read the same views."""
+        jobs = []
+        students = []
         for job in group:
-            with self._telling("robustness.json", [job]):
+            with self._catch_problems("robustness.json", [job]):
                 students.append(StudentModel.load(job.record))
-                there.append(job)
-        if not there:
+                jobs.append(job)
+        if not jobs:
             return
-        trainings = [job.record.unit.training for job in there]
-        found = robustness.measure_robustness(students, trainings, there[0].data, self.workspace.torch_device, bar)
-        for job, said in zip(there, found, strict=True):
-            with self._telling("robustness.json", [job]):
-                self.workspace.records.add_measurements(job.record, {"robustness.json": _json(said)})
+        trainings = [job.record.unit.training for job in jobs]
+        results = robustness.measure_robustness(students, trainings, jobs[0].data, self.workspace.torch_device, bar)
+        for job, result in zip(jobs, results, strict=True):
+            with self._catch_problems("robustness.json", [job]):
+                self.workspace.records.add_measurements(job.record, {"robustness.json": _json(result)})
 
 
-def _alike(jobs: Sequence[MeasurementJob]) -> Iterator[list[MeasurementJob]]:
-    """Jobs whose students read the very same views, a few at a time."""
+def _group_by_views(jobs: Sequence[MeasurementJob]) -> Iterator[list[MeasurementJob]]:
+    """Groups of jobs whose students read the same views, at most `robustness.MAX_STUDENTS` each."""
     groups: dict[tuple[str, str], list[MeasurementJob]] = {}
     for job in jobs:
         data = job.record.unit.data
-        key = data.sha256 + data.nan, robustness.views_of(job.record.result)
+        key = data.sha256 + data.nan, robustness.views_key(job.record.result)
         groups.setdefault(key, []).append(job)
     for group in groups.values():
-        for start in range(0, len(group), robustness.TOGETHER):
-            yield group[start : start + robustness.TOGETHER]
+        for start in range(0, len(group), robustness.MAX_STUDENTS):
+            yield group[start : start + robustness.MAX_STUDENTS]
 
 
 def _tensor(view: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(view))
 
 
-def _json(said: Mapping[str, Any]) -> bytes:
-    return json.dumps(said, indent=1, allow_nan=False).encode()
+def _json(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, indent=1, allow_nan=False).encode()

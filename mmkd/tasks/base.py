@@ -95,10 +95,10 @@ class Task:
         Raises:
             MmkdError: the unit is refused. UnitFailed: it broke off.
         """
-        return imported(self.runner)(spec, data, workspace)
+        return import_function(self.runner)(spec, data, workspace)
 
 
-def imported(path: str) -> Callable[..., Any]:
+def import_function(path: str) -> Callable[..., Any]:
     """The function that `module:function` names."""
     module, _, name = path.partition(":")
     function: Callable[..., Any] = getattr(import_module(module), name)

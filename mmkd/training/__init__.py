@@ -1,5 +1,5 @@
-"""How one network is trained: the loop, checkpoints, teachers, their outputs, one unit from data to record.
+"""How one network is trained: the loop, checkpoints, teachers and their outputs, and one unit from data to record.
 
-The only loop of the house is `loop.train`; teachers and students go through it alike. Many units, processes and their
-order belong in `engines/`; what is measured of a finished student in `evaluation/`.
+There is one training loop, `loop.train`, for teachers and students. Many units, processes and their order belong in
+`engines/`; measurements of a trained student in `evaluation/`.
 """

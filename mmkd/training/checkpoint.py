@@ -1,7 +1,8 @@
-"""Where a training stood after its last whole epoch, in one file, so that a process that was killed goes on from there.
+"""The checkpoint of a training: one file with its state after the last whole epoch, so that it can be resumed.
 
-The file is the SHA-256 of what follows and a safetensors file; it is written beside and renamed. One that is damaged,
-or was written by other code or another version of PyTorch, counts as none: the training begins anew.
+The file is the SHA-256 of its content, followed by a safetensors file. It is written under another name and then
+renamed. A file that is damaged, or that other code or another version of PyTorch wrote, is ignored: the training starts
+anew.
 """
 
 import hashlib
@@ -24,31 +25,38 @@ from mmkd.core.errors import DamageWarning
 
 DIGEST = hashlib.sha256().digest_size
 
+Layout = Mapping[str, list[tuple[str, list[int]]]]
+"""Name of a type -> name and shape of each tensor of this type, in order."""
+
 
 class Checkpoint:
-    """The file of one training.
+    """The checkpoint file of one training.
 
     Args:
-        path: of the file; its folder is made when it is first written. One process at a time writes it: whoever has the
-            lock of what is trained.
+        path: of the file. Its folder is created when it is first written. Only the process that holds the lock of the
+            trained teacher or unit may write it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.beside = path.with_name(f".{path.name}")
+        self.temporary = path.with_name(f".{path.name}")
 
-    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Replace what is there. Where the disk has no room the training goes on without, with a warning."""
-        held, places = _packed(tensors)
-        said = json.dumps({"facts": facts, "made by": made_by(), "places": places}, allow_nan=False)
-        content = save(held, {"said": said})
+    def save(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Replace the file. If the disk is full, warn and let the training go on.
+
+        Args:
+            values: JSON values.
+        """
+        packed, layout = _pack(tensors)
+        metadata = json.dumps({"values": values, "code": code_hash(), "layout": layout}, allow_nan=False)
+        content = save(packed, {"mmkd": metadata})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.beside.write_bytes(hashlib.sha256(content).digest() + content)
-            os.replace(self.beside, self.path)
+            self.temporary.write_bytes(hashlib.sha256(content).digest() + content)
+            os.replace(self.temporary, self.path)
         except OSError as error:
             with suppress(OSError):
-                self.beside.unlink(missing_ok=True)
+                self.temporary.unlink(missing_ok=True)
             warnings.warn(
                 f"{self.path.parent}: {error.strerror or error}; a training that is killed will begin anew",
                 DamageWarning,
@@ -56,48 +64,49 @@ class Checkpoint:
             )
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What was saved last; None where there is nothing to go on from."""
+        """The tensors and values that were saved last; None if there is no usable file."""
         try:
             content = self.path.read_bytes()
             if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
                 return None
             length = int.from_bytes(content[DIGEST : DIGEST + 8], "little")
             header = json.loads(content[DIGEST + 8 : DIGEST + 8 + length])
-            said = json.loads(header["__metadata__"]["said"])
-            if said["made by"] != made_by():
+            metadata = json.loads(header["__metadata__"]["mmkd"])
+            if metadata["code"] != code_hash():
                 return None
-            return _unpacked(load(content[DIGEST:]), said["places"]), said["facts"]
+            return _unpack(load(content[DIGEST:]), metadata["layout"]), metadata["values"]
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None
 
     def remove(self) -> None:
-        """Called when what the training was for is in its place."""
-        for path in (self.path, self.beside):
+        """Remove the file, when the result of the training has been written."""
+        for path in (self.path, self.temporary):
             with suppress(OSError):
                 path.unlink(missing_ok=True)
 
 
-def _packed(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, list[tuple[str, list[int]]]]]:
-    """All tensors of a type as one, which is written much faster; and their names and shapes, in order."""
+def _pack(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Layout]:
+    """Join all tensors of a type to one, which is much faster to write; and their names and shapes."""
     parts: dict[str, list[Tensor]] = {}
-    places: dict[str, list[tuple[str, list[int]]]] = {}
+    layout: dict[str, list[tuple[str, list[int]]]] = {}
     for name, tensor in tensors.items():
         parts.setdefault(str(tensor.dtype), []).append(tensor.detach().reshape(-1).cpu())
-        places.setdefault(str(tensor.dtype), []).append((name, list(tensor.shape)))
-    return {kind: torch.cat(each) for kind, each in parts.items()}, places
+        layout.setdefault(str(tensor.dtype), []).append((name, list(tensor.shape)))
+    return {dtype: torch.cat(flat) for dtype, flat in parts.items()}, layout
 
 
-def _unpacked(held: Mapping[str, Tensor], places: Mapping[str, list[tuple[str, list[int]]]]) -> dict[str, Tensor]:
-    found = {}
-    for kind, each in places.items():
-        sizes = [prod(shape) for _, shape in each]
-        for (name, shape), part in zip(each, torch.split(held[kind], sizes), strict=True):
-            found[name] = part.reshape(shape).clone()
-    return found
+def _unpack(packed: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """The tensors that `_pack` joined."""
+    tensors = {}
+    for dtype, entries in layout.items():
+        sizes = [prod(shape) for _, shape in entries]
+        for (name, shape), flat in zip(entries, torch.split(packed[dtype], sizes), strict=True):
+            tensors[name] = flat.reshape(shape).clone()
+    return tensors
 
 
 def source_files() -> list[Path]:
-    """Every source file of this package and of its methods, in a fixed order: what may shape a training."""
+    """Every source file of this package and of its methods, in a fixed order: any of them may change a training."""
     import mmkd
     import mmkd.baselines
 
@@ -106,9 +115,9 @@ def source_files() -> list[Path]:
 
 
 @lru_cache(maxsize=1)
-def made_by() -> str:
-    """Hash of the code that trains, ours and that of methods, and of PyTorch's version."""
-    found = hashlib.sha256(torch.__version__.encode())
+def code_hash() -> str:
+    """Hash of all source files, those of the methods included, and of PyTorch's version."""
+    code = hashlib.sha256(torch.__version__.encode())
     for path in source_files():
-        found.update(path.read_bytes())
-    return found.hexdigest()
+        code.update(path.read_bytes())
+    return code.hexdigest()

@@ -1,9 +1,10 @@
-"""One training done by several processes that `torchrun` started: each takes its share of every batch.
+"""One training by several processes that `torchrun` started: each trains on its shard of every batch.
 
-The process of rank 0 leads. It does all that one process does, and tells the others of each training before it begins;
-they follow, train along and write nothing. Gradients are summed over the processes at every step, so that all of them
-hold the same weights. Before that they agree that none has failed: one that fails is heard of by all at the same step,
-and none waits for it. Messages are JSON. PyTorch is imported when the processes meet.
+The process of rank 0 is the leader. It does everything that a single process does, and announces each training to the
+other processes. These follow: they take part in the training and write nothing. At every step the processes first agree
+that none of them has failed, so that an error in one process stops all of them at the same step. Then their gradients
+are summed, so that all processes keep the same weights. Messages are JSON. PyTorch is imported when the processes
+connect.
 """
 
 import json
@@ -23,222 +24,228 @@ if TYPE_CHECKING:
 
     Positions = NDArray[int64]
 
-PATIENCE = timedelta(days=7)  # that processes wait for each other, for instance while the leader makes views
+TIMEOUT = timedelta(days=7)  # processes may wait long for each other, for instance while the leader computes views
 
 
 class ConnectionLost(KeyboardInterrupt):
-    """Another process is gone, or out of step: as after Ctrl-C the command ends, and is given once more."""
+    """Another process has ended, or does something else: the command ends as after Ctrl-C, and can be run again."""
 
 
 class ProcessGroup:
-    """One process by itself: nothing is shared.
+    """A group of one process: nothing is communicated.
 
     Attributes:
-        rank, world: which process this is, from 0, and how many there are.
+        rank: number of this process, from 0.
+        world_size: number of processes.
     """
 
-    rank, world = 0, 1
+    rank = 0
+    world_size = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process keeps records and speaks to the user."""
+    def is_leader(self) -> bool:
+        """Whether this process writes records and prints messages."""
         return self.rank == 0
 
     def announce(self, kind: str, **values: Any) -> None:
-        """Leader: say what comes next, and wait until all are ready for it. `values` are ready for JSON.
+        """Leader: tell the other processes what comes next, and wait until all are ready. `values` are JSON values.
 
         Raises:
-            UnitFailed: a process cannot.
+            UnitFailed: another process cannot do it.
         """
 
     @contextmanager
     def training(self, kind: str, **values: Any) -> Iterator[None]:
-        """Leader: around a training that the others are told of."""
+        """Leader: announce a training and run it in the body of this context."""
         yield
 
     @contextmanager
-    def together(self, parameters: Sequence["Parameter"] = ()) -> Iterator[None]:
-        """Around what all processes do at once; after it the gradients of `parameters` are sums over the processes.
+    def synchronized(self, parameters: Sequence["Parameter"] = ()) -> Iterator[None]:
+        """Run the body in all processes at the same time; afterwards sum the gradients of `parameters` over them.
 
         Raises:
-            UnitFailed: it failed in another process. In the one where it failed its own error goes on.
+            UnitFailed: the body failed in another process. The process where it failed raises its own error.
         """
         yield
 
-    def share(self, positions: "Positions", least: int) -> "Positions":
-        """This process's part of a batch, as `share` cuts it."""
+    def shard(self, positions: "Positions", minimum: int) -> "Positions":
+        """This process's part of a batch, by the function `shard`."""
         return positions
 
-    def add(self, sums: Mapping[str, float]) -> dict[str, float]:
-        """Sums over the processes, by name; not every process has every name."""
-        return dict(sums)
+    def sum_over_processes(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Sums over the processes, by name; a name may be missing in some processes."""
+        return dict(values)
 
     def finish(self) -> None:
-        """Leader: send the others home."""
+        """Leader: let the other processes end."""
 
 
 SINGLE_PROCESS = ProcessGroup()
 
 
 def current_group() -> ProcessGroup:
-    """The group of this process: of those that torchrun started, or of itself alone."""
+    """The group of this process: the processes that torchrun started, or this process alone."""
     if "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ["WORLD_SIZE"]) > 1:
         return TorchrunGroup(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
     return SINGLE_PROCESS
 
 
-def share(positions: "Positions", rank: int, world: int, least: int) -> "Positions":
-    """Every so manyth position of a batch. A share has `least` positions or more, or none.
+def shard(positions: "Positions", rank: int, world_size: int, minimum: int) -> "Positions":
+    """The part of a batch for one process: every n-th position. A shard has at least `minimum` positions, or none.
 
-    >>> [share(np.arange(7), rank, 4, 2).tolist() for rank in range(4)]
+    >>> [shard(np.arange(7), rank, 4, 2).tolist() for rank in range(4)]
     [[0, 3, 6], [1, 4], [2, 5], []]
     """
-    among = max(1, min(world, len(positions) // least))
-    return positions[rank::among] if rank < among else positions[:0]
+    shards = max(1, min(world_size, len(positions) // minimum))
+    return positions[rank::shards] if rank < shards else positions[:0]
 
 
 class TorchrunGroup(ProcessGroup):
-    """This process among those of torchrun."""
+    """The processes that torchrun started, seen from this one."""
 
-    def __init__(self, rank: int, world: int) -> None:
-        self.rank, self.world = rank, world
-        self.met = self.lost = False
-        self.told: Exception | None = None  # the last failure that all processes have heard of
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.rank = rank
+        self.world_size = world_size
+        self.connected = False
+        self.closed = False
+        self.shared_failure: Exception | None = None  # the last failure that all processes know of
 
     def announce(self, kind: str, **values: Any) -> None:
-        self._meet()
+        self._connect()
         self._gather({"kind": kind, **values})
-        with self.together():
+        with self.synchronized():
             pass
 
-    def follow(self, prepare: Callable[[dict[str, Any]], Callable[[], object] | None]) -> None:
-        """Follower: do what the leader says until it says "end"; a failure that all have heard of is the leader's.
+    def follow(self, join: Callable[[dict[str, Any]], Callable[[], object] | None]) -> None:
+        """Follower: do what the leader announces until it sends "end"; the leader reports failures that all know of.
 
         Args:
-            prepare: gets a message of `announce` and returns what is then done in step with the leader.
+            join: called with each announced message; returns the function that is then run in step with the leader.
         """
-        self._meet()
+        self._connect()
         while (message := self._gather(None)[0])["kind"] != "end":
             try:
-                with self.together():
-                    work = prepare(message)
+                with self.synchronized():
+                    work = join(message)
                 if work is not None:
                     work()
             except Exception as error:
-                if error is not self.told:
+                if error is not self.shared_failure:
                     raise
-        self._part()
+        self._disconnect()
 
     @contextmanager
     def training(self, kind: str, **values: Any) -> Iterator[None]:
-        if self.lost:
+        if self.closed:
             raise ConnectionLost("the processes of torchrun are out of step")
         try:
             self.announce(kind, **values)
             yield
         except Exception as error:
-            if error is not self.told:  # the others do not know: they end when the connection does
-                self._part()
+            if error is not self.shared_failure:  # the other processes do not know of it: closing ends them
+                self._disconnect()
             raise
 
     @contextmanager
-    def together(self, parameters: Sequence["Parameter"] = ()) -> Iterator[None]:
+    def synchronized(self, parameters: Sequence["Parameter"] = ()) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._agree(parameters, error)
+            self._synchronize(parameters, error)
             raise
-        self._agree(parameters, None)
+        self._synchronize(parameters, None)
 
-    def share(self, positions: "Positions", least: int) -> "Positions":
-        return share(positions, self.rank, self.world, least)
+    def shard(self, positions: "Positions", minimum: int) -> "Positions":
+        return shard(positions, self.rank, self.world_size, minimum)
 
-    def add(self, sums: Mapping[str, float]) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for each in self._gather(dict(sums)):
-            for name, value in each.items():
-                found[name] = found.get(name, 0.0) + value
-        return found
+    def sum_over_processes(self, values: Mapping[str, float]) -> dict[str, float]:
+        sums: dict[str, float] = {}
+        for process_values in self._gather(dict(values)):
+            for name, value in process_values.items():
+                sums[name] = sums.get(name, 0.0) + value
+        return sums
 
     def finish(self) -> None:
-        if not self.lost:
-            with suppress(ConnectionLost, MmkdError):  # torchrun ends the others
-                self._meet()
+        if not self.closed:
+            with suppress(ConnectionLost, MmkdError):  # torchrun ends the other processes
+                self._connect()
                 self._gather({"kind": "end"})
-                self._part()
+                self._disconnect()
 
-    def take_device(self, name: str) -> None:
-        """Follower: use the CUDA device of this process's number on its machine.
+    def set_device(self, name: str) -> None:
+        """Follower: use the CUDA device with this process's number on its machine.
 
         Raises:
-            MmkdError: there is none.
+            MmkdError: this machine has fewer devices than processes.
         """
         import torch
 
         if name.startswith("cuda"):
-            local, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-            if local >= count:
+            local_rank = int(os.environ["LOCAL_RANK"])
+            count = torch.cuda.device_count()
+            if local_rank >= count:
                 raise MmkdError(f"--device cuda: {count} CUDA devices here; give torchrun --nproc-per-node {count}")
-            torch.cuda.set_device(local)
+            torch.cuda.set_device(local_rank)
 
-    def _meet(self) -> None:
-        if self.met:
+    def _connect(self) -> None:
+        if self.connected:
             return
         import torch
         from torch import distributed
 
         gpus = torch.cuda.is_available() and distributed.is_nccl_available()
         try:
-            distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=PATIENCE)
+            distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
-            self.lost = True
+            self.closed = True
             raise MmkdError(f"the processes that torchrun started do not meet: {describe_error(error)}") from error
-        self.met = True
+        self.connected = True
 
-    def _part(self) -> None:
+    def _disconnect(self) -> None:
         from torch import distributed
 
-        self.lost = True
+        self.closed = True
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
-    def _agree(self, parameters: Sequence["Parameter"], error: Exception | None) -> None:
-        """Raise UnitFailed where another process has failed, else sum the gradients of `parameters`."""
+    def _synchronize(self, parameters: Sequence["Parameter"], error: Exception | None) -> None:
+        """Raise UnitFailed if another process has failed, else sum the gradients of `parameters`."""
         import torch
         from torch import distributed
 
-        marks = torch.tensor([error is not None, *(p.grad is not None for p in parameters)], dtype=torch.int32)
-        with _connected():
-            distributed.all_reduce(marks)
-        failed, *having = marks.tolist()
-        if not failed:
-            with _connected():
-                sum_gradients([p for p, some in zip(parameters, having, strict=True) if some], distributed.all_reduce)
+        flags = torch.tensor([error is not None, *(p.grad is not None for p in parameters)], dtype=torch.int32)
+        with _connection_errors():
+            distributed.all_reduce(flags)
+        failures, *gradients = flags.tolist()
+        if not failures:
+            with _connection_errors():
+                sum_gradients([p for p, n in zip(parameters, gradients, strict=True) if n], distributed.all_reduce)
             return
-        said = self._gather(None if error is None else describe_error(error))
-        self.told = error or UnitFailed(next(f"process {n}: {why}" for n, why in enumerate(said) if why is not None))
+        messages = self._gather(None if error is None else describe_error(error))
+        failure = next(f"process {n}: {text}" for n, text in enumerate(messages) if text is not None)
+        self.shared_failure = error or UnitFailed(failure)
         if error is None:
-            raise self.told
+            raise self.shared_failure
 
     def _gather(self, value: Any) -> list[Any]:
-        """The values of all processes, ready for JSON, in the order of their ranks."""
+        """The JSON values of all processes, in the order of their ranks."""
         import torch
         from torch import distributed
 
         own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
-        with _connected():
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world_size)]
+        with _connection_errors():
             distributed.all_gather(lengths, torch.tensor([len(own)]))
         longest = max(int(length) for length in lengths)
-        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
-        with _connected():
+        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world_size)]
+        with _connection_errors():
             distributed.all_gather(texts, torch.nn.functional.pad(own, (0, longest - len(own))))
         return [json.loads(bytes(t[: int(n)].numpy())) for t, n in zip(texts, lengths, strict=True)]
 
 
 @contextmanager
-def _connected() -> Iterator[None]:
-    """Lost where a process does not answer."""
+def _connection_errors() -> Iterator[None]:
+    """Raise ConnectionLost if a process does not answer."""
     try:
         yield
     except RuntimeError as error:
@@ -246,10 +253,10 @@ def _connected() -> Iterator[None]:
 
 
 def sum_gradients(parameters: Sequence["Parameter"], reduce: Callable[["Tensor"], object]) -> None:
-    """Sum gradients over the processes, all of them in one vector; one that is missing here counts as zero.
+    """Sum gradients over the processes, all of them in one vector; a gradient that is missing here counts as zero.
 
     Args:
-        reduce: replaces a vector by its sum over the processes.
+        reduce: replaces a vector, in place, by its sum over the processes.
     """
     import torch
 
@@ -259,5 +266,5 @@ def sum_gradients(parameters: Sequence["Parameter"], reduce: Callable[["Tensor"]
     reduce(flat)
     for p, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
         if p.grad is None:
-            p.grad = torch.empty_like(p)  # in the parameter's order in memory: fused optimizers go by that alone
+            p.grad = torch.empty_like(p)  # with the parameter's memory format, which fused optimizers rely on
         p.grad.copy_(part.view(p.shape))

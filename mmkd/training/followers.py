@@ -1,4 +1,4 @@
-"""What a process does that `torchrun` started and that does not lead: it trains along, and writes nothing."""
+"""The followers: processes that `torchrun` started beside the leader. They take part in trainings and write nothing."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,26 +9,26 @@ from mmkd.core.memory import keep_freed_memory
 from mmkd.core.registry import load_plugin
 from mmkd.data import Dataset
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import TeacherSpec, Training, UnitSpec
+from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.training.distributed import TorchrunGroup
 from mmkd.training.loop import TrainingResult
 from mmkd.training.preparation import prepare_unit, training_data
 from mmkd.training.student import train_student
 from mmkd.training.teachers import initial_network, train_teacher
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import in_fold, source_sha256, split_for
+from mmkd.units.expansion import select_fold, source_sha256, split_for
 from mmkd.views.cached import get_view
 
-VERSIONS = "is another version here than where the command leads"
+OTHER_VERSION = "is another version here than where the command leads"
 
 
 def follow(group: TorchrunGroup) -> None:
-    """Train along in a process that does not lead, until the one that leads has ended its command."""
+    """Take part in the trainings of the leader, until its command has ended."""
     group.follow(_Follower(group))
 
 
 class _Follower:
-    """Answers each message of the leader: the command first, then its trainings."""
+    """Handles each message of the leader: the command first, then its trainings."""
 
     def __init__(self, group: TorchrunGroup) -> None:
         self.group = group
@@ -41,26 +41,25 @@ class _Follower:
         workspace = Workspace.from_json({k: v for k, v in message.items() if k != "kind"}, self.group)
         for plugin in workspace.plugins:
             load_plugin(plugin)
-        self.group.take_device(str(workspace.torch_device))
+        self.group.set_device(str(workspace.torch_device))
         self.workspace = workspace
         return None
 
 
 def join_training(message: Mapping[str, Any], workspace: Workspace) -> Callable[[], TrainingResult]:
-    """The training that the leader announced, ready to be run in step with it.
+    """Prepare the training that the leader announced; the returned function runs it in step with the leader.
 
     Args:
-        message: of `ProcessGroup.training`: kind, key, spec, and shares of the teachers.
+        message: the arguments of `ProcessGroup.training`: kind, key, spec, and the shares of the teachers.
 
     Raises:
-        MmkdError: the data, the method or mmkd itself is not what the leader has.
+        MmkdError: the data, the method or mmkd differ from those of the leader.
     """
-    values = message["spec"]
     if message["kind"] == "teacher":
-        return _join_teacher(message["key"], values, workspace)
-    spec = UnitSpec.parse(values)
+        return _join_teacher(message["key"], message["spec"], workspace)
+    spec = UnitSpec.parse(message["spec"])
     if spec.key != message["key"] or source_sha256(spec.method) != spec.method_sha256:
-        raise MmkdError(f"method {spec.method!r} or mmkd itself {VERSIONS}")
+        raise MmkdError(f"method {spec.method!r} or mmkd itself {OTHER_VERSION}")
     unit = prepare_unit(spec, _load(spec.data, workspace), workspace, message["shares"])
     return partial(train_student, unit, workspace)
 
@@ -69,17 +68,17 @@ def _load(spec: DataSpec, workspace: Workspace) -> Dataset:
     data = workspace.load(spec)
     if data.sha256 != spec.sha256:
         raise MmkdError(f"data {spec.name!r} is not the same here as where the command leads")
-    return in_fold(data, spec)
+    return select_fold(data, spec)
 
 
 def _join_teacher(key: str, values: Mapping[str, Any], workspace: Workspace) -> Callable[[], TrainingResult]:
-    parsed = {"data": DataSpec(**values["data"]), "training": Training(**values["training"])}
-    spec = TeacherSpec(**{**values, **parsed})
+    spec = TeacherSpec.parse(values)
     if spec.key != key:
-        raise MmkdError(f"mmkd {VERSIONS}")
+        raise MmkdError(f"mmkd {OTHER_VERSION}")
     data = _load(spec.data, workspace)
     split = split_for(data, spec.data, spec.seed)
-    name = spec.modality
-    view = get_view(name, spec.view, data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
-    windows = training_data(data, split, {name: view.array}, spec, workspace)
+    view = get_view(
+        spec.modality, spec.view, data, spec.data, split, cache=workspace.cache, progress=workspace.progress
+    )
+    windows = training_data(data, split, {spec.modality: view.array}, spec, workspace)
     return partial(train_teacher, spec, initial_network(spec, windows), windows, workspace)

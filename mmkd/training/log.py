@@ -1,10 +1,10 @@
-"""The log of a unit, `events.log` of its record."""
+"""The log of a unit, which is the file `events.log` of its record."""
 
 import time
 
 
 class UnitLog:
-    """Lines with the seconds since the unit began, kept in memory until the record is written."""
+    """Log lines with the seconds since the start of the unit; they are in memory until the record is written."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""The pictures of a record, as SVG files: learning curves, confusion matrix, and an example of what was tested.
+"""The pictures of a record, as SVG files: learning curves, confusion matrix, and an example of the test data.
 
-They are drawn from the numbers and predictions of the record, with the figures of `drawing/`. A picture that
-fails must not cost a record: callers log the error and go on.
+They are drawn from the numbers and predictions of the record, with the figures of `drawing/`. If a picture fails,
+callers log the error and still write the record.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,19 +32,19 @@ History = Sequence[Mapping[str, float]]
 Predictions = Mapping[str, NDArray[Any]]
 
 
-def save_pictures(folder: Path, unit: "PreparedUnit", trained: "TrainingResult", predictions: Predictions) -> None:
-    """`curves.svg`, `confusion.svg` and a picture of test data: `views.svg`, `recording.svg` or `image.svg`.
+def save_pictures(folder: Path, unit: "PreparedUnit", result: "TrainingResult", predictions: Predictions) -> None:
+    """Write `curves.svg`, `confusion.svg`, and one of `views.svg`, `recording.svg` and `image.svg`.
 
-    `views.svg` is of the first test window. Where every sample has a label there is `recording.svg` in its place, and
-    of images `image.svg`, with true and predicted labels.
+    `views.svg` shows the views of the first test window. If every sample has a label, `recording.svg` shows a test
+    recording with its true and predicted labels; if every pixel has one, `image.svg` shows a test image.
 
     Args:
-        folder: of the record.
+        folder: the folder of the record.
         predictions: the arrays of its `predictions.npz`.
     """
     data = unit.data
     name = _unit_name(unit)
-    save_score_pictures(folder, name, data, predictions, trained.history, trained.best_epoch + 1)
+    save_score_pictures(folder, name, data, predictions, result.history, result.best_epoch + 1)
     if data.form == "step":
         (_save_image if data.grid else _save_recording)(folder, name, data, predictions)
     else:
@@ -54,7 +54,12 @@ def save_pictures(folder: Path, unit: "PreparedUnit", trained: "TrainingResult",
 def save_score_pictures(
     folder: Path, name: str, data: Dataset, predictions: Predictions, history: History, best_epoch: int
 ) -> None:
-    """`curves.svg`, if there is a history, and `confusion.svg`; `name` is that of the network."""
+    """Write `curves.svg`, if there is a history, and `confusion.svg`.
+
+    Args:
+        name: the name of the network, for headings.
+        best_epoch: counted from 1.
+    """
     if history:
         _save_curves(folder, name, history, best_epoch)
     true = predictions["true"]
@@ -71,11 +76,11 @@ def save_score_pictures(
 
 
 def save_series_pictures(
-    folder: Path, unit: "PreparedUnit", trained: "TrainingResult", results: Sequence[SeriesResult]
+    folder: Path, unit: "PreparedUnit", training_result: "TrainingResult", results: Sequence[SeriesResult]
 ) -> None:
-    """`curves.svg`, and `series.svg`: values, events and score of the series whose VUS-PR is the median."""
+    """Write `curves.svg`, and `series.svg`: values, events and scores of the series with the median VUS-PR."""
     name = _unit_name(unit)
-    _save_curves(folder, name, trained.history, trained.best_epoch + 1)
+    _save_curves(folder, name, training_result.history, training_result.best_epoch + 1)
     median = sorted(results, key=lambda result: result.metrics["vus_pr"])[len(results) // 2]
     series = median.series
     heading = f"{name}: {series.name}, VUS-PR {median.metrics['vus_pr']:.3f} (the median series)"
@@ -105,7 +110,7 @@ def _save_curves(folder: Path, name: str, history: History, best_epoch: int) -> 
 
 
 def _save_views(folder: Path, unit: "PreparedUnit") -> None:
-    """`views.svg`: the first test window, or image, in every view of the unit."""
+    """Write `views.svg`: every view of the first test window or image."""
     data = unit.data
     window = int(np.flatnonzero(data.test)[0])
     heading = f"{data.name}: test {'image' if data.grid else 'window'} {window}, {data.classes[data.y[window]]}"
@@ -116,12 +121,12 @@ def _save_views(folder: Path, unit: "PreparedUnit") -> None:
 
 
 def view_channels(name: str, config: Mapping[str, Any], channels: Sequence[str]) -> list[str]:
-    """The names of the channels of a view: all, or those of its channel group."""
+    """Names of the channels of a view: those of its channel group, or all."""
     return [channels[n] for n in config["channels"]] if group_of(name) else list(channels)
 
 
 def _save_recording(folder: Path, name: str, data: Dataset, predictions: Predictions) -> None:
-    """`recording.svg`: the first test recording, its true labels and the student's."""
+    """Write `recording.svg`: the first test recording with its true and predicted labels."""
     number = int(predictions["recording"][0])
     first = predictions["recording"] == number
     windows = predictions["window"][first]
@@ -135,14 +140,14 @@ def _save_recording(folder: Path, name: str, data: Dataset, predictions: Predict
         signal[:, start : start + data.window] = data.x[window]
         labels[start : start + data.window] = y
     (predicted,) = stitch(probabilities.transpose(0, 2, 1), np.zeros_like(starts), starts).values()
-    rows = {"true": labels, "predicted": np.where(labels < 0, -1, predicted)}  # scored where a true label is known
+    rows = {"true": labels, "predicted": np.where(labels < 0, -1, predicted)}  # only where the true label is known
     heading = f"{name}: test recording {number}"
     chart = labelled_recording("Labelled recording", heading, signal, rows, data.classes, data.rate_hz)
     _save(folder / "recording.svg", chart, heading)
 
 
 def _save_image(folder: Path, name: str, data: Dataset, predictions: Predictions) -> None:
-    """`image.svg`: the first test image that has labels, its true labels and the student's."""
+    """Write `image.svg`: the first test image that has labels, with its true and predicted labels."""
     first = int((predictions["true"] >= 0).any(axis=(1, 2)).argmax())
     window = int(predictions["window"][first])
     maps = {key: predictions[key][first] for key in ("true", "predicted")}

@@ -1,4 +1,4 @@
-"""Everything of a unit that comes before its student is trained: split, views, teachers and their outputs."""
+"""Prepare a unit: its split, views, student, method, teachers and their outputs, before its student is trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from mmkd.metrics.classes import mixture_shares
 from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
-from mmkd.training.guidance import LiveTeachers, MovingTeachers, source_of
+from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
-from mmkd.training.loop import TeacherSource, TrainingData
 from mmkd.training.prediction import predict
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
+from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, TeacherSource, make_teacher_source
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
@@ -29,12 +29,15 @@ from mmkd.views.cached import View, get_view
 
 @dataclass(frozen=True)
 class PreparedUnit:
-    """A unit right before its student is trained.
+    """Everything that the training of a unit's student needs.
 
     Attributes:
-        shares: of the teachers, where they were searched on validation windows, as `teacher_weights` reads them.
-        source: the teachers' outputs beside each batch.
-        log: what was done so far.
+        student: untrained, unless the unit starts from a trained student.
+        method: not built yet.
+        shares: the weights of the teachers if they were searched on validation windows, as text of the option
+            `teacher_weights`.
+        source: where the teachers' outputs for each batch come from.
+        log: lines about the steps so far.
     """
 
     spec: UnitSpec
@@ -51,13 +54,15 @@ class PreparedUnit:
 
 
 def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: str | None = None) -> PreparedUnit:
-    """Make everything that a unit needs before its student is trained, or take it from the cache.
+    """Compute everything that the training of a unit's student needs, or read it from the cache.
 
     Args:
-        shares: of the teachers, as another process found them; None: they are searched where the unit asks for it.
+        shares: the weights of the teachers, if another process has searched them. None: search them if the unit's
+            options ask for it.
 
     Raises:
-        MmkdError: the unit is refused. UnitFailed: it broke off.
+        MmkdError: the unit cannot be run.
+        UnitFailed: the training of a teacher failed.
     """
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
@@ -74,22 +79,24 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     teachers: dict[str, Teacher] = {}
     for name in spec.teachers:
         teachers[name] = get_teacher(spec.teacher(name), windows, split.test, workspace, method.checkpoint)
-        if workspace.group.leads:
+        if workspace.group.is_leader:
             write_teacher(teachers[name], data, split, workspace.records)
         log.add(f"teacher {name}: {teachers[name].spec.key}, {method.checkpoint} epoch")
     if spec.searches_shares and shares is None:
         shares = search_shares(teachers, windows)
         method = make_method(spec, shares)
         log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
-    trained_along = list(method.teacher_parameters({name: teacher.network for name, teacher in teachers.items()}))
+    networks = {name: teacher.network for name, teacher in teachers.items()}
     source: TeacherSource
-    if trained_along:
+    if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
-        source = source_of(teachers, method.needs, windows, cache=workspace.cache, progress=workspace.progress)
+        source = make_teacher_source(
+            teachers, method.needs, windows, cache=workspace.cache, progress=workspace.progress
+        )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if not isinstance(source, LiveTeachers):
-        windows = windows.only(spec.student)
+        windows = windows.select_views(spec.student)
     return PreparedUnit(
         spec=spec,
         data=data,
@@ -106,13 +113,13 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
 
 
 def view_of(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
-    """One of a unit's views, from the cache; it is made first where it is not there."""
+    """One view of a unit from the cache; it is computed first if it is not there."""
     split = split_for(data, spec.data, spec.seed)
     return get_view(name, spec.views[name], data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
 
 
 def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:
-    """One of a unit's teachers and its record, made ahead of the unit."""
+    """Train one teacher of a unit and write its record, if they do not exist yet."""
     split = split_for(data, spec.data, spec.seed)
     arrays = {name: view_of(name, spec, data, workspace).array}
     windows = training_data(data, split, arrays, spec, workspace)
@@ -127,7 +134,7 @@ def training_data(
     spec: UnitSpec | TeacherSpec,
     workspace: Workspace,
 ) -> TrainingData:
-    """What the training loop reads of a data set."""
+    """The data of a unit or teacher as the training loop reads them."""
     return TrainingData(
         views=arrays,
         y=data.y,
@@ -136,7 +143,7 @@ def training_data(
         names=data.classes,
         device=workspace.torch_device,
         window_s=data.window_s,
-        places=None if data.recording is None or data.start is None else (data.recording, data.start),
+        locations=None if data.recording is None or data.start is None else (data.recording, data.start),
         delineated=data.delineated,
         grid=data.grid,
         subject=data.subject,
@@ -145,31 +152,34 @@ def training_data(
 
 
 def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
-    """The record of the unit's student trained alone under the same seed; that unit is done first where it is missing.
+    """The record of the unit's student trained alone under the same seed; it is trained first if there is none.
 
     Raises:
-        MmkdError: this process follows in a group, and the record of its leader is not here.
+        MmkdError: this process is a follower, and the record that the leader has is not here.
     """
-    base = student_alone(spec)
+    alone = student_alone(spec)
     records = workspace.records
-    if not workspace.group.leads:
-        record = records.get(base.key)
+    if not workspace.group.is_leader:
+        record = records.get(alone.key)
         if record is None:
-            raise MmkdError(f"--runs {records.runs}: record {base.key} is not here; all processes need one --runs")
+            raise MmkdError(f"--runs {records.runs}: record {alone.key} is not here; all processes need one --runs")
         return record
-    with records.lock(base.key):
-        return records.get(base.key) or TASKS.get(base.task).run_unit(base, data, workspace)
+    with records.lock(alone.key):
+        return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
 
 
 def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:
-    """The shares under which the teachers together predict the validation windows best.
+    """The weights with which the mixture of the teachers' probabilities predicts the validation windows best.
 
-    Best is the lowest negative log-likelihood of the teachers' probabilities, mixed by their shares. The text is a
-    value of the option `teacher_weights`.
+    The best mixture has the lowest negative log-likelihood.
+
+    Returns:
+        A value of the option `teacher_weights`, such as "sig=0.7000,gaf=0.3000".
     """
-    size = windows.at_once
+    size = windows.prediction_batch
     probabilities = [
-        predict(teacher.network, windows.at, windows.validation, batch_size=size) for teacher in teachers.values()
+        predict(teacher.network, windows.load_views, windows.validation, batch_size=size)
+        for teacher in teachers.values()
     ]
     y = windows.y[windows.validation]
     if windows.per_step:

@@ -1,4 +1,4 @@
-"""The record of a teacher, made from its entry in the cache."""
+"""Write the record of a teacher from its entry in the cache."""
 
 import json
 import shutil
@@ -17,13 +17,13 @@ from mmkd.training.teachers import Teacher
 
 
 def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Records) -> None:
-    """Write the teacher's own record where there is none yet."""
+    """Write the record of a teacher, if there is none yet."""
     spec = teacher.spec
     with records.lock(spec.key):
         if records.get(spec.key) is not None:
             return
 
-        def fill(folder: Path) -> Mapping[str, Any]:
+        def write_files(folder: Path) -> Mapping[str, Any]:
             predictions = _predictions(teacher, data)
             np.savez(folder / "predictions.npz", **predictions)
             shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
@@ -31,7 +31,7 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Record
             write_history(folder / "history.csv", history)
             result = json.loads((teacher.folder / "result.json").read_text())
             name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
-            with suppress(Exception):  # a picture never costs a record
+            with suppress(Exception):  # a record is written even if a picture fails
                 save_score_pictures(folder, name, data, predictions, history, result["best_epoch"])
             return {
                 **result,
@@ -39,14 +39,14 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Record
                 "key": spec.key,
                 "status": "done",
                 "spec": asdict(spec),
-                "data": describe(data, split),
+                "data": describe_data(data, split),
             }
 
-        records.write(spec.key, fill)
+        records.write(spec.key, write_files)
 
 
 def _predictions(teacher: Teacher, data: Dataset) -> dict[str, Any]:
-    """The predictions of the test windows; those of an older cache entry get the subjects that they lack."""
+    """The predictions of the test windows; the subjects are added if an older cache entry lacks them."""
     with np.load(teacher.folder / "predictions.npz", allow_pickle=False) as z:
         arrays = {name: z[name] for name in z.files}
     if data.subject is not None and "subject" not in arrays:
@@ -54,8 +54,8 @@ def _predictions(teacher: Teacher, data: Dataset) -> dict[str, Any]:
     return arrays
 
 
-def describe(data: Dataset, split: Split) -> dict[str, Any]:
-    """What a record says about the data; of images also their rows and columns."""
+def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
+    """The field "data" of a record: classes, channels, sizes and split of its data set."""
     return {
         **({"grid": list(data.grid)} if data.grid else {}),
         **({} if data.subject is None else {"subjects": len(np.unique(data.subject))}),

@@ -1,4 +1,4 @@
-"""Teachers: trained once a spec and seed, shared by all methods."""
+"""Teachers: each spec is trained once, and the teacher is shared by all methods."""
 
 import hashlib
 import json
@@ -26,7 +26,10 @@ from mmkd.store.cache import Cache
 from mmkd.store.environment import environment
 from mmkd.tasks import TASKS
 from mmkd.training.checkpoint import Checkpoint
-from mmkd.training.loop import NoTeachers, TrainingData, TrainingResult, snapshot, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import TrainingResult, train
+from mmkd.training.state import snapshot
+from mmkd.training.teacher_outputs import NoTeachers
 from mmkd.training.testing import evaluate_on_test
 from mmkd.training.workspace import Workspace
 from mmkd.views import MODALITIES
@@ -36,7 +39,13 @@ _NET = "--teacher-net names its network, --image-size the side of its images"
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained teacher, where its record lies, and the epoch that its weights are of: "best" or "last"."""
+    """A trained teacher.
+
+    Attributes:
+        network: in evaluation mode, without gradients.
+        folder: its entry in the cache.
+        checkpoint: the epoch of its weights: "best" or "last".
+    """
 
     spec: TeacherSpec
     network: nn.Module
@@ -44,17 +53,19 @@ class Teacher:
     checkpoint: str = "best"
 
 
-class Pixels(SingleView):
-    """A network that labels every pixel of an image; its logits are (B, K, H W), row by row as the labels are."""
+class PixelNetwork(SingleView):
+    """A network that predicts a class for every pixel of an image; its logits are (B, K, H W), row by row."""
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
-        """{modality: (B, C, H, W)} to the network's outputs."""
+        """The outputs for views {modality: (B, C, H, W)}."""
         outputs = super().forward(views)
         return replace(outputs, logits=outputs.logits.flatten(2))
 
 
-def untrained(task: str, net: str, modality: str, shape: Shape, classes: int, fusion: str | None = None) -> nn.Module:
-    """A network of one view, teacher or student, initialised from torch's current seed.
+def make_network(
+    task: str, net: str, modality: str, shape: Shape, classes: int, fusion: str | None = None
+) -> nn.Module:
+    """An untrained network of one view, teacher or student, initialised from torch's current seed.
 
     Raises:
         MmkdError: no such network, or one that cannot read this view.
@@ -62,7 +73,7 @@ def untrained(task: str, net: str, modality: str, shape: Shape, classes: int, fu
     if not TASKS.get(task).per_step:
         return build_teacher(net, modality, shape, classes)
     if MODALITIES.get(kind_of(modality)).source == "images":
-        return Pixels(modality, build_dense(net, shape, classes, fusion))
+        return PixelNetwork(modality, build_dense(net, shape, classes, fusion))
     if len(shape) != 2:
         raise MmkdError(f"the positions of {modality} are no time steps; use --teachers sig and --student sig")
     return SingleView(modality, build_dense(net, shape, classes, fusion))
@@ -75,41 +86,51 @@ def get_teacher(
     workspace: Workspace,
     checkpoint: str = "best",
 ) -> Teacher:
-    """The teacher from the cache, with the weights of its `checkpoint` epoch, trained first where it is not there.
+    """The teacher from the cache; it is trained first if it is not there.
 
-    One whose spec names a file of weights is read from it instead, and has no epochs.
+    A teacher whose spec names a file of weights is not trained; its weights are loaded from that file.
 
-    Its folder holds `best.safetensors`, `last.safetensors`, `history.json`, `predictions.npz` (of the test windows,
-    read once, after training) and `result.json`.
+    Its cache folder holds `best.safetensors`, `last.safetensors`, `history.json`, `result.json` and `predictions.npz`,
+    the predictions of the test windows, which are read once, after training.
+
+    Args:
+        test: indices of the test windows.
+        checkpoint: the epoch of the returned weights: "best" or "last".
+
+    Raises:
+        MmkdError: the file of weights does not fit, or another process of the group leads and the cache lacks the
+            teacher.
     """
-
     cache = workspace.cache
     group = workspace.group
 
     def make(folder: Path) -> None:
-        if not group.leads:
+        if not group.is_leader:
             raise MmkdError(f"cache {cache.root} lacks teacher {spec.key}; all processes must see one --cache")
         net = initial_network(spec, windows)
         if spec.checkpoint_file:
             load_checkpoint(net, spec)
             state = snapshot(net)
-            trained = TrainingResult([], net, state, state, -1, 0.0, 0)
+            result = TrainingResult(
+                history=[], network=net, best=state, last=state, best_epoch=-1, seconds=0.0, method_parameters=0
+            )
         else:
             with group.training("teacher", key=spec.key, spec=asdict(spec)):
-                trained = train_teacher(spec, net, windows, workspace)
-        save_file(trained.last, folder / "last.safetensors")
-        save_file(trained.best, folder / "best.safetensors")
-        results, predictions = evaluate_on_test(trained, windows.only([spec.modality]), test, spec.training)
+                result = train_teacher(spec, net, windows, workspace)
+        save_file(result.last, folder / "last.safetensors")
+        save_file(result.best, folder / "best.safetensors")
+        metrics, predictions = evaluate_on_test(result, windows.select_views([spec.modality]), test, spec.training)
         np.savez(folder / "predictions.npz", **predictions)
-        (folder / "history.json").write_text(json.dumps(trained.history))
-        facts: dict[str, Any] = {
+        (folder / "history.json").write_text(json.dumps(result.history))
+        values: dict[str, Any] = {
+            "metrics": metrics,
             "parameters": count_parameters(net),
-            "seconds": trained.seconds,
-            "best_epoch": trained.best_epoch + 1,
+            "seconds": result.seconds,
+            "best_epoch": result.best_epoch + 1,
+            "process_peak_memory_mib": peak_memory(),
+            "environment": environment(str(windows.device), torch.get_num_threads(), group.world_size),
         }
-        where = environment(str(windows.device), torch.get_num_threads(), group.world)
-        facts |= {"process_peak_memory_mib": peak_memory(), "environment": where}
-        (folder / "result.json").write_text(json.dumps({"metrics": results, **facts}))
+        (folder / "result.json").write_text(json.dumps(values))
 
     def read(folder: Path) -> Teacher:
         net = initial_network(spec, windows)
@@ -127,7 +148,7 @@ def initial_network(spec: TeacherSpec, windows: TrainingData) -> nn.Module:
     shape = windows.views[spec.modality].shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}"))
-        return untrained(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
+        return make_network(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
 
 
 def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, workspace: Workspace) -> TrainingResult:
@@ -136,7 +157,7 @@ def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, 
     return train(
         network,
         method,
-        windows.only([spec.modality]),
+        windows.select_views([spec.modality]),
         NoTeachers(),
         training=spec.training,
         seed=spec.seed,
@@ -152,41 +173,43 @@ def _checkpoint(spec: TeacherSpec, cache: Cache) -> Checkpoint:
 
 
 def load_checkpoint(network: nn.Module, spec: TeacherSpec) -> None:
-    """Fill the network of a teacher with the weights of the file that its spec names.
+    """Load the weights of the file that a teacher's spec names into its network.
 
     Raises:
-        MmkdError: no safetensors file, another one than when the spec was made, or tensors that are not the network's.
+        MmkdError: the file is no safetensors file, has changed since the spec was made, or its tensors are not those of
+            the network.
     """
-    where = f"--teacher-checkpoint {spec.modality}={spec.checkpoint_file}"
+    flag = f"--teacher-checkpoint {spec.modality}={spec.checkpoint_file}"
     try:
         content = Path(spec.checkpoint_file).read_bytes()
     except OSError as error:
-        raise MmkdError(f"{where}: {error.strerror or error}") from None
+        raise MmkdError(f"{flag}: {error.strerror or error}") from None
     if hashlib.sha256(content).hexdigest() != spec.checkpoint_sha256:
-        raise MmkdError(f"{where}: the file changed since the command began; start it again")
+        raise MmkdError(f"{flag}: the file changed since the command began; start it again")
     try:
-        found = load_tensors(content)
+        tensors = load_tensors(content)
     except Exception as error:  # safetensors raises several kinds for odd bytes
         raise MmkdError(
-            f"{where}: no intact safetensors file ({describe_error(error)[:120]}); "
+            f"{flag}: no intact safetensors file ({describe_error(error)[:120]}); "
             f"save a network's state_dict with safetensors"
         ) from None
-    wanted, net = network.state_dict(), f"{spec.net} on {spec.modality}"
-    for name, tensor in wanted.items():
-        if name not in found:
-            hint = did_you_mean(name, found)
-            raise MmkdError(f"{where}: tensor {name} {tuple(tensor.shape)} of {net} is missing{hint}; {_NET}")
-        if found[name].shape != tensor.shape:
-            shapes = f"{tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
-            raise MmkdError(f"{where}: tensor {name} has shape {shapes}, as {net} has it here; {_NET}")
-        if found[name].is_floating_point() != tensor.is_floating_point():
-            raise MmkdError(f"{where}: tensor {name} holds {found[name].dtype} instead of {tensor.dtype}")
-        if not torch.isfinite(found[name].float()).all():
-            raise MmkdError(f"{where}: tensor {name} holds NaN or infinity")
-    for name in found:
-        if name not in wanted:
-            raise MmkdError(f"{where}: tensor {name} is none of {net}{did_you_mean(name, wanted)}; {_NET}")
-    network.load_state_dict(found)
+    expected = network.state_dict()
+    net = f"{spec.net} on {spec.modality}"
+    for name, tensor in expected.items():
+        if name not in tensors:
+            hint = did_you_mean(name, tensors)
+            raise MmkdError(f"{flag}: tensor {name} {tuple(tensor.shape)} of {net} is missing{hint}; {_NET}")
+        if tensors[name].shape != tensor.shape:
+            shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
+            raise MmkdError(f"{flag}: tensor {name} has shape {shapes}, as {net} has it here; {_NET}")
+        if tensors[name].is_floating_point() != tensor.is_floating_point():
+            raise MmkdError(f"{flag}: tensor {name} holds {tensors[name].dtype} instead of {tensor.dtype}")
+        if not torch.isfinite(tensors[name].float()).all():
+            raise MmkdError(f"{flag}: tensor {name} holds NaN or infinity")
+    for name in tensors:
+        if name not in expected:
+            raise MmkdError(f"{flag}: tensor {name} is none of {net}{did_you_mean(name, expected)}; {_NET}")
+    network.load_state_dict(tensors)
 
 
 def peak_memory() -> float:

@@ -1,4 +1,4 @@
-"""The networks and the method of a unit, untrained; and the trial of a unit on made-up windows."""
+"""The untrained networks and the method of a unit; and the trial of a unit on random windows, before it is trained."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,14 +17,18 @@ from mmkd.nets import Shape, build_student, build_teacher
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
-from mmkd.training.loop import named_parameters_of, prepare
-from mmkd.training.teachers import load_checkpoint, untrained
+from mmkd.training.setup import build_method, select_teacher_parameters
+from mmkd.training.teachers import load_checkpoint, make_network
 from mmkd.units.expansion import split_for
 from mmkd.views.channels import make_modality
 
 
 def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
-    """The method of a unit with its options, not built yet; `shares` takes the place of `--teacher-weights search`."""
+    """The method of a unit with its options, not built yet.
+
+    Args:
+        shares: value of the option `teacher_weights` where the unit's own is "search".
+    """
     cls = METHODS.get(spec.method)
     options = {**spec.options, "teacher_weights": shares or "equal"} if spec.searches_shares else spec.options
     method: Method = cls(cls.Config(**options))
@@ -32,24 +36,31 @@ def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
 
 
 def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> nn.Module:
-    """The untrained student of a unit: the same weights for every method under one seed.
+    """The untrained student of a unit; under one seed it has the same weights for every method.
 
     Args:
-        shapes: modality -> one sample's shape, of the student's modalities at least.
+        shapes: modality -> shape of the view of one window, at least for the modalities of the student.
+
+    Raises:
+        MmkdError: the network cannot read these views. Refused: the method cannot work with these teachers.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(spec.seed, "student"))
-        own = {name: shapes[name] for name in spec.student}
+        student_shapes = {name: shapes[name] for name in spec.student}
         if spec.student_net == NETWORK:
-            return make_reverse(spec, own, classes)
+            return make_reverse_student(spec, student_shapes, classes)
         if TASKS.get(spec.task).per_step:
-            ((modality, shape),) = own.items()
-            return untrained(spec.task, spec.student_net, modality, shape, classes, spec.fusion)
-        return build_student(spec.student_net, own, classes, spec.fusion or "concat")
+            ((modality, shape),) = student_shapes.items()
+            return make_network(spec.task, spec.student_net, modality, shape, classes, spec.fusion)
+        return build_student(spec.student_net, student_shapes, classes, spec.fusion or "concat")
 
 
-def make_reverse(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> nn.Module:
-    """The student of reverse distillation around an untrained encoder of its one teacher's kind."""
+def make_reverse_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> nn.Module:
+    """The student of reverse distillation, which contains an untrained copy of its one teacher's network.
+
+    Raises:
+        Refused: there is not exactly one teacher, or its network cannot be used.
+    """
     if len(spec.teachers) != 1:
         raise Refused(f"{spec.method} has one teacher, not {', '.join(spec.teachers)}; use --teachers gaf")
     ((modality, net),) = spec.teachers.items()
@@ -59,8 +70,8 @@ def make_reverse(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
         raise Refused(str(error)) from error
 
 
-def why_not(method: Method, task: str) -> str:
-    """Why a method that was made for another task has no meaning, or no use, in this one."""
+def explain_refusal(method: Method, task: str) -> str:
+    """The reason why a method that is not defined for a task makes no sense there."""
     if not TASKS.get(task).per_step:
         return f"it is made for {', '.join(sorted(method.tasks))}"
     if "branches" in method.needs:
@@ -72,23 +83,27 @@ def why_not(method: Method, task: str) -> str:
 
 @dataclass(frozen=True)
 class Trial:
-    """A unit with untrained networks, set up on four made-up windows.
+    """The untrained networks and the built method of a unit, with random views of four windows.
 
     Attributes:
+        student: the untrained student.
         method: checked and built.
-        taught: what the `teachers` put out for `views`.
+        views: modality -> (4, ...).
+        teacher_outputs: modality -> outputs of that teacher for `views`.
+        teachers: modality -> untrained network.
     """
 
     student: nn.Module
     method: Method
     views: Mapping[str, Tensor]
-    taught: Mapping[str, Outputs]
+    teacher_outputs: Mapping[str, Outputs]
     teachers: Mapping[str, nn.Module]
 
     @classmethod
     def make(
         cls,
         spec: UnitSpec,
+        *,
         shape: tuple[int, int],
         classes: int,
         targets: Tensor,
@@ -96,13 +111,15 @@ class Trial:
         window_s: float | None = None,
         shares: str | None = None,
     ) -> "Trial":
-        """Build everything that a unit trains.
+        """Build the networks and the method of a unit, and check and build the method.
 
         Args:
             shape: (C, W) of a window.
-            targets: (N,) classes of the training windows.
+            classes: number of classes, K.
+            targets: (N,) classes of the training windows, or (N, T) of their steps.
             validated: whether there are validation windows.
             window_s: length of a window in seconds, None where time has no unit.
+            shares: as in `make_method`.
 
         Raises:
             MmkdError: a network cannot read these windows. Refused: the method cannot work with these networks.
@@ -113,36 +130,48 @@ class Trial:
             views = {name: torch.randn(4, *shape) for name, shape in shapes.items()}
             student = make_student(spec, shapes, classes).eval()
             nets = {
-                name: untrained(spec.task, net, name, shapes[name], classes).eval()
+                name: make_network(spec.task, net, name, shapes[name], classes).eval()
                 for name, net in spec.teachers.items()
             }
         with torch.no_grad():
-            says, taught = student(views), {name: net(views) for name, net in nets.items()}
+            student_outputs = student(views)
+            teacher_outputs = {name: net(views) for name, net in nets.items()}
         if TASKS.get(spec.task).per_step:
-            every = torch.ones(len(says.logits), *says.logits.shape[2:], dtype=torch.bool)
-            says, taught = says.steps(every), {name: outputs.steps(every) for name, outputs in taught.items()}
-        epochs, seconds = spec.training.epochs, window_s
-        setup = Setup(says, taught, classes, len(targets), epochs, targets, validated, seconds, spec.task)
+            logits = student_outputs.logits
+            all_steps = torch.ones(len(logits), *logits.shape[2:], dtype=torch.bool)
+            student_outputs = student_outputs.steps(all_steps)
+            teacher_outputs = {name: outputs.steps(all_steps) for name, outputs in teacher_outputs.items()}
+        setup = Setup(
+            student=student_outputs,
+            teachers=teacher_outputs,
+            classes=classes,
+            train_size=len(targets),
+            epochs=spec.training.epochs,
+            targets=targets,
+            validated=validated,
+            window_s=window_s,
+            task=spec.task,
+        )
         method = make_method(spec, shares)
         if spec.task not in method.tasks:
-            why = why_not(method, spec.task)
+            why = explain_refusal(method, spec.task)
             raise Refused(f"{spec.method} is not defined for --task {spec.task}: {why}; use another --method")
         try:
-            prepare(method, setup, spec.seed)
+            build_method(method, setup, spec.seed)
         except UnitFailed:
             raise
         except MmkdError as error:
             raise Refused(str(error)) from error
-        return cls(student, method, views, taught, nets)
+        return cls(student, method, views, teacher_outputs, nets)
 
 
 def preflight(spec: UnitSpec, data: Dataset) -> None:
-    """Try a unit on made-up windows: what cannot work shows in a moment.
+    """Try a unit on random windows, which takes a moment, to find errors before anything is trained.
 
     Raises:
-        MmkdError: a network cannot read these windows, or a teacher's own weights are not of its network. Refused: the
-            method cannot work with these networks.
-        UnitFailed: the method itself is broken: it raises, or its terms are not what the loop can use.
+        MmkdError: a network cannot read these windows, or a file of weights does not fit its teacher.
+        Refused: the method cannot work with these networks.
+        UnitFailed: the method is broken: it raises an error, or returns terms that the training loop cannot use.
     """
     classes = len(data.classes)
     split = split_for(data, spec.data, spec.seed)
@@ -153,37 +182,48 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     for name in spec.checkpoint_files:
         view = make_modality(name, spec.views[name]).shape(channels, window)
         with torch.random.fork_rng(devices=[]):
-            net = untrained(spec.task, spec.teachers[name], name, view, classes)
+            net = make_network(spec.task, spec.teachers[name], name, view, classes)
         load_checkpoint(net, spec.teacher(name))
     try:
-        validated, seconds = len(split.validation) > 0, data.window_s
-        trial = Trial.make(spec, (channels, window), classes, targets, validated, seconds)
+        trial = Trial.make(
+            spec,
+            shape=(channels, window),
+            classes=classes,
+            targets=targets,
+            validated=len(split.validation) > 0,
+            window_s=data.window_s,
+        )
         index = torch.arange(4) % len(targets)
-        own = trial.student(trial.views)
+        student = trial.student(trial.views)
         labels = torch.arange(4) % classes
         if data.form == "step":
             labels = torch.arange(4 * window).reshape(4, window) % classes
-            own, labels = own.steps(labels >= 0), labels.flatten()
+            student = student.steps(labels >= 0)
+            labels = labels.flatten()
         batch = Batch(labels, index, 0, spec.training.epochs)
-        terms = trial.method.terms(own, trial.taught, batch)
-        named_parameters_of(trial.method, trial.teachers)
+        terms = trial.method.terms(student, trial.teacher_outputs, batch)
+        select_teacher_parameters(trial.method, trial.teachers)
         if data.form == "window":
-            read = (trial.views, trial.taught, batch)
-            trial.method.after_step(Step(trial.student, batch, spec.training.lr, lambda _: read))
+            inputs = (trial.views, trial.teacher_outputs, batch)
+            trial.method.after_step(Step(trial.student, batch, spec.training.lr, lambda _: inputs))
         deployed = trial.method.deploy(trial.student)
-        says = deployed.eval()({name: trial.views[name] for name in spec.student})
+        outputs = deployed.eval()({name: trial.views[name] for name in spec.student})
     except MmkdError:
         raise
     except (Exception, SystemExit) as error:
         raise UnitFailed(f"method {spec.method!r} fails on a made-up batch: {describe_error(error)}") from error
     check_terms(spec.method, terms)
-    if not isinstance(says, Outputs) or says.logits.shape != (4, classes, *data.y.shape[1:]):
+    if not isinstance(outputs, Outputs) or outputs.logits.shape != (4, classes, *data.y.shape[1:]):
         shape = f"(B, {classes}{', T' if data.form == 'step' else ''})"
         raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits {shape}")
 
 
 def check_terms(name: str, terms: Any) -> None:
-    """UnitFailed unless `terms` is what the loop sums: named scalar tensors, one at least with a gradient."""
+    """Check that the loss terms of the method `name` are named scalar tensors, at least one with a gradient.
+
+    Raises:
+        UnitFailed: they are not.
+    """
     if not isinstance(terms, Mapping) or not terms:
         raise UnitFailed(f"method {name!r}: losses returned {terms!r:.60}; return a mapping of names to scalar tensors")
     for term, value in terms.items():

@@ -1,6 +1,7 @@
-"""The workspace of a command: where its records and cache lie, and what it runs on. Imports neither torch nor numpy.
+"""The workspace of a command: the folders of its records and cache, and its device, threads and processes.
 
-One object goes from the command to the place where a unit is trained, and as JSON to worker processes and followers.
+One object is passed from the command to the training of a unit, and as JSON to worker processes and followers. This
+module imports neither torch nor numpy.
 """
 
 import os
@@ -27,23 +28,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Workspace:
-    """Records, cache, device, threads, progress and process group of a command; no part of any key.
+    """Records, cache, device, threads, progress and process group of a command; none of them changes a key.
 
     Args:
         runs: folder of the records.
-        cache_folder: folder of views and teachers; None: the variable MMKD_CACHE, else `cache` in `runs`.
+        cache_folder: folder of views and teachers; None: that of the environment variable MMKD_CACHE, else `cache` in
+            `runs`.
         device: "auto", "cpu" or "cuda".
-        jobs: worker processes; 1 works in this process.
-        engine: "local", or "ray", where a job takes the `resources`, such as "cpus=2,gpus=0.25".
-        threads: of each worker; 0: the cores of this machine shared out.
+        jobs: number of worker processes; 1: units run in this process.
+        engine: "local" or "ray".
+        resources: of one job on Ray, such as "cpus=2,gpus=0.25".
+        threads: of each worker; 0: the cores of this machine divided by `jobs`.
         data: file of the user's own windows, in place of named data sets.
         data_root: data folder; empty: the default one.
-        plugins: files that workers load before they begin.
-        progress: who is told what is done.
-        group: the processes that train together.
+        plugins: Python files that workers load first.
+        progress: shows progress bars and messages.
+        group: the processes that torchrun started.
 
     Raises:
-        MmkdError: jobs below 1, options that exclude each other, Ray is not installed, or malformed resources.
+        MmkdError: `jobs` is below 1, options exclude each other, Ray is not installed, or `resources` is malformed.
     """
 
     runs: str | Path = "runs"
@@ -73,30 +76,30 @@ class Workspace:
         if self.cache_folder is None:
             object.__setattr__(self, "cache_folder", os.environ.get("MMKD_CACHE") or Path(self.runs) / "cache")
         if not self.threads:
-            object.__setattr__(self, "threads", self._threads())
+            object.__setattr__(self, "threads", self._default_threads())
 
-    def _threads(self) -> int:
+    def _default_threads(self) -> int:
         if self.engine == "ray":
-            return threads_of(parse_resources(self.resources or "")[0])
-        return threads_of(cores() / self.jobs)
+            return count_threads(parse_resources(self.resources or "")[0])
+        return count_threads(count_cores() / self.jobs)
 
     @cached_property
     def records(self) -> Records:
-        """The records below `runs`."""
+        """The records in the folder `runs`."""
         return Records(self.runs)
 
     @cached_property
     def cache(self) -> Cache:
-        """Views, teachers and their outputs."""
+        """The cache of views, teachers and their outputs."""
         assert self.cache_folder is not None
         return Cache(self.cache_folder)
 
     @cached_property
     def torch_device(self) -> "torch.device":
-        """The device as PyTorch has it; "auto" is CUDA where there is one.
+        """The PyTorch device; "auto" is CUDA if there is a CUDA device.
 
         Raises:
-            MmkdError: a CUDA device was asked for and there is none.
+            MmkdError: `device` is "cuda" and there is no CUDA device.
         """
         import torch
 
@@ -108,19 +111,19 @@ class Workspace:
 
     @property
     def uses_workers(self) -> bool:
-        """Whether units are done outside this process."""
+        """Whether units run in other processes."""
         return self.jobs > 1 or self.engine == "ray"
 
     def load(self, spec: DataSpec) -> "Dataset":
-        """The windows of a unit, before its fold is cut; the last two are kept in memory.
+        """The data set of a unit, before its fold is selected; the last two are kept in memory.
 
         Raises:
-            MmkdError: they cannot be read.
+            MmkdError: it cannot be read.
         """
         return _load_windows(spec.name, self.data, str(self.data_root), spec.nan, spec.rate)
 
     def to_json(self) -> dict[str, Any]:
-        """What workers and followers are sent, with absolute paths."""
+        """The workspace as JSON values, with absolute paths, for workers and followers."""
         absolute = {name: str(Path(getattr(self, name)).resolve()) for name in ("runs", "cache_folder")}
         return {
             **absolute,
@@ -132,8 +135,8 @@ class Workspace:
         }
 
     @classmethod
-    def of(cls, request: "Request", **settings: Any) -> "Workspace":
-        """The workspace of a request: its own data, data folder and plugins, and these settings."""
+    def for_request(cls, request: "Request", **settings: Any) -> "Workspace":
+        """The workspace with the data, data folder and plugins of a request, and these other settings."""
         from mmkd.data import data_root
 
         root = data_root(request.data_root)
@@ -141,7 +144,7 @@ class Workspace:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], group: ProcessGroup = SINGLE_PROCESS) -> "Workspace":
-        """The workspace of a worker, or of a follower in `group`, from what it was sent."""
+        """The workspace of a worker, or of a follower in `group`, from the values of `to_json`."""
         return cls(**{**values, "plugins": tuple(values["plugins"])}, group=group)
 
 
@@ -152,39 +155,46 @@ def _load_windows(name: str, path: str | None, root: str, nan: Any, rate: float)
     return load_dataset(name, root or None, nan, rate) if path is None else load_file(path, nan)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def count_cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads_of(share: float) -> int:
-    """Threads of a worker that has `share` cores; at most OMP_NUM_THREADS, where that is set."""
+def count_threads(cores: float) -> int:
+    """The number of threads of a worker that may use this many cores; at most OMP_NUM_THREADS, if that is set."""
     limit = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(int(share), int(limit) if limit.isdecimal() and int(limit) else int(share)))
+    return max(1, min(int(cores), int(limit) if limit.isdecimal() and int(limit) else int(cores)))
 
 
 def check_ray() -> None:
-    """MmkdError where ray is not installed."""
+    """Check that Ray is installed.
+
+    Raises:
+        MmkdError: it is not.
+    """
     if find_spec("ray") is None:
         raise MmkdError("--engine ray: ray is not installed; pip install 'mmkd[ray]'")
 
 
 def parse_resources(text: str) -> tuple[float, float]:
-    """CPUs and GPUs of one job.
+    """The numbers of CPUs and GPUs of one job.
+
+    Raises:
+        MmkdError: the text is malformed.
 
     >>> parse_resources("cpus=2,gpus=0.25")
     (2.0, 0.25)
     """
-    found = {"cpus": 1.0, "gpus": 0.0}
+    resources = {"cpus": 1.0, "gpus": 0.0}
     for part in text.split(",") if text else ():
         name, _, value = (piece.strip() for piece in part.partition("="))
         try:
             number = float(value)
         except ValueError:
             number = -1.0
-        if name not in found or not 0 <= number < 10_000 or (name == "cpus" and not number):
+        if name not in resources or not 0 <= number < 10_000 or (name == "cpus" and not number):
             raise MmkdError(f"--resources {text}: write cpus=2 or cpus=2,gpus=0.25, what one task takes")
-        found[name] = number
-    if found["gpus"] > 1 and found["gpus"] % 1:
+        resources[name] = number
+    if resources["gpus"] > 1 and resources["gpus"] % 1:
         raise MmkdError(f"--resources {text}: Ray divides one GPU; above 1 give a whole number")
-    return found["cpus"], found["gpus"]
+    return resources["cpus"], resources["gpus"]

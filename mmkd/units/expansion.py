@@ -189,7 +189,7 @@ def resolve(
     if not task.trained_start and options.get("init_student") == "trained":
         raise MmkdError(f"--init-student trained: students of --task {task.name} start at random weights; leave it out")
     branches = _modalities(student, "+", "--student")
-    taught = _modalities(teachers, ",", "--teachers") if has_teachers(method) else ()
+    taught = _modalities(teachers, ",", "--teachers") if distils(method) else ()
     own_network = getattr(METHODS.get(method), "student_network", None)
     if own_network and task.of_series:  # the student contains its teacher
         branches, student_net = taught, own_network
@@ -256,7 +256,7 @@ def source_sha256(method: str) -> str:
     return file_sha256(Path(path)) if path and Path(path).is_file() else ""
 
 
-def has_teachers(method: str) -> bool:
+def distils(method: str) -> bool:
     """Whether the method distils at all."""
     return bool(METHODS.get(method).distils)
 
@@ -289,7 +289,7 @@ def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
     return names
 
 
-def in_fold(data: Dataset, spec: DataSpec) -> Dataset:
+def select_fold(data: Dataset, spec: DataSpec) -> Dataset:
     """The data with the test part of a unit."""
     return apply_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
 
@@ -298,7 +298,7 @@ def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
     """The split of a unit into training, validation and test windows; it is cut once for all units that share it."""
     key = spec, seed
     if key not in data.splits:
-        data.splits[key] = _cut_split(in_fold(data, spec), spec, seed)
+        data.splits[key] = _cut_split(select_fold(data, spec), spec, seed)
     split: Split = data.splits[key]
     return split
 

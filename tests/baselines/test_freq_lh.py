@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup, soft_targets
 from mmkd.frequency import BAND_MASKS, BAND_SHAPES, BAND_TRANSFORMS, LIFTS
-from mmkd.training.loop import prepare
+from mmkd.training.setup import build_method
 
 B, K = 4, 3
 TARGETS = torch.tensor([2, 0, 1, 2])
@@ -39,7 +39,7 @@ def setup_of(student, teachers, **more):
 def made(student, teachers, plain=False, window_s=None, task="classification", **options):
     """The method as the loop sets it up; `plain`: its adapters are the identity."""
     method = METHODS.get("freq-lh")(**options)
-    prepare(method, setup_of(student, teachers, window_s=window_s, task=task), 0)
+    build_method(method, setup_of(student, teachers, window_s=window_s, task=task), 0)
     method.double()
     for adapter in method.adapters if plain else ():
         torch.nn.init.dirac_(adapter.weight)
@@ -236,7 +236,7 @@ def test_random_masks():
         methods = []
         for seed in (0, 0, 1):
             method = METHODS.get("freq-lh")(strategy="random-mask", low_cutoff=0.4, transform=transform)
-            prepare(method, setup_of(student, teachers), seed)
+            build_method(method, setup_of(student, teachers), seed)
             methods.append(method)
         for band, one, again, other in zip(lows, *(m.filters for m in methods), strict=True):
             assert one.gain.sum() == band.gain.sum()
@@ -484,7 +484,7 @@ def test_mixed_precision():
     student, teachers = outputs(IMAGE), {"sig": outputs(LINE)}
     single = [replace(o, features={k: v.float() for k, v in o.features.items()}) for o in (student, teachers["sig"])]
     method = METHODS.get("freq-lh")(standardise="channel")
-    prepare(method, setup_of(single[0], {"sig": single[1]}), 0)
+    build_method(method, setup_of(single[0], {"sig": single[1]}), 0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         terms = method.losses(single[0], {"sig": single[1]}, Batch(TARGETS, torch.arange(B)))
     for cost in COSTS:

@@ -15,8 +15,9 @@ from mmkd.nets import build_student, build_teacher
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
-from mmkd.training.guidance import CachedTeachers, source_of
-from mmkd.training.loop import TrainingData, prepare
+from mmkd.training.data import TrainingData
+from mmkd.training.setup import build_method
+from mmkd.training.teacher_outputs import CachedTeachers, make_teacher_source
 from mmkd.training.teachers import Teacher
 
 B, K = 4, 3
@@ -52,7 +53,7 @@ def whole(branches, **more):
 def built(name, student, teachers, **options):
     method = METHODS.get(name)(**options).double()
     setup = Setup(student, teachers, classes=K, train_size=60, epochs=6)
-    prepare(method, setup, 0)
+    build_method(method, setup, 0)
     return method.double()
 
 
@@ -370,7 +371,7 @@ def test_ebkd_with_real_networks(names, net, how):
     """What the contract asks of every method, under the fusion that this one needs."""
     views, student, taught, setup = real(names, net)
     method = METHODS.get("ebkd")(evidence=how)
-    prepare(method, setup, 0)
+    build_method(method, setup, 0)
     batch = Batch(torch.arange(6) % K, torch.arange(6), 3, 4)
     terms = method.terms(student(views), taught, batch)
     name = "ebkd_pooling" if net == "wrn-attn" else "ebkd_activation"
@@ -388,15 +389,15 @@ def test_ebkd_with_real_networks(names, net, how):
 def test_ebkd_default_fusion_and_an_image_teacher_with_pooling_are_refused():
     *_, setup = real(("sig", "gaf"), "wrn-attn", "concat")
     with pytest.raises(MmkdError, match="--fusion attention"):
-        prepare(METHODS.get("ebkd")(), setup, 0)
+        build_method(METHODS.get("ebkd")(), setup, 0)
     views, _, taught, setup = real(("sig", "gaf"), "wrn-attn")
     image = build_teacher("wrn-attn", "gaf", SHAPES["gaf"], K).eval()
     with torch.no_grad():
         taught = {**taught, "gaf": image(views)}
     with pytest.raises(MmkdError, match="--teacher-net gaf=WRN16-1"):
-        prepare(METHODS.get("ebkd")(), replace(setup, teachers=taught), 0)
+        build_method(METHODS.get("ebkd")(), replace(setup, teachers=taught), 0)
     with pytest.raises(MmkdError, match="--teacher-net gaf=WRN16-1"):
-        prepare(METHODS.get("camkd")(), replace(setup, teachers=taught), 0)
+        build_method(METHODS.get("camkd")(), replace(setup, teachers=taught), 0)
 
 
 @pytest.mark.parametrize("name", ["camkd", "ebkd"])
@@ -411,10 +412,10 @@ def test_stored_teachers_give_the_same_terms(name, tmp_path):
         net = build_teacher("wrn-attn" if m == "sig" else "WRN10-1", m, SHAPES[m], K).eval().requires_grad_(False)
         found[m] = Teacher(TeacherSpec(spec, 0, m, {}, "any", Training()), net, None)
     method = METHODS.get(name)()
-    source = source_of(found, method.needs, windows, Cache(tmp_path), Progress())
+    source = make_teacher_source(found, method.needs, windows, Cache(tmp_path), Progress())
     assert isinstance(source, CachedTeachers)
     live = {m: t.network(views) for m, t in found.items()}
-    prepare(method, setup, 0)
+    build_method(method, setup, 0)
     batch = Batch(torch.arange(6) % K, torch.arange(6), 3, 4)
     own = student(views)
     a, b = (method.losses(own, t, batch) for t in (source.outputs(np.arange(6), views), live))

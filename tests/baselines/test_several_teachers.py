@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup, Step
 from mmkd.baselines import ae_kd, base_sp, c2kd, meta_mkd, mst_distill, mtkd_rl
-from mmkd.training.loop import prepare
+from mmkd.training.setup import build_method
 
 B, K = 6, 4
 MAPS = {"sig": (5, 8), "gaf": (7, 4, 4), "pi": (3, 4, 4)}
@@ -35,7 +35,7 @@ def scene(name, modalities=("sig", "gaf", "pi"), epoch=3, **options):
     teachers = {m: outputs(MAPS[m], n + 1) for n, m in enumerate(modalities)}
     batch = Batch(torch.arange(B) % K, torch.arange(B), epoch, 4)
     method = METHODS.get(name)(**options)
-    prepare(method, Setup(student.detach(), teachers, K, 40, 4, torch.arange(40) % K), 0)
+    build_method(method, Setup(student.detach(), teachers, K, 40, 4, torch.arange(40) % K), 0)
     return method, student, teachers, batch
 
 
@@ -211,7 +211,7 @@ def meta_scene(**options):
     teachers = {m: outputs(MAPS["sig"], n) for n, m in enumerate(("sig", "gaf"))}
     batch = Batch(torch.arange(B) % K, torch.arange(B), 0, 4)
     method = METHODS.get("meta-mkd")(beta=1.0, **options)
-    prepare(method, Setup(net(views).detach(), teachers, K, 40, 4), 0)
+    build_method(method, Setup(net(views).detach(), teachers, K, 40, 4), 0)
     return method, Step(net, batch, 0.3, lambda _: (views, teachers, batch)), (views, teachers, batch)
 
 
@@ -514,7 +514,7 @@ class Toy:
         self.net, self.method = Net(width=8), METHODS.get(name)(**options)
         with torch.no_grad():
             setup = Setup(self.net(self.views), self.teachers, K, self.n, 40, self.targets)
-        prepare(self.method, setup, 0)
+        build_method(self.method, setup, 0)
 
     def read(self, index):
         taught = {
@@ -523,7 +523,7 @@ class Toy:
         }
         return {"sig": self.views["sig"][index]}, taught, Batch(self.targets[index], index, self.epoch, 40)
 
-    def train(self, steps=60, lr=0.05):
+    def train(self, steps=35, lr=0.05):
         """Steps of half the windows each, in the last epoch."""
         self.epoch = 39
         optimizer = torch.optim.SGD(

@@ -22,7 +22,7 @@ from mmkd.engines.plan import Job, JobResult, make_plan, pending, run_plan
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record, Records
-from mmkd.training.workspace import threads_of
+from mmkd.training.workspace import count_threads
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 
@@ -47,14 +47,14 @@ def place(tmp_path):
 
 
 class Engine:
-    """Ends tasks in the order of their start, `room` at a time; `fails` are ids."""
+    """Ends tasks in the order of their start, `free_slots` at a time; `fails` are ids."""
 
     def __init__(self, slots=2, fails=()):
         self.slots, self.fails, self.busy, self.begun, self.most = slots, fails, [], [], 0
         self.made = set()
 
     @property
-    def room(self):
+    def free_slots(self):
         return self.slots - len(self.busy)
 
     def start(self, task):
@@ -211,9 +211,9 @@ def test_lines_say_how_far_it_is_once_a_minute(monkeypatch, capsys):
 
 def test_threads_are_shared_out(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [threads_of(share) for share in (8, 2.7, 0.3)] == [8, 2, 1]
+    assert [count_threads(share) for share in (8, 2.7, 0.3)] == [8, 2, 1]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert [threads_of(share) for share in (8, 1.0)] == [2, 1]
+    assert [count_threads(share) for share in (8, 1.0)] == [2, 1]
 
 
 def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes(sines, tmp_path, capsys):

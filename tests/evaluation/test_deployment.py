@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import mmkd
+import mmkd.comparison.units
 from mmkd.bench import main
 from mmkd.core.errors import MmkdError
 from mmkd.evaluation import deployment
@@ -17,7 +18,7 @@ from mmkd.nets import build_teacher
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Records
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
 
 # Multiply-accumulates -------------------------------------------------------------------------------------------------
 
@@ -127,7 +128,7 @@ def test_latency_is_of_one_window_with_its_views(monkeypatch):
     monkeypatch.setattr(deployment, "REPEATS", 7)
     monkeypatch.setattr(deployment, "WARM_UP", 2)
     views, network = {"sig": Slow(0.0), "gaf": Slow(0.002)}, Watched()
-    student = StudentModel(network, views, ("a", "b"), 2, 16)
+    student = StudentModel(network, views, classes=("a", "b"), channels=2, window=16)
     windows = np.arange(3 * 2 * 16, dtype=np.float32).reshape(3, 2, 16)
     torch.set_num_threads(2)
     try:
@@ -193,7 +194,7 @@ def test_the_command_measures_each_network_once_and_every_record_has_it(bench, t
         assert set(record.measurements) == {"deployment.json", "maps.npz"}
         student = mmkd.load_student(record.folder)
         assert said["macs"] == count_macs(student.network, student.views(np.zeros((1, 2, 32), np.float32)))
-        assert {"macs", "latency_ms"} <= set(mmkd.comparison.groups._metrics(record))
+        assert {"macs", "latency_ms"} <= set(mmkd.comparison.units.unit_metrics(record))
 
 
 def test_what_is_there_is_not_measured_again(bench, tmp_path):

@@ -11,7 +11,7 @@ from mmkd.evaluation import maps
 from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 from mmkd.methods.outputs import Outputs
 from mmkd.store.record import Records
-from mmkd.training.stored import StudentModel, load_teacher
+from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 
 
@@ -39,7 +39,7 @@ class Net(nn.Module):
 def test_grad_cam_is_its_formula(dims, read):
     torch.manual_seed(0)
     net, x = Net(dims, read).double(), torch.randn(1, 2, *[8] * dims, dtype=torch.float64)
-    _, found = maps.look(net, {"x": x}, {"x": x}, 3)
+    _, found = maps.compute_maps(net, {"x": x}, {"x": x}, 3)
     with torch.no_grad():
         features = net({"x": x}).features[read][0]
         weights = torch.zeros(len(features), dtype=torch.float64)
@@ -68,7 +68,7 @@ def test_a_network_without_maps_has_no_cam_and_is_no_error():
             return Outputs(flat[:, :3], flat, {"stage1": views["x"].detach()})
 
     x = torch.randn(4, 2, 8)
-    alike, found = maps.look(Bare(), {"x": x[:1]}, {"x": x}, 1)
+    alike, found = maps.compute_maps(Bare(), {"x": x[:1]}, {"x": x}, 1)
     assert found == {}
     flat = x.flatten(1).numpy()
     norms = np.linalg.norm(flat, axis=1)
@@ -83,7 +83,7 @@ def test_nothing_that_speaks_for_a_class_is_a_map_of_zeros():
             return Outputs(mean, mean, {"stage1": features})
 
     x = torch.randn(1, 2, 8)
-    np.testing.assert_array_equal(maps.look(Against(), {"x": x}, {"x": x}, 0)[1][""], np.zeros(8))
+    np.testing.assert_array_equal(maps.compute_maps(Against(), {"x": x}, {"x": x}, 0)[1][""], np.zeros(8))
 
 
 @pytest.mark.parametrize(("classes", "rare"), [(3, 40), (6, 2), (60, 5)])
@@ -92,7 +92,7 @@ def test_the_batch_is_sorted_and_balanced(classes, rare):
     windows = np.random.default_rng(0).permutation(len(y))
     few = np.flatnonzero(y == 1)[rare:]
     windows = windows[~np.isin(windows, few)]
-    found = maps.choose(y, windows)
+    found = maps.choose_windows(y, windows)
     assert len(found) <= 48
     assert len(set(found.tolist())) == len(found)
     assert set(found) <= set(windows)
@@ -103,10 +103,10 @@ def test_the_batch_is_sorted_and_balanced(classes, rare):
 
 def test_of_many_channels_some_are_kept():
     view = np.random.default_rng(0).normal(size=(300, 64, 64)).astype(np.float32) * 1e6
-    kept = maps.some_planes(view)
+    kept = maps.first_planes(view)
     assert kept.shape == (8, 64, 64)
     assert np.isfinite(kept).all()
-    assert maps.some_planes(view[:6]).shape == (6, 64, 64)
+    assert maps.first_planes(view[:6]).shape == (6, 64, 64)
 
 
 # Beside the record ----------------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_a_record_gets_what_its_networks_see(tiny, tmp_path, student):
         assert alike.shape == (18, 18), "of the validation windows"
         np.testing.assert_allclose(np.diag(alike), 1, atol=1e-3)
         np.testing.assert_array_equal(alike, alike.T)
-    chosen = maps.choose(data.y, np.sort(_validation(record, data)))
+    chosen = maps.choose_windows(data.y, np.sort(_validation(record, data)))
     with torch.no_grad():
         embedding = model.network(model.views(data.x[chosen])).embedding
     np.testing.assert_array_equal(found["similarity/student"], maps.similarity(embedding))

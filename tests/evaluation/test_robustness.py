@@ -14,10 +14,10 @@ from mmkd.data import load_file
 from mmkd.evaluation import robustness
 from mmkd.metrics.scores import window_scores
 from mmkd.store.record import Records
-from mmkd.training.stored import StudentModel
+from mmkd.training.student_model import StudentModel
 from mmkd.views import GAF
 
-KINDS = {"noise": robustness.noise, "missing": robustness.missing, "shift": robustness.shift}
+KINDS = {"noise": robustness.add_noise, "missing": robustness.remove_segment, "shift": robustness.shift_windows}
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +43,18 @@ def test_noise_is_of_the_scaled_signal(data):
     seen = wide.x[~wide.test]
     low, high = seen.min(axis=(0, 2))[:, None], seen.max(axis=(0, 2))[:, None]
     wide.x[wide.test, :, 1] *= 10  # of test windows nothing is learnt
-    scaled, clean = (robustness.noise(wide, 0.09) - low) / (high - low), (wide.x[wide.test] - low) / (high - low)
+    scaled, clean = (robustness.add_noise(wide, 0.09) - low) / (high - low), (wide.x[wide.test] - low) / (high - low)
     assert (scaled - clean).std(axis=(0, 2)) == pytest.approx([0.09, 0.09], rel=0.02)
     assert (scaled - clean).mean(axis=(0, 2)) == pytest.approx([0, 0], abs=0.003)
-    doubled = (robustness.noise(wide, 0.18) - low) / (high - low)
+    doubled = (robustness.add_noise(wide, 0.18) - low) / (high - low)
     np.testing.assert_allclose(doubled - clean, 2 * (scaled - clean), atol=1e-4, err_msg="levels share their draws")
     constant = replace(data, x=np.stack([data.x[:, 0], np.full_like(data.x[:, 0], 3)], axis=1))
-    np.testing.assert_array_equal(robustness.noise(constant, 0.1)[:, 1], 3)
+    np.testing.assert_array_equal(robustness.add_noise(constant, 0.1)[:, 1], 3)
 
 
 @pytest.mark.parametrize("level", robustness.MISSING)
 def test_missing_segments_hold_the_value_before_them(data, level):
-    found, clean, starts = robustness.missing(data, level), data.x[data.test], []
+    found, clean, starts = robustness.remove_segment(data, level), data.x[data.test], []
     length = round(level / 100 * data.window)
     for x, was in zip(found, clean, strict=True):
         start = int(np.flatnonzero((x != was).any(axis=0))[0])
@@ -67,7 +67,7 @@ def test_missing_segments_hold_the_value_before_them(data, level):
 
 
 def test_a_dead_channel_stays_at_its_mean(data):
-    found = robustness.dead_channel(data, 1)
+    found = robustness.kill_channel(data, 1)
     mean = data.x[~data.test, 1].astype(np.float64).mean()
     np.testing.assert_allclose(found[:, 1], mean, rtol=1e-6)
     np.testing.assert_array_equal(found[:, 0], data.x[data.test][:, 0])
@@ -76,7 +76,7 @@ def test_a_dead_channel_stays_at_its_mean(data):
 @pytest.mark.parametrize("level", robustness.SHIFT)
 def test_shifted_windows_repeat_their_edge(data, level):
     by, ways = round(level / 100 * data.window), set()
-    for x, was in zip(robustness.shift(data, level), data.x[data.test], strict=True):
+    for x, was in zip(robustness.shift_windows(data, level), data.x[data.test], strict=True):
         later = np.concatenate([np.repeat(was[:, :1], by, 1), was[:, : data.window - by]], axis=1)
         earlier = np.concatenate([was[:, by:], np.repeat(was[:, -1:], by, 1)], axis=1)
         ways.add("later" if (x == later).all() else "earlier" if (x == earlier).all() else "neither")
@@ -113,7 +113,7 @@ def test_scores_are_those_of_the_disturbed_raw_windows(records, sines, monkeypat
         assert [curve["level"] for curve in said["curves"]] == levels
         assert {curve["disturbance"] for curve in said["curves"]} == {"noise", "missing", "dead-channel", "shift"}
         student = StudentModel.load(record)
-        for number, x in ((1, robustness.noise(data, 0.09)), (6, robustness.dead_channel(data, 0))):
+        for number, x in ((1, robustness.add_noise(data, 0.09)), (6, robustness.kill_channel(data, 0))):
             wanted = window_scores(data.y[data.test], student.predict_proba(x))
             assert said["curves"][number]["macro_f1"] == wanted["macro_f1"]
             assert said["curves"][number]["accuracy"] == wanted["accuracy"]
@@ -124,7 +124,7 @@ def test_scores_are_those_of_the_disturbed_raw_windows(records, sines, monkeypat
 def test_level_zero_gives_the_clean_score(records, sines, monkeypatch):
     for name in ("NOISE", "MISSING", "SHIFT"):
         monkeypatch.setattr(robustness, name, (0,))
-    monkeypatch.setattr(robustness, "AT_ONCE", 7)
+    monkeypatch.setattr(robustness, "BATCH_SIZE", 7)
     for said in measured(records, load_file(sines)):
         for curve in said["curves"]:
             if curve["disturbance"] != "dead-channel":

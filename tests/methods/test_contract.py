@@ -19,9 +19,9 @@ import torch
 import mmkd.specs.unit
 import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
-from mmkd.cli.listing import first_line, needed
+from mmkd.cli.listing import describe_needs, first_line
 from mmkd.nets import build_student, build_teacher
-from mmkd.training.loop import prepare
+from mmkd.training.setup import build_method
 
 CLASSES, B = 3, 6
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}
@@ -65,7 +65,7 @@ class Scene:
         torch.manual_seed(7)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a mask that removes nothing at these small maps
-            prepare(self.method, self.setup, seed)
+            build_method(self.method, self.setup, seed)
 
     @torch.no_grad()
     def taught(self):
@@ -153,7 +153,9 @@ def test_terms_gradients_and_a_step(name, student, teachers):
     own = dict(s.method.named_parameters())
     before = {n: p.detach().clone() for n, p in own.items()}
     taught = {m: {n: v.clone() for n, v in net.state_dict().items()} for m, net in s.teachers.items()}
-    optimizer = torch.optim.SGD([*s.student.parameters(), *s.trained().values()], lr=0.1)
+    optimizer = torch.optim.Adam(
+        [*s.student.parameters(), *s.trained().values()], lr=0.1
+    )  # moves by small gradients too
     s.backward()
     left = {n for n, p in s.student.named_parameters() if p.grad is None} & used
     assert len(used) > 5
@@ -323,7 +325,7 @@ def test_the_docstring_names_what_it_is(name):
     assert len(first) > 20
     assert name == "student" or re.search(r"\b(19|20)\d\d\b|the notes", first)
     width = max(map(len, METHODS)) + 2
-    assert width + len(first + needed(METHODS.get(name))) <= 120
+    assert width + len(first + describe_needs(METHODS.get(name))) <= 120
 
 
 def test_namesakes_name_each_other():

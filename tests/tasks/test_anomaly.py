@@ -22,13 +22,13 @@ from mmkd.data import series as s
 from mmkd.data.cards import find_card
 from mmkd.data.checksums import files_exist
 from mmkd.engines.worker import perform
-from mmkd.evaluation.detectors import SIMPLE, moving_median
+from mmkd.evaluation.detectors import SIMPLE_DETECTORS, moving_median
 from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
 from mmkd.store.record import Records
 from mmkd.training.preparation import prepare_unit
-from mmkd.training.series import Chosen, Detector, on_normal
+from mmkd.training.series import Detector, TeacherSubset, use_normal_segments
 from mmkd.training.trial import make_method
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, split_for
@@ -150,7 +150,7 @@ def test_a_constant_prefix_stays_finite(level):
     x[0, 700] += 1
     found = s.split_prefix("flat", replace(one_series()[1], values=x), W)
     assert np.isfinite(found.x).all()
-    for detect in SIMPLE.values():
+    for detect in SIMPLE_DETECTORS.values():
         assert np.isfinite(detect(found, W, 0)).all()
 
 
@@ -228,16 +228,16 @@ def test_no_window_lies_on_both_parts():
     assert len(starts_in(replace(series, has_gap=False), series.validation_end, W, 8)) > len(starts) - 4
 
 
-@pytest.mark.parametrize("name", SIMPLE)
+@pytest.mark.parametrize("name", SIMPLE_DETECTORS)
 def test_no_detector_reads_over_the_border_of_two_parts(name):
     series = in_two_parts()
     x = series.x.copy()
     x[:, series.prefix_end :] += 50
-    one, other = (SIMPLE[name](each, W, 3) for each in (series, replace(series, x=x)))
+    one, other = (SIMPLE_DETECTORS[name](each, W, 3) for each in (series, replace(series, x=x)))
     np.testing.assert_allclose(one[: series.prefix_end], other[: series.prefix_end], rtol=1e-9)
     x = series.x.copy()
     x[:, series.validation_end : series.prefix_end] += 50
-    other = SIMPLE[name](replace(series, x=x), W, 3)
+    other = SIMPLE_DETECTORS[name](replace(series, x=x), W, 3)
     np.testing.assert_allclose(one[series.prefix_end :], other[series.prefix_end :], rtol=1e-9)
 
 
@@ -254,7 +254,7 @@ def test_a_channel_that_was_constant_counts_by_its_distance():
     series = in_two_parts()
     x = np.concatenate([np.sin(np.arange(900) / 5)[None], np.full((1, 900), 0.5)]).astype(np.float32)
     x[1, 500] = 2.5
-    score = SIMPLE["pca"](replace(series, x=x), W, 0)
+    score = SIMPLE_DETECTORS["pca"](replace(series, x=x), W, 0)
     counted = [sum(a <= 500 < a + W for a in range(t - W + 1, t + 1)) / W for t in range(460, 540)]
     np.testing.assert_allclose(score[460:540], 4 * np.array(counted), atol=1e-3)
 
@@ -374,7 +374,7 @@ def test_no_value_after_the_prefix_moves_the_threshold(name):
     x = series.x.copy()
     x[:, series.prefix_end :] += 50
     both = s.SeriesSet((series, replace(series, x=x)), {}, np.zeros(0, np.int64))
-    one, other = evaluate_detector(both, lambda each: SIMPLE[name](each, W, 3)[each.validation_end :], W)
+    one, other = evaluate_detector(both, lambda each: SIMPLE_DETECTORS[name](each, W, 3)[each.validation_end :], W)
     assert one.threshold == pytest.approx(other.threshold, rel=1e-9)
 
 
@@ -386,18 +386,18 @@ def test_a_detector_that_knows_the_labels_is_perfect():
     assert [found.metrics[name] for name in ("auc_pr", "auc_roc", "range_f1", "event_f1")] == pytest.approx([1.0] * 4)
 
 
-@pytest.mark.parametrize("name", SIMPLE)
+@pytest.mark.parametrize("name", SIMPLE_DETECTORS)
 def test_simple_detectors_score_every_step_the_same_each_time(name):
     series = s.split_prefix(*one_series(), W)
-    score = SIMPLE[name](series, W, 3)
+    score = SIMPLE_DETECTORS[name](series, W, 3)
     assert score.shape == series.labels.shape
-    np.testing.assert_array_equal(score, SIMPLE[name](series, W, 3))
+    np.testing.assert_array_equal(score, SIMPLE_DETECTORS[name](series, W, 3))
 
 
 @pytest.mark.parametrize("name", ["pca", "kmeans"])
 def test_sub_sequences_find_a_shift(name):
     series = s.split_prefix(*one_series(), W)
-    score = SIMPLE[name](series, W, 0)
+    score = SIMPLE_DETECTORS[name](series, W, 0)
     assert score[series.labels > 0].mean() > 5 * score[: series.prefix_end].mean()
 
 
@@ -515,7 +515,7 @@ def test_from_series_to_table(bench, place, data):
     assert heads[0] == "VUS-PR"
     assert "(PA F1)" in heads
     rows = {line.split()[0]: line for line in out.splitlines()[2:10]}
-    assert set(rows) >= {"reverse-kd", "feature-kd", *SIMPLE}
+    assert set(rows) >= {"reverse-kd", "feature-kd", *SIMPLE_DETECTORS}
     records = {r.result["spec"].get("method"): r for r in Records(place / "runs") if r.kind != "teacher"}
     assert {r.kind for r in records.values()} == {"student", "simple"}
     for record in records.values():
@@ -543,7 +543,7 @@ def test_a_second_run_finds_all_on_record(bench, place):
     code, out, _ = bench("--method", "reverse-kd,feature-kd", "--existing", "only", "--json")
     assert code == 0
     units = json.loads(out)
-    assert [u["method"] for u in units] == ["reverse-kd", "feature-kd", *SIMPLE]
+    assert [u["method"] for u in units] == ["reverse-kd", "feature-kd", *SIMPLE_DETECTORS]
     assert [u["status"] for u in units[:2]] == ["cached"] * 2
     assert all(0 <= u["metrics"]["test"]["vus_pr"] <= 1 for u in units)
     assert {r.key: (r.folder / "result.json").stat().st_mtime_ns for r in Records(place / "runs")} == before
@@ -558,11 +558,11 @@ def test_simple_detectors_that_are_lost_are_made_again(bench, place, monkeypatch
         shutil.rmtree(record.folder)
     code, out, err = bench("--method", "feature-kd")
     assert code == 0
-    assert all(f"\n{name} " in out for name in SIMPLE)
+    assert all(f"\n{name} " in out for name in SIMPLE_DETECTORS)
     assert "reverse-kd" not in out
     (record,) = [r for r in Records(place / "runs") if r.result["spec"].get("method") == "kmeans"]
     shutil.rmtree(record.folder)
-    monkeypatch.setitem(SIMPLE, "kmeans", lambda *_: 1 / 0)
+    monkeypatch.setitem(SIMPLE_DETECTORS, "kmeans", lambda *_: 1 / 0)
     code, out, err = bench("--method", "feature-kd")
     assert code == 0
     assert "kmeans" not in out
@@ -596,12 +596,12 @@ def test_reverse_distillation_learns_from_plain_segments_alone(bench, place, car
     workspace = Workspace(place / "runs", place / "runs" / "cache", "cpu")
     assert workspace.records.get(spec.key) is not None, "the unit of the command above, with its teacher in the cache"
     whole = prepare_unit(spec, data, workspace)
-    ready = on_normal(whole, whole.student)
+    ready = use_normal_segments(whole, whole.student)
     plain = whole.windows.train[data.y[whole.windows.train] == 0]
     np.testing.assert_array_equal(ready.windows.train, plain)
     assert len(ready.windows.validation) == 0
     asked = []
-    chosen = Chosen(SimpleNamespace(outputs=lambda at, views: asked.append(at)), np.array([1, 4, 6]))
+    chosen = TeacherSubset(SimpleNamespace(outputs=lambda at, views: asked.append(at)), np.array([1, 4, 6]))
     chosen.outputs(np.array([0, 2]), {})
     assert asked[0].tolist() == [1, 6]
 
@@ -624,7 +624,7 @@ def test_the_comparison_has_a_table_of_detectors(bench, place, tmp_path, capsys)
     assert kinds == ["student"] * 3 + ["simple"] * 5
     rows = {row["row"]: row for row in group["rows"]}
     assert group["rows"][0]["row"] == "student"
-    assert set(rows) >= {"feature-kd", "reverse-kd", *SIMPLE}
+    assert set(rows) >= {"feature-kd", "reverse-kd", *SIMPLE_DETECTORS}
     records = {(r.spec.method, r.spec.seed): r for r in Records(runs) if r.kind != "teacher"}
     for name in ("feature-kd", "pca", "random"):
         scores = [records[name, seed].metrics["test"]["vus_pr"] for seed in (0, 1)]

@@ -14,8 +14,9 @@ from mmkd.data import load_file
 from mmkd.metrics.recordings import StepScores
 from mmkd.metrics.steps import confusion_matrix
 from mmkd.specs.unit import Training
-from mmkd.training.loop import TrainingData, evaluate
-from mmkd.training.teachers import untrained
+from mmkd.training.data import TrainingData
+from mmkd.training.evaluation import evaluate
+from mmkd.training.teachers import make_network
 from mmkd.views import Image
 
 SHAPES = [(3, 16, 16), (1, 20, 18)]
@@ -114,7 +115,7 @@ def test_segmentation_from_file_to_student(bench, tmp_path, shape):
 
 def test_logits_stand_in_the_order_of_the_labels():
     """Pixel (i, j) of the network's logits is number i W + j, as in labels (H, W) read row by row."""
-    net = untrained("segmentation", "fast-scnn-small", "img", (1, 20, 18), 3).eval()
+    net = make_network("segmentation", "fast-scnn-small", "img", (1, 20, 18), 3).eval()
     x = torch.randn(2, 1, 20, 18)
     with torch.no_grad():
         rows, maps = net({"img": x}).logits, net.backbone(x).logits
@@ -177,15 +178,17 @@ def test_parts_of_the_images_score_as_all_at_once(tmp_path, monkeypatch):
     every, names = np.arange(24), data.classes
     windows = TrainingData({"img": view}, data.y, every, every[:0], names, torch.device("cpu"), grid=data.grid)
     torch.manual_seed(0)
-    net = untrained("segmentation", "fast-scnn-small", "img", view.shape[1:], 3)
+    net = make_network("segmentation", "fast-scnn-small", "img", view.shape[1:], 3)
     training = Training()
     whole, said = evaluate(net, windows, every, training)
-    assert windows.at_once == 256
-    monkeypatch.setattr("mmkd.training.loop.AT_ONCE", 5 * 3 * 30)
-    assert windows.at_once == 5
+    assert windows.prediction_batch == 256
+    monkeypatch.setattr("mmkd.training.data.MAX_PREDICTION_VALUES", 5 * 3 * 30)
+    assert windows.prediction_batch == 5
     sizes = []
-    real = mmkd.training.loop.predict
-    monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: sizes.append(len(w)) or real(n, at, w, *a))
+    real = mmkd.training.evaluation.predict
+    monkeypatch.setattr(
+        "mmkd.training.evaluation.predict", lambda n, at, w, *a: sizes.append(len(w)) or real(n, at, w, *a)
+    )
     parts, again = evaluate(net, windows, every, training)
     assert sizes == [5, 5, 5, 5, 4]
     assert parts == pytest.approx(whole)

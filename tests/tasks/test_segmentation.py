@@ -5,6 +5,7 @@ import json
 import math
 import warnings
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import mmkd
+import mmkd.training.evaluation
 import mmkd.training.loop
 from mmkd import METHODS, Batch, MmkdError
 from mmkd.bench import main
@@ -19,9 +21,10 @@ from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
 from mmkd.metrics.recordings import stitch
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
-from mmkd.training.loop import TrainingData, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import train
 from mmkd.training.preparation import training_data
+from mmkd.training.teacher_outputs import CachedTeachers, LiveTeachers, make_teacher_source
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
 from mmkd.training.workspace import Workspace
@@ -250,8 +253,10 @@ def test_the_best_epoch_is_that_of_the_validation_windows(dense, tmp_path, monke
 
 def test_the_test_windows_are_read_after_training(dense, tmp_path, monkeypatch):
     calls = []
-    real = mmkd.training.loop.predict
-    monkeypatch.setattr("mmkd.training.loop.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a))
+    real = mmkd.training.evaluation.predict
+    monkeypatch.setattr(
+        "mmkd.training.evaluation.predict", lambda n, at, w, *a: calls.append(set(w)) or real(n, at, w, *a)
+    )
     mmkd.run("student", **{**dense, "epochs": 2}, runs=tmp_path)
     data = load_file(dense["data"])
     test = set(np.flatnonzero(data.test))
@@ -344,7 +349,7 @@ def table_windows(y, train, validation):
     x[:, 0, 0] = np.arange(len(y))
     places = np.arange(len(y)), np.zeros(len(y), np.int64)
     names, cpu = ("0", "1", "2"), torch.device("cpu")
-    return TrainingData({"sig": x}, y, np.array(train), np.array(validation), names, cpu, places=places)
+    return TrainingData({"sig": x}, y, np.array(train), np.array(validation), names, cpu, locations=places)
 
 
 def half_known(count=8, seed=0):
@@ -358,7 +363,7 @@ def fitted(name, windows, said=None, epochs=2, batch_size=4):
     """The table after training, and the history without times."""
     net = Table(len(windows.y))
     training = mmkd.training.loop.Training(epochs=epochs, batch_size=batch_size, weight_decay=0.0, lr=0.1)
-    source = mmkd.training.loop.NoTeachers() if said is None else Said(said)
+    source = mmkd.training.teacher_outputs.NoTeachers() if said is None else Said(said)
     trained = train(net, METHODS.get(name)(), windows, source, training=training, seed=0, label="", progress=Progress())
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in trained.history]
     return trained.last["logits"], rows
@@ -452,7 +457,7 @@ def test_stored_outputs_of_teachers_are_the_live_ones(dense, tmp_path, method):
     spec, windows, teachers, cache = unit_of(dense, method, tmp_path, epochs=2)
     needs, found = METHODS.get(method).needs, []
     for budget in (1 << 30, 0):
-        source = source_of(teachers, needs, windows, cache=cache, progress=Progress(), budget=budget)
+        source = make_teacher_source(teachers, needs, windows, cache=cache, progress=Progress(), budget=budget)
         expected = CachedTeachers if budget or "features" not in needs else LiveTeachers
         assert isinstance(source, expected)
         source = source if budget else LiveTeachers(teachers)
@@ -554,10 +559,14 @@ def test_suites_expand(dense, tmp_path, capsys, monkeypatch):
 # Methods --------------------------------------------------------------------------------------------------------------
 
 
+@cache
+def recorded(length):
+    return data_of(**recordings(length=length, step=length // 2))
+
+
 def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH):
     """A unit's untrained networks and method; teachers in evaluation mode."""
-    arrays = recordings(length=length, step=length // 2)
-    data = data_of(**arrays)
+    data = recorded(length)
     request = Request(
         methods=(method,),
         data="unused.npz",
@@ -575,7 +584,7 @@ def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH
     targets = torch.from_numpy(data.y[split_for(data, spec.data, 0).train])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return Trial.make(spec, (2, length), CLASSES, targets, True)
+        return Trial.make(spec, shape=(2, length), classes=CLASSES, targets=targets, validated=True)
 
 
 @pytest.mark.parametrize("student", ["unet-small", "fast-scnn-small", "mamba"])
@@ -620,14 +629,19 @@ def test_the_teacher_changes_the_loss(name):
     assert said[0] != pytest.approx(said[1], rel=1e-6)
 
 
+@pytest.fixture(scope="module")
+def alone(dense, tmp_path_factory):
+    """The record of the student trained alone."""
+    return mmkd.run("student", **dense, runs=tmp_path_factory.mktemp("alone"))
+
+
 @pytest.mark.parametrize("name", DEFINED)
-def test_every_method_for_this_task_ends(dense, tmp_path, name):
+def test_every_method_for_this_task_ends(dense, alone, tmp_path, name):
     record = mmkd.run(name, **(dense if METHODS.get(name).distils else {**dense, "teacher_nets": {}}), runs=tmp_path)
     assert 0 <= record.metrics["test"]["miou"] <= 1
     x = load_file(dense["data"]).x[loaded(record)["window"]]
     np.testing.assert_allclose(mmkd.load_student(record).predict_proba(x), loaded(record)["probabilities"], atol=1e-3)
     if METHODS.get(name).distils:
-        alone = mmkd.run("student", **dense, runs=tmp_path)
         assert record.metrics["test"]["nll"] != alone.metrics["test"]["nll"], "the teacher changes nothing"
 
 
@@ -721,13 +735,19 @@ def test_crd_draws_negatives_without_classes():
 # Lengths and networks -------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def lengths_cache(tmp_path_factory):
+    """The students of one length have the same teacher."""
+    return tmp_path_factory.mktemp("lengths")
+
+
 @pytest.mark.parametrize("student", ["fast-scnn-small", "mamba", "unet-small"])
 @pytest.mark.parametrize(("length", "windows"), [(32, 4), (45, 5), (77, 3)])
-def test_lengths_and_networks(tmp_path, student, length, windows):
+def test_lengths_and_networks(tmp_path, lengths_cache, student, length, windows):
     """With a SegFormer teacher; the last batch of an epoch is of one or two windows in some of these."""
     data = saved(tmp_path / "d.npz", **recordings(length=length, step=length // 2, windows=windows))
     made = {**SMALL, "data": data, "student_net": student, "teacher_nets": {"sig": "segformer-small"}}
-    record = mmkd.run("fam-1d", **made, runs=tmp_path / "runs")
+    record = mmkd.run("fam-1d", **made, cache=lengths_cache, runs=tmp_path / "runs")
     z = loaded(record)
     assert z["probabilities"].shape[1:] == (CLASSES, length)
     model = mmkd.load_student(record)

@@ -2,7 +2,6 @@
 
 import json
 import math
-from itertools import product
 
 import numpy as np
 import pytest
@@ -30,17 +29,18 @@ def epochs(monkeypatch):
     class Epochs(list):
         cut = ()
 
-    seen, real = Epochs(), train._epoch
+    seen, real = Epochs(), train.train_epoch
 
-    def epoch(network, method, windows, teachers, training, seed, number, *rest):
+    def epoch(network, method, windows, teachers, **settings):
         name = METHODS.name_of(type(method))
-        row = real(network, method, windows, teachers, training, seed, number, *rest)
+        number = settings["epoch"]
+        row = real(network, method, windows, teachers, **settings)
         if (name, number) in seen.cut:
             raise Cut
         seen.append((name, number))
         return row
 
-    monkeypatch.setattr(train, "_epoch", epoch)
+    monkeypatch.setattr(train, "train_epoch", epoch)
     return seen
 
 
@@ -65,18 +65,26 @@ def same(a, b):
 
 
 @pytest.mark.parametrize(
-    ("method", "at"), [*product(["fam", "crd", "ctkd", "simkd"], [0, 1, 2]), ("c2kd", 1), ("meta-mkd", 1)]
+    ("method", "cuts"),
+    [*((name, (0, 1, 2)) for name in ("fam", "crd", "ctkd", "simkd")), ("c2kd", (1,)), ("meta-mkd", (1,))],
 )
-def test_a_student_goes_on(tiny, tmp_path, epochs, method, at):
+def test_a_student_goes_on(tiny, tmp_path, epochs, method, cuts):
+    """Cut off in one epoch after the other, and each time begun anew."""
     whole = mmkd.run(method, runs=tmp_path / "whole", **tiny)
-    epochs.cut = ((method, at),)
-    with pytest.raises(UnitFailed, match="Cut"):
-        mmkd.run(method, runs=tmp_path / "cut", **tiny)
-    assert not list((tmp_path / "cut").glob("*/result.json")) or at < 3
+    first = 0
+    for cut in cuts:
+        epochs.cut = ((method, cut),)
+        epochs.clear()
+        with pytest.raises(UnitFailed, match="Cut"):
+            mmkd.run(method, runs=tmp_path / "cut", **tiny)
+        assert [number for name, number in epochs if name == method] == list(range(first, cut))
+        assert not list((tmp_path / "cut").glob(f"{whole.key}/result.json"))
+        first = cut
     epochs.cut = ()
     epochs.clear()
     again = mmkd.run(method, runs=tmp_path / "cut", **tiny)
-    assert [number for name, number in epochs if name == method] == list(range(at, 3))
+    assert again.key == whole.key
+    assert [number for name, number in epochs if name == method] == list(range(first, 3))
     assert same(whole, again)
     assert not list((tiny["cache"] / "checkpoints").glob(f"*{again.key}*"))
 
@@ -98,10 +106,10 @@ def test_a_teacher_goes_on(tiny, tmp_path, epochs):
 def test_after_the_last_epoch_nothing_is_trained_again(tiny, tmp_path, epochs, monkeypatch):
     from mmkd.training import student as unit
 
-    monkeypatch.setattr(unit, "test_scores", lambda *_: 1 / 0)
-    with pytest.raises(UnitFailed, match="ZeroDivisionError"):
-        mmkd.run("student", runs=tmp_path, student="sig", **tiny)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(unit, "evaluate_on_test", lambda *_: 1 / 0)
+        with pytest.raises(UnitFailed, match="ZeroDivisionError"):
+            mmkd.run("student", runs=tmp_path, student="sig", **tiny)
     before = len(epochs)
     assert before == 3
     record = mmkd.run("student", runs=tmp_path, student="sig", **tiny)
@@ -117,7 +125,7 @@ def test_a_checkpoint_of_other_code_is_none(tmp_path, monkeypatch):
     tensors, facts = kept.load()
     assert torch.equal(tensors["x"], torch.arange(3.0))
     assert facts == {"history": [{"loss": 0.1}]}
-    monkeypatch.setattr(checkpoint, "made_by", lambda: "another")
+    monkeypatch.setattr(checkpoint, "code_hash", lambda: "another")
     assert kept.load() is None
 
 
@@ -164,7 +172,7 @@ def test_without_room_the_training_goes_on(tmp_path):
 def test_what_a_kill_left_half_written_is_removed_too(tmp_path):
     kept = Checkpoint(tmp_path / "kept")
     kept.save({"x": torch.zeros(3)}, {})
-    kept.beside.write_bytes(b"half of it")
+    kept.temporary.write_bytes(b"half of it")
     assert kept.load() is not None
     kept.remove()
     assert not list(tmp_path.iterdir())

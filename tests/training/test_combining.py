@@ -64,7 +64,7 @@ def test_full_kd_takes_the_last_epoch_of_the_same_teachers(tiny, tmp_path, monke
         taken[len(taken)] = {m: (t.folder, t.network.state_dict()) for m, t in teachers.items()}
         return real(teachers, *args, **kwargs)
 
-    monkeypatch.setattr(preparation, "source_of", spy)
+    monkeypatch.setattr(preparation, "make_teacher_source", spy)
     for name in ("eskd", "full-kd"):
         record = mmkd.run(name, **tiny, runs=tmp_path)
         assert record.result["teacher_checkpoint"] == ("last" if name == "full-kd" else "best")

@@ -21,8 +21,9 @@ from mmkd.methods.contract import Method
 from mmkd.specs.unit import Training
 from mmkd.store.record import Records
 from mmkd.training import distributed as parallel
-from mmkd.training.guidance import LiveTeachers
-from mmkd.training.loop import NoTeachers, TrainingData, count_labels, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import count_labels, train
+from mmkd.training.teacher_outputs import LiveTeachers, NoTeachers
 from mmkd.training.teachers import Teacher
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,7 @@ def dense_windows(windows):
     y = rng.integers(0, 3, (61, 16))
     y[:30][rng.random((30, 16)) < 0.6] = -1
     y[3:30] = -1  # whole windows whose labels nobody knows
-    return replace(windows, y=y, places=(np.arange(61), np.zeros(61, np.int64)))
+    return replace(windows, y=y, locations=(np.arange(61), np.zeros(61, np.int64)))
 
 
 def teacher(dense=False):
@@ -126,7 +127,7 @@ def test_shares_are_all_of_a_batch_and_none_is_smaller_than_asked():
     for count in range(1, 40):
         for world in range(1, 9):
             for least in (1, 2, 5):
-                shares = [parallel.share(np.arange(count), rank, world, least) for rank in range(world)]
+                shares = [parallel.shard(np.arange(count), rank, world, least) for rank in range(world)]
                 assert sorted(np.concatenate(shares)) == list(range(count))
                 assert all(len(s) == 0 or len(s) >= min(least, count) for s in shares)
                 full = [len(s) for s in shares if len(s)]
@@ -146,7 +147,7 @@ def test_without_torchrun_a_process_is_alone(monkeypatch):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("RANK", "3")
     group = parallel.current_group()
-    assert (group.rank, group.world, group.leads) == (3, 4, False)
+    assert (group.rank, group.world_size, group.is_leader) == (3, 4, False)
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert parallel.current_group() is parallel.SINGLE_PROCESS
 
@@ -166,16 +167,16 @@ class One(parallel.ProcessGroup):
     """A process of several, whose gradients before the first step are kept; nobody sums them."""
 
     def __init__(self, rank, world):
-        self.rank, self.world, self.steps = rank, world, []
+        self.rank, self.world_size, self.steps = rank, world, []
 
-    def share(self, positions, least):
-        return parallel.share(positions, self.rank, self.world, least)
+    def shard(self, positions, minimum):
+        return parallel.shard(positions, self.rank, self.world_size, minimum)
 
-    def add(self, sums):
-        return {name: value * (self.world if name == "epochs" else 1) for name, value in sums.items()}
+    def sum_over_processes(self, sums):
+        return {name: value * (self.world_size if name == "epochs" else 1) for name, value in sums.items()}
 
     @contextmanager
-    def together(self, parameters=()):
+    def synchronized(self, parameters=()):
         yield
         if len(parameters):
             self.steps.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in parameters])
@@ -284,16 +285,24 @@ def assert_alike(one, two):
     assert one.metrics["test"] == pytest.approx(two.metrics["test"], abs=1e-4)
 
 
-def test_two_processes_train_what_one_does(torchrun, common, alone, tmp_path):
-    """Teacher and student; a unit that fails in one process is heard of, and the next goes on."""
+def test_two_processes_train_what_one_does(torchrun, common, alone, plugin, tmp_path):
+    """Teacher and students, one of them killed and begun anew; a unit that fails in one process is heard of by all."""
     runs = tmp_path / "runs"
-    done = torchrun("--method", "fails-in-one,kd", *common, "--runs", str(runs))
+    arguments = [*common, "--runs", str(runs)]
+    (plugin.parent / "kill").touch()
+    assert torchrun("--method", "killed-once", *arguments).returncode != 0
+    assert not (plugin.parent / "kill").exists()
+    assert len(list((runs / "cache" / "checkpoints").glob("student-*"))) == 1
+
+    done = torchrun("--method", "killed-once,fails-in-one,kd", *arguments)
     assert done.returncode == 1, done.stderr
-    failed, unit = json.loads(done.stdout)
+    killed, failed, unit = json.loads(done.stdout)
     assert (failed["status"], failed["error"]) == ("failed", "process 1: RuntimeError: no luck here")
     assert len(said(done)) == 1, done.stderr
     assert "Traceback" not in (runs / "failed" / f"{failed['key']}.log").read_text().split("UnitFailed")[-1]
     records, units = alone
+    assert killed["key"] == units["killed-once"]["key"]
+    assert_alike(records.get(killed["key"]), Records(runs).get(killed["key"]))
     assert unit["key"] == units["kd"]["key"]
     two, one = Records(runs).get(unit["key"]), records.get(unit["key"])
     assert_alike(one, two)
@@ -303,22 +312,9 @@ def test_two_processes_train_what_one_does(torchrun, common, alone, tmp_path):
     assert teachers[1].result["environment"]["processes"] == 2
     assert not list((runs / "cache" / "checkpoints").iterdir())
 
-    again = torchrun("--method", "kd", *common, "--runs", str(runs))  # nothing is to be trained
+    again = torchrun("--method", "kd", *arguments)  # nothing is to be trained
     assert again.returncode == 0, again.stderr
     assert [u["status"] for u in json.loads(again.stdout)] == ["cached"]
-
-
-def test_killed_processes_go_on(torchrun, common, alone, plugin, tmp_path):
-    arguments = ["--method", "killed-once", *common, "--runs", str(tmp_path / "runs")]
-    (plugin.parent / "kill").touch()
-    assert torchrun(*arguments).returncode != 0
-    assert not (plugin.parent / "kill").exists()
-    assert len(list((tmp_path / "runs" / "cache" / "checkpoints").glob("student-*"))) == 1
-    done = torchrun(*arguments)
-    assert done.returncode == 0, done.stderr
-    records, units = alone
-    key = units["killed-once"]["key"]
-    assert_alike(records.get(key), Records(tmp_path / "runs").get(key))
 
 
 @pytest.mark.parametrize(
@@ -339,7 +335,7 @@ def test_a_refusal_is_one_line_of_one_process(torchrun, tmp_path, arguments, wor
 
 def test_with_ray_torchrun_is_refused(tmp_path, monkeypatch, capsys):
     """In this process, where it is the leader: it refuses before it meets the others."""
-    monkeypatch.setattr("mmkd.cli.bench.started", lambda: One(0, 2))
+    monkeypatch.setattr("mmkd.cli.bench.current_group", lambda: One(0, 2))
     monkeypatch.setattr("mmkd.training.workspace.check_ray", lambda: None)
     code = main(["--method", "kd", "--engine", "ray", "--runs", str(tmp_path / "runs")])
     assert code == 2

@@ -18,8 +18,9 @@ from mmkd.nets import build_student, build_teacher
 from mmkd.specs.unit import Training
 from mmkd.training import distributed as parallel
 from mmkd.training.checkpoint import Checkpoint
-from mmkd.training.guidance import LiveTeachers, MovingTeachers
-from mmkd.training.loop import TrainingData, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import train
+from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers
 from mmkd.training.teachers import Teacher
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
@@ -74,16 +75,16 @@ def test_a_cut_training_goes_on_bit_for_bit(name, windows, tmp_path, monkeypatch
     """With copies of teachers, the moments of the outer optimisation, counters and buffers of the method."""
     from mmkd.training import loop
 
-    whole, real, seen = run(name, windows, **WITH_HOOKS[name]), loop._epoch, []
+    whole, real, seen = run(name, windows, **WITH_HOOKS[name]), loop.train_epoch, []
 
-    def cut(network, method, windows, teachers, training, seed, number, *rest):
-        seen.append(number)
-        row = real(network, method, windows, teachers, training, seed, number, *rest)
+    def cut(network, method, windows, teachers, **settings):
+        seen.append(settings["epoch"])
+        row = real(network, method, windows, teachers, **settings)
         if seen == [0, 1]:
             raise RuntimeError("cut")
         return row
 
-    monkeypatch.setattr(loop, "_epoch", cut)
+    monkeypatch.setattr(loop, "train_epoch", cut)
     kept = Checkpoint(tmp_path / "kept")
     with pytest.raises(RuntimeError, match="cut"):
         run(name, windows, kept, **WITH_HOOKS[name])
@@ -172,17 +173,17 @@ def test_outer_is_adam():
 class Two(parallel.ProcessGroup):
     """One of two processes, that never meets the other."""
 
-    rank, world = 0, 2
+    rank, world_size = 0, 2
 
     @contextmanager
-    def together(self, parameters=()):
+    def synchronized(self, parameters=()):
         yield
 
-    def add(self, sums):
+    def sum_over_processes(self, sums):
         return {name: value * (2 if name == "epochs" else 1) for name, value in sums.items()}
 
-    def share(self, positions, least):
-        return parallel.share(positions, 0, 2, least)
+    def shard(self, positions, minimum):
+        return parallel.shard(positions, 0, 2, minimum)
 
 
 def test_several_processes_are_refused_to_methods_with_an_after_step_alone(windows):

@@ -11,8 +11,10 @@ from mmkd.core.errors import UnitFailed
 from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
 from mmkd.specs.unit import Training
-from mmkd.training.guidance import LiveTeachers
-from mmkd.training.loop import NoTeachers, TrainingData, batches, learning_rate, train
+from mmkd.training.data import TrainingData
+from mmkd.training.loop import batches, train
+from mmkd.training.optimization import learning_rate
+from mmkd.training.teacher_outputs import LiveTeachers, NoTeachers
 from mmkd.training.teachers import Teacher
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}

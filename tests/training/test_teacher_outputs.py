@@ -10,8 +10,9 @@ from mmkd.nets import build_student, build_teacher
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
-from mmkd.training.guidance import CachedTeachers, LiveTeachers, source_of
-from mmkd.training.loop import NoTeachers, TrainingData, dry_run, prepare
+from mmkd.training.data import TrainingData
+from mmkd.training.setup import build_method, make_setup
+from mmkd.training.teacher_outputs import CachedTeachers, LiveTeachers, NoTeachers, make_teacher_source
 from mmkd.training.teachers import Teacher
 
 SHAPES = {"sig": (2, 32), "gaf": (2, 16, 16)}
@@ -37,11 +38,11 @@ def teachers():
 
 
 def test_cached_equals_live_in_outputs_and_in_loss(windows, teachers, tmp_path):
-    cached = source_of(teachers, FEATURES, windows, Cache(tmp_path), Progress())
+    cached = make_teacher_source(teachers, FEATURES, windows, Cache(tmp_path), Progress())
     live = LiveTeachers(teachers)
     assert isinstance(cached, CachedTeachers)
     positions = np.array([3, 17, 0, 8])
-    views = windows.at(windows.train[positions])
+    views = windows.load_views(windows.train[positions])
     a, b = cached.outputs(positions, views), live.outputs(positions, views)
     assert a.keys() == b.keys()
     for m in a:
@@ -58,7 +59,7 @@ def test_cached_equals_live_in_outputs_and_in_loss(windows, teachers, tmp_path):
         torch.manual_seed(0)
         student = build_student("small", SHAPES, 3, "attention")
         method = METHODS.get(name)()
-        prepare(method, dry_run(student, windows, live, Training()), 0)
+        build_method(method, make_setup(student, windows, live, Training()), 0)
         student.train()
         out = student(views)
         batch = Batch(torch.zeros(4, dtype=torch.long), torch.from_numpy(positions))
@@ -68,44 +69,53 @@ def test_cached_equals_live_in_outputs_and_in_loss(windows, teachers, tmp_path):
 
 
 def test_outputs_carry_no_gradient(windows, teachers, tmp_path):
-    for source in (LiveTeachers(teachers), source_of(teachers, FEATURES, windows, Cache(tmp_path), Progress())):
-        for out in source.outputs(np.array([0, 1]), windows.at(windows.train[:2])).values():
+    for source in (
+        LiveTeachers(teachers),
+        make_teacher_source(teachers, FEATURES, windows, Cache(tmp_path), Progress()),
+    ):
+        for out in source.outputs(np.array([0, 1]), windows.load_views(windows.train[:2])).values():
             assert not out.logits.requires_grad
             assert not any(f.requires_grad for f in out.features.values())
 
 
 def test_logit_methods_keep_no_maps(windows, teachers, tmp_path):
-    cached = source_of(teachers, frozenset({"logits"}), windows, Cache(tmp_path), Progress())
+    cached = make_teacher_source(teachers, frozenset({"logits"}), windows, Cache(tmp_path), Progress())
     out = cached.outputs(np.array([0, 1]), {})
     assert all(not o.features for o in out.values())
     assert not list(tmp_path.glob("features/*"))
 
 
 def test_maps_past_the_budget_are_computed_live(windows, teachers, tmp_path):
-    assert isinstance(source_of(teachers, FEATURES, windows, Cache(tmp_path), Progress(), budget=1000), LiveTeachers)
+    assert isinstance(
+        make_teacher_source(teachers, FEATURES, windows, Cache(tmp_path), Progress(), budget=1000), LiveTeachers
+    )
     assert not list(tmp_path.glob("features/*"))
 
 
 def test_the_budget_holds_over_several_units(windows, teachers, tmp_path):
     cache = Cache(tmp_path)
-    both = source_of(teachers, FEATURES, windows, cache, Progress())
+    both = make_teacher_source(teachers, FEATURES, windows, cache, Progress())
     assert isinstance(both, CachedTeachers)
     size = sum(f.stat().st_size for f in tmp_path.rglob("*.npy"))
     other = {
         m: Teacher(TeacherSpec(t.spec.data, 1, m, {}, t.spec.net, Training()), t.network, None)
         for m, t in teachers.items()
     }
-    source_of(other, FEATURES, windows, cache, Progress(), budget=int(1.2 * size))
+    make_teacher_source(other, FEATURES, windows, cache, Progress(), budget=int(1.2 * size))
     assert sum(f.stat().st_size for f in tmp_path.rglob("*.npy")) <= 1.2 * size
-    assert isinstance(source_of(other, FEATURES, windows, cache, Progress(), budget=int(1.2 * size)), CachedTeachers)
+    assert isinstance(
+        make_teacher_source(other, FEATURES, windows, cache, Progress(), budget=int(1.2 * size)), CachedTeachers
+    )
 
 
 def test_outputs_are_computed_once(windows, teachers, tmp_path, monkeypatch):
     cache = Cache(tmp_path)
-    source_of(teachers, FEATURES, windows, cache, Progress())
-    monkeypatch.setattr("mmkd.training.guidance._store", lambda *_: pytest.fail("computed a second time"))
-    source_of(teachers, FEATURES, windows, cache, Progress())
+    make_teacher_source(teachers, FEATURES, windows, cache, Progress())
+    monkeypatch.setattr(
+        "mmkd.training.teacher_outputs._write_outputs", lambda *_: pytest.fail("computed a second time")
+    )
+    make_teacher_source(teachers, FEATURES, windows, cache, Progress())
 
 
 def test_no_teachers(windows, tmp_path):
-    assert isinstance(source_of({}, FEATURES, windows, Cache(tmp_path), Progress()), NoTeachers)
+    assert isinstance(make_teacher_source({}, FEATURES, windows, Cache(tmp_path), Progress()), NoTeachers)

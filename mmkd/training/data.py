@@ -1,0 +1,112 @@
+"""What the training loop reads: the views of all windows, their labels, and which windows are for training."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mmkd.metrics.classes import Probabilities, log_loss, reliability
+from mmkd.metrics.delineation import delineation_scores
+from mmkd.metrics.recordings import dense_scores, stitch
+from mmkd.metrics.scores import window_scores
+from mmkd.tasks.base import task_of_form
+
+PREDICTION_BATCH = 256  # windows
+MAX_PREDICTION_VALUES = 1 << 23
+"""Values of a view, or class probabilities of all pixels, that one batch of images has at most in prediction."""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Views of all N windows, their labels, and the indices of the training and validation windows.
+
+    Attributes:
+        views: modality -> array (N, ...).
+        y: (N,) classes; or (N, T) where every time step has a label, -1 where it is unknown.
+        train, validation: indices of windows.
+        names: names of the K classes.
+        device: where batches are put.
+        window_s: length of a window in seconds, None where time has no unit.
+        locations: recording and first sample of each window, (N,) each, where every time step has a label.
+        delineated: whether onsets and offsets are scored too, as is usual for an ECG.
+        grid: (H, W) of images, None for signals. If every pixel has a label, T is H W, row by row.
+        subject: (N,) numbers of the persons or recordings, None where there are none.
+        task_name: the name of the task; if empty, the shape of the labels decides.
+    """
+
+    views: Mapping[str, NDArray[np.float32]]
+    y: NDArray[np.int64]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    names: Sequence[str]
+    device: torch.device
+    window_s: float | None = None
+    locations: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    delineated: bool = False
+    grid: tuple[int, int] | None = None
+    subject: NDArray[np.int64] | None = None
+    task_name: str = ""
+
+    @property
+    def task(self) -> str:
+        """The name of the task, as in `Setup`."""
+        return self.task_name or task_of_form("step" if self.per_step else "window")
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, K."""
+        return len(self.names)
+
+    @property
+    def per_step(self) -> bool:
+        """Whether every time step, or pixel, has a label."""
+        return self.y.ndim == 2
+
+    @property
+    def prediction_batch(self) -> int:
+        """How many windows are predicted at a time: 256, or fewer if images are large."""
+        if self.grid is None:
+            return PREDICTION_BATCH
+        planes = max(len(self.names), *(array.shape[1] for array in self.views.values()))
+        size = int(planes * self.grid[0] * self.grid[1])
+        return max(1, min(PREDICTION_BATCH, MAX_PREDICTION_VALUES // size))
+
+    def select_views(self, modalities: Collection[str]) -> "TrainingData":
+        """The same data with these views only, so that a batch does not read the others."""
+        return replace(self, views={name: view for name, view in self.views.items() if name in modalities})
+
+    def load_views(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The views of these windows as tensors on the device; images are in channels-last memory format."""
+        tensors = {}
+        for name, array in self.views.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(array[windows])).to(self.device)
+            tensors[name] = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+        return tensors
+
+    def scores(self, windows: NDArray[np.int64], probabilities: Probabilities) -> dict[str, float]:
+        """Scores of predictions for these windows.
+
+        They are those of `window_scores`; or, where every time step has a label, those of `dense_scores` over the
+        recordings that the windows are joined to, with `nll` and `ece`.
+
+        Args:
+            windows: (n,) indices.
+            probabilities: (n, K), or (n, K, T).
+        """
+        y = self.y[windows]
+        if self.locations is None:
+            return window_scores(y, probabilities)
+        steps = probabilities.transpose(0, 2, 1)
+        known = y >= 0
+        recording, start = (location[windows] for location in self.locations)
+        true = stitch(y, recording, start)
+        predicted = stitch(steps, recording, start)
+        pairs = [(true[number], predicted[number][: len(true[number])]) for number in true]
+        rate = y.shape[1] / self.window_s if self.window_s else None
+        scores = dense_scores(pairs, self.names, rate)
+        if self.delineated:
+            scores |= delineation_scores(pairs, self.names, rate)
+        return scores | {"nll": log_loss(y[known], steps[known]), "ece": reliability(y[known], steps[known]).error}

@@ -1,0 +1,98 @@
+"""The state of a training that is saved in a checkpoint after each epoch, so that a killed training can resume."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+
+from mmkd.methods.contract import Method
+from mmkd.training.checkpoint import Checkpoint
+
+Weights = dict[str, Tensor]
+
+
+class TrainingState:
+    """Everything that changes while a network is trained.
+
+    Attributes:
+        history: one row of numbers an epoch.
+        best: weights after the best epoch; empty while nothing was validated.
+        best_rank: validation scores of the best epoch; a greater one is better.
+        best_epoch: its number, from 0.
+        seconds: time of all epochs so far.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        method: Method,
+        teachers: Mapping[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        device: torch.device,
+    ) -> None:
+        self.modules = {"network": network, "method": method} | {f"teacher {n}": net for n, net in teachers.items()}
+        self.optimizer = optimizer
+        self.device = device
+        self.history: list[dict[str, float]] = []
+        self.best: Weights = {}
+        self.best_rank = (0.0, 0.0)
+        self.best_epoch = 0
+        self.seconds = 0.0
+
+    def save(self, checkpoint: Checkpoint | None) -> None:
+        """Write everything, the states of the random number generators included."""
+        if checkpoint is None:
+            return
+        tensors = {f"best/{name}": value for name, value in self.best.items()}
+        for part, module in self.modules.items():
+            tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
+        for number, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{number}/{name}": value for name, value in state.items()}
+        tensors["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        values = {
+            "history": self.history,
+            "best_rank": self.best_rank,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+        }
+        checkpoint.save(tensors, values)
+
+    def resume(self, checkpoint: Checkpoint | None) -> None:
+        """Restore everything from the checkpoint, if there is one."""
+        saved = None if checkpoint is None else checkpoint.load()
+        if saved is None:
+            return
+        tensors, values = saved
+        self.best = _below("best", tensors)
+        for part, module in self.modules.items():
+            module.load_state_dict(_below(part, tensors))
+        states: dict[int, Weights] = {}
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        for name, value in _below("optimizer", tensors).items():
+            number, _, entry = name.partition("/")
+            parameter = parameters[int(number)]
+            if value.shape == parameter.shape:  # with its memory format, which fused optimizers rely on
+                value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            states.setdefault(int(number), {})[entry] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        torch.set_rng_state(tensors["random/cpu"])
+        if self.device.type == "cuda" and "random/cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
+        self.history = values["history"]
+        self.best_rank = (values["best_rank"][0], values["best_rank"][1])
+        self.best_epoch = values["best_epoch"]
+        self.seconds = values["seconds"]
+
+
+def _below(prefix: str, tensors: Weights) -> Weights:
+    """The tensors whose names begin with `prefix`/, without it."""
+    return {key.removeprefix(f"{prefix}/"): value for key, value in tensors.items() if key.startswith(f"{prefix}/")}
+
+
+def snapshot(network: nn.Module) -> Weights:
+    """A copy of the weights, on the CPU."""
+    return {name: deepcopy(value.detach()).cpu() for name, value in network.state_dict().items()}

@@ -1,0 +1,206 @@
+"""Load a trained student, or a teacher, from its record."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mmkd.core.errors import MmkdError, describe_error
+from mmkd.core.registry import load_plugin
+from mmkd.methods.outputs import Outputs
+from mmkd.store.record import Record
+from mmkd.tasks import TASKS
+from mmkd.training.data import MAX_PREDICTION_VALUES, PREDICTION_BATCH
+from mmkd.training.teachers import make_network
+from mmkd.training.trial import Trial, make_student
+from mmkd.views import Modality
+from mmkd.views.channels import make_modality
+
+
+def load_weights(network: nn.Module, path: Path, kind: str) -> None:
+    """Load the weights of a safetensors file into a network.
+
+    Args:
+        kind: "student" or "teacher", for the message.
+
+    Raises:
+        MmkdError: the file cannot be read, or does not hold the weights of this network.
+    """
+    try:
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise MmkdError(f"{path} does not hold the {kind}'s weights: {' '.join(str(error).split())[:200]}") from None
+
+
+def load_teacher(record: Record) -> nn.Module:
+    """The network of a teacher's record, with the weights of its best epoch, in evaluation mode.
+
+    Raises:
+        MmkdError: the record is damaged.
+    """
+    spec = record.teacher
+    data = record.data
+    shape = make_modality(spec.modality, spec.view).shape(len(data["channels"]), data["window"])
+    with torch.random.fork_rng(devices=[]):
+        network = make_network(spec.task, spec.net, spec.modality, shape, len(data["classes"]))
+    load_weights(network, record.file("teacher.safetensors"), "teacher")
+    return network.eval()
+
+
+class StudentModel(nn.Module):
+    """A trained student in evaluation mode, with the fitted modalities that transform windows to views.
+
+    Called with views {modality: (B, ...)} it returns `Outputs`, as in training. `predict` and `predict_proba` take raw
+    windows (N, C, W), or raw images (N, C, H, W).
+
+    >>> model = mmkd.load_student("runs/1a2b3c4d")  # doctest: +SKIP
+    >>> labels = [model.classes[k] for k in model.predict(windows)]  # doctest: +SKIP
+
+    Attributes:
+        network: the student itself.
+        modalities: name -> modality, fitted on the training windows of its run.
+        classes: names of the K classes.
+        channels, window: the shape (C, W) of a window.
+        dense: whether it predicts a class for every sample of a window; else one for the window.
+        grid: (H, W) of images, whose window has H W samples; None for signals.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        modalities: Mapping[str, Modality],
+        *,
+        classes: tuple[str, ...],
+        channels: int,
+        window: int,
+        dense: bool = False,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.modalities = dict(modalities)
+        self.classes = classes
+        self.channels = channels
+        self.window = window
+        self.dense = dense
+        self.grid = grid
+        self.eval()
+
+    def forward(self, views: Mapping[str, Tensor]) -> Outputs:
+        outputs: Outputs = self.network(views)
+        if self.dense and self.grid:
+            return replace(outputs, logits=outputs.logits.reshape(*outputs.logits.shape[:2], *self.grid))
+        return outputs
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The shape of the positions in a window: (W,), or (H, W) of an image."""
+        return self.grid or (self.window,)
+
+    @classmethod
+    def load(cls, record: Record) -> "StudentModel":
+        """Load the student of a record.
+
+        Raises:
+            MmkdError: the record is that of a teacher, or is damaged.
+        """
+        if record.kind != "student":
+            raise MmkdError(f"{record.folder} is the record of a {record.kind}, not of a student")
+        path = record.file("student.safetensors")
+        try:
+            return cls._load(record, path)
+        except MmkdError:
+            raise
+        except Exception as error:  # a changed record can cause any error
+            raise MmkdError(f"record {record.folder} makes no student: {describe_error(error)[:200]}") from error
+
+    @classmethod
+    def _load(cls, record: Record, path: Path) -> "StudentModel":
+        """The student of a record, with the weights in the file `path`."""
+        spec = record.unit
+        data = record.data
+        modalities = {}
+        for name, view in record.result["views"].items():
+            modalities[name] = make_modality(name, view["config"])
+            modalities[name].load_state(view["state"])
+        channels = len(data["channels"])
+        window = data["window"]
+        if record.result.get("deploys", "student") == "student":
+            shapes = {name: modality.shape(channels, window) for name, modality in modalities.items()}
+            network = make_student(spec, shapes, len(data["classes"]))
+        else:
+            for plugin in spec.plugins:
+                load_plugin(plugin)
+            targets = torch.zeros(data["windows"]["train"], dtype=torch.long)  # all weights are loaded below
+            shares = record.result["teacher_weights"]
+            trial = Trial.make(
+                spec,
+                shape=(channels, window),
+                classes=len(data["classes"]),
+                targets=targets,
+                validated=True,
+                shares=shares,
+            )
+            network = trial.method.deploy(trial.student)
+        load_weights(network, path, "student")
+        grid = tuple(data["grid"]) if "grid" in data else None
+        return cls(
+            network,
+            modalities,
+            classes=tuple(data["classes"]),
+            channels=channels,
+            window=window,
+            dense=TASKS.get(spec.task).per_step,
+            grid=grid,
+        )
+
+    def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
+        """The views {modality: (N, ...)} of raw windows (N, C, W), or images (N, C, H, W).
+
+        Raises:
+            MmkdError: the windows have another shape.
+        """
+        shape = (self.channels, *self.positions)
+        if np.ndim(windows) != 1 + len(shape) or np.shape(windows)[1:] != shape:
+            what = "images" if self.grid else "windows"
+            raise MmkdError(
+                f"{what} of shape {np.shape(windows)}; this student takes (N, {', '.join(map(str, shape))})"
+            )
+        rows = np.reshape(windows, (len(windows), self.channels, self.window))
+        return {name: torch.from_numpy(m.transform(rows)) for name, m in self.modalities.items()}
+
+    def _predict_batches(self, windows: NDArray[Any], batch_size: int) -> Iterator[NDArray[np.float64]]:
+        """Class probabilities of one batch after the other; batches of large images are smaller than `batch_size`."""
+        if self.grid:
+            batch_size = max(
+                1, min(batch_size, MAX_PREDICTION_VALUES // (max(self.channels, len(self.classes)) * self.window))
+            )
+        for start in range(0, len(windows), batch_size):
+            with torch.no_grad():
+                logits = self(self.views(windows[start : start + batch_size])).logits
+            yield torch.softmax(logits.double(), 1).numpy()
+
+    def predict_proba(self, windows: NDArray[Any], batch_size: int = PREDICTION_BATCH) -> NDArray[np.float64]:
+        """Class probabilities of raw windows (N, C, W), or images (N, C, H, W).
+
+        Returns:
+            (N, K); if the student is `dense`, (N, K, W), or (N, K, H, W) of images.
+        """
+        empty = np.zeros((0, len(self.classes), *(self.positions if self.dense else ())))
+        return np.concatenate([empty, *self._predict_batches(windows, batch_size)])
+
+    def predict(self, windows: NDArray[Any]) -> NDArray[np.int64]:
+        """Predicted classes of raw windows (N, C, W), or images (N, C, H, W), as indices of `classes`.
+
+        Returns:
+            (N,); if the student is `dense`, (N, W), or (N, H, W) of images.
+        """
+        empty = np.zeros((0, *(self.positions if self.dense else ())), np.int64)
+        return np.concatenate([empty, *(batch.argmax(1) for batch in self._predict_batches(windows, PREDICTION_BATCH))])
