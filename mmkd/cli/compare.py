@@ -3,7 +3,6 @@
 It stands on the records alone and never imports torch; what needs a network was measured when the unit was done.
 """
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -75,42 +74,23 @@ def command(argv: Sequence[str]) -> int:
     check_folder(out, "--out")
     from mmkd.comparison.compare import compare
     from mmkd.comparison.ranking import rankings
-    from mmkd.report.document import document
-    from mmkd.report.markup import latex_tables, markdown_tables
+    from mmkd.report.exports import Export, export_files
     from mmkd.report.output import write_files
-    from mmkd.report.page import page_files
-    from mmkd.report.reproducibility import compact_records, failures, reproducibility, reproducibility_markdown
-    from mmkd.report.spreadsheet import leaderboard_csv, results_csv
+    from mmkd.report.reproducibility import failures, reproducibility
     from mmkd.report.terminal import print_comparison
-    from mmkd.report.tsml import tsml_files
 
     with _records(runs, args.experiment) as (records, left_out):
         comparison = compare(records, args.control, left_out)
-        found = rankings(comparison)
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
-        notes: list[str] = []
-        files, lines = tsml_files(comparison, notes), compact_records(comparison)
-        files |= page_files(comparison, found, facts, notes, not args.no_windows)
-    whole: dict[str, Any] = {**document(comparison, found), "reproducibility": facts, "notes": notes}
-    text = json.dumps(whole, indent=1, allow_nan=False)
-    told = reproducibility_markdown(facts)
-    files |= {
-        "leaderboard.csv": leaderboard_csv(comparison),
-        "results.csv": results_csv(comparison),
-        "tables.md": markdown_tables(comparison, found) + "\n" + told,
-        "tables.tex": latex_tables(comparison),
-        "reproducibility.json": json.dumps(facts, indent=1, allow_nan=False) + "\n",
-        "reproducibility.md": told,
-        "comparison.json": text + "\n",
-        "records.jsonl": lines,
-    }
+        export = Export(comparison, rankings(comparison), facts, windows=not args.no_windows)
+        files = export_files(export)
     write_files(out, files)
-    for line in (*comparison.left_out, *notes):
+    for line in (*comparison.left_out, *export.notes):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
     if args.json:
-        print(text)
+        print(export.json_text)
     else:
-        print_comparison(comparison, found, sys.stdout)
+        print_comparison(comparison, export.rankings, sys.stdout)
         print(f"files: {out} (report.html is the page)")
     return 0
 
