@@ -1,7 +1,7 @@
-"""What a user asks for, on the command line, in a suite file or from Python.
+"""The request of a user, on the command line, in a suite file or from Python.
 
-Each field of `Request` is declared once, with its type, range, help and flag; flags, TOML keys, Python arguments and
-their checks all come from that declaration.
+Each field of `Request` is declared once, with its type, range, help and flag. Flags, TOML keys, Python arguments and
+their checks are derived from that declaration.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
 
 OWN = "none"
-"""The form of a dense network without a fusion of its stages."""
+"""The value of `--fusion` for a dense network without a fusion of its stages."""
 MOST = 1_000_000
-"""The largest number of epochs, pixels, subjects or folds; a larger one was not meant."""
-SEEDS = 10_000
-"""Seeds of one request."""
+"""The largest number of epochs, pixels, subjects or folds; a larger one is probably a mistake."""
+MAX_SEEDS = 10_000
+"""The largest number of seeds of one request."""
 BY_TASK: tuple[str, ...] = ("as the task has it",)
-"""The value of a field that was not given, whose default depends on the task."""
+"""The value of a field that the user did not set and whose default depends on the task."""
 Group = Literal["what", "how", "where"]
 
 
@@ -39,10 +39,10 @@ def setting(
     """A field of a request.
 
     Args:
-        flag: its flag on the command line, where it has one.
-        metavar: what the flag's help calls its value.
-        group: the part of the help that the flag stands in.
-        whole: whether the flag's value is one item, not a list with commas.
+        flag: its flag on the command line; empty if it has none.
+        metavar: the name of its value in the help.
+        group: the part of the help that shows the flag.
+        whole: whether the value of the flag is one item, even if it contains commas.
         bounds: `ge`, `gt`, `le`, `lt`, as in `core.options.option`.
     """
     metadata = {"help": help, "flag": flag, "metavar": metavar, "group": group, "whole": whole, **bounds}
@@ -53,10 +53,11 @@ def setting(
 
 @dataclass(frozen=True)
 class Request(Options):
-    """The fields of a suite file, and what the flags of the same names mean. Lists multiply into units.
+    """The units that a user asks for. The fields are those of a suite file, and the flags of the same names.
 
-    `options` maps a method to its options; a list there multiplies too. Each of `variants` is one more unit of its
-    `method`, with those options and the ones that it names besides: for ablations, one thing at a time.
+    Each combination of the values of the lists is a unit. `options` maps a method to its options; if an option is a
+    list, each value makes a unit. Each of `variants` adds a unit of its `method`, with the options in `options` and its
+    own: this is for ablations, which change one option at a time.
 
     Raises:
         MmkdError: a value of the wrong type or out of range, or values that exclude each other.
@@ -182,7 +183,7 @@ class Request(Options):
             raise MmkdError("methods: 'all' stands alone")
 
     def _fill_defaults(self) -> None:
-        """Take from the task what was not given; plugins are loaded first, since one may bring the task."""
+        """Fill in the defaults of the task; plugins are loaded first, because one may register the task."""
         for plugin in self.plugins:
             load_plugin(plugin)
         task = TASKS.get(self.task)
@@ -220,13 +221,13 @@ class Request(Options):
 
 
 def read_suite(path: str | Path, **changes: Any) -> Request:
-    """A request from a TOML file.
+    """Read a request from a TOML file.
 
     Args:
-        changes: fields that were given as flags; they take the place of those of the file.
+        changes: fields that replace those of the file, such as those of flags.
 
     Raises:
-        MmkdError: no such file, not TOML, an unknown key, or a value of the wrong type.
+        MmkdError: there is no such file, it is not TOML, or it has an unknown key or a value of the wrong type.
     """
     path = Path(path)
     values: dict[str, Any] = {"name": path.stem}
@@ -254,7 +255,13 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
 
 
 def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:
-    """`0-4` or `0,3,7` or a mixture, without repeats.
+    """Seeds from a text such as "0-4" or "0,3,7", without repeats.
+
+    Args:
+        what: the name of the field, for the message of an error.
+
+    Raises:
+        MmkdError: the text is malformed, or there are too many seeds.
 
     >>> parse_seeds("0-2,7")
     (0, 1, 2, 7)
@@ -263,10 +270,10 @@ def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
         ends = (low, high) if dash else (low, low)
-        good = all(end.isdecimal() and len(end) < 40 for end in ends)
-        if not good or int(ends[1]) < int(ends[0]):
+        valid = all(end.isdecimal() and len(end) < 40 for end in ends)
+        if not valid or int(ends[1]) < int(ends[0]):
             raise MmkdError(f"{what} {shown(text)}: write whole numbers and ranges, such as 0-4 or 0,3,7")
-        if len(seeds) + int(ends[1]) - int(ends[0]) >= SEEDS:
-            raise MmkdError(f"{what} {shown(text)}: more than {SEEDS:,}")
+        if len(seeds) + int(ends[1]) - int(ends[0]) >= MAX_SEEDS:
+            raise MmkdError(f"{what} {shown(text)}: more than {MAX_SEEDS:,}")
         seeds += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(dict.fromkeys(seeds))

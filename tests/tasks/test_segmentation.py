@@ -572,7 +572,17 @@ def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH
     from mmkd.units.expansion import resolve
 
     options = asdict(METHODS.get(method).Config())
-    spec = resolve(request, data, 0, "sig", "sig", method, options, student, None)
+    spec = resolve(
+        request,
+        data,
+        seed=0,
+        student="sig",
+        teachers="sig",
+        method=method,
+        options=options,
+        student_net=student,
+        fusion=None,
+    )
     targets = torch.from_numpy(data.y[split_for(data, spec.data, 0).train])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
