@@ -3,19 +3,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+QUICK = not slow and not faults and not browser
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: bench test test-slow test-browser test-faults bench-speed bench-suite check format clean help
+.PHONY: bench test test-slow test-browser test-faults bench-speed bench-suite check check-fast lint format clean help
 
 help:
 	@echo "make bench        set up, then python -m mmkd.bench --method fam"
-	@echo "make test         set up, then format check, lint, types and tests (under 15 minutes on 2 cores)"
+	@echo "make test         set up, then format check, lint, types and tests (about 5 minutes on 2 cores)"
 	@echo "make test-slow    the tests that build, install or train for more than a minute"
 	@echo "make test-browser the page and MLflow's own in headless Chromium (Debian's package chromium); skipped without it"
 	@echo "make test-faults  kills a small suite 50 times and looks at what is left (about 10 minutes)"
 	@echo "make bench-speed  ours beside its peers, into experiments/results/speed.md (under 15 minutes on 2 cores)"
 	@echo "make bench-suite  one suite beside a process a method, into experiments/results/speed-suite.md"
 	@echo "make check        what make test does, with nothing installed anew"
+	@echo "make check-fast   the same without the tests that train a network or start another Python (under 2 minutes)"
 	@echo "make format       format and mend the code"
 
 bench: $(VENV)/.core
@@ -24,11 +27,16 @@ bench: $(VENV)/.core
 test: $(VENV)/.dev
 	$(MAKE) check
 
-check:
+check: lint
+	$(PYTEST) -m "$(QUICK)"
+
+check-fast: lint
+	$(PYTEST) -m "$(QUICK)" --fast
+
+lint:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not faults and not browser"
 
 test-slow: $(VENV)/.slow
 	$(BIN)/python -m pytest -m slow

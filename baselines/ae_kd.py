@@ -42,9 +42,11 @@ class AdaptiveEnsemble(Method):
     @dataclass(frozen=True)
     class Config(TaughtConfig):
         kd_weight: float = option(0.9, "weight a of the soft targets", ge=0)
-        tolerance: float = option(0.6, "highest weight C of one teacher", gt=0, le=1)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        tolerance: float = option(0.6, "upper limit C of the weight of one teacher", gt=0, le=1)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     minimum_teachers = 2
 

@@ -30,7 +30,7 @@ class AT(Method):
     class Config(DistillConfig):
         weight: float = option(1000.0, "weight of the attention terms", ge=0)
         power: float = option(2.0, "p of |A|^p", gt=0)
-        stages: Literal["all", "last"] = option("all", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("all", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
             "outer", "how the attention of a line becomes that of an image"

@@ -23,7 +23,7 @@ class Aver(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         average: Literal["logits", "losses", "probabilities"] = option("logits", "what is averaged over the teachers")
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
     tasks = frozenset({"classification", "segmentation"})

@@ -29,12 +29,10 @@ class BaseSP(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         sp_weight: float = option(700.0, "weight b of the similarity maps", ge=0)
-        pairs: Literal["same", "all"] = option(
-            "same", "whose maps meet: the branch of a teacher's own, or the signal's"
-        )
+        pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "features"})

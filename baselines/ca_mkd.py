@@ -1,10 +1,9 @@
 """Confidence-Aware Multi-Teacher Knowledge Distillation. Zhang et al., ICASSP 2022, https://arxiv.org/abs/2201.00007
 
 Loss: CE + a sum_k u_k T^2 KL(teacher_k || student) + b sum_k v_k MSE(r_k(F_s), F_k), computed for each sample and
-    averaged.
-u_k = (1 - softmax over teachers of CE(z_k, y)) / (M - 1), and v_k likewise from the CE of teacher k's classifier on
-r_k(F_s). F are the last maps, and r_k is a 1x1 convolution, BatchNorm and ReLU (no ReLU if the teacher's map has
-negative values). a 1, b 50, T 4. As in the authors' code, gradients flow through v_k.
+averaged. u_k = (1 - softmax over teachers of CE(z_k, y)) / (M - 1), and v_k likewise from the CE of teacher k's
+classifier on r_k(F_s). F are the last maps, and r_k is a 1x1 convolution, BatchNorm and ReLU (no ReLU if the teacher's
+map has negative values). a 1, b 50, T 4. As in the authors' code, gradients flow through v_k.
 
 Different from the code: a further division by M, which is not in the paper, is left out, and the feature term counts
 from the first epoch. Maps of the same rank are compared at the smaller size, a line and an image as vectors of means.
@@ -31,7 +30,7 @@ class ConfidenceAware(Method):
     class Config(TaughtConfig):
         alpha: float = option(1.0, "weight a of the soft targets", ge=0)
         beta: float = option(50.0, "weight b of the features", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     minimum_teachers = 2

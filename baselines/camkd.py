@@ -1,8 +1,7 @@
 """Distillation of class activation maps (the project's notes), maps of Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150
 
 Loss: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 sum_m v_m MSE(M_m(student), M_m(teacher)). The last sum is
-    over
-the image modalities m, for which both the teacher and the student's branch have a map of two axes. M is the class
+over the image modalities m, for which both the teacher and the student's branch have a map of two axes. M is the class
 activation map of the target class (its row of the classifier times the last map), pooled to the smaller of both sizes
 by adaptive averages, and scaled to [0, 1] for each sample, (M - min) / (max - min). A constant map becomes zeros. v_m
 are the shares `teacher_weights` of the image teachers, rescaled to sum to 1. The map of a branch is that of its own
@@ -32,8 +31,10 @@ class CAMKD(Method):
         ce_weight: float = option(0.3, "weight l1 of cross-entropy", ge=0)
         kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0)
         cam_weight: float = option(1.0, "weight l3 of the maps", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     needs = frozenset({"logits", "branches", "features"})
 

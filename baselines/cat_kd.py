@@ -1,10 +1,9 @@
 """Class Attention Transfer Based Knowledge Distillation. Guo et al., CVPR 2023, https://arxiv.org/abs/2304.12777
 
 Loss: CE + w times the mean squared error of the class activation maps of all classes. A map is the last feature map
-    through
-the classifier's weight, without bias, pooled to r x r by adaptive averages and divided by its Euclidean norm over
-positions. r 2; w 15 is the authors' value for normalised maps at r = 2 (they choose w, r and the normalisation for each
-pair of networks).
+through the classifier's weight, without bias, pooled to r x r by adaptive averages and divided by its Euclidean norm
+over positions. r 2; w 15 is the authors' value for normalised maps at r = 2 (they choose w, r and the normalisation for
+each pair of networks).
 
 Maps of signals are pooled to r positions. A line is compared with an image through a lift to r x r, the option `mixed`;
 the default `repeat` keeps the sign. Each branch's maps are those of its own head. Where every time step has a label,
@@ -31,7 +30,7 @@ class CATKD(Method):
     class Config(DistillConfig):
         weight: float = option(15.0, "weight of the maps", ge=0)
         resolution: int = option(2, "side r to which maps are pooled", ge=1)
-        normalise: bool = option(True, "divide each map by its norm over space; off, maps keep their scale")
+        normalise: bool = option(True, "divide each map by its norm over positions; if false, maps keep their scale")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
             "repeat", "how the map of a line becomes that of an image"

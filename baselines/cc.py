@@ -1,10 +1,9 @@
 """Correlation Congruence for Knowledge Distillation. Peng et al., ICCV 2019, https://arxiv.org/abs/1904.01802
 
 Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's kernel matrix. The matrix is
-    the
-Gaussian kernel of all pairs of normalised embeddings, as a Taylor series of order P,
-K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p; g 0.4, P 2. Common toolkits train a different loss under this name, a
-product of adjacent differences.
+the Gaussian kernel of all pairs of normalised embeddings, as a Taylor series of order P,
+K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p; g 0.4, P 2. Common toolkits train a different loss under this name,
+a product of adjacent differences.
 
 The weight is our choice, because the paper's could not be checked. The paper adds soft targets (the option
 `logit_weight`, 0 by default). Embeddings are vectors, so that teachers of any rank work; several have the shares
@@ -33,7 +32,7 @@ class CC(Method):
         gamma: float = option(0.4, "g of the kernel exp(-g |x - y|^2)", gt=0)
         order: int = option(2, "order P of its Taylor series", ge=1)
         logit_weight: float = option(0.0, "weight of a soft-target term", ge=0)
-        temperature: float = option(4.0, "softening in the soft-target term", gt=0)
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})

@@ -103,11 +103,15 @@ class CRD(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(0.8, "weight of the contrast", ge=0)
-        negatives: int = option(16384, "negatives a sample; all windows of other classes where these are fewer", ge=1)
-        tau: float = option(0.07, "divisor of the cosine similarities", gt=0)
-        momentum: float = option(0.5, "share of the old vector when the memory is renewed", ge=0, lt=1)
+        negatives: int = option(
+            16384, "negatives for each sample; if there are fewer windows of other classes, all of them", ge=1
+        )
+        tau: float = option(0.07, "temperature of the cosine similarities", gt=0)
+        momentum: float = option(0.5, "share of the old vector when the memory is updated", ge=0, lt=1)
         feature_size: int = option(128, "length of the vectors that are compared", ge=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's embedding that meets a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's embeddings is compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})

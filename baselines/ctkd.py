@@ -1,12 +1,11 @@
 """Curriculum Temperature for Knowledge Distillation. Li et al., AAAI 2023, https://arxiv.org/abs/2211.16231
 
-Loss: (1 - l) CE + l sum_k w_k T_k^2 KL(teacher_k || student), mean over the batch, with
-T_k = t_start + t_range sigmoid(a_k), one temperature for all windows. The student minimises the loss and a_k maximises
-it: the gradient of a_k, also through T_k^2, is multiplied by -f. Here f = (1 - cos(pi r)) / 2, and r rises to 1 over
-    the
-first `warmup` of the epochs. t_start 1, t_range 20 (the code adds its t_end to t_start), a_k starts at 1, l 0.9, and
-warm-up over 10 of 240 epochs, all from the authors' code, which also counts epochs from 1. Equation 11 of the paper and
-the code write f differently, with the same values, as the authors say.
+Loss: (1 - l) CE + l sum_k w_k T_k^2 KL(teacher_k || student), mean over the batch, with T_k = t_start + t_range
+sigmoid(a_k), one temperature for all windows. The student minimises the loss and a_k maximises it: the gradient of a_k,
+also through T_k^2, is multiplied by -f. Here f = (1 - cos(pi r)) / 2, and r rises to 1 over the first `warmup` of the
+epochs. t_start 1, t_range 20 (the code adds its t_end to t_start), a_k starts at 1, l 0.9, and warm-up over 10 of 240
+epochs, all from the authors' code, which also counts epochs from 1. Equation 11 of the paper and the code write f
+differently, with the same values, as the authors say.
 
 The paper has one teacher. Here each teacher has its own temperature, because its task differs, and its share
 `teacher_weights`. AdamW divides a gradient by its own recent size, so that f has less effect than with the authors'
@@ -42,10 +41,12 @@ class CurriculumTemperature(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         t_start: float = option(1.0, "lowest temperature", gt=0)
-        t_range: float = option(20.0, "how far above the lowest a temperature can go", gt=0)
+        t_range: float = option(20.0, "range of the temperature above the lowest", gt=0)
         warmup: float = option(1 / 24, "share of the epochs over which the reversed gradient grows", ge=0, le=1)
         kd_weight: float = option(0.9, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -65,11 +65,13 @@ class DCD(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(1.0, "weight w of contrast and consistency", ge=0)
-        alpha: float = option(0.5, "weight of the consistency within that", ge=0)
-        log_scale: float = option(1.0, "log of the factor on cosine similarities at the start; it trains")
-        max_scale: float = option(10.0, "highest factor", gt=0)
+        alpha: float = option(0.5, "weight of the consistency relative to the contrast", ge=0)
+        log_scale: float = option(1.0, "initial log of the factor on cosine similarities; it is trained")
+        max_scale: float = option(10.0, "upper limit of the factor", gt=0)
         feature_size: int = option(128, "length of the vectors that are compared", ge=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's embedding that meets a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's embeddings is compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})

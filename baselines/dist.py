@@ -23,8 +23,10 @@ class DIST(Method):
     class Config(DistillConfig):
         beta: float = option(1.0, "weight of the relation between the classes of a sample", ge=0)
         gamma: float = option(1.0, "weight of the relation between the samples for a class", ge=0)
-        temperature: float = option(1.0, "softening of teacher and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        temperature: float = option(1.0, "temperature T of teacher and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 

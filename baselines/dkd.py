@@ -1,9 +1,8 @@
 """Decoupled Knowledge Distillation. Zhao et al., CVPR 2022, https://arxiv.org/abs/2203.08679
 
 Loss: CE + ramp T^2 (alpha KL of the binary probabilities (target class, all others) + beta KL over the non-target
-    classes),
-teacher || student, mean over the batch. alpha 1, beta 8 (the paper chooses it for each pair of networks), T 4. The
-published warm-up over 20 of 240 epochs is a share of the epochs here. Several teachers have the shares
+classes), teacher || student, mean over the batch. alpha 1, beta 8 (the paper chooses it for each pair of networks), T
+4. The published warm-up over 20 of 240 epochs is a share of the epochs here. Several teachers have the shares
 `teacher_weights`.
 """
 
@@ -26,9 +25,11 @@ class DKD(Method):
     class Config(DistillConfig):
         alpha: float = option(1.0, "weight of the target class against all others", ge=0)
         beta: float = option(8.0, "weight of the non-target classes among themselves", ge=0)
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 

@@ -1,8 +1,7 @@
 """Evidence-based distillation (the project's notes), with class activation maps of Zhou et al., CVPR 2016, https://arxiv.org/abs/1512.04150
 
 Loss: l1 CE + l2 T^2 sum_k w_k KL(teacher_k || student) + l3 n^2 sum over cells of (P - Q)^2, mean over the batch. P and
-    Q are
-maps of time x time with n x n cells that sum to 1; n is the smallest side of all maps below.
+Q are maps of time x time with n x n cells that sum to 1; n is the smallest side of all maps below.
 
 P, of the student: the cross-attention from the positions of the signal branch (queries) to those of the GAF branch
 (keys). A key stands for two times, its row and its column. P is the mean of the attention summed over rows and summed
@@ -40,8 +39,10 @@ class EBKD(Method):
         kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0)
         evidence_weight: float = option(1.0, "weight l3 of the maps", ge=0)
         evidence: Literal["mean", "product"] = option("mean", "how the two teachers' maps become one")
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     needs = frozenset({"logits", "branches", "attention"})
 

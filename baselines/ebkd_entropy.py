@@ -1,8 +1,7 @@
 """Adaptive Knowledge Distillation Based on Entropy. Kwon et al., ICASSP 2020, https://doi.org/10.1109/ICASSP40776.2020.9054698
 
 Loss: (1 - l) CE + l T^2 sum_k e_k KL(teacher_k || student), mean over the batch, with T and l of `kd`. For each sample,
-    the
-weight of teacher k is e_k = 1 - H_k / sum_j H_j, where H_k is the entropy of its prediction at T = 1.
+the weight of teacher k is e_k = 1 - H_k / sum_j H_j, where H_k is the entropy of its prediction at T = 1.
 
 Different from the paper: the e_k sum to M - 1, and are divided by it; if all entropies are 0, the weights are equal.
 The method computes the weights itself, so that there is no option `teacher_weights`. It is not `ebkd`, which compares
@@ -25,7 +24,7 @@ class EntropyKD(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
     minimum_teachers = 2

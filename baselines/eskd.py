@@ -25,9 +25,11 @@ class FullKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 

@@ -33,9 +33,11 @@ class EvidentialKD(Method):
     class Config(DistillConfig):
         mean_weight: float = option(2.5, "weight w1 of the divergence of expectations", ge=0)
         dirichlet_weight: float = option(2.5, "weight w2 of the divergence of Dirichlet distributions", ge=0)
-        log_prior: float = option(-1.16, "l, log of what every class has without evidence", ge=-10, le=10)
+        log_prior: float = option(-1.16, "l, log of the prior of every class", ge=-10, le=10)
         warmup: float = option(1 / 8, "share of the epochs over which the Dirichlet term ramps up", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
     supervised_by_labels = False

@@ -96,11 +96,11 @@ class FAM1d(Method):
     class Config(DistillConfig):
         feature_weight: float = option(1.0, "weight w of the feature terms", ge=0)
         warmup: float = option(1 / 12, "share of the epochs over which the feature terms ramp up", ge=0, le=1)
-        logit_weight: float = option(0.0, "weight of a soft-target term; 0, the paper's, leaves it out", ge=0)
-        temperature: float = option(4.0, "softening in the soft-target term", gt=0)
-        stages: str = option("all", "student stages: all, deep (the last two), last, or names with commas between")
+        logit_weight: float = option(0.0, "weight of a soft-target term; 0, the paper's value, leaves it out", ge=0)
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
+        stages: str = option("all", "student stages: all, deep (the last two), last, or names separated by commas")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
-        width: int = option(0, "channels before the filter; 0: the smaller of student's and teacher's number", ge=0)
+        width: int = option(0, "channels before the filter; 0 for the smaller of the student's and the teacher's", ge=0)
         mask: Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "none"] = option(
             "reference", "high-pass mask; reference removes nothing below 20 samples at cutoff 0.1"
         )
@@ -111,8 +111,8 @@ class FAM1d(Method):
         init: Literal["balanced", "reference"] = option(
             "balanced", "start of the filters; reference is the published one"
         )
-        global_branch: bool = option(True, "the frequency branch; off for an ablation")
-        local_branch: bool = option(True, "the 1x1 convolution beside it; off for an ablation")
+        global_branch: bool = option(True, "use the frequency branch; false for an ablation")
+        local_branch: bool = option(True, "use the 1x1 convolution branch; false for an ablation")
         target_scale: Literal["rms", "channel", "none"] = option(
             "rms", "divide the teacher's map by its RMS, standardise its channels, or leave it (the paper)"
         )
@@ -275,7 +275,7 @@ class MapConfig(FAM1d.Config):
 
     lift: Literal["outer", "repeat", "hankel", "toeplitz"] = option("outer", "how a 1-D feature becomes a map")
     resize: Literal["pool", "linear", "spectral"] = option(
-        "pool", "how a 1-D feature comes to the map's side before it is lifted"
+        "pool", "how a 1-D feature is resized to the side of the map before it is lifted"
     )
     side_limit: int = option(64, "largest side of a lifted map", ge=1)
 
@@ -286,7 +286,7 @@ class FAM(FAM1d):
 
     @dataclass(frozen=True)
     class Config(MapConfig):
-        local_attention: bool = option(False, "3x3 self-attention before the filter")
+        local_attention: bool = option(False, "use 3x3 self-attention before the filter")
 
     def path(
         self, c_in: int, width: int, c_out: int, size: tuple[int, ...], deeper: int | None, **more: Any

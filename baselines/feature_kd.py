@@ -24,9 +24,11 @@ class FeatureKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight of the squared error of hidden vectors", ge=0)
-        followed: str = option("sig", "the teacher whose hidden vector is followed, or all")
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's vector that meets a teacher's")
+        weight: float = option(1.0, "weight of the squared error of embeddings", ge=0)
+        followed: str = option("sig", "the teacher whose embedding is followed, or all")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's embeddings is compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     needs = frozenset({"embedding"})

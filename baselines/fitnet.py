@@ -1,8 +1,7 @@
 """FitNets: Hints for Thin Deep Nets. Romero et al., ICLR 2015, https://arxiv.org/abs/1412.6550
 
 Loss: CE + w times the mean squared error between a middle map of the teacher (the hint) and the student's map at that
-    depth
-(the guided layer) after a regressor, a 1x1 convolution.
+depth (the guided layer) after a regressor, a 1x1 convolution.
 
 Different from the paper: hint and cross-entropy are trained together instead of one after the other, with the weight
 100 of Tian et al. 2020 (arXiv:1910.10699), which includes the factor 1/2; the regressor has no nonlinearity, because
@@ -32,7 +31,7 @@ class FitNet(Method):
         stage: Literal["middle", "last"] = option("middle", "which of the matched stages is the hint")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
-            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+            "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
     tasks = frozenset({"classification", "segmentation"})

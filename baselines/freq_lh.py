@@ -115,10 +115,10 @@ class FreqLH(Method):
         )
         feature_weight: float = option(1.0, "weight l_f of the filtered maps", ge=0)
         kd_weight: float = option(1.0, "weight l_kd of the soft targets; 0 leaves them out", ge=0)
-        temperature: float = option(4.0, "softening of teacher and student in the soft targets", gt=0)
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
-            "outer", "how a line becomes a map to meet an image"
+            "outer", "how a line becomes a map, to be compared with an image"
         )
 
         def __post_init__(self) -> None:

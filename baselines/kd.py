@@ -1,9 +1,8 @@
 """Distilling the Knowledge in a Neural Network. Hinton, Vinyals, Dean 2015, https://arxiv.org/abs/1503.02531
 
 Loss: (1 - l) CE + l T^2 sum_k w_k KL(teacher_k || student), mean over the batch. The paper has one teacher; several
-    have the
-shares `teacher_weights`. For a multi-branch student, `pairs` selects the logits that are compared with teacher k:
-the fused prediction, which is deployed ("fused"), those of the branch of the same modality ("same"), or those of the
+have the shares `teacher_weights`. For a multi-branch student, `pairs` selects the logits that are compared with teacher
+k: the fused prediction, which is deployed ("fused"), those of the branch of the same modality ("same"), or those of the
 signal branch ("all").
 """
 
@@ -22,9 +21,11 @@ class KD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation", "anomaly"})
 

@@ -1,9 +1,8 @@
 """Logit Standardization in Knowledge Distillation. Sun et al., CVPR 2024, https://arxiv.org/abs/2403.01427
 
 Loss: CE + 9 T^2 KL(teacher || student) with T = 2, as in the authors' variant of plain KD. Before, the logits of
-    teacher and
-student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7), with the unbiased standard
-deviation as in their code. Several teachers have the shares `teacher_weights`.
+teacher and student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7), with the unbiased
+standard deviation as in their code. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -21,9 +20,11 @@ class LogitStandardisation(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(2.0, "softening of the standardised logits", gt=0)
+        temperature: float = option(2.0, "temperature T of the standardised logits", gt=0)
         kd_weight: float = option(9.0, "weight of the soft targets beside a cross-entropy of weight 1", ge=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
 

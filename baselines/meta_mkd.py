@@ -59,12 +59,12 @@ class MetaWeights(Method):
     class Config(TaughtConfig):
         alpha: float = option(1.0, "weight a of the soft targets", ge=0)
         beta: float = option(100.0, "weight b of the maps", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
-        meta_every: int = option(5, "steps of the student between two of the weights", ge=1)
-        meta_lr: float = option(1e-3, "learning rate of the networks that weigh", gt=0)
-        look_ahead: int = option(2, "steps on the distillation terms that the weights look ahead", ge=1)
-        buffer: int = option(256, "windows that the weights learn from", ge=1)
+        meta_every: int = option(5, "steps of the student between two steps of the weighing networks", ge=1)
+        meta_lr: float = option(1e-3, "learning rate of the weighing networks", gt=0)
+        look_ahead: int = option(2, "look-ahead steps on the distillation terms", ge=1)
+        buffer: int = option(256, "size of the buffer of windows that the weighing networks learn from", ge=1)
 
     minimum_teachers = 2
     minimum_batch = 2

@@ -1,9 +1,9 @@
 """Multi-Level Logit Distillation. Jin, Wang, Lin, CVPR 2023, https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
 
 Loss: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), mean over the batch + |G_t - G_s|^2 / B + |M_t -
-    M_s|^2
-/ K). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of classes, and |.|^2
-is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors' code.
+M_s|^2 / K). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of classes, and
+|.|^2 is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors'
+code.
 
 Different from the code: there are no strongly augmented views (they would add a cross-entropy and soft targets), and no
 mask for the less confident half of windows and classes, which the code multiplies with averages, so that the terms are
@@ -38,9 +38,11 @@ class MultiLevel(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperatures: str = option("2,3,4,5,6", "softenings of teacher and student, whose terms are summed")
+        temperatures: str = option("2,3,4,5,6", "temperatures of teacher and student, whose terms are summed")
         kd_weight: float = option(0.9, "share l of the three levels; cross-entropy keeps 1 - l", ge=0, le=1)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the student's logits that meet a teacher's")
+        pairs: Literal["fused", "same", "all"] = option(
+            "fused", "which of the student's logits are compared with a teacher's"
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()

@@ -9,9 +9,8 @@ and selects k masked teachers for each sample. Loss: CE + T^2 KL to the selected
 the balance KL(uniform || mean of the router's probabilities) / M. All weights 1, T 4, k 1, h 3.
 
 Reconstructed: the training of the router. In the code its selection has no gradient, so that only the balance trains
-    it.
-Here it also minimises the mean of sum_m p_m CE_m, the expected cross-entropy of a teacher drawn with its probabilities
-p, where CE_m is that of masked teacher m. This term trains only the router.
+it. Here it also minimises the mean of sum_m p_m CE_m, the expected cross-entropy of a teacher drawn with its
+probabilities p, where CE_m is that of masked teacher m. This term trains only the router.
 
 Different from the code: the teachers have one modality each, are trained before, and have one mask each, at the
 embedding (the code has a multimodal and a cross-modal teacher with two masked layers each). A network that is trained
@@ -59,10 +58,10 @@ class MixtureOfTeachers(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         kd_weight: float = option(1.0, "weight of the soft targets of the chosen teachers", ge=0)
         balance_weight: float = option(1.0, "weight of the balance between teachers", ge=0)
-        chosen: int = option(1, "teachers k that are chosen a sample", ge=1)
+        chosen: int = option(1, "number k of teachers selected for each sample", ge=1)
         heads: int = option(3, "attention heads h of a mask network", ge=1)
         co_training: bool = option(True, "whether teachers train with the student in stage 1")
         first_border: float = option(1 / 3, "share of the epochs at which stage 1 ends", ge=0, lt=1)

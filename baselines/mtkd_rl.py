@@ -59,7 +59,7 @@ class Reinforced(Method):
     class Config(TaughtConfig):
         alpha: float = option(1.0, "weight a of the soft targets", ge=0)
         beta: float = option(5.0, "weight b of the maps", ge=0)
-        temperature: float = option(4.0, "softening of teachers and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         agent_width: int = option(64, "width of the agent's hidden layers", ge=1)
         agent_lr: float = option(1e-3, "learning rate of the agent", gt=0)

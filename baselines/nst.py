@@ -1,8 +1,7 @@
 """Like What You Like: Knowledge Distill via Neuron Selectivity Transfer. Huang and Wang 2017, https://arxiv.org/abs/1707.01219
 
 Loss: CE + w times the squared maximum mean discrepancy between the channels of student and teacher, with the polynomial
-    kernel
-(x . y)^2. Each channel is a pattern over positions, divided by its Euclidean norm. Means are taken over pairs of
+kernel (x . y)^2. Each channel is a pattern over positions, divided by its Euclidean norm. Means are taken over pairs of
 channels and over samples; w 50. The last pair of layers is compared; `stages=all`, the form of common toolkits, sums
 over all pairs. Maps of the same rank are compared at the smaller size, by adaptive averages, and a line is compared
 with an image through a lift, the option `mixed`. Several teachers have the shares `teacher_weights`.
@@ -27,7 +26,7 @@ class NST(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(50.0, "weight of the discrepancies", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option("outer", "how a line becomes an image")
 

@@ -1,10 +1,9 @@
 """Progressive distillation in three stages (the project's notes, item 6), after Ni et al., ACM MM 2022, https://arxiv.org/abs/2208.08090
 
 Loss: CE + w (the terms of the stage). Each term is a mean squared error between a teacher's embedding and a student's,
-    after
-a linear projection. Stage 1: each image branch follows the signal teacher (mean over branches). Stage 2: the signal
-branch follows the image teachers, by their shares `teacher_weights` rescaled to sum to 1. Stage 3: the fused embedding
-follows every teacher, by the shares, and the terms of both earlier stages are kept.
+after a linear projection. Stage 1: each image branch follows the signal teacher (mean over branches). Stage 2: the
+signal branch follows the image teachers, by their shares `teacher_weights` rescaled to sum to 1. Stage 3: the fused
+embedding follows every teacher, by the shares, and the terms of both earlier stages are kept.
 
 Epochs count from 1. Stage 1 lasts to the share `first_border` of the epochs and stage 2 to `second_border`, so that the
 last epoch is always in stage 3. Terms of other stages are 0. An image is any modality but `sig`, also of some channels

@@ -30,10 +30,12 @@ class Projector(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(2.0, "weight w of the embeddings' term", ge=0)
-        alpha: float = option(4.0, "power a of the differences; high, it looks at the largest ones", ge=1)
+        alpha: float = option(4.0, "power a of the differences; a high power stresses the largest ones", ge=1)
         logit_weight: float = option(1.0, "weight u of the soft targets; 0 leaves them out", ge=0)
-        temperature: float = option(1.0, "softening in the soft targets", gt=0)
-        pairs: Literal["fused", "same", "all"] = option("same", "the student's embedding that meets a teacher's")
+        temperature: float = option(1.0, "temperature T of the soft targets", gt=0)
+        pairs: Literal["fused", "same", "all"] = option(
+            "same", "which of the student's embeddings is compared with a teacher's"
+        )
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})

@@ -1,10 +1,9 @@
 """Progressive Cross-modal Knowledge Distillation for Human Action Recognition. Ni, Ngu, Yan, ACM MM 2022, https://arxiv.org/abs/2208.08090
 
 Reconstructed: only the abstract of the paper was available. It says that in the Adaptive-Confidence Semantic loss, the
-    student
-selects one of the teachers, or the label, to follow. Each of the following choices is an assumption. The target of a
-window is the teacher with the highest probability (T = 1) of the true class among those whose prediction is right, or
-the label if there is none. Loss: (1 - l) CE + l mean of (T^2 KL(selected teacher || student), or CE if the label is
+student selects one of the teachers, or the label, to follow. Each of the following choices is an assumption. The target
+of a window is the teacher with the highest probability (T = 1) of the true class among those whose prediction is right,
+or the label if there is none. Loss: (1 - l) CE + l mean of (T^2 KL(selected teacher || student), or CE if the label is
 selected) + s mean of d_i. d_i is the mean over the batch's other windows j of (cos(e_i, e_j) - cos(t_i, t_j))^2, with
 the student's embeddings e and those t of the teacher selected for i; it is 0 if the label is selected.
 
@@ -32,10 +31,10 @@ class AdaptiveConfidence(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "softening of teacher and student", gt=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the chosen targets; cross-entropy keeps 1 - l", ge=0, le=1)
         semantic_weight: float = option(1.0, "weight s of the relations of embeddings", ge=0)
-        pairs: Literal["fused", "same", "all"] = option("fused", "the part of the student that meets a teacher")
+        pairs: Literal["fused", "same", "all"] = option("fused", "which part of the student is compared with a teacher")
 
     needs = frozenset({"logits", "embedding"})
     minimum_batch = 2

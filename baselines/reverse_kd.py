@@ -24,7 +24,7 @@ class ReverseKD(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        band: int = option(2, "pixels of the field this near to the diagonal make the score of a time step", ge=0)
+        band: int = option(2, "largest distance from the diagonal of the pixels that score a time step", ge=0)
 
     tasks = frozenset({"anomaly"})
     supervised_by_labels = False

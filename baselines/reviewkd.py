@@ -44,12 +44,14 @@ class ReviewKD(Method):
     class Config(DistillConfig):
         weight: float = option(1.0, "weight w of the review", ge=0)
         warmup: float = option(1 / 12, "share of the epochs over which the review ramps up", ge=0, le=1)
-        width: int = option(512, "most channels m that the fused maps have", ge=1)
-        pooled: bool = option(True, "the embeddings as one more level, the deepest")
-        stages: Literal["all", "deep", "last"] = option("all", "stages that meet: all, the last two, or the last")
+        width: int = option(512, "upper limit of the number of channels m of the fused maps", ge=1)
+        pooled: bool = option(True, "use the embeddings as one more level, the deepest")
+        stages: Literal["all", "deep", "last"] = option(
+            "all", "stages that are compared: all, the last two, or the last"
+        )
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
-            "outer", "how a student's line becomes a map to meet an image"
+            "outer", "how a student's line becomes a map, to be compared with an image"
         )
 
     tasks = frozenset({"classification", "segmentation"})

@@ -1,12 +1,11 @@
 """Relational Knowledge Distillation. Park et al., CVPR 2019, https://arxiv.org/abs/1904.05068
 
 Loss: CE + Huber loss between the student's and the teacher's distances of all pairs of embeddings, divided by their
-    mean over the
-batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code, both are means
-over all B^2 pairs and B^3 triples, including those of a sample with itself, and the mean distance is that of pairs with
-a distance above 0. Where two embeddings are equal, direction and gradient are undefined; both are 0 here. Embeddings
-are vectors, so that teachers of any rank work; several have the shares `teacher_weights`. Where every time step has a
-label, embeddings are those of windows and only the encoder is guided.
+mean over the batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code,
+both are means over all B^2 pairs and B^3 triples, including those of a sample with itself, and the mean distance is
+that of pairs with a distance above 0. Where two embeddings are equal, direction and gradient are undefined; both are 0
+here. Embeddings are vectors, so that teachers of any rank work; several have the shares `teacher_weights`. Where every
+time step has a label, embeddings are those of windows and only the encoder is guided.
 """
 
 from collections.abc import Mapping

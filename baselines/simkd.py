@@ -36,7 +36,7 @@ class SimKD(Method):
         factor: int = option(2, "reduction r of the channels in the middle of the projector", ge=1)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
-            "pool", "how a line meets an image: vectors of means, or the line lifted to a map"
+            "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
     needs = frozenset({"features", "cam"})

@@ -1,9 +1,8 @@
 """Similarity-Preserving Knowledge Distillation. Tung and Mori, ICCV 2019, https://arxiv.org/abs/1907.09682
 
 Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's G. G = A A^T over the batch
-    of flattened
-maps A, with rows divided by their Euclidean norm; w 3000, the last stage. G is B x B for any rank and size of the maps,
-so that lines and images can be compared directly. Several teachers have the shares `teacher_weights`.
+of flattened maps A, with rows divided by their Euclidean norm; w 3000, the last stage. G is B x B for any rank and size
+of the maps, so that lines and images can be compared directly. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ class SP(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(3000.0, "weight of the similarity terms", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that meet, matched from the deepest")
+        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})

@@ -20,7 +20,7 @@ import torch
 
 from mmkd.core.errors import Refused
 from mmkd.core.registry import METHODS
-from mmkd.methods.contract import Batch, Outputs, Step
+from mmkd.methods.outputs import Batch, Outputs, Step
 from mmkd.specs.unit import UnitSpec
 from mmkd.training.optimization import make_optimizer
 from mmkd.training.setup import select_teacher_parameters

@@ -1,8 +1,17 @@
-"""One thread for all tests: on small tensors a second costs more than it gives, and results do not hang on it."""
+"""Fixtures of all tests, and `--fast`.
+
+One thread for all tests and the processes that they start: on small tensors a second thread costs more than it gives,
+results do not depend on it, and the workers of pytest-xdist share the cores.
+"""
 
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy are imported
+
+import multiprocessing.popen_spawn_posix
 import shutil
 import sqlite3
+import subprocess
 import sys
 import warnings
 from contextlib import closing
@@ -11,12 +20,69 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mmkd import METHODS
 from mmkd.evaluation import deployment
-from mmkd.report import mlflow as track
+from mmkd.report.mlflow import store as mlflow_store
+from mmkd.tasks.base import Task
 
 torch.set_num_threads(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fast", action="store_true", help="skip a test as soon as it begins a training or starts another Python"
+    )
+
+
+FREE_STEPS = 4
+"""Steps of an optimizer that a test may take under `--fast`."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fast(request):
+    """Under `--fast` what takes long skips the test that asks for it: no list of long tests has to be kept."""
+    if not request.config.getoption("--fast"):
+        yield
+        return
+
+    def skips(reason, when=lambda *args: True):
+        def wrap(real):
+            def call(*args, **kwargs):
+                if when(*args, **kwargs):
+                    pytest.skip(f"--fast: {reason}")
+                return real(*args, **kwargs)
+
+            return call
+
+        return wrap
+
+    def python(popen, args, *more, **options):
+        return not isinstance(args, str) and str(args[0]) == sys.executable
+
+    def step(optimizer, args, kwargs):
+        request.session.steps += 1
+        if request.session.steps > FREE_STEPS:
+            pytest.skip("--fast: it trains")
+
+    request.session.steps = 0
+    hook = register_optimizer_step_pre_hook(step)
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name, change in (
+            (Task, "run_unit", skips("it trains")),
+            (subprocess.Popen, "__init__", skips("it starts another Python", python)),
+            (multiprocessing.popen_spawn_posix.Popen, "__init__", skips("it starts another Python")),
+        ):
+            patch.setattr(owner, name, change(getattr(owner, name)))
+        yield
+    hook.remove()
+
+
+@pytest.fixture(autouse=True)
+def _steps_of_this_test(request):
+    request.session.steps = 0
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +92,20 @@ def _no_stray_settings(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """Where a store of MLflow without runs lies as soon as a test has made one; shared by the workers."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "new.db"
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _new_stores_are_copies(tmp_path_factory):
+def _new_stores_are_copies(empty_store):
     """MLflow makes a database in hundreds of steps, the same each time: the first of a session is kept and copied."""
-    own, kept = track._client, tmp_path_factory.mktemp("store") / "new.db"
+    own, kept = mlflow_store.connect, empty_store
 
     def client(runs):
-        for name, value in track.SETTINGS.items():  # before the import, as in the house
+        for name, value in mlflow_store.SETTINGS.items():  # before the import, as in the house
             os.environ.setdefault(name, value)
         with warnings.catch_warnings(action="ignore"):
             from mlflow.store.db import utils
@@ -43,17 +116,20 @@ def _new_stores_are_copies(tmp_path_factory):
 
     def made(engine):
         path = engine.url.database if engine.url.get_backend_name() == "sqlite" else None
-        if path and kept.exists():
-            _copy_database(kept, path)
+        if not path:
+            real[0](engine)
             return
-        real[0](engine)
-        if path:
-            _copy_database(path, kept)
+        with FileLock(f"{kept}.lock"):
+            if kept.exists():
+                _copy_database(kept, path)
+            else:
+                real[0](engine)
+                _copy_database(path, kept)
 
     real = []
-    track._client = client
+    mlflow_store.connect = client
     yield
-    track._client = own
+    mlflow_store.connect = own
 
 
 def _copy_database(source, target):

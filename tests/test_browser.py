@@ -109,7 +109,7 @@ def measured(runs, record, taught, number):
     np.savez(packed, **maps)
     robust = {"seed": 0, "windows": WINDOWS, "clean": clean, "curves": curves, "how": HARMFUL[2]}
     files = {"deployment.json": json.dumps(cost).encode(), "robustness.json": json.dumps(robust).encode()}
-    Records(runs).add(record, {**files, "maps.npz": packed.getvalue()})
+    Records(runs).add_measurements(record, {**files, "maps.npz": packed.getvalue()})
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def site(tmp_path_factory):
     for n, name in enumerate(HARMFUL):
         write(runs, replace(KD, method=name), 20 + 4 * n, 12.0)
     write(runs, replace(KD, method="late", seed=9), 35)
-    Records(runs).fail("0123456789abcdef", f"Traceback\nRuntimeError: {HARMFUL[1]}\n")
+    Records(runs).write_failure("0123456789abcdef", f"Traceback\nRuntimeError: {HARMFUL[1]}\n")
     assert compare.main(["--runs", str(runs), "--out", str(folder / "out")]) == 0
     return SimpleNamespace(uri=(folder / "out" / "report.html").as_uri(), out=folder / "out")
 

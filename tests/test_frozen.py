@@ -13,7 +13,7 @@ import pytest
 import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
-from mmkd.comparison.groups import compare
+from mmkd.comparison.compare import compare
 from mmkd.data import load_dataset
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Records

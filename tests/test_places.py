@@ -13,7 +13,7 @@ import pytest
 import mmkd
 import mmkd.baselines
 from mmkd.data import find_cards
-from mmkd.report import page
+from mmkd.report.page import render as page
 from mmkd.store.environment import environment
 from mmkd.training import checkpoint
 from mmkd.units.expansion import source_sha256

@@ -14,12 +14,12 @@ WINDOWS, SHAPE, SIZE = 200_000, (3, 128), 32
 MEASURE = """
 import sys, threading
 import numpy as np
-from mmkd.store.cache import Cache
-from mmkd.data import Dataset
-from mmkd.data.splits import Split
 from mmkd.core.memory import keep_freed_memory
 from mmkd.core.progress import Progress
-from mmkd.specs.unit import DataSpec
+from mmkd.data import Dataset
+from mmkd.data.splits import Split
+from mmkd.specs.data import DataSpec
+from mmkd.store.cache import Cache
 from mmkd.views.cached import default_configs, get_view
 
 def anonymous():

@@ -80,7 +80,9 @@ def epoch_seconds(how: str) -> float:
     torch.manual_seed(0)
     net = SingleView("gaf", make(IMAGE, len(CLASSES), depth=16, width=1))
     training = Training(epochs=2, precision=how)  # type: ignore[arg-type]
-    trained = train(net, METHODS.get("student")(), windows, NoTeachers(), training, 0, "", Progress())
+    trained = train(
+        net, METHODS.get("student")(), windows, NoTeachers(), training=training, seed=0, label="", progress=Progress()
+    )
     first, second = (row["seconds"] for row in trained.history)
     return second - first
 
@@ -128,15 +130,15 @@ def student_phase(rounds: int) -> Iterator[Row]:
         torch.manual_seed(0)
         student = build_teacher("small", "sig", shapes["sig"], len(CLASSES))
         how = replace(training, epochs=epochs)
-        return train(student, kd(), windows, source, how, 0, "", Progress()).history[-1]
+        return train(student, kd(), windows, source, training=how, seed=0, label="", progress=Progress()).history[-1]
 
     def stored() -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
-            source = make_teacher_source(teachers, kd.needs, windows, Cache(folder), Progress())
+            source = make_teacher_source(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
             return phase(windows.select_views(["sig"]), source, training.epochs)
 
     with tempfile.TemporaryDirectory() as folder:
-        source = make_teacher_source(teachers, kd.needs, windows, Cache(folder), Progress())
+        source = make_teacher_source(teachers, kd.needs, windows, cache=Cache(folder), progress=Progress())
         gap = abs(
             phase(windows.select_views(["sig"]), source, 1)["loss"] - phase(windows, LiveTeachers(teachers), 1)["loss"]
         )

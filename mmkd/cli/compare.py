@@ -1,6 +1,6 @@
-"""`python -m mmkd.compare`: the records of a suite as tables, statistics and files that go into a paper.
+"""`python -m mmkd.compare`: compare the records of a suite in tables, statistics and files for a paper.
 
-It stands on the records alone and never imports torch; what needs a network was measured when the unit was done.
+It only reads records and never imports torch. Measurements that need a network were made when the unit was run.
 """
 
 import json
@@ -21,9 +21,9 @@ NAME = "mmkd.compare"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     with command_line(NAME) as exit_code:
-        exit_code.value = command(given)
+        exit_code.value = command(arguments)
     return exit_code.value
 
 
@@ -59,7 +59,7 @@ def make_parser() -> Parser:
 
 
 def command(argv: Sequence[str]) -> int:
-    """Read the records, compare, write the files, print the tables or the document."""
+    """Read and compare the records, write the files, print the tables or the document; returns the exit code."""
     parser = make_parser()
     args, rest = parser.parse_known_args(list(argv))
     if args.help:
@@ -73,36 +73,34 @@ def command(argv: Sequence[str]) -> int:
     runs = Path(args.runs)
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")
-    from mmkd.comparison.groups import compare
+    from mmkd.comparison.compare import compare
     from mmkd.comparison.ranking import rankings
-    from mmkd.report.files import (
-        compact_records,
-        failures,
-        reproducibility,
-        reproducibility_markdown,
-        tsml_files,
-        write_files,
-    )
+    from mmkd.report.document import document
+    from mmkd.report.markup import latex_tables, markdown_tables
+    from mmkd.report.output import write_files
     from mmkd.report.page import page_files
-    from mmkd.report.text import document, latex_tables, leaderboard_csv, markdown_tables, print_comparison, results_csv
+    from mmkd.report.reproducibility import compact_records, failures, reproducibility, reproducibility_markdown
+    from mmkd.report.spreadsheet import leaderboard_csv, results_csv
+    from mmkd.report.terminal import print_comparison
+    from mmkd.report.tsml import tsml_files
 
     with _records(runs, args.experiment) as (records, left_out):
         comparison = compare(records, args.control, left_out)
-        found = rankings(comparison)
+        ranking = rankings(comparison)
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
         notes: list[str] = []
         files, lines = tsml_files(comparison, notes), compact_records(comparison)
-        files |= page_files(comparison, found, facts, notes, not args.no_windows)
-    whole: dict[str, Any] = {**document(comparison, found), "reproducibility": facts, "notes": notes}
-    text = json.dumps(whole, indent=1, allow_nan=False)
-    told = reproducibility_markdown(facts)
+        files |= page_files(comparison, ranking, facts, notes, not args.no_windows)
+    content: dict[str, Any] = {**document(comparison, ranking), "reproducibility": facts, "notes": notes}
+    text = json.dumps(content, indent=1, allow_nan=False)
+    reproducibility_text = reproducibility_markdown(facts)
     files |= {
         "leaderboard.csv": leaderboard_csv(comparison),
         "results.csv": results_csv(comparison),
-        "tables.md": markdown_tables(comparison, found) + "\n" + told,
+        "tables.md": markdown_tables(comparison, ranking) + "\n" + reproducibility_text,
         "tables.tex": latex_tables(comparison),
         "reproducibility.json": json.dumps(facts, indent=1, allow_nan=False) + "\n",
-        "reproducibility.md": told,
+        "reproducibility.md": reproducibility_text,
         "comparison.json": text + "\n",
         "records.jsonl": lines,
     }
@@ -112,15 +110,15 @@ def command(argv: Sequence[str]) -> int:
     if args.json:
         print(text)
     else:
-        print_comparison(comparison, found, sys.stdout)
+        print_comparison(comparison, ranking, sys.stdout)
         print(f"files: {out} (report.html is the page)")
     return 0
 
 
 @contextmanager
 def _records(runs: Path, experiment: str | None) -> Iterator[tuple[list[Any], list[str]]]:
-    """The records of the runs folder, or those that the MLflow store holds, as long as they are needed."""
-    from mmkd.comparison.groups import read_records
+    """The records of the runs folder, or of the MLflow store, and notes about those that were left out."""
+    from mmkd.comparison.compare import read_records
     from mmkd.store.record import Records
 
     if experiment is None:

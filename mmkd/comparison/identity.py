@@ -1,4 +1,4 @@
-"""What a record's settings say of where it belongs: which units may meet, and which are one row. And names for them."""
+"""From a record's settings: which units may be compared, which are one row, and names for both."""
 
 import json
 from collections import Counter
@@ -17,10 +17,10 @@ Settings = Mapping[str, Any]
 
 def flat(settings: Settings, prefix: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
-    found: dict[str, Any] = {}
+    dotted: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
+        dotted |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return dotted
 
 
 def as_key(settings: Any) -> str:
@@ -106,17 +106,17 @@ def teacher_settings(record: Record) -> dict[str, Any]:
     return {**settings, "checkpoint": spec.checkpoint_sha256[:8]}
 
 
-def most_usual(given: Sequence[tuple[str, Settings]]) -> Callable[[str], Settings]:
-    """Of the settings under each name, those of most units: what a name need not say."""
+def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Settings]:
+    """A function from a name to the most frequent value of each setting under that name; names leave these out."""
 
     def usual(name: str) -> Settings:
-        members = [settings for other, settings in given if other == name]
-        found = {}
+        members = [settings for other, settings in named if other == name]
+        values = {}
         for key in dict.fromkeys(key for settings in members for key in settings):
             counts = Counter(as_key(settings.get(key)) for settings in members)
             most = counts.most_common(1)[0][0]
-            found[key] = next(s.get(key) for s in members if as_key(s.get(key)) == most)
-        return found
+            values[key] = next(s.get(key) for s in members if as_key(s.get(key)) == most)
+        return values
 
     return usual
 
@@ -126,10 +126,11 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
 
     So a row has the same name on every data set.
     """
-    given = [(student_spec(record).method, row_settings(record)) for record in students]
-    usual = most_usual(given)
-    common = {method: usual(method) for method in {method for method, _ in given}}
-    return dict(zip([r.key for r in students], variant_names(given, lambda method: common[method]), strict=True))
+    named = [(student_spec(record).method, row_settings(record)) for record in students]
+    usual = most_usual(named)
+    common = {method: usual(method) for method in {method for method, _ in named}}
+    keys = [record.key for record in students]
+    return dict(zip(keys, variant_names(named, lambda method: common[method]), strict=True))
 
 
 def student_title(shared: Settings) -> str:

@@ -1,22 +1,26 @@
-"""Predictions of records: read, put together, and held against each other. Needs neither torch nor mlflow."""
+"""Predictions of records: read, averaged, and compared with each other. Needs neither torch nor mlflow."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
-from mmkd.metrics import classes
+from mmkd.core.refusal import Refusal
+from mmkd.metrics.classes import accuracy, mean_of
+from mmkd.metrics.recordings import StepScores, stitch
+from mmkd.metrics.registry import count_metrics
 from mmkd.metrics.scores import window_scores
+from mmkd.metrics.steps import confusion_matrix
 from mmkd.store.record import Record
+from mmkd.tasks import TASKS
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a record says of the test windows; `probabilities` (n, K) where a window has one label."""
+    """The predictions of a record for the test windows; `probabilities` (n, K) where a window has one label."""
 
     window: NDArray[np.int64]
     true: NDArray[np.int64]
@@ -26,33 +30,33 @@ class Predictions:
 
 @dataclass(frozen=True)
 class JointPrediction:
-    """What one or several networks say together of the test windows.
+    """The prediction of one or several networks together for the test windows.
 
     Attributes:
-        each: the classes that the mean of their probabilities predicts; of labels of steps, those of each network.
+        predicted: the classes that the mean of their probabilities predicts; of labels of steps, those of each network.
         scores: of the mean; empty where every step has a label.
         bound: of the best of the networks, window by window: an upper bound for whoever chooses among them.
     """
 
     window: NDArray[np.int64]
     true: NDArray[np.int64]
-    each: tuple[NDArray[np.int64], ...]
+    predicted: tuple[NDArray[np.int64], ...]
     scores: Mapping[str, float]
     bound: Mapping[str, float] = field(default_factory=dict)
 
     def agreement(self, other: "JointPrediction") -> float | None:
-        """Share of windows, or labelled steps, on which this one says what the other does; None of other windows."""
-        if not _same(self, other):
+        """Share of windows, or labelled steps, where both predict the same class; None if their windows differ."""
+        if not _same_windows(self, other):
             return None
         known = self.true >= 0
-        return float(np.mean([classes.accuracy(self.each[0][known], each[known]) for each in other.each]))
+        return float(np.mean([accuracy(self.predicted[0][known], classes[known]) for classes in other.predicted]))
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same_windows(one: Predictions | JointPrediction, other: Predictions | JointPrediction) -> bool:
     return np.array_equal(one.window, other.window) and np.array_equal(one.true, other.true)
 
 
-def read_predictions(record: Record) -> Predictions | str:
+def read_predictions(record: Record) -> Predictions | Refusal:
     """The predictions of a record, or why they cannot be read."""
     try:
         with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
@@ -60,40 +64,84 @@ def read_predictions(record: Record) -> Predictions | str:
             single = true.ndim == 1 and "probabilities" in z.files
             probabilities = z["probabilities"].astype(np.float64) if single else None
     except MmkdError as error:
-        return str(error)
+        return Refusal(str(error))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        return f"predictions of {record.key}: {type(error).__name__}: {error}"
+        return Refusal(f"predictions of {record.key}: {type(error).__name__}: {error}")
     n = len(window)
     fits = true.shape == predicted.shape and len(true) == n > 0
     if probabilities is not None:
         fits = fits and probabilities.ndim == 2 and len(probabilities) == n and int(true.max()) < probabilities.shape[1]
-    return Predictions(window, true, predicted, probabilities) if fits else f"predictions of {record.key}: wrong shapes"
+    if not fits:
+        return Refusal(f"predictions of {record.key}: wrong shapes")
+    return Predictions(window, true, predicted, probabilities)
 
 
-def together(found: Sequence[Predictions | str]) -> JointPrediction | str:
-    """Several networks as one, by the mean of their probabilities."""
-    whole = [each for each in found if isinstance(each, Predictions)]
-    if len(whole) < len(found):
-        return next(each for each in found if isinstance(each, str))
-    first = whole[0]
-    if not all(_same(first, each) for each in whole):
-        return "its teachers were not tested on the same windows"
-    probabilities = [each.probabilities for each in whole if each.probabilities is not None]
-    if len(probabilities) < len(whole) or len({p.shape for p in probabilities}) > 1:
-        return JointPrediction(first.window, first.true, tuple(each.predicted for each in whole), {})
-    mean = classes.mean_of(probabilities)
-    predicted = mean.argmax(1)
-    best = best_of(first.true, probabilities)
-    bound = window_scores(first.true, best)
-    return JointPrediction(first.window, first.true, (predicted,), window_scores(first.true, mean), bound)
+def missing_scores(record: Record) -> dict[str, float]:
+    """The metrics of classes that a record does not have because it is older than they are, from its predictions.
 
-
-def best_of(true: NDArray[np.int64], each: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """For each window the probabilities (n, K) of the network that knows it best.
-
-    That is one that predicts the true class, where there is one; of several, the one that gives it most.
+    Empty where nothing is missing, or the predictions cannot be read. Of a task with labels of steps they are means
+    over recordings, as in `metrics.recordings`.
     """
-    every, rows = np.stack(each), np.arange(len(true))
-    right, given = every.argmax(2) == true, every[:, rows, true]
-    chosen: NDArray[np.float64] = every[np.argmax(right + given / 2, axis=0), rows]
-    return chosen
+    form = TASKS.get(record.spec.task).form
+    missing = [metric.name for metric in count_metrics(form) if metric.name not in record.metrics.test]
+    if not missing:
+        return {}
+    try:
+        scores = StepScores(_count_classes(record), form)
+        for true, predicted in _recordings(record):
+            scores.add(confusion_matrix(true, predicted, len(scores.names)))
+        means = scores.means()
+    except (MmkdError, OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return {}
+    return {name: means[name] for name in missing}
+
+
+def _count_classes(record: Record) -> int:
+    with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
+        return int(max(z["true"].max(initial=0), z["predicted"].max(initial=0))) + 1
+
+
+def _recordings(record: Record) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """True and predicted classes (T,): all windows as one, or each recording or image with a label a step."""
+    with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
+        true = z["true"].astype(np.int64)
+        predicted = z["predicted"].astype(np.int64)
+        if true.ndim == 1:
+            return [(true, predicted)]
+        if "recording" not in z.files:
+            return [(one.ravel(), other.ravel()) for one, other in zip(true, predicted, strict=True)]
+        votes = z["probabilities"].transpose(0, 2, 1).astype(np.float64) if "probabilities" in z.files else predicted
+        joined = stitch(true, z["recording"], z["start"])
+        answers = stitch(votes, z["recording"], z["start"])
+        return [(steps, answers[number][: len(steps)]) for number, steps in joined.items()]
+
+
+def combine(members: Sequence[Predictions | Refusal]) -> JointPrediction | Refusal:
+    """Several networks as one, by the mean of their probabilities; the first refusal where there is one."""
+    predictions = []
+    for member in members:
+        if isinstance(member, Refusal):
+            return member
+        predictions.append(member)
+    first = predictions[0]
+    if not all(_same_windows(first, other) for other in predictions):
+        return Refusal("its teachers were not tested on the same windows")
+    probabilities = [other.probabilities for other in predictions if other.probabilities is not None]
+    if len(probabilities) < len(predictions) or len({p.shape for p in probabilities}) > 1:
+        return JointPrediction(first.window, first.true, tuple(other.predicted for other in predictions), {})
+    mean = mean_of(probabilities)
+    bound = window_scores(first.true, best_of(first.true, probabilities))
+    return JointPrediction(first.window, first.true, (mean.argmax(1),), window_scores(first.true, mean), bound)
+
+
+def best_of(true: NDArray[np.int64], networks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """For each window the probabilities (n, K) of the network that predicts it best.
+
+    That is one that predicts the true class, where there is one; of several, the one with its highest probability.
+    """
+    stacked = np.stack(networks)
+    rows = np.arange(len(true))
+    right = stacked.argmax(2) == true
+    probability = stacked[:, rows, true]
+    best: NDArray[np.float64] = stacked[np.argmax(right + probability / 2, axis=0), rows]
+    return best

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.comparison.groups import Comparison, Group, Row, common_places
+from mmkd.comparison.compare import Comparison
+from mmkd.comparison.groups import Group
+from mmkd.comparison.rows import Row, common_repeats
+from mmkd.core.refusal import Refusal
 from mmkd.metrics import pairs as st
 
 
@@ -28,66 +31,67 @@ class Ranking:
     tests: Sequence[st.Against]
     smallest: float
     least: int
-    pairs: Sequence[st.Against] | st.Refusal
-    diagram: st.Diagram | st.Refusal
+    pairs: Sequence[st.Against] | Refusal
+    diagram: st.Diagram | Refusal
     notes: Sequence[str]
 
 
 def rankings(comparison: Comparison) -> list[Ranking]:
     """One for each task and student, whatever the number of its data sets."""
-    students: dict[tuple[str, str], list[Group]] = {}
+    by_student: dict[tuple[str, str], list[Group]] = {}
     for group in comparison.groups:
-        students.setdefault((group.task, group.student), []).append(group)
-    return [_ranking(f"{task}, {student}", each, comparison.control) for (task, student), each in students.items()]
+        by_student.setdefault((group.task, group.student), []).append(group)
+    return [_rank(f"{task}, {student}", groups, comparison.control) for (task, student), groups in by_student.items()]
 
 
-def _ranking(title: str, groups: Sequence[Group], control: str) -> Ranking:
+def _rank(title: str, groups: Sequence[Group], control: str) -> Ranking:
     notes: list[str] = []
-    table = _table(groups, notes)
+    table = _rows_by_data_set(groups, notes)
     if not table:
-        none = st.Refusal("no data set is left")
+        none = Refusal("no data set is left")
         return Ranking(title, (), None, [], st.smallest_p(0), st.least_data_sets(0), none, none, notes)
     datasets = tuple(dict.fromkeys(name for by_name in table.values() for name in by_name))
-    tests, against = _tests(table, control, notes)
-    whole = {row: each for row, each in table.items() if len(each) == len(datasets)}
-    if len(whole) < len(table):
-        left = ", ".join(row for row in table if row not in whole)
-        notes.append(f"not on all {len(datasets)} data sets, so in neither pairs nor ranks: {left}")
-    scores = _scores(whole, datasets)
+    tests, base = _tests(table, control, notes)
+    complete = {name: rows for name, rows in table.items() if len(rows) == len(datasets)}
+    if len(complete) < len(table):
+        partial = ", ".join(name for name in table if name not in complete)
+        notes.append(f"not on all {len(datasets)} data sets, so in neither pairs nor ranks: {partial}")
+    scores = _scores(complete, datasets)
+    no_seed = Refusal("no seed that all methods have")
     return Ranking(
-        title,
-        datasets,
-        against,
-        tests,
-        st.smallest_p(len(datasets)),
-        st.least_data_sets(len(tests)),
-        st.all_pairs(scores) if scores else st.Refusal("no seed that all methods have"),
-        st.diagram(scores) if scores else st.Refusal("no seed that all methods have"),
-        notes,
+        title=title,
+        datasets=datasets,
+        control=base,
+        tests=tests,
+        smallest=st.smallest_p(len(datasets)),
+        least=st.least_data_sets(len(tests)),
+        pairs=st.all_pairs(scores) if scores else no_seed,
+        diagram=st.diagram(scores) if scores else no_seed,
+        notes=notes,
     )
 
 
-def _table(groups: Sequence[Group], notes: list[str]) -> dict[str, dict[str, Row]]:
-    """Row name -> data set -> row; what is there twice under other settings is left out."""
-    found: dict[str, dict[str, Row]] = {}
+def _rows_by_data_set(groups: Sequence[Group], notes: list[str]) -> dict[str, dict[str, Row]]:
+    """Variant of a method -> data set -> row; what is there twice under other settings is left out."""
+    table: dict[str, dict[str, Row]] = {}
     for dataset in dict.fromkeys(group.dataset for group in groups):
         members = [group for group in groups if group.dataset == dataset]
         if len(members) > 1:
             notes.append(f"{dataset} is left out: it was done under {len(members)} settings, which are never mixed")
             continue
         students = [row for row in members[0].rows if row.kind == "student"]
-        rows = [row for row in students if members[0].by == "seed" or not row.lacks]
+        rows = [row for row in students if members[0].by == "seed" or not row.incomplete]
         if len(rows) < len(students):
-            left = ", ".join(row.name for row in students if row not in rows)
-            notes.append(f"left out on {dataset}, without all its folds: {left}")
-        names = [row.everywhere for row in rows]
+            partial = ", ".join(row.name for row in students if row not in rows)
+            notes.append(f"left out on {dataset}, without all its folds: {partial}")
+        names = [row.variant for row in rows]
         for row in rows:
-            if names.count(row.everywhere) == 1:
-                found.setdefault(row.everywhere, {})[dataset] = row
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            notes.append(f"left out on {dataset}, done there with several sets of teachers: {', '.join(twice)}")
-    return found
+            if names.count(row.variant) == 1:
+                table.setdefault(row.variant, {})[dataset] = row
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            notes.append(f"left out on {dataset}, done there with several sets of teachers: {', '.join(doubled)}")
+    return table
 
 
 def _tests(
@@ -103,23 +107,27 @@ def _tests(
         notes.append(f"the control is {base}, of {len(controls)} rows of {control!r}")
     family = []
     for name, rows in table.items():
-        pairs = [_means(rows[d], table[base][d]) for d in rows if d in table[base]]
-        both = [pair for pair in pairs if pair is not None]
-        if name != base and both:
-            family.append(st.against(name, base, [pair[0] for pair in both], [pair[1] for pair in both]))
+        means = [_means(rows[dataset], table[base][dataset]) for dataset in rows if dataset in table[base]]
+        pairs = [pair for pair in means if pair is not None]
+        if name != base and pairs:
+            family.append(st.against(name, base, [pair[0] for pair in pairs], [pair[1] for pair in pairs]))
     return st.corrected(family), base
 
 
 def _means(*rows: Row) -> tuple[float, ...] | None:
     """The mean score of each row over the seeds, or folds, that all of them have; None where there is none."""
-    places = common_places(*rows)
-    return tuple(float(np.mean([row.units[p].metrics[row.score] for p in places])) for row in rows) if places else None
+    repeats = common_repeats(*rows)
+    return tuple(float(np.mean(row.scores(repeats))) for row in rows) if repeats else None
 
 
-def _scores(whole: Mapping[str, Mapping[str, Row]], datasets: Sequence[str]) -> dict[str, Any]:
+def _scores(complete: Mapping[str, Mapping[str, Row]], datasets: Sequence[str]) -> dict[str, Any]:
     """Row name -> its score on each data set, of the seeds that all rows have there; empty where one has none."""
-    columns = [_means(*[rows[dataset] for rows in whole.values()]) if whole else None for dataset in datasets]
-    there = [column for column in columns if column is not None]
-    if len(there) < len(datasets) or not there:
+    if not complete:
         return {}
-    return {name: [column[n] for column in there] for n, name in enumerate(whole)}
+    columns = []
+    for dataset in datasets:
+        means = _means(*[rows[dataset] for rows in complete.values()])
+        if means is None:
+            return {}
+        columns.append(means)
+    return {name: [column[number] for column in columns] for number, name in enumerate(complete)}

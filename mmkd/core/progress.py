@@ -9,7 +9,8 @@ from typing import Any, Protocol
 class Bar(Protocol):
     """The progress of one piece of work."""
 
-    def advance(self, steps: int = 1, info: str = "") -> None: ...
+    def advance(self, steps: int = 1, info: str = "") -> None:
+        """Move the bar by so many steps, and show `info` beside it."""
 
 
 class Progress:

@@ -36,6 +36,10 @@ class _DuplicateName(MmkdError):
         self.name = name
 
 
+REGISTRIES: "list[Registry[Any]]" = []
+"""Every registry there is; a plugin may add to any of them."""
+
+
 class Registry(Generic[T]):
     """A mapping from names to classes or factories of one kind.
 
@@ -70,6 +74,7 @@ class Registry(Generic[T]):
         self._discover = discover
         self._entries: dict[str, T] = {}
         self._duplicates: dict[str, str] = {}  # a name that two discovered files register -> the message
+        REGISTRIES.append(self)
 
     def register(self, name: str) -> Callable[[Any], Any]:
         """Decorator that registers a class or function under `name`.
@@ -181,12 +186,12 @@ def discover_methods(registry: "Registry[Any]") -> None:
 
 
 def load_plugin(path: str | Path) -> None:
-    """Import a user's file, whose decorators register its methods in `METHODS`.
+    """Import a user's file, which registers methods in `METHODS`, or a task, a metric or a network in their registries.
 
     A second call with the same file does nothing, so that worker processes may repeat it.
 
     Raises:
-        MmkdError: there is no such file, it cannot be imported, or it registers no method.
+        MmkdError: there is no such file, it cannot be imported, or it registers nothing.
     """
     path = Path(path).resolve()
     if path.suffix != ".py" or not path.is_file():
@@ -198,7 +203,7 @@ def load_plugin(path: str | Path) -> None:
     if loaded is not None:
         raise MmkdError(f"--plugin {path}: a plugin of the same file name is loaded from {loaded.__file__}; rename one")
     METHODS.load()
-    before = set(METHODS)
+    before = {id(registry): dict(registry._entries) for registry in REGISTRIES}
     module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
@@ -208,10 +213,15 @@ def load_plugin(path: str | Path) -> None:
 
     if not METHODS.try_import(str(path), execute):
         del sys.modules[name]
+        for registry in REGISTRIES:  # nothing stays of a file that failed half-way
+            registry._entries = before.get(id(registry), registry._entries)
         raise MmkdError(f"--plugin {path}: {METHODS.clear_import_error(str(path))}")
-    if set(METHODS) == before:
+    if all(registry._entries == before.get(id(registry)) for registry in REGISTRIES):
         del sys.modules[name]
-        raise MmkdError(f'--plugin {path}: it registers no method; decorate a class with @METHODS.register("name")')
+        raise MmkdError(
+            f"--plugin {path}: it registers no method (nor anything else); decorate a class with "
+            f'@METHODS.register("name")'
+        )
 
 
 def _check_method(thing: Any) -> str | None:

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mmkd.core.errors import MmkdError
-from mmkd.data.cards import file_sha256
+from mmkd.data.checksums import file_sha256
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the number of bytes so far and the total number of bytes (0 if it is unknown)."""

@@ -152,7 +152,8 @@ def encode_step_labels(labels: NDArray[Any]) -> tuple[NDArray[np.int64], tuple[s
         raise MmkdError(
             f"y holds {labels.dtype}; a label for every sample is a whole number, 0 for none of the classes"
         )
-    low, high = int(labels.min()), int(labels.max())
+    low = int(labels.min())
+    high = int(labels.max())
     if low < -1 or high < 1 or high > 1000:
         raise MmkdError(f"y holds labels from {low} to {high}; they are -1 (not known), 0 (no class), 1 to 1000")
     return labels.astype(np.int64), tuple(str(label) for label in range(high + 1))

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError, unknown_name
-from mmkd.data.cards import Card, data_root, file_sha256, files_exist, find_card, verify_checksums
+from mmkd.data.cards import Card, data_root, find_card
+from mmkd.data.checksums import file_sha256, files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
 from mmkd.data.formats import FileContent, encode_labels, encode_step_labels, read_npz, read_ts, read_tsv
 from mmkd.data.readers import READERS, READERS_WITHOUT_STEP

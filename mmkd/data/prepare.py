@@ -13,7 +13,8 @@ import numpy as np
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.archives import unpack
-from mmkd.data.cards import PREPARED, Card, files_exist, prepared_sha256, verify_checksums
+from mmkd.data.cards import Card
+from mmkd.data.checksums import PREPARED, files_exist, prepared_sha256, verify_checksums
 from mmkd.data.converters import CONVERTERS
 from mmkd.data.downloads import ProgressCallback, download, verify_download
 from mmkd.data.load import load_dataset, reader_folder, resolve_suffix

@@ -21,7 +21,9 @@ def match_count(true: Ints, predicted: Ints, tolerance: float) -> int:
     Both must be sorted. The two earliest points are paired if they can be, else the earlier one can have no partner.
     That is a maximum matching: in any other one, the pair of the two earliest can be put in without losing a pair.
     """
-    a, b, i, j, found = true.tolist(), predicted.tolist(), 0, 0, 0
+    a = true.tolist()
+    b = predicted.tolist()
+    i = j = pairs = 0
     limit = tolerance + 1e-9
     while i < len(a) and j < len(b):
         gap = b[j] - a[i]
@@ -30,8 +32,10 @@ def match_count(true: Ints, predicted: Ints, tolerance: float) -> int:
         elif gap < -limit:
             j += 1
         else:
-            i, j, found = i + 1, j + 1, found + 1
-    return found
+            i += 1
+            j += 1
+            pairs += 1
+    return pairs
 
 
 def match_closest(true: Ints, predicted: Ints, tolerance: float) -> Ints:
@@ -76,12 +80,12 @@ def _match_chain(true: Ints, predicted: Ints, limit: float) -> list[tuple[int, i
 
 def boundaries(labels: NDArray[np.integer[Any]]) -> Ints:
     """Steps (B,) whose label is another than that of the step before; neither of the two is -1."""
-    x, _, kept = checked_pair(labels, labels)
-    return _changes(x, kept)
+    x, _, counted = checked_pair(labels, labels)
+    return _changes(x, counted)
 
 
-def _changes(x: Ints, kept: Mask) -> Ints:
-    return (np.flatnonzero((x[1:] != x[:-1]) & kept[1:] & kept[:-1]) + 1).astype(np.int64)
+def _changes(x: Ints, counted: Mask) -> Ints:
+    return (np.flatnonzero((x[1:] != x[:-1]) & counted[1:] & counted[:-1]) + 1).astype(np.int64)
 
 
 def boundary_f1(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]], tolerance: float) -> float:
@@ -93,9 +97,9 @@ def boundary_f1(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[An
     A lone boundary within the tolerance of an edge of left-out steps is not counted, one an edge and side. 1 where
     neither side has a boundary.
     """
-    t, p, kept = checked_pair(true, predicted)
-    at_t, at_p = _changes(t, kept), _changes(p, kept)
-    edges = (np.flatnonzero(kept[1:] != kept[:-1]) + 1).astype(np.int64)
+    t, p, counted = checked_pair(true, predicted)
+    at_t, at_p = _changes(t, counted), _changes(p, counted)
+    edges = (np.flatnonzero(counted[1:] != counted[:-1]) + 1).astype(np.int64)
     pairs = match_closest(at_t, at_p, tolerance)
     missed = unmatched(np.delete(at_t, pairs[:, 0]), edges, tolerance)
     false = unmatched(np.delete(at_p, pairs[:, 1]), edges, tolerance)

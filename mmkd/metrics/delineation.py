@@ -13,14 +13,15 @@ from mmkd.metrics.boundaries import match_closest, tolerance_in_steps, unmatched
 from mmkd.metrics.steps import Floats, Ints, Mask, Recording, checked_pair, class_names, f1_from_counts
 
 
-def _ends(x: Ints, kept: Mask, label: int) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
+def _ends(x: Ints, counted: Mask, label: int) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
     """Onsets, then offsets of the segments of `label`; of each those that are known, and those that are not."""
-    inside = np.concatenate([[False], (x == label) & kept, [False]])
-    known = np.concatenate([[False], kept, [False]])
+    inside = np.concatenate([[False], (x == label) & counted, [False]])
+    known = np.concatenate([[False], counted, [False]])
     rises, falls = ~inside[:-1] & inside[1:], inside[:-1] & ~inside[1:]
     both = known[:-1] & known[1:]
-    found = [np.flatnonzero(where).astype(np.int64) for where in (rises & both, rises & ~both, falls & both)]
-    return (found[0], found[1]), (found[2], np.flatnonzero(falls & ~both).astype(np.int64))
+    masks = (rises & both, rises & ~both, falls & both, falls & ~both)
+    onsets, cut_onsets, offsets, cut_offsets = (np.flatnonzero(mask).astype(np.int64) for mask in masks)
+    return (onsets, cut_onsets), (offsets, cut_offsets)
 
 
 @dataclass(frozen=True)
@@ -69,21 +70,21 @@ def delineation(
     """
     names = class_names(classes)
     steps, unit = tolerance_in_steps(tolerance_ms, rate_hz), 1000 / rate_hz if rate_hz else 1.0
-    found = {(name, end): ([0, 0, 0], list[Floats]()) for name in names[1:] for end in ("onset", "offset")}
+    totals = {(name, end): ([0, 0, 0], list[Floats]()) for name in names[1:] for end in ("onset", "offset")}
     for true, predicted in recordings:
-        t, p, kept = checked_pair(true, predicted)
+        t, p, counted = checked_pair(true, predicted)
         for label, name in enumerate(names[1:], 1):
-            ends = zip(("onset", "offset"), _ends(t, kept, label), _ends(p, kept, label), strict=True)
+            ends = zip(("onset", "offset"), _ends(t, counted, label), _ends(p, counted, label), strict=True)
             for end, (at_t, cut_t), (at_p, cut_p) in ends:
                 pairs = match_closest(at_t, at_p, steps)
-                counts, errors = found[name, end]
+                counts, errors = totals[name, end]
                 counts[0] += len(pairs)
                 counts[1] += unmatched(np.delete(at_p, pairs[:, 1]), cut_t, steps)
                 counts[2] += unmatched(np.delete(at_t, pairs[:, 0]), cut_p, steps)
                 errors.append(unit * (at_p[pairs[:, 1]] - at_t[pairs[:, 0]]).astype(np.float64))
     return {
         key: _point_scores(counts[0], counts[1], counts[2], np.concatenate([np.zeros(0), *errors]))
-        for key, (counts, errors) in found.items()
+        for key, (counts, errors) in totals.items()
     }
 
 

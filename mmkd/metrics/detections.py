@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.data.series import Series, SeriesSet
-from mmkd.metrics.series import METRICS, Floats, evaluate, events, mean_scores, window_length
+from mmkd.metrics.series import SERIES_METRICS, Floats, evaluate, events, mean_scores, window_length
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class SeriesResult:
     metrics: dict[str, float]
 
 
-def evaluate_detector(found: SeriesSet, detect: Callable[[Series], Floats], length: int) -> list[SeriesResult]:
+def evaluate_detector(series_set: SeriesSet, detect: Callable[[Series], Floats], length: int) -> list[SeriesResult]:
     """Run a detector over all series that are kept.
 
     Args:
@@ -40,7 +40,7 @@ def evaluate_detector(found: SeriesSet, detect: Callable[[Series], Floats], leng
         detect: a series to the scores of its steps from `series.validation_end` on, in float64.
     """
     results = []
-    for series in found.scored:
+    for series in series_set.scored:
         score = np.asarray(detect(series), np.float64)
         calibration, test = np.split(score, [series.prefix_end - series.validation_end])
         shared = 0 if series.has_gap else length - 1
@@ -53,31 +53,31 @@ def evaluate_detector(found: SeriesSet, detect: Callable[[Series], Floats], leng
 
 def mean_metrics(results: Sequence[SeriesResult]) -> dict[str, float]:
     """The mean over series of each metric."""
-    return mean_scores({found.series.name: found.metrics for found in results})
+    return mean_scores({result.series.name: result.metrics for result in results})
 
 
 def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
     """`series.csv`, a row a series, and `scores.npz`, the scores of its steps (float32, by the number of the row)."""
     with (folder / "series.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
-        table.writerow(["series", "steps", "prefix", "events", "window", "threshold", *METRICS])
-        for found in results:
-            series = found.series
+        table.writerow(["series", "steps", "prefix", "events", "window", "threshold", *SERIES_METRICS])
+        for result in results:
+            series = result.series
             facts = [
                 len(series.labels),
                 series.prefix_end,
                 len(events(series.labels)[0]),
-                found.window,
-                found.threshold,
+                result.window,
+                result.threshold,
             ]
-            table.writerow([series.name, *facts, *(found.metrics[name] for name in METRICS)])
-    arrays: dict[str, Any] = {f"s{i}": found.score.astype(np.float32) for i, found in enumerate(results)}
+            table.writerow([series.name, *facts, *(result.metrics[name] for name in SERIES_METRICS)])
+    arrays: dict[str, Any] = {f"s{i}": result.score.astype(np.float32) for i, result in enumerate(results)}
     np.savez_compressed(folder / "scores.npz", **arrays)
 
 
-def series_counts(found: SeriesSet) -> dict[str, Any]:
+def series_counts(series_set: SeriesSet) -> dict[str, Any]:
     """What a record says of the series: how many are scored, and which are not, with the reason."""
-    return {"scored": len(found.scored), "left_out": dict(found.excluded)}
+    return {"scored": len(series_set.scored), "left_out": dict(series_set.excluded)}
 
 
 def window_starts(low: int, high: int, window: int, step: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What can be said about paired scores, and what the data cannot carry. Needs numpy and scipy, nothing of the house.
+"""What can be said about paired scores, and what the data cannot carry. Needs numpy and scipy.
 
 Within a data set units are paired by seed; over data sets methods are paired by data set. A question that the data
 cannot answer is answered by a `Refusal`, whose text says why; never by a number.
@@ -12,6 +12,8 @@ from math import ceil, comb, lgamma, log2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mmkd.core.refusal import Refusal
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -21,13 +23,6 @@ RESAMPLES = 10_000
 LEAST_DATA_SETS = 6  # below, the two-sided signed-rank test cannot reach 0.05 at all
 LEAST_FOR_DIAGRAM = 10
 LEAST_GAP = 0.01  # a point: below, a share is mostly noise
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A question that these data cannot answer, and why."""
-
-    why: str
 
 
 # Pairs ----------------------------------------------------------------------------------------------------------------
@@ -124,12 +119,12 @@ def signed_rank(differences: ArrayLike) -> SignedRank | Refusal:
             f"{_sets(len(d))}: the signed-rank test needs {LEAST_DATA_SETS}; with {len(d)} "
             f"its smallest p is {smallest_p(len(d)):.3g}"
         )
-    kept = d[d != 0]
-    zeros = len(d) - len(kept)
-    if not len(kept):
+    nonzero = d[d != 0]
+    zeros = len(d) - len(nonzero)
+    if not len(nonzero):
         return SignedRank(0.0, 1.0, 0, zeros, "all differences are zero")
-    ranks = np.rint(2 * rankdata(np.abs(kept))).astype(int)  # doubled: averaged ranks end in a half
-    total, positive = int(ranks.sum()), int(ranks[kept > 0].sum())
+    ranks = np.rint(2 * rankdata(np.abs(nonzero))).astype(int)  # doubled: averaged ranks end in a half
+    total, positive = int(ranks.sum()), int(ranks[nonzero > 0].sum())
     chance = np.zeros(total + 1)
     chance[0] = 1.0
     for rank in ranks:
@@ -140,7 +135,7 @@ def signed_rank(differences: ArrayLike) -> SignedRank | Refusal:
     p = min(1.0, 2 * float(chance[: smaller + 1].sum()))
     ties = len(set(ranks.tolist())) < len(ranks)
     how = "exact" + (", ranks averaged over ties" if ties else "") + (f", zeros dropped: {zeros}" if zeros else "")
-    return SignedRank(smaller / 2, p, len(kept), zeros, how)
+    return SignedRank(smaller / 2, p, len(nonzero), zeros, how)
 
 
 def _sets(n: int) -> str:
@@ -194,9 +189,9 @@ def against(first: str, second: str, scores: ArrayLike, others: ArrayLike) -> Ag
 
 def corrected(family: Sequence[Against]) -> list[Against]:
     """The comparisons of one family with their p adjusted by Holm's procedure, over those that could be tested."""
-    tests = {n: each.test for n, each in enumerate(family) if isinstance(each.test, SignedRank)}
+    tests = {n: result.test for n, result in enumerate(family) if isinstance(result.test, SignedRank)}
     adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
-    return [replace(each, p_holm=adjusted.get(n)) for n, each in enumerate(family)]
+    return [replace(result, p_holm=adjusted.get(n)) for n, result in enumerate(family)]
 
 
 def all_pairs(scores: Mapping[str, ArrayLike]) -> list[Against] | Refusal:

@@ -33,13 +33,15 @@ class StepScores:
 
     Args:
         classes: number of classes K, or their K names.
+        form: the data form whose metrics are computed.
 
     Raises:
         MmkdError: two names are one in snake case.
     """
 
-    def __init__(self, classes: int | Sequence[str]) -> None:
+    def __init__(self, classes: int | Sequence[str], form: str = "step") -> None:
         self.names = class_names(classes)
+        self.form = form
         self.pooled = np.zeros((len(self.names),) * 2, np.int64)
         self.scores: list[dict[str, float]] = []
         self.ious: list[Floats] = []
@@ -47,12 +49,18 @@ class StepScores:
     def add(self, counts: Ints) -> None:
         """Count a recording in, by its confusion matrix (K, K); one without a step that counts is left out."""
         if counts.any():
-            self.scores.append(count_scores(counts, "step"))
+            self.scores.append(count_scores(counts, self.form))
             self.ious.append(class_iou(counts))
             self.pooled += counts
 
     def means(self) -> dict[str, float]:
-        """The mean over recordings of each registered metric of steps; none is NaN."""
+        """The mean over recordings of each registered metric of steps; none is NaN.
+
+        Raises:
+            MmkdError: no recording has a step that counts.
+        """
+        if not self.scores:
+            raise MmkdError("no recording has an annotated and predicted step; nothing to score")
         means = np.array([list(scores.values()) for scores in self.scores]).mean(axis=0)
         return dict(zip(self.scores[0], means.tolist(), strict=True))
 
@@ -63,7 +71,7 @@ class StepScores:
         not in the result. The mean over classes is not `miou`, which has the mean over recordings outside.
         """
         ious = zip(self.names, map(mean_of_known, np.stack(self.ious, axis=1)), strict=True)
-        pooled = {f"pooled_{name}": value for name, value in count_scores(self.pooled, "step").items()}
+        pooled = {f"pooled_{name}": value for name, value in count_scores(self.pooled, self.form).items()}
         return pooled | {f"iou_{snake_case(name)}": value for name, value in ious if not np.isnan(value)}
 
     def all(self) -> dict[str, float]:

@@ -5,13 +5,13 @@ older ones from the predictions on record. The order of the entries is the order
 says which stand first in the tables of a task. A plugin may register more.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from mmkd.core.registry import Registry
 from mmkd.metrics.classes import Probabilities, log_loss, reliability
-from mmkd.metrics.steps import Ints, frame_accuracy, macro_f1, mean_iou
+from mmkd.metrics.steps import Ints, balanced_accuracy, frame_accuracy, macro_f1, mean_iou
 
 
 @dataclass(frozen=True)
@@ -104,12 +104,11 @@ def from_source(source: str) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.source == source]
 
 
-def file_scores(tasks: Iterable[Shown]) -> list[Metric]:
+def file_scores(task: Shown) -> list[Metric]:
     """The metrics that files have with mean and deviation: all but the costs, and of scores of series only a task's."""
-    shown = {metric.name for task in tasks for metric in score_columns(task)}
-    scores = ("predictions", "teachers", "training")
-    listed = [metric for metric in METRICS.values() if metric.source in scores]
-    return [metric for metric in listed if metric.name in shown or metric.forms != ("series",)]
+    shown = score_columns(task)
+    scores = [metric for metric in METRICS.values() if metric.source in ("predictions", "teachers", "training")]
+    return [metric for metric in scores if metric in shown or metric.forms != ("series",)]
 
 
 def _calibration_error(true: Ints, probabilities: Probabilities) -> float:
@@ -130,6 +129,15 @@ for _metric in (
         of_counts=frame_accuracy,
     ),
     Metric("macro_f1", "macro-F1", forms=_LABELLED, leaderboard=True, of_counts=macro_f1),
+    Metric(
+        "balanced_accuracy",
+        "bal. acc",
+        "mean recall over the classes in truth",
+        forms=_LABELLED,
+        brief=True,
+        leaderboard=True,
+        of_counts=balanced_accuracy,
+    ),
     Metric("miou", "mIoU", forms=("step",), brief=True, leaderboard=True, of_counts=mean_iou),
     Metric("vus_pr", "VUS-PR", "mean over series", forms=("series",), leaderboard=True),
     Metric("vus_roc", "VUS-ROC", "mean over series", forms=("series",), brief=True),

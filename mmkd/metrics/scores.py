@@ -17,11 +17,11 @@ def window_scores(true: Ints, probabilities: Probabilities) -> dict[str, float]:
     1.0
     """
     counts = confusion_matrix(true, probabilities.argmax(1), probabilities.shape[1])
-    found = count_scores(counts, "window")
+    scores = count_scores(counts, "window")
     for metric in METRICS.values():
         if metric.of_probabilities is not None:
-            found[metric.name] = metric.of_probabilities(true, probabilities)
-    return found
+            scores[metric.name] = metric.of_probabilities(true, probabilities)
+    return scores
 
 
 def count_scores(counts: Ints, form: str) -> dict[str, float]:

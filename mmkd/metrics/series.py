@@ -27,25 +27,21 @@ THRESHOLDS = 250
 LONGEST_PERIOD = 300
 NO_PERIOD = 125
 """The window of a series whose autocorrelation has no peak, in TSB-AD."""
-HEADS = {
-    "vus_pr": "VUS-PR",
-    "vus_roc": "VUS-ROC",
-    "auc_pr": "AUC-PR",
-    "auc_roc": "AUC-ROC",
-    "range_f1": "range F1",
-    "affiliation_f1": "affil. F1",
-    "event_f1": "event F1",
-    "point_adjusted_f1": "(PA F1)",
-}
-METRICS = tuple(HEADS)
-NOTES = (
-    "mean over series; VUS as TSB-AD 1.5 (opt, 250 thresholds); F1 at thresholds from the end of each normal prefix",
-    "(PA F1): point-adjusted, a warning: random scores can come near 1 there; never compare by it",
+SERIES_METRICS = (
+    "vus_pr",
+    "vus_roc",
+    "auc_pr",
+    "auc_roc",
+    "range_f1",
+    "affiliation_f1",
+    "event_f1",
+    "point_adjusted_f1",
 )
+"""What `evaluate` computes, in the order of the columns of `series.csv`."""
 
 
 def evaluate(score: Floats, labels: NDArray[Any], predicted: NDArray[Any], window: int) -> dict[str, float]:
-    """Every score of `METRICS` of one series.
+    """Every score of `SERIES_METRICS` of one series.
 
     Args:
         score: (n,) finite, high where anomalous.
@@ -69,9 +65,9 @@ def evaluate(score: Floats, labels: NDArray[Any], predicted: NDArray[Any], windo
     }
 
 
-def mean_scores(each: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def mean_scores(series: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The mean over series of each score."""
-    return {name: float(np.mean([scores[name] for scores in each.values()])) for name in METRICS}
+    return {name: float(np.mean([scores[name] for scores in series.values()])) for name in SERIES_METRICS}
 
 
 def events(labels: NDArray[Any]) -> tuple[Ints, Ints]:
@@ -140,8 +136,8 @@ def _buffer(first: Ints, last: Ints, reach: int, width: int, inside: NDArray[np.
     n, distance = len(inside), np.arange(1, reach + 1)
     steps = np.concatenate([(last[:, None] + distance).ravel(), (first[:, None] - distance).ravel()])
     weight = np.tile(np.sqrt(1 - distance / width), 2 * len(first))
-    there = (steps >= 0) & (steps < n)
-    label = np.minimum(np.bincount(steps[there], weight[there], minlength=n), 1)
+    inside_series = (steps >= 0) & (steps < n)
+    label = np.minimum(np.bincount(steps[inside_series], weight[inside_series], minlength=n), 1)
     where = np.flatnonzero((label > 0) & ~inside)
     return where, label[where]
 
@@ -155,7 +151,7 @@ def average_precision(score: Floats, labels: NDArray[Any]) -> float:
 
 def roc_area(score: Floats, labels: NDArray[Any]) -> float:
     """AUC-ROC by trapezoids."""
-    true, predicted = (np.concatenate([[0], each]) for each in _ranked(*_checked(score, labels)))
+    true, predicted = (np.concatenate([[0], counts]) for counts in _ranked(*_checked(score, labels)))
     recall, alarm = true / true[-1], (predicted - true) / (predicted[-1] - true[-1])
     return float(np.diff(alarm) @ (recall[1:] + recall[:-1]) / 2)
 
@@ -223,14 +219,14 @@ def affiliation_f1(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
     0 where nothing is predicted (the wheel: NaN).
     """
     spans = [np.stack([first, last + 1.0], 1) for first, last in (events(labels), events(predicted))]
-    truth, said = spans
-    if not len(truth) or not len(said):
+    truth, found_spans = spans
+    if not len(truth) or not len(found_spans):
         return 0.0
     middles = (truth[:-1, 1] + truth[1:, 0]) / 2
     borders = np.concatenate([[0.0], middles, [float(len(labels))]])
     precisions, recalls = [], []
     for event, low, high in zip(truth, borders[:-1], borders[1:], strict=True):
-        parts = np.clip(said, low, high)
+        parts = np.clip(found_spans, low, high)
         parts = parts[parts[:, 1] > parts[:, 0]]
         if len(parts):
             precisions.append(_near_event(parts, event, low, high))

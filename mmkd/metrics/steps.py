@@ -40,8 +40,8 @@ def checked_pair(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[A
 
 
 def counted_steps(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> tuple[Ints, Ints]:
-    t, p, kept = checked_pair(true, predicted)
-    return t[kept], p[kept]
+    t, p, counted = checked_pair(true, predicted)
+    return t[counted], p[counted]
 
 
 def f1_from_counts(hits: float, false: float, missed: float) -> float:
@@ -89,6 +89,16 @@ def macro_f1(counts: Ints) -> float:
 def mean_iou(counts: Ints) -> float:
     """mIoU: mean IoU over the classes in truth or prediction."""
     return mean_of_known(class_iou(counts))
+
+
+def balanced_accuracy(counts: Ints) -> float:
+    """Mean recall over the classes in truth, of a confusion matrix (K, K): scikit-learn's `balanced_accuracy_score`.
+
+    Every class counts the same, however rare. NaN without a step.
+    """
+    true = counts.sum(1)
+    recall: Floats = np.divide(np.diag(counts), true, out=np.full(len(true), np.nan), where=true > 0)
+    return mean_of_known(recall)
 
 
 def mean_of_known(values: Sequence[float] | Floats) -> float:

@@ -13,7 +13,7 @@ from mmkd.core.keys import seed_for
 from mmkd.core.options import recorded
 from mmkd.core.registry import METHODS, Registry, group_of, kind_of
 from mmkd.data import Dataset, Split, load_dataset, load_file, split_prefixes, split_windows
-from mmkd.data.cards import file_sha256
+from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec

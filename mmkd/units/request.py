@@ -7,7 +7,7 @@ their checks are derived from that declaration.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import Options, shown
@@ -23,6 +23,8 @@ MAX_SEEDS = 10_000
 """The largest number of seeds of one request."""
 BY_TASK: tuple[str, ...] = ("as the task has it",)
 """The value of a field that the user did not set and whose default depends on the task."""
+NUMBERS = (int | None, float | None, tuple[int, ...])
+"""The types of fields that hold numbers."""
 Group = Literal["what", "how", "where"]
 
 
@@ -167,6 +169,7 @@ class Request(Options):
     name: str | None = setting(None)
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         super().__post_init__()
         self._fill_defaults()
         self._check_texts()
@@ -192,6 +195,15 @@ class Request(Options):
         for name in ("datasets", "students", "teachers"):
             if getattr(self, name) == BY_TASK:
                 object.__setattr__(self, name, getattr(task, name))
+
+    def _check_numbers(self) -> None:
+        """Refuse a number that is written as a text, such as `epochs = "3"` in a suite; flags are converted before."""
+        hints = get_type_hints(type(self))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            items = value if isinstance(value, list | tuple) else (value,)
+            if hints[f.name] in NUMBERS and any(isinstance(item, str) for item in items):
+                raise MmkdError(f"{f.name.replace('_', '-')} = {shown(value)} is not a number")
 
     def _check_texts(self) -> None:
         for name in ("methods", "datasets", "seeds", "students", "teachers"):

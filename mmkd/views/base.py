@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,7 +14,21 @@ from mmkd.core.options import Options
 from mmkd.core.registry import Registry
 from mmkd.views.chunks import Float32, Float64, as_windows, check_windows, map_chunks, output_array
 
-MODALITIES: Registry[type["Modality"]] = Registry("modality", "python -m mmkd.bench --list modalities")
+HELPERS = {"base", "cached", "channels", "chunks", "diagrams", "pairing", "splat"}
+"""Modules of this package that define no modality; some of them are slow to import."""
+
+
+def _import_modalities(registry: "Registry[Any]") -> None:
+    """Import every module of this package that defines a modality: a new one is one new file."""
+    package = import_module(__package__)
+    for module in iter_modules(package.__path__):
+        if module.name not in HELPERS:
+            import_module(f"{__package__}.{module.name}")
+
+
+MODALITIES: Registry[type["Modality"]] = Registry(
+    "modality", "python -m mmkd.bench --list modalities", _import_modalities
+)
 """Every modality by name."""
 
 

@@ -80,6 +80,7 @@ class PersistenceImage(Modality):
         self,
         size: int = PersistenceImageConfig.size,
         levels: Literal["sublevel", "superlevel", "both"] = PersistenceImageConfig.levels,
+        *,
         essential: Literal["drop", "max"] = PersistenceImageConfig.essential,
         birth_low: float | None = None,
         birth_high: float | None = None,

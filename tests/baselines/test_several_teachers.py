@@ -523,7 +523,7 @@ class Toy:
         }
         return {"sig": self.views["sig"][index]}, taught, Batch(self.targets[index], index, self.epoch, 40)
 
-    def train(self, steps=60, lr=0.05):
+    def train(self, steps=35, lr=0.05):
         """Steps of half the windows each, in the last epoch."""
         self.epoch = 39
         optimizer = torch.optim.SGD(

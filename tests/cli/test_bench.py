@@ -68,7 +68,7 @@ def test_the_main_road(bench, tmp_path):
 def test_a_second_call_answers_from_the_records(bench, monkeypatch):
     first = bench("--method", "kd", "--quiet")
     monkeypatch.setattr("mmkd.training.student.run_unit", lambda *_: pytest.fail("done again"))
-    monkeypatch.setattr("mmkd.report.mlflow._client", lambda *_: pytest.fail("sent to MLflow again"))
+    monkeypatch.setattr("mmkd.report.mlflow.store.connect", lambda *_: pytest.fail("sent to MLflow again"))
     assert bench("--method", "kd", "--quiet") == first
 
 

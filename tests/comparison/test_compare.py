@@ -12,20 +12,30 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 import mmkd
 from mmkd import compare
-from mmkd.comparison import evidence as details
-from mmkd.comparison import groups as comparison
+from mmkd.comparison import compare as comparison
 from mmkd.comparison import ranking
 from mmkd.comparison.predictions import best_of
+from mmkd.comparison.robustness import robustness_curves
+from mmkd.core.refusal import Refusal
 from mmkd.core.text import slug
 from mmkd.metrics import classes
-from mmkd.metrics import pairs as st
-from mmkd.metrics.series import METRICS
-from mmkd.report import files as export
+from mmkd.metrics.series import SERIES_METRICS
 from mmkd.report import mlflow as track
-from mmkd.report import text as report
+from mmkd.report.columns import columns
+from mmkd.report.markup import latex, latex_tables, markdown, markdown_tables
+from mmkd.report.mlflow import runs as store_runs
+from mmkd.report.mlflow import store as mlflow_store
+from mmkd.report.mlflow.leaderboard import leaderboard_metrics, table_columns
+from mmkd.report.page import page_files
+from mmkd.report.phrases import group_notes, mean_and_deviation, row_name
+from mmkd.report.reproducibility import portable, reproducibility, reproducibility_markdown
+from mmkd.report.spreadsheet import leaderboard_csv, results_csv
+from mmkd.report.statistics import ranking_lines
+from mmkd.report.tsml import tsml_files
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Records
@@ -189,7 +199,7 @@ def test_the_oracle_takes_for_each_window_the_teacher_that_knows_it_best(runs):
     assert unit.metrics["nll"] == pytest.approx(nll / WINDOWS)
     others = [row for row in group.rows if row.kind in ("teacher", "mean")]
     assert all(unit.metrics["accuracy"] > row.units[1].metrics["accuracy"] for row in others)
-    assert len(export.tsml_files(compared(runs), [])) == len(list(Records(runs)))  # it is nobody's prediction
+    assert len(tsml_files(compared(runs), [])) == len(list(Records(runs)))  # it is nobody's prediction
 
 
 def test_the_oracle_prefers_one_that_is_right_to_one_that_is_nearer():
@@ -197,6 +207,31 @@ def test_the_oracle_prefers_one_that_is_right_to_one_that_is_nearer():
     near = np.array([[0.4, 0.45, 0.15], [0.4, 0.45, 0.15]])  # wrong
     right = np.array([[0.36, 0.32, 0.32], [0.1, 0.8, 0.1]])
     assert best_of(true, [near, right]).tolist() == [right[0].tolist(), near[1].tolist()]
+
+
+def test_balanced_accuracy_is_a_column_everywhere(runs):
+    """Its entry in the registry is all that it has; these records are older and get it from their predictions."""
+    found = compared(runs)
+    (group,) = found.groups
+    row = rows(group)["kd"]
+    for unit in row.members:
+        assert "balanced_accuracy" not in unit.record.metrics.test
+        with np.load(unit.record.file("predictions.npz")) as z:
+            wanted = balanced_accuracy_score(z["true"], z["predicted"])
+        assert unit.metrics["balanced_accuracy"] == pytest.approx(wanted)
+    text = mean_and_deviation(row.values("balanced_accuracy"))
+    ranked = ranking.rankings(found)
+    page = page_files(found, ranked, reproducibility(found, {}), [])["report.html"]
+    assert "bal. acc" in [column.head for column in columns([group], "student")]
+    for document in (markdown_tables(found, ranked), latex_tables(found).replace("$\\pm$", "±"), page):
+        assert "bal. acc" in document
+        assert text in document
+    line = next(line for line in csv.DictReader(io.StringIO(leaderboard_csv(found))) if line["row"] == "kd")
+    assert float(line["balanced_accuracy_mean"]) == pytest.approx(np.mean(row.values("balanced_accuracy")))
+    assert "balanced_accuracy" in {line["metric"] for line in csv.DictReader(io.StringIO(results_csv(found)))}
+    assert any(name.startswith("leaderboard/balanced_accuracy kd") for name in leaderboard_metrics(found.groups))
+    assert "balanced_accuracy_mean" in table_columns()
+    assert rows(group)["mean of sig, gaf"].values("balanced_accuracy")
 
 
 def test_scores_are_those_of_the_records(runs):
@@ -219,17 +254,17 @@ def test_pairs_are_those_of_one_seed(runs):
     assert found.change.mean == pytest.approx(
         found.values("macro_f1")[0] - rows(group)["student"].values("macro_f1")[2]
     )
-    assert report.row_name(found, group) == "aver (2 of 4 seeds)"
+    assert row_name(found, group) == "aver (2 of 4 seeds)"
 
 
 def test_without_a_common_seed_nothing_is_invented(runs):
     write(runs, replace(KD, method="aver", seed=9), 60)
     (group,) = compared(runs).groups
     found = rows(group)["aver"]
-    assert isinstance(found.change, st.Refusal)
-    assert isinstance(found.gap, st.Refusal)
-    assert isinstance(found.time, st.Refusal)
-    assert any("no pair" in note and "aver" in note for note in report.notes(group))
+    assert isinstance(found.change, Refusal)
+    assert isinstance(found.gap, Refusal)
+    assert isinstance(found.time, Refusal)
+    assert any("no pair" in note and "aver" in note for note in group_notes(group))
 
 
 def test_no_gap_is_said_and_no_number_given(tmp_path):
@@ -238,27 +273,27 @@ def test_no_gap_is_said_and_no_number_given(tmp_path):
     write(tmp_path, ALONE, 50)
     write(tmp_path, KD, 55)
     (group,) = compared(tmp_path).groups
-    assert isinstance(rows(group)["kd"].gap, st.Refusal)
-    assert any("no teacher is better" in note for note in report.notes(group))
-    assert "gap" not in [column.head for column in report.columns([group], "student")]
+    assert isinstance(rows(group)["kd"].gap, Refusal)
+    assert any("no teacher is better" in note for note in group_notes(group))
+    assert "gap" not in [column.head for column in columns([group], "student")]
 
 
 def test_times_of_another_machine_are_not_compared(tmp_path):
     write(tmp_path, ALONE, 50)
     write(tmp_path, KD, 55, place={**PLACE, "threads": 4})
     (group,) = compared(tmp_path).groups
-    assert isinstance(rows(group)["kd"].time, st.Refusal)
+    assert isinstance(rows(group)["kd"].time, Refusal)
     assert "2 of 2 teachers are not on record" in group.notes
 
 
 def test_costs_are_shown_where_records_have_them(tmp_path):
     write(tmp_path, ALONE, 50)
     cost = {"macs": 1000, "latency_ms": 1.5, "latency_p95_ms": 2.5}
-    Records(tmp_path).add(write(tmp_path, KD, 55), {"deployment.json": json.dumps(cost).encode()})
+    Records(tmp_path).add_measurements(write(tmp_path, KD, 55), {"deployment.json": json.dumps(cost).encode()})
     found = compared(tmp_path)
-    heads = [column.head for column in report.columns(found.groups, "student")]
+    heads = [column.head for column in columns(found.groups, "student")]
     assert {"MACs", "latency ms", "p95 ms", "size"} <= set(heads)
-    assert "MACs" not in [c.head for c in report.columns(found.groups[:0], "student")]
+    assert "MACs" not in [c.head for c in columns(found.groups[:0], "student")]
     assert rows(found.groups[0])["kd"].values("macs") == [1000.0]
 
 
@@ -365,7 +400,7 @@ def test_folds_of_one_seed_are_one_group_paired_by_fold(tmp_path):
     assert kd.change.sd == pytest.approx(np.std(differences, ddof=1))
     assert len(rows(group)["mean of sig, gaf"].units) == len(kd.values("agreement")) == 3
     assert kd.time == 1.0
-    notes = report.notes(group)
+    notes = group_notes(group)
     assert any("folds share training data" in note and "optimistic" in note for note in notes)
     assert any("paired by fold" in note for note in notes)
     assert not any("incomplete" in note for note in notes)
@@ -375,7 +410,7 @@ def test_of_several_seeds_each_is_the_mean_over_its_folds(tmp_path):
     """Folds that are taken for seeds give six values, and a spread that is that of the folds."""
     folded(tmp_path, seeds=(0, 1))
     (group,) = compared(tmp_path).groups
-    assert (group.by, group.places) == ("seed", [0, 1])
+    assert (group.by, group.repeats) == ("seed", [0, 1])
     kd, alone = rows(group)["kd"], rows(group)["student"]
     means = [np.mean([f1(RIGHT[n] + GAIN[n] + seed) for n in RIGHT]) for seed in (0, 1)]
     assert kd.values("macro_f1") == pytest.approx(means)
@@ -385,8 +420,8 @@ def test_of_several_seeds_each_is_the_mean_over_its_folds(tmp_path):
     assert kd.change.sd < 0.02 < np.std([f1(right) for right in RIGHT.values()])
     assert [len(unit.parts) for unit in kd.units.values()] == [3, 3]
     assert len(kd.values("agreement")) == len(rows(group)["oracle-teacher of sig, gaf (bound)"].units) == 2
-    assert not any("share training data" in note for note in report.notes(group))
-    assert any("mean over its folds" in note for note in report.notes(group))
+    assert not any("share training data" in note for note in group_notes(group))
+    assert any("mean over its folds" in note for note in group_notes(group))
 
 
 def test_a_method_without_all_folds_is_incomplete(tmp_path):
@@ -396,8 +431,8 @@ def test_a_method_without_all_folds_is_incomplete(tmp_path):
     found = compared(tmp_path)
     (group,) = found.groups
     row = rows(group)["aver"]
-    assert report.row_name(row, group) == "aver (2 of 3 folds)"
-    assert row.lacks == ("seed 0: 2 of 3 folds",)
+    assert row_name(row, group) == "aver (2 of 3 folds)"
+    assert row.incomplete == ("seed 0: 2 of 3 folds",)
     assert row.change.n == 2
     assert row.change.mean == pytest.approx(np.mean([f1(RIGHT[n] + 1) - f1(RIGHT[n]) for n in (1, 3)]))
     assert any("incomplete: aver, seed 0: 2 of 3 folds, without fold 2 of 3" in note for note in group.notes)
@@ -414,7 +449,7 @@ def test_a_seed_without_all_folds_is_no_value(tmp_path):
     (group,) = compared(tmp_path).groups
     row = rows(group)["aver"]
     assert row.values("macro_f1") == pytest.approx([np.mean([f1(right) for right in RIGHT.values()])])
-    assert report.row_name(row, group) == "aver (1 of 2 seeds)"
+    assert row_name(row, group) == "aver (1 of 2 seeds)"
     assert "at" not in rows(group)
     said = "\n".join(group.notes)
     assert "incomplete: aver, seed 1: 1 of 3 folds, without fold 1 of 3, fold 2 of 3; left out" in said
@@ -452,9 +487,9 @@ def test_robustness_in_folds(tmp_path, seeds):
             record = Records(tmp_path).get(fold_spec(KD, fold, seed=seed).key)
             points = [{"disturbance": "noise", "level": 0.1, "macro_f1": fold / 10 + n}]
             text = json.dumps({"clean": {"macro_f1": 0.9}, "curves": points})
-            Records(tmp_path).add(record, {"robustness.json": text.encode()})
+            Records(tmp_path).add_measurements(record, {"robustness.json": text.encode()})
     (group,) = compared(tmp_path).groups
-    (curve,) = details.robustness(rows(group)["kd"], [])
+    (curve,) = robustness_curves(rows(group)["kd"], [])
     wanted = [0.1, 0.2, 0.3] if seeds == (0,) else [0.2, 1.2]
     assert curve.scores[:, 1] == pytest.approx(wanted)
 
@@ -498,7 +533,7 @@ def detectors(runs, name, values, seeds=(0, 1, 2)):
         for seed in seeds:
             base = {"kd": KD, "student": ALONE}.get(method, ALONE)
             spec = replace(base, task="anomaly", data=DataSpec(name, "cd" * 32), seed=seed)
-            scores = dict.fromkeys(METRICS, 0.5) | {"vus_pr": vus + 0.01 * seed}
+            scores = dict.fromkeys(SERIES_METRICS, 0.5) | {"vus_pr": vus + 0.01 * seed}
             more = {"metrics": {"test": scores}, "series": {"scored": 4, "left_out": {"e": "no event"}}}
             if method not in ("kd", "student"):
                 said = {"method": method, "student": [], "student_net": "", "teachers": {}, "options": {}}
@@ -543,7 +578,7 @@ def test_simple_detectors_are_held_against_the_student_of_all_channels(tmp_path)
     detectors(tmp_path, "one", {"student": 0.3, "pca": 0.6}, seeds=(0,))
     views = {"sig@acc": {"channels": [0]}}
     part = replace(ALONE, task="anomaly", data=DataSpec("one", "cd" * 32), student=("sig@acc",), views=views)
-    write(tmp_path, part, 30, metrics={"test": dict.fromkeys(METRICS, 0.5)})
+    write(tmp_path, part, 30, metrics={"test": dict.fromkeys(SERIES_METRICS, 0.5)})
     (group,) = compared(tmp_path).groups
     found = rows(group)
     assert list(found) == ["student student=sig@acc", "student student=sig", "pca"]
@@ -560,13 +595,13 @@ def test_statistics_over_data_sets(tmp_path):
     assert (by_name["kd"].wins, by_name["aver"].losses) == (7, 7)
     assert len(found.pairs) == 3
     assert "needs 10" in found.diagram.why
-    assert "p 0.0156 (exact)" in "\n".join(report.ranking_lines(found))
+    assert "p 0.0156 (exact)" in "\n".join(ranking_lines(found))
 
 
 def test_few_data_sets_refuse_and_say_why(tmp_path):
     (found,) = many(tmp_path, 5)
-    assert all(isinstance(each.test, st.Refusal) and each.p_holm is None for each in found.tests)
-    said = "\n".join(report.ranking_lines(found))
+    assert all(isinstance(each.test, Refusal) and each.p_holm is None for each in found.tests)
+    said = "\n".join(ranking_lines(found))
     assert "not tested: 5 data sets" in said
     assert "no matrix of all pairs: 5 data sets: 3 methods make 3 pairs, which need 7" in said
     assert "no critical-difference diagram" in said
@@ -619,7 +654,7 @@ def test_the_command_writes_its_files(runs, capsys):
 def test_compact_records_hold_results_and_measurements(runs, capsys):
     records = {record.key: record for record in Records(runs)}
     one = next(record for record in records.values() if record.kind == "student")
-    Records(runs).add(one, {"deployment.json": b'{"macs": 7}'})
+    Records(runs).add_measurements(one, {"deployment.json": b'{"macs": 7}'})
     assert run(capsys, "--runs", runs)[0] == 0
     lines = [json.loads(line) for line in (runs / "comparison" / "records.jsonl").read_text().splitlines()]
     assert [line["result"]["key"] for line in lines] == sorted(records)
@@ -640,7 +675,7 @@ def test_compact_records_hold_results_and_measurements(runs, capsys):
     ],
 )
 def test_no_folder_of_the_machine_is_published(command, shown):
-    assert export.portable(command) == (shown or "bench.py --runs=runs --teacher-checkpoint sig=b.st,gaf=c.st")
+    assert portable(command) == (shown or "bench.py --runs=runs --teacher-checkpoint sig=b.st,gaf=c.st")
 
 
 def test_the_json_document_has_everything(runs, capsys):
@@ -662,16 +697,16 @@ def test_the_json_document_has_everything(runs, capsys):
 def test_reproducibility_knows_the_licence_of_a_card(tmp_path):
     spec = replace(KD, data=DataSpec("basic-motions", "ab" * 32))
     write(tmp_path, spec, 50)
-    facts = export.reproducibility(compared(tmp_path), {"abc": "ValueError: no"})
+    facts = reproducibility(compared(tmp_path), {"abc": "ValueError: no"})
     assert "citation" in facts["data"][0]["licence"]
     assert set(facts["seeds"]["control"]) == {"split", "teacher", "student", "batches", "method"}
-    said = export.reproducibility_markdown(facts)
+    said = reproducibility_markdown(facts)
     assert "failed: abc: ValueError: no" in said
     assert "ef" * 20 in said
 
 
 def test_failed_units_are_listed(runs, capsys):
-    Records(runs).fail("0123456789abcdef", "Traceback\n  line\nRuntimeError: it <b>broke</b>\n")
+    Records(runs).write_failure("0123456789abcdef", "Traceback\n  line\nRuntimeError: it <b>broke</b>\n")
     run(capsys, "--runs", runs)
     found = json.loads((runs / "comparison" / "reproducibility.json").read_text())
     assert found["failed"] == {"0123456789abcdef": "RuntimeError: it <b>broke</b>"}
@@ -874,10 +909,10 @@ def test_records_from_before_a_field_was_there(runs):
 
 
 def test_escapes():
-    assert report.latex("a_b & 50% {x} \\y ~ ^ #1 $") == (
+    assert latex("a_b & 50% {x} \\y ~ ^ #1 $") == (
         r"a\_b \& 50\% \{x\} \textbackslash{}y \textasciitilde{} \textasciicircum{} \#1 \$"
     )
-    assert report.markdown("a|b <i> *c* `d` [e](f)\ng") == r"a\|b &lt;i&gt; \*c\* \`d\` \[e\](f) g"
+    assert markdown("a|b <i> *c* `d` [e](f)\ng") == r"a\|b &lt;i&gt; \*c\* \`d\` \[e\](f) g"
     assert slug("kd") == "kd"
     assert slug("a/b") != slug("a b")
     assert "/" not in slug("../../x")
@@ -935,9 +970,9 @@ def test_runs_of_mlflow_that_are_not_whole_are_left_out(trained, capsys, tmp_pat
 
 
 def _run_of(runs, key):
-    client = track._client(runs)
+    client = mlflow_store.connect(runs)
     found = client.get_experiment_by_name("mmkd/sines/classification").experiment_id
-    return track._existing(client, found, key)[0].info.run_id
+    return store_runs.existing_runs(client, found, key)[0].info.run_id
 
 
 def test_no_store_and_no_experiment(trained, runs, capsys):

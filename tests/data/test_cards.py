@@ -10,7 +10,8 @@ import pytest
 import mmkd.data.cards
 from mmkd import MmkdError
 from mmkd.data import data_root, find_cards, load_dataset
-from mmkd.data.cards import TASKS, cards_folder, file_sha256, files_exist, find_card, read_card, verify_checksums
+from mmkd.data.cards import TASKS, cards_folder, find_card, read_card
+from mmkd.data.checksums import file_sha256, files_exist, verify_checksums
 from mmkd.data.converters import CONVERTERS
 from mmkd.data.readers import READERS
 

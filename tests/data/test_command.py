@@ -8,7 +8,8 @@ import pytest
 
 from mmkd.data import load_dataset
 from mmkd.data.__main__ import main
-from mmkd.data.cards import PREPARED, cards_folder, find_cards
+from mmkd.data.cards import cards_folder, find_cards
+from mmkd.data.checksums import PREPARED
 from mmkd.data.page import page_text
 
 

@@ -168,7 +168,7 @@ def test_the_name_of_a_fold_says_how_it_was_cut():
         ({"folds": 3, "fold": (0,)}, "folds are counted from 1"),
         ({"folds": 7}, "take 2 to 6"),
         ({"folds": 1}, "take 2 to 6"),
-        ({"folds": 0}, "folds = 0 must be a whole number"),
+        ({"folds": 0}, "folds = 0 must be >= 1"),
         ({"split": ""}, "say card, loso, or name a split file"),
         ({"split": "losso"}, "--split losso: No such file"),
     ],

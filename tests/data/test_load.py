@@ -10,7 +10,8 @@ import pytest
 import mmkd.data.cards
 from mmkd import MmkdError
 from mmkd.data import data_root, load_dataset, split_windows
-from mmkd.data.cards import cards_folder, files_exist, find_card
+from mmkd.data.cards import cards_folder, find_card
+from mmkd.data.checksums import files_exist
 from mmkd.data.dataset import validate_dataset
 
 with warnings.catch_warnings():

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 import mmkd
+import mmkd.comparison.units
 from mmkd.bench import main
 from mmkd.core.errors import MmkdError
 from mmkd.evaluation import deployment
 from mmkd.evaluation.deployment import count_macs
 from mmkd.nets import build_teacher
 from mmkd.report import mlflow as track
+from mmkd.report.mlflow import store as mlflow_store
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Records
 from mmkd.training.student_model import StudentModel
 
@@ -161,7 +163,7 @@ def bench(tiny, tmp_path, capsys, monkeypatch):
         timed.append(windows.shape)
         return measure(student, windows)
 
-    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", watched)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure_deployment", watched)
     monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_: None)
 
     def call(*args, student="sig"):
@@ -192,7 +194,7 @@ def test_the_command_measures_each_network_once_and_every_record_has_it(bench, t
         assert set(record.measurements) == {"deployment.json", "maps.npz"}
         student = mmkd.load_student(record.folder)
         assert said["macs"] == count_macs(student.network, student.views(np.zeros((1, 2, 32), np.float32)))
-        assert {"macs", "latency_ms"} <= set(mmkd.comparison.groups._metrics(record))
+        assert {"macs", "latency_ms"} <= set(mmkd.comparison.units.unit_metrics(record))
 
 
 def test_what_is_there_is_not_measured_again(bench, tmp_path):
@@ -219,7 +221,7 @@ def test_a_measurement_that_fails_is_a_line_and_costs_no_unit(bench, tmp_path, m
     def fails(*_):
         raise RuntimeError("no clock\nhere")
 
-    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure", fails)
+    monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure_deployment", fails)
     code, out, err = bench("--method", "student", "--seeds", "0-1", "--quiet")
     assert code == 0
     assert "student" in out
@@ -258,7 +260,7 @@ def test_what_comes_later_reaches_mlflow_too(bench, tiny, tmp_path, monkeypatch)
     assert track.publish(runs, [record]) is None
 
     def sent():
-        client = track._client(runs)
+        client = mlflow_store.connect(runs)
         found = client.get_experiment_by_name("mmkd/sines/classification")
         (run,) = client.search_runs([found.experiment_id], filter_string=f"tags.`mmkd.key` = '{record.key}'")
         return run, {each.path for each in client.list_artifacts(run.info.run_id)}
@@ -269,7 +271,7 @@ def test_what_comes_later_reaches_mlflow_too(bench, tiny, tmp_path, monkeypatch)
     assert bench("--method", "student", "--quiet")[0] == 0
     assert sent()[0].data.metrics["deploy/latency_ms"] == record.measurement("deployment.json")["latency_ms"]
     curve = {"disturbance": "dead-channel", "level": "../a b/\n", "accuracy": 0.5, "macro_f1": 0.25}
-    Records(runs).add(record, {"robustness.json": json.dumps({"curves": [curve]}).encode()})
+    Records(runs).add_measurements(record, {"robustness.json": json.dumps({"curves": [curve]}).encode()})
     assert track.unsent(runs, [record]) == [record]
     assert track.publish(runs, [record]) is None
     after, artifacts = sent()

@@ -6,14 +6,13 @@ import torch
 from torch import nn
 
 import mmkd
-from mmkd.core.progress import Progress
 from mmkd.data import load_file
 from mmkd.evaluation import maps
 from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 from mmkd.methods.outputs import Outputs
-from mmkd.store.cache import Cache
 from mmkd.store.record import Records
 from mmkd.training.student_model import StudentModel, load_teacher
+from mmkd.training.workspace import Workspace
 
 
 class Net(nn.Module):
@@ -114,8 +113,7 @@ def test_of_many_channels_some_are_kept():
 
 
 def measured(record, tiny):
-    records = Records(record.folder.parent)
-    measuring = MeasurementRunner(records, Cache(tiny["cache"]), "cpu", Progress())
+    measuring = MeasurementRunner(Workspace(record.folder.parent, tiny["cache"], "cpu"))
     measuring.run([MeasurementJob(record, load_file(tiny["data"]), ["maps.npz"])])
     assert measuring.problems == []
     with np.load(record.measurements["maps.npz"], allow_pickle=False) as z:
@@ -157,10 +155,9 @@ def test_a_record_gets_what_its_networks_see(tiny, tmp_path, student):
 
 
 def _validation(record, data):
-    from mmkd.specs.unit import UnitSpec
     from mmkd.units.expansion import split_for
 
-    spec = UnitSpec.parse(record.spec)
+    spec = record.unit
     return split_for(data, spec.data, spec.seed).validation
 
 

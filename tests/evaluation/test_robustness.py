@@ -13,7 +13,6 @@ from mmkd.core.progress import _Silent
 from mmkd.data import load_file
 from mmkd.evaluation import robustness
 from mmkd.metrics.scores import window_scores
-from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Records
 from mmkd.training.student_model import StudentModel
 from mmkd.views import GAF
@@ -95,7 +94,7 @@ def records(tiny, tmp_path_factory):
 
 def measured(records, data, bar=None):
     students = [StudentModel.load(record) for record in records]
-    trainings = [UnitSpec.parse(record.spec).training for record in records]
+    trainings = [record.unit.training for record in records]
     return robustness.measure_robustness(students, trainings, data, torch.device("cpu"), bar or _Silent())
 
 
@@ -153,7 +152,8 @@ def test_students_on_record_are_measured_without_training(records, tiny, sines, 
     together = []
     measure = robustness.measure_robustness
     monkeypatch.setattr(
-        "mmkd.evaluation.runner.robustness.measure", lambda s, *rest: together.append(len(s)) or measure(s, *rest)
+        "mmkd.evaluation.runner.robustness.measure_robustness",
+        lambda s, *rest: together.append(len(s)) or measure(s, *rest),
     )
     assert command(tiny, runs, "--robustness") == 0
     assert together == [1], "only what is missing"

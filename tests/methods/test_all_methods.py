@@ -34,7 +34,7 @@ def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
     still = {}
     real = unit.train
 
-    def spy(network, method, *args):
+    def spy(network, method, *args, **kwargs):
         built = {}
         build = method.build
 
@@ -43,7 +43,7 @@ def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
             built.update({n: p.detach().clone() for n, p in method.named_parameters() if p.requires_grad})
 
         method.build = remember
-        trained = real(network, method, *args)
+        trained = real(network, method, *args, **kwargs)
         after = dict(method.named_parameters())
         still[type(method)] = [n for n, p in built.items() if torch.equal(p, after[n])]
         return trained

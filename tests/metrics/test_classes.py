@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 from mmkd.metrics.scores import window_scores
 
@@ -20,6 +20,7 @@ def test_scores_equal_scikit_learns(case):
     found = window_scores(y, p)
     assert found["accuracy"] == pytest.approx(accuracy_score(y, p.argmax(1)))
     assert found["macro_f1"] == pytest.approx(f1_score(y, p.argmax(1), average="macro"))
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y, p.argmax(1)))
     assert found["nll"] == pytest.approx(log_loss(y, p, labels=range(4)))
 
 
@@ -43,3 +44,11 @@ def test_a_certain_error_has_a_finite_likelihood():
 def test_perfect_predictions_are_perfect():
     found = window_scores(np.array([0, 1, 2]), np.eye(3))
     assert (found["accuracy"], found["macro_f1"], found["nll"], found["ece"]) == (1, 1, 0, 0)
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_balanced_accuracy_is_over_the_classes_in_truth():
+    y, predicted = np.array([0, 0, 0, 2, 2]), np.array([0, 0, 1, 2, 3])
+    found = window_scores(y, np.eye(4)[predicted])["balanced_accuracy"]
+    assert found == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert found == pytest.approx(balanced_accuracy_score(y, predicted))

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from mmkd.core.refusal import Refusal
 from mmkd.metrics import classes
 from mmkd.metrics import pairs as st
-from mmkd.metrics.pairs import Refusal
 
 RNG = np.random.default_rng(7)
 

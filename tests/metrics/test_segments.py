@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score, jaccard_score
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, jaccard_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from mmkd.core.errors import MmkdError
@@ -439,6 +439,7 @@ def test_segments_cut_by_ignored_steps_have_no_onset_there():
 # All together ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label was found")  # of scikit-learn
 @pytest.mark.parametrize("seed", range(20))
 def test_dense_scores_are_means_and_pools_of_the_parts(seed):
     recordings = [random_pair(1000 * seed + i) for i in range(4)]
@@ -448,11 +449,14 @@ def test_dense_scores_are_means_and_pools_of_the_parts(seed):
     assert found["accuracy"] == pytest.approx(np.mean([accuracy_score(t, p) for t, p in each]))
     assert found["macro_f1"] == pytest.approx(np.mean([f1_score(t, p, average="macro") for t, p in each]))
     assert found["miou"] == pytest.approx(np.mean([jaccard_score(t, p, average="macro") for t, p in each]))
+    balanced = [balanced_accuracy_score(t, p) for t, p in each]
+    assert found["balanced_accuracy"] == pytest.approx(np.mean(balanced))
     assert found["edit"] == pytest.approx(np.mean([edit_score(t, p) for t, p in kept]))
     assert found["boundary_f1"] == pytest.approx(np.mean([boundary_f1(t, p, 2) for t, p in kept]))
     t, p = (list(itertools.chain(*x)) for x in zip(*each, strict=True))
     assert found["pooled_accuracy"] == pytest.approx(accuracy_score(t, p))
     assert found["pooled_macro_f1"] == pytest.approx(f1_score(t, p, average="macro"))
+    assert found["pooled_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(t, p))
     assert found["pooled_miou"] == pytest.approx(jaccard_score(t, p, average="macro"))
     for k, name in zip(OVERLAPS, ("f1_10", "f1_25", "f1_50"), strict=True):
         hits, false, missed = np.sum([slow_counts(t, p, Fraction(str(k))) for t, p in kept], axis=0)
@@ -468,8 +472,9 @@ def test_names_of_the_scores():
     true = labels((0, 3), (1, 3))
     found = dense_scores([(true, true)], ["null", "STAND_TO_SIT", "Lying (left)"], 50.0)
     assert list(found) == [
-        *("accuracy", "macro_f1", "miou", "edit", "boundary_f1", "f1_10", "f1_25", "f1_50"),
-        *("pooled_accuracy", "pooled_macro_f1", "pooled_miou", "iou_null", "iou_stand_to_sit"),
+        *("accuracy", "macro_f1", "balanced_accuracy", "miou", "edit", "boundary_f1", "f1_10", "f1_25", "f1_50"),
+        *("pooled_accuracy", "pooled_macro_f1", "pooled_balanced_accuracy", "pooled_miou"),
+        *("iou_null", "iou_stand_to_sit"),
     ]
     assert set(found.values()) == {1.0, 100.0}
     assert found["edit"] == 100

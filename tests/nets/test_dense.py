@@ -67,15 +67,17 @@ def test_outputs(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [(32,), (33,), (61,), (250,), (32, 32), (45, 38)], ids=str)
-def test_any_length_and_a_batch_of_one(name: str, size: tuple[int, ...]) -> None:
-    net = build(name, (2, *size))
-    for batch in (1, 2):
-        outputs = net.train()(torch.randn(batch, 2, *size))
-        assert outputs.logits.shape == (batch, 4, *size)
-        outputs.logits.square().mean().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
-    assert net.eval()(torch.randn(1, 2, *size)).logits.isfinite().all()
+@pytest.mark.parametrize("sizes", [((32,), (33,), (61,), (250,)), ((32, 32), (45, 38))], ids=["signal", "image"])
+def test_any_length_and_a_batch_of_one(name: str, sizes: tuple[tuple[int, ...], ...]) -> None:
+    net = build(name, (2, *sizes[0]))
+    for size in sizes:
+        net.zero_grad()
+        for batch in (1, 2):
+            outputs = net.train()(torch.randn(batch, 2, *size))
+            assert outputs.logits.shape == (batch, 4, *size)
+            outputs.logits.square().mean().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+        assert net.eval()(torch.randn(1, 2, *size)).logits.isfinite().all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,9 +90,9 @@ def test_a_length_that_it_was_not_built_for(name: str) -> None:
 @pytest.mark.parametrize(("name", "kind"), CASES)
 def test_every_parameter_gets_a_gradient_that_counts(name: str, kind: str) -> None:
     """Of the logits alone, in training: no offset that a later normalisation takes out, nothing left unused."""
-    shape = (6, 256) if kind == "signal" else (3, 64, 72)
+    shape = (6, 128) if kind == "signal" else (3, 32, 40)
     net = build(name, shape).double()
-    logits = net(torch.randn(4, *shape, dtype=torch.float64)).logits
+    logits = net(torch.randn(2, *shape, dtype=torch.float64)).logits
     F.cross_entropy(logits, torch.randint(4, logits[:, 0].shape)).backward()
     size = {k: 0.0 if p.grad is None else p.grad.abs().max().item() for k, p in net.named_parameters()}
     assert [k for k, s in size.items() if s < 1e-11] == []
@@ -121,7 +123,7 @@ def test_it_learns_and_does_so_again(name: str) -> None:
     def losses(steps: int) -> list[float]:
         net = build(name, (2, 96), 2)
         before = copy.deepcopy(net.state_dict())
-        optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+        optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
         values = []
         for _ in range(steps):
             loss = F.cross_entropy(net(x).logits, y)
@@ -132,7 +134,7 @@ def test_it_learns_and_does_so_again(name: str) -> None:
         assert [k for k, p in net.named_parameters() if torch.equal(p, before[k])] == []
         return values
 
-    first = losses(20)
+    first = losses(12)
     assert first[-1] < 0.85 * first[0]
     assert losses(3) == first[:3]
 

@@ -11,10 +11,16 @@ import pytest
 
 import mmkd
 from mmkd.bench import main
-from mmkd.comparison import groups as comparison
-from mmkd.comparison.groups import compare
+from mmkd.comparison.compare import compare
+from mmkd.comparison.groups import Group
+from mmkd.comparison.rows import Row
+from mmkd.comparison.units import Unit
 from mmkd.report import mlflow as track
-from mmkd.report.text import leaderboard_csv
+from mmkd.report.mlflow import leaderboard, suites
+from mmkd.report.mlflow import runs as store_runs
+from mmkd.report.mlflow import sent as mlflow_sent
+from mmkd.report.mlflow import store as mlflow_store
+from mmkd.report.spreadsheet import leaderboard_csv
 from mmkd.store.record import Record, Records
 
 mlflow = pytest.importorskip("mlflow")
@@ -26,7 +32,7 @@ def runs(tiny, tmp_path_factory):
     mmkd.run("kd", student="sig", **tiny, runs=folder)
     mmkd.run("student", student="sig", **tiny, runs=folder)
     with warnings.catch_warnings(action="ignore"):  # of what mlflow imports
-        track._client(folder)  # makes the store, which takes longer than most of what is tested
+        mlflow_store.connect(folder)  # makes the store, which takes longer than most of what is tested
     return folder
 
 
@@ -37,7 +43,7 @@ def fresh(runs, tmp_path):
 
 
 def logged(runs, experiment="mmkd/sines/classification"):
-    client = track._client(runs)
+    client = mlflow_store.connect(runs)
     found = client.get_experiment_by_name(experiment)
     return client, {run.data.tags["mmkd.key"]: run for run in client.search_runs([found.experiment_id])}
 
@@ -67,7 +73,7 @@ def test_sending_twice_changes_nothing(fresh):
     ids = {k: r.info.run_id for k, r in logged(fresh)[1].items()}
     assert track.unsent(fresh, records) == []
     track.publish(fresh, records)
-    (fresh / track.SENT).unlink()  # the note is lost: runs are found by their key and replaced, never doubled
+    (fresh / mlflow_sent.SENT).unlink()  # the note is lost: runs are found by their key and replaced, never doubled
     track.publish(fresh, records)
     assert logged(fresh)[1].keys() == ids.keys()
 
@@ -100,7 +106,7 @@ def test_a_suite_has_a_parent_run_with_the_comparison(fresh, tmp_path):
     assert json.loads(tags["mlflow.loggedArtifacts"]) == [{"path": "leaderboard.json", "type": "table"}]
     kd = next(row for row in group.rows if row.name == "kd").values("macro_f1")[0]
     assert parent.data.metrics["leaderboard/macro_f1 kd sig small"] == pytest.approx(kd)
-    assert len(parent.data.metrics) == 2 * len(group.rows)
+    assert len(parent.data.metrics) == 3 * len(group.rows)
 
 
 def test_the_parent_run_leads_to_charts_of_its_rows(fresh):
@@ -139,7 +145,7 @@ def test_a_suite_sent_twice_is_one_run_and_one_figure(fresh):
     records = list(Records(fresh))
     track.publish(fresh, records, suite="mine")
     _, _, first = suite_of(fresh)
-    (fresh / track.SENT).unlink()
+    (fresh / mlflow_sent.SENT).unlink()
     assert track.publish(fresh, records, suite="mine") is None
     client, _, again = suite_of(fresh)
     assert again.info.run_id == first.info.run_id
@@ -165,7 +171,7 @@ def test_suites_of_one_name_from_two_folders_stay_apart(fresh, tmp_path, monkeyp
     records = list(Records(fresh))
     track.publish(fresh, records, suite="mine")
     copy = shutil.copytree(fresh, tmp_path / "copy")
-    other = shutil.copytree(fresh, tmp_path / "other", ignore=shutil.ignore_patterns(track.FOLDER, track.SENT))
+    other = shutil.copytree(fresh, tmp_path / "other", ignore=shutil.ignore_patterns(suites.FOLDER, mlflow_sent.SENT))
     for folder in (copy, other):
         track.publish(folder, list(Records(folder)), suite="mine")
     client, _ = logged(fresh)
@@ -185,10 +191,10 @@ def test_a_suite_that_cannot_be_compared_says_why(fresh):
 
 def test_a_name_that_mlflow_does_not_take(fresh):
     """Only letters, figures and a few signs may be in a metric's name; what falls together is told apart."""
-    row = comparison.Row("student", "kd", "kd a=1", {}, {0: comparison.Unit("k", 0, {"macro_f1": 0.5})})
-    other = replace(row, name="kd a<1", units={0: comparison.Unit("k", 0, {"macro_f1": 0.25})})
-    group = comparison.Group("x" * 400, "classification", "d", "s", {}, [row, other])
-    found = track._leaderboard([group])
+    row = Row("student", "kd", "kd a=1", {}, {0: Unit("k", 0, {"macro_f1": 0.5})})
+    other = replace(row, name="kd a<1", units={0: Unit("k", 0, {"macro_f1": 0.25})})
+    group = Group("x" * 400, "classification", "d", "s", {}, [row, other])
+    found = leaderboard.leaderboard_metrics([group])
     assert sorted(found.values()) == [0.25, 0.5]
     assert all(len(name) <= 250 and re.fullmatch(r"[\w\-. :/]+", name) for name in found)
 
@@ -197,7 +203,7 @@ def test_what_was_there_is_not_counted_as_sent(fresh, capsys):
     records = list(Records(fresh))
     assert main(["--publish", "--runs", str(fresh)]) == 0
     assert capsys.readouterr().out.startswith(f"{len(records)} of {len(records)} records sent to sqlite:")
-    (fresh / track.SENT).unlink()
+    (fresh / mlflow_sent.SENT).unlink()
     assert main(["--publish", "--runs", str(fresh)]) == 0
     said = capsys.readouterr().out
     assert said.startswith(f"0 of {len(records)} records sent")
@@ -251,6 +257,6 @@ def test_the_store_is_found_by_its_uri(fresh, monkeypatch):
 
 def test_parameters_are_flat_and_complete(fresh):
     record = next(iter(Records(fresh)))
-    names = dict(track.flat(record.spec))
+    names = dict(store_runs.flat_params(record.result["spec"]))
     assert "data.sha256" in names
     assert json.dumps(names)

@@ -14,6 +14,7 @@ import pytest
 
 import mmkd
 from mmkd.report import mlflow as track
+from mmkd.report.mlflow import store as mlflow_store
 from mmkd.store.record import Records
 
 pytestmark = pytest.mark.browser
@@ -72,7 +73,7 @@ def suite(server, tiny, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", server)
         assert track.publish(runs, records, suite="two methods") is None
-        client = track._client(runs)
+        client = mlflow_store.connect(runs)
         experiment = client.get_experiment_by_name("mmkd/sines/classification").experiment_id
         found = {run.data.tags["mmkd.key"]: run.info.run_id for run in client.search_runs([experiment])}
     parent = found.pop("suite/two methods")

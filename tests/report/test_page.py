@@ -16,13 +16,16 @@ import pytest
 from PIL import Image
 
 from mmkd import compare
-from mmkd.comparison import evidence as details
-from mmkd.comparison import groups as comparison
+from mmkd.comparison import compare as comparison
 from mmkd.comparison import ranking
+from mmkd.comparison.robustness import robustness_curves
+from mmkd.comparison.tested import ClassCounts, class_scores, count_classes
 from mmkd.metrics import classes
 from mmkd.report import page
-from mmkd.report import text as report
-from mmkd.report.files import FIGURES, reproducibility
+from mmkd.report.columns import columns
+from mmkd.report.output import FIGURES
+from mmkd.report.phrases import mean_and_deviation, name_seeds, row_name
+from mmkd.report.reproducibility import reproducibility
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Records
@@ -118,7 +121,7 @@ def made(tmp_path_factory):
     """Records, the comparison of them, and the files that the page makes of it."""
     runs = tmp_path_factory.mktemp("runs")
     suite(runs)
-    Records(runs).fail("0123456789abcdef", "Traceback\nRuntimeError: it <b>broke</b>\n")
+    Records(runs).write_failure("0123456789abcdef", "Traceback\nRuntimeError: it <b>broke</b>\n")
     return runs, *files(runs)
 
 
@@ -225,11 +228,11 @@ def cells(html):
 
 def test_the_table_is_the_leaderboard(made, html):
     (group,) = made[1].groups
-    shown = report.columns([group], "student")
+    shown = columns([group], "student")
     found = cells(html)
-    assert list(found) == [report.row_name(row, group) for row in group.rows]
+    assert list(found) == [row_name(row, group) for row in group.rows]
     for row in group.rows:
-        texts = [text for _, text in found[report.row_name(row, group)]]
+        texts = [text for _, text in found[row_name(row, group)]]
         assert texts == [column.text(row) for column in shown]
     heads = [column.head for column in shown]
     kd = dict(zip(heads, found["kd"], strict=True))
@@ -243,7 +246,7 @@ def test_the_table_is_the_leaderboard(made, html):
 
 def test_columns_sort_by_what_they_show(made):
     (group,) = made[1].groups
-    for column in report.columns([group], "student"):
+    for column in columns([group], "student"):
         for row in group.rows:
             assert (column.value(row) is None) == (column.text(row) == ""), (column.head, row.name)
 
@@ -285,8 +288,8 @@ def test_one_seed_is_not_told_as_many(tmp_path):
     assert "under seed 0, in" in given["report.html"]
     assert "<p>Seed 0. The" in given["report.html"]
     assert "eeds 0" not in given["report.html"].split("</section>")[0]
-    assert report.seeds_said([0]) == "seed 0"
-    assert report.seeds_said([0, 1, 2, 5]) == "seeds 0-2, 5"
+    assert name_seeds([0]) == "seed 0"
+    assert name_seeds([0, 1, 2, 5]) == "seeds 0-2, 5"
 
 
 def test_the_unit_of_noise_is_told(made):
@@ -298,11 +301,11 @@ def test_the_unit_of_noise_is_told(made):
 
 def test_a_class_and_its_scores(made):
     (row,) = [row for row in made[1].groups[0].rows if row.name == "kd"]
-    tested = details.tested(row, [])
+    tested = count_classes(row, [])
     assert tested.counts.shape == (3, 3, 3)
     assert tested.counts.sum() == 180
     true = np.arange(WINDOWS) % CLASSES
-    each = [details.class_scores(tested)[k] for k in range(3)]
+    each = [class_scores(tested)[k] for k in range(3)]
     for k in range(3):
         seeds = [predicted(right) for right in (48, 50, 52)]
         assert each[k].precision == pytest.approx(np.mean([(true[p == k] == k).mean() for p in seeds]))
@@ -313,7 +316,7 @@ def test_a_class_and_its_scores(made):
 
 def test_reliability_is_of_all_seeds_together(made):
     (row,) = [row for row in made[1].groups[0].rows if row.name == "kd"]
-    tested = details.tested(row, [])
+    tested = count_classes(row, [])
     assert max(tested.reliability.share) == pytest.approx(1)
     hits = (48 + 50 + 52) / 180
     assert tested.reliability.error == pytest.approx(abs(hits - 0.8))
@@ -321,21 +324,21 @@ def test_reliability_is_of_all_seeds_together(made):
 
 def test_scores_of_a_class_that_is_not_there():
     counts = np.array([[[2, 1, 0], [0, 3, 0], [0, 0, 0]]])
-    none = details.class_scores(details.Tested(("a", "b", "c"), counts, None))[2]
+    none = class_scores(ClassCounts(("a", "b", "c"), counts, None))[2]
     assert (none.precision, none.recall, none.f1, none.support) == (None, None, None, 0)
 
 
 def test_robustness_curves(made):
     rows = {row.name: row for row in made[1].groups[0].rows}
-    noise, dead = details.robustness(rows["kd"], [])
+    noise, dead = robustness_curves(rows["kd"], [])
     clean = rows["kd"].values("macro_f1")
     assert (noise.disturbance, noise.levels, noise.named) == ("noise", (0, 0.06, 0.12), False)
     assert noise.scores == pytest.approx(np.array([[s, s / 2, s / 3] for s in clean]))
     assert (dead.levels, dead.named) == (("none", "acc_x", "acc_y"), True)
-    mean, low, high = details.interval(noise.scores)
+    mean, low, high = noise.interval()
     assert mean == pytest.approx([np.mean(clean), np.mean(clean) / 2, np.mean(clean) / 3])
     assert (low[0], high[0]) == pytest.approx((min(clean), max(clean))), "of three seeds their range"
-    assert details.robustness(rows["sig WRN16-1"], []) == []
+    assert robustness_curves(rows["sig WRN16-1"], []) == []
 
 
 def test_the_robustness_table(html, made):
@@ -343,8 +346,8 @@ def test_the_robustness_table(html, made):
     (body,) = re.findall(r"<caption><span>Robustness.*?<tbody>(.*?)</tbody>", html, re.S)
     (line,) = [line for line in re.findall(r"<tr>(.*?)</tr>", body, re.S) if ">kd<" in line]
     first, second, *_ = re.findall(r"<td>(.*?)</td>", line)
-    assert first == report.spread(row.values("macro_f1"))
-    assert second == report.spread([value / 2 for value in row.values("macro_f1")])
+    assert first == mean_and_deviation(row.values("macro_f1"))
+    assert second == mean_and_deviation([value / 2 for value in row.values("macro_f1")])
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
@@ -413,7 +416,7 @@ def write_groups(runs, **views):
         **{"window/sig@acc": rng.normal(size=(2, 32)), "window/sig@gyro": rng.normal(size=(1, 32)),
            "window/pi@acc": np.stack([image, image]), "window/pi@gyro": image[None], "cam/student-pi@acc": image},
     )  # fmt: skip
-    Records(runs).add(record, {"maps.npz": stream.getvalue()})
+    Records(runs).add_measurements(record, {"maps.npz": stream.getvalue()})
     return (runs, *files(runs))
 
 
@@ -476,7 +479,7 @@ def test_curves_are_those_of_the_seeds(made):
 def test_the_confusion_matrix_is_of_all_seeds(made):
     counts = [int(word) for word in words(figure(made, "method-kd-confusion")) if word.isdigit()]
     assert sum(counts) == 3 * WINDOWS
-    assert counts == details.tested(next(r for r in made[1].groups[0].rows if r.name == "kd"), []).counts.sum(0)[
+    assert counts == count_classes(next(r for r in made[1].groups[0].rows if r.name == "kd"), []).counts.sum(0)[
         [0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 0, 2]
     ].tolist()  # fmt: skip
 
@@ -495,7 +498,7 @@ def test_another_window_is_not_put_beside(tmp_path):
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     record = write(tmp_path, replace(KD, method="fam"), 50)
-    Records(tmp_path).add(record, {"maps.npz": stream.getvalue()})
+    Records(tmp_path).add_measurements(record, {"maps.npz": stream.getvalue()})
     made = (tmp_path, *files(tmp_path))
     assert "kd" in words(figure(made, "similarity"))
     assert "fam" not in words(figure(made, "similarity"))
@@ -568,7 +571,7 @@ DAMAGE = {
 @pytest.mark.parametrize(("name", "content"), [(name, c) for name, all_of in DAMAGE.items() for c in all_of])
 def test_a_measurement_that_cannot_be_read_is_told(tmp_path, name, content):
     record = write(tmp_path, KD, 50)
-    Records(tmp_path).add(record, {name: content})
+    Records(tmp_path).add_measurements(record, {name: content})
     html = files(tmp_path)[1]["report.html"]
     assert f"{name} of {KD.key} cannot be read" in html
 
@@ -581,7 +584,7 @@ def test_maps_of_wrong_shapes_are_told(tmp_path, bad):
     good = {"window_label": 1, "window_index": 7, "window/sig": np.zeros((2, 8)), "similarity_labels": np.zeros(3)}
     stream = io.BytesIO()
     np.savez(stream, **{**good, **bad})
-    Records(tmp_path).add(record, {"maps.npz": stream.getvalue()})
+    Records(tmp_path).add_measurements(record, {"maps.npz": stream.getvalue()})
     assert f"maps.npz of {KD.key} cannot be read" in files(tmp_path)[1]["report.html"]
 
 
@@ -630,7 +633,7 @@ def test_steps_with_labels(tmp_path):
 
     Records(tmp_path).write(record.key, fill)
     found, made = files(tmp_path)
-    tested = details.tested(found.groups[0].rows[-1], [])
+    tested = count_classes(found.groups[0].rows[-1], [])
     assert tested.counts.sum() == (true >= 0).sum()
     assert tested.counts[0, 1, 1] == ((true == 1) & (said == 1)).sum()
     assert tested.reliability is None

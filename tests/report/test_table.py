@@ -10,7 +10,9 @@ import pytest
 
 from mmkd import METHODS
 from mmkd.core.progress import duration
-from mmkd.report.table import TableRow, mean_and_deviation, print_tables, rows
+from mmkd.report.phrases import mean_and_deviation
+from mmkd.report.run_rows import TableRow, rows
+from mmkd.report.table import print_tables
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.record import Record
@@ -59,8 +61,8 @@ def test_one_row_a_method_over_its_seeds():
     ]
     found = by_name(rows(results, [], {}))
     assert list(found) == ["kd", "aver"]
-    assert found["kd"].macro_f1 == (0.5, 0.5)
-    assert found["aver"].accuracy == (0.7, 0.7)
+    assert found["kd"].values["macro_f1"] == (0.5, 0.5)
+    assert found["aver"].values["accuracy"] == (0.7, 0.7)
     assert found["kd"].change == ()
     assert found["kd"].parameters == 1234
     assert found["kd"].seconds == 10.0
@@ -101,8 +103,8 @@ def test_teachers_come_first_and_once_a_seed():
         ("student", "kd"),
         ("student", "aver"),
     ]
-    assert found[0].macro_f1 == (0.2, pytest.approx(0.3))
-    assert found[1].macro_f1 == (0.3, pytest.approx(0.4))
+    assert found[0].values["macro_f1"] == (0.2, pytest.approx(0.3))
+    assert found[1].values["macro_f1"] == (0.3, pytest.approx(0.4))
     assert found[0].change == ()
     assert found[0].parameters == 99
 
@@ -125,7 +127,7 @@ def test_change_is_paired_by_seed():
     alone = {r.spec.key: alone_records[r.spec.seed] for r in results}
     found = by_name(rows(order, [], alone))
     assert found["kd"].change == pytest.approx((0.03, 0.01, 0.02))
-    assert found["student"].macro_f1 == (0.9, 0.2, 0.5)
+    assert found["student"].values["macro_f1"] == (0.9, 0.2, 0.5)
     assert found["student"].change == ()
 
 
@@ -155,12 +157,12 @@ def test_of_several_seeds_in_folds_each_is_the_mean_over_its_folds(monkeypatch):
     }
     found = by_name(rows(results, teachers, alone))
     assert {row.group for row in found.values()} == {"gunpoint in 3 folds, student sig (small)"}
-    assert found["kd"].macro_f1 == pytest.approx((0.4, 0.41))
+    assert found["kd"].values["macro_f1"] == pytest.approx((0.4, 0.41))
     assert found["kd"].change == pytest.approx((0.0, 0.01))
-    assert found["student"].macro_f1 == pytest.approx((0.4, 0.4))
-    assert found["sig WRN16-1"].macro_f1 == pytest.approx((0.2, 0.2))
-    assert found["aver"].macro_f1 == pytest.approx((0.4,)), "no mean of the two folds that are there"
-    assert found["at"].macro_f1 == ()
+    assert found["student"].values["macro_f1"] == pytest.approx((0.4, 0.4))
+    assert found["sig WRN16-1"].values["macro_f1"] == pytest.approx((0.2, 0.2))
+    assert found["aver"].values["macro_f1"] == pytest.approx((0.4,)), "no mean of the two folds that are there"
+    assert found["at"].values["macro_f1"] == ()
     lines = printed(list(found.values()), None, monkeypatch)
     assert lines[0] == "gunpoint in 3 folds, student sig (small), 2 seeds"
     assert any(line.startswith("aver (1 of 2)") for line in lines)
@@ -172,7 +174,7 @@ def test_folds_of_one_seed_are_the_values(monkeypatch):
     results = in_folds((0,), lacking=[(0, 3)])
     alone = {r.spec.key: record(r.spec.data.fold, 0, 0.1) for r in results}
     found = by_name(rows(results, [], alone))
-    assert found["kd"].macro_f1 == pytest.approx((0.2, 0.4))
+    assert found["kd"].values["macro_f1"] == pytest.approx((0.2, 0.4))
     assert found["kd"].change == pytest.approx((0.1, 0.3))
     lines = printed(rows([*results, *in_folds((0,), "aver")], [], {}), None, monkeypatch)
     assert lines[0] == "gunpoint in 3 folds, student sig (small), 3 folds"
@@ -187,7 +189,7 @@ def test_change_is_of_the_seeds_where_the_student_is_on_record():
     alone = {results[1].spec.key: record(student(1).key, 0.5, 0.5)}
     found = by_name(rows(results, [], alone))
     assert found["kd"].change == pytest.approx((0.1,))
-    assert len(found["kd"].macro_f1) == 3
+    assert len(found["kd"].values["macro_f1"]) == 3
 
 
 def test_student_in_the_sweep_has_one_row_and_no_change():
@@ -207,7 +209,7 @@ def test_failed_units_have_no_scores():
     ]
     found = by_name(rows(results, [], {}))
     assert list(found) == ["kd"]
-    assert found["kd"].macro_f1 == (0.5,)
+    assert found["kd"].values["macro_f1"] == (0.5,)
     assert rows([], [], {}) == []
 
 
@@ -281,7 +283,9 @@ def realistic() -> list[TableRow]:
     several = (0.934, 0.921, 0.95)
 
     def row(kind, name, parameters=1_234_567, change=(0.012, 0.02, -0.013)):
-        return TableRow(group, kind, name, several, several, (), change if kind == "student" else (), parameters, 321.0)
+        values = {"accuracy": several, "macro_f1": several}
+        change = change if kind == "student" else ()
+        return TableRow(group, kind, name, "classification", values, change, parameters, 321.0)
 
     return [
         *(row("teacher", f"{m} WRN16-3") for m in ("sig", "gaf", "pi")),

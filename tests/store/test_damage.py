@@ -45,9 +45,30 @@ def whole(sines, tmp_path_factory):
 
 
 def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    """Turn a bit in the middle; of JSON the next that changes what is read (not the last digit of a long number)."""
+    whole = path.read_bytes()
+    for at in range(len(whole) // 2, len(whole)):
+        data = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
+        if path.suffix != ".json" or not reads_the_same(whole, data):
+            path.write_bytes(data)
+            return
+    raise AssertionError(f"no bit of {path} matters")
+
+
+def reads_the_same(one: bytes, other: bytes) -> bool:
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
+
+
+def test_a_flip_changes_what_is_read(tmp_path):
+    path = tmp_path / "a.json"
+    text = '{"a": 0.30000000000000004441, "b": 1}'  # more digits than a float holds, in the middle
+    path.write_text(text)
+    flip(path)
+    assert path.read_text() != text
+    assert not reads_the_same(text.encode(), path.read_bytes())
 
 
 def into_folder(path: Path) -> None:

@@ -45,7 +45,7 @@ def test_round_trip(records):
     written = records.write("k", content(0.5))
     read = records.get("k")
     assert read == written
-    assert (read.key, read.kind, read.spec, read.metrics) == (
+    assert (read.key, read.kind, read.result["spec"], read.metrics) == (
         "k",
         "student",
         {"seed": 0.5},
@@ -63,7 +63,7 @@ def test_replaced_whole(records):
 
     records.write("k", first)
     records.write("k", content(2))
-    assert records.get("k").spec == {"seed": 2}
+    assert records.get("k").result["spec"] == {"seed": 2}
     assert names(records.runs / "k") == {"result.json", "student.safetensors"}
     assert names(records.runs) == {"k"}
 

@@ -19,7 +19,8 @@ from mmkd.bench import main
 from mmkd.compare import main as compare
 from mmkd.data import data_root, load_dataset, pretext
 from mmkd.data import series as s
-from mmkd.data.cards import files_exist, find_card
+from mmkd.data.cards import find_card
+from mmkd.data.checksums import files_exist
 from mmkd.engines.worker import perform
 from mmkd.evaluation.detectors import SIMPLE_DETECTORS, moving_median
 from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
@@ -68,7 +69,7 @@ def write_card(root, name, path):
     """A copy of a card with the checksum of a file of ours."""
     card = (Path(s.__file__).parents[2] / "datasets" / name / "card.toml").read_text()
     (root / "cards" / name).mkdir(parents=True, exist_ok=True)
-    checksum = mmkd.data.cards.file_sha256(path)
+    checksum = mmkd.data.checksums.file_sha256(path)
     (root / "cards" / name / "card.toml").write_text(re.sub('"[0-9a-f]{64}"', f'"{checksum}"', card))
 
 
@@ -720,7 +721,7 @@ def test_telemetry(name, series, train, test):
         pytest.skip("no SMAP and MSL in the data folder")
     kept = load_dataset(name).series.scored
     assert len(kept) == series
-    assert sum(x.prefix for x in kept) == train
-    assert sum(len(x.labels) - x.prefix for x in kept) == test
+    assert sum(x.prefix_end for x in kept) == train
+    assert sum(len(x.labels) - x.prefix_end for x in kept) == test
     assert all(np.isfinite(x.x).all() and x.labels.any() and not x.labels[: x.prefix_end].any() for x in kept)
     assert set(np.unique(np.concatenate([x.x[1:].ravel() for x in kept]))) == {0, 1}, "commands"

@@ -5,6 +5,7 @@ import json
 import math
 import warnings
 from dataclasses import replace
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from mmkd.bench import main
 from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
 from mmkd.metrics.recordings import stitch
+from mmkd.report.mlflow import store as mlflow_store
 from mmkd.training.data import TrainingData
 from mmkd.training.loop import train
 from mmkd.training.preparation import training_data
@@ -296,7 +298,7 @@ def test_the_table_shows_miou_and_mlflow_has_the_metrics(dense, tmp_path, capsys
         test = found[name].metrics["test"]
         assert values[:3] == [f"{test[metric]:.3f}" for metric in ("accuracy", "macro_f1", "miou")]
     track.publish(tmp_path, list(Records(tmp_path)))
-    client = track._client(tmp_path)
+    client = mlflow_store.connect(tmp_path)
     experiment = client.get_experiment_by_name("mmkd/steps/segmentation")
     sent = {run.data.tags["mmkd.key"]: run.data.metrics for run in client.search_runs([experiment.experiment_id])}
     for record in found.values():
@@ -555,10 +557,14 @@ def test_suites_expand(dense, tmp_path, capsys, monkeypatch):
 # Methods --------------------------------------------------------------------------------------------------------------
 
 
+@cache
+def recorded(length):
+    return data_of(**recordings(length=length, step=length // 2))
+
+
 def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH):
     """A unit's untrained networks and method; teachers in evaluation mode."""
-    arrays = recordings(length=length, step=length // 2)
-    data = data_of(**arrays)
+    data = recorded(length)
     request = Request(
         methods=(method,),
         data="unused.npz",
@@ -631,14 +637,19 @@ def test_the_teacher_changes_the_loss(name):
     assert said[0] != pytest.approx(said[1], rel=1e-6)
 
 
+@pytest.fixture(scope="module")
+def alone(dense, tmp_path_factory):
+    """The record of the student trained alone."""
+    return mmkd.run("student", **dense, runs=tmp_path_factory.mktemp("alone"))
+
+
 @pytest.mark.parametrize("name", DEFINED)
-def test_every_method_for_this_task_ends(dense, tmp_path, name):
+def test_every_method_for_this_task_ends(dense, alone, tmp_path, name):
     record = mmkd.run(name, **(dense if METHODS.get(name).distils else {**dense, "teacher_nets": {}}), runs=tmp_path)
     assert 0 <= record.metrics["test"]["miou"] <= 1
     x = load_file(dense["data"]).x[loaded(record)["window"]]
     np.testing.assert_allclose(mmkd.load_student(record).predict_proba(x), loaded(record)["probabilities"], atol=1e-3)
     if METHODS.get(name).distils:
-        alone = mmkd.run("student", **dense, runs=tmp_path)
         assert record.metrics["test"]["nll"] != alone.metrics["test"]["nll"], "the teacher changes nothing"
 
 
@@ -732,13 +743,19 @@ def test_crd_draws_negatives_without_classes():
 # Lengths and networks -------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def lengths_cache(tmp_path_factory):
+    """The students of one length have the same teacher."""
+    return tmp_path_factory.mktemp("lengths")
+
+
 @pytest.mark.parametrize("student", ["fast-scnn-small", "mamba", "unet-small"])
 @pytest.mark.parametrize(("length", "windows"), [(32, 4), (45, 5), (77, 3)])
-def test_lengths_and_networks(tmp_path, student, length, windows):
+def test_lengths_and_networks(tmp_path, lengths_cache, student, length, windows):
     """With a SegFormer teacher; the last batch of an epoch is of one or two windows in some of these."""
     data = saved(tmp_path / "d.npz", **recordings(length=length, step=length // 2, windows=windows))
     made = {**SMALL, "data": data, "student_net": student, "teacher_nets": {"sig": "segformer-small"}}
-    record = mmkd.run("fam-1d", **made, runs=tmp_path / "runs")
+    record = mmkd.run("fam-1d", **made, cache=lengths_cache, runs=tmp_path / "runs")
     z = loaded(record)
     assert z["probabilities"].shape[1:] == (CLASSES, length)
     model = mmkd.load_student(record)

@@ -285,16 +285,24 @@ def assert_alike(one, two):
     assert one.metrics["test"] == pytest.approx(two.metrics["test"], abs=1e-4)
 
 
-def test_two_processes_train_what_one_does(torchrun, common, alone, tmp_path):
-    """Teacher and student; a unit that fails in one process is heard of, and the next goes on."""
+def test_two_processes_train_what_one_does(torchrun, common, alone, plugin, tmp_path):
+    """Teacher and students, one of them killed and begun anew; a unit that fails in one process is heard of by all."""
     runs = tmp_path / "runs"
-    done = torchrun("--method", "fails-in-one,kd", *common, "--runs", str(runs))
+    arguments = [*common, "--runs", str(runs)]
+    (plugin.parent / "kill").touch()
+    assert torchrun("--method", "killed-once", *arguments).returncode != 0
+    assert not (plugin.parent / "kill").exists()
+    assert len(list((runs / "cache" / "checkpoints").glob("student-*"))) == 1
+
+    done = torchrun("--method", "killed-once,fails-in-one,kd", *arguments)
     assert done.returncode == 1, done.stderr
-    failed, unit = json.loads(done.stdout)
+    killed, failed, unit = json.loads(done.stdout)
     assert (failed["status"], failed["error"]) == ("failed", "process 1: RuntimeError: no luck here")
     assert len(said(done)) == 1, done.stderr
     assert "Traceback" not in (runs / "failed" / f"{failed['key']}.log").read_text().split("UnitFailed")[-1]
     records, units = alone
+    assert killed["key"] == units["killed-once"]["key"]
+    assert_alike(records.get(killed["key"]), Records(runs).get(killed["key"]))
     assert unit["key"] == units["kd"]["key"]
     two, one = Records(runs).get(unit["key"]), records.get(unit["key"])
     assert_alike(one, two)
@@ -304,22 +312,9 @@ def test_two_processes_train_what_one_does(torchrun, common, alone, tmp_path):
     assert teachers[1].result["environment"]["processes"] == 2
     assert not list((runs / "cache" / "checkpoints").iterdir())
 
-    again = torchrun("--method", "kd", *common, "--runs", str(runs))  # nothing is to be trained
+    again = torchrun("--method", "kd", *arguments)  # nothing is to be trained
     assert again.returncode == 0, again.stderr
     assert [u["status"] for u in json.loads(again.stdout)] == ["cached"]
-
-
-def test_killed_processes_go_on(torchrun, common, alone, plugin, tmp_path):
-    arguments = ["--method", "killed-once", *common, "--runs", str(tmp_path / "runs")]
-    (plugin.parent / "kill").touch()
-    assert torchrun(*arguments).returncode != 0
-    assert not (plugin.parent / "kill").exists()
-    assert len(list((tmp_path / "runs" / "cache" / "checkpoints").glob("student-*"))) == 1
-    done = torchrun(*arguments)
-    assert done.returncode == 0, done.stderr
-    records, units = alone
-    key = units["killed-once"]["key"]
-    assert_alike(records.get(key), Records(tmp_path / "runs").get(key))
 
 
 @pytest.mark.parametrize(

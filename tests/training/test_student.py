@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -111,8 +112,8 @@ def test_another_method_shares_the_teachers(record, tiny, monkeypatch):
     assert other.result["teachers"] == record.result["teachers"]
 
 
-def test_the_same_unit_from_an_empty_cache_is_the_same(record, tiny, tmp_path):
-    fresh = mmkd.run("kd", **{**tiny, "cache": tmp_path / "cache"}, runs=tmp_path / "runs")
+def test_the_same_unit_from_an_empty_cache_is_the_same(record, filled):
+    _, fresh = filled
     assert fresh.key == record.key
     assert fresh.metrics == record.metrics
 
@@ -178,16 +179,23 @@ def test_constant_channels_and_windows_work(windows_file, tmp_path, tiny):
     assert np.isfinite(list(record.metrics["test"].values())).all()
 
 
+@pytest.fixture(scope="module")
+def filled(tiny, tmp_path_factory):
+    """A cache of its own and the record of the unit that filled it."""
+    folder = tmp_path_factory.mktemp("filled")
+    return folder / "cache", mmkd.run("kd", **{**tiny, "cache": folder / "cache"}, runs=folder / "runs")
+
+
 @pytest.mark.parametrize(
     "what", ["views/*/view.npy", "views/*/state.json", "teachers/*/best.safetensors", "outputs/*/logits.npy"]
 )
-def test_a_damaged_cache_entry_is_made_anew(tiny, tmp_path, what):
-    cache = tmp_path / "cache"
-    first = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "one")
+def test_a_damaged_cache_entry_is_made_anew(filled, tiny, tmp_path, what):
+    cache, first = shutil.copytree(filled[0], tmp_path / "cache"), filled[1]
+    assert list(cache.glob(what))
     for path in cache.glob(what):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.warns(DamageWarning, match=what.split("/")[2]):
-        again = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "two")
+        again = mmkd.run("kd", **{**tiny, "cache": cache}, runs=tmp_path / "runs")
     assert again.metrics == first.metrics
 
 

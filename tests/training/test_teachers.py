@@ -15,6 +15,7 @@ import mmkd.report.mlflow
 import mmkd.training.teachers
 from mmkd import MmkdError
 from mmkd.bench import main
+from mmkd.report.mlflow import runs as store_runs
 from mmkd.store.record import Records
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request, read_suite
@@ -82,7 +83,7 @@ def test_its_record_has_no_epochs(tiny, trained, tmp_path):
         "predictions.npz",
     }
     assert not (teacher.folder / "curves.svg").exists()
-    mmkd.report.mlflow._history(teacher)
+    store_runs.history_rows(teacher)
 
 
 def test_flags_a_suite_and_python_mean_the_same(tiny, trained, tmp_path, capsys):

@@ -2,9 +2,11 @@
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,3 +227,14 @@ def test_import_is_light():
     code = f"import sys, mmkd.views; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_modality_is_one_file(tmp_path):
+    """A copy of a modality's file under another name is found without an entry anywhere else."""
+    root = Path(__file__).parents[2]
+    shutil.copytree(root / "mmkd", tmp_path / "mmkd", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (root / "mmkd" / "views" / "signal.py").read_text(encoding="utf-8")
+    (tmp_path / "mmkd" / "views" / "mine.py").write_text(text.replace('register("sig")', 'register("mine")'))
+    code = "from mmkd.views import MODALITIES; print('mine' in MODALITIES, 'sig' in MODALITIES)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "True True\n"

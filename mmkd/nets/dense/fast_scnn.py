@@ -113,9 +113,8 @@ class FastSCNN(nn.Module):
     """Fast-SCNN.
 
     Features: `encoder1` with an eighth of the positions along each axis, `encoder2` with a 16th, `encoder3`, `encoder4`
-        and
-    `encoder5` (after pyramid pooling) with a 32nd; `decoder1` (fused) and `decoder2` (before the classifier) with an
-    eighth, all rounded up.
+    and `encoder5` (after pyramid pooling) with a 32nd; `decoder1` (fused) and `decoder2` (before the classifier) with
+    an eighth, all rounded up.
 
     Args:
         shape: (C, T) or (C, H, W) of one sample.

@@ -169,8 +169,7 @@ class SegFormer(nn.Module):
     """SegFormer.
 
     Features: `encoder1..4` with a 4th, 8th, 16th and 32nd of the positions along each axis (rounded up), and `decoder1`
-        with
-    a 4th.
+    with a 4th.
 
     Args:
         shape: (C, T) or (C, H, W) of one sample.

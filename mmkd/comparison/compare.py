@@ -1,0 +1,144 @@
+"""Records to groups: which of them can be compared, and why others are left out. Needs neither torch nor mlflow."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmkd.comparison.groups import Group, build_group
+from mmkd.comparison.identity import (
+    as_key,
+    flat,
+    group_settings,
+    making_settings,
+    method_names,
+    most_usual,
+    row_settings,
+    student_spec,
+    teacher_name,
+    teacher_settings,
+)
+from mmkd.comparison.rows import STUDENT_ONLY
+from mmkd.comparison.units import Unit, machine, recorded_metrics
+from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
+from mmkd.core.text import shorten
+from mmkd.metrics.registry import SELECTION, count_metrics
+from mmkd.specs.unit import TeacherSpec
+from mmkd.store.record import Record, Records
+from mmkd.tasks import TASKS, Task
+from mmkd.units.names import variant_names
+
+
+@dataclass
+class Comparison:
+    """Groups, and what was left out with the reason."""
+
+    groups: list[Group]
+    control: str
+    left_out: list[str]
+    records: list[Record]
+
+
+def read_records(records: Records) -> tuple[list[Record], list[str]]:
+    """All records of a folder that are whole, and a line for each that is not."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        readable = list(records)
+    return readable, [str(w.message) for w in caught if issubclass(w.category, DamageWarning)]
+
+
+def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Sequence[str] = ()) -> Comparison:
+    """Groups of comparable rows of these records.
+
+    Args:
+        control: the method that each row's change is measured against.
+        left_out: lines on records that could not be read.
+
+    Raises:
+        MmkdError: no unit is among them, or no unit of the control.
+    """
+    left_out = list(left_out)
+    units: dict[str, Record] = {}
+    teachers: dict[str, Record] = {}
+    for record in sorted(records, key=lambda record: (str(record.result.get("key")), record.folder)):
+        reason = _unusable(record)
+        if reason:
+            left_out.append(f"record {record.folder.name}: {reason}; left out")
+        else:
+            (teachers if record.kind == "teacher" else units).setdefault(record.key, record)
+    if not units:
+        raise MmkdError(
+            "no unit is on record here" + (f" ({len(left_out)} left out: {left_out[0]})" if left_out else "")
+        )
+    students = sorted(units.values(), key=_order)
+    methods = {student_spec(record).method for record in students}
+    if control not in methods and control != STUDENT_ONLY:
+        raise unknown_name("method", control, methods)
+    names = method_names(students)
+    by_settings: dict[str, list[Record]] = {}
+    for record in students:
+        by_settings.setdefault(as_key(group_settings(record)), []).append(record)
+    groups = []
+    for members in by_settings.values():
+        group = build_group(members, teachers, names, control)
+        if any(row.kind == "student" for row in group.rows):
+            groups.append(group)
+        else:
+            left_out.append(f"{group.title}: {'; '.join(group.notes)}")
+    if not groups:
+        raise MmkdError(f"no unit here has all its folds on record ({left_out[-1]})")
+    _name_differences(groups)
+    groups.sort(key=lambda group: (group.task, group.dataset, group.student, group.title))
+    used = {unit.key for group in groups for row in group.rows for unit in row.members}
+    used |= {key for r in students if not TASKS.get(r.spec.task).teachers_share_metrics for key in r.teachers.values()}
+    idle = len(set(teachers) - used)
+    if idle:
+        left_out.append(f"{idle} teacher{'s' if idle > 1 else ''} on record taught none of these units; left out")
+    compared = [record for record in [*students, *teachers.values()] if record.key in used]
+    return Comparison(groups, control, left_out, compared)
+
+
+def _unusable(record: Record) -> str:
+    """Why a record that is whole cannot stand in a table; empty where it can."""
+    try:
+        spec = record.spec
+        task = TASKS.get(spec.task)
+        if record.kind not in ("student", "teacher", *["simple"] * bool(task.references)):
+            return f"it is of an unknown kind, {record.kind!r}"
+        if record.kind == "teacher":
+            as_key([teacher_name(record), teacher_settings(record)])
+        else:
+            as_key([group_settings(record), row_settings(record), making_settings(record)])
+            _ = record.teachers
+        texts = [spec.task, spec.data.name, "" if isinstance(spec, TeacherSpec) else spec.method]
+        if not all(isinstance(text, str) for text in texts) or not isinstance(spec.seed, int):
+            raise TypeError("task, data set, method or seed")
+        needed = needed_scores(task, record.kind)
+        if not needed <= set(record.metrics.test) or not np.isfinite([*recorded_metrics(record).values()]).all():
+            raise ValueError("scores")
+        machine(Unit(record.key, 0, {}, record))
+    except (KeyError, TypeError, ValueError, AttributeError, MmkdError) as error:
+        return f"its values are not those of a unit ({type(error).__name__}: {error})"
+    return ""
+
+
+def needed_scores(task: Task, kind: str) -> set[str]:
+    """The scores that a record must have: what is compared, and what all tasks with classes have."""
+    if kind == "teacher" and not task.teachers_share_metrics:
+        return {SELECTION}
+    return {task.headline} | {metric.name for metric in count_metrics("window") if metric.name in task.metrics}
+
+
+def _order(record: Record) -> tuple[Any, ...]:
+    """What sorts the units of a comparison."""
+    spec = student_spec(record)
+    return spec.task, spec.data.name, spec.method, spec.seed, record.key
+
+
+def _name_differences(groups: Sequence[Group]) -> None:
+    """Add to the titles of groups in what else they differ."""
+    named = [(group.title, flat(group.settings)) for group in groups]
+    for group, title in zip(groups, variant_names(named, most_usual(named)), strict=True):
+        group.title = shorten(title)

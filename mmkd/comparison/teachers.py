@@ -1,0 +1,75 @@
+"""The teachers of a group together: the mean of their probabilities, their upper bound, and who agrees with them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmkd.comparison.predictions import JointPrediction, combine, read_predictions
+from mmkd.comparison.rows import Row, common_repeats
+from mmkd.comparison.units import Unit
+from mmkd.core.refusal import Refusal
+from mmkd.core.text import shorten
+from mmkd.store.record import Record
+
+
+class JointPredictions:
+    """Reads the joint prediction of each set of records once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], JointPrediction | Refusal] = {}
+
+    def of(self, records: Sequence[Record]) -> JointPrediction | Refusal:
+        """What these networks predict together, or why that is not known."""
+        keys = tuple(sorted(record.key for record in records))
+        if keys not in self._known:
+            self._known[keys] = combine([read_predictions(record) for record in records])
+        return self._known[keys]
+
+
+def mean_rows(
+    numbers: Sequence[int], teachers: Sequence[Row], joint: JointPredictions, notes: dict[str, None]
+) -> list[Row]:
+    """The rows of the mean of these teachers' probabilities and of the best of them, unless there are none."""
+    rows = [teachers[number] for number in numbers]
+    units: dict[int, Unit] = {}
+    bounds: dict[int, Unit] = {}
+    for repeat in common_repeats(*rows):
+        records = [record for row in rows if (record := row.units[repeat].record) is not None]
+        prediction = joint.of(records)
+        if isinstance(prediction, Refusal):
+            notes[f"mean of the teachers: {prediction.why}"] = None
+        elif not prediction.scores:
+            notes["mean of the teachers: only where a window has one label"] = None
+        else:
+            key = "+".join(sorted(record.key for record in records))
+            unit = rows[0].units[repeat]
+            units[repeat] = Unit(key, unit.seed, prediction.scores, fold=unit.fold)
+            bounds[repeat] = Unit(f"best of {key}", unit.seed, prediction.bound, fold=unit.fold)
+    if not units:
+        return []
+    modalities = [row.base.split()[0] for row in rows]
+    all_modalities = {row.base.split()[0] for row in teachers}
+    distinct = len(set(modalities)) == len(all_modalities) == len(teachers)
+    names = ", ".join(modalities if distinct else [row.name for row in rows])
+    oracle = shorten(f"oracle-teacher of {names} (bound)")
+    return [
+        Row("mean", "mean", shorten(f"mean of {names}"), {}, units, teachers=tuple(numbers)),
+        Row("oracle", "oracle-teacher", oracle, {}, bounds, teachers=tuple(numbers)),
+    ]
+
+
+def enter_agreement(row: Row, teachers: Sequence[Row], joint: JointPredictions, notes: dict[str, None]) -> None:
+    """Enter how often a student predicts the class that its teachers predict together."""
+    for repeat, unit in row.units.items():
+        records = [teacher.units[repeat].record for teacher in teachers if repeat in teacher.units]
+        if unit.record is None or not records or len(records) < len(teachers):
+            continue
+        own = joint.of([unit.record])
+        taught = joint.of([record for record in records if record is not None])
+        if isinstance(own, Refusal):
+            notes[f"agreement: {own.why}"] = None
+        elif isinstance(taught, Refusal):
+            notes[f"agreement: {taught.why}"] = None
+        elif (agreement := own.agreement(taught)) is None:
+            notes[f"agreement: unit {unit.key} and its teachers were not tested on the same windows"] = None
+        else:
+            row.units[repeat] = replace(unit, metrics={**unit.metrics, "agreement": agreement})

@@ -1,0 +1,119 @@
+"""Sends records to the store, and lists suites under their parent runs."""
+
+import shlex
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import filelock
+
+from mmkd.report.mlflow import runs as store_runs
+from mmkd.report.mlflow import sent, store, suites
+from mmkd.store.record import Record
+
+
+def publish(
+    runs: Path, records: Sequence[Record], suite: str | None = None, new: list[str] | None = None
+) -> str | None:
+    """Send records to the store; those of a suite under a parent run with its leaderboard.
+
+    Suites that could not be sent before are sent too, once all their records are among these.
+
+    Args:
+        new: gets the keys of the records that the store did not have.
+
+    Returns:
+        None, or one line that says what could not be sent and why. It raises no error of the store.
+    """
+    if not sent.unsent(runs, records) and not sent.unlisted(runs, records, suite):
+        return None
+    problems: list[str] = []
+    try:
+        with sent.sender_lock(runs), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of mlflow and what it imports; no concern of the user
+            if suite is not None:
+                keys = ",".join(record.key for record in records)
+                sent.write_sent(runs, sent.read_sent(runs) | {sent.WANTED + suite: keys})
+            Publisher(runs, problems, [] if new is None else new).send(records, suite)
+    except filelock.Timeout:
+        why = "another process is sending and gets nowhere"
+    except Exception as error:  # an unreachable, locked or broken store of any kind
+        why = store.one_line(error)
+    else:
+        count = f"{len(problems)} of {len(records)}"
+        return f"MLflow: {count} records not sent, the first: {problems[0]}" if problems else None
+    missing = len(sent.unsent(runs, records))
+    what = f"{missing} of {len(records)} records" if missing else "the summary of a suite"
+    flag = "" if str(runs) == "runs" else f" --runs {shlex.quote(str(runs))}"
+    return f"MLflow: {what} not sent ({why}); python -m mmkd.bench --publish{flag} sends them"
+
+
+class Publisher:
+    """Sends what is missing in the store of one runs folder.
+
+    Attributes:
+        problems: what is wrong with single records; a line is added for each.
+        new: the keys of the records that the store did not have.
+    """
+
+    def __init__(self, runs: Path, problems: list[str], new: list[str]) -> None:
+        self.runs = runs
+        self.problems = problems
+        self.new = new
+        self.experiments: dict[str, str] = {}
+
+    def send(self, records: Sequence[Record], suite: str | None) -> None:
+        """Send records that are missing, then list suites under their parent runs."""
+        missing = sent.unsent(self.runs, records)  # another process may have sent them in the meantime
+        if not missing and not sent.unlisted(self.runs, records, suite):
+            return
+        self.client = store.PatientClient(store.connect(self.runs))
+        self.sent = sent.read_sent(self.runs)
+        sent.write_sent(self.runs, self.sent)  # to know, before anything is sent, that it can be noted
+        for record in missing:
+            self._send_record(record)
+        for name, members in sent.unlisted(self.runs, records, suite).items():
+            self._send_suite(name, members)
+
+    def _experiment(self, record: Record) -> str:
+        name = store_runs.experiment_name(record)
+        if name not in self.experiments:
+            self.experiments[name] = store_runs.experiment_id(self.client, self.runs, name)
+        return self.experiments[name]
+
+    def _send_record(self, record: Record) -> None:
+        stamp = sent.stamp(record, store.default_uri(self.runs))
+        try:
+            content = store_runs.read_record(record)
+        except Exception as error:  # one damaged record keeps no other from being sent
+            self.problems.append(f"{record.key}: {store.one_line(error)}")
+            return
+        experiment = self._experiment(record)
+        try:
+            if store_runs.send_record(self.client, experiment, record, content):
+                self.new.append(record.key)
+        except Exception as error:
+            if not store.refused_by_store(error):
+                raise
+            self.problems.append(f"{record.key}: {store.one_line(error)}")
+            return
+        self.sent[record.key] = stamp
+        sent.write_sent(self.runs, self.sent)
+        self.client.add_time()
+
+    def _send_suite(self, name: str, records: Sequence[Record]) -> None:
+        with self.client.paused():
+            content = suites.compare_suite(self.runs, records)
+        for experiment in dict.fromkeys(map(store_runs.experiment_name, records)):
+            members = [record for record in records if store_runs.experiment_name(record) == experiment]
+            suites.send_suite(
+                self.client,
+                self._experiment(members[0]),
+                suite=name,
+                folder=suites.folder_id(self.runs),
+                records=members,
+                content=content,
+            )
+        if not self.problems:
+            self.sent[sent.SUITE + name] = sent.suite_digest(self.runs, records)
+            sent.write_sent(self.runs, self.sent)

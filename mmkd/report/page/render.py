@@ -1,0 +1,136 @@
+"""The page as a whole, from its template.
+
+The page loads nothing: style, script and pictures are in it, and its content security policy names them by their
+hashes. Every text goes through jinja2's escaping, every figure through ElementTree's.
+
+What other tools may rely on: `section#group-N` with `table[data-table=N]`, `input[data-filter=N]`,
+`output[data-shown=N]` and `button[data-open=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` (""
+where nothing is known); `details#method-N-NAME` and `details#teacher-N-NAME`, each with `data-group=N`; `figure` with
+`svg[role=img]`, which has a `title`; `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column
+of numbers sorts downwards, on the names upwards; a second reverses the order.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmkd import __version__
+from mmkd.comparison.compare import Comparison
+from mmkd.comparison.ranking import Ranking
+from mmkd.core.text import printable, shorten
+from mmkd.drawing.style import DARK, LIGHT, css
+from mmkd.report.output import FIGURES
+from mmkd.report.page.album import Album
+from mmkd.report.page.context import GroupContext
+from mmkd.report.page.costs import cost_figures
+from mmkd.report.page.reproducibility import reproducibility_section
+from mmkd.report.page.section import group_section
+from mmkd.report.page.statistics import statistics_section
+from mmkd.report.page.words import count
+from mmkd.report.phrases import legend, name_seeds
+
+WEB = Path(__file__).parents[1] / "web"
+SOFT = {"light": "#f1f3f5", "dark": "#20252b"}  # behind what is pointed at
+
+
+def page_files(
+    comparison: Comparison,
+    rankings: Sequence[Ranking],
+    facts: Mapping[str, Any],
+    notes: Sequence[str],
+    windows: bool = True,
+) -> dict[str, str]:
+    """`report.html`, and the figures below `figures/`.
+
+    Args:
+        facts: what `report.reproducibility.reproducibility` returns.
+        notes: on files that could not be made.
+        windows: whether the measured values of a window may be shown.
+    """
+    album = Album()
+    groups = [
+        GroupContext(n, group, comparison.control, album, windows) for n, group in enumerate(comparison.groups, 1)
+    ]
+    sections = [group_section(group) for group in groups]
+    unread = dict.fromkeys([*notes, *(note for group in groups for note in group.notes)])
+    costs = cost_figures(comparison, album)
+    context = {
+        "title": _title(comparison),
+        "lead": _lead(comparison),
+        "sections": _contents(comparison, bool(costs)),
+        "groups": sections,
+        "costs": costs,
+        "statistics": [statistics_section(n, ranking, album) for n, ranking in enumerate(rankings, 1)],
+        "left_out": [
+            *(f"failed: {key}: {why}" for key, why in facts["failed"].items()),
+            *comparison.left_out,
+            *unread,
+        ],
+        "reproducibility": reproducibility_section(facts),
+        "legend": legend(comparison),
+        "version": __version__,
+    }
+    return {"report.html": _render(context), **album.files, FIGURES: json.dumps(album.index, indent=1) + "\n"}
+
+
+def _render(context: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    style = f"{_colours()}\n{(WEB / 'page.css').read_text(encoding='utf-8')}{css()}\n"
+    script = (WEB / "page.js").read_text(encoding="utf-8")
+    engine = Environment(
+        loader=FileSystemLoader(WEB),
+        autoescape=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    fixed = {"style": Markup(style), "script": Markup(script), "style_hash": _hash(style), "script_hash": _hash(script)}
+    return engine.get_template("page.html").render({**context, **fixed}) + "\n"
+
+
+def _hash(text: str) -> str:
+    """As a content security policy names a text."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _colours() -> str:
+    """The colours of both schemes; paper is always light."""
+
+    def rule(scheme: Mapping[str, str], soft: str) -> str:
+        return ":root{" + ";".join(f"--{name}:{value}" for name, value in {**scheme, "soft": soft}.items()) + "}"
+
+    dark = rule(DARK, SOFT["dark"])
+    return f"{rule(LIGHT, SOFT['light'])}\n@media screen and (prefers-color-scheme:dark){{{dark}}}"
+
+
+def _title(comparison: Comparison) -> str:
+    names = list(dict.fromkeys(group.dataset for group in comparison.groups))
+    return shorten(f"Comparison on {', '.join(names)}", 120)
+
+
+def _lead(comparison: Comparison) -> str:
+    students = [row for group in comparison.groups for row in group.rows if row.kind == "student"]
+    units = sum(len(row.members) for row in students)
+    methods = len({row.base for row in students})
+    seeds = name_seeds(sorted({seed for group in comparison.groups for seed in group.seeds}))
+    return (
+        f"{count(units, 'student')} on record, trained by {count(methods, 'method')} under {seeds}, in "
+        f"{count(len(comparison.groups), 'group')} whose units may be compared. All scores are of test windows."
+    )
+
+
+def _contents(comparison: Comparison, costs: bool) -> list[tuple[str, str]]:
+    """The page's sections: id and title."""
+    return [
+        *((f"group-{n}", group.title) for n, group in enumerate(comparison.groups, 1)),
+        *([("cost", "Score and cost")] if costs else []),
+        ("statistics", "Over data sets"),
+        ("left-out", "Failed and left out"),
+        ("reproducibility", "To make these numbers again"),
+    ]

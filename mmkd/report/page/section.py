@@ -1,0 +1,101 @@
+"""What the page shows of one group: its table, changes, robustness, maps, and the details of each network."""
+
+from typing import Any
+
+import numpy as np
+
+from mmkd.comparison.repeats import FOLDS_SHARE
+from mmkd.comparison.rows import STUDENT_ONLY, common_repeats
+from mmkd.core.text import shorten
+from mmkd.drawing.changes import Change, change_chart
+from mmkd.metrics.pairs import Paired
+from mmkd.report.columns import columns
+from mmkd.report.page.album import Figure
+from mmkd.report.page.context import NETWORKS, GroupContext
+from mmkd.report.page.maps import map_figures
+from mmkd.report.page.network import network_details
+from mmkd.report.page.robustness import RobustnessCurves
+from mmkd.report.phrases import POINTS, group_notes, mean_and_deviation, name_repeats, row_name
+
+
+def group_section(context: GroupContext) -> dict[str, Any]:
+    """One group, for the template."""
+    group = context.group
+    curves = RobustnessCurves(context)
+    maps = map_figures(context)
+    return {
+        "number": context.number,
+        "title": group.title,
+        "lead": _lead(context),
+        "columns": columns([group], context.control),
+        "rows": _rows(context),
+        "notes": group_notes(group),
+        "figures": [*_change_figures(context), *curves.group_figures(), *maps],
+        "tables": curves.tables(),
+        "details": [network_details(context, row, curves) for row in group.rows if row.kind in NETWORKS],
+    }
+
+
+def _lead(context: GroupContext) -> str:
+    group = context.group
+    students = context.students
+    complete = [row for row in students if len(row.units) == len(group.repeats)] or students
+    score = group.score
+    best = max(complete, key=lambda row: score.sign * float(np.mean(row.values(score.name))))
+    extreme = "lowest" if score.direction == "lower" else "highest"
+    text = f"{name_repeats(group).capitalize()}. The {extreme} mean {score.label} of a student is "
+    text += f"{mean_and_deviation(best.values(score.name))} ({best.name})"
+    alone = next((row for row in students if row.base == STUDENT_ONLY), None)
+    if alone is None or alone is best:
+        return f"{text}."
+    return f"{text}; the student alone has {mean_and_deviation(alone.values(score.name))}."
+
+
+def _rows(context: GroupContext) -> list[dict[str, Any]]:
+    group = context.group
+    shown = columns([group], context.control)
+    kind = group.rows[0].kind
+    rows = []
+    for row in group.rows:
+        cells = [{"text": column.text(row), "value": _sortable(column.value(row))} for column in shown]
+        rows.append(
+            {
+                "name": row_name(row, group),
+                "kind": row.kind,
+                "first": row.kind != kind,
+                "link": context.id(row) if row.kind in NETWORKS else "",
+                "cells": cells,
+            }
+        )
+        kind = row.kind
+    return rows
+
+
+def _sortable(value: float | None) -> str:
+    return "" if value is None else repr(float(value))
+
+
+def _change_figures(context: GroupContext) -> list[Figure]:
+    changes = []
+    for row in context.students:
+        control = context.control_of(row)
+        if control is None or not isinstance(row.change, Paired):
+            continue
+        repeats = common_repeats(row, control)
+        values = [POINTS * (a - b) for a, b in zip(row.scores(repeats), control.scores(repeats), strict=True)]
+        low, high = (None if end is None else POINTS * end for end in (row.change.low, row.change.high))
+        changes.append(Change(row.name, POINTS * row.change.mean, low, high, values))
+    if not changes:
+        return []
+    changes.sort(key=lambda change: -change.mean)
+    control_name = "the student alone" if context.control == STUDENT_ONLY else shorten(context.control, 40)
+    title = f"Change against {control_name}"
+    most = max(len(change.values) for change in changes)
+    by = context.group.by
+    label = context.group.score.label
+    caption = f"{label[0].upper()}{label[1:]} in points, paired by {by}"
+    caption += f": mean (diamond), 95 % bootstrap interval (line), {by}s (rings)." if most > 1 else f", of one {by}."
+    caption += f" Of {most} {by}s the interval is at most their range, and too narrow." if 1 < most < 6 else ""
+    caption += f" {FOLDS_SHARE.capitalize()}: intervals are too narrow." if by == "fold" else ""
+    chart = change_chart(title, f"{len(changes)} rows; {caption}", changes, f"change of {label} in points")
+    return [context.figure("change", title, caption, chart)]

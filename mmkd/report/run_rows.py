@@ -1,0 +1,212 @@
+"""The rows of the table at the end of a run: teachers, the student alone, methods and references."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmkd.comparison.identity import student_spec
+from mmkd.metrics.registry import METRICS, score_columns
+from mmkd.specs.data import DataSpec, fold_count, fold_kind
+from mmkd.store.record import Record
+from mmkd.tasks import TASKS, Task
+from mmkd.units.names import option_names
+from mmkd.units.result import UnitResult
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One line: the scores of one teacher, method or reference over its seeds.
+
+    In folds the value of a seed is the mean over all of them, and a seed that lacks one has none; of a single seed each
+    fold has a value.
+
+    Attributes:
+        task: its name.
+        values: metric -> one value a seed, or fold, on the test windows.
+        change: the task's headline score minus that of the student alone under the same seed, for the seeds where that
+            is on record.
+        seconds: mean training time.
+        of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
+    """
+
+    group: str
+    kind: str
+    name: str
+    task: str
+    values: Mapping[str, tuple[float, ...]]
+    change: tuple[float, ...]
+    parameters: int
+    seconds: float
+    of: str = "seed"
+    folds: int = 0
+
+    @property
+    def score(self) -> tuple[float, ...]:
+        """The values of the task's headline score."""
+        return self.values[TASKS.get(self.task).headline]
+
+
+@dataclass
+class _Repeats:
+    """Seed and fold of each record of a group, by its key; `folds` are all that the units have."""
+
+    folds: frozenset[str]
+    of: str
+    by_key: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, record: Record, result: UnitResult) -> None:
+        self.by_key[record.key] = result.spec.seed, result.spec.data.fold
+
+    def values(self, scores: Iterable[tuple[str, float]]) -> tuple[float, ...]:
+        """One value a seed, or fold, of (key, score) of each record."""
+        if not self.folds or self.of == "fold":
+            return tuple(score for _, score in scores)
+        by_seed: dict[int, list[float]] = {}
+        for key, score in scores:
+            by_seed.setdefault(self.by_key[key][0], []).append(score)
+        return tuple(float(np.mean(values)) for values in by_seed.values() if len(values) == len(self.folds))
+
+
+def rows(
+    results: Sequence[UnitResult],
+    teachers: Iterable[Record] = (),
+    alone: Mapping[str, Record] | None = None,
+    references: Iterable[Record] = (),
+) -> list[TableRow]:
+    """Rows of a sweep, grouped by data set and, where the task compares methods on one student, by student.
+
+    Args:
+        teachers: the records of all teachers of these units.
+        alone: key of a unit -> the record of the student alone under the same seed.
+        references: records of detectors or classifiers that are no network.
+    """
+    by_key = {record.key: record for record in teachers}
+    references = list(references)
+    groups: dict[tuple[str, str, str], list[UnitResult]] = {}
+    for result in results:
+        spec = result.spec
+        kind = fold_kind(spec.data.fold) if spec.data.fold else ""
+        student = spec.student_title if TASKS.get(spec.task).groups_by_student else ""
+        groups.setdefault((_data_name(spec.data), kind, student), []).append(result)
+    for record in references:
+        groups.setdefault((_data_name(record.spec.data), "", ""), [])
+    table = []
+    for (data, kind, student), members in groups.items():
+        own = [record for record in references if _data_name(record.spec.data) == data and not student]
+        if student:
+            table += _student_group(data, kind, student, members, by_key, alone or {})
+        else:
+            table += _detector_group(data, members, own)
+    return table
+
+
+def _data_name(data: DataSpec) -> str:
+    return f"{data.name} at {data.rate:g} Hz" if data.rate else data.name
+
+
+def _student_group(
+    data: str,
+    kind: str,
+    student: str,
+    members: Sequence[UnitResult],
+    teachers: Mapping[str, Record],
+    alone: Mapping[str, Record],
+) -> list[TableRow]:
+    """Teachers, the student alone and the methods, in the order of the sweep."""
+    repeats = _repeats_of(members)
+    group = f"{data}{_in_folds(members, kind, len(repeats.folds))}, {student}"
+    task = TASKS.get(members[0].spec.task)
+    by_teacher: dict[str, dict[str, Record]] = {}
+    for result in members:
+        for modality, net_name in result.spec.teachers.items():
+            key = result.spec.teacher(modality).key
+            if key in teachers and task.teachers_share_metrics:
+                by_teacher.setdefault(f"{modality} {net_name}", {})[key] = teachers[key]
+                repeats.add(teachers[key], result)
+    by_name: dict[str, list[Record]] = {}
+    base: dict[str, Record] = {}
+    for result, name in zip(members, option_names([result.spec for result in members]), strict=True):
+        if result.record is not None:
+            by_name.setdefault(name, []).append(result.record)
+            repeats.add(result.record, result)
+            if result.spec.key in alone:
+                base[result.spec.key] = alone[result.spec.key]
+                repeats.add(alone[result.spec.key], result)
+    table = [_row(group, "teacher", name, list(r.values()), {}, repeats, task) for name, r in by_teacher.items()]
+    alone_by_key = {record.key: record for record in base.values()}
+    shown = {record.key for records in by_name.values() for record in records}
+    if alone_by_key and not shown & set(alone_by_key):
+        table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
+    table += [_row(group, "student", name, records, base, repeats, task) for name, records in by_name.items()]
+    return table
+
+
+def _detector_group(data: str, members: Sequence[UnitResult], references: Sequence[Record]) -> list[TableRow]:
+    """Methods of any student and the references, the best first."""
+    by_name: dict[str, list[Record]] = {}
+    for result, name in zip(members, option_names([result.spec for result in members]), strict=True):
+        if result.record is not None:
+            title = f"{name} ({result.spec.student_name} {result.spec.student_net})"
+            by_name.setdefault(title, []).append(result.record)
+    for record in references:
+        by_name.setdefault(student_spec(record).method, []).append(record)
+    records = [record for group in by_name.values() for record in group]
+    if not records:
+        return []
+    task = TASKS.get(records[0].spec.task)
+    series = records[0].result.get("series")
+    counts = f", {series['scored']} series, {len(series['left_out'])} left out" if series else ""
+    repeats = _Repeats(frozenset(), "seed")
+    table = [_row(f"{data}{counts}", "student", name, r, {}, repeats, task) for name, r in by_name.items()]
+    sign = METRICS.get(task.headline).sign
+    return sorted(table, key=lambda row: -sign * float(np.mean(row.score)))
+
+
+def _repeats_of(members: Sequence[UnitResult]) -> _Repeats:
+    folds = frozenset(result.spec.data.fold for result in members) - {""}
+    single_seed = folds and len({result.spec.seed for result in members}) == 1
+    return _Repeats(folds, "fold" if single_seed else "seed")
+
+
+def _in_folds(members: Sequence[UnitResult], kind: str, on_record: int) -> str:
+    """` in 5 folds`, ` in 3 of 5 folds`; empty of the data set's own split."""
+    if not kind:
+        return ""
+    subjects = [result.record.data.get("subjects") for result in members if result.record is not None]
+    count = fold_count(kind, on_record, max((number for number in subjects if number), default=None))
+    return f" in {on_record}{f' of {count}' * (on_record < count)} fold{'s' * (count > 1)}"
+
+
+def _row(
+    group: str,
+    kind: str,
+    name: str,
+    records: Sequence[Record],
+    base: Mapping[str, Record],
+    repeats: _Repeats,
+    task: Task,
+) -> TableRow:
+    tests = [(record.key, record.metrics.test) for record in records]
+    values = {}
+    for metric in score_columns(task):
+        known = [(key, test[metric.name]) for key, test in tests if metric.name in test]
+        values[metric.name] = repeats.values(known) if len(known) == len(tests) else ()  # some are older than it
+    score = task.headline
+    change = [
+        (key, test[score] - base[key].metrics.test[score])
+        for key, test in tests
+        if key in base and base[key].key != key
+    ]
+    return TableRow(
+        group=group,
+        kind=kind,
+        name=name,
+        task=task.name,
+        values=values,
+        change=repeats.values(change),
+        parameters=records[0].parameters,
+        seconds=float(np.mean([record.seconds for record in records])),
+        of=repeats.of,
+        folds=len(repeats.folds),
+    )

@@ -1,0 +1,91 @@
+"""The comparison as CSV, in plain numbers."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmkd.comparison.compare import Comparison
+from mmkd.comparison.groups import Group
+from mmkd.comparison.rows import Row
+from mmkd.comparison.units import Unit
+from mmkd.core.refusal import Refusal
+from mmkd.metrics.pairs import Paired
+from mmkd.metrics.registry import METRICS, file_scores
+
+
+def leaderboard_csv(comparison: Comparison) -> str:
+    """One line a row of a group."""
+    return _csv([plain_row(row, group) for group in comparison.groups for row in group.rows])
+
+
+def results_csv(comparison: Comparison) -> str:
+    """Tidy: one line a unit and metric."""
+    return _csv(
+        [
+            {**_identity(row, group), **seed_and_fold(unit, group), "key": unit.key, "metric": name, "value": value}
+            for group in comparison.groups
+            for row in group.rows
+            for unit in row.members
+            for name, value in unit.metrics.items()
+        ]
+    )
+
+
+def _identity(row: Row, group: Group) -> dict[str, Any]:
+    return {
+        "task": group.task,
+        "dataset": group.dataset,
+        "student": group.student,
+        "group": group.title,
+        "kind": row.kind,
+        "row": row.name,
+    }
+
+
+def seed_and_fold(unit: Unit, group: Group) -> dict[str, Any]:
+    """The seed of a unit, and its fold where its group has some."""
+    return {"seed": unit.seed, **({"fold": group.folds[unit.fold - 1]} if group.folds else {})}
+
+
+def plain_row(row: Row, group: Group) -> dict[str, Any]:
+    """A row as names and numbers; what is not known is None."""
+    seeds = sorted({unit.seed for unit in row.units.values()})
+    cells = _identity(row, group) | {"n": len(row.units), "seeds": " ".join(map(str, seeds))}
+    if group.folds:
+        cells |= {"n_of": f"{group.by}s", "folds": f"{len(group.folds)} of {group.all_folds}"}
+        cells["incomplete"] = "; ".join(row.incomplete)
+    scores = file_scores(group.task_object)
+    for metric in scores:
+        values = row.values(metric.name)
+        cells[f"{metric.name}_mean"] = float(np.mean(values)) if values else None
+        cells[f"{metric.name}_sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    change = row.change if isinstance(row.change, Paired) else None
+    for name in ("mean", "sd", "n", "low", "high"):
+        cells[f"change_{name}"] = getattr(change, name, None)
+    cells["control"] = row.control
+    cells["change_why"] = row.change.why if isinstance(row.change, Refusal) else None
+    for name, value in (("gap_closed", row.gap), ("time_ratio", row.time)):
+        cells[name] = value if isinstance(value, float) else None
+        cells[f"{name}_why"] = value.why if isinstance(value, Refusal) else None
+    for metric in METRICS.values():
+        if metric.source in ("network", "deployment"):
+            values = row.values(metric.name)
+            cells[metric.name] = float(np.mean(values)) if values else None
+    return cells
+
+
+def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    stream = io.StringIO(newline="")
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    writer = csv.DictWriter(stream, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in line.items()} for line in lines)
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t") else value

@@ -1,0 +1,95 @@
+"""Metrics that are newer than a record, from its predictions."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score, jaccard_score
+
+from mmkd.comparison.predictions import missing_scores
+from mmkd.comparison.units import unit_metrics
+from mmkd.store.record import Metrics
+
+RNG = np.random.default_rng(0)
+
+
+class OldRecord(SimpleNamespace):
+    """A record as far as its scores and predictions are read."""
+
+    def file(self, name: str) -> Path:
+        return self.folder / name
+
+    def measurement(self, name: str) -> dict[str, object]:
+        return {}
+
+
+def record(folder, task, test, **arrays):
+    np.savez(folder / "predictions.npz", **arrays)
+    spec = SimpleNamespace(task=task)
+    return OldRecord(
+        folder=folder, spec=spec, metrics=Metrics({"test": test}), result={"files": {}}, parameters=1, seconds=1.0
+    )
+
+
+def test_of_windows(tmp_path):
+    true, predicted = RNG.integers(0, 4, (2, 50))
+    old = record(tmp_path, "classification", {"accuracy": 0.5}, true=true, predicted=predicted)
+    found = missing_scores(old)
+    assert found["macro_f1"] == pytest.approx(f1_score(true, predicted, average="macro"))
+    assert "accuracy" not in found, "what is on record stays"
+    assert "miou" not in found, "it is of another task"
+    assert unit_metrics(old)["macro_f1"] == found["macro_f1"]
+    json.dumps(found)
+
+
+@pytest.mark.parametrize("with_probabilities", [True, False])
+def test_of_recordings_whose_windows_overlap(tmp_path, with_probabilities):
+    true = RNG.integers(0, 3, (2, 30))
+    true[1, :4] = -1
+    probabilities = RNG.random((2, 5, 10, 3))  # recording, window, step, class; a window every 5 steps
+    starts = np.arange(5) * 5
+    total = np.zeros((2, 30, 3))
+    for recording in range(2):
+        for n, start in enumerate(starts):
+            votes = probabilities[recording, n]
+            if not with_probabilities:
+                votes = np.eye(3)[votes.argmax(-1)]
+            total[recording, start : start + 10] += votes
+    windows = np.stack([true[r, s : s + 10] for r in range(2) for s in starts])
+    flat = probabilities.reshape(10, 10, 3)
+    more = {"probabilities": flat.transpose(0, 2, 1)} if with_probabilities else {}
+    old = record(
+        tmp_path,
+        "segmentation",
+        {},
+        true=windows,
+        predicted=flat.argmax(-1),
+        recording=np.repeat([7, 3], 5),
+        start=np.tile(starts, 2),
+        **more,
+    )
+    each = []
+    for recording in range(2):
+        known = true[recording] >= 0
+        pair = true[recording][known], total[recording].argmax(-1)[known]
+        each.append(jaccard_score(*pair, average="macro"))
+    assert missing_scores(old)["miou"] == pytest.approx(np.mean(each))
+
+
+def test_of_images(tmp_path):
+    true, predicted = RNG.integers(0, 3, (2, 4, 5, 6))
+    old = record(tmp_path, "segmentation", {}, true=true, predicted=predicted)
+    each = [jaccard_score(t.ravel(), p.ravel(), average="macro") for t, p in zip(true, predicted, strict=True)]
+    assert missing_scores(old)["miou"] == pytest.approx(np.mean(each))
+
+
+def test_what_cannot_be_read_is_empty_and_no_error(tmp_path):
+    old = record(tmp_path, "classification", {}, true=np.zeros(3, int))
+    assert missing_scores(old) == {}
+    (tmp_path / "predictions.npz").unlink()
+    assert missing_scores(old) == {}
+    unlabelled = record(tmp_path, "segmentation", {}, true=np.full((2, 9), -1), predicted=np.zeros((2, 9), int))
+    assert missing_scores(unlabelled) == {}
+    assert missing_scores(record(tmp_path, "anomaly", {}, true=np.zeros(3), predicted=np.zeros(3))) == {}
