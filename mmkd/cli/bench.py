@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(group, TorchrunGroup) and not group.is_leader:
         return run_follower(group)
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with command_line(NAME, "; units that are done stay on record, the same command goes on") as exit_code:
+    with command_line(NAME, "; finished units are on record, run the same command again to resume") as exit_code:
         exit_code.value = command(arguments, group)
     if exit_code.value <= 2:  # after an interruption torchrun itself ends all processes
         group.finish()
@@ -81,7 +81,7 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
             print(methods)
         return 0
     if args.publish and (args.method or args.suite):
-        raise MmkdError("--publish sends what is on record and does no unit; give it without --method and --suite")
+        raise MmkdError("--publish only sends records; give it without --method and --suite")
     if args.list:
         refuse_unknown_flags(rest, parser)
         if args.method or args.suite:
@@ -212,7 +212,7 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
     if not args.robustness:
         return task.measurements
     if args.existing == "only":
-        raise MmkdError("--robustness measures what is not there, --existing only just looks; give one of the two")
+        raise MmkdError("--robustness makes measurements, --existing only makes none; give one of the two")
     if "robustness.json" not in task.optional_measurements:
         tasks = ", ".join(other.name for other in TASKS.values() if "robustness.json" in other.optional_measurements)
         raise MmkdError(f"--robustness is for students of --task {tasks}, not of {request.task}; leave it out")

@@ -33,8 +33,8 @@ def make_parser() -> Parser:
         description="Compare the methods on record: one table a data set and student, statistics, files for a paper.",
         allow_abbrev=False,
         add_help=False,
-        epilog="Units meet in a table only where data, student and training are the same; a method under other options "
-        "is a row of its own. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
+        epilog="Units are in one table only if data, student and training are the same; a method with other options "
+        "is another row. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
         "leaderboard.csv, results.csv (one line a unit and metric), tables.md, tables.tex, comparison.json, "
         "records.jsonl (each record without its predictions), "
         "reproducibility.json and .md, and tsml/ with each unit's predictions.",
@@ -46,12 +46,14 @@ def make_parser() -> Parser:
         help="take the records from MLflow instead, of experiments such as 'mmkd/*/classification'; the store is "
         "MLFLOW_TRACKING_URI, else that of --runs",
     )
-    parser.add_argument("--control", metavar="METHOD", default="student", help="what others are measured against")
+    parser.add_argument(
+        "--control", metavar="METHOD", default="student", help="the method that others are compared with"
+    )
     parser.add_argument("--out", metavar="DIR", help="folder of the files (default comparison in --runs)")
     parser.add_argument(
         "--no-windows",
         action="store_true",
-        help="show no measured values of a window: for a page that is passed on where the data must not be",
+        help="show no measured values of windows: for a page that is shared when the data must not be",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout instead of the tables")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
@@ -69,7 +71,7 @@ def command(argv: Sequence[str]) -> int:
     for name in ("runs", "experiment", "control", "out"):
         value = getattr(args, name)
         if value is not None and (not value or "\0" in value):
-            raise MmkdError(f"--{name} {value!r}: the name is empty, or has a zero byte in it")
+            raise MmkdError(f"--{name} {value!r}: the name is empty, or contains a zero byte")
     runs = Path(args.runs)
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")

@@ -45,9 +45,9 @@ def make_parser() -> Parser:
         if f.metadata["flag"]:
             add_flag(groups[f.metadata["group"]], f)
     what = groups["what"]
-    what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags given beside it take its place")
+    what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags replace its values")
     what.add_argument("--seed", metavar="N", help="one seed (default 0)")
-    what.add_argument("--list", choices=LISTS, help="list what there is, and stop")
+    what.add_argument("--list", choices=LISTS, help="list the names of one kind, and stop")
     where = groups["where"]
     where.add_argument("--runs", metavar="DIR", default="runs", help="records and MLflow store (default runs)")
     where.add_argument("--cache", metavar="DIR", help="views and teachers (default: MMKD_CACHE, else cache in --runs)")
@@ -61,15 +61,15 @@ def make_parser() -> Parser:
         "--existing",
         choices=("skip", "rerun", "only"),
         default="skip",
-        help="units on record: skip them (default), rerun them with the cached teachers, or only look",
+        help="units on record: skip them (default), rerun them with the cached teachers, or only read them",
     )
     where.add_argument(
         "--robustness", action="store_true", help="test students, those on record too, on disturbed test windows"
     )
     where.add_argument(
-        "--dry-run", action="store_true", help="print the units, what is there and how long the rest takes, and stop"
+        "--dry-run", action="store_true", help="print the units, which exist and how long the rest takes, and stop"
     )
-    where.add_argument("--publish", action="store_true", help="send to MLflow what it has not had yet, and stop")
+    where.add_argument("--publish", action="store_true", help="send the records to MLflow that it lacks, and stop")
     where.add_argument("--json", action="store_true", help="one JSON document on stdout")
     where.add_argument("--quiet", action="store_true", help="no progress")
     where.add_argument("-h", "--help", action="store_true", help="this text")
@@ -156,7 +156,7 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
     from mmkd.core.registry import METHODS
 
     if "all" in methods and len(methods) > 1:
-        raise MmkdError("--method: 'all' stands alone")
+        raise MmkdError("--method: 'all' must be the only name")
     names = list(METHODS) if tuple(methods) == ("all",) else methods
     known = {name: _options_of(name) for name in names}
     parsed: dict[str, dict[str, str]] = {}
@@ -212,7 +212,7 @@ def check_arguments(argv: Sequence[str], args: argparse.Namespace) -> None:
             raise MmkdError(f"--{name.replace('_', '-')}: the name is empty; name a folder")
     for flag, value in ((f"--{name.replace('_', '-')}", value) for name, value in vars(args).items()):
         if any("\0" in str(text) for text in (value if isinstance(value, list) else [value])):
-            raise MmkdError(f"{flag} {shown(value)}: a zero byte stands in it")
+            raise MmkdError(f"{flag} {shown(value)}: it contains a zero byte")
 
 
 def check_folder(path: Path, flag: str) -> None:

@@ -65,10 +65,10 @@ def _perform(job: Values, values: Values) -> "JobResult":
     spec = UnitSpec.parse(job["spec"])
     data = select_fold(workspace.load(spec.data), spec.data)
     if data.sha256 != spec.data.sha256:
-        raise MmkdError(f"data {data.name!r} is not what it was when the command began; start the command again")
+        raise MmkdError(f"data {data.name!r} has changed since the command began; start it again")
     if job["kind"] == "unit":
         if spec.key != job["key"] or source_sha256(spec.method) != spec.method_sha256:
-            raise MmkdError(f"method {spec.method!r} or mmkd itself is another version here; start the command again")
+            raise MmkdError(f"method {spec.method!r} or mmkd has changed since the command began; start it again")
         result = run_one(spec, data, workspace, rerun=job["rerun"])
         assert result.status in ("done", "cached", "failed")
         return JobResult(result.status, result.error, result.log)

@@ -164,7 +164,7 @@ def _check_source(request: Request, data: Dataset) -> None:
             for name in _modalities(text, separator, flag):
                 if MODALITIES.get(kind_of(name)).source != source:
                     raise MmkdError(
-                        f"{flag} {text}: data {data.name!r} holds {source}, which have no view {name}; use {flag} {use}"
+                        f"{flag} {text}: data {data.name!r} has {source}, which have no view {name}; use {flag} {use}"
                     )
                 if "@" in name and source == "images":
                     raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
@@ -226,7 +226,9 @@ def resolve(
     task = TASKS.get(request.task)
     preset = task.preset(request.preset)
     if not task.trained_start and options.get("init_student") == "trained":
-        raise MmkdError(f"--init-student trained: students of --task {task.name} start at random weights; leave it out")
+        raise MmkdError(
+            f"--init-student trained: students of --task {task.name} start from random weights; leave it out"
+        )
     branches = _modalities(student, "+", "--student")
     teacher_names = _modalities(teachers, ",", "--teachers") if distils(method) else ()
     method_network = getattr(METHODS.get(method), "student_network", None)

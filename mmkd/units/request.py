@@ -81,7 +81,7 @@ class Request(Options):
     )
     data: str | None = setting(
         None,
-        "own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
+        "your own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
         flag="--data",
         metavar="FILE",
         group="what",
@@ -114,14 +114,14 @@ class Request(Options):
         {}, "a backbone a modality, such as sig=InceptionTime", flag="--teacher-net", metavar="M=NET,..."
     )
     teacher_checkpoints: Mapping[str, str] = setting(
-        {}, "own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
+        {}, "your own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
     )
     student_net: tuple[str, ...] = setting(
         (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
     )
     fusion: tuple[str, ...] = setting(
         (),
-        "how branches meet (default concat), or stages of a dense student",
+        "fusion of branches (default concat), or of the stages of a dense student",
         flag="--fusion",
         metavar="NAME[,NAME]",
     )
@@ -133,17 +133,15 @@ class Request(Options):
         None, "side of the images, at most the window length", flag="--image-size", metavar="S", ge=1, le=MOST
     )
     train_subjects: int | None = setting(
-        None, "of the training subjects take N (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
+        None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
     split: str = setting(
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
     )
     folds: int | None = setting(
-        None, "K folds of subjects, each the test part once", flag="--folds", metavar="K", ge=1, le=MOST
+        None, "K folds of subjects, each used once for the test", flag="--folds", metavar="K", ge=1, le=MOST
     )
-    fold: tuple[int, ...] = setting(
-        (), "of the folds only these, such as 1-3, counted from 1", flag="--fold", metavar="LIST"
-    )
+    fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
     epoch_rule: Literal["val-best", "last"] = setting(
         "val-best", "val-best (default) or last, which needs no validation split", flag="--epoch-rule", metavar="RULE"
     )
@@ -152,12 +150,17 @@ class Request(Options):
         "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY"
     )
     rate: float | None = setting(
-        None, "windows resampled to this rate (default the set's own)", flag="--rate", metavar="HZ", gt=0, le=MOST
+        None,
+        "resample windows to this rate (default: that of the data set)",
+        flag="--rate",
+        metavar="HZ",
+        gt=0,
+        le=MOST,
     )
     options: Mapping[str, Mapping[str, Any]] = setting({})
     variants: tuple[Mapping[str, Any], ...] = setting(())
     plugins: tuple[str, ...] = setting(
-        (), "a file with methods or tasks of one's own", flag="--plugin", metavar="FILE.py", group="where"
+        (), "a Python file that registers methods or tasks", flag="--plugin", metavar="FILE.py", group="where"
     )
     data_root: str | None = setting(
         None,
@@ -177,13 +180,13 @@ class Request(Options):
         self._check_seeds()
         if self.rate is not None and self.data is not None:
             raise MmkdError(
-                f"--rate {self.rate:g}: a file of --data does not say its own rate; resample its windows before"
+                f"--rate {self.rate:g}: a file of --data does not say its own rate; resample its windows first"
             )
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
         if len(self.methods) > 1 and "all" in self.methods:
-            raise MmkdError("methods: 'all' stands alone")
+            raise MmkdError("methods: 'all' must be the only name")
 
     def _fill_defaults(self) -> None:
         """Fill in the defaults of the task; plugins are loaded first, because one may register the task."""
@@ -213,17 +216,17 @@ class Request(Options):
             value = getattr(self, f.name)
             texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
             if isinstance(value, tuple) and "" in texts:
-                raise MmkdError(f"{f.name} {shown(value)}: each must be a text, and none empty")
+                raise MmkdError(f"{f.name} {shown(value)}: the items must be texts that are not empty")
             if any("\0" in text for text in texts):
-                raise MmkdError(f"{f.name} {shown(value)}: a name holds no zero byte")
+                raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 
     def _check_split(self) -> None:
         if not self.split:
-            raise MmkdError(f"split {shown(self.split)}: say card, loso, or name a split file")
+            raise MmkdError(f"split {shown(self.split)}: write card, loso, or the name of a split file")
         if self.folds is not None and self.split != "card":
-            raise MmkdError(f"--split {shown(self.split)} and --folds {self.folds} both cut; give one of them")
+            raise MmkdError(f"--split {shown(self.split)} and --folds {self.folds} both make folds; give one of them")
         if self.fold and self.split == "card" and self.folds is None:
-            raise MmkdError("--fold chooses among folds; give --folds K or --split loso, too")
+            raise MmkdError("--fold selects some of the folds; also give --folds K or --split loso")
         if any(number < 1 for number in self.fold):
             raise MmkdError(f"fold {shown(self.fold)}: folds are counted from 1")
 

@@ -162,14 +162,14 @@ def test_the_name_of_a_fold_says_how_it_was_cut():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"split": "loso", "folds": 3}, "both cut; give one of them"),
-        ({"fold": (1,)}, "--fold chooses among folds"),
+        ({"split": "loso", "folds": 3}, "both make folds; give one of them"),
+        ({"fold": (1,)}, "--fold selects some of the folds"),
         ({"folds": 3, "fold": (4,)}, r"--fold 4: data 'sines' has 3 folds"),
         ({"folds": 3, "fold": (0,)}, "folds are counted from 1"),
         ({"folds": 7}, "take 2 to 6"),
         ({"folds": 1}, "take 2 to 6"),
         ({"folds": 0}, "folds = 0 must be >= 1"),
-        ({"split": ""}, "say card, loso, or name a split file"),
+        ({"split": ""}, "write card, loso, or the name of a split file"),
         ({"split": "losso"}, "--split losso: No such file"),
     ],
 )
