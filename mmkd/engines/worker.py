@@ -55,7 +55,8 @@ def _perform(job: Values, values: Values) -> "JobResult":
     from mmkd.specs.unit import UnitSpec
     from mmkd.training.preparation import make_teacher, view_of
     from mmkd.training.workspace import Workspace
-    from mmkd.units.expansion import select_fold, source_sha256
+    from mmkd.units.expansion import source_sha256
+    from mmkd.units.splits import select_fold
 
     keep_freed_memory()
     torch.set_num_threads(values["threads"])

@@ -19,7 +19,7 @@ from mmkd.store.record import Record
 from mmkd.training.preparation import view_of
 from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import split_for
+from mmkd.units.splits import split_for
 
 
 @dataclass(frozen=True)

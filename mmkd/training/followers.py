@@ -16,7 +16,8 @@ from mmkd.training.preparation import prepare_unit, training_data
 from mmkd.training.student import train_student
 from mmkd.training.teachers import initial_network, train_teacher
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import select_fold, source_sha256, split_for
+from mmkd.units.expansion import source_sha256
+from mmkd.units.splits import select_fold, split_for
 from mmkd.views.cached import get_view
 
 OTHER_VERSION = "has another version here than in the process that leads"

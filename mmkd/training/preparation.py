@@ -23,7 +23,8 @@ from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import split_for, student_alone
+from mmkd.units.expansion import student_alone
+from mmkd.units.splits import split_for
 from mmkd.views.cached import View, get_view
 
 

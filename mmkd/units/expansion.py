@@ -8,19 +8,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, unknown_name
-from mmkd.core.keys import seed_for
+from mmkd.core.errors import MmkdError
 from mmkd.core.options import recorded
-from mmkd.core.registry import METHODS, Registry, group_of, kind_of
-from mmkd.data import Dataset, Split, load_dataset, load_file, split_prefixes, split_windows
+from mmkd.core.registry import METHODS
+from mmkd.data import Dataset, load_dataset, load_file
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.tasks import TASKS
+from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
-from mmkd.views import MODALITIES
+from mmkd.units.splits import split_for
 from mmkd.views.cached import default_configs
 
 
@@ -45,13 +45,13 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         loaders = [lambda: file_data]
     task = TASKS.get(request.task)
     nets = request.student_net or (task.preset(request.preset).student_net,)
-    _check_nets(request, nets)
+    check_networks(request, nets)
     fusions: tuple[str | None, ...] = request.fusion or ("concat",)
     if task.per_step:
         fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
     for load in loaders:
         data = task.accept(load())
-        _check_source(request, data)
+        check_modalities(request, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
         combinations = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
         for part, seed, student, net, fusion, teachers in combinations:
@@ -97,41 +97,6 @@ def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
             yield from _option_sets(method, {**base, **options})
 
 
-def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
-    """Check the networks, fusions and modalities of a request.
-
-    Raises:
-        MmkdError: one of them does not exist, or no unit would use it.
-    """
-    from mmkd.nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
-
-    task = TASKS.get(request.task)
-    dense = task.per_step
-    networks: Registry[Any] = {"backbones": BACKBONES, "dense": DENSE}[task.networks]
-    for student in request.students if dense else ():
-        if "+" in student:
-            raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
-    for text in request.teachers:
-        _modalities(text, ",", "--teachers")
-    flags = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
-    for flag, modality, value in ((flag, *item) for flag, values in flags for item in values.items()):
-        if kind_of(modality) not in MODALITIES:
-            raise MmkdError(f"{flag}: {unknown_name('modality', kind_of(modality), MODALITIES)}")
-        if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
-            raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
-    for net in request.teacher_nets.values():
-        networks.get(net)
-    for net in request.student_net:
-        networks.get(net)
-    for net, fusion in itertools.product(nets, request.fusion) if dense else ():
-        if fusion != OWN:
-            check_dense_fusion(net, fusion)
-    for fusion in () if dense else request.fusion:
-        FUSIONS.get(fusion)
-        if not any("+" in student for student in request.students):
-            raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
-
-
 def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     """A function for each data set of a request that loads it."""
     nan: Any = request.nan
@@ -149,32 +114,6 @@ def _with_defaults(request: Request, data: Dataset) -> Request:
     students = ("img",) if request.students is task.students else request.students
     teachers = ("img",) if request.teachers is task.teachers else request.teachers
     return replace(request, students=students, teachers=teachers)
-
-
-def _check_source(request: Request, data: Dataset) -> None:
-    """Check that modalities and image size fit the data.
-
-    Raises:
-        MmkdError: a modality of signals with images, one of images with signals, an unknown channel group, or an image
-            size for images, which keep their own.
-    """
-    source, use = ("signals", "sig (or gaf, pi)") if data.grid is None else ("images", "img")
-    for flag, separator, texts in (("--student", "+", request.students), ("--teachers", ",", request.teachers)):
-        for text in texts:
-            for name in _modalities(text, separator, flag):
-                if MODALITIES.get(kind_of(name)).source != source:
-                    raise MmkdError(
-                        f"{flag} {text}: data {data.name!r} has {source}, which have no view {name}; use {flag} {use}"
-                    )
-                if "@" in name and source == "images":
-                    raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
-                if "@" in name:
-                    try:
-                        data.channel_group(group_of(name))
-                    except MmkdError as error:
-                        raise MmkdError(f"{flag} {text}: {error}") from None
-    if data.grid is not None and request.image_size is not None:
-        raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
 
 
 def _field_names(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,8 +168,8 @@ def resolve(
         raise MmkdError(
             f"--init-student trained: students of --task {task.name} start from random weights; leave it out"
         )
-    branches = _modalities(student, "+", "--student")
-    teacher_names = _modalities(teachers, ",", "--teachers") if distils(method) else ()
+    branches = parse_modalities(student, "+", "--student")
+    teacher_names = parse_modalities(teachers, ",", "--teachers") if distils(method) else ()
     method_network = getattr(METHODS.get(method), "student_network", None)
     if method_network and task.of_series:  # the student contains its teacher
         branches = teacher_names
@@ -327,35 +266,3 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         checkpoint_sha256={},
         checkpoint_files={},
     )
-
-
-def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
-    """The modalities of a flag's value; MmkdError if one is unknown or named twice."""
-    names = tuple(part.strip() for part in text.split(separator))
-    for name in names:
-        if kind_of(name) not in MODALITIES:
-            raise MmkdError(f"{flag} {text}: {unknown_name('modality', kind_of(name), MODALITIES)}")
-    if len(set(names)) < len(names):
-        raise MmkdError(f"{flag} {text}: a modality is named twice")
-    return names
-
-
-def select_fold(data: Dataset, spec: DataSpec) -> Dataset:
-    """The data set with the test windows of the fold in `spec`."""
-    return apply_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
-
-
-def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
-    """The split of a unit into training, validation and test windows; it is made once for all units that share it."""
-    key = spec, seed
-    if key not in data.splits:
-        data.splits[key] = _make_split(select_fold(data, spec), spec, seed)
-    split: Split = data.splits[key]
-    return split
-
-
-def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
-    validate = spec.epoch_rule == "val-best"
-    if data.series is not None:
-        return split_prefixes(data, validate, spec.train_subjects)
-    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)

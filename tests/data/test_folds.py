@@ -17,8 +17,9 @@ from mmkd.data.load import is_available, reader_folder, resolve_suffix
 from mmkd.data.readers import READERS
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.cache import Cache
-from mmkd.units.expansion import expand, split_for
+from mmkd.units.expansion import expand
 from mmkd.units.request import Request
+from mmkd.units.splits import split_for
 from mmkd.views.cached import default_configs, get_view
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}

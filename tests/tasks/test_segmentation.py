@@ -28,8 +28,9 @@ from mmkd.training.teacher_outputs import CachedTeachers, LiveTeachers, make_tea
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import expand, split_for
+from mmkd.units.expansion import expand
 from mmkd.units.request import Request
+from mmkd.units.splits import split_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
