@@ -3,7 +3,6 @@
 It only reads records and never imports torch. Measurements that need a network were made when the unit was run.
 """
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -77,42 +76,23 @@ def command(argv: Sequence[str]) -> int:
     check_folder(out, "--out")
     from mmkd.comparison.compare import compare
     from mmkd.comparison.ranking import rankings
-    from mmkd.report.document import document
-    from mmkd.report.markup import latex_tables, markdown_tables
+    from mmkd.report.exports import Export, export_files
     from mmkd.report.output import write_files
-    from mmkd.report.page import page_files
-    from mmkd.report.reproducibility import compact_records, failures, reproducibility, reproducibility_markdown
-    from mmkd.report.spreadsheet import leaderboard_csv, results_csv
+    from mmkd.report.reproducibility import failures, reproducibility
     from mmkd.report.terminal import print_comparison
-    from mmkd.report.tsml import tsml_files
 
     with _records(runs, args.experiment) as (records, left_out):
         comparison = compare(records, args.control, left_out)
-        ranking = rankings(comparison)
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
-        notes: list[str] = []
-        files, lines = tsml_files(comparison, notes), compact_records(comparison)
-        files |= page_files(comparison, ranking, facts, notes, not args.no_windows)
-    content: dict[str, Any] = {**document(comparison, ranking), "reproducibility": facts, "notes": notes}
-    text = json.dumps(content, indent=1, allow_nan=False)
-    reproducibility_text = reproducibility_markdown(facts)
-    files |= {
-        "leaderboard.csv": leaderboard_csv(comparison),
-        "results.csv": results_csv(comparison),
-        "tables.md": markdown_tables(comparison, ranking) + "\n" + reproducibility_text,
-        "tables.tex": latex_tables(comparison),
-        "reproducibility.json": json.dumps(facts, indent=1, allow_nan=False) + "\n",
-        "reproducibility.md": reproducibility_text,
-        "comparison.json": text + "\n",
-        "records.jsonl": lines,
-    }
+        export = Export(comparison, rankings(comparison), facts, windows=not args.no_windows)
+        files = export_files(export)
     write_files(out, files)
-    for line in (*comparison.left_out, *notes):
+    for line in (*comparison.left_out, *export.notes):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
     if args.json:
-        print(text)
+        print(export.json_text)
     else:
-        print_comparison(comparison, ranking, sys.stdout)
+        print_comparison(comparison, export.rankings, sys.stdout)
         print(f"files: {out} (report.html is the page)")
     return 0
 

@@ -16,7 +16,7 @@ from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
-from mmkd.training.workspace import Workspace
+from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
@@ -155,16 +155,14 @@ def run_by_workers(
     from mmkd.engines.engine import run_jobs
     from mmkd.engines.plan import make_plan, pending
     from mmkd.engines.processes import ProcessEngine
-    from mmkd.engines.ray import RayEngine
 
     failing = [(spec, data) for spec, data in units if spec.key in broken]
     results = run_units(failing, workspace, "rerun", on_result, broken)
     order = [spec.key for spec, _ in units]
     units = [(spec, data) for spec, data in units if spec.key not in broken]
     plan = make_plan(units, workspace.records, workspace.cache, rerun)
-    engine: ProcessEngine | RayEngine
-    if workspace.engine == "ray":
-        engine = RayEngine(workspace)
+    if workspace.engine in ENGINES:
+        engine = import_function(ENGINES[workspace.engine].path)(workspace)
     else:
         engine = ProcessEngine(min(workspace.jobs, len(pending(plan))), workspace)
     results += run_jobs(units, plan, workspace, engine, on_result)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.engines.worker import THREADS, perform
-from mmkd.training.workspace import Workspace, check_ray, parse_resources
+from mmkd.training.workspace import Workspace, check_engine, parse_resources
 
 if TYPE_CHECKING:
     from mmkd.engines.plan import Job, JobResult
@@ -42,7 +42,7 @@ class RayEngine:
         self.exit_stack = ExitStack()
 
     def __enter__(self) -> "RayEngine":
-        check_ray()
+        check_engine("ray")
         import ray
 
         self.ray = ray

@@ -25,7 +25,7 @@ class Training(Options):
 
     epochs: int = option(20, "passes over the training windows; 0: weights that were given", ge=0)
     batch_size: int = option(64, "windows a step", ge=2)
-    optimizer: Literal["adamw", "sgd"] = option("adamw", "AdamW, or SGD with momentum 0.9")
+    optimizer: str = option("adamw", "a name of `training.optimization.OPTIMIZERS`: adamw, or sgd with momentum 0.9")
     lr: float = option(2e-3, "highest learning rate", gt=0)
     weight_decay: float = option(1e-4, "weight decay", ge=0)
     schedule: Literal["cosine", "steps"] = option("cosine", "learning rate over the epochs")

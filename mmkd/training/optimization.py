@@ -1,18 +1,39 @@
 """The optimizer of a training and its learning rate."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
+from mmkd.core.errors import unknown_name
 from mmkd.specs.unit import Training
 
 
-def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
-    """AdamW, or SGD with momentum 0.9."""
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=training.lr, momentum=0.9, weight_decay=training.weight_decay)
+def _adamw(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay, fused=True)
+
+
+def _sgd(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=training.lr, momentum=0.9, weight_decay=training.weight_decay)
+
+
+OPTIMIZERS: Mapping[str, Callable[[list[nn.Parameter], Training], torch.optim.Optimizer]] = {
+    "adamw": _adamw,
+    "sgd": _sgd,
+}
+"""Name -> what makes the optimizer of some parameters; a new optimizer is one entry."""
+
+
+def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    """The optimizer that a training names: AdamW, or SGD with momentum 0.9.
+
+    Raises:
+        MmkdError: there is none of that name.
+    """
+    if training.optimizer not in OPTIMIZERS:
+        raise unknown_name("optimizer", training.optimizer, OPTIMIZERS)
+    return OPTIMIZERS[training.optimizer](parameters, training)
 
 
 def learning_rate(training: Training, progress: float) -> float:

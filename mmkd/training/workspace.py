@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import MmkdError
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Progress
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 
     from mmkd.data import Dataset
     from mmkd.units.request import Request
+
+
+@dataclass(frozen=True)
+class ExternalEngine:
+    """An engine that decides itself how many jobs run at a time, by their `--resources`.
+
+    Attributes:
+        path: `module:Class`; the class is made with the workspace.
+        package: the package that it needs, and the extra of mmkd that installs it.
+    """
+
+    path: str
+    package: str
+
+
+ENGINES: Mapping[str, ExternalEngine] = {"ray": ExternalEngine("mmkd.engines.ray:RayEngine", "ray")}
+"""Engines besides "local", the worker processes of `--jobs`."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Workspace:
     cache_folder: str | Path | None = None
     device: str = "auto"
     jobs: int = 1
-    engine: Literal["local", "ray"] = "local"
+    engine: str = "local"
     resources: str | None = None
     threads: int = 0
     data: str | None = None
@@ -70,10 +87,11 @@ class Workspace:
                 raise MmkdError(f"--resources {self.resources}: only Ray uses them; add --engine ray")
         else:
             if self.jobs > 1:
+                name = self.engine.capitalize()
                 raise MmkdError(
-                    f"--jobs {self.jobs}: --resources decide how many units Ray runs at a time; leave it out"
+                    f"--jobs {self.jobs}: --resources decide how many units {name} runs at a time; leave it out"
                 )
-            check_ray()
+            check_engine(self.engine)
             parse_resources(self.resources or "")
         if self.cache_folder is None:
             object.__setattr__(self, "cache_folder", os.environ.get("MMKD_CACHE") or Path(self.runs) / "cache")
@@ -81,7 +99,7 @@ class Workspace:
             object.__setattr__(self, "threads", self._default_threads())
 
     def _default_threads(self) -> int:
-        if self.engine == "ray":
+        if self.engine != "local":
             return count_threads(parse_resources(self.resources or "")[0])
         return count_threads(count_cores() / self.jobs)
 
@@ -114,7 +132,7 @@ class Workspace:
     @property
     def uses_workers(self) -> bool:
         """Whether units run in other processes."""
-        return self.jobs > 1 or self.engine == "ray"
+        return self.jobs > 1 or self.engine != "local"
 
     def load(self, spec: DataSpec) -> "Dataset":
         """The data set of a unit, before its fold is selected; the last two are kept in memory.
@@ -168,14 +186,17 @@ def count_threads(cores: float) -> int:
     return max(1, min(int(cores), int(limit) if limit.isdecimal() and int(limit) else int(cores)))
 
 
-def check_ray() -> None:
-    """Check that Ray is installed.
+def check_engine(name: str) -> None:
+    """Check that an engine exists and that the package that it needs is installed.
 
     Raises:
-        MmkdError: it is not.
+        MmkdError: it does not, or the package is not.
     """
-    if find_spec("ray") is None:
-        raise MmkdError("--engine ray: ray is not installed; pip install 'mmkd[ray]'")
+    if name not in ENGINES:
+        raise unknown_name("engine", name, ("local", *ENGINES))
+    package = ENGINES[name].package
+    if find_spec(package) is None:
+        raise MmkdError(f"--engine {name}: {package} is not installed; pip install 'mmkd[{package}]'")
 
 
 def parse_resources(text: str) -> tuple[float, float]:

@@ -336,7 +336,7 @@ def test_a_refusal_is_one_line_of_one_process(torchrun, tmp_path, arguments, wor
 def test_with_ray_torchrun_is_refused(tmp_path, monkeypatch, capsys):
     """In this process, where it is the leader: it refuses before it meets the others."""
     monkeypatch.setattr("mmkd.cli.bench.current_group", lambda: One(0, 2))
-    monkeypatch.setattr("mmkd.training.workspace.check_ray", lambda: None)
+    monkeypatch.setattr("mmkd.training.workspace.check_engine", lambda name: None)
     code = main(["--method", "kd", "--engine", "ray", "--runs", str(tmp_path / "runs")])
     assert code == 2
     assert "--engine ray: torchrun has started 2 processes" in capsys.readouterr().err
