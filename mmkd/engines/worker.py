@@ -53,7 +53,7 @@ def _perform(job: Values, values: Values) -> "JobResult":
     from mmkd.engines.plan import JobResult
     from mmkd.engines.sweep import run_one
     from mmkd.specs.unit import UnitSpec
-    from mmkd.training.preparation import make_teacher, view_of
+    from mmkd.training.preparation import load_view, make_teacher
     from mmkd.training.workspace import Workspace
     from mmkd.units.expansion import source_sha256
     from mmkd.units.splits import select_fold
@@ -74,7 +74,7 @@ def _perform(job: Values, values: Values) -> "JobResult":
         assert result.status in ("done", "cached", "failed")
         return JobResult(result.status, result.error, result.log)
     if job["kind"] == "view":
-        view_of(job["modality"], spec, data, workspace)
+        load_view(job["modality"], spec, data, workspace)
     else:
         make_teacher(job["modality"], spec, data, workspace)
     return JobResult("done")
