@@ -28,8 +28,9 @@ from mmkd.training.teacher_outputs import CachedTeachers, LiveTeachers, make_tea
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import expand, split_for
+from mmkd.units.expansion import expand
 from mmkd.units.request import Request
+from mmkd.units.splits import split_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -580,7 +581,17 @@ def trial(method, student="unet-small", teacher="segformer-small", length=LENGTH
     from mmkd.units.expansion import resolve
 
     options = asdict(METHODS.get(method).Config())
-    spec = resolve(request, data, 0, "sig", "sig", method, options, student, None)
+    spec = resolve(
+        request,
+        data,
+        seed=0,
+        student="sig",
+        teachers="sig",
+        method=method,
+        options=options,
+        student_net=student,
+        fusion=None,
+    )
     targets = torch.from_numpy(data.y[split_for(data, spec.data, 0).train])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
