@@ -1,6 +1,6 @@
 """mmkd: a benchmark suite for multimodal knowledge distillation on time series.
 
-The public names load on first use, so that `import mmkd` and the command line's help stay quick.
+The public names are imported on first use, so that `import mmkd` and the help of the commands are quick.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "run": "api",
     "load_student": "api",
     "Batch": "methods.outputs",
@@ -68,6 +68,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module 'mmkd' has no attribute {name!r}")

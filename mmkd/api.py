@@ -1,4 +1,4 @@
-"""The same work from Python: `mmkd.run(method="fam")` and `mmkd.load_student(result)`."""
+"""Run a unit from Python, `mmkd.run("fam")`, and load its trained student, `mmkd.load_student(record)`."""
 
 import operator
 from dataclasses import fields
@@ -28,52 +28,56 @@ def run(
     plugin: str | Path | None = None,
     **settings: Any,
 ) -> Record:
-    """Do one unit, or take it from the records, and return its record.
+    """Run one unit, unless it is on record, and return its record.
+
+    >>> record = mmkd.run("kd", dataset="basic-motions", temperature=2.0)  # doctest: +SKIP
+    >>> record.metrics["test"]["macro_f1"]  # doctest: +SKIP
 
     Args:
         method, dataset, seed, student, teachers: as the flags of `python -m mmkd.bench`, with the same defaults.
-        data: one's own windows in a file, in the place of `dataset`.
+        data: a file with your own windows, in place of `dataset`.
         runs, cache, device, existing, plugin: as the flags.
         settings: the other fields of a suite (`epochs`, `image_size`, `student_net`, `preset`, ...), and the options of
             the method (`temperature=2.0`).
 
     Returns:
-        The record: `.metrics["test"]["macro_f1"]`, `.folder`, `.key`.
+        The record, with `.metrics["test"]["macro_f1"]`, `.folder` and `.key`.
 
     Raises:
-        MmkdError: what was asked cannot be done. UnitFailed: the unit broke off.
+        MmkdError: an argument is invalid, or the unit cannot be run.
+        UnitFailed: the training failed, or, with `existing="only"`, the unit is not on record.
     """
-    taken = {"methods", "datasets", "seeds", "students", "plugins", "options", "variants", "name"} & set(settings)
-    if taken or method == "all":
+    plural = {"methods", "datasets", "seeds", "students", "plugins", "options", "variants", "name"} & set(settings)
+    if plural or method == "all":
         raise MmkdError("mmkd.run does one unit; for several use a suite: python -m mmkd.bench --suite FILE")
     if data is not None and dataset is not None:
         raise MmkdError("data and dataset both name windows; give one of them")
     if existing not in ("skip", "rerun", "only"):
         raise unknown_name("existing", str(existing), ("skip", "rerun", "only"))
-    known = {f.name for f in fields(Request)}
-    asked = {name: value for name, value in settings.items() if name in known}
-    options = {name: value for name, value in settings.items() if name not in known}
-    given = {"datasets": dataset, "students": student, "teachers": teachers}
-    asked |= {name: (value,) for name, value in given.items() if value is not None}
+    request_fields = {f.name for f in fields(Request)}
+    values = {name: value for name, value in settings.items() if name in request_fields}
+    options = {name: value for name, value in settings.items() if name not in request_fields}
+    single = {"datasets": dataset, "students": student, "teachers": teachers}
+    values |= {name: (value,) for name, value in single.items() if value is not None}
     request = Request(
         methods=(method,),
         data=None if data is None else str(data),
-        seeds=(_whole(seed),),
+        seeds=(_as_int(seed),),
         plugins=() if plugin is None else (str(plugin),),
         options={method: options} if options else {},
-        **asked,
+        **values,
     )
     result = execute(
         request, Workspace.for_request(request, runs=runs, cache_folder=cache, device=device), existing
     ).results[0]
     if result.record is None:
-        what = result.error or f"unit {result.spec.key} is not on record"
-        raise UnitFailed(f"{what}; see {result.log}" if result.log else what)
+        message = result.error or f"unit {result.spec.key} is not on record"
+        raise UnitFailed(f"{message}; see {result.log}" if result.log else message)
     return result.record
 
 
-def _whole(seed: Any) -> int:
-    """A seed as an int, whatever integer type it came as."""
+def _as_int(seed: Any) -> int:
+    """A seed of any integer type as an int."""
     try:
         return operator.index(seed)
     except TypeError:
@@ -81,16 +85,19 @@ def _whole(seed: Any) -> int:
 
 
 def load_student(run: Record | str | Path) -> Any:
-    """The trained student of a unit, in evaluation mode, with the fitted views it needs.
+    """Load the trained student of a unit, in evaluation mode, with its fitted modalities.
+
+    >>> model = mmkd.load_student("runs/1a2b3c4d")  # doctest: +SKIP
+    >>> classes = model.predict(windows)  # doctest: +SKIP
 
     Args:
-        run: what `run` returned, or the folder of a record (`runs/<key>`).
+        run: a record, as `run` returns it, or the folder of a record (`runs/<key>`).
 
     Returns:
         A `StudentModel`, a module that maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W).
 
     Raises:
-        MmkdError: there is no such record, it is a teacher's, or its files are damaged.
+        MmkdError: there is no such record, it is that of a teacher, or its files are damaged.
     """
     from mmkd.training.student_model import StudentModel
 
@@ -98,8 +105,8 @@ def load_student(run: Record | str | Path) -> Any:
         return StudentModel.load(run)
     folder = Path(run)
     records = Records(folder.parent)
-    fault = records.describe_damage(folder.name)
-    record = None if fault else records.get(folder.name)
+    damage = records.describe_damage(folder.name)
+    record = None if damage else records.get(folder.name)
     if record is None:
-        raise MmkdError(fault or f"{folder} is no record of a unit: it has no result.json")
+        raise MmkdError(damage or f"{folder} is no record of a unit: it has no result.json")
     return StudentModel.load(record)

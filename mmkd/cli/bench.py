@@ -1,6 +1,6 @@
-"""`python -m mmkd.bench`: teachers, students and their comparison from the command line.
+"""`python -m mmkd.bench`: train teachers and students, and compare them in a table.
 
-The parser needs neither torch nor mlflow; what needs them is imported when it is used.
+The parser needs neither torch nor mlflow; modules that need them are imported when they are used.
 """
 
 import argparse
@@ -41,26 +41,26 @@ NAME = "mmkd.bench"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 1 (a unit failed or is missing), 2 (bad input) or 130 (Ctrl-C).
 
-    Of the processes that torchrun started one runs it, and the others train along.
+    If torchrun started several processes, the leader runs the command and the others take part in its trainings.
     """
     group = current_group()
     if isinstance(group, TorchrunGroup) and not group.is_leader:
-        return train_along(group)
+        return run_follower(group)
     arguments = list(sys.argv[1:] if argv is None else argv)
-    with command_line(NAME, "; units that are done stay on record, the same command goes on") as exit_code:
+    with command_line(NAME, "; finished units are on record, run the same command again to resume") as exit_code:
         exit_code.value = command(arguments, group)
     if exit_code.value <= 2:  # after an interruption torchrun itself ends all processes
         group.finish()
     return exit_code.value
 
 
-def train_along(group: TorchrunGroup) -> int:
-    """The part of a process that does not lead; it writes nothing, so that signals may end it at once."""
+def run_follower(group: TorchrunGroup) -> int:
+    """Run a process that is not the leader; it writes nothing, so that signals may end it at once."""
     from mmkd.training.followers import follow
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the one that leads says it
+        warnings.simplefilter("ignore")  # the leader prints them
         try:
             follow(group)
         except ConnectionLost:
@@ -69,18 +69,19 @@ def train_along(group: TorchrunGroup) -> int:
 
 
 def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
+    """Parse the flags and do what they ask for; returns the exit code."""
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
     check_arguments(argv, args)
     if args.help:
         load_plugins(args.plugin if args.method else ())
-        more = method_help(split_names(args.method, "--method")) if args.method else None
+        methods = method_help(split_names(args.method, "--method")) if args.method else None
         print(parser.format_help(), end="")
-        if more:
-            print(more)
+        if methods:
+            print(methods)
         return 0
     if args.publish and (args.method or args.suite):
-        raise MmkdError("--publish sends what is on record and does no unit; give it without --method and --suite")
+        raise MmkdError("--publish only sends records; give it without --method and --suite")
     if args.list:
         refuse_unknown_flags(rest, parser)
         if args.method or args.suite:
@@ -98,7 +99,7 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
 
 
 def run_command(request: "Request", args: argparse.Namespace, group: ProcessGroup = SINGLE_PROCESS) -> int:
-    """Do the units, print how each ended, publish, and print the table or the JSON document; the exit code."""
+    """Run the units and print the result of each, publish the records, print the table; returns the exit code."""
     from mmkd.cli.dry_run import dry_run
     from mmkd.core.memory import keep_freed_memory
     from mmkd.core.registry import METHODS
@@ -111,8 +112,8 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
         return dry_run(request, workspace, args.existing == "rerun", args.json)
     keep_freed_memory()
     if request.methods == ("all",) and METHODS.import_errors and not args.quiet:
-        for source, why in METHODS.import_errors.items():
-            _warn(f"left out: {source}: {why}")
+        for source, reason in METHODS.import_errors.items():
+            _warn(f"left out: {source}: {reason}")
     outcome = execute(request, workspace, args.existing, Narrator(workspace.progress), measurements)
     runs = Path(args.runs)
     problem = None if args.existing == "only" else mlflow.publish(runs, outcome.records, request.name)
@@ -123,15 +124,15 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
         _warn(problem)
     if outcome.unmeasured:
         _warn(f"{len(outcome.unmeasured)} not measured, the first: {one_line(outcome.unmeasured[0])}")
-    missed = args.robustness and outcome.unmeasured
-    return 1 if missed or any(result.status in ("failed", "missing") for result in outcome.results) else 0
+    unmeasured = args.robustness and outcome.unmeasured
+    return 1 if unmeasured or any(result.status in ("failed", "missing") for result in outcome.results) else 0
 
 
 def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessGroup) -> "Workspace":
-    """The workspace that the flags name.
+    """The workspace of the flags.
 
     Raises:
-        MmkdError: flags that exclude each other, or a folder that cannot be one.
+        MmkdError: flags exclude each other, or a folder cannot be created.
     """
     from mmkd.core.progress import Bars, Lines, Progress
     from mmkd.training.workspace import Workspace
@@ -159,7 +160,7 @@ def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessG
 
 
 class Narrator:
-    """Prints how each unit ended: what failed, is missing or was left out on stderr, scores as progress."""
+    """Prints the result of each unit: failed, missing and refused units on stderr, scores as progress."""
 
     def __init__(self, progress: "Progress") -> None:
         self.progress = progress
@@ -186,7 +187,7 @@ def _warn(line: str) -> None:
 
 
 def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None:
-    """Print the table of the task, or one JSON document."""
+    """Print the table of the task, or the results as one JSON document."""
     from mmkd.report import run_rows, table
     from mmkd.units import result
 
@@ -200,10 +201,10 @@ def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None
 
 
 def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, ...]:
-    """What is measured of the students.
+    """The names of the measurements to make of the students.
 
     Raises:
-        MmkdError: --robustness where nothing is measured, or for a task that has none.
+        MmkdError: --robustness together with --existing only, or for a task without it.
     """
     from mmkd.tasks import TASKS
 
@@ -211,15 +212,15 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
     if not args.robustness:
         return task.measurements
     if args.existing == "only":
-        raise MmkdError("--robustness measures what is not there, --existing only just looks; give one of the two")
+        raise MmkdError("--robustness makes measurements, --existing only makes none; give one of the two")
     if "robustness.json" not in task.optional_measurements:
-        able = ", ".join(other.name for other in TASKS.values() if "robustness.json" in other.optional_measurements)
-        raise MmkdError(f"--robustness is for students of --task {able}, not of {request.task}; leave it out")
+        tasks = ", ".join(other.name for other in TASKS.values() if "robustness.json" in other.optional_measurements)
+        raise MmkdError(f"--robustness is for students of --task {tasks}, not of {request.task}; leave it out")
     return (*task.measurements, "robustness.json")
 
 
 def publish_all(runs: Path) -> int:
-    """Send every record that the MLflow store has not had yet."""
+    """Send the records to MLflow that its store lacks."""
     from mmkd.report import mlflow as track
     from mmkd.store.record import Records
 
@@ -231,13 +232,13 @@ def publish_all(runs: Path) -> int:
     if problem:
         print(f"mmkd.bench: {problem}", file=sys.stderr)
         return 1
-    had = f"; it had the other {len(records) - len(new)}" if len(new) < len(records) else ""
-    print(f"{len(new)} of {len(records)} records sent to {track.shown_uri(runs)}{had}")
+    others = f"; it had the other {len(records) - len(new)}" if len(new) < len(records) else ""
+    print(f"{len(new)} of {len(records)} records sent to {track.shown_uri(runs)}{others}")
     return 0
 
 
 def script() -> NoReturn:
-    """Run the command and end the process; one of torchrun at once, for gloo's threads at times abort its way out."""
+    """Run the command and end the process; under torchrun at once, because threads of gloo may abort a normal exit."""
     code = main()
     if current_group().world_size > 1:
         flush_stdout()

@@ -1,6 +1,6 @@
-"""`python -m mmkd.compare`: the records of a suite as tables, statistics and files that go into a paper.
+"""`python -m mmkd.compare`: compare the records of a suite in tables, statistics and files for a paper.
 
-It stands on the records alone and never imports torch; what needs a network was measured when the unit was done.
+It only reads records and never imports torch. Measurements that need a network were made when the unit was run.
 """
 
 import sys
@@ -20,9 +20,9 @@ NAME = "mmkd.compare"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
-    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     with command_line(NAME) as exit_code:
-        exit_code.value = command(given)
+        exit_code.value = command(arguments)
     return exit_code.value
 
 
@@ -32,8 +32,8 @@ def make_parser() -> Parser:
         description="Compare the methods on record: one table a data set and student, statistics, files for a paper.",
         allow_abbrev=False,
         add_help=False,
-        epilog="Units meet in a table only where data, student and training are the same; a method under other options "
-        "is a row of its own. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
+        epilog="Units are in one table only if data, student and training are the same; a method with other options "
+        "is another row. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
         "leaderboard.csv, results.csv (one line a unit and metric), tables.md, tables.tex, comparison.json, "
         "records.jsonl (each record without its predictions), "
         "reproducibility.json and .md, and tsml/ with each unit's predictions.",
@@ -45,12 +45,14 @@ def make_parser() -> Parser:
         help="take the records from MLflow instead, of experiments such as 'mmkd/*/classification'; the store is "
         "MLFLOW_TRACKING_URI, else that of --runs",
     )
-    parser.add_argument("--control", metavar="METHOD", default="student", help="what others are measured against")
+    parser.add_argument(
+        "--control", metavar="METHOD", default="student", help="the method that others are compared with"
+    )
     parser.add_argument("--out", metavar="DIR", help="folder of the files (default comparison in --runs)")
     parser.add_argument(
         "--no-windows",
         action="store_true",
-        help="show no measured values of a window: for a page that is passed on where the data must not be",
+        help="show no measured values of windows: for a page that is shared when the data must not be",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout instead of the tables")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
@@ -58,7 +60,7 @@ def make_parser() -> Parser:
 
 
 def command(argv: Sequence[str]) -> int:
-    """Read the records, compare, write the files, print the tables or the document."""
+    """Read and compare the records, write the files, print the tables or the document; returns the exit code."""
     parser = make_parser()
     args, rest = parser.parse_known_args(list(argv))
     if args.help:
@@ -68,7 +70,7 @@ def command(argv: Sequence[str]) -> int:
     for name in ("runs", "experiment", "control", "out"):
         value = getattr(args, name)
         if value is not None and (not value or "\0" in value):
-            raise MmkdError(f"--{name} {value!r}: the name is empty, or has a zero byte in it")
+            raise MmkdError(f"--{name} {value!r}: the name is empty, or contains a zero byte")
     runs = Path(args.runs)
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")
@@ -97,7 +99,7 @@ def command(argv: Sequence[str]) -> int:
 
 @contextmanager
 def _records(runs: Path, experiment: str | None) -> Iterator[tuple[list[Any], list[str]]]:
-    """The records of the runs folder, or those that the MLflow store holds, as long as they are needed."""
+    """The records of the runs folder, or of the MLflow store, and notes about those that were left out."""
     from mmkd.comparison.compare import read_records
     from mmkd.store.record import Records
 

@@ -1,4 +1,4 @@
-"""`--dry-run`: the units of a request, what of them is on record or cached, and how long the rest takes."""
+"""`--dry-run`: show the units of a request, which of their results exist, and how long the others will take."""
 
 import json
 from dataclasses import asdict
@@ -13,10 +13,10 @@ from mmkd.units.request import Request
 
 
 def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) -> int:
-    """Print the plan of a request, as lines or as one JSON document; the exit code.
+    """Print the plan of a request, as lines or as one JSON document; returns the exit code.
 
     Args:
-        rerun: whether units on record count as to be done.
+        rerun: whether units on record are to be run again.
     """
     records = workspace.records
     units = list(expand(request))
@@ -55,9 +55,9 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     for spec, _ in units:
         print(f"{spec.key}  {title(spec)}{'  on record' if requested[spec.key] else ''}")
     print(f"{len(units)} units, {sum(requested.values())} on record")
-    for kind, some in jobs.items():
-        cached = sum(job.exists for job in some)
-        print(f"{kind}s: {cached} cached, {len(some) - cached} to be made, each once")
+    for kind, kind_jobs in jobs.items():
+        cached = sum(job.exists for job in kind_jobs)
+        print(f"{kind}s: {cached} cached, {len(kind_jobs) - cached} to be made, each once")
     print(time.text("one after the other" if workspace.jobs == 1 else f"with --jobs {workspace.jobs}"))
     return 0
 

@@ -1,4 +1,4 @@
-"""The flags of `python -m mmkd.bench`, and the request that they stand for. Needs neither torch nor mlflow."""
+"""The flags of `python -m mmkd.bench`, and the request made from them. Imports neither torch nor mlflow."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are ours: one line, exit 2."""
+    """An argument parser that raises MmkdError, so that an error is one line and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         raise MmkdError(message)
 
 
 def make_parser() -> Parser:
-    """The flags of `mmkd.bench`: those of the fields of `Request`, and those of the command itself.
+    """The parser of `mmkd.bench`: flags for the fields of `Request`, and those of the command itself.
 
-    Flags of methods are added to the help when methods are named.
+    The options of methods are not among them; `method_options` parses these.
     """
     from mmkd.training.workspace import ENGINES
     from mmkd.units.request import Request
@@ -46,9 +46,9 @@ def make_parser() -> Parser:
         if f.metadata["flag"]:
             add_flag(groups[f.metadata["group"]], f)
     what = groups["what"]
-    what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags given beside it take its place")
+    what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags replace its values")
     what.add_argument("--seed", metavar="N", help="one seed (default 0)")
-    what.add_argument("--list", choices=LISTS, help="list what there is, and stop")
+    what.add_argument("--list", choices=LISTS, help="list the names of one kind, and stop")
     where = groups["where"]
     where.add_argument("--runs", metavar="DIR", default="runs", help="records and MLflow store (default runs)")
     where.add_argument("--cache", metavar="DIR", help="views and teachers (default: MMKD_CACHE, else cache in --runs)")
@@ -62,15 +62,15 @@ def make_parser() -> Parser:
         "--existing",
         choices=("skip", "rerun", "only"),
         default="skip",
-        help="units on record: skip them (default), rerun them with the cached teachers, or only look",
+        help="units on record: skip them (default), rerun them with the cached teachers, or only read them",
     )
     where.add_argument(
         "--robustness", action="store_true", help="test students, those on record too, on disturbed test windows"
     )
     where.add_argument(
-        "--dry-run", action="store_true", help="print the units, what is there and how long the rest takes, and stop"
+        "--dry-run", action="store_true", help="print the units, which exist and how long the rest takes, and stop"
     )
-    where.add_argument("--publish", action="store_true", help="send to MLflow what it has not had yet, and stop")
+    where.add_argument("--publish", action="store_true", help="send the records to MLflow that it lacks, and stop")
     where.add_argument("--json", action="store_true", help="one JSON document on stdout")
     where.add_argument("--quiet", action="store_true", help="no progress")
     where.add_argument("-h", "--help", action="store_true", help="this text")
@@ -80,45 +80,49 @@ def make_parser() -> Parser:
 def add_flag(group: Any, f: "Field[Any]") -> None:
     """Add the flag of a field of `Request` to a group of the parser."""
     repeated = f.name == "plugins"
-    more: dict[str, Any] = {"action": "append", "default": []} if repeated else {}
-    group.add_argument(f.metadata["flag"], metavar=f.metadata["metavar"], help=f.metadata["help"], **more)
+    settings: dict[str, Any] = {"action": "append", "default": []} if repeated else {}
+    group.add_argument(f.metadata["flag"], metavar=f.metadata["metavar"], help=f.metadata["help"], **settings)
 
 
 def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "Request":
-    """The request that the flags stand for; those that were not given keep the suite's value, or the default.
+    """The request of the flags; fields without a flag have the value of the suite, or their default.
+
+    Args:
+        args: the parsed flags.
+        rest: the other arguments, which are options of methods.
 
     Raises:
-        MmkdError: a flag with a value that is none of its field, or flags that exclude each other.
+        MmkdError: the value of a flag is invalid, or flags exclude each other.
     """
     from mmkd.units.request import Request, parse_seeds, read_suite
 
     hints = get_type_hints(Request)
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for f in fields(Request):
         flag = f.metadata["flag"]
         text = getattr(args, flag[2:].replace("-", "_")) if flag else None
         if text is not None and text != []:
-            given[f.name] = _flag_value(text, hints[f.name], f)
+            values[f.name] = _flag_value(text, hints[f.name], f)
     if args.seed is not None:
         if args.seeds is not None:
             raise MmkdError("--seed and --seeds both name seeds; give one of them")
-        given["seeds"] = parse_seeds(args.seed)
-        if len(given["seeds"]) > 1:
+        values["seeds"] = parse_seeds(args.seed)
+        if len(values["seeds"]) > 1:
             raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
     if args.data and args.dataset:
         raise MmkdError("--data and --dataset both name windows; give one of them")
     if args.dataset:
-        given["data"] = None  # a suite's own file gives way
+        values["data"] = None  # replaces the file of a suite
     if args.suite:
         refuse_unknown_flags(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
-        return read_suite(args.suite, **given)
+        return read_suite(args.suite, **values)
     load_plugins(args.plugin)
-    given["options"] = method_options(given["methods"], rest, parser)
-    return Request(**given)
+    values["options"] = method_options(values["methods"], rest, parser)
+    return Request(**values)
 
 
 def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
-    """The text of a flag as the value of its field: a list is written with commas, a mapping as sig=NET."""
+    """The value of a field from the text of its flag: items of lists are separated by commas; mappings are sig=NET."""
     from mmkd.units.request import parse_seeds
 
     flag = f.metadata["flag"]
@@ -144,14 +148,18 @@ def _whole_number(text: str, flag: str) -> int:
 
 
 def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:
-    """The flags that the parser does not know, as options of those of the methods that have them."""
+    """The options of methods, from the flags that the parser does not know; each goes to all methods that have it.
+
+    Raises:
+        MmkdError: no method has this option.
+    """
     from mmkd.core.registry import METHODS
 
     if "all" in methods and len(methods) > 1:
-        raise MmkdError("--method: 'all' stands alone")
+        raise MmkdError("--method: 'all' must be the only name")
     names = list(METHODS) if tuple(methods) == ("all",) else methods
     known = {name: _options_of(name) for name in names}
-    found: dict[str, dict[str, str]] = {}
+    parsed: dict[str, dict[str, str]] = {}
     rest = list(rest)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
@@ -161,7 +169,7 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
         owners = [name for name in names if flag[2:] in known[name]]
         if not owners:
             flags = [o for action in parser._actions for o in action.option_strings]
-            options = {f"--{option}" for each in known.values() for option in each}
+            options = {f"--{option}" for names_of_method in known.values() for option in names_of_method}
             if elsewhere:
                 raise MmkdError(f"{flag} is an option of {', '.join(elsewhere)}, not of {', '.join(names)}")
             raise MmkdError(
@@ -170,8 +178,8 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
         for name in owners:
-            found.setdefault(name, {})[flag[2:]] = value
-    return found
+            parsed.setdefault(name, {})[flag[2:]] = value
+    return parsed
 
 
 def _options_of(method: str) -> list[str]:
@@ -182,6 +190,7 @@ def _options_of(method: str) -> list[str]:
 
 
 def load_plugins(paths: Sequence[str]) -> None:
+    """Load plugin files, which register methods and tasks."""
     from mmkd.core.registry import load_plugin
 
     for path in paths:
@@ -189,31 +198,39 @@ def load_plugins(paths: Sequence[str]) -> None:
 
 
 def check_arguments(argv: Sequence[str], args: argparse.Namespace) -> None:
-    """Refuse what no flag can mean: a flag given twice, a folder without a name, a zero byte."""
+    """Check the arguments as a whole.
+
+    Raises:
+        MmkdError: a flag is given twice, a folder has an empty name, or a value contains a zero byte.
+    """
     flags = [arg.partition("=")[0] for arg in argv if arg.startswith("--") and arg != "--"]
-    twice = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--plugin"})
-    if twice:
-        raise MmkdError(f"{twice[0]} is given twice; give it once (a list is written with commas)")
+    repeated = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--plugin"})
+    if repeated:
+        raise MmkdError(f"{repeated[0]} is given twice; give it once (a list is written with commas)")
     for name in ("runs", "cache", "data_root"):
         if getattr(args, name) == "":
             raise MmkdError(f"--{name.replace('_', '-')}: the name is empty; name a folder")
     for flag, value in ((f"--{name.replace('_', '-')}", value) for name, value in vars(args).items()):
         if any("\0" in str(text) for text in (value if isinstance(value, list) else [value])):
-            raise MmkdError(f"{flag} {shown(value)}: a zero byte stands in it")
+            raise MmkdError(f"{flag} {shown(value)}: it contains a zero byte")
 
 
 def check_folder(path: Path, flag: str) -> None:
-    """Refuse a folder that cannot be one, before anything is done; it need not exist yet."""
+    """Check, before anything is run, that a folder exists or could be created.
+
+    Raises:
+        MmkdError: it could not.
+    """
     try:
-        there = next(each for each in (path, *path.absolute().parents) if each.exists())
-        if not there.is_dir():
-            raise MmkdError(f"{flag} {path}: {there} is not a folder; name another")
+        existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+        if not existing.is_dir():
+            raise MmkdError(f"{flag} {path}: {existing} is not a folder; name another")
     except OSError as error:
         raise MmkdError(f"{flag} {path}: {error.strerror or error}; name another folder") from None
 
 
 def split_names(text: str, flag: str) -> tuple[str, ...]:
-    """The names of a list with commas, each once; MmkdError where one is empty."""
+    """The names in a list that is separated by commas, without repeats; MmkdError if one is empty."""
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if "" in names:
         raise MmkdError(f"{flag} {text!r}: an empty name")
@@ -221,18 +238,20 @@ def split_names(text: str, flag: str) -> tuple[str, ...]:
 
 
 def _assignments(text: str, flag: str, example: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    """The mapping of a text such as sig=NET,gaf=NET; MmkdError if it is malformed."""
+    values: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not name or not value:
             raise MmkdError(f"{flag}: {part!r} is not of the form sig={example}")
-        if name in found:
+        if name in values:
             raise MmkdError(f"{flag} {text}: a modality is named twice")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
-def refuse_unknown_flags(rest: Sequence[str], parser: Parser, more: str = "") -> None:
+def refuse_unknown_flags(rest: Sequence[str], parser: Parser, hint: str = "") -> None:
+    """Raise MmkdError if any arguments are left; `hint` is added to its message."""
     if rest:
         flags = [o for action in parser._actions for o in action.option_strings]
-        raise MmkdError(f"unknown option {rest[0]}{did_you_mean(rest[0], flags)}{more}")
+        raise MmkdError(f"unknown option {rest[0]}{did_you_mean(rest[0], flags)}{hint}")

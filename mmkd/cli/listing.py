@@ -1,4 +1,4 @@
-"""What `--list` prints, and the parts of the help that stand on presets and on methods."""
+"""The output of `--list`, and the parts of the help about presets and methods."""
 
 import json
 import textwrap
@@ -39,37 +39,39 @@ def _preset_lines(name: str, p: Preset) -> list[str]:
 
 
 def show_list(what: str, as_json: bool, root: str | None) -> int:
-    """Print what is registered, a line each; broken method files with their reason."""
-    rows, broken = list_entries(what, root)
+    """Print the entries of a registry, one a line, and files that could not be loaded; returns the exit code."""
+    rows, errors = list_entries(what, root)
     if as_json:
-        print(json.dumps({what: [{"name": n, "text": t} for n, t in rows], "broken": broken}, indent=1))
+        print(json.dumps({what: [{"name": n, "text": t} for n, t in rows], "broken": errors}, indent=1))
         return 0
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
         print(f"{name:<{width}}  {text}")
-    for source, why in broken.items():
-        print(f"broken: {source}: {why}")
+    for source, reason in errors.items():
+        print(f"broken: {source}: {reason}")
     return 0
 
 
 def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[str, str]]:
-    """Name and one-line text of every entry, and the files that could not be loaded."""
+    """Name and one-line text of every entry; and the files that could not be loaded, with the reason."""
     from mmkd.core.registry import METHODS, Registry
 
     if what == "datasets":
         from mmkd.data import find_cards
         from mmkd.data.load import is_available
 
-        cards, wrong = find_cards()
-        here = {name: is_available(card, root) for name, card in cards.items()}
+        cards, errors = find_cards()
+        available = {name: is_available(card, root) for name, card in cards.items()}
         return [
-            (name, describe_dataset(card, bool(here[name]))) for name, card in cards.items() if here[name] is not None
-        ], wrong
+            (name, describe_dataset(card, bool(available[name])))
+            for name, card in cards.items()
+            if available[name] is not None
+        ], errors
     if what == "stage-fusions":
         from mmkd.nets.stage_fusions import JOINS, OPERATORS
 
-        own = ("none", "The network's own form: the default.")
-        return [own, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}
+        default = ("none", "The network's own form: the default.")
+        return [default, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}
     if what == "methods":
         registry: Registry[Any] = METHODS
     elif what == "modalities":
@@ -84,8 +86,8 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
     ], registry.import_errors
 
 
-def describe_dataset(card: Any, here: bool) -> str:
-    """A data set in a line: what it is, its task and size, and whether its files are on this machine."""
+def describe_dataset(card: Any, available: bool) -> str:
+    """One line about a data set: its title, task and size, and whether its files are on this machine."""
     facts = [card.task]
     if card.reader != "archive":
         facts += [f"{len(card.classes)} classes"] if card.classes else []
@@ -94,11 +96,11 @@ def describe_dataset(card: Any, here: bool) -> str:
         facts += [f"{card.rate_hz:g} Hz"] if card.rate_hz else []
         facts += [f"windows of {card.signal['window']}"] if "window" in card.signal else []
         facts += [f"groups {' '.join(card.groups)}"] if card.groups else []
-    return f"{card.title} ({', '.join(facts)})" + ("" if here else "  [not here]")
+    return f"{card.title} ({', '.join(facts)})" + ("" if available else "  [not here]")
 
 
 def describe_needs(thing: Any) -> str:
-    """What a method needs beyond logits and embeddings of one teacher, for the end of its line."""
+    """What a method needs beyond logits and embeddings of one teacher, as text for the end of its line."""
     needs: AbstractSet[str] = getattr(thing, "needs", frozenset())
     words = {"cam": "CAMs", "attention": "attention", "branches": "branches"}
     parts = [word for need, word in words.items() if need in needs]
@@ -110,13 +112,13 @@ def describe_needs(thing: Any) -> str:
 
 
 def first_line(thing: Any) -> str:
-    """The first line of a class's or factory's own docstring."""
+    """The first line of the docstring of a class or function; empty if it only inherits one."""
     text = vars(thing).get("__doc__") if isinstance(thing, type) else getattr(thing, "__doc__", None)
     return (text or "").strip().split("\n")[0]
 
 
 def method_help(names: Sequence[str]) -> str:
-    """The options of methods, with type, default and a line of help; those that all of them have stand once."""
+    """The options of methods, with type, default and a line of help; options of all methods are listed once."""
     from mmkd.core.options import describe
     from mmkd.core.registry import METHODS
 
@@ -126,14 +128,14 @@ def method_help(names: Sequence[str]) -> str:
     lines = []
     for name, method in methods.items():
         own = options[name] if len(options) == 1 else [row for row in options[name] if row not in common]
-        lines += ["", f"options of {name}: {first_line(method)}", *_shown(own)]
+        lines += ["", f"options of {name}: {first_line(method)}", *_format_options(own)]
     if len(options) > 1:
         lines += ["", f"options of each of {', '.join(methods)}:" if len(methods) < 9 else "options of each:"]
-        lines += _shown(common)
+        lines += _format_options(common)
     return "\n".join(lines)
 
 
-def _shown(rows: Sequence[tuple[str, str, Any, str]]) -> list[str]:
+def _format_options(rows: Sequence[tuple[str, str, Any, str]]) -> list[str]:
     lines = []
     for flag, words, default, text in rows:
         lines.append(f"  --{flag} {words}")

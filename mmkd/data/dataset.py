@@ -55,7 +55,7 @@ class Dataset:
         groups: channel group -> the numbers of its channels. Each channel's own name is also a group, of one channel.
         fold: which test part `test` is, if it is not the data set's own; see `folds`.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
-        splits: the splits of units made so far, each computed once; see `units.expansion.split_for`.
+        splits: the splits of units made so far, each computed once; see `units.splits.split_for`.
     """
 
     name: str

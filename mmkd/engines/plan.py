@@ -12,8 +12,9 @@ from mmkd.data import Dataset
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Records
-from mmkd.units.expansion import split_for, student_alone
+from mmkd.units.expansion import student_alone
 from mmkd.units.names import title
+from mmkd.units.splits import split_for
 from mmkd.views.cached import view_key
 
 

@@ -106,7 +106,7 @@ class RayEngine:
                 ended.append((job, JobResult(**json.loads(self.ray.get(reference)))))
             except self.ray.exceptions.RayError as error:
                 ended.append(
-                    (job, JobResult("failed", f"Ray gave it up after {RETRIES} retries: {describe_error(error)[:300]}"))
+                    (job, JobResult("failed", f"Ray stopped after {RETRIES} retries: {describe_error(error)[:300]}"))
                 )
         return ended
 

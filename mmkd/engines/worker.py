@@ -53,9 +53,10 @@ def _perform(job: Values, values: Values) -> "JobResult":
     from mmkd.engines.plan import JobResult
     from mmkd.engines.sweep import run_one
     from mmkd.specs.unit import UnitSpec
-    from mmkd.training.preparation import make_teacher, view_of
+    from mmkd.training.preparation import load_view, make_teacher
     from mmkd.training.workspace import Workspace
-    from mmkd.units.expansion import select_fold, source_sha256
+    from mmkd.units.expansion import source_sha256
+    from mmkd.units.splits import select_fold
 
     keep_freed_memory()
     torch.set_num_threads(values["threads"])
@@ -65,15 +66,15 @@ def _perform(job: Values, values: Values) -> "JobResult":
     spec = UnitSpec.parse(job["spec"])
     data = select_fold(workspace.load(spec.data), spec.data)
     if data.sha256 != spec.data.sha256:
-        raise MmkdError(f"data {data.name!r} is not what it was when the command began; start the command again")
+        raise MmkdError(f"data {data.name!r} has changed since the command began; start it again")
     if job["kind"] == "unit":
         if spec.key != job["key"] or source_sha256(spec.method) != spec.method_sha256:
-            raise MmkdError(f"method {spec.method!r} or mmkd itself is another version here; start the command again")
+            raise MmkdError(f"method {spec.method!r} or mmkd has changed since the command began; start it again")
         result = run_one(spec, data, workspace, rerun=job["rerun"])
         assert result.status in ("done", "cached", "failed")
         return JobResult(result.status, result.error, result.log)
     if job["kind"] == "view":
-        view_of(job["modality"], spec, data, workspace)
+        load_view(job["modality"], spec, data, workspace)
     else:
         make_teacher(job["modality"], spec, data, workspace)
     return JobResult("done")

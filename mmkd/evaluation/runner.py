@@ -16,10 +16,10 @@ from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.store.record import Record
-from mmkd.training.preparation import view_of
+from mmkd.training.preparation import load_view
 from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import split_for
+from mmkd.units.splits import split_for
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class MeasurementRunner:
         split = split_for(data, spec.data, spec.seed)
         part = "validation" if len(split.validation) else "train"
         windows = getattr(split, part)
-        views = {name: view_of(name, spec, data, self.workspace).array for name in spec.views}
+        views = {name: load_view(name, spec, data, self.workspace).array for name in spec.views}
         batch_windows = maps.choose_windows(data.y, windows)
         first = batch_windows[:1]
         label = int(data.y[first[0]])

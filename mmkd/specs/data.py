@@ -1,4 +1,4 @@
-"""Which windows a unit is made of, in plain values, and the names of folds. Needs no numpy."""
+"""The spec of the windows of a unit, and the names of folds. Imports no numpy."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class DataSpec:
-    """Which windows a unit has, and how they are split.
+    """The windows of a unit, and how they are split.
 
     Attributes:
         name: of the data set, or the stem of the user's own file.
         sha256: checksum of the content.
-        nan: what is done with missing values: "refuse", "impute" or "drop".
-        validation: share of the training windows that is the validation part; 0 where there is none.
-        epoch_rule: which epoch is kept: "val-best" or "last".
-        train_subjects: number of subjects that the training windows are taken from; 0: all.
+        nan: what happens to missing values: "refuse", "impute" or "drop".
+        validation: fraction of the training windows that is used for validation; 0: none.
+        epoch_rule: whose weights are used: those of the best epoch, "val-best", or of the "last".
+        train_subjects: number of subjects of the training windows; 0: all.
         test_subjects: subjects of the test windows; empty: the data set's own split.
-        fold: the name of that test part; no part of the key.
-        rate: samples a second that the windows were resampled to; 0: not resampled.
+        fold: the name of the fold; it is not part of the key.
+        rate: samples a second after resampling; 0: not resampled.
     """
 
     name: str
@@ -35,14 +35,29 @@ class DataSpec:
 
 
 def fold_kind(name: str) -> str:
-    """How the folds were cut of which this one has the name: "5 folds", "each subject", or "a split file"."""
-    counted = re.fullmatch(r"fold \d+ of (\d+)", name)
-    if counted:
-        return f"{counted[1]} folds"
+    """The kind of folds that a fold of this name belongs to: "5 folds", "each subject", or "a split file".
+
+    >>> fold_kind("fold 2 of 5")
+    '5 folds'
+    """
+    match = re.fullmatch(r"fold \d+ of (\d+)", name)
+    if match:
+        return f"{match[1]} folds"
     return "each subject" if re.fullmatch(r"subject -?\d+", name) else "a split file"
 
 
-def fold_count(kind: str, there: int, subjects: int | None) -> int:
-    """How many folds a cut has; as many as are there of a split file, and where the number of subjects is not known."""
-    wanted = int(kind.split()[0]) if kind.endswith(" folds") else subjects if kind == "each subject" else None
-    return max(there, wanted or 0)
+def fold_count(kind: str, existing: int, subjects: int | None) -> int:
+    """How many folds of this kind there are in all.
+
+    For a split file, or if the number of subjects is unknown, it is the number of existing folds.
+
+    >>> fold_count("5 folds", 2, None)
+    5
+    """
+    if kind.endswith(" folds"):
+        total = int(kind.split()[0])
+    elif kind == "each subject":
+        total = subjects or 0
+    else:
+        total = 0
+    return max(existing, total)

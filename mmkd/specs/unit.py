@@ -1,8 +1,8 @@
-"""What a unit of work is, in plain values: everything that shapes its result, and nothing else.
+"""The specs of units and teachers, in plain values: everything that determines the result, and nothing else.
 
-A unit is one (data, split, seed, teachers, student, method with its options). Its key is a hash of the resolved spec,
-defaults included: another value of any field is another key, another order of the fields is not. Where the work is done
-(device, threads, folders) is not part of it.
+A unit is one combination of data, split, seed, teachers, student, and method with its options. Its key is a hash of the
+spec with all defaults: if the value of any field changes, the key changes; the order of fields does not matter. Device,
+threads and folders are not part of a spec.
 """
 
 from collections.abc import Mapping
@@ -16,12 +16,12 @@ from mmkd.core.options import FIRST_FORMAT, Options, option, recorded
 from mmkd.specs.data import DataSpec
 
 FORMAT = FIRST_FORMAT
-"""Raised when the meaning of a spec changes, so that no old record answers for a new one."""
+"""Version of the meaning of a spec; it is part of every key, so that a new version ignores old records."""
 
 
 @dataclass(frozen=True)
 class Training(Options):
-    """How one network is trained."""
+    """The options of the training of one network."""
 
     epochs: int = option(20, "passes over the training windows; 0: weights that were given", ge=0)
     batch_size: int = option(64, "windows a step", ge=2)
@@ -34,7 +34,14 @@ class Training(Options):
 
 @dataclass(frozen=True)
 class TeacherSpec:
-    """One teacher: a network on one modality, trained, or with the weights of a file of this content."""
+    """One teacher: a network on one modality, which is trained or loaded from a file of weights.
+
+    Attributes:
+        view: configuration of the modality.
+        net: name of the network.
+        checkpoint_sha256: checksum of the file of weights; empty: the teacher is trained.
+        checkpoint_file: that file; it is not part of the key.
+    """
 
     data: DataSpec
     seed: int
@@ -53,7 +60,7 @@ class TeacherSpec:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "TeacherSpec":
-        """The spec that a record's JSON holds."""
+        """The spec from the JSON values of a record."""
         typed = {"data": DataSpec(**values["data"]), "training": Training(**values["training"])}
         return cls(**{**values, **typed})
 
@@ -63,15 +70,17 @@ class UnitSpec:
     """One student, distilled by one method.
 
     Attributes:
-        options: of the method, as `core.options.recorded` gives them.
-        views: modality -> its configuration, of student and teachers.
-        teachers: modality -> network.
-        teacher_training: None of a method without teachers.
-        student: its modalities.
-        method_sha256: of the file of a method that is not part of mmkd; empty of ours.
-        plugins: files that register methods; no part of the key.
-        checkpoint_sha256: modality -> checksum of the user's own weights of a teacher.
-        checkpoint_files: modality -> the file of those weights; no part of the key.
+        options: of the method, as `core.options.recorded` returns them.
+        views: modality -> its configuration, for the modalities of student and teachers.
+        teachers: modality -> name of the network.
+        teacher_training: None for a method without teachers.
+        student: the modalities of its branches.
+        student_net: name of the network of each branch.
+        fusion: how the branches, or the stages of a dense network, are fused; None if there is nothing to fuse.
+        method_sha256: checksum of the file of a plugin's method; empty for the methods of mmkd.
+        plugins: files that register methods; they are not part of the key.
+        checkpoint_sha256: modality -> checksum of the file of a teacher's weights, if it is not trained.
+        checkpoint_files: modality -> that file; it is not part of the key.
     """
 
     data: DataSpec
@@ -98,7 +107,7 @@ class UnitSpec:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
-        """The spec that a record's JSON holds."""
+        """The spec from the JSON values of a record."""
         teachers = values["teacher_training"]
         typed = {
             "data": DataSpec(**values["data"]),
@@ -111,16 +120,17 @@ class UnitSpec:
 
     @property
     def searches_shares(self) -> bool:
-        """Whether the shares of the teachers are searched on validation windows."""
+        """Whether the weights of the teachers are searched on validation windows."""
         return self.options.get("teacher_weights") == "search"
 
     @property
     def starts_trained(self) -> bool:
-        """Whether the student starts from the weights of one that was trained alone."""
+        """Whether the student starts from the weights of the same student trained alone."""
         return self.options.get("init_student") == "trained"
 
     @property
     def student_name(self) -> str:
+        """The modalities of the student, such as "sig+gaf"."""
         return "+".join(self.student)
 
     @property
@@ -136,31 +146,32 @@ class UnitSpec:
 
     @cached_property
     def _teacher_specs(self) -> dict[str, TeacherSpec]:
-        """Modality -> spec of that teacher, made once so that its key is hashed once."""
+        """Modality -> spec of that teacher; each is made once, so that its key is hashed once."""
         return {}
 
     def _teacher(self, modality: str) -> TeacherSpec:
         if self.teacher_training is None:
             raise MmkdError(f"a unit of method {self.method!r} has no teachers")
-        training, given = self.teacher_training, self.checkpoint_sha256.get(modality, "")
-        if given:  # nothing of how others are trained goes into its key
+        training = self.teacher_training
+        checkpoint = self.checkpoint_sha256.get(modality, "")
+        if checkpoint:  # it is not trained, so that its key must not depend on the options of a training
             training = Training(epochs=0, precision=training.precision)
         return TeacherSpec(
-            self.data,
-            self.seed,
-            modality,
-            self.views[modality],
-            self.teachers[modality],
-            training,
-            self.task,
-            given,
-            self.checkpoint_files.get(modality, ""),
+            data=self.data,
+            seed=self.seed,
+            modality=modality,
+            view=self.views[modality],
+            net=self.teachers[modality],
+            training=training,
+            task=self.task,
+            checkpoint_sha256=checkpoint,
+            checkpoint_file=self.checkpoint_files.get(modality, ""),
         )
 
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """A reference row that no network makes, such as a simple detector of anomalies: a name, on these data."""
+    """The spec of a reference row without a network, such as a simple detector of anomalies; `method` is its name."""
 
     data: DataSpec
     seed: int
@@ -178,7 +189,7 @@ class DetectorSpec:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "DetectorSpec":
-        """The spec that a record's JSON holds."""
+        """The spec from the JSON values of a record."""
         return cls(**{**values, "data": DataSpec(**values["data"]), "student": tuple(values["student"])})
 
 

@@ -1,7 +1,8 @@
-"""What a task is: classification of windows, segmentation of recordings, anomalies in series; a plugin may add one.
+"""Tasks: classification of windows, segmentation of recordings, anomalies in series; a plugin may add others.
 
-One object a task holds its data form, defaults, presets, metrics and what runs its units. Nobody else compares names of
-tasks: code asks the object. How a unit is trained belongs in `training/`; what scores mean in `metrics/`.
+The object of a task has its data form, defaults, presets and metrics, and the function that runs its units. Other code
+never compares names of tasks, but reads the properties of the object. How a unit is trained belongs in `training/`;
+what scores mean belongs in `metrics/`.
 """
 
 from mmkd.tasks import anomaly, classification, segmentation

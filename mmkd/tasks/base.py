@@ -12,30 +12,31 @@ from mmkd.tasks.presets import Preset
 
 @dataclass(frozen=True)
 class Task:
-    """One kind of problem: everything in which it differs from the others.
+    """One task: everything in which it differs from other tasks.
 
-    A task of your own is one object, registered in a file that `--plugin` names: `TASKS.register(task.name)(task)`.
+    To add a task, register an object in a plugin file (`--plugin`): `TASKS.register(task.name)(task)`.
 
     Attributes:
-        name: as `--task` and data cards have it.
-        text: what has a label, in a few words.
-        form: what has a label: a window, every time step (or pixel), or the steps of whole series.
+        name: its name, in `--task` and in data cards.
+        text: a few words about its labels.
+        form: what has a label: each window, each time step (or pixel), or the steps of whole series.
         presets: name of a preset -> its networks, sizes and trainings.
-        datasets, students, teachers: what is taken where the user names none.
-        networks: the list that networks come from, `backbones` (a label a window) or `dense` (a label a step).
-        headline: the metric that rows are compared by.
+        datasets, students, teachers: the defaults of these fields of a request.
+        networks: the registry of its networks: `backbones` (a label a window) or `dense` (a label a step).
+        headline: the metric by which methods are compared.
         metrics: the columns of its tables, in order; entries of `mmkd.metrics`.
         charts: the metrics that MLflow draws, at most three.
-        measurements: what is measured of each student after its training, files of `store.record.MEASUREMENTS`.
-        optional_measurements: what else can be measured where a flag asks for it.
+        measurements: made of each student after its training; files of `store.record.MEASUREMENTS`.
+        optional_measurements: made if a flag asks for them.
         runner: `module:function` of `run_unit(spec, data, workspace) -> Record`, imported when a unit is run.
-        references: `module:function` of detectors or classifiers without a network that stand in every table, or empty.
-        samples: the word for what test predictions count, such as "windows".
-        has_predictions: whether records hold a predicted class for each of those.
-        teachers_share_metrics: whether a teacher's test scores are of this task, so that it has a row in the table.
-        groups_by_student: whether only units of one student and training are compared; else all on the same data.
-        trained_start: whether a student may start from one that was trained alone.
-        notes: lines under each of its tables.
+        references: `module:function` of simple methods without a network that are rows of every table; or empty.
+        samples: the word for the samples of test predictions, such as "windows".
+        has_predictions: whether records have a predicted class for each sample.
+        teachers_share_metrics: whether teachers are scored by the metrics of this task, and so are rows of its tables.
+        groups_by_student: whether only units with the same student and training are compared; else all units on the
+            same data.
+        trained_start: whether a student may start from the weights of the same student trained alone.
+        notes: lines below each of its tables.
     """
 
     name: str
@@ -62,12 +63,12 @@ class Task:
 
     @property
     def per_window(self) -> bool:
-        """Whether a window has one label."""
+        """Whether each window has one label."""
         return self.form == "window"
 
     @property
     def per_step(self) -> bool:
-        """Whether every time step, or pixel, has a label: networks are dense, windows are joined to recordings."""
+        """Whether every time step, or pixel, has a label; networks are then dense, and windows joined to recordings."""
         return self.form == "step"
 
     @property
@@ -80,42 +81,47 @@ class Task:
         return self.presets[name]
 
     def accept(self, data: Any) -> Any:
-        """The data set as units of this task read it; a task of your own may convert it here.
+        """The data set for the units of this task; other tasks may override this to convert a data set.
 
         Raises:
-            MmkdError: it is of another task.
+            MmkdError: the data set is for another task.
         """
         if data.task != self.name:
             raise MmkdError(f"data {data.name!r} is for {data.task}; use --task {data.task}, or another --dataset")
         return data
 
     def run_unit(self, spec: Any, data: Any, workspace: Any) -> Any:
-        """Do one unit and write its record.
+        """Run one unit and write its record.
 
         Raises:
-            MmkdError: the unit is refused. UnitFailed: it broke off.
+            MmkdError: the unit cannot be run.
+            UnitFailed: the training failed.
         """
         return import_function(self.runner)(spec, data, workspace)
 
 
 def import_function(path: str) -> Callable[..., Any]:
-    """The function that `module:function` names."""
+    """Import a function.
+
+    Args:
+        path: `module:function`.
+    """
     module, _, name = path.partition(":")
     function: Callable[..., Any] = getattr(import_module(module), name)
     return function
 
 
-def _not_a_task(thing: Any) -> str | None:
-    return None if isinstance(thing, Task) else f"is {type(thing).__name__}, which is no mmkd.tasks.Task"
+def _check_task(task: Any) -> str | None:
+    return None if isinstance(task, Task) else f"is {type(task).__name__}, which is no mmkd.tasks.Task"
 
 
-TASKS: Registry[Task] = Registry("task", check=_not_a_task)
-"""Every task by name."""
+TASKS: Registry[Task] = Registry("task", check=_check_task)
+"""The tasks by name."""
 
 DEFAULT_TASK = "classification"
-"""The task of a request, and of an older record, that names none."""
+"""The task of requests, and of older records, that do not name one."""
 
 
 def task_of_form(form: str) -> str:
-    """The name of our own task of a data form: "window", "step" or "series"."""
+    """The name of the built-in task of a data form: "window", "step" or "series"."""
     return {"window": "classification", "step": "segmentation", "series": "anomaly"}[form]

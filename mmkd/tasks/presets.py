@@ -1,4 +1,4 @@
-"""Presets: the networks, sizes and trainings that `--preset` stands for, for one task."""
+"""Presets: the networks, sizes and trainings that `--preset` selects, for one task."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,9 +9,18 @@ from mmkd.specs.unit import Training
 
 @dataclass(frozen=True)
 class Preset:
-    """What `--preset` sets. Epochs come from a number of steps, so that small and large sets both get enough.
+    """The values of a preset.
 
-    `steps` and `teacher_steps` are optimiser steps in all; the epochs that make them are kept within `epochs_range`.
+    The number of epochs follows from a number of optimiser steps, so that small data sets are trained for more epochs.
+
+    Attributes:
+        image_size: side of the images of a view.
+        teacher_nets: modality -> network; "" for all other modalities.
+        student_net: network of each branch of the student.
+        training: options of all trainings.
+        steps, teacher_steps: optimiser steps of the training of a student and of a teacher.
+        epochs_range: the least and the greatest number of epochs.
+        options: method -> options that replace its defaults.
     """
 
     image_size: int
@@ -21,17 +30,23 @@ class Preset:
     steps: int
     teacher_steps: int
     epochs_range: tuple[int, int]
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # method -> options other than its defaults
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def teacher_net(self, modality: str) -> str:
-        """The network of a modality's teacher."""
+        """The network of the teacher of a modality."""
         return self.teacher_nets.get(modality, self.teacher_nets[""])
 
     def resolve(self, windows: int, teacher: bool, epochs: int | None, precision: str) -> Training:
-        """The training of a teacher or student on that many training windows."""
-        batch = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
-        steps = max(1, windows // batch)
+        """The options of the training of a teacher or student.
+
+        Args:
+            windows: number of training windows.
+            epochs: None: as many as `steps` or `teacher_steps` need, within `epochs_range`.
+        """
+        batch_size = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
+        epoch_steps = max(1, windows // batch_size)
         low, high = self.epochs_range
-        wanted = round((self.teacher_steps if teacher else self.steps) / steps)
-        given = {"epochs": epochs or min(max(wanted, low), high), "batch_size": batch, "precision": precision}
-        return Training(**{**asdict(self.training), **given})
+        steps = self.teacher_steps if teacher else self.steps
+        default_epochs = min(max(round(steps / epoch_steps), low), high)
+        changes = {"epochs": epochs or default_epochs, "batch_size": batch_size, "precision": precision}
+        return Training(**{**asdict(self.training), **changes})

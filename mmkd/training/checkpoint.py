@@ -58,7 +58,7 @@ class Checkpoint:
             with suppress(OSError):
                 self.temporary.unlink(missing_ok=True)
             warnings.warn(
-                f"{self.path.parent}: {error.strerror or error}; a training that is killed will begin anew",
+                f"{self.path.parent}: {error.strerror or error}; no checkpoint: a training that is killed starts again",
                 DamageWarning,
                 stacklevel=2,
             )

@@ -198,7 +198,7 @@ class TorchrunGroup(ProcessGroup):
             distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
             self.closed = True
-            raise MmkdError(f"the processes that torchrun started do not meet: {describe_error(error)}") from error
+            raise MmkdError(f"the processes that torchrun started cannot connect: {describe_error(error)}") from error
         self.connected = True
 
     def _disconnect(self) -> None:

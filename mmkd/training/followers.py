@@ -16,10 +16,11 @@ from mmkd.training.preparation import prepare_unit, training_data
 from mmkd.training.student import train_student
 from mmkd.training.teachers import initial_network, train_teacher
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import select_fold, source_sha256, split_for
+from mmkd.units.expansion import source_sha256
+from mmkd.units.splits import select_fold, split_for
 from mmkd.views.cached import get_view
 
-OTHER_VERSION = "is another version here than where the command leads"
+OTHER_VERSION = "has another version here than in the process that leads"
 
 
 def follow(group: TorchrunGroup) -> None:
@@ -59,7 +60,7 @@ def join_training(message: Mapping[str, Any], workspace: Workspace) -> Callable[
         return _join_teacher(message["key"], message["spec"], workspace)
     spec = UnitSpec.parse(message["spec"])
     if spec.key != message["key"] or source_sha256(spec.method) != spec.method_sha256:
-        raise MmkdError(f"method {spec.method!r} or mmkd itself {OTHER_VERSION}")
+        raise MmkdError(f"method {spec.method!r} or mmkd {OTHER_VERSION}")
     unit = prepare_unit(spec, _load(spec.data, workspace), workspace, message["shares"])
     return partial(train_student, unit, workspace)
 
@@ -67,7 +68,7 @@ def join_training(message: Mapping[str, Any], workspace: Workspace) -> Callable[
 def _load(spec: DataSpec, workspace: Workspace) -> Dataset:
     data = workspace.load(spec)
     if data.sha256 != spec.sha256:
-        raise MmkdError(f"data {spec.name!r} is not the same here as where the command leads")
+        raise MmkdError(f"data {spec.name!r} is not the same here as in the process that leads")
     return select_fold(data, spec)
 
 

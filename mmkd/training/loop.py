@@ -99,9 +99,7 @@ def train(
         assert targets is not None
         if group.world_size > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
-            raise MmkdError(
-                f"{name} keeps a state of its own after each step, in one process; use python in place of torchrun"
-            )
+            raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
         method_parameters = [p for p in method.parameters() if p.requires_grad]
         teacher_parameters = select_teacher_parameters(method, teachers.networks)
         optimizer = make_optimizer([*network.parameters(), *method_parameters, *teacher_parameters], training)

@@ -23,7 +23,8 @@ from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import split_for, student_alone
+from mmkd.units.expansion import student_alone
+from mmkd.units.splits import split_for
 from mmkd.views.cached import View, get_view
 
 
@@ -66,7 +67,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     """
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
-    views = {name: view_of(name, spec, data, workspace) for name in spec.views}
+    views = {name: load_view(name, spec, data, workspace) for name in spec.views}
     windows = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec, shares)
@@ -112,7 +113,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     )
 
 
-def view_of(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
+def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
     """One view of a unit from the cache; it is computed first if it is not there."""
     split = split_for(data, spec.data, spec.seed)
     return get_view(name, spec.views[name], data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
@@ -121,7 +122,7 @@ def view_of(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> V
 def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:
     """Train one teacher of a unit and write its record, if they do not exist yet."""
     split = split_for(data, spec.data, spec.seed)
-    arrays = {name: view_of(name, spec, data, workspace).array}
+    arrays = {name: load_view(name, spec, data, workspace).array}
     windows = training_data(data, split, arrays, spec, workspace)
     teacher = get_teacher(spec.teacher(name), windows, split.test, workspace)
     write_teacher(teacher, data, split, workspace.records)

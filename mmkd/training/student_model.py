@@ -119,7 +119,7 @@ class StudentModel(nn.Module):
         except MmkdError:
             raise
         except Exception as error:  # a changed record can cause any error
-            raise MmkdError(f"record {record.folder} makes no student: {describe_error(error)[:200]}") from error
+            raise MmkdError(f"record {record.folder} cannot be loaded: {describe_error(error)[:200]}") from error
 
     @classmethod
     def _load(cls, record: Record, path: Path) -> "StudentModel":

@@ -201,14 +201,14 @@ def load_checkpoint(network: nn.Module, spec: TeacherSpec) -> None:
             raise MmkdError(f"{flag}: tensor {name} {tuple(tensor.shape)} of {net} is missing{hint}; {_NET}")
         if tensors[name].shape != tensor.shape:
             shapes = f"{tuple(tensors[name].shape)} instead of {tuple(tensor.shape)}"
-            raise MmkdError(f"{flag}: tensor {name} has shape {shapes}, as {net} has it here; {_NET}")
+            raise MmkdError(f"{flag}: tensor {name} has shape {shapes} of {net}; {_NET}")
         if tensors[name].is_floating_point() != tensor.is_floating_point():
             raise MmkdError(f"{flag}: tensor {name} holds {tensors[name].dtype} instead of {tensor.dtype}")
         if not torch.isfinite(tensors[name].float()).all():
             raise MmkdError(f"{flag}: tensor {name} holds NaN or infinity")
     for name in tensors:
         if name not in expected:
-            raise MmkdError(f"{flag}: tensor {name} is none of {net}{did_you_mean(name, expected)}; {_NET}")
+            raise MmkdError(f"{flag}: tensor {name} is not one of {net}{did_you_mean(name, expected)}; {_NET}")
     network.load_state_dict(tensors)
 
 

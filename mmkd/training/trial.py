@@ -19,7 +19,7 @@ from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
 from mmkd.training.setup import build_method, select_teacher_parameters
 from mmkd.training.teachers import load_checkpoint, make_network
-from mmkd.units.expansion import split_for
+from mmkd.units.splits import split_for
 from mmkd.views.channels import make_modality
 
 

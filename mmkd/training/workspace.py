@@ -84,11 +84,13 @@ class Workspace:
             raise MmkdError(f"--jobs {self.jobs}: give a whole number of at least 1")
         if self.engine == "local":
             if self.resources is not None:
-                raise MmkdError(f"--resources {self.resources}: only Ray shares them out; add --engine ray")
+                raise MmkdError(f"--resources {self.resources}: only Ray uses them; add --engine ray")
         else:
             if self.jobs > 1:
                 name = self.engine.capitalize()
-                raise MmkdError(f"--jobs {self.jobs}: {name} does as many at a time as --resources allow; leave it out")
+                raise MmkdError(
+                    f"--jobs {self.jobs}: --resources decide how many units {name} runs at a time; leave it out"
+                )
             check_engine(self.engine)
             parse_resources(self.resources or "")
         if self.cache_folder is None:
@@ -217,5 +219,5 @@ def parse_resources(text: str) -> tuple[float, float]:
             raise MmkdError(f"--resources {text}: write cpus=2 or cpus=2,gpus=0.25, what one task takes")
         resources[name] = number
     if resources["gpus"] > 1 and resources["gpus"] % 1:
-        raise MmkdError(f"--resources {text}: Ray divides one GPU; above 1 give a whole number")
+        raise MmkdError(f"--resources {text}: only one GPU can be divided; above 1 give a whole number")
     return resources["cpus"], resources["gpus"]

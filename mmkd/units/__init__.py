@@ -1,5 +1,5 @@
-"""What was asked for, as units: requests, their expansion with every default filled in, names, results.
+"""Requests of users, their expansion to units with all defaults filled in, and the names and results of units.
 
-A unit is one (data, split, seed, teachers, student, method with its options); its plain values are in `specs/`. How a
-unit is trained belongs in `training/`, how many are done in `engines/`.
+A unit is one combination of data, split, seed, teachers, student, and method with its options; its spec is in `specs/`.
+How a unit is trained belongs in `training/`, how many units are run in `engines/`.
 """

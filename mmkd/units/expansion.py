@@ -1,4 +1,4 @@
-"""From a request to its units, each with its data and every default filled in."""
+"""Expand a request to its units, each with its data and with all defaults filled in."""
 
 import itertools
 import sys
@@ -8,27 +8,29 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError, unknown_name
-from mmkd.core.keys import seed_for
+from mmkd.core.errors import MmkdError
 from mmkd.core.options import recorded
-from mmkd.core.registry import METHODS, Registry, group_of, kind_of
-from mmkd.data import Dataset, Split, load_dataset, load_file, split_prefixes, split_windows
+from mmkd.core.registry import METHODS
+from mmkd.data import Dataset, load_dataset, load_file
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.tasks import TASKS
+from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
-from mmkd.views import MODALITIES
+from mmkd.units.splits import split_for
 from mmkd.views.cached import default_configs
 
 
 def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
-    """The units of a request, each with its data, without repeats, in the order data set, seed, student, method.
+    """The units of a request and the data set of each, without repeats, ordered by data set, seed, student, method.
+
+    Nothing is written.
 
     Raises:
-        MmkdError: anything in the request that no unit could be made of; nothing has been written by then.
+        MmkdError: a part of the request is invalid.
     """
     methods = tuple(METHODS) if request.methods == ("all",) else request.methods
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
@@ -37,31 +39,42 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
     loaders = _loaders(request)
-    if request.data is not None:  # the defaults hang on what is in the file
-        own = loaders[0]()
-        request, loaders = _with_defaults(request, own), [lambda: own]
+    if request.data is not None:  # defaults depend on the content of the file
+        file_data = loaders[0]()
+        request = _with_defaults(request, file_data)
+        loaders = [lambda: file_data]
     task = TASKS.get(request.task)
     nets = request.student_net or (task.preset(request.preset).student_net,)
-    _check_nets(request, nets)
+    check_networks(request, nets)
     fusions: tuple[str | None, ...] = request.fusion or ("concat",)
     if task.per_step:
         fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
     for load in loaders:
         data = task.accept(load())
-        _check_source(request, data)
+        check_modalities(request, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
-        asked = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
-        for part, seed, student, net, fusion, teachers in asked:
+        combinations = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
+        for part, seed, student, net, fusion, teachers in combinations:
             for method in methods:
                 for options in choices[method]:
-                    spec = resolve(request, part, seed, student, teachers, method, options, net, fusion)
+                    spec = resolve(
+                        request,
+                        part,
+                        seed=seed,
+                        student=student,
+                        teachers=teachers,
+                        method=method,
+                        options=options,
+                        student_net=net,
+                        fusion=fusion,
+                    )
                     if spec.key not in seen:
                         seen.add(spec.key)
                         yield spec, part
 
 
 def _folds(request: Request, data: Dataset) -> list[Fold | None]:
-    """The test parts that are asked for; None is the data set's own."""
+    """The folds of a request; None stands for the data set's own split."""
     if request.split == "card" and request.folds is None:
         return [None]
     if request.folds is not None:
@@ -74,48 +87,18 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
 
 
 def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
-    """The options of each unit of a method: every combination of the lists, then the variants, one after the other."""
+    """The options of each unit of a method: every combination of the lists in `options`, then those of the variants."""
     preset = TASKS.get(request.task).preset(request.preset).options.get(method, {})
-    base = {**preset, **_dashless(request.options.get(method, {}))}
+    base = {**preset, **_field_names(request.options.get(method, {}))}
     yield from _option_sets(method, base)
     for variant in request.variants:
         if variant["method"] == method:
-            own = _dashless({name: value for name, value in variant.items() if name != "method"})
-            yield from _option_sets(method, {**base, **own})
-
-
-def _check_nets(request: Request, nets: tuple[str, ...]) -> None:
-    """Refuse a network, fusion or modality that does not exist, or that no unit would use."""
-    from mmkd.nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
-
-    task = TASKS.get(request.task)
-    dense = task.per_step
-    networks: Registry[Any] = {"backbones": BACKBONES, "dense": DENSE}[task.networks]
-    for student in request.students if dense else ():
-        if "+" in student:
-            raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
-    for text in request.teachers:
-        _modalities(text, ",", "--teachers")
-    own = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
-    for flag, modality, value in ((flag, *pair) for flag, pairs in own for pair in pairs.items()):
-        if kind_of(modality) not in MODALITIES:
-            raise MmkdError(f"{flag}: {unknown_name('modality', kind_of(modality), MODALITIES)}")
-        if not any(modality in _modalities(text, ",", "--teachers") for text in request.teachers):
-            raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
-    for net in request.teacher_nets.values():
-        networks.get(net)
-    for net in request.student_net:
-        networks.get(net)
-    for net, fusion in itertools.product(nets, request.fusion) if dense else ():
-        if fusion != OWN:
-            check_dense_fusion(net, fusion)
-    for fusion in () if dense else request.fusion:
-        FUSIONS.get(fusion)
-        if not any("+" in student for student in request.students):
-            raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
+            options = _field_names({name: value for name, value in variant.items() if name != "method"})
+            yield from _option_sets(method, {**base, **options})
 
 
 def _loaders(request: Request) -> list[Callable[[], Dataset]]:
+    """A function for each data set of a request that loads it."""
     nan: Any = request.nan
     if request.data is not None:
         return [lambda path=request.data: load_file(path, nan)]  # type: ignore[misc]
@@ -124,57 +107,41 @@ def _loaders(request: Request) -> list[Callable[[], Dataset]]:
 
 
 def _with_defaults(request: Request, data: Dataset) -> Request:
-    """The request; of images with `img` where no student or teachers were named."""
+    """The request; for images, student and teachers become `img` unless the user named them."""
     if data.grid is None:
         return request
-    task = TASKS.get(request.task)  # a field that was not given holds the very tuple of the task, not one like it
+    task = TASKS.get(request.task)  # a field that the user did not set is the identical tuple of the task
     students = ("img",) if request.students is task.students else request.students
     teachers = ("img",) if request.teachers is task.teachers else request.teachers
     return replace(request, students=students, teachers=teachers)
 
 
-def _check_source(request: Request, data: Dataset) -> None:
-    """Refuse modalities of signals for images, and the other way round; and a size for images, which have theirs."""
-    source, use = ("signals", "sig (or gaf, pi)") if data.grid is None else ("images", "img")
-    for flag, separator, texts in (("--student", "+", request.students), ("--teachers", ",", request.teachers)):
-        for text in texts:
-            for name in _modalities(text, separator, flag):
-                if MODALITIES.get(kind_of(name)).source != source:
-                    raise MmkdError(
-                        f"{flag} {text}: data {data.name!r} holds {source}, which have no view {name}; use {flag} {use}"
-                    )
-                if "@" in name and source == "images":
-                    raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
-                if "@" in name:
-                    try:
-                        data.channel_group(group_of(name))
-                    except MmkdError as error:
-                        raise MmkdError(f"{flag} {text}: {error}") from None
-    if data.grid is not None and request.image_size is not None:
-        raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
+def _field_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options by the names of their fields, with underscores in place of dashes.
 
-
-def _dashless(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Option names as fields; refused where one is given in both spellings."""
+    Raises:
+        MmkdError: an option is given in both spellings.
+    """
     if len({name.replace("-", "_") for name in options}) < len(options):
         raise MmkdError(f"an option is given twice among {', '.join(options)}")
     return {name.replace("-", "_"): value for name, value in options.items()}
 
 
-def _option_sets(method: str, given: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every combination of the listed values, resolved with the method's defaults."""
+def _option_sets(method: str, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values of options that are lists, with the method's defaults filled in."""
     config = METHODS.get(method).Config
-    lists = [value if isinstance(value, list) else [value] for value in given.values()]
-    for name, each in zip(given, lists, strict=True):
-        if not each:
+    lists = [value if isinstance(value, list) else [value] for value in options.values()]
+    for name, values in zip(options, lists, strict=True):
+        if not values:
             raise MmkdError(f"method {method!r}: the list of values for {name!r} is empty")
-    for values in itertools.product(*lists):
-        yield recorded(config.parse(dict(zip(given, values, strict=True)), f"method {method!r}"))
+    for combination in itertools.product(*lists):
+        yield recorded(config.parse(dict(zip(options, combination, strict=True)), f"method {method!r}"))
 
 
 def resolve(
     request: Request,
     data: Dataset,
+    *,
     seed: int,
     student: str,
     teachers: str,
@@ -183,27 +150,46 @@ def resolve(
     student_net: str,
     fusion: str | None,
 ) -> UnitSpec:
-    """One unit with every default filled in; `fusion` is of branches, of the dense task of a decoder's stages."""
+    """The spec of one unit, with all defaults filled in.
+
+    Args:
+        student: modalities of its branches, such as "sig+gaf".
+        teachers: modalities of the teachers, such as "sig,gaf".
+        options: of the method, as `core.options.recorded` returns them.
+        student_net: network of each branch.
+        fusion: of the branches; for dense networks, of the stages of the decoder.
+
+    Raises:
+        MmkdError: a modality does not exist, or an option does not fit the task.
+    """
     task = TASKS.get(request.task)
     preset = task.preset(request.preset)
     if not task.trained_start and options.get("init_student") == "trained":
-        raise MmkdError(f"--init-student trained: students of --task {task.name} start at random weights; leave it out")
-    branches = _modalities(student, "+", "--student")
-    taught = _modalities(teachers, ",", "--teachers") if distils(method) else ()
-    own_network = getattr(METHODS.get(method), "student_network", None)
-    if own_network and task.of_series:  # the student contains its teacher
-        branches, student_net = taught, own_network
-    names = tuple(dict.fromkeys(branches + taught))
+        raise MmkdError(
+            f"--init-student trained: students of --task {task.name} start from random weights; leave it out"
+        )
+    branches = parse_modalities(student, "+", "--student")
+    teacher_names = parse_modalities(teachers, ",", "--teachers") if distils(method) else ()
+    method_network = getattr(METHODS.get(method), "student_network", None)
+    if method_network and task.of_series:  # the student contains its teacher
+        branches = teacher_names
+        student_net = method_network
+    views = tuple(dict.fromkeys(branches + teacher_names))
     size = request.image_size or min(preset.image_size, data.window)
-    validate = request.epoch_rule == "val-best"
-    part, few = 0.2 if validate else 0.0, request.train_subjects or 0
     fold = data.fold or Fold("", ())
-    rate = data.rate_hz if data.resampled and data.rate_hz else 0.0
     data_spec = DataSpec(
-        data.name, data.sha256, request.nan, part, request.epoch_rule, few, fold.test_subjects, fold.name, rate
+        name=data.name,
+        sha256=data.sha256,
+        nan=request.nan,
+        validation=0.2 if request.epoch_rule == "val-best" else 0.0,
+        epoch_rule=request.epoch_rule,
+        train_subjects=request.train_subjects or 0,
+        test_subjects=fold.test_subjects,
+        fold=fold.name,
+        rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
     )
     windows = len(split_for(data, data_spec, seed).train)
-    checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in taught}
+    checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
 
     def training(teacher: bool) -> Training:
         epochs = (request.teacher_epochs if teacher else None) or request.epochs
@@ -214,9 +200,9 @@ def resolve(
         seed=seed,
         method=method,
         options=dict(options),
-        views=default_configs(names, size, data.grid[0] if data.grid else None, data),
-        teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in taught},
-        teacher_training=training(True) if taught else None,
+        views=default_configs(views, size, data.grid[0] if data.grid else None, data),
+        teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names},
+        teacher_training=training(True) if teacher_names else None,
         student=branches,
         student_net=student_net,
         fusion=fusion if len(branches) > 1 or task.per_step else None,
@@ -230,25 +216,28 @@ def resolve(
 
 
 def _checkpoint_sha256(modality: str, path: str) -> str:
-    """Checksum of a teacher's own weights, taken once for many units."""
+    """Checksum of a file with the weights of a teacher; it is computed once for many units."""
     try:
         if Path(path).is_dir():
             raise IsADirectoryError(0, "it is a folder")
-        seen = Path(path).stat()
-        return _sha256_of(path, seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        status = Path(path).stat()
+        return _sha256_of(path, status.st_ino, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise MmkdError(f"--teacher-checkpoint {modality}={path}: {reason}; name a .safetensors file") from None
 
 
 @lru_cache(maxsize=64)
-def _sha256_of(path: str, *state: int) -> str:
-    """Checksum of a file in this state."""
+def _sha256_of(path: str, *status: int) -> str:
+    """Checksum of a file; `status` changes when the file does, and then the cached value is not used."""
     return file_sha256(Path(path))
 
 
 def source_sha256(method: str) -> str:
-    """Checksum of the file that defines a method of somebody else's, so that an edited one is another unit."""
+    """Checksum of the file that defines a method of a plugin, so that an edited method makes other units.
+
+    It is empty for the methods of mmkd.
+    """
     cls = METHODS.get(method)
     if cls.__module__.startswith("mmkd.baselines."):
         return ""
@@ -257,15 +246,15 @@ def source_sha256(method: str) -> str:
 
 
 def distils(method: str) -> bool:
-    """Whether the method distils at all."""
+    """Whether a method uses teachers."""
     return bool(METHODS.get(method).distils)
 
 
 def student_alone(spec: UnitSpec) -> UnitSpec:
-    """The unit of the student alone that `spec` is measured against, and may start from."""
+    """The unit of the same student trained alone: `spec` is compared with it, and may start from its weights."""
     config = METHODS.get("student").Config
-    shared = {f.name for f in fields(config)} & set(spec.options)
-    options = recorded(config(**{name: spec.options[name] for name in shared}))
+    names = {f.name for f in fields(config)} & set(spec.options)
+    options = recorded(config(**{name: spec.options[name] for name in names}))
     return replace(
         spec,
         method="student",
@@ -277,34 +266,3 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         checkpoint_sha256={},
         checkpoint_files={},
     )
-
-
-def _modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(separator))
-    for name in names:
-        if kind_of(name) not in MODALITIES:
-            raise MmkdError(f"{flag} {text}: {unknown_name('modality', kind_of(name), MODALITIES)}")
-    if len(set(names)) < len(names):
-        raise MmkdError(f"{flag} {text}: a modality is named twice")
-    return names
-
-
-def select_fold(data: Dataset, spec: DataSpec) -> Dataset:
-    """The data with the test part of a unit."""
-    return apply_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
-
-
-def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
-    """The split of a unit into training, validation and test windows; it is cut once for all units that share it."""
-    key = spec, seed
-    if key not in data.splits:
-        data.splits[key] = _cut_split(select_fold(data, spec), spec, seed)
-    split: Split = data.splits[key]
-    return split
-
-
-def _cut_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
-    validate = spec.epoch_rule == "val-best"
-    if data.series is not None:
-        return split_prefixes(data, validate, spec.train_subjects)
-    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)

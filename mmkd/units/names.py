@@ -1,4 +1,4 @@
-"""Units in words: their titles, and names that say in what units of one method differ."""
+"""Titles of units, and names that show how units of one method differ."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -9,43 +9,50 @@ from mmkd.specs.unit import UnitSpec
 
 
 def option_names(specs: Sequence[Any]) -> list[str]:
-    """The method of each unit, with the options in which the units of one method differ.
+    """The method of each unit, with the options in which the units of this method differ.
 
-    Where they differ in several options, those that have their default are left out.
+    If they differ in several options, options with their default value are left out.
     """
-    given = [(spec.method, {**spec.options, "teachers": dict(spec.teachers)}) for spec in specs]
-    return variant_names(given, lambda method: asdict(METHODS.get(method).Config()))
+    units = [(spec.method, {**spec.options, "teachers": dict(spec.teachers)}) for spec in specs]
+    return variant_names(units, lambda method: asdict(METHODS.get(method).Config()))
 
 
 def variant_names(
-    given: Sequence[tuple[str, Mapping[str, Any]]], usual: Callable[[str], Mapping[str, Any]]
+    variants: Sequence[tuple[str, Mapping[str, Any]]], defaults: Callable[[str], Mapping[str, Any]]
 ) -> list[str]:
-    """Each name with those of its settings in which the settings under one name differ.
+    """Each name, followed by those of its settings in which the variants of this name differ.
 
-    Where they differ in several, those that have their `usual(name)` value are left out. `teachers`, modality ->
-    network, is written as its modalities.
+    If they differ in several settings, settings with their default value are left out. The setting `teachers`
+    (modality -> network) is shown as its modalities.
+
+    >>> variant_names([("kd", {"temperature": 4}), ("kd", {"temperature": 2})], lambda name: {"temperature": 4})
+    ['kd temperature=4', 'kd temperature=2']
+
+    Args:
+        variants: name and settings of each.
+        defaults: called with a name; returns the default settings.
     """
     differing: dict[str, set[str]] = {}
     first: dict[str, Mapping[str, Any]] = {}
-    for name, settings in given:
+    for name, settings in variants:
         other = first.setdefault(name, settings)
         changed = {k for k in {*settings, *other} if settings.get(k) != other.get(k)}
         differing.setdefault(name, set()).update(changed)
     names = []
-    for name, settings in given:
+    for name, settings in variants:
         keys = sorted(differing[name])
         if len(keys) > 1:
-            common = usual(name)
-            keys = [k for k in keys if k not in common or settings.get(k) != common[k]]
+            default = defaults(name)
+            keys = [k for k in keys if k not in default or settings.get(k) != default[k]]
         values = [f"{k}={','.join(settings[k]) if k == 'teachers' else settings.get(k)}" for k in keys]
         names.append(" ".join([name, *values]))
     return names
 
 
 def title(spec: UnitSpec) -> str:
-    """A unit in words, with the options that are not the defaults of its method."""
+    """A unit in words, with the options that differ from the defaults of its method."""
     defaults = asdict(METHODS.get(spec.method).Config())
-    own = [f"{name}={value}" for name, value in spec.options.items() if value != defaults.get(name)]
+    options = [f"{name}={value}" for name, value in spec.options.items() if value != defaults.get(name)]
     fold = f", {spec.data.fold}" if spec.data.fold else ""
     rate = f" at {spec.data.rate:g} Hz" if spec.data.rate else ""
-    return f"{spec.data.name}{rate}{fold}, {spec.student_title}, {' '.join([spec.method, *own])}, seed {spec.seed}"
+    return f"{spec.data.name}{rate}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"

@@ -1,7 +1,7 @@
-"""What a user asks for, on the command line, in a suite file or from Python.
+"""The request of a user, on the command line, in a suite file or from Python.
 
-Each field of `Request` is declared once, with its type, range, help and flag; flags, TOML keys, Python arguments and
-their checks all come from that declaration.
+Each field of `Request` is declared once, with its type, range, help and flag. Flags, TOML keys, Python arguments and
+their checks are derived from that declaration.
 """
 
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
 
 OWN = "none"
-"""The form of a dense network without a fusion of its stages."""
+"""The value of `--fusion` for a dense network without a fusion of its stages."""
 MOST = 1_000_000
-"""The largest number of epochs, pixels, subjects or folds; a larger one was not meant."""
-SEEDS = 10_000
-"""Seeds of one request."""
+"""The largest number of epochs, pixels, subjects or folds; a larger one is probably a mistake."""
+MAX_SEEDS = 10_000
+"""The largest number of seeds of one request."""
 BY_TASK: tuple[str, ...] = ("as the task has it",)
-"""The value of a field that was not given, whose default depends on the task."""
+"""The value of a field that the user did not set and whose default depends on the task."""
 WHOLE_NUMBERS = (int | None, tuple[int, ...])
 """The types of fields that hold whole numbers."""
 Group = Literal["what", "how", "where"]
@@ -41,10 +41,10 @@ def setting(
     """A field of a request.
 
     Args:
-        flag: its flag on the command line, where it has one.
-        metavar: what the flag's help calls its value.
-        group: the part of the help that the flag stands in.
-        whole: whether the flag's value is one item, not a list with commas.
+        flag: its flag on the command line; empty if it has none.
+        metavar: the name of its value in the help.
+        group: the part of the help that shows the flag.
+        whole: whether the value of the flag is one item, even if it contains commas.
         bounds: `ge`, `gt`, `le`, `lt`, as in `core.options.option`.
     """
     metadata = {"help": help, "flag": flag, "metavar": metavar, "group": group, "whole": whole, **bounds}
@@ -55,10 +55,11 @@ def setting(
 
 @dataclass(frozen=True)
 class Request(Options):
-    """The fields of a suite file, and what the flags of the same names mean. Lists multiply into units.
+    """The units that a user asks for. The fields are those of a suite file, and the flags of the same names.
 
-    `options` maps a method to its options; a list there multiplies too. Each of `variants` is one more unit of its
-    `method`, with those options and the ones that it names besides: for ablations, one thing at a time.
+    Each combination of the values of the lists is a unit. `options` maps a method to its options; if an option is a
+    list, each value makes a unit. Each of `variants` adds a unit of its `method`, with the options in `options` and its
+    own: this is for ablations, which change one option at a time.
 
     Raises:
         MmkdError: a value of the wrong type or out of range, or values that exclude each other.
@@ -80,7 +81,7 @@ class Request(Options):
     )
     data: str | None = setting(
         None,
-        "own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
+        "your own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
         flag="--data",
         metavar="FILE",
         group="what",
@@ -113,14 +114,14 @@ class Request(Options):
         {}, "a backbone a modality, such as sig=InceptionTime", flag="--teacher-net", metavar="M=NET,..."
     )
     teacher_checkpoints: Mapping[str, str] = setting(
-        {}, "own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
+        {}, "your own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
     )
     student_net: tuple[str, ...] = setting(
         (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
     )
     fusion: tuple[str, ...] = setting(
         (),
-        "how branches meet (default concat), or stages of a dense student",
+        "fusion of branches (default concat), or of the stages of a dense student",
         flag="--fusion",
         metavar="NAME[,NAME]",
     )
@@ -132,17 +133,15 @@ class Request(Options):
         None, "side of the images, at most the window length", flag="--image-size", metavar="S", ge=1, le=MOST
     )
     train_subjects: int | None = setting(
-        None, "of the training subjects take N (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
+        None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
     split: str = setting(
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
     )
     folds: int | None = setting(
-        None, "K folds of subjects, each the test part once", flag="--folds", metavar="K", ge=1, le=MOST
+        None, "K folds of subjects, each used once for the test", flag="--folds", metavar="K", ge=1, le=MOST
     )
-    fold: tuple[int, ...] = setting(
-        (), "of the folds only these, such as 1-3, counted from 1", flag="--fold", metavar="LIST"
-    )
+    fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
     epoch_rule: Literal["val-best", "last"] = setting(
         "val-best", "val-best (default) or last, which needs no validation split", flag="--epoch-rule", metavar="RULE"
     )
@@ -151,12 +150,17 @@ class Request(Options):
         "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY"
     )
     rate: float | None = setting(
-        None, "windows resampled to this rate (default the set's own)", flag="--rate", metavar="HZ", gt=0, le=MOST
+        None,
+        "resample windows to this rate (default: that of the data set)",
+        flag="--rate",
+        metavar="HZ",
+        gt=0,
+        le=MOST,
     )
     options: Mapping[str, Mapping[str, Any]] = setting({})
     variants: tuple[Mapping[str, Any], ...] = setting(())
     plugins: tuple[str, ...] = setting(
-        (), "a file with methods or tasks of one's own", flag="--plugin", metavar="FILE.py", group="where"
+        (), "a Python file that registers methods or tasks", flag="--plugin", metavar="FILE.py", group="where"
     )
     data_root: str | None = setting(
         None,
@@ -176,16 +180,16 @@ class Request(Options):
         self._check_seeds()
         if self.rate is not None and self.data is not None:
             raise MmkdError(
-                f"--rate {self.rate:g}: a file of --data does not say its own rate; resample its windows before"
+                f"--rate {self.rate:g}: a file of --data does not say its own rate; resample its windows first"
             )
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
         if len(self.methods) > 1 and "all" in self.methods:
-            raise MmkdError("methods: 'all' stands alone")
+            raise MmkdError("methods: 'all' must be the only name")
 
     def _fill_defaults(self) -> None:
-        """Take from the task what was not given; plugins are loaded first, since one may bring the task."""
+        """Fill in the defaults of the task; plugins are loaded first, because one may register the task."""
         for plugin in self.plugins:
             load_plugin(plugin)
         task = TASKS.get(self.task)
@@ -212,17 +216,17 @@ class Request(Options):
             value = getattr(self, f.name)
             texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
             if isinstance(value, tuple) and "" in texts:
-                raise MmkdError(f"{f.name} {shown(value)}: each must be a text, and none empty")
+                raise MmkdError(f"{f.name} {shown(value)}: the items must be texts that are not empty")
             if any("\0" in text for text in texts):
-                raise MmkdError(f"{f.name} {shown(value)}: a name holds no zero byte")
+                raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 
     def _check_split(self) -> None:
         if not self.split:
-            raise MmkdError(f"split {shown(self.split)}: say card, loso, or name a split file")
+            raise MmkdError(f"split {shown(self.split)}: write card, loso, or the name of a split file")
         if self.folds is not None and self.split != "card":
-            raise MmkdError(f"--split {shown(self.split)} and --folds {self.folds} both cut; give one of them")
+            raise MmkdError(f"--split {shown(self.split)} and --folds {self.folds} both make folds; give one of them")
         if self.fold and self.split == "card" and self.folds is None:
-            raise MmkdError("--fold chooses among folds; give --folds K or --split loso, too")
+            raise MmkdError("--fold selects some of the folds; also give --folds K or --split loso")
         if any(number < 1 for number in self.fold):
             raise MmkdError(f"fold {shown(self.fold)}: folds are counted from 1")
 
@@ -232,13 +236,13 @@ class Request(Options):
 
 
 def read_suite(path: str | Path, **changes: Any) -> Request:
-    """A request from a TOML file.
+    """Read a request from a TOML file.
 
     Args:
-        changes: fields that were given as flags; they take the place of those of the file.
+        changes: fields that replace those of the file, such as those of flags.
 
     Raises:
-        MmkdError: no such file, not TOML, an unknown key, or a value of the wrong type.
+        MmkdError: there is no such file, it is not TOML, or it has an unknown key or a value of the wrong type.
     """
     path = Path(path)
     values: dict[str, Any] = {"name": path.stem}
@@ -266,7 +270,13 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
 
 
 def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:
-    """`0-4` or `0,3,7` or a mixture, without repeats.
+    """Seeds from a text such as "0-4" or "0,3,7", without repeats.
+
+    Args:
+        what: the name of the field, for the message of an error.
+
+    Raises:
+        MmkdError: the text is malformed, or there are too many seeds.
 
     >>> parse_seeds("0-2,7")
     (0, 1, 2, 7)
@@ -275,10 +285,10 @@ def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
         ends = (low, high) if dash else (low, low)
-        good = all(end.isdecimal() and len(end) < 40 for end in ends)
-        if not good or int(ends[1]) < int(ends[0]):
+        valid = all(end.isdecimal() and len(end) < 40 for end in ends)
+        if not valid or int(ends[1]) < int(ends[0]):
             raise MmkdError(f"{what} {shown(text)}: write whole numbers and ranges, such as 0-4 or 0,3,7")
-        if len(seeds) + int(ends[1]) - int(ends[0]) >= SEEDS:
-            raise MmkdError(f"{what} {shown(text)}: more than {SEEDS:,}")
+        if len(seeds) + int(ends[1]) - int(ends[0]) >= MAX_SEEDS:
+            raise MmkdError(f"{what} {shown(text)}: more than {MAX_SEEDS:,}")
         seeds += range(int(ends[0]), int(ends[1]) + 1)
     return tuple(dict.fromkeys(seeds))

@@ -1,4 +1,4 @@
-"""What came of one unit, as the command, the table and `--json` read it."""
+"""The result of one unit, for the command, the table and `--json`."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,14 +9,14 @@ from mmkd.store.record import Record
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What came of one unit.
+    """The result of one unit.
 
     Attributes:
-        status: "done", "cached" (it was on record), "failed", "missing" (under `--existing only`), or "refused" (by a
-            method that cannot work so, under `--method all`).
-        record: of a unit that is done or cached.
-        error: one line, of a unit that failed or was refused, or is missing because its record is damaged; of a failed
-            one `log` names the file with the rest.
+        status: "done", "cached" (it was on record), "failed", "missing" (not on record, under `--existing only`), or
+            "refused" (its method cannot work with it, under `--method all`).
+        record: the record, if the unit is done or cached.
+        error: one line, if the unit failed, was refused, or is missing because its record is damaged.
+        log: the file with the traceback, if the unit failed.
     """
 
     spec: UnitSpec
@@ -26,10 +26,11 @@ class UnitResult:
     log: str = ""
 
 
-def as_json(done: UnitResult) -> dict[str, Any]:
-    """One unit as `--json` prints it."""
-    spec, record = done.spec, done.record
-    found: dict[str, Any] = {
+def as_json(result: UnitResult) -> dict[str, Any]:
+    """The result of a unit as `--json` prints it."""
+    spec = result.spec
+    record = result.record
+    values: dict[str, Any] = {
         "key": spec.key,
         "method": spec.method,
         "dataset": spec.data.name,
@@ -37,12 +38,12 @@ def as_json(done: UnitResult) -> dict[str, Any]:
         "student": spec.student_name,
         "teachers": dict(spec.teachers),
         "options": dict(spec.options),
-        "status": done.status,
+        "status": result.status,
     }
     if record is not None:
-        found["metrics"] = record.result["metrics"]
-        found["parameters"] = record.parameters
-        found["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
-    if done.error:
-        found |= {"error": done.error} | ({"log": done.log} if done.log else {})
-    return found
+        values["metrics"] = record.result["metrics"]
+        values["parameters"] = record.parameters
+        values["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
+    if result.error:
+        values |= {"error": result.error} | ({"log": result.log} if result.log else {})
+    return values

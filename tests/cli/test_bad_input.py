@@ -728,7 +728,7 @@ FLAGS: list[Case] = [
     ("flags a long method", flags("--method", "m" * 9000), ("unknown method", "--list methods")),
     ("flags a method of escapes", flags("--method", "\x1b[2J\n\r"), ("unknown method",)),
     ("flags a method that is no UTF-8", flags("--method", "\udcff"), ("unknown method",)),
-    ("flags all beside another", flags("--method", "all,kd"), ("'all' stands alone",)),
+    ("flags all beside another", flags("--method", "all,kd"), ("'all' must be the only name",)),
     ("flags method without a name", flags("--method"), ("--method",)),
     ("flags a word too many", flags("--method", "kd", "student"), ("'student'",)),
     ("flags one dash", flags("--method", "kd", "-epochs", "3"), ("-epochs",)),

@@ -17,8 +17,9 @@ from mmkd.data.load import is_available, reader_folder, resolve_suffix
 from mmkd.data.readers import READERS
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.cache import Cache
-from mmkd.units.expansion import expand, split_for
+from mmkd.units.expansion import expand
 from mmkd.units.request import Request
+from mmkd.units.splits import split_for
 from mmkd.views.cached import default_configs, get_view
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
@@ -162,14 +163,14 @@ def test_the_name_of_a_fold_says_how_it_was_cut():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"split": "loso", "folds": 3}, "both cut; give one of them"),
-        ({"fold": (1,)}, "--fold chooses among folds"),
+        ({"split": "loso", "folds": 3}, "both make folds; give one of them"),
+        ({"fold": (1,)}, "--fold selects some of the folds"),
         ({"folds": 3, "fold": (4,)}, r"--fold 4: data 'sines' has 3 folds"),
         ({"folds": 3, "fold": (0,)}, "folds are counted from 1"),
         ({"folds": 7}, "take 2 to 6"),
         ({"folds": 1}, "take 2 to 6"),
         ({"folds": 0}, "folds = 0 must be >= 1"),
-        ({"split": ""}, "say card, loso, or name a split file"),
+        ({"split": ""}, "write card, loso, or the name of a split file"),
         ({"split": "losso"}, "--split losso: No such file"),
     ],
 )

@@ -429,7 +429,7 @@ def test_an_end_of_the_parent_is_the_end_of_all(sines, tmp_path, odd, number, rc
     assert gone(started)
     assert "Traceback" not in err, err
     if number != signal.SIGKILL:
-        assert err.splitlines()[-1].endswith("the same command goes on")
+        assert err.splitlines()[-1].endswith("run the same command again to resume")
     assert leftovers(tmp_path / "runs") == leftovers(tmp_path / "cache") == []
     if number != signal.SIGINT:
         return

@@ -155,7 +155,7 @@ def test_a_record_gets_what_its_networks_see(tiny, tmp_path, student):
 
 
 def _validation(record, data):
-    from mmkd.units.expansion import split_for
+    from mmkd.units.splits import split_for
 
     spec = record.unit
     return split_for(data, spec.data, spec.seed).validation

@@ -31,8 +31,9 @@ from mmkd.training.preparation import prepare_unit
 from mmkd.training.series import Detector, TeacherSubset, use_normal_segments
 from mmkd.training.trial import make_method
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import expand, split_for
+from mmkd.units.expansion import expand
 from mmkd.units.request import Request
+from mmkd.units.splits import split_for
 from mmkd.views.channels import make_modality
 
 W = 32

@@ -88,8 +88,8 @@ def test_segmentation_from_file_to_student(bench, tmp_path, shape):
     assert student["spec"]["student_net"] == "fast-scnn-small"
     assert student["spec"]["teachers"] == {"img": "segformer-small"}
     scores = student["metrics"]["test"]
-    counted = {"accuracy", "macro_f1", "miou", "balanced_accuracy"}
-    steps = counted | {f"pooled_{name}" for name in counted} | {"nll"}
+    means = {"accuracy", "macro_f1", "balanced_accuracy", "miou"}
+    steps = means | {"nll"} | {f"pooled_{name}" for name in means}
     assert steps | {"iou_0"} <= set(scores) <= steps | {"iou_0", "iou_1", "iou_2"}
     assert {"image.svg", "confusion.svg"} <= {p.name for p in folder.iterdir()}
     assert not {"views.svg", "recording.svg"} & {p.name for p in folder.iterdir()}
@@ -258,10 +258,10 @@ def test_files_that_are_refused(bench, tmp_path, arrays, message):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--student", "sig"), "--student sig: data 'own' holds images, which have no view sig; use --student img"),
-        (("--student", "img+gaf"), "--student img+gaf: data 'own' holds images, which have no view gaf"),
+        (("--student", "sig"), "--student sig: data 'own' has images, which have no view sig; use --student img"),
+        (("--student", "img+gaf"), "--student img+gaf: data 'own' has images, which have no view gaf"),
         (("--student", "sig+gaf+pi"), "which have no view sig; use --student img"),  # as the default, but typed
-        (("--teachers", "img,pi"), "--teachers img,pi: data 'own' holds images, which have no view pi"),
+        (("--teachers", "img,pi"), "--teachers img,pi: data 'own' has images, which have no view pi"),
         (("--teacher-net", "sig=WRN16-1"), "there is no sig teacher"),
         (("--image-size", "16"), "--image-size: the images of data 'own' keep their own size; leave it out"),
         (("--nan", "impute"), "--nan impute fills along time, which images do not have; use --nan drop"),
@@ -280,7 +280,7 @@ def test_flags_that_images_refuse(bench, tmp_path, flags, message):
 def test_signals_have_no_images(bench, sines, flag):
     code, error, runs = bench("--method", "kd", "--data", sines, flag, "img")
     assert code == 2
-    assert f"{flag} img: data 'sines' holds signals, which have no view img; use {flag} sig (or gaf, pi)" in error
+    assert f"{flag} img: data 'sines' has signals, which have no view img; use {flag} sig (or gaf, pi)" in error
     assert not runs.exists()
 
 

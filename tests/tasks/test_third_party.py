@@ -24,9 +24,9 @@ from mmkd.metrics.registry import METRICS, Metric
 from mmkd.store.record import write_history
 from mmkd.tasks import TASKS, Task
 from mmkd.tasks.classification import PRESETS
-from mmkd.training.preparation import view_of
+from mmkd.training.preparation import load_view
 from mmkd.training.trial import make_student
-from mmkd.units.expansion import split_for
+from mmkd.units.splits import split_for
 
 METRICS.register("rmse")(Metric("rmse", "RMSE", "root mean squared error", direction="lower"))
 
@@ -52,7 +52,7 @@ class Regression(Task):
 
     def run_unit(self, spec, data, workspace):
         split = split_for(data, spec.data, spec.seed)
-        views = {name: torch.from_numpy(np.array(view_of(name, spec, data, workspace).array)) for name in spec.student}
+        views = {name: torch.from_numpy(np.array(load_view(name, spec, data, workspace).array)) for name in spec.student}
         numbers = torch.tensor([float(data.classes[k]) for k in data.y])
         student = make_student(spec, {name: view.shape[1:] for name, view in views.items()}, 1)
         optimizer = torch.optim.Adam(student.parameters(), spec.training.lr)

@@ -163,7 +163,7 @@ def test_values_are_kept_to_the_last_digit(tmp_path):
 def test_without_room_the_training_goes_on(tmp_path):
     (tmp_path / "file").write_text("no folder")
     kept = Checkpoint(tmp_path / "file" / "kept")
-    with pytest.warns(DamageWarning, match="will begin anew"):
+    with pytest.warns(DamageWarning, match="a training that is killed starts again"):
         kept.save({"x": torch.zeros(1)}, {})
     assert kept.load() is None
     kept.remove()

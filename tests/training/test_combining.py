@@ -58,7 +58,7 @@ def test_a_trained_start_of_the_same_shape_and_branch_weight(tiny, tmp_path, sta
 
 def test_full_kd_takes_the_last_epoch_of_the_same_teachers(tiny, tmp_path, monkeypatch):
     taken = {}
-    real = preparation.source_of
+    real = preparation.make_teacher_source
 
     def spy(teachers, *args, **kwargs):
         taken[len(taken)] = {m: (t.folder, t.network.state_dict()) for m, t in teachers.items()}

@@ -10,7 +10,7 @@ from mmkd.bench import main
 from mmkd.core import keys
 from mmkd.data import splits
 from mmkd.specs import unit
-from mmkd.units import expansion
+from mmkd.units import splits as unit_splits
 
 MOST_FRAMES = 15
 
@@ -56,9 +56,9 @@ def test_from_the_command_to_the_losses(bench, monkeypatch):
 
 def test_a_split_is_cut_once(bench, monkeypatch):
     calls = []
-    cut = expansion.split_windows
+    cut = unit_splits.split_windows
     monkeypatch.setattr(
-        expansion, "split_windows", lambda data, seed, *rest: calls.append(seed) or cut(data, seed, *rest)
+        unit_splits, "split_windows", lambda data, seed, *rest: calls.append(seed) or cut(data, seed, *rest)
     )
     assert bench("--method", "student,kd", "--seeds", "0-1") == 0
     assert len(calls) == len(set(calls)) == 2
@@ -105,7 +105,7 @@ def test_the_training_windows_of_a_split_are_hashed_once(monkeypatch, sines):
     digest = keys.digest
     monkeypatch.setattr(splits.keys, "digest", lambda values: calls.append(1) or digest(values))
     data = load_file(sines)
-    split = expansion.split_for(data, DataSpec(data.name, data.sha256), 0)
-    assert split is expansion.split_for(data, DataSpec(data.name, data.sha256), 0)
+    split = unit_splits.split_for(data, DataSpec(data.name, data.sha256), 0)
+    assert split is unit_splits.split_for(data, DataSpec(data.name, data.sha256), 0)
     assert split.train_digest == split.train_digest
     assert len(calls) == 1

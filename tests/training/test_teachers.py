@@ -168,7 +168,7 @@ CHANGES = {
     "NaN": (lambda s: s[first(s)].view(-1)[:1].fill_(float("nan")), "holds NaN or infinity"),
     "shape": (lambda s: s.update({first(s): torch.zeros(3, 2, 1)}), "has shape (3, 2, 1) instead of ("),
     "missing": (lambda s: s.pop(first(s)), "is missing"),
-    "more": (lambda s: s.update(extra=torch.zeros(2)), "tensor extra is none of WRN16-1 on sig"),
+    "more": (lambda s: s.update(extra=torch.zeros(2)), "tensor extra is not one of WRN16-1 on sig"),
     "kind": (lambda s: s.update({first(s): s[first(s)].to(torch.int32)}), "holds torch.int32 instead of torch.float32"),
     "empty": (lambda s: s.clear(), "is missing"),
 }

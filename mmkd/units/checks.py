@@ -1,0 +1,90 @@
+"""Checks of a request: its networks, fusions and modalities exist, and fit the task and the data."""
+
+import itertools
+from typing import Any
+
+from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.registry import Registry, group_of, kind_of
+from mmkd.data import Dataset
+from mmkd.tasks import TASKS
+from mmkd.units.request import OWN, Request
+from mmkd.views import MODALITIES
+
+
+def check_networks(request: Request, nets: tuple[str, ...]) -> None:
+    """Check the networks, fusions and modalities of a request.
+
+    Raises:
+        MmkdError: one of them does not exist, or no unit would use it.
+    """
+    from mmkd.nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
+
+    task = TASKS.get(request.task)
+    dense = task.per_step
+    networks: Registry[Any] = {"backbones": BACKBONES, "dense": DENSE}[task.networks]
+    for student in request.students if dense else ():
+        if "+" in student:
+            raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
+    for text in request.teachers:
+        parse_modalities(text, ",", "--teachers")
+    flags = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
+    for flag, modality, value in ((flag, *item) for flag, values in flags for item in values.items()):
+        if kind_of(modality) not in MODALITIES:
+            raise MmkdError(f"{flag}: {unknown_name('modality', kind_of(modality), MODALITIES)}")
+        if not any(modality in parse_modalities(text, ",", "--teachers") for text in request.teachers):
+            raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
+    for net in request.teacher_nets.values():
+        networks.get(net)
+    for net in request.student_net:
+        networks.get(net)
+    for net, fusion in itertools.product(nets, request.fusion) if dense else ():
+        if fusion != OWN:
+            check_dense_fusion(net, fusion)
+    for fusion in () if dense else request.fusion:
+        FUSIONS.get(fusion)
+        if not any("+" in student for student in request.students):
+            raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
+
+
+def check_modalities(request: Request, data: Dataset) -> None:
+    """Check that modalities and image size fit the data.
+
+    Raises:
+        MmkdError: a modality of signals with images, one of images with signals, an unknown channel group, or an image
+            size for images, which keep their own.
+    """
+    source, use = ("signals", "sig (or gaf, pi)") if data.grid is None else ("images", "img")
+    for flag, separator, texts in (("--student", "+", request.students), ("--teachers", ",", request.teachers)):
+        for text in texts:
+            for name in parse_modalities(text, separator, flag):
+                if MODALITIES.get(kind_of(name)).source != source:
+                    raise MmkdError(
+                        f"{flag} {text}: data {data.name!r} has {source}, which have no view {name}; use {flag} {use}"
+                    )
+                if "@" in name and source == "images":
+                    raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
+                if "@" in name:
+                    try:
+                        data.channel_group(group_of(name))
+                    except MmkdError as error:
+                        raise MmkdError(f"{flag} {text}: {error}") from None
+    if data.grid is not None and request.image_size is not None:
+        raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
+
+
+def parse_modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:
+    """The modalities in the value of a flag.
+
+    >>> parse_modalities("sig+gaf", "+", "--student")
+    ('sig', 'gaf')
+
+    Raises:
+        MmkdError: a modality is unknown, or named twice.
+    """
+    names = tuple(part.strip() for part in text.split(separator))
+    for name in names:
+        if kind_of(name) not in MODALITIES:
+            raise MmkdError(f"{flag} {text}: {unknown_name('modality', kind_of(name), MODALITIES)}")
+    if len(set(names)) < len(names):
+        raise MmkdError(f"{flag} {text}: a modality is named twice")
+    return names

@@ -1,0 +1,28 @@
+"""The fold of a unit, and its split into training, validation and test windows."""
+
+from mmkd.core.keys import seed_for
+from mmkd.data import Dataset, Split, split_prefixes, split_windows
+from mmkd.data.dataset import Fold
+from mmkd.data.folds import apply_fold
+from mmkd.specs.data import DataSpec
+
+
+def select_fold(data: Dataset, spec: DataSpec) -> Dataset:
+    """The data set with the test windows of the fold in `spec`."""
+    return apply_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
+
+
+def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
+    """The split of a unit into training, validation and test windows; it is made once for all units that share it."""
+    key = spec, seed
+    if key not in data.splits:
+        data.splits[key] = _make_split(select_fold(data, spec), spec, seed)
+    split: Split = data.splits[key]
+    return split
+
+
+def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
+    validate = spec.epoch_rule == "val-best"
+    if data.series is not None:
+        return split_prefixes(data, validate, spec.train_subjects)
+    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)
