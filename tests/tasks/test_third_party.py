@@ -52,7 +52,8 @@ class Regression(Task):
 
     def run_unit(self, spec, data, workspace):
         split = split_for(data, spec.data, spec.seed)
-        views = {name: torch.from_numpy(np.array(load_view(name, spec, data, workspace).array)) for name in spec.student}
+        arrays = {name: load_view(name, spec, data, workspace).array for name in spec.student}
+        views = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         numbers = torch.tensor([float(data.classes[k]) for k in data.y])
         student = make_student(spec, {name: view.shape[1:] for name, view in views.items()}, 1)
         optimizer = torch.optim.Adam(student.parameters(), spec.training.lr)
