@@ -67,7 +67,7 @@ def test_missing_segments_hold_the_value_before_them(data, level):
 
 
 def test_a_dead_channel_stays_at_its_mean(data):
-    found = robustness.kill_channel(data, 1)
+    found = robustness.freeze_channel(data, 1)
     mean = data.x[~data.test, 1].astype(np.float64).mean()
     np.testing.assert_allclose(found[:, 1], mean, rtol=1e-6)
     np.testing.assert_array_equal(found[:, 0], data.x[data.test][:, 0])
@@ -113,7 +113,7 @@ def test_scores_are_those_of_the_disturbed_raw_windows(records, sines, monkeypat
         assert [curve["level"] for curve in said["curves"]] == levels
         assert {curve["disturbance"] for curve in said["curves"]} == {"noise", "missing", "dead-channel", "shift"}
         student = StudentModel.load(record)
-        for number, x in ((1, robustness.add_noise(data, 0.09)), (6, robustness.kill_channel(data, 0))):
+        for number, x in ((1, robustness.add_noise(data, 0.09)), (6, robustness.freeze_channel(data, 0))):
             wanted = window_scores(data.y[data.test], student.predict_proba(x))
             assert said["curves"][number]["macro_f1"] == wanted["macro_f1"]
             assert said["curves"][number]["accuracy"] == wanted["accuracy"]

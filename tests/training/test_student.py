@@ -38,7 +38,7 @@ def test_the_metrics_are_those_of_the_predictions_on_the_test_windows(record, si
         np.testing.assert_array_equal(z["predicted"], z["probabilities"].argmax(1))
         found = window_scores(z["true"], z["probabilities"].astype(np.float64))
     for name, value in record.metrics["test"].items():
-        assert getattr(found, name) == pytest.approx(value, abs=1e-6)
+        assert found[name] == pytest.approx(value, abs=1e-6)
     assert set(record.metrics) == {"test", "test_last", "validation"}
 
 
