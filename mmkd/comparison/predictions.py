@@ -82,12 +82,12 @@ def missing_scores(record: Record) -> dict[str, float]:
     Empty where nothing is missing, or the predictions cannot be read. Of a task with labels of steps they are means
     over recordings, as in `metrics.recordings`.
     """
-    form = TASKS.get(record.spec.task).form
-    missing = [metric.name for metric in count_metrics(form) if metric.name not in record.metrics.test]
-    if not missing:
+    task = TASKS.get(record.spec.task)
+    missing = [metric.name for metric in count_metrics(task.form) if metric.name not in record.metrics.test]
+    if not missing or not task.has_predictions:
         return {}
     try:
-        scores = StepScores(_count_classes(record), form)
+        scores = StepScores(_count_classes(record), task.form)
         for true, predicted in _recordings(record):
             scores.add(confusion_matrix(true, predicted, len(scores.names)))
         means = scores.means()

@@ -66,14 +66,17 @@ def _match_chain(true: Ints, predicted: Ints, limit: float) -> list[tuple[int, i
         distance = np.abs(predicted - at)
         gain = best[i, :-1] + np.where(distance <= limit, a_pair - distance, 0)
         best[i + 1, 1:] = np.maximum.accumulate(np.maximum(best[i, 1:], gain))
-    pairs, i, j = [], len(true), len(predicted)
+    pairs = []
+    i = len(true)
+    j = len(predicted)
     while i and j:
         if best[i, j] == best[i - 1, j]:
             i -= 1
         elif best[i, j] == best[i, j - 1]:
             j -= 1
         else:
-            i, j = i - 1, j - 1
+            i = i - 1
+            j = j - 1
             pairs.append((i, j))
     return pairs[::-1]
 
@@ -98,7 +101,8 @@ def boundary_f1(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[An
     neither side has a boundary.
     """
     t, p, counted = checked_pair(true, predicted)
-    at_t, at_p = _changes(t, counted), _changes(p, counted)
+    at_t = _changes(t, counted)
+    at_p = _changes(p, counted)
     edges = (np.flatnonzero(counted[1:] != counted[:-1]) + 1).astype(np.int64)
     pairs = match_closest(at_t, at_p, tolerance)
     missed = unmatched(np.delete(at_t, pairs[:, 0]), edges, tolerance)

@@ -17,7 +17,8 @@ def _ends(x: Ints, counted: Mask, label: int) -> tuple[tuple[Ints, Ints], tuple[
     """Onsets, then offsets of the segments of `label`; of each those that are known, and those that are not."""
     inside = np.concatenate([[False], (x == label) & counted, [False]])
     known = np.concatenate([[False], counted, [False]])
-    rises, falls = ~inside[:-1] & inside[1:], inside[:-1] & ~inside[1:]
+    rises = ~inside[:-1] & inside[1:]
+    falls = inside[:-1] & ~inside[1:]
     both = known[:-1] & known[1:]
     masks = (rises & both, rises & ~both, falls & both, falls & ~both)
     onsets, cut_onsets, offsets, cut_offsets = (np.flatnonzero(mask).astype(np.int64) for mask in masks)
@@ -69,7 +70,8 @@ def delineation(
         tolerance_ms: in ms, or in steps.
     """
     names = class_names(classes)
-    steps, unit = tolerance_in_steps(tolerance_ms, rate_hz), 1000 / rate_hz if rate_hz else 1.0
+    steps = tolerance_in_steps(tolerance_ms, rate_hz)
+    unit = 1000 / rate_hz if rate_hz else 1.0
     totals = {(name, end): ([0, 0, 0], list[Floats]()) for name in names[1:] for end in ("onset", "offset")}
     for true, predicted in recordings:
         t, p, counted = checked_pair(true, predicted)

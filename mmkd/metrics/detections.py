@@ -44,7 +44,8 @@ def evaluate_detector(series_set: SeriesSet, detect: Callable[[Series], Floats],
         score = np.asarray(detect(series), np.float64)
         calibration, test = np.split(score, [series.prefix_end - series.validation_end])
         shared = 0 if series.has_gap else length - 1
-        threshold, window = float(calibration[: len(calibration) - shared].max()), window_length(series.x[0])
+        threshold = float(calibration[: len(calibration) - shared].max())
+        window = window_length(series.x[0])
         labels = series.labels[series.prefix_end :]
         metrics = evaluate(test, labels, test > threshold, window)
         results.append(SeriesResult(series, score, threshold, window, metrics))

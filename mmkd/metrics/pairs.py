@@ -73,10 +73,13 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0, level: float = 0.95) ->
         counts = (picks[:, :, None] == np.arange(n)).sum(1)
         factorials = np.array([lgamma(k + 1) for k in range(n + 1)])
         weights = np.exp(factorials[n] - factorials[counts].sum(1) - n * np.log(n))
-        means, how = counts @ x / n, "exact"
+        means = counts @ x / n
+        how = "exact"
     else:
         draws = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
-        means, weights, how = x[draws].mean(1), np.full(RESAMPLES, 1 / RESAMPLES), "sampled"
+        means = x[draws].mean(1)
+        weights = np.full(RESAMPLES, 1 / RESAMPLES)
+        how = "sampled"
     order = np.argsort(means, kind="stable")
     reached = np.cumsum(weights[order])
     tail = (1 - level) / 2
@@ -124,7 +127,8 @@ def signed_rank(differences: ArrayLike) -> SignedRank | Refusal:
     if not len(nonzero):
         return SignedRank(0.0, 1.0, 0, zeros, "all differences are zero")
     ranks = np.rint(2 * rankdata(np.abs(nonzero))).astype(int)  # doubled: averaged ranks end in a half
-    total, positive = int(ranks.sum()), int(ranks[nonzero > 0].sum())
+    total = int(ranks.sum())
+    positive = int(ranks[nonzero > 0].sum())
     chance = np.zeros(total + 1)
     chance[0] = 1.0
     for rank in ranks:
@@ -158,7 +162,8 @@ def holm(p: Sequence[float]) -> list[float]:
     The i-th smallest p (from 0) is multiplied by m - i; none is below that of a smaller p, nor above 1.
     """
     order = np.argsort(p, kind="stable")
-    adjusted, highest = [0.0] * len(p), 0.0
+    adjusted = [0.0] * len(p)
+    highest = 0.0
     for place, index in enumerate(order):
         highest = max(highest, min(1.0, (len(p) - place) * float(p[index])))
         adjusted[index] = highest
@@ -203,7 +208,8 @@ def all_pairs(scores: Mapping[str, ArrayLike]) -> list[Against] | Refusal:
     names = list(scores)
     if len(names) < 2:
         return Refusal("one method: nothing to compare")
-    n, pairs = len(np.asarray(scores[names[0]])), comb(len(names), 2)
+    n = len(np.asarray(scores[names[0]]))
+    pairs = comb(len(names), 2)
     least = least_data_sets(pairs)
     if n < least:
         return Refusal(
@@ -246,7 +252,8 @@ def diagram(scores: Mapping[str, ArrayLike]) -> Diagram | Refusal:
     mean = rankdata(-table, axis=0).mean(1)
     order = [int(i) for i in np.argsort(mean, kind="stable")]
     if (table == table[0]).all():
-        statistic, p = 0.0, 1.0
+        statistic = 0.0
+        p = 1.0
     else:
         statistic, p = (float(value) for value in friedmanchisquare(*table))
     difference = float(studentized_range.ppf(1 - ALPHA, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n)))

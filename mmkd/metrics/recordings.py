@@ -142,7 +142,9 @@ def stitch(
     Raises:
         ValueError: shapes or types that do not fit, or a window that begins before its recording.
     """
-    windows, recording, start = np.asarray(windows), np.asarray(recording), np.asarray(start)
+    windows = np.asarray(windows)
+    recording = np.asarray(recording)
+    start = np.asarray(start)
     n = len(recording)
     if windows.ndim not in (2, 3) or recording.shape != (n,) or start.shape != (n,) or len(windows) != n:
         raise ValueError(f"windows {windows.shape} of recordings {recording.shape} with starts {start.shape}")

@@ -42,19 +42,26 @@ def segment_counts(
     taken the true one, else a false positive. True segments that nobody took are misses.
     """
     t, p = counted_steps(true, predicted)
-    runs_t, runs_p = segments(t), segments(p)
-    real_t, real_p = int((runs_t[:, 2] != NULL).sum()), int((runs_p[:, 2] != NULL).sum())
+    runs_t = segments(t)
+    runs_p = segments(p)
+    real_t = int((runs_t[:, 2] != NULL).sum())
+    real_p = int((runs_p[:, 2] != NULL).sum())
     # Cut at the starts of both: each piece lies in one true and one predicted segment, and is all that they share.
     start = np.union1d(runs_t[:, 0], runs_p[:, 0])
     length = np.diff(np.append(start, len(t)))
     in_t = np.searchsorted(runs_t[:, 0], start, side="right") - 1
     in_p = np.searchsorted(runs_p[:, 0], start, side="right") - 1
     same = (runs_t[in_t, 2] == runs_p[in_p, 2]) & (runs_t[in_t, 2] != NULL)
-    in_t, in_p, length = in_t[same], in_p[same], length[same]
-    size_t, size_p = np.diff(runs_t[:, :2])[:, 0], np.diff(runs_p[:, :2])[:, 0]
+    in_t = in_t[same]
+    in_p = in_p[same]
+    length = length[same]
+    size_t = np.diff(runs_t[:, :2])[:, 0]
+    size_p = np.diff(runs_p[:, :2])[:, 0]
     iou = length / (size_t[in_t] + size_p[in_p] - length)
     order = np.lexsort((in_t, -iou, in_p))  # the first row of each predicted segment is its best
-    in_t, in_p, iou = in_t[order], in_p[order], iou[order]
+    in_t = in_t[order]
+    in_p = in_p[order]
+    iou = iou[order]
     best = np.ones(len(in_p), bool)
     best[1:] = in_p[1:] != in_p[:-1]
     counts = []
@@ -83,7 +90,8 @@ def edit_score(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any
     a segment, 0 where one has none. Lea et al. 2017, arXiv:1611.05267.
     """
     t, p = (segments(x)[:, 2] for x in counted_steps(true, predicted))
-    a, b = t[t != NULL].tolist(), p[p != NULL].tolist()
+    a = t[t != NULL].tolist()
+    b = p[p != NULL].tolist()
     longest = max(len(a), len(b))
     return 100 * (1 - levenshtein(a, b) / longest) if longest else 100.0
 
@@ -98,13 +106,19 @@ def levenshtein(a: Sequence[int], b: Sequence[int]) -> int:
     where: dict[int, int] = {}
     for i, label in enumerate(a):
         where[label] = where.get(label, 0) | 1 << i
-    full, last = (1 << len(a)) - 1, 1 << (len(a) - 1)
-    up, down, distance = full, 0, len(a)  # down the column: where it rises, where it falls; its last entry
+    full = (1 << len(a)) - 1
+    last = 1 << (len(a) - 1)
+    up = full
+    down = 0
+    distance = len(a)  # down the column: where it rises, where it falls; its last entry
     for label in b:
         match = where.get(label, 0)
         level = (((match & up) + up) ^ up) | match | down
-        rise, fall = down | (full & ~(level | up)), up & level  # along the row
+        rise = down | (full & ~(level | up))
+        fall = up & level  # along the row
         distance += bool(rise & last) - bool(fall & last)
-        rise, fall = (rise << 1 | 1) & full, (fall << 1) & full
-        up, down = fall | (full & ~(level | rise)), rise & level
+        rise = (rise << 1 | 1) & full
+        fall = (fall << 1) & full
+        up = fall | (full & ~(level | rise))
+        down = rise & level
     return distance

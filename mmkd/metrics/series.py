@@ -89,7 +89,9 @@ def volumes(score: Floats, labels: NDArray[Any], window: int, thresholds: int = 
     """
     score, labels = _checked(score, labels)
     first, last = events(labels)
-    n, total, inside = len(score), int(labels.sum()), labels > 0
+    n = len(score)
+    total = int(labels.sum())
+    inside = labels > 0
     cuts = -np.sort(-score)[np.linspace(0, n - 1, thresholds).astype(int)]
     found_at = np.searchsorted(-cuts, -score, side="left")  # the first threshold at which a point is predicted
 
@@ -97,7 +99,8 @@ def volumes(score: Floats, labels: NDArray[Any], window: int, thresholds: int = 
         """How many, or how much, is predicted at each threshold."""
         return np.bincount(at, weights, minlength=thresholds + 1)[:-1].cumsum().astype(float)
 
-    predicted, hit = counted(found_at), counted(found_at[inside])
+    predicted = counted(found_at)
+    hit = counted(found_at[inside])
     areas = np.zeros(2)
     for width in range(window + 1):
         reach = width // 2
@@ -108,7 +111,8 @@ def volumes(score: Floats, labels: NDArray[Any], window: int, thresholds: int = 
         true = hit + counted(found_at[where], label)
         mass = (2 * total - hit + true) / 2  # of the mean of all labels and of those reached
         recall = np.minimum(true / mass, 1) * existence
-        alarm, precision = (predicted - true) / (n - mass), true / predicted
+        alarm = (predicted - true) / (n - mass)
+        precision = true / predicted
         areas += _areas(recall, alarm, precision)
     pr, roc = areas / (window + 1)
     return float(pr), float(roc)
@@ -116,9 +120,11 @@ def volumes(score: Floats, labels: NDArray[Any], window: int, thresholds: int = 
 
 def _areas(recall: Floats, alarm: Floats, precision: Floats) -> tuple[float, float]:
     """Below the curve of precision over recall, by steps, and of recall over alarms, by trapezoids."""
-    recall, alarm = np.concatenate([[0], recall]), np.concatenate([[0], alarm])
+    recall = np.concatenate([[0], recall])
+    alarm = np.concatenate([[0], alarm])
     pr = np.diff(recall) @ precision
-    recall, alarm = np.append(recall, 1), np.append(alarm, 1)
+    recall = np.append(recall, 1)
+    alarm = np.append(alarm, 1)
     return float(pr), float(np.diff(alarm) @ (recall[1:] + recall[:-1]) / 2)
 
 
@@ -133,7 +139,8 @@ def _buffer(first: Ints, last: Ints, reach: int, width: int, inside: NDArray[np.
     """Steps outside events that have a label, and the label: the sum over events, at most 1."""
     if not reach:
         return np.zeros(0, np.int64), np.zeros(0)
-    n, distance = len(inside), np.arange(1, reach + 1)
+    n = len(inside)
+    distance = np.arange(1, reach + 1)
     steps = np.concatenate([(last[:, None] + distance).ravel(), (first[:, None] - distance).ravel()])
     weight = np.tile(np.sqrt(1 - distance / width), 2 * len(first))
     inside_series = (steps >= 0) & (steps < n)
@@ -152,7 +159,8 @@ def average_precision(score: Floats, labels: NDArray[Any]) -> float:
 def roc_area(score: Floats, labels: NDArray[Any]) -> float:
     """AUC-ROC by trapezoids."""
     true, predicted = (np.concatenate([[0], counts]) for counts in _ranked(*_checked(score, labels)))
-    recall, alarm = true / true[-1], (predicted - true) / (predicted[-1] - true[-1])
+    recall = true / true[-1]
+    alarm = (predicted - true) / (predicted[-1] - true[-1])
     return float(np.diff(alarm) @ (recall[1:] + recall[:-1]) / 2)
 
 
@@ -168,12 +176,14 @@ def range_f1(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
 
     As in the wheel a prediction of every point is no range, and scores 0.
     """
-    recall, precision = _range_recall(labels, predicted, 0.2), _range_recall(predicted, labels, 0.0)
+    recall = _range_recall(labels, predicted, 0.2)
+    precision = _range_recall(predicted, labels, 0.0)
     return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
 
 
 def _range_recall(labels: NDArray[Any], predicted: NDArray[Any], alpha: float) -> float:
-    (first, last), (starts, ends) = events(labels), events(predicted)
+    (first, last) = events(labels)
+    (starts, ends) = events(predicted)
     if not len(first) or np.asarray(labels).all() or not len(starts):
         return 0.0
     reached = np.concatenate([[0], np.cumsum(np.asarray(predicted) > 0)])
@@ -188,7 +198,8 @@ def _range_recall(labels: NDArray[Any], predicted: NDArray[Any], alpha: float) -
 def event_f1(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
     """F1 of the share of events in which a point is predicted, and of the precision of points."""
     first, last = events(labels)
-    labels, predicted = np.asarray(labels) > 0, np.asarray(predicted) > 0
+    labels = np.asarray(labels) > 0
+    predicted = np.asarray(predicted) > 0
     if not len(first) or not predicted.any():
         return 0.0
     reached = np.concatenate([[0], np.cumsum(predicted)])
@@ -202,7 +213,8 @@ def point_adjusted_f1(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
 
     Scores drawn at random come near 1 where events are long. As in the wheel step 0 is never added.
     """
-    labels, predicted = np.asarray(labels) > 0, np.asarray(predicted) > 0
+    labels = np.asarray(labels) > 0
+    predicted = np.asarray(predicted) > 0
     adjusted = predicted.copy()
     for start, end in zip(*events(labels), strict=True):
         if predicted[start : end + 1].any():
@@ -224,14 +236,16 @@ def affiliation_f1(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
         return 0.0
     middles = (truth[:-1, 1] + truth[1:, 0]) / 2
     borders = np.concatenate([[0.0], middles, [float(len(labels))]])
-    precisions, recalls = [], []
+    precisions = []
+    recalls = []
     for event, low, high in zip(truth, borders[:-1], borders[1:], strict=True):
         parts = np.clip(found_spans, low, high)
         parts = parts[parts[:, 1] > parts[:, 0]]
         if len(parts):
             precisions.append(_near_event(parts, event, low, high))
         recalls.append(_near_parts(parts, event, low, high) if len(parts) else 0.0)
-    precision, recall = float(np.mean(precisions)), float(np.mean(recalls))
+    precision = float(np.mean(precisions))
+    recall = float(np.mean(recalls))
     return 2 * precision * recall / (precision + recall + 1e-15)
 
 
@@ -251,7 +265,8 @@ def _near_event(parts: Floats, event: Floats, low: float, high: float) -> float:
 def _near_parts(parts: Floats, event: Floats, low: float, high: float) -> float:
     """Mean over the event's time of the chance that a point of the zone is farther than the nearest prediction."""
     edges = parts.ravel()
-    middles, centre = (parts[:-1, 1] + parts[1:, 0]) / 2, (low + high) / 2
+    middles = (parts[:-1, 1] + parts[1:, 0]) / 2
+    centre = (low + high) / 2
     bends = np.concatenate([edges, middles, [centre], (low + edges) / 2, (high + edges) / 2])
 
     def chance(t: Floats) -> Floats:
@@ -269,7 +284,8 @@ def _near_parts(parts: Floats, event: Floats, low: float, high: float) -> float:
 def _integral(value: Any, spans: Floats, bends: Floats) -> float:
     """Integral over the spans of a function that is linear between `bends`: by the middle of each piece, exactly."""
     points = np.unique(np.concatenate([spans.ravel(), bends]))
-    middle, length = (points[1:] + points[:-1]) / 2, np.diff(points)
+    middle = (points[1:] + points[:-1]) / 2
+    length = np.diff(points)
     which = np.searchsorted(spans[:, 0], middle, side="right") - 1
     within = (which >= 0) & (middle < spans[np.maximum(which, 0), 1])
     return float(value(middle[within]) @ length[within])
@@ -297,7 +313,8 @@ def window_length(series: NDArray[Any]) -> int:
 
 def _checked(score: NDArray[Any], labels: NDArray[Any]) -> tuple[Floats, Ints]:
     """Both as arrays (n,), or MmkdError."""
-    score, labels = np.asarray(score, float), (np.asarray(labels) > 0).astype(np.int64)
+    score = np.asarray(score, float)
+    labels = (np.asarray(labels) > 0).astype(np.int64)
     if score.ndim != 1 or score.shape != labels.shape:
         raise MmkdError(f"scores {score.shape} and labels {labels.shape} are not one value a step; give each (n,)")
     if not np.isfinite(score).all():

@@ -28,12 +28,14 @@ def checked_pair(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[A
     Raises:
         ValueError: they are not two integer sequences of one length, or hold a label below -1.
     """
-    t, p = np.asarray(true), np.asarray(predicted)
+    t = np.asarray(true)
+    p = np.asarray(predicted)
     if t.ndim != 1 or t.shape != p.shape:
         raise ValueError(f"labels of shapes {t.shape} and {p.shape}; wanted two sequences of one length")
     if t.size and not (np.issubdtype(t.dtype, np.integer) and np.issubdtype(p.dtype, np.integer)):
         raise ValueError(f"labels of types {t.dtype} and {p.dtype}; wanted integers")
-    t, p = t.astype(np.int64), p.astype(np.int64)
+    t = t.astype(np.int64)
+    p = p.astype(np.int64)
     if t.size and min(t.min(), p.min()) < IGNORE:
         raise ValueError(f"label {min(t.min(), p.min())}; the lowest is {IGNORE}, which is left out")
     return t, p, (t >= 0) & (p >= 0)
@@ -68,7 +70,8 @@ def frame_accuracy(counts: Ints) -> float:
 
 def class_f1(counts: Ints) -> Floats:
     """F1 of each class (K,) of a confusion matrix (K, K); NaN where a class is in neither truth nor prediction."""
-    hits, both = np.diag(counts).astype(float), counts.sum(0) + counts.sum(1)
+    hits = np.diag(counts).astype(float)
+    both = counts.sum(0) + counts.sum(1)
     f1: Floats = np.divide(2 * hits, both, out=np.full(len(hits), np.nan), where=both > 0)
     return f1
 

@@ -63,9 +63,9 @@ def columns(groups: Iterable[Group], control: str) -> list[Column]:
 
 
 def scores_of(groups: Iterable[Group]) -> list[Metric]:
-    """The scores that stand first in the tables of these groups, in the order of their entries."""
-    shown = {metric.name for group in groups for metric in score_columns(group.task_object)}
-    return [metric for metric in METRICS.values() if metric.name in shown]
+    """The scores that stand first in the tables of these groups, in the order of their tasks."""
+    scores = {metric.name: metric for group in groups for metric in score_columns(group.task_object)}
+    return list(scores.values())
 
 
 def _score_column(metric: Metric, meaning: str) -> Column:

@@ -69,7 +69,7 @@ def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
 
 def cells(members: Sequence[TableRow], seeds: int, brief: bool = False) -> list[list[str]]:
     """The heads, then the texts of each row; columns without a value are left out."""
-    metrics = [m for m in score_columns(TASKS.get(members[0].task)) if any(row.values[m.name] for row in members)]
+    metrics = [m for m in score_columns(TASKS.get(members[0].task)) if any(row.values.get(m.name) for row in members)]
     has_change = any(row.change for row in members)
     lines = [["", *(metric.head for metric in metrics), *(["vs alone"] if has_change else []), "params", "time"]]
     for row in members:
@@ -77,7 +77,7 @@ def cells(members: Sequence[TableRow], seeds: int, brief: bool = False) -> list[
         count = len(row.score)
         line = [name + (f" ({count} of {seeds})" if count < seeds else "")]
         for metric in metrics:
-            values = row.values[metric.name]
+            values = row.values.get(metric.name, ())
             mean_only = brief and metric.brief and values
             line.append(metric.format(float(np.mean(values))) if mean_only else mean_and_deviation(values))
         if has_change:

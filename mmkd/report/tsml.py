@@ -27,7 +27,7 @@ def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
     files: dict[str, str] = {}
     for group in comparison.groups:
         for row in group.rows:
-            if row.kind in ("mean", "oracle") or not group.task_object.per_window:
+            if row.kind in ("mean", "oracle") or not _has_format(group):
                 continue
             for unit in row.members:
                 predictions = read_predictions(unit.record) if unit.record else Refusal("no record")
@@ -38,9 +38,14 @@ def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
                 name = slug(_classifier(row, group))
                 path = f"tsml/{name}/Predictions/{slug(group.dataset)}/testResample{_resample(unit, group)}.csv"
                 files[path] = _file(name, group, row, unit, predictions)
-    if not all(group.task_object.per_window for group in comparison.groups):
+    if not all(map(_has_format, comparison.groups)):
         notes.append("no tsml files where every time step has a label or a score: the format has one label a case")
     return files
+
+
+def _has_format(group: Group) -> bool:
+    """Whether a window has one class."""
+    return group.task_object.per_window and group.task_object.has_predictions
 
 
 def _resample(unit: Unit, group: Group) -> int:

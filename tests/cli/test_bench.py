@@ -162,7 +162,7 @@ def test_dry_run_writes_nothing(bench, tmp_path):
         (["--method", "kd", "--epoch", "2"], ["--epoch"]),
         (["--method", "kd", "--temperature", "hot"], ["temperature", "number"]),
         (["--method", "kd", "--temperature", "-1"], ["temperature", "> 0"]),
-        (["--method", "kd", "--epochs", "many"], ["epochs = 'many'", "number"]),
+        (["--method", "kd", "--epochs", "many"], ["--epochs 'many'", "number"]),
         (["--method", "kd", "--epochs", "0"], ["epochs = 0", ">= 1"]),
         (["--method", "kd", "--student", "sig+gfa"], ["gfa", "gaf"]),
         (["--method", "kd", "--teachers", "sig,sig"], ["twice"]),

@@ -88,7 +88,8 @@ def test_segmentation_from_file_to_student(bench, tmp_path, shape):
     assert student["spec"]["student_net"] == "fast-scnn-small"
     assert student["spec"]["teachers"] == {"img": "segformer-small"}
     scores = student["metrics"]["test"]
-    steps = {"accuracy", "macro_f1", "miou", "nll"} | {f"pooled_{n}" for n in ("accuracy", "macro_f1", "miou")}
+    means = {"accuracy", "macro_f1", "balanced_accuracy", "miou"}
+    steps = means | {"nll"} | {f"pooled_{name}" for name in means}
     assert steps | {"iou_0"} <= set(scores) <= steps | {"iou_0", "iou_1", "iou_2"}
     assert {"image.svg", "confusion.svg"} <= {p.name for p in folder.iterdir()}
     assert not {"views.svg", "recording.svg"} & {p.name for p in folder.iterdir()}

@@ -169,8 +169,9 @@ def test_the_record_is_whole(records, name, picture_size):
 
 
 def test_the_metrics_have_their_names(records):
-    names = {"accuracy", "macro_f1", "miou", "edit", "boundary_f1", "f1_10", "f1_25", "f1_50"}
-    names |= {"pooled_accuracy", "pooled_macro_f1", "pooled_miou", "nll", "ece"}
+    names = {"accuracy", "macro_f1", "balanced_accuracy", "miou"}
+    names |= {f"pooled_{name}" for name in names}
+    names |= {"edit", "boundary_f1", "f1_10", "f1_25", "f1_50", "nll", "ece"}
     names |= {f"iou_{k}" for k in range(CLASSES)}
     for record in records.values():
         assert set(record.metrics["test"]) == set(record.metrics["test_last"]) == names
@@ -291,13 +292,14 @@ def test_the_table_shows_miou_and_mlflow_has_the_metrics(dense, tmp_path, capsys
     assert main(["--method", "student,kd", *own]) == 0
     out = capsys.readouterr().out
     head = next(line for line in out.splitlines() if "mIoU" in line)
-    assert head.split() == ["test", "acc", "macro-F1", "mIoU", "vs", "alone", "params", "time"]
+    assert head.split() == ["test", "acc", "macro-F1", "mIoU", "bal.", "acc", "vs", "alone", "params", "time"]
     found = {r.result["spec"].get("method", "teacher"): r for r in Records(tmp_path)}
     for label, name in (("teacher sig unet-small", "teacher"), ("student", "student"), ("kd", "kd")):
         line = next(line for line in out.splitlines() if line.startswith(label + " "))
         values = line.removeprefix(label).split()
         test = found[name].metrics["test"]
-        assert values[:3] == [f"{test[metric]:.3f}" for metric in ("accuracy", "macro_f1", "miou")]
+        shown = ("accuracy", "macro_f1", "miou", "balanced_accuracy")
+        assert values[:4] == [f"{test[metric]:.3f}" for metric in shown]
     track.publish(tmp_path, list(Records(tmp_path)))
     client = mlflow_store.connect(tmp_path)
     experiment = client.get_experiment_by_name("mmkd/steps/segmentation")

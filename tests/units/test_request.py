@@ -2,12 +2,13 @@
 
 import itertools
 import sys
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from mmkd import METHODS, MmkdError
+from mmkd.core.options import recorded
 from mmkd.engines.execution import execute
 from mmkd.tasks import TASKS
 from mmkd.training.workspace import Workspace
@@ -205,7 +206,7 @@ def test_suite_file_that_is_not_there(tmp_path):
 
 def test_defaults_are_filled_in():
     (spec,) = specs(methods=("kd",))
-    assert spec.options == asdict(METHODS.get("kd").Config())
+    assert spec.options == recorded(METHODS.get("kd").Config())
     assert spec.teachers == {"sig": "WRN16-1"}
     assert spec.student == ("sig",)
     assert spec.student_net == "small"
