@@ -606,7 +606,7 @@ def test_every_parameter_gets_a_gradient(name, student):
     y = torch.from_numpy(half_known(4))
     known = y >= 0
     every = torch.arange(4 * LENGTH).reshape(4, LENGTH)[known]
-    taught = {m: replace(o, logits=o.logits[every]) for m, o in found.taught.items()}
+    taught = {m: replace(o, logits=o.logits[every]) for m, o in found.teacher_outputs.items()}
     found.student.train()
     batch = Batch(y[known], torch.arange(4), 3, 4)
     torch.manual_seed(0)
@@ -627,7 +627,7 @@ def test_every_parameter_gets_a_gradient(name, student):
 @pytest.mark.parametrize("name", [name for name in DEFINED if METHODS.get(name).distils])
 def test_the_teacher_changes_the_loss(name):
     first, second = trial(name), trial(name)
-    for outputs in second.taught.values():
+    for outputs in second.teacher_outputs.values():
         for x in (outputs.logits, outputs.embedding, *outputs.features.values(), outputs.classifier):
             x.data.add_(torch.randn(x.shape, generator=torch.Generator().manual_seed(1)))
     y = torch.from_numpy(half_known(4)).clamp(min=0)
@@ -635,7 +635,7 @@ def test_the_teacher_changes_the_loss(name):
     for found in (first, second):
         torch.manual_seed(0)
         own = found.student(found.views).steps(torch.ones_like(y, dtype=torch.bool))
-        terms = found.method.terms(own, found.taught, Batch(y.flatten(), torch.arange(4), 3, 4))
+        terms = found.method.terms(own, found.teacher_outputs, Batch(y.flatten(), torch.arange(4), 3, 4))
         said.append(torch.stack(list(terms.values())).sum().item())
     assert said[0] != pytest.approx(said[1], rel=1e-6)
 
@@ -693,12 +693,12 @@ def test_the_review_takes_the_encoders():
     """The decoders, which lie behind the deepest feature, are not in it."""
     for name in ("fam-review", "reviewkd"):
         found = trial(name)
-        assert len(found.taught["sig"].features) == 5
+        assert len(found.teacher_outputs["sig"].features) == 5
         one, other = [], []
         y = torch.zeros(4 * LENGTH, dtype=torch.long)
         for place, said in (("encoder", one), ("decoder", other)):
             for factor in (1.0, 3.0):
-                taught = found.taught["sig"]
+                taught = found.teacher_outputs["sig"]
                 changed = {
                     k: v + (factor * v.flip(-1) if k.startswith(place) else 0) for k, v in taught.features.items()
                 }
@@ -716,11 +716,11 @@ def test_the_value_of_fam_1d_is_that_of_its_formula():
     y = torch.arange(4 * LENGTH) % CLASSES
     found.method.train()
     state = {k: v.clone() for k, v in found.method.state_dict().items()}
-    terms = found.method.losses(own, found.taught, Batch(y, torch.arange(4), 3, 4))
+    terms = found.method.losses(own, found.teacher_outputs, Batch(y, torch.arange(4), 3, 4))
     found.method.load_state_dict(state)
     expected, stages = 0.0, []
     for route in found.method.routes:
-        s, t = own.features[route.student_stage], found.taught["sig"].features[route.teacher_stage]
+        s, t = own.features[route.student_stage], found.teacher_outputs["sig"].features[route.teacher_stage]
         assert s.ndim == t.ndim == 3
         predicted = found.method.paths[route.key](s).detach().double().numpy()
         t = t.double().numpy()
