@@ -107,13 +107,21 @@ def test_old_records_are_compared_and_their_students_load(archive):
             assert len(student.classes) == 3
 
 
-KEYS = """
-import json, sys
+SCRIPT = """
+import contextlib, io, json, sys
 from mmkd.bench import main
 from mmkd.specs.unit import UnitSpec
+
+def bench(arguments):
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(arguments.split()) == 0
+    return json.loads(out.getvalue())
+
 rows = [json.loads(line) for line in open(sys.argv[1], encoding="utf-8")]
-print(json.dumps({row["key"]: UnitSpec.parse(row["spec"]).key for row in rows if "spec" in row}))
+keys = {row["key"]: UnitSpec.parse(row["spec"]).key for row in rows if "spec" in row}
+print(json.dumps({"keys": keys, "results": [bench(command) for command in sys.argv[2:]]}))
 """
+"""Prints the keys of the list, and what commands with `--json` print."""
 
 
 @pytest.fixture
@@ -130,13 +138,12 @@ def changed_checkout(tmp_path):
             assert text.count(old) == 1
             (folder / path).write_text(text.replace(old, new), encoding="utf-8")
 
-        def run(*command):
+        def run(*commands):
             env = {**os.environ, "PYTHONPATH": str(folder)}
-            done = subprocess.run(
-                [sys.executable, *map(str, command)], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
-            )
+            arguments = [sys.executable, "-c", SCRIPT, FROZEN / "keys.jsonl", *commands]
+            done = subprocess.run(arguments, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
-            return done.stdout
+            return json.loads(done.stdout)
 
         return run
 
@@ -155,19 +162,19 @@ ADDED = [  # a field of a training, and an option of all methods, as somebody wo
 ]
 
 
+SEEN = "--epochs 2 --runs records --json --quiet --existing only"
+PLANNED = "--epochs 2 --runs records --json --dry-run"
+
+
 def test_an_option_that_is_added_keeps_every_key_and_record(changed_checkout, archive):
     run = changed_checkout(*ADDED)
-    keys = json.loads(run("-c", KEYS, FROZEN / "keys.jsonl"))
-    expected = {row["key"]: now(row) for row in ROWS if "spec" in row}
-    assert keys == expected
-    for command in COMMANDS:
-        options = "--epochs 2 --runs records --json --quiet"
-        units = json.loads(run("-m", "mmkd.bench", *command.split(), *options.split()))
-        assert {unit["status"] for unit in units} == {"cached"}
-        assert all("clip" not in unit["options"] for unit in units)
-    other = json.loads(
-        run("-m", "mmkd.bench", *COMMANDS[0].split(), "--clip", "2", "--epochs", "2", "--dry-run", "--json")
-    )
+    output = run(*(f"{command} {SEEN}" for command in COMMANDS), f"{COMMANDS[0]} --clip 2 {PLANNED}")
+    assert output["keys"] == {row["key"]: now(row) for row in ROWS if "spec" in row}
+    *seen, other = output["results"]
+    units = [unit for result in seen for unit in result]
+    assert len(units) == 5
+    assert {unit["status"] for unit in units} == {"cached"}
+    assert all("clip" not in unit["options"] for unit in units)
     assert not any(unit["on_record"] for unit in other["units"])
 
 
@@ -181,9 +188,8 @@ def test_an_option_that_is_added_keeps_every_key_and_record(changed_checkout, ar
 )
 def test_another_default_makes_other_keys(changed_checkout, archive, change, which):
     """Whoever changes a default on purpose enters each changed key into `changed.json`; by mistake, sees it here."""
-    run = changed_checkout(change)
-    options = "--epochs 2 --runs records --dry-run --json"
-    units = json.loads(run("-m", "mmkd.bench", *COMMANDS[0].split(), *options.split()))["units"]
+    (result,) = changed_checkout(change)(f"{COMMANDS[0]} {PLANNED}")["results"]
+    units = result["units"]
     assert len(units) == 2
     for unit in units:
         assert unit["on_record"] == (which != "all" and unit["method"] != which)
