@@ -8,7 +8,8 @@ from typing import Any
 from mmkd.core.errors import MmkdError, UnitFailed, unknown_name
 from mmkd.engines.execution import execute
 from mmkd.engines.sweep import Existing
-from mmkd.store.record import Record, Records
+from mmkd.store.record import Record
+from mmkd.store.records import Records
 from mmkd.training.workspace import Workspace
 from mmkd.units.request import Request
 

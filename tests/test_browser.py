@@ -15,7 +15,7 @@ from mmkd.core.text import shorten
 from mmkd.metrics import classes
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 pytestmark = pytest.mark.browser
 

@@ -16,7 +16,7 @@ from mmkd.bench import main
 from mmkd.comparison.compare import compare
 from mmkd.data import load_dataset
 from mmkd.specs.unit import UnitSpec
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.training import loop as train
 from mmkd.units.expansion import expand
 from mmkd.units.request import read_suite

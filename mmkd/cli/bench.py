@@ -222,7 +222,7 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
 def publish_all(runs: Path) -> int:
     """Send the records to MLflow that its store lacks."""
     from mmkd.report import mlflow as track
-    from mmkd.store.record import Records
+    from mmkd.store.records import Records
 
     if not runs.is_dir():
         raise MmkdError(f"--runs {runs}: there is no such folder")

@@ -101,7 +101,7 @@ def command(argv: Sequence[str]) -> int:
 def _records(runs: Path, experiment: str | None) -> Iterator[tuple[list[Any], list[str]]]:
     """The records of the runs folder, or of the MLflow store, and notes about those that were left out."""
     from mmkd.comparison.compare import read_records
-    from mmkd.store.record import Records
+    from mmkd.store.records import Records
 
     if experiment is None:
         if not runs.is_dir():

@@ -26,7 +26,8 @@ from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import SELECTION, count_metrics
 from mmkd.specs.unit import TeacherSpec
-from mmkd.store.record import Record, Records
+from mmkd.store.record import Record
+from mmkd.store.records import Records
 from mmkd.tasks import TASKS, Task
 from mmkd.units.names import variant_names
 

@@ -10,7 +10,8 @@ from mmkd.core.errors import DamageWarning
 from mmkd.data import Dataset
 from mmkd.engines.plan import Job, JobResult, run_plan
 from mmkd.specs.unit import UnitSpec
-from mmkd.store.record import Record, Records
+from mmkd.store.record import Record
+from mmkd.store.records import Records
 from mmkd.training.workspace import Workspace
 from mmkd.units.result import UnitResult
 

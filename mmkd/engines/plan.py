@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from mmkd.data import Dataset
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.units.expansion import student_alone
 from mmkd.units.names import title
 from mmkd.units.splits import split_for

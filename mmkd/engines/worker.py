@@ -37,7 +37,7 @@ def _attempt(job: Values, workspace: Values) -> dict[str, Any]:
     try:
         return asdict(_perform(job, workspace))
     except (Exception, SystemExit) as error:  # errors of a unit itself are caught by `run_one`
-        from mmkd.store.record import Records
+        from mmkd.store.records import Records
 
         log = ""
         with suppress(MmkdError):

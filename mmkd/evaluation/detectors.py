@@ -31,7 +31,8 @@ from mmkd.metrics.detections import (
 from mmkd.metrics.series import Floats
 from mmkd.specs.unit import DetectorSpec, UnitSpec
 from mmkd.store.environment import environment
-from mmkd.store.record import Record, Records, write_history
+from mmkd.store.record import Record, write_history
+from mmkd.store.records import Records
 
 MAX_FITTED = 5000  # sub-sequences that a detector is fitted on, evenly spaced
 COMPONENTS = 8  # of PCA

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from mmkd.data import Dataset, Split
-from mmkd.store.record import Records, write_history
+from mmkd.store.record import write_history
+from mmkd.store.records import Records
 from mmkd.training.pictures import save_score_pictures
 from mmkd.training.teachers import Teacher
 

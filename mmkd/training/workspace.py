@@ -16,7 +16,7 @@ from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Progress
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 
 if TYPE_CHECKING:

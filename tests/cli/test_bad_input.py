@@ -1066,8 +1066,8 @@ def full_for_weights(*_: object, **__: object) -> None:
             "failed/",
         ),  # the student's weights; no OSError is what it raises
         ("mmkd.training.student.write_history", "epochs", 1, "--runs"),
-        ("mmkd.store.record.os.replace", "epochs", 1, "--runs"),  # the renaming of a record that is whole
-        ("mmkd.store.record.filelock.FileLock.acquire", "epochs", 2, "--runs"),
+        ("mmkd.store.records.os.replace", "epochs", 1, "--runs"),  # the renaming of a record that is whole
+        ("mmkd.store.records.filelock.FileLock.acquire", "epochs", 2, "--runs"),
     ],
 )
 def test_a_full_disk_costs_the_unit_and_nothing_that_was_recorded(

@@ -38,7 +38,7 @@ from mmkd.report.statistics import ranking_lines
 from mmkd.report.tsml import tsml_files
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 ROOT = Path(__file__).parents[2]
 KD = UnitSpec(

@@ -21,7 +21,8 @@ from mmkd.engines.estimate import estimate
 from mmkd.engines.plan import Job, JobResult, make_plan, pending, run_plan
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
-from mmkd.store.record import Record, Records
+from mmkd.store.record import Record
+from mmkd.store.records import Records
 from mmkd.training.workspace import count_threads
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
@@ -445,7 +446,7 @@ COUNTS = '''
 import os
 from mmkd import METHODS, Method
 from mmkd.store.cache import Cache
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 def note(line):
     with open({log!r}, "a") as stream:

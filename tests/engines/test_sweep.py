@@ -11,7 +11,8 @@ from mmkd.core.errors import UnitFailed
 from mmkd.engines.sweep import run_units
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
-from mmkd.store.record import Record, Records
+from mmkd.store.record import Record
+from mmkd.store.records import Records
 from mmkd.tasks import TASKS, Task
 from mmkd.training.workspace import Workspace
 from mmkd.units.result import as_json

@@ -17,7 +17,8 @@ from mmkd.evaluation.deployment import count_macs
 from mmkd.nets import build_teacher
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Records
+from mmkd.store.record import CHECKSUMS, MEASUREMENTS
+from mmkd.store.records import Records
 from mmkd.training.student_model import StudentModel
 
 # Multiply-accumulates -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from mmkd.data import load_file
 from mmkd.evaluation import maps
 from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 from mmkd.methods.outputs import Outputs
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 

@@ -13,7 +13,7 @@ from mmkd.core.progress import _Silent
 from mmkd.data import load_file
 from mmkd.evaluation import robustness
 from mmkd.metrics.scores import window_scores
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.training.student_model import StudentModel
 from mmkd.views import GAF
 

@@ -21,7 +21,8 @@ from mmkd.report.mlflow import runs as store_runs
 from mmkd.report.mlflow import sent as mlflow_sent
 from mmkd.report.mlflow import store as mlflow_store
 from mmkd.report.spreadsheet import leaderboard_csv
-from mmkd.store.record import Record, Records
+from mmkd.store.record import Record
+from mmkd.store.records import Records
 
 mlflow = pytest.importorskip("mlflow")
 

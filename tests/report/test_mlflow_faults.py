@@ -23,7 +23,7 @@ from mmkd.report import mlflow as track
 from mmkd.report.mlflow import runs as store_runs
 from mmkd.report.mlflow import sent as mlflow_sent
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 mlflow = pytest.importorskip("mlflow")
 
@@ -398,7 +398,7 @@ from pathlib import Path
 import mlflow.store.tracking.sqlalchemy_store, mlflow.tracking
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 runs, records, own = Path(sys.argv[1]), list(Records(sys.argv[1])), mlflow_store.connect
 
@@ -493,7 +493,7 @@ from pathlib import Path
 
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 runs = Path(sys.argv[1])
 records = list(Records(runs))

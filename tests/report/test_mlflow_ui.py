@@ -15,7 +15,7 @@ import pytest
 import mmkd
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 pytestmark = pytest.mark.browser
 mlflow = pytest.importorskip("mlflow")

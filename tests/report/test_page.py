@@ -28,7 +28,7 @@ from mmkd.report.phrases import mean_and_deviation, name_seeds, row_name
 from mmkd.report.reproducibility import reproducibility
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 
 KD = UnitSpec(
     data=DataSpec("sines", "ab" * 32),

@@ -18,7 +18,7 @@ import mmkd.store.files
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.core.errors import DamageWarning
-from mmkd.store.record import Records, _content_hash
+from mmkd.store.records import Records, _content_hash
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")

@@ -15,7 +15,8 @@ import pytest
 from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
 from mmkd.store.environment import environment, git_state
-from mmkd.store.record import Records, write_history
+from mmkd.store.record import write_history
+from mmkd.store.records import Records
 
 ROOT = Path(__file__).parents[2]
 
@@ -264,7 +265,7 @@ def test_lock_is_let_go_when_the_work_fails(records, monkeypatch):
 
 def test_lock_of_a_killed_process_is_free(records):
     code = (
-        "import os, sys\nfrom mmkd.store.record import Records\n"
+        "import os, sys\nfrom mmkd.store.records import Records\n"
         "lock = Records(sys.argv[1]).lock('k')\nlock.__enter__()\nos._exit(9)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(records.runs)], cwd=ROOT, timeout=60, check=False)

@@ -26,7 +26,7 @@ from mmkd.evaluation.detectors import SIMPLE_DETECTORS, moving_median
 from mmkd.metrics.detections import evaluate_detector, overlapped, starts_in, window_starts
 from mmkd.nets import build_teacher
 from mmkd.nets.reverse import ReverseNet
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.training.preparation import prepare_unit
 from mmkd.training.series import Detector, TeacherSubset, use_normal_segments
 from mmkd.training.trial import make_method

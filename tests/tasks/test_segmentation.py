@@ -285,7 +285,7 @@ def test_methods_share_the_teacher(records, dense, monkeypatch):
 def test_the_table_shows_miou_and_mlflow_has_the_metrics(dense, tmp_path, capsys):
     pytest.importorskip("mlflow")
     from mmkd.report import mlflow as track
-    from mmkd.store.record import Records
+    from mmkd.store.records import Records
 
     own = ["--task", "segmentation", "--data", str(dense["data"]), "--epochs", "1", "--student-net", "unet-small"]
     own += ["--teacher-net", "sig=unet-small", "--runs", str(tmp_path), "--cache", str(dense["cache"])]

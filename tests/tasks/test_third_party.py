@@ -8,7 +8,7 @@ import mmkd
 from mmkd.bench import main
 from mmkd.core.registry import METHODS
 from mmkd.metrics.registry import METRICS
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.tasks import TASKS
 
 PLUGIN = '''"""Regression, a sketch: the name of a window's class is the number that belongs to it."""

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import mmkd
 from mmkd import METHODS, MmkdError
 from mmkd.metrics.classes import mixture_shares
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.training import preparation
 from mmkd.training import student as unit
 

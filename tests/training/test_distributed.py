@@ -19,7 +19,7 @@ from mmkd.bench import main
 from mmkd.core.progress import Progress
 from mmkd.methods.contract import Method
 from mmkd.specs.unit import Training
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.training import distributed as parallel
 from mmkd.training.data import TrainingData
 from mmkd.training.loop import count_labels, train

@@ -16,7 +16,7 @@ import mmkd.training.teachers
 from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.report.mlflow import runs as store_runs
-from mmkd.store.record import Records
+from mmkd.store.records import Records
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request, read_suite
 

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 from mmkd.core.errors import MmkdError
 from mmkd.metrics.registry import SELECTION, from_source
 from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store
-from mmkd.store.record import CHECKSUMS, MEASUREMENTS, OPTIONAL_SUFFIXES, Record
+from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Record
+from mmkd.store.records import OPTIONAL_SUFFIXES
 
 
 def experiment_name(record: Record) -> str:

@@ -1,0 +1,214 @@
+"""All records below one folder: looked up, locked, written, and extended by measurements."""
+
+import hashlib
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import filelock
+
+from mmkd.core.errors import DamageWarning, MmkdError
+from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
+from mmkd.store.record import CHECKSUMS, Record, read_json, refuse_constant
+
+HASHED_BYTES = 256 << 10
+"""Files up to this size are hashed whenever their record is looked up."""
+
+
+OPTIONAL_SUFFIXES = (".svg", ".png", ".log")
+"""Suffixes of files that may be missing: logs and pictures, which older records have as .png."""
+
+
+class Records:
+    """All records below one folder, `runs/<key>/`."""
+
+    def __init__(self, runs: str | Path) -> None:
+        self.runs = Path(runs)
+
+    def get(self, key: str) -> Record | None:
+        """The record of the unit `key`; None if there is none. A damaged record gives None and a `DamageWarning`."""
+        record, damage = self._read(key)
+        if damage:
+            text = f"record {self.runs / key} is damaged ({damage}) and does not count"
+            warnings.warn(text, DamageWarning, stacklevel=1)  # always from this line, so that it is shown once
+        return record
+
+    def describe_damage(self, key: str) -> str:
+        """A sentence that says why the record of `key` does not count; empty if it is intact or does not exist."""
+        damage = self._read(key)[1]
+        return f"its record {self.runs / key} is damaged ({damage})" if damage else ""
+
+    def _read(self, key: str) -> tuple[Record | None, str]:
+        """The record and "" if it is intact; None and what is wrong with it otherwise ("" if there is none)."""
+        folder = self.runs / key
+        try:
+            text = (folder / "result.json").read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return None, ""
+        except (OSError, ValueError) as error:
+            return None, f"result.json: {error}"
+        try:
+            result = json.loads(text, parse_constant=refuse_constant)
+            _check(result, key)
+            files = {
+                name: expected
+                for name, expected in result.get("files", {}).items()
+                if not name.endswith(OPTIONAL_SUFFIXES)
+            }
+            hashed = [name for name, expected in files.items() if expected["bytes"] <= HASHED_BYTES]
+            damage = find_damage(folder, files, hashed)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            return None, f"result.json: {' '.join(str(error).split())[:200]}"
+        return (None, damage) if damage else (Record(folder, result), "")
+
+    def __iter__(self) -> Iterator[Record]:
+        """Every intact record. A damaged record gives a `DamageWarning`."""
+        for path in sorted(self.runs.glob("[!.]*/result.json")):  # hidden folders are unfinished or replaced records
+            record = self.get(path.parent.name)
+            if record is not None:
+                yield record
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """The lock of the process that works on `key`. A second process waits here, and then finds the record.
+
+        Raises:
+            MmkdError: the folder cannot be written.
+        """
+        try:
+            (self.runs / ".locks").mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(self.runs / ".locks" / f"{key}.lock")
+            lock.acquire()
+        except OSError as error:
+            raise MmkdError(
+                f"--runs {self.runs}: {error.strerror or error}; name a folder that can be written"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write(self, key: str, fill: Callable[[Path], Mapping[str, Any]]) -> Record:
+        """Write a record.
+
+        A record of the same key is replaced when the new one is complete; a damaged one is moved to `.damaged/`.
+
+        Args:
+            fill: writes the files into a temporary folder and returns the content of `result.json`.
+
+        Raises:
+            MmkdError: the disk is full, or the folder cannot be written.
+        """
+        final = self.runs / key
+        try:
+            self.runs.mkdir(parents=True, exist_ok=True)
+            with temporary_folder(self.runs) as folder:
+                content = fill(folder)
+                files = {
+                    name: {"bytes": file["bytes"], "sha256": file["sha256"]}
+                    for name, file in hash_files(folder).items()
+                }
+                result = json.loads(json.dumps({**content, "files": files}, allow_nan=False))  # as it will be read
+                text = json.dumps({**result, "sha256": _content_hash(result)}, indent=1, allow_nan=False)
+                (folder / "result.json").write_text(text, encoding="utf-8")
+                replaced = self.runs / f".replaced-{folder.name}"
+                if os.path.lexists(final) and self._read(key)[0] is None:
+                    quarantine(final, self.runs / ".damaged", key)
+                elif final.exists():
+                    os.replace(final, replaced)
+                os.replace(folder, final)
+                shutil.rmtree(replaced, ignore_errors=True)
+        except OSError as error:
+            raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; nothing of unit {key} is kept") from error
+        self.failure_path(key).unlink(missing_ok=True)
+        record = self.get(key)
+        assert record is not None
+        return record
+
+    def add_measurements(self, record: Record, contents: Mapping[str, bytes]) -> None:
+        """Add measurements to a record, each file completely or not at all.
+
+        Args:
+            contents: name, of `MEASUREMENTS` -> content of the file.
+
+        Raises:
+            MmkdError: the record was replaced meanwhile, or its folder cannot be written.
+        """
+        with self.lock(record.key):
+            current = self._read(record.key)[0]
+            if current is None or current.result != record.result:
+                raise MmkdError(f"record {record.folder} was replaced while it was measured")
+            try:
+                for path in record.folder.glob(".making-*"):  # left by a process that was killed
+                    path.unlink()
+                checksums = read_json(record.folder / CHECKSUMS)
+                for name, content in contents.items():
+                    _write_atomically(record.folder / name, content)
+                    checksums[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                text = json.dumps(checksums, indent=1, sort_keys=True)
+                _write_atomically(record.folder / CHECKSUMS, text.encode())
+            except OSError as error:
+                raise MmkdError(
+                    f"--runs {self.runs}: {error.strerror or error}; what was measured of unit {record.key} is not kept"
+                ) from error
+
+    def failure_path(self, key: str) -> Path:
+        """Where the traceback of a failed unit is stored until the unit succeeds; it is no record."""
+        return self.runs / "failed" / f"{key}.log"
+
+    def write_failure(self, key: str, text: str) -> Path:
+        """Store the traceback of a failed unit; returns its path.
+
+        Raises:
+            MmkdError: the file cannot be written.
+        """
+        path = self.failure_path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; the log of unit {key} is lost") from error
+        return path
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under another name, then rename it."""
+    temporary = path.parent / f".making-{uuid4().hex}"
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _content_hash(result: Mapping[str, Any]) -> str:
+    """The SHA-256 of the content of `result.json`, without this hash itself."""
+    content = {name: value for name, value in result.items() if name != "sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _check(result: Any, key: str) -> None:
+    """Raise ValueError (or TypeError, KeyError) if `result` is not what was written for the unit `key`."""
+    if not isinstance(result, dict):
+        raise ValueError("it holds no JSON object")
+    missing = [name for name in ("key", "kind", "spec", "metrics") if name not in result]
+    if missing or result["key"] != key:
+        raise ValueError(f"it lacks {', '.join(missing)}" if missing else f"it is of unit {result['key']!r:.80}")
+    if "sha256" in result:
+        if result["sha256"] != _content_hash(result):
+            raise ValueError("it was changed after it was written")
+        return
+    if "files" in result:
+        raise ValueError("it lacks sha256")
+    spec = result["spec"]  # an older record, without checksums: check what is read most
+    scores = result["metrics"]["test"]
+    numbers = [scores["accuracy"], scores["macro_f1"], result["parameters"], result["seconds"]]
+    texts = [result["kind"], spec["data"]["name"], spec["data"]["sha256"]]
+    if not all(isinstance(n, int | float) for n in numbers) or not all(isinstance(t, str) for t in texts):
+        raise ValueError("its values are not those of a record")
