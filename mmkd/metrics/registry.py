@@ -31,6 +31,7 @@ class Metric:
         pattern: of a mean, for `str.format`; `scale` is what the mean is multiplied by before.
         brief: in a terminal its mean is shown without a standard deviation.
         wide: left out in a terminal.
+        spare: left out in a terminal where names would have no room beside it.
         hidden: no column of its own in tables; only in files.
         leaderboard: MLflow's leaderboard has it.
         of_counts: computes it from a confusion matrix (K, K), rows the true classes.
@@ -48,6 +49,7 @@ class Metric:
     scale: float = 1.0
     brief: bool = False
     wide: bool = False
+    spare: bool = False
     hidden: bool = False
     leaderboard: bool = False
     of_counts: Callable[[Ints], float] | None = None
@@ -153,6 +155,7 @@ for _metric in (
         "negative log-likelihood, lower is better",
         direction="lower",
         pattern="{:.2f}",
+        spare=True,
         of_probabilities=log_loss,
     ),
     Metric(
@@ -160,6 +163,7 @@ for _metric in (
         "ECE",
         "expected calibration error of 15 bins, lower is better",
         direction="lower",
+        spare=True,
         of_probabilities=_calibration_error,
     ),
     Metric("agreement", "agree", "share of test windows on which teachers and student agree", "teachers", ""),

@@ -24,6 +24,7 @@ class Column:
         text: a row's cell; `brief` is what stands in a terminal where that is less.
         value: what rows are sorted by, None where there is none.
         wide: left out in a terminal.
+        spare: left out in a terminal where names would have no room beside it.
         meaning: what a reader of the head may ask.
     """
 
@@ -32,6 +33,7 @@ class Column:
     value: Callable[[Row], float | None]
     brief: Callable[[Row], str] | None = None
     wide: bool = False
+    spare: bool = False
     meaning: str = ""
 
 
@@ -75,6 +77,7 @@ def _score_column(metric: Metric, meaning: str) -> Column:
         value=lambda row: _mean(row, metric),
         brief=(lambda row: _mean_text(row, metric)) if metric.brief else None,
         wide=metric.wide,
+        spare=metric.spare,
         meaning=f"{metric.meaning}; {meaning}" if metric.meaning else meaning,
     )
 
@@ -85,6 +88,7 @@ def _mean_column(metric: Metric) -> Column:
         text=lambda row: _mean_text(row, metric),
         value=lambda row: _mean(row, metric),
         wide=metric.wide,
+        spare=metric.spare,
         meaning=metric.meaning,
     )
 

@@ -6,11 +6,15 @@ from typing import Any, Literal
 from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
-from mmkd.report.columns import columns
+from mmkd.comparison.rows import Row
+from mmkd.report.columns import Column, columns
 from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
 
-WIDTH = 118  # columns of the terminal's table
+WIDTH = 118
+"""Letters of a line of the table."""
+LEAST_ROOM = 20
+"""Letters for names under which spare columns are left out."""
 
 
 def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream: Any) -> None:
@@ -33,11 +37,15 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
 def _table(group: Group, control: str) -> Any:
     from rich.table import Table
 
-    shown = [column for column in columns([group], control) if not column.wide]
-    lines = [[(column.brief or column.text)(row) for column in shown] for row in group.rows]
     names = [row_name(row, group) for row in group.rows]
-    sizes = [max(map(len, texts)) for texts in zip([column.head for column in shown], *lines, strict=True)]
-    room = max(12, min(max(map(len, names)), WIDTH - sum(size + 1 for size in sizes)))
+    longest = max(map(len, names))
+    shown = [column for column in columns([group], control) if not column.wide]
+    spare = [column for column in shown if column.spare]
+    while spare and WIDTH - _total_width(shown, group) < min(longest, LEAST_ROOM):
+        shown.remove(spare.pop())
+    lines = [[_cell(column, row) for column in shown] for row in group.rows]
+    sizes = [_width(column, group) for column in shown]
+    room = max(12, min(longest, WIDTH - _total_width(shown, group)))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", width=room, overflow="fold")
     for column, size in zip(shown, sizes, strict=True):
@@ -47,3 +55,16 @@ def _table(group: Group, control: str) -> Any:
     for row, name, line, kind in zip(group.rows, names, lines, following, strict=True):
         table.add_row(name, *line, end_section=row.kind != kind)
     return table
+
+
+def _cell(column: Column, row: Row) -> str:
+    return (column.brief or column.text)(row)
+
+
+def _width(column: Column, group: Group) -> int:
+    return max(len(column.head), *(len(_cell(column, row)) for row in group.rows))
+
+
+def _total_width(shown: Sequence[Column], group: Group) -> int:
+    """Letters that the columns take, with a space before each."""
+    return sum(_width(column, group) + 1 for column in shown)
