@@ -20,7 +20,11 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def bench(tmp_path, capsys, cache):
+def bench(tmp_path, capsys, cache, monkeypatch):
+    """The command, without what other tests look at: measurements of the students, and MLflow."""
+    monkeypatch.setattr("mmkd.cli.bench.measurements_of", lambda *_: ())
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_, **__: None)
+
     def call(*args):
         code = main([*args, *COMMON, "--runs", str(tmp_path / "runs"), "--cache", str(cache)])
         captured = capsys.readouterr()
