@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -31,10 +31,7 @@ def _preset_lines(name: str, p: Preset) -> list[str]:
     return [
         f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
         f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
-        *(
-            f"         {method} with {' '.join(f'--{k} {v}' for k, v in options.items())}"
-            for method, options in p.options.items()
-        ),
+        *(f"         {method} with {_flags(options)}" for method, options in p.options.items()),
     ]
 
 
@@ -141,3 +138,8 @@ def _format_options(rows: Sequence[tuple[str, str, Any, str]]) -> list[str]:
         lines.append(f"  --{flag} {words}")
         lines += textwrap.wrap(f"{text} (default {default})", 112, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return lines
+
+
+def _flags(options: Mapping[str, Any]) -> str:
+    """Options as the command line writes them."""
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())

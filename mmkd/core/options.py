@@ -55,9 +55,10 @@ def option(
 
 
 def recorded(options: Any) -> dict[str, Any]:
-    """The fields of a dataclass, nested ones too, as they go into keys and records.
+    """The fields of a dataclass, nested dataclasses too, as they go into keys and into the options of a record.
 
-    Left out are fields with the metadata `in_key: False`, and those with `since` that have their default.
+    Two kinds of fields are left out: those with the metadata `in_key: False`, and those that were added later
+    (`since`), as long as their value is the default.
     """
     values: dict[str, Any] = {}
     for f in fields(options):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mmkd.drawing.axes import add_class_legend, add_x_axis, add_y_axis
 from mmkd.drawing.images import add_image, indexed_uri, png_uri
 from mmkd.drawing.scales import Scale, curve_path, scale_over, value_range
-from mmkd.drawing.style import CLASS_COLOURS, series_class
+from mmkd.drawing.style import CLASS_COLOURS, series_dash
 from mmkd.drawing.svg import WIDE, add_element, add_text, canvas
 
 MOST_CHANNELS = 6
@@ -52,7 +52,10 @@ def labelled_recording(
     add_y_axis(root, x, y, label)
     positions = Scale(0, signal.shape[1] - 1, left, WIDE - 12)
     for n, channel in enumerate(shown):
-        add_element(root, "path", f"thin {series_class(n)}", d=curve_path(channel, positions, y, MOST_SAMPLES))
+        path = curve_path(channel, positions, y, MOST_SAMPLES)
+        add_element(
+            root, "path", "thin", d=path, stroke_dasharray=series_dash(n)
+        )  # in ink: colours are those of the classes
     for n, (name, labels) in enumerate(rows.items()):
         high = bottom + 8 + step * n
         add_text(root, left - 6, high + 14, name, "end", room=left - 10)

@@ -203,7 +203,11 @@ def all_pairs(scores: Mapping[str, ArrayLike]) -> list[Against] | Refusal:
     """Every pair of k methods with scores (n,) on the same n data sets: the cells of a multi-comparison matrix.
 
     Mean difference, wins, ties, losses and p, as Ismail-Fawaz et al. 2023, arXiv:2305.11921; p is also adjusted over
-    all pairs. Refused where n data sets cannot reject any of k (k - 1) / 2 tests.
+    all pairs.
+
+    Returns:
+        The pairs; or a `Refusal` where there are fewer than two methods, or so few data sets that after the correction
+        none of the k (k - 1) / 2 tests could be significant.
     """
     names = list(scores)
     if len(names) < 2:

@@ -23,7 +23,10 @@ Recording = tuple[NDArray[np.integer[Any]], NDArray[np.integer[Any]]]
 
 
 def checked_pair(true: NDArray[np.integer[Any]], predicted: NDArray[np.integer[Any]]) -> tuple[Ints, Ints, Mask]:
-    """Both as int64, and which steps count.
+    """Two label sequences (T,), checked.
+
+    Returns:
+        True and predicted labels (T,) as int64, and a mask (T,) of the steps that count: both labels are 0 or more.
 
     Raises:
         ValueError: they are not two integer sequences of one length, or hold a label below -1.

@@ -73,7 +73,7 @@ class Cache:
         return final
 
     def load_or_create(self, kind: str, key: str, create: Callable[[Path], None], load: Callable[[Path], R]) -> R:
-        """What `load` returns for the folder of an entry. An entry that cannot be loaded is created once more."""
+        """What `load` returns for the folder of an entry. An entry that cannot be loaded is created again, once."""
         folder = self.get_or_create(kind, key, create)
         try:
             return load(folder)

@@ -117,8 +117,8 @@ class Detector:
 
     Args:
         modalities: name -> fitted modality, of the views that the network reads.
-        method: if it has `step_scores(outputs, S)`, this returns the scores (B, S) of S positions of each window. Else
-            all steps of a window have its score, -log of the probability of "normal".
+        method: if it has `step_scores(outputs, S)`, this returns scores (B, S) of S equal parts of each window, where S
+            is the side of the view. Else all steps of a window have its score, -log of the probability of "normal".
     """
 
     def __init__(

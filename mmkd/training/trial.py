@@ -111,7 +111,7 @@ class Trial:
         window_s: float | None = None,
         shares: str | None = None,
     ) -> "Trial":
-        """Build the networks and the method of a unit, and check and build the method.
+        """Make the untrained networks of a unit, and its method, checked and built on what they put out.
 
         Args:
             shape: (C, W) of a window.

@@ -44,6 +44,7 @@ def variant_names(
         if len(keys) > 1:
             default = defaults(name)
             keys = [k for k in keys if k not in default or settings.get(k) != default[k]]
+        keys = [k for k in keys if settings.get(k) is not None]  # what is not set has no name
         values = [f"{k}={','.join(settings[k]) if k == 'teachers' else settings.get(k)}" for k in keys]
         names.append(" ".join([name, *values]))
     return names
