@@ -15,6 +15,7 @@ from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.comparison.compare import compare
 from mmkd.data import load_dataset
+from mmkd.evaluation.detectors import detector_spec
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.records import Records
 from mmkd.training import loop as train
@@ -43,6 +44,7 @@ def test_the_list_is_whole():
     assert {row["suite"] for row in ROWS} == {path.name for path in (ROOT / "experiments").glob("*.toml")}
     assert sum(row["kind"] == "unit" for row in ROWS) == 417
     assert sum(row["kind"] == "teacher" for row in ROWS) == 141
+    assert sum(row["kind"] == "reference" for row in ROWS) == 15
     assert all(change["key"] and change["reason"] for change in CHANGED.values())
 
 
@@ -58,6 +60,12 @@ def test_keys_of_specs(suite):
         for modality in spec.teachers:
             if (key, modality) in teachers:
                 assert spec.teacher(modality).key == now(teachers[key, modality])
+
+
+def test_keys_of_simple_detectors():
+    specs = {row["key"]: UnitSpec.parse(row["spec"]) for row in ROWS if "spec" in row}
+    rows = [row for row in ROWS if row["kind"] == "reference"]
+    assert [detector_spec(row["detector"], specs[row["of"]]).key for row in rows] == [now(row) for row in rows]
 
 
 @pytest.mark.parametrize(("suite", "dataset"), sorted({(row["suite"], row["dataset"]) for row in ROWS}))

@@ -13,6 +13,7 @@ from typing import Any
 from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags
 from mmkd.core.errors import MmkdError
+from mmkd.core.registry import load_plugin
 from mmkd.core.text import one_line
 
 NAME = "mmkd.compare"
@@ -54,6 +55,9 @@ def make_parser() -> Parser:
         action="store_true",
         help="show no measured values of windows: for a page that is shared when the data must not be",
     )
+    parser.add_argument(
+        "--plugin", metavar="FILE.py", action="append", default=[], help="a file with tasks or metrics of one's own"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout instead of the tables")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
     return parser
@@ -74,6 +78,8 @@ def command(argv: Sequence[str]) -> int:
     runs = Path(args.runs)
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")
+    for plugin in args.plugin:
+        load_plugin(plugin)
     from mmkd.comparison.compare import compare
     from mmkd.comparison.ranking import rankings
     from mmkd.report.exports import Export, export_files

@@ -130,8 +130,8 @@ def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
         return tuple(text)
     if hint == tuple[int, ...]:
         return parse_seeds(text, f.name)
-    if hint == int | None:
-        return _whole_number(text, flag)
+    if hint in (int | None, float | None):
+        return _number(text, int if hint == int | None else float, flag)
     if hint == tuple[str, ...]:
         return (text,) if f.metadata["whole"] else split_names(text, flag)
     if get_origin(hint) is Mapping:
@@ -140,11 +140,11 @@ def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
     return text
 
 
-def _whole_number(text: str, flag: str) -> int:
+def _number(text: str, kind: type[int] | type[float], flag: str) -> int | float:
     try:
-        return int(text)
+        return kind(text)
     except ValueError:
-        raise MmkdError(f"{flag} {shown(text)} is not a whole number") from None
+        raise MmkdError(f"{flag} {shown(text)} is not a {'whole ' * (kind is int)}number") from None
 
 
 def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:

@@ -142,9 +142,10 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     if origin is Literal:
         return _choice(value, get_args(hint), what)
     if origin in (types.UnionType, Union):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
+        inner = next(choice for choice in get_args(hint) if choice is not type(None))
+        if value is None or (inner is not str and isinstance(value, str) and value.lower() == "none"):
             return None
-        return _typed(value, next(inner for inner in get_args(hint) if inner is not type(None)), name)
+        return _typed(value, inner, name)
     if origin is tuple:
         return _tuple(value, get_args(hint)[0], name)
     if origin is Mapping:
@@ -175,9 +176,10 @@ def _choice(value: Any, choices: tuple[Any, ...], what: str) -> Any:
 
 def _tuple(value: Any, hint: Any, name: str) -> tuple[Any, ...]:
     """A list or tuple of one type; a single value stands for a list of one. A tuple that fits is returned as it is."""
-    values = value if isinstance(value, list | tuple) else (value,)
+    values = tuple(value) if isinstance(value, list | tuple | range) else (value,)
     typed = tuple(_typed(item, hint, name) for item in values)
-    return value if isinstance(value, tuple) and typed == value else typed
+    same = isinstance(value, tuple) and all(new is old for new, old in zip(typed, value, strict=True))
+    return value if same else typed
 
 
 def _mapping(value: Any, hint: Any, name: str) -> Mapping[str, Any]:

@@ -22,10 +22,14 @@ T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
 
 
-def _origin(thing: object) -> str:
-    """Where `thing` is defined, for messages: its file where that is known, else its module."""
-    module = sys.modules.get(getattr(thing, "__module__", ""))
-    return str(getattr(module, "__file__", None) or getattr(thing, "__module__", "?"))
+def _origin(thing: object, registering: str) -> str:
+    """The module that defines a class or function; of an object such as a task the one that registers it."""
+    return str(thing.__module__) if isinstance(thing, type | types.FunctionType) else registering
+
+
+def _file(module: str) -> str:
+    """The file of a module, for messages; its name where the file is not known."""
+    return str(getattr(sys.modules.get(module), "__file__", None) or module)
 
 
 class _DuplicateName(MmkdError):
@@ -73,6 +77,8 @@ class Registry(Generic[T]):
         self._check = check
         self._discover = discover
         self._entries: dict[str, T] = {}
+        self._origins: dict[str, str] = {}  # name -> module that defines it
+        self._registering: set[str] = set()  # modules that registered something
         self._duplicates: dict[str, str] = {}  # a name that two discovered files register -> the message
         REGISTRIES.append(self)
 
@@ -89,13 +95,14 @@ class Registry(Generic[T]):
             problem = self._check(thing) if self._check else None
             if problem:
                 raise MmkdError(f"{self.kind} {name!r} {problem}")
-            other = self._entries.get(name)
-            if other is not None:
-                raise _DuplicateName(
-                    name,
-                    f"{self.kind} {name!r} is registered twice: in {_origin(other)} and {_origin(thing)}; rename one",
-                )
+            registering = sys._getframe(1).f_globals["__name__"]
+            origin = _origin(thing, registering)
+            if name in self._entries:
+                files = f"in {_file(self._origins[name])} and {_file(origin)}"
+                raise _DuplicateName(name, f"{self.kind} {name!r} is registered twice: {files}; rename one")
             self._entries[name] = thing
+            self._origins[name] = origin
+            self._registering.add(registering)
             return thing
 
         return add
@@ -204,6 +211,8 @@ def load_plugin(path: str | Path) -> None:
         raise MmkdError(f"--plugin {path}: a plugin of the same file name is loaded from {loaded.__file__}; rename one")
     METHODS.load()
     before = {id(registry): dict(registry._entries) for registry in REGISTRIES}
+    for registry in REGISTRIES:
+        registry._registering.discard(name)
     module = types.ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
@@ -216,7 +225,7 @@ def load_plugin(path: str | Path) -> None:
         for registry in REGISTRIES:  # nothing stays of a file that failed half-way
             registry._entries = before.get(id(registry), registry._entries)
         raise MmkdError(f"--plugin {path}: {METHODS.clear_import_error(str(path))}")
-    if all(registry._entries == before.get(id(registry)) for registry in REGISTRIES):
+    if not any(name in registry._registering for registry in REGISTRIES):
         del sys.modules[name]
         raise MmkdError(
             f"--plugin {path}: it registers no method (nor anything else); decorate a class with "

@@ -139,7 +139,7 @@ OPERATORS: Mapping[str, Callable[..., nn.Module]] = {
 
 
 def biasless_sum(high_channels: int, low_channels: int, dims: int) -> Sum:
-    """Create a `Sum` without bias."""
+    """The fine map plus a 1x1 convolution of the coarse one, without bias."""
     return Sum(high_channels, low_channels, dims, bias=False)
 
 

@@ -6,7 +6,7 @@ threads and folders are not part of a spec.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -169,6 +169,10 @@ class UnitSpec:
         )
 
 
+DETECTOR_DATA = frozenset(f.name for f in fields(DataSpec) if f.metadata.get("since", 0) <= 3)
+"""Fields of the data that are always in the key of a detector, whatever their value."""
+
+
 @dataclass(frozen=True)
 class DetectorSpec:
     """The spec of a reference row without a network, such as a simple detector of anomalies; `method` is its name."""
@@ -184,8 +188,9 @@ class DetectorSpec:
 
     @cached_property
     def key(self) -> str:
-        """The name of its record."""
-        return digest({"kind": "simple", "format": FORMAT, **recorded(self)})
+        """The name of its record. Unlike other keys it holds each field of the data that there is in `FORMAT` 3."""
+        data = {name: value for name, value in asdict(self.data).items() if name in DETECTOR_DATA}
+        return digest({"kind": "simple", "format": FORMAT, **recorded(self), "data": {**recorded(self.data), **data}})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "DetectorSpec":

@@ -23,8 +23,8 @@ MAX_SEEDS = 10_000
 """The largest number of seeds of one request."""
 BY_TASK: tuple[str, ...] = ("as the task has it",)
 """The value of a field that the user did not set and whose default depends on the task."""
-WHOLE_NUMBERS = (int | None, tuple[int, ...])
-"""The types of fields that hold whole numbers."""
+NUMBERS = (int | None, float | None, tuple[int, ...])
+"""The types of fields that hold numbers."""
 Group = Literal["what", "how", "where"]
 
 
@@ -200,12 +200,12 @@ class Request(Options):
                 object.__setattr__(self, name, getattr(task, name))
 
     def _check_numbers(self) -> None:
-        """Refuse a whole number that is written as a text, such as `epochs = "3"`; flags are converted before."""
+        """Refuse a number that is written as a text, such as `epochs = "3"`; flags are converted before."""
         hints = get_type_hints(type(self))
         for f in fields(self):
             value = getattr(self, f.name)
-            items = value if isinstance(value, list | tuple) else (value,)
-            if hints[f.name] in WHOLE_NUMBERS and any(isinstance(item, str) for item in items):
+            items = value if isinstance(value, list | tuple) else (value,)  # of a range all are numbers
+            if hints[f.name] in NUMBERS and any(isinstance(item, str) for item in items):
                 raise MmkdError(f"{f.name.replace('_', '-')} = {shown(value)} is not a number")
 
     def _check_texts(self) -> None:
@@ -263,6 +263,8 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
         for name in ("seeds", "fold"):
             if isinstance(values.get(name), str):
                 values[name] = parse_seeds(values[name], name)
+        for plugin in changes.get("plugins", ()):  # one may register the task of the suite
+            load_plugin(plugin)
         suite = Request(**{"methods": changes.get("methods"), **values})
     except MmkdError as error:
         raise MmkdError(f"--suite {path}: {error}") from None

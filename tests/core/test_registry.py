@@ -246,3 +246,10 @@ def test_two_plugins_with_one_file_name(plugin):
 def test_reason_is_one_line():
     assert describe_error(ValueError("a\n  b")) == "ValueError: a b"
     assert describe_error(MmkdError("a\nb")) == "a b"
+
+
+def test_a_plugin_that_only_imports_registers_nothing(tmp_path):
+    path = tmp_path / "imports_alone.py"
+    path.write_text("import mmkd.metrics.registry, mmkd.nets, mmkd.tasks, mmkd.views\n")
+    with pytest.raises(MmkdError, match="it registers no method"):
+        load_plugin(path)

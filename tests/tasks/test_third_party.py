@@ -6,6 +6,7 @@ import pytest
 
 import mmkd
 from mmkd.bench import main
+from mmkd.compare import main as compare
 from mmkd.core.registry import METHODS
 from mmkd.metrics.registry import METRICS
 from mmkd.store.records import Records
@@ -123,6 +124,19 @@ def test_it_gets_as_far_as_a_record(plugin, sines, tmp_path, capsys):
     assert record.metrics.test["rmse"] == unit["metrics"]["test"]["rmse"]
     assert main(["--method", "least-squares", *common, *places]) == 0
     assert json.loads(capsys.readouterr().out)[0]["status"] == "cached"
+
+
+def test_its_records_are_compared_and_sent(plugin, sines, tmp_path, capsys):
+    suite = tmp_path / "numbers.toml"
+    text = 'task = "regression"\nmethods = ["least-squares"]\nstudents = ["sig"]\nepochs = 2\nseeds = "0-1"\n'
+    suite.write_text(f"{text}data = {json.dumps(str(sines))}\n", encoding="utf-8")
+    runs = str(tmp_path / "runs")
+    assert main(["--suite", str(suite), "--plugin", plugin, "--runs", runs, "--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert "RMSE" in out
+    assert "not sent" not in err
+    assert compare(["--runs", runs, "--plugin", plugin]) == 0
+    assert "RMSE" in capsys.readouterr().out
 
 
 def test_what_it_cannot_do_is_said_in_one_line(plugin, windows_file, tmp_path, capsys):

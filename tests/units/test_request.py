@@ -99,6 +99,21 @@ def test_a_request_that_means_nothing(name, value, message):
         Request(**{"methods": ("kd",), name: value})
 
 
+def test_the_text_none_is_a_name():
+    """`--data none` is a file that is not there, not the default."""
+    assert Request(("kd",), data="none").data == "none"
+    assert Request(("kd",), data_root="None").data_root == "None"
+    for name in ("epochs", "rate"):
+        with pytest.raises(MmkdError, match="none.* is not a number"):
+            Request(("kd",), **{name: "none"})
+
+
+def test_whole_numbers_have_one_form():
+    request = Request(("kd",), seeds=(1.0, 2), folds=3, fold=range(1, 3), epochs=3.0)
+    assert [type(value) for value in (*request.seeds, *request.fold, request.epochs)] == [int] * 5
+    assert (request.seeds, request.fold) == ((1, 2), (1, 2))
+
+
 # -- suite files
 
 

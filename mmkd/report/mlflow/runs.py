@@ -87,7 +87,8 @@ def read_record(record: Record) -> RunContent:
         for split, scores in result["metrics"].items()
         for name, value in scores.items()
     ]
-    metrics += [(name, float(result[name]), 0) for name in ("parameters", "seconds", "process_peak_memory_mib")]
+    costs = ("parameters", "seconds", "process_peak_memory_mib")  # a task of somebody else may lack some
+    metrics += [(name, float(result[name]), 0) for name in costs if name in result]
     for row in history_rows(record):
         for name, value in row.items():
             if name.startswith(("loss", "val_")):
