@@ -8,6 +8,7 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy are imported
 
+import gc
 import multiprocessing.popen_spawn_posix
 import shutil
 import sqlite3
@@ -29,6 +30,8 @@ from mmkd.report.mlflow import store as mlflow_store
 from mmkd.tasks.base import Task
 
 torch.set_num_threads(1)
+gc.freeze()  # modules stay: the collector of garbage need not look at them again and again
+gc.set_threshold(50_000, 20, 20)
 
 
 def pytest_addoption(parser):
