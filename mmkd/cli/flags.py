@@ -26,7 +26,6 @@ def make_parser() -> Parser:
 
     The options of methods are not among them; `method_options` parses these.
     """
-    from mmkd.training.workspace import ENGINES
     from mmkd.units.request import Request
 
     parser = Parser(
@@ -55,7 +54,10 @@ def make_parser() -> Parser:
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default auto")
     where.add_argument("--jobs", metavar="N", type=int, default=1, help="units at a time, in N processes (default 1)")
     where.add_argument(
-        "--engine", choices=("local", *ENGINES), default="local", help="ray: as tasks of Ray, at RAY_ADDRESS or here"
+        "--engine",
+        metavar="NAME",
+        default="local",
+        help="local (default), or ray: as tasks of Ray, at RAY_ADDRESS or here",
     )
     where.add_argument("--resources", metavar="R", help="of one task of Ray, such as cpus=2,gpus=0.25 (default cpus=1)")
     where.add_argument(

@@ -12,7 +12,6 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -182,6 +181,8 @@ class Registry(Generic[T]):
 
 def discover_methods(registry: "Registry[Any]") -> None:
     """Import every file of `baselines/` and every entry point of the group `mmkd.methods`."""
+    from importlib.metadata import entry_points  # slow to import, and not needed for help
+
     package = importlib.import_module("mmkd.baselines")
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
         name = f"mmkd.baselines.{module.name}"

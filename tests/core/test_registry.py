@@ -135,7 +135,7 @@ def test_files_that_do_not_load_are_listed_and_stop_nobody(tmp_path, monkeypatch
         (tmp_path / name).write_text(text)
     kd = METHODS.get("kd")
     monkeypatch.setattr(mmkd.baselines, "__path__", [str(tmp_path)])
-    monkeypatch.setattr(mmkd.core.registry, "entry_points", lambda group: [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     importlib.invalidate_caches()
     discover_methods(METHODS)
 
@@ -174,7 +174,7 @@ def test_entry_points_register_and_broken_ones_are_listed(monkeypatch):
         asked.append(group)
         return [Point("old", raises), Point("new", lambda: things.register("new")(1))]
 
-    monkeypatch.setattr(mmkd.core.registry, "entry_points", points)
+    monkeypatch.setattr("importlib.metadata.entry_points", points)
     discover_methods(things)
     assert asked == ["mmkd.methods"]
     assert "new" in things
