@@ -93,18 +93,18 @@ class Options:
         Names may be written with dashes or underscores.
         """
         known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
-        given: dict[str, Any] = {}
+        parsed: dict[str, Any] = {}
         for name, value in values.items():
             field_name = name.replace("-", "_")
             if field_name not in known:
                 hint = did_you_mean(name, [k.replace("_", "-") for k in known])
                 its = ", ".join(k.replace("_", "-") for k in known)
                 raise MmkdError(f"{what} has no option {shown(name)}{hint} (its options: {its})")
-            if field_name in given:
-                raise MmkdError(f"{what}: option {name!r} is given twice, with dashes and with underscores")
-            given[field_name] = value
+            if field_name in parsed:
+                raise MmkdError(f"{what}: option {name!r} is parsed twice, with dashes and with underscores")
+            parsed[field_name] = value
         try:
-            return cls(**given)
+            return cls(**parsed)
         except MmkdError as error:
             raise MmkdError(f"{what}: {error}") from None
 

@@ -204,7 +204,7 @@ class Request(Options):
         hints = get_type_hints(type(self))
         for f in fields(self):
             value = getattr(self, f.name)
-            items = value if isinstance(value, list | tuple) else (value,)  # of a range all are numbers
+            items = value if isinstance(value, list | tuple) else (value,)
             if hints[f.name] in NUMBERS and any(isinstance(item, str) for item in items):
                 raise MmkdError(f"{f.name.replace('_', '-')} = {shown(value)} is not a number")
 
