@@ -101,7 +101,7 @@ class Options:
                 its = ", ".join(k.replace("_", "-") for k in known)
                 raise MmkdError(f"{what} has no option {shown(name)}{hint} (its options: {its})")
             if field_name in parsed:
-                raise MmkdError(f"{what}: option {name!r} is parsed twice, with dashes and with underscores")
+                raise MmkdError(f"{what}: option {name!r} is given twice, with dashes and with underscores")
             parsed[field_name] = value
         try:
             return cls(**parsed)
