@@ -193,7 +193,7 @@ def check_engine(name: str) -> None:
         MmkdError: it does not, or the package is not.
     """
     if name not in ENGINES:
-        raise unknown_name("engine", name, ("local", *ENGINES))
+        raise MmkdError(f"--engine: {unknown_name('engine', name, ('local', *ENGINES))}")
     package = ENGINES[name].package
     if find_spec(package) is None:
         raise MmkdError(f"--engine {name}: {package} is not installed; pip install 'mmkd[{package}]'")
