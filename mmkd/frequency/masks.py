@@ -9,7 +9,7 @@ is kept or removed as a whole (its pieces have nearly the same length if N is no
 | name | what is kept |
 |---|---|
 | `reference` | all but the box -r <= k < r, with r = int(cutoff * (N // 2)) for each axis: the published code |
-| `symmetric` | all but the box abs(k) <= r, with the same r |
+| `symmetric` | all but the box abs(k) <= r, with the same r; the default |
 | `radial` | r > cutoff |
 | `butterworth` | the factor 1 - 1 / (1 + (r / cutoff)^4), one half at the cutoff |
 | `gaussian` | the factor 1 - 2^-((r / cutoff)^2), one half at the cutoff |
@@ -20,6 +20,8 @@ is kept or removed as a whole (its pieces have nearly the same length if N is no
 Three properties of `reference` are not mentioned in the paper. Below 20 samples an axis, r is 0 at the published cutoff
 of 0.1, so that nothing is removed. The box is asymmetric: frequency -r is removed and +r is kept, which halves a real
 cosine at r. And the same cutoff removes about 1 % of the frequencies of a map, but 10 % of those of a line.
+All other masks remove the mean at every size above one sample and every cutoff above 0, and keep the Nyquist frequency
+up to a cutoff of 0.5. Below 20 samples `symmetric` removes the mean alone at cutoff 0.1: 1 of N^2 frequencies.
 """
 
 import warnings
@@ -42,7 +44,7 @@ class IdleMaskWarning(UserWarning):
     """The chosen high-pass mask removes nothing at the size of the map."""
 
 
-def high_pass(size: tuple[int, ...], mask: str = "reference", cutoff: float = 0.1, transform: str = "fft") -> Tensor:
+def high_pass(size: tuple[int, ...], mask: str = "symmetric", cutoff: float = 0.1, transform: str = "fft") -> Tensor:
     """Compute a high-pass mask over the full spectrum of a real line or map.
 
     Args:
