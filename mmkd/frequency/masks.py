@@ -20,9 +20,11 @@ is kept or removed as a whole (its pieces have nearly the same length if N is no
 Three properties of `reference` are not mentioned in the paper. Below 20 samples an axis, r is 0 at the published cutoff
 of 0.1, so that nothing is removed. The box is asymmetric: frequency -r is removed and +r is kept, which halves a real
 cosine at r. And the same cutoff removes about 1 % of the frequencies of a map, but 10 % of those of a line.
+
 All other masks remove the mean at every size above one sample and every cutoff above 0, and keep the Nyquist frequency
-up to a cutoff of 0.5. Below 20 samples `symmetric` removes the mean alone at cutoff 0.1: of the maps of WRN16-1 teachers
-on basic-motions 1.6 % of the frequencies with 78 to 82 % of the energy at 8x8, 0.4 % with 29 to 33 % at 16x16.
+up to a cutoff of 0.5. Below 20 samples `symmetric` removes the mean alone at cutoff 0.1. Of the maps of WRN16-1
+teachers on basic-motions that is 1.6 % of the frequencies and 78 to 82 % of the energy at 8x8, 0.4 % and 29 to 33 % at
+16x16.
 """
 
 import warnings
