@@ -105,8 +105,8 @@ class FAM1d(Method):
         width: int = option(0, "channels before the filter; 0 for the smaller of the student's and the teacher's", ge=0)
         mask: Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "none"] = option(
             "symmetric",
-            "high-pass mask; symmetric removes at least the mean; reference, the published one, nothing below 20 samples "
-            "at cutoff 0.1",
+            "high-pass mask; symmetric removes at least the mean; reference, the published one, nothing below 20 "
+            "samples at cutoff 0.1",
         )
         cutoff: float = option(0.1, "cutoff of the mask, 1 is the Nyquist frequency; 0 removes nothing", ge=0, le=1)
         transform: Literal["fft", "dct", "haar"] = option(
