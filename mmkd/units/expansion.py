@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,9 @@ from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.splits import split_for
 from mmkd.views.cached import default_configs
+
+VALIDATION = 0.2
+"""Fraction of the training windows, or subjects, that is used for validation."""
 
 
 def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
@@ -181,19 +184,23 @@ def resolve(
         name=data.name,
         sha256=data.sha256,
         nan=request.nan,
-        validation=0.2 if request.epoch_rule == "val-best" else 0.0,
+        validation=VALIDATION if request.epoch_rule == "val-best" else 0.0,
         epoch_rule=request.epoch_rule,
         train_subjects=request.train_subjects or 0,
         test_subjects=fold.test_subjects,
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
     )
-    windows = len(split_for(data, data_spec, seed).train)
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
+    trained = set(teacher_names) - set(checkpoints)
+    own_validation = request.epoch_rule == "last" and _takes_best_epoch(method, options, trained)
+    teacher_validation = VALIDATION if own_validation else 0.0
 
     def training(teacher: bool) -> Training:
         epochs = (request.teacher_epochs if teacher else None) or request.epochs
-        return preset.resolve(windows, teacher, epochs, request.precision)
+        validated = replace(data_spec, epoch_rule="val-best", validation=VALIDATION)
+        windows = split_for(data, validated if teacher and own_validation else data_spec, seed).train
+        return preset.resolve(len(windows), teacher, epochs, request.precision)
 
     return UnitSpec(
         data=data_spec,
@@ -213,7 +220,19 @@ def resolve(
         checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
         revision=METHODS.get(method).revision,
+        teacher_validation=teacher_validation,
     )
+
+
+def _takes_best_epoch(method: str, options: Mapping[str, Any], trained: Collection[str]) -> bool:
+    """Whether a method takes the best epoch of teachers that are trained.
+
+    Args:
+        options: as for `resolve`.
+        trained: modalities of the teachers whose weights are not given.
+    """
+    cls = METHODS.get(method)
+    return bool(trained) and cls(cls.Config(**older_options(cls.Config, options))).checkpoint == "best"
 
 
 def _checkpoint_sha256(modality: str, path: str) -> str:
@@ -267,4 +286,5 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         checkpoint_sha256={},
         checkpoint_files={},
         revision=METHODS.get("student").revision,
+        teacher_validation=0.0,
     )
