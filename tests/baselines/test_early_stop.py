@@ -59,13 +59,9 @@ def test_which_epoch_of_the_teachers_is_taken():
 
 
 def test_an_epoch_of_the_teachers_that_is_another_method_is_refused():
-    with pytest.raises(
-        MmkdError, match="with early-stop = 'teacher' the teachers .* of their best epoch"
-    ):
+    with pytest.raises(MmkdError, match="with early-stop = 'teacher' the teachers .* of their best epoch"):
         METHODS.get("eskd")(teacher_epoch="last")
-    with pytest.raises(
-        MmkdError, match="with early-stop = 'student' the teachers .* of their last epoch"
-    ):
+    with pytest.raises(MmkdError, match="with early-stop = 'student' the teachers .* of their last epoch"):
         METHODS.get("eskd")(early_stop="student", teacher_epoch="best")
     with pytest.raises(MmkdError, match="'best' is not one of last"):
         METHODS.get("full-kd")(teacher_epoch="best")
