@@ -1,5 +1,6 @@
 """The user's own series for anomaly detection, from an `.npz` file with an array `series`."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +15,7 @@ from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import SHORTEST_WINDOW, Dataset
 from mmkd.data.npz import npz_names, read_arrays
 from mmkd.data.pretext import PRETEXT_CLASSES, make_pretext
-from mmkd.data.series import RawSeries
+from mmkd.data.series import RawSeries, SeriesSet
 
 ARRAYS = (
     "series",
@@ -106,7 +107,22 @@ def load_series_file(path: Path) -> Dataset:
         rate_hz=_rate(arrays),
         sha256=sha256(file_sha256(path).encode()).hexdigest(),
         series=series_set,
+        test_from="file",
+        warnings=tuple(_suspicions(series_set)),
     )
+
+
+def _suspicions(series_set: SeriesSet) -> Iterator[str]:
+    """One line for each series that is not scored, or whose scored part is mostly events."""
+    for name, reason in series_set.excluded.items():
+        yield f"series {shown(name)} is left out: {reason}"
+    for series in series_set.scored:
+        share = float(series.labels[series.prefix_end :].mean())
+        if share > MOSTLY:
+            yield (
+                f"{share:.0%} of the scored steps of series {shown(series.name)} are inside events; 1 (True) is inside "
+                "an event, 0 is normal"
+            )
 
 
 def _values(series: NDArray[Any]) -> NDArray[Any]:

@@ -110,6 +110,13 @@ def test_series_that_cannot_be_scored_are_left_out_with_the_reason(save):
     data = load_file(save(arrays))
     assert [s.name for s in data.series.scored] == ["a"]
     assert dict(data.series.excluded) == {"b": "0 of 900 steps before the first event", "c": "no event"}
+    assert data.warnings == tuple(f"series {name!r} is left out: {why}" for name, why in data.series.excluded.items())
+
+
+def test_labels_the_wrong_way_round_are_suspicious(save):
+    assert load_file(save(one())).warnings == ()
+    (line,) = load_file(save(one(labels=~labels((0, 650)), train=600), "turned")).warnings
+    assert "83% of the scored steps of series 'turned'" in line
 
 
 WRONG = [
