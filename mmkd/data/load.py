@@ -173,7 +173,7 @@ def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Datase
     checksum = sha256("".join(file_sha256(file) for file in content.files).encode()).hexdigest()
     if test is None:
         test = draw_test_windows(y, subject)
-        checksum = checksum if subject is None else with_test_windows(checksum, test)
+        checksum = with_test_windows(checksum, test, y, subject)
     if nan == "impute" and content.grid:
         raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
     if content.grid and test.any() and not (y[test] >= 0).any():

@@ -1,10 +1,13 @@
 """The test part of own data: about 30 % of the windows, whole subjects, and part of the key."""
 
+from hashlib import sha256
+
 import numpy as np
 import pytest
 
 from mmkd import MmkdError
 from mmkd.data import load_file
+from mmkd.data.checksums import file_sha256
 from mmkd.data.own_split import draw_test_windows
 
 
@@ -71,18 +74,41 @@ def test_unlabelled_samples_do_not_count_as_classes():
     assert test.sum() == 2
 
 
-def test_the_drawn_subjects_are_part_of_the_checksum(tmp_path, monkeypatch):
-    """A record of another draw is not taken for one of this; without subjects the draw is as it always was."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((24, 1, 16)).astype(np.float32)
-    own = {"x": x, "y": np.arange(24) % 2}
-    np.savez(tmp_path / "persons.npz", **own, subject=np.arange(24) // 6)
-    np.savez(tmp_path / "windows.npz", **own)
-    before = {name: load_file(tmp_path / f"{name}.npz") for name in ("persons", "windows")}
-    assert (before["persons"].test_from, before["windows"].test_from) == ("drawn", "drawn")
-    monkeypatch.setattr("mmkd.data.load.draw_test_windows", lambda y, subject: np.arange(24) >= 18)
-    after = {name: load_file(tmp_path / f"{name}.npz") for name in ("persons", "windows")}
-    assert before["persons"].sha256 != after["persons"].sha256
-    assert before["windows"].sha256 == after["windows"].sha256
-    np.savez(tmp_path / "named.npz", **own, subject=np.arange(24) // 6, test=np.arange(24) >= 18)
-    assert load_file(tmp_path / "named.npz").test_from == "file"
+@pytest.fixture
+def saved(tmp_path):
+    """Saves windows of two classes by persons with so many windows each, and loads them."""
+
+    def make(*sizes, **others):
+        subject = np.repeat(np.arange(len(sizes)), sizes)
+        x = np.random.default_rng(0).standard_normal((len(subject), 1, 16)).astype(np.float32)
+        path = tmp_path / "own.npz"
+        np.savez(path, x=x, y=np.arange(len(subject)) % 2, **({"subject": subject} | others))
+        return load_file(path), sha256(file_sha256(path).encode()).hexdigest()
+
+    return make
+
+
+def test_the_checksum_is_that_of_the_file_where_30_percent_of_the_persons_are_30_percent_of_the_windows(saved):
+    data, file_checksum = saved(*[6] * 10)
+    assert (data.test_from, data.test.sum()) == ("drawn", 18)
+    assert data.sha256 == file_checksum
+
+
+def test_other_persons_make_another_checksum(saved):
+    """A record of the old test part is not taken for one of this."""
+    data, file_checksum = saved(4, 4, 4, 4, 64, 4, 4, 4, 4, 4)
+    assert data.test.mean() == 0.28  # seven persons of four windows
+    assert data.sha256 != file_checksum
+
+
+def test_a_test_part_of_the_file_is_not_drawn(saved):
+    data, file_checksum = saved(6, 6, test=np.arange(12) >= 6)
+    assert (data.test_from, data.sha256) == ("file", file_checksum)
+
+
+def test_without_persons_the_checksum_is_that_of_the_file(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez(path, x=np.random.default_rng(0).standard_normal((24, 1, 16)), y=np.arange(24) % 2)
+    data = load_file(path)
+    assert (data.test_from, data.test.mean()) == ("drawn", 1 / 3)
+    assert data.sha256 == sha256(file_sha256(path).encode()).hexdigest()
