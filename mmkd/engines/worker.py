@@ -49,7 +49,7 @@ def _perform(job: Values, values: Values) -> "JobResult":
     import torch
 
     from mmkd.core.memory import keep_freed_memory
-    from mmkd.core.registry import load_plugin
+    from mmkd.core.plugins import load_plugin
     from mmkd.engines.plan import JobResult
     from mmkd.engines.sweep import run_one
     from mmkd.specs.unit import UnitSpec

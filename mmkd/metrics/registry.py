@@ -83,7 +83,7 @@ def _not_a_metric(thing: Any) -> str | None:
     return None if isinstance(thing, Metric) else f"is {type(thing).__name__}, which is no Metric"
 
 
-METRICS: Registry[Metric] = Registry("metric", check=_not_a_metric)
+METRICS: Registry[Metric] = Registry("metric", check=_not_a_metric, group="mmkd.metrics")
 """Every metric by name, in the order of columns."""
 
 SELECTION = "macro_f1"

@@ -6,7 +6,7 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.memory import keep_freed_memory
-from mmkd.core.registry import load_plugin
+from mmkd.core.plugins import load_plugin
 from mmkd.data import Dataset
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import TeacherSpec, UnitSpec

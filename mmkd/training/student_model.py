@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
-from mmkd.core.registry import load_plugin
+from mmkd.core.plugins import load_plugin
 from mmkd.methods.outputs import Outputs
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS

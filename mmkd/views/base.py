@@ -26,8 +26,14 @@ def _import_modalities(registry: "Registry[Any]") -> None:
             import_module(f"{__package__}.{module.name}")
 
 
+def _check_modality(thing: Any) -> str | None:
+    if isinstance(thing, type) and issubclass(thing, Modality):
+        return None
+    return f"is {getattr(thing, '__name__', type(thing).__name__)}, which is no subclass of mmkd.Modality"
+
+
 MODALITIES: Registry[type["Modality"]] = Registry(
-    "modality", "python -m mmkd.bench --list modalities", _import_modalities
+    "modality", "python -m mmkd.bench --list modalities", _import_modalities, _check_modality, "mmkd.modalities"
 )
 """Every modality by name."""
 
