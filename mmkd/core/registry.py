@@ -101,6 +101,9 @@ class Registry(Generic[T]):
 
         def add(thing: Any) -> Any:
             problem = self._check(thing) if self._check else None
+            own = getattr(thing, "name", name)
+            if isinstance(own, str) and own not in ("", name):
+                problem = problem or f"calls itself {own!r}; register it under that name"
             if problem:
                 raise MmkdError(f"{self.kind} {name!r} {problem}")
             registering = sys._getframe(1).f_globals["__name__"]

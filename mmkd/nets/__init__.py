@@ -173,7 +173,12 @@ def build_student(
         return build_teacher(names[modality], modality, shape, classes)
     branches = {m: build_backbone(names[m], shape, classes) for m, shape in shapes.items()}
     dry = {m: dry_run(branch, shapes[m]) for m, branch in branches.items()}
-    return MultiBranch(branches, make_fusion(dry, classes))
+    try:
+        return MultiBranch(branches, make_fusion(dry, classes))
+    except MmkdError:
+        raise
+    except Exception as error:  # somebody else's fusion may raise anything
+        raise MmkdError(f"fusion {fusion!r} cannot join {', '.join(shapes)}: {describe_error(error)}") from error
 
 
 def count_parameters(net: nn.Module) -> int:

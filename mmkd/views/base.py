@@ -14,7 +14,7 @@ from mmkd.core.options import Options
 from mmkd.core.registry import Registry
 from mmkd.views.chunks import Float32, Float64, as_windows, check_windows, map_chunks, output_array
 
-HELPERS = {"base", "cached", "channels", "chunks", "diagrams", "pairing", "splat"}
+HELPERS = {"base", "cached", "channels", "checks", "chunks", "diagrams", "pairing", "splat"}
 """Modules of this package that define no modality; some of them are slow to import."""
 
 
@@ -28,7 +28,7 @@ def _import_modalities(registry: "Registry[Any]") -> None:
 
 def _check_modality(thing: Any) -> str | None:
     if isinstance(thing, type) and issubclass(thing, Modality):
-        return None
+        return None if thing.name else f"is {thing.__name__}, which lacks its name; write name = ... in the class"
     return f"is {getattr(thing, '__name__', type(thing).__name__)}, which is no subclass of mmkd.Modality"
 
 
