@@ -44,11 +44,7 @@ FUSIONS: Registry[Callable[[Mapping[str, Outputs], int], nn.Module]] = Registry(
 
 
 STAGE_FUSIONS: Registry[Callable[..., nn.Module]] = Registry(
-    "stage fusion",
-    "python -m mmkd.bench --list stage-fusions",
-    _built_in("stage_fusions"),
-    not_callable,
-    "mmkd.stage_fusions",
+    "stage fusion", "", _built_in("stage_fusions"), not_callable, "mmkd.stage_fusions"
 )
 """Stage fusions by name: `factory(Ch, Cl, dims)`, for maps of dims = 1 or 2 axes, returns a module that maps a fine map
 (B, Ch, *fine) and a coarse map (B, Cl, *coarse) to one map (B, channels, *fine); it has the attribute `channels`."""
