@@ -1,6 +1,7 @@
 """A check of somebody else's modality on a few windows, before views of all windows are made."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,8 @@ def check_modality(name: str, config: Mapping[str, Any], windows: NDArray[np.flo
     """
     title = f"modality {name!r} (class {MODALITIES.get(kind_of(name)).__name__})"
     try:
-        with np.errstate(all="ignore"):  # what comes of it is looked at
+        with warnings.catch_warnings():  # numpy's, also in the threads of `transform`; what comes of it is looked at
+            warnings.simplefilter("ignore", RuntimeWarning)
             problem = _find_problem(name, config, windows)
     except MmkdError:
         raise
@@ -76,9 +78,8 @@ def _find_problem(name: str, config: Mapping[str, Any], windows: NDArray[np.floa
     if not np.array_equal(out, first):
         return "transform does not write its view into the array `out`"
     alone = np.concatenate([modality.transform(given[n : n + 1]) for n in range(len(given))])
-    if not all(
-        np.allclose(view, alone, rtol=1e-4, atol=1e-5) for view in (first, _in_one_chunk(modality, given, first))
-    ):
+    views = (first, _in_one_chunk(modality, given, first))
+    if not all(np.allclose(view, alone, rtol=1e-4, atol=1e-5) for view in views):
         return "its view of a window depends on the other windows; only fit may look at several"
     loaded = make_modality(name, config)
     loaded.load_state(json.loads(json.dumps(modality.state())))
