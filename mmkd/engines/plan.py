@@ -111,7 +111,8 @@ def make_plan(
         return jobs.setdefault(job.id, job).id
 
     def add_view(name: str, spec: UnitSpec, data: Dataset) -> str:
-        key = view_key(name, spec.views[name], spec.data, split_for(data, spec.data, spec.seed))
+        split = split_for(data, spec.data, spec.seed)
+        key = view_key(name, spec.views[name], spec.data, split, spec.view_sources(name))
         return add_job(Job("view", key, spec, name, exists=cache.find_damage("views", key) is None))
 
     def add_unit(spec: UnitSpec, data: Dataset) -> str:

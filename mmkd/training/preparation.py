@@ -11,7 +11,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
-from mmkd.specs.unit import TeacherSpec, UnitSpec
+from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.training.data import TrainingData
@@ -131,7 +131,16 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
 def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
     """One view of a unit from the cache; it is computed first if it is not there."""
     split = split_for(data, spec.data, spec.seed)
-    return get_view(name, spec.views[name], data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
+    return get_view(
+        name,
+        spec.views[name],
+        data,
+        spec.data,
+        split,
+        cache=workspace.cache,
+        progress=workspace.progress,
+        sources=spec.view_sources(name),
+    )
 
 
 def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:
@@ -149,7 +158,16 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
     """
     name = spec.modality
     split = split_for(data, spec.data, spec.seed)
-    view = get_view(name, spec.view, data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
+    view = get_view(
+        name,
+        spec.view,
+        data,
+        spec.data,
+        split,
+        cache=workspace.cache,
+        progress=workspace.progress,
+        sources=select_sources(spec.sources, spec.task, (name,)),
+    )
     return split, training_data(data, split, {name: view.array}, spec, workspace)
 
 
