@@ -26,7 +26,7 @@ def make_parser() -> Parser:
 
     The options of methods are not among them; `method_options` parses these.
     """
-    from mmkd.units.request import Request
+    from mmkd.units.request import request_fields
 
     parser = Parser(
         prog="python -m mmkd.bench",
@@ -41,7 +41,7 @@ def make_parser() -> Parser:
         "how": parser.add_argument_group("how (each is part of a unit's key)"),
         "where": parser.add_argument_group("where and how much"),
     }
-    for f in fields(Request):
+    for f in request_fields():
         if f.metadata["flag"]:
             add_flag(groups[f.metadata["group"]], f)
     what = groups["what"]

@@ -89,7 +89,8 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
 def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
     """The options of each unit of a method: every combination of the lists in `options`, then those of the variants."""
     preset = TASKS.get(request.task).preset(request.preset).options.get(method, {})
-    base = {**preset, **_field_names(request.options.get(method, {}))}
+    smoothing = {} if request.label_smoothing is None else {"label_smoothing": request.label_smoothing}
+    base = {**preset, **smoothing, **_field_names(request.options.get(method, {}))}
     yield from _option_sets(method, base)
     for variant in request.variants:
         if variant["method"] == method:
@@ -192,8 +193,11 @@ def resolve(
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
 
     def training(teacher: bool) -> Training:
-        epochs = (request.teacher_epochs if teacher else None) or request.epochs
-        return preset.resolve(windows, teacher, epochs, request.precision)
+        changes = request.training_changes(teacher)
+        _check_batch(
+            changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
+        )
+        return preset.resolve(windows, teacher, changes)
 
     return UnitSpec(
         data=data_spec,
@@ -213,6 +217,13 @@ def resolve(
         checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
     )
+
+
+def _check_batch(size: int, windows: int, data: str, of_teachers: bool) -> None:
+    """Refuse a batch that is larger than the training part: it would be smaller than what the user asked for."""
+    if size > windows:
+        flag = "--teacher-batch-size" if of_teachers else "--batch-size"
+        raise MmkdError(f"{flag} {size}: data {data!r} has {windows} training windows; give at most as many")
 
 
 def _checkpoint_sha256(modality: str, path: str) -> str:

@@ -223,17 +223,17 @@ def test_the_content_of_a_teacher_checkpoint_is_in_the_key_and_the_place_is_not(
 @pytest.mark.parametrize("teacher", [True, False])
 def test_presets_resolve(preset, windows, teacher):
     p = TASKS.get("classification").preset(preset)
-    training = p.resolve(windows, teacher, None, "fp32")
+    training = p.resolve(windows, teacher, {})
     low, high = p.epochs_range
     assert low <= training.epochs <= high
     assert 2 <= training.batch_size <= max(8, min(windows, p.training.batch_size))  # a tiny set is one batch
     assert training.lr == p.training.lr
-    assert p.resolve(windows, teacher, 3, "bf16") == replace(training, epochs=3, precision="bf16")
+    assert p.resolve(windows, teacher, {"epochs": 3, "precision": "bf16"}) == replace(training, epochs=3, precision="bf16")
 
 
 def test_larger_sets_get_fewer_epochs_and_no_smaller_batches():
     quick = TASKS.get("classification").preset("quick")
-    each = [quick.resolve(n, False, None, "fp32") for n in (16, 64, 256, 1024, 4096, 16384)]
+    each = [quick.resolve(n, False, {}) for n in (16, 64, 256, 1024, 4096, 16384)]
     assert [t.epochs for t in each] == sorted((t.epochs for t in each), reverse=True)
     assert [t.batch_size for t in each] == sorted(t.batch_size for t in each)
     assert each[-1].batch_size == 64
