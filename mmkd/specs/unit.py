@@ -74,6 +74,11 @@ class TeacherSpec:
         """The name of its record and of its entry in the cache."""
         return digest({"kind": "teacher", "format": FORMAT, **recorded(self)})
 
+    @property
+    def title(self) -> str:
+        """The teacher in words: its modality and network, and what the user set of its training."""
+        return f"{self.modality} {self.net}" + (f" ({self.training.given_text})" if self.training.given else "")
+
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "TeacherSpec":
         """The spec from the JSON values of a record."""

@@ -60,6 +60,7 @@ OTHER_TRAINING = {
     "weight_decay": 0.0,
     "schedule": "steps",
     "precision": "bf16",
+    "label_smoothing": 0.1,
 }
 
 
@@ -70,7 +71,7 @@ def backwards(mapping):
 def test_the_lists_above_name_every_field():
     assert set(OTHER) | {"plugins", "checkpoint_files"} == {f.name for f in fields(UnitSpec)}
     assert set(OTHER_DATA) | {"fold"} == {f.name for f in fields(DataSpec)}
-    assert set(OTHER_TRAINING) == {f.name for f in fields(Training)}
+    assert set(OTHER_TRAINING) | {"given"} == {f.name for f in fields(Training)}
 
 
 def test_key_is_the_same_everywhere_and_in_every_process():
@@ -229,7 +230,8 @@ def test_presets_resolve(preset, windows, teacher):
     assert low <= training.epochs <= high
     assert 2 <= training.batch_size <= max(8, min(windows, p.training.batch_size))  # a tiny set is one batch
     assert training.lr == p.training.lr
-    assert p.resolve(windows, teacher, {"epochs": 3, "precision": "bf16"}) == replace(training, epochs=3, precision="bf16")
+    changes = {"epochs": 3, "precision": "bf16"}
+    assert p.resolve(windows, teacher, changes) == replace(training, **changes)
 
 
 def test_larger_sets_get_fewer_epochs_and_no_smaller_batches():
