@@ -3,7 +3,9 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmkd.core.errors import UnitFailed
@@ -84,6 +86,17 @@ class FiniteCheck:
 
     def _failure(self, step: int, what: str) -> UnitFailed:
         return UnitFailed(f"{self.label}: {what} in epoch {self.epoch + 1}, step {step + 1} of {self.steps}; {ADVICE}")
+
+
+def check_outputs(probabilities: NDArray[np.float64]) -> None:
+    """Check class probabilities (N, ...): a class, and so an accuracy, could be read off NaN too.
+
+    Raises:
+        UnitFailed: some are not finite.
+    """
+    if not np.isfinite(probabilities.sum()):
+        wrong = sum(not np.isfinite(of_window).all() for of_window in probabilities)
+        raise UnitFailed(f"the outputs for {wrong} of {len(probabilities)} windows are not finite; {ADVICE}")
 
 
 def _all_finite(gradients: Sequence[Tensor]) -> bool:

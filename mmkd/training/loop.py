@@ -134,10 +134,10 @@ def train(
             )
             with group.synchronized():
                 if len(windows.validation) and group.is_leader:
-                    scores = validate(deployed, windows, training)
-                    if not math.isfinite(scores["nll"]):
-                        where = f"for validation windows are not finite after epoch {epoch + 1}"
-                        raise UnitFailed(f"{label}: the outputs {where}; {ADVICE}")
+                    try:
+                        scores = validate(deployed, windows, training)
+                    except UnitFailed as error:
+                        raise UnitFailed(f"{label}: validation after epoch {epoch + 1}: {error}") from None
                     row |= {f"val_{name}": scores[name] for name in ("accuracy", "macro_f1", "nll")}
                     rank = (scores["macro_f1"], -scores["nll"])
                     if not state.best or rank > state.best_rank:
