@@ -36,6 +36,9 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
         if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
+    if not any(distils(name) for name in methods):
+        for flag in request.teacher_flags:
+            raise MmkdError(f"{flag}: {', '.join(methods)} has no teachers; leave it out")
     choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
     loaders = _loaders(request)

@@ -73,6 +73,12 @@ class TrainingSettings(Options):
             if name is not None and name not in OPTIMIZERS:
                 raise unknown_name("optimizer", name, OPTIMIZERS)
 
+    @property
+    def teacher_flags(self) -> list[str]:
+        """The flags of the trainings of teachers that are set."""
+        names = [f"teacher_{name}" for name in (*SHARED, "label_smoothing")]
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+
     def training_changes(self, teacher: bool) -> dict[str, Any]:
         """The options of `specs.unit.Training` that the user set, of teachers or of the student."""
         values = {name: getattr(self, name) for name in SHARED}
