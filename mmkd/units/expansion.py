@@ -21,7 +21,7 @@ from mmkd.tasks import TASKS
 from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.splits import split_for
-from mmkd.views.cached import default_configs
+from mmkd.views.cached import view_configs
 
 
 def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
@@ -200,7 +200,7 @@ def resolve(
         seed=seed,
         method=method,
         options=dict(options),
-        views=default_configs(views, size, data.grid[0] if data.grid else None, data),
+        views=view_configs(views, size, data.grid[0] if data.grid else None, data, request.view),
         teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names},
         teacher_training=training(True) if teacher_names else None,
         student=branches,

@@ -132,6 +132,12 @@ class Request(Options):
     image_size: int | None = setting(
         None, "side of the images, at most the window length", flag="--image-size", metavar="S", ge=1, le=MOST
     )
+    view: Mapping[str, Mapping[str, Any]] = setting(
+        {},
+        "options of views, such as gaf.range=train,pi.size=16 (--list modalities shows them)",
+        flag="--view",
+        metavar="M.OPTION=VALUE,...",
+    )
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
