@@ -14,7 +14,7 @@ LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "
 def preset_help() -> str:
     """What each preset sets, for the help."""
     lines = []
-    for task in TASKS.values():
+    for task in TASKS.known():
         lines.append("presets:" if task.name == DEFAULT_TASK else f"presets of --task {task.name}:")
         for name, preset in task.presets.items():
             lines += _preset_lines(name, preset)
@@ -65,10 +65,14 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
             if available[name] is not None
         ], errors
     if what == "stage-fusions":
+        from mmkd.nets import STAGE_FUSIONS
         from mmkd.nets.stage_fusions import JOINS, OPERATORS
 
-        default = ("none", "The network's own form: the default.")
-        return [default, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}
+        rows = [("none", "The network's own form: the default.")]
+        own = {**JOINS, **OPERATORS}  # in this order; the entries of the registry have no docstrings of their own
+        rows += [(name, first_line(make)) for name, make in own.items()]
+        rows += [(name, first_line(STAGE_FUSIONS.get(name))) for name in STAGE_FUSIONS if name not in own]
+        return rows, STAGE_FUSIONS.import_errors
     if what == "methods":
         registry: Registry[Any] = METHODS
     elif what == "modalities":
@@ -78,19 +82,16 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
 
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
+    more = _view_options if what == "modalities" else describe_needs
     return [
-        (name, first_line(registry.get(name)) + describe_needs(registry.get(name)) + _view_options(registry.get(name)))
-        for name in registry
+        (name, first_line(registry.get(name)) + more(registry.get(name))) for name in registry
     ], registry.import_errors
 
 
 def _view_options(entry: Any) -> str:
-    """The options of a modality, for `--view`; empty for an entry of another kind."""
+    """The options of a modality, for `--view`."""
     from mmkd.core.options import describe
-    from mmkd.views import Modality
 
-    if not (isinstance(entry, type) and issubclass(entry, Modality)):
-        return ""
     options = [f"{flag}={default} ({words})" for flag, words, default, _ in describe(entry.Config)]
     return f" --view {entry.name}.OPTION=VALUE: {', '.join(options)}" if options else ""
 
