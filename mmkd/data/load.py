@@ -14,8 +14,9 @@ from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
 from mmkd.data.formats import FileContent, read_with_partner
-from mmkd.data.npz import read_npz
+from mmkd.data.npz_windows import read_npz
 from mmkd.data.own import make_dataset
+from mmkd.data.own_series import is_series_file, load_series_file
 from mmkd.data.readers import READERS, READERS_WITHOUT_STEP
 from mmkd.data.readers.base import RawDataset
 from mmkd.data.text_files import read_ts, read_tsv
@@ -127,18 +128,19 @@ def _window_settings(card: Card) -> tuple[Any, ...]:
     return card.signal["window"], card.signal["step"]
 
 
-def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
-    """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`.
+def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Dataset:
+    """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`; or series, see `own_series`.
 
     An `.npz` file has the arrays x (N, C, W) and y, and may have subject and test. If y is (N, W), every sample has a
     label, and the windows of one recording stay on one side of the split. Images are x (N, C, H, W) with y (N,) or
     (N, H, W), and are stored as their pixels row by row; see `Dataset.grid`.
 
-    `NAME_TRAIN` and `NAME_TEST` are read together. If the file names no test windows, a fixed choice is made: whole
-    subjects if the file has subjects, else 30 % of each class.
+    `NAME_TRAIN` and `NAME_TEST` are read together. If the file names no test windows, about 30 % are drawn, the
+    same for every seed: whole subjects if the file has subjects, else of each class; see `draw_test_windows`.
 
     Args:
         nan: what to do with missing values; see `validate_dataset`.
+        form: the data form that is wanted; a file without series is refused at once where it is "series".
 
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
@@ -154,7 +156,10 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
     if path.suffix not in FORMATS:
         raise MmkdError(f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts (or .tsv)")
     try:
-        data = make_dataset(path, FORMATS[path.suffix](path), nan)
+        if form == "series" or is_series_file(path):
+            data = load_series_file(path)
+        else:
+            data = make_dataset(path, FORMATS[path.suffix](path), nan)
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:

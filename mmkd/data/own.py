@@ -14,8 +14,8 @@ from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Dataset, NanPolicy
 from mmkd.data.formats import FileContent, part_of_name
 from mmkd.data.labels import Labels, step_labels, subject_names, window_labels
+from mmkd.data.own_split import draw_test_windows, with_test_windows
 from mmkd.data.precision import as_float32, find_offsets
-from mmkd.data.splits import draw_test_windows
 
 
 def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
@@ -49,6 +49,9 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
         x = x.astype(np.float64) - offset[:, None]
         amounts = ", ".join(f"{channels[k]} {offset[k]:.10g}" for k in np.flatnonzero(offset))
         warnings.append(f"offsets that float32 cannot hold were subtracted: {shorten(amounts, 150)}")
+    checksum = _checksum(content, labels, subject, offset)
+    if test_from == "drawn":
+        checksum = with_test_windows(checksum, test, labels.numbers, subject)
     start = np.zeros(n, np.int64) if content.start is None else content.start.astype(np.int64)
     in_recordings = content.dense and not content.grid
     return Dataset(
@@ -62,7 +65,7 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
         classes=labels.classes,
         channels=channels,
         rate_hz=content.rate_hz,
-        sha256=_checksum(content, labels, subject, offset),
+        sha256=checksum,
         recording=recording if in_recordings else None,
         start=start if in_recordings else None,
         grid=content.grid,
