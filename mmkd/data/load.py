@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.errors import MmkdError
 from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
@@ -42,16 +42,18 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
         MmkdError: the name is unknown, files are missing or have another checksum, or the content cannot be trained on.
     """
     card = find_card(name)
-    if card.reader not in READERS:
-        raise unknown_name("reader", card.reader, READERS)
+    read = READERS.get(card.reader)
     folder = reader_folder(card, root)
     card = resolve_suffix(card, folder)
     checksums = verify_checksums(card, folder)
     checksum = sha256("".join(f"{name}={checksums[name]};" for name in sorted(checksums)).encode())
     settings = (card.reader, sorted(card.reader_options.items()), card.classes, *_window_settings(card))
     checksum.update(repr(settings).encode())
+    checksum.update(READERS.source_sha256(card.reader).encode())  # of a plugin's reader; else empty
     try:
-        raw = READERS[card.reader](card, folder)
+        raw = read(card, folder)
+        if not isinstance(raw, RawDataset):
+            raise MmkdError(f"reader {card.reader!r} returned {type(raw).__name__}; return a RawDataset")
         by_value = card.reader == "archive" and list(raw.classes or ()) != sorted(raw.classes or ())
         if by_value:  # older versions sorted numbers as texts
             checksum.update(repr(raw.classes).encode())
