@@ -31,7 +31,7 @@ class DataSpec:
     epoch_rule: str = "val-best"
     train_subjects: int = field(default=0, metadata={"since": 3})
     test_subjects: tuple[int | str, ...] = field(default=(), metadata={"since": 3})
-    by_name: bool = field(default=False, metadata={"since": 3})
+    by_name: bool = field(default=False, metadata={"since": 4})
     fold: str = field(default="", metadata={"in_key": False})
     rate: float = field(default=0.0, metadata={"since": 3})
 
