@@ -3,6 +3,7 @@
 from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import file_sha256, files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
@@ -132,6 +134,8 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Da
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
     """
+    if not isinstance(path, str | PathLike) or len(str(path)) > LONGEST_PATH:
+        raise MmkdError(f"{shown(path)} is no path of a file; save the arrays with np.savez(file, x=..., y=...)")
     path = Path(path)
     try:
         if not path.is_file():
