@@ -177,12 +177,12 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
 
 
 def _choice(value: Any, choices: tuple[Any, ...], what: str) -> Any:
-    plain = isinstance(value, str | int | float)  # arrays and tables compare item by item
-    for choice in choices if plain else ():
+    for choice in choices if getattr(value, "shape", ()) == () else ():  # arrays and tables compare item by item
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
     words = [str(choice) for choice in choices]
-    raise MmkdError(f"{what} is not one of {', '.join(words)}{did_you_mean(str(value), words) if plain else ''}")
+    hint = did_you_mean(value, words) if isinstance(value, str) else ""
+    raise MmkdError(f"{what} is not one of {', '.join(words)}{hint}")
 
 
 def _tuple(value: Any, hint: Any, name: str) -> tuple[Any, ...]:
