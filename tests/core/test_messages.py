@@ -91,7 +91,15 @@ def test_data_in_memory_is_told_to_become_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "call", [load_file, load_dataset, mmkd.load_student, mmkd.METHODS.get, lambda thing: Request(thing, data=thing)]
+    "call",
+    [
+        load_file,
+        load_dataset,
+        mmkd.load_student,
+        mmkd.METHODS.get,
+        lambda thing: Request(thing, data=thing),
+        lambda thing: mmkd.load_student("runs/1a2b3c4d", plugin=thing),
+    ],
 )
 def test_nothing_else_prints_it_either(thing, call):
     refused(call, thing)
