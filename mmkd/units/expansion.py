@@ -20,8 +20,8 @@ from mmkd.tasks import TASKS
 from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
-from mmkd.units.splits import split_for
-from mmkd.views.cached import default_configs
+from mmkd.units.splits import counts_subjects, split_for
+from mmkd.views.cached import view_configs
 
 
 def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
@@ -190,6 +190,7 @@ def resolve(
         epoch_rule=request.epoch_rule,
         train_subjects=request.train_subjects or 0,
         test_subjects=fold.test_subjects,
+        by_name=bool(fold.test_subjects) and counts_subjects(data),
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
     )
@@ -210,7 +211,7 @@ def resolve(
         seed=seed,
         method=method,
         options=dict(options),
-        views=default_configs(views, size, data.grid[0] if data.grid else None, data),
+        views=view_configs(views, size, data.grid[0] if data.grid else None, data, request.view),
         teachers=teacher_nets,
         teacher_training=training(True) if teacher_names else None,
         student=branches,

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
+from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
 from mmkd.units.setting import MOST, setting
@@ -103,6 +104,12 @@ class Request(TrainingSettings):
     image_size: int | None = setting(
         None, "side of the images, at most the window length", flag="--image-size", metavar="S", ge=1, le=MOST
     )
+    view: Mapping[str, Mapping[str, Any]] = setting(
+        {},
+        "options of views, such as gaf.range=train,pi.size=16 (--list modalities shows them)",
+        flag="--view",
+        metavar="M.OPTION=VALUE,...",
+    )
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
@@ -188,6 +195,8 @@ class Request(TrainingSettings):
             texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
             if isinstance(value, tuple) and "" in texts:
                 raise MmkdError(f"{f.name} {shown(value)}: the items must be texts that are not empty")
+            if any(len(text) > LONGEST_PATH for text in texts):
+                raise MmkdError(f"{f.name} {shown(value)}: a text of more than {LONGEST_PATH} characters")
             if any("\0" in text for text in texts):
                 raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 
