@@ -13,7 +13,7 @@ from mmkd.core.registry import METHODS, kind_of, only_of_kind
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
     from mmkd.methods.contract import DistillConfig, Method, MethodConfig, TaughtConfig
-    from mmkd.methods.losses import check_temperature, soft_targets
+    from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch
@@ -32,7 +32,9 @@ _MODULES = {
     "Setup": "methods.outputs",
     "Step": "methods.outputs",
     "TaughtConfig": "methods.contract",
+    "batch_scale": "methods.losses",
     "check_temperature": "methods.losses",
+    "distinct_scale": "methods.losses",
     "least_conflict": "methods.outer",
     "matched_maps": "methods.pairing",
     "matched_stages": "methods.pairing",
@@ -53,7 +55,9 @@ __all__ = [
     "Setup",
     "Step",
     "TaughtConfig",
+    "batch_scale",
     "check_temperature",
+    "distinct_scale",
     "kind_of",
     "least_conflict",
     "load_student",
