@@ -1,14 +1,14 @@
 """KD and similarity maps of several teachers: "Base + SP" of the wearable-sensor papers. Jeon et al. 2024, https://arxiv.org/abs/2407.05315
 
 Reconstructed from the descriptions in the papers. Assumed loss: (1 - l) CE + l T^2 sum_k w_k KL(teacher_k || student),
-mean over the batch, as in `kd`, plus b sum_k w_k times the mean over three stages of |G_s - G_k|^2 / (64 B). G is that of
-`sp` (G = A A^T over the batch of flattened maps, rows divided by their Euclidean norm), and |.|^2 is the squared
+mean over the batch, as in `kd`, plus b sum_k w_k times the mean over three stages of |G_s - G_k|^2 / (64 B). G is that
+of `sp` (G = A A^T over the batch of flattened maps, rows divided by their Euclidean norm), and |.|^2 is the squared
 Frobenius norm. Both sums use the shares `teacher_weights`. Stages are matched from the deepest; if there are fewer than
 three, all are used.
 
 l 0.7, T 4. b 700 is the papers' value for GENEActiv (200 for PAMAP2) with batches of 64 and the divisor B^2; with 64 B
-the term has that scale for every batch size B, as in `sp`.
-Each teacher's maps are used on their own; the papers' own methods, which merge them, are different methods.
+the term has that scale for every batch size B, as in `sp`. Each teacher's maps are used on their own; the papers' own
+methods, which merge them, are different methods.
 """
 
 from collections.abc import Mapping

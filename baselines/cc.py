@@ -2,9 +2,9 @@
 
 Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's kernel matrix. The matrix is
 the Gaussian kernel of all pairs of normalised embeddings, as a Taylor series of order P,
-K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p; g 0.4, P 2. Common toolkits train a different loss under this name,
-a product of adjacent differences. A sample has the same kernel with itself in both matrices; such pairs are counted as
-in batches of 64, so that the scale of the mean over B^2 pairs does not depend on B.
+K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p; g 0.4, P 2. Common toolkits train a different loss under this name, a
+product of adjacent differences. A sample has the same kernel with itself in both matrices; such pairs are counted as in
+batches of 64, so that the scale of the mean over B^2 pairs does not depend on B.
 
 The weight is our choice, because the paper's could not be checked. The paper adds soft targets (the option
 `logit_weight`, 0 by default). Embeddings are vectors, so that teachers of any rank work; several have the shares

@@ -1,9 +1,9 @@
 """Multi-Level Logit Distillation. Jin, Wang, Lin, CVPR 2023, https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
 
-Loss: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), mean over the batch + 64 |G_t - G_s|^2 / B^2 +
-64^2 |M_t - M_s|^2 / (B^2 K)). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p
-those of classes, and |.|^2 is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9, as in the authors' code. Its divisors are
-B and K, with which the terms grow as B and B^2; here they have the scale of its batches of 64 for every batch size B.
+Loss: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), mean over the batch + 64 |G_t - G_s|^2 / B^2 + 64^2
+|M_t - M_s|^2 / (B^2 K)). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of
+classes, and |.|^2 is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9, as in the authors' code. Its divisors are B and K,
+with which the terms grow as B and B^2; here they have the scale of its batches of 64 for every batch size B.
 
 Different from the code: there are no strongly augmented views (they would add a cross-entropy and soft targets), and no
 mask for the less confident half of windows and classes, which the code multiplies with averages, so that the terms are

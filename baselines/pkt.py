@@ -4,8 +4,9 @@ Loss, with the cosine kernel: CE + w times the divergence sum of p_t log(p_t / p
 2 of all pairs of embeddings, in [0, 1], with each row divided by its sum. As in the authors' code, the sum is a mean
 over all B^2 entries, including the pairs of a sample with itself. The weight 30000 for that form is from Tian et al.
 2020 (arXiv:1910.10699), for batches of 64. A row's divergence does not depend on B, so that the mean shrinks as 1 / B;
-here it is multiplied by B / 64, and has the published scale for every B. Embeddings are vectors, so that teachers of any rank work; several have the shares
-`teacher_weights`. Where every time step has a label, embeddings are those of windows and only the encoder is guided.
+here it is multiplied by B / 64, and has the published scale for every B. Embeddings are vectors, so that teachers of
+any rank work; several have the shares `teacher_weights`. Where every time step has a label, embeddings are those of
+windows and only the encoder is guided.
 """
 
 from collections.abc import Mapping

@@ -4,9 +4,10 @@ Loss: CE + Huber loss between the student's and the teacher's distances of all p
 mean over the batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code,
 both are means over all B^2 pairs and B^3 triples, including those of a sample with itself, which add nothing, and the
 mean distance is that of pairs with a distance above 0. Small batches have a larger share of such pairs and triples;
-they are counted as in batches of 64, so that the scale does not depend on B. Where two embeddings are equal, direction and gradient are undefined; both are 0
-here. Embeddings are vectors, so that teachers of any rank work; several have the shares `teacher_weights`. Where every
-time step has a label, embeddings are those of windows and only the encoder is guided.
+they are counted as in batches of 64, so that the scale does not depend on B. Where two embeddings are equal, direction
+and gradient are undefined; both are 0 here. Embeddings are vectors, so that teachers of any rank work; several have the
+shares `teacher_weights`. Where every time step has a label, embeddings are those of windows and only the encoder is
+guided.
 """
 
 from collections.abc import Mapping

@@ -145,8 +145,8 @@ class Method(nn.Module):
             )
         if setup.classes < self.minimum_classes:
             raise MmkdError(
-                f"{name} needs {self.minimum_classes} or more classes: with {setup.classes} its loss says nothing of the "
-                f"teachers; use another --method"
+                f"{name} needs {self.minimum_classes} or more classes: with {setup.classes} its loss says nothing of "
+                f"the teachers; use another --method"
             )
         if setup.train_size < self.minimum_batch:
             raise MmkdError(

@@ -10,7 +10,6 @@ from torch import nn
 from mmkd.core.errors import unknown_name
 from mmkd.specs.unit import Training
 
-
 Group = dict[str, Any]
 """Parameters that share a learning rate: "params", and "factor" on the learning rate of the training."""
 
