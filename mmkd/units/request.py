@@ -11,7 +11,8 @@ from typing import Any, Literal, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import Options, shown
-from mmkd.core.registry import load_plugin
+from mmkd.core.plugins import load_plugin
+from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
 
@@ -81,7 +82,7 @@ class Request(Options):
     )
     data: str | None = setting(
         None,
-        "your own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
+        "your own windows, images (.npz: x, y, ...; or .ts), or series (.npz: series, labels)",
         flag="--data",
         metavar="FILE",
         group="what",
@@ -217,6 +218,8 @@ class Request(Options):
             texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
             if isinstance(value, tuple) and "" in texts:
                 raise MmkdError(f"{f.name} {shown(value)}: the items must be texts that are not empty")
+            if any(len(text) > LONGEST_PATH for text in texts):
+                raise MmkdError(f"{f.name} {shown(value)}: a text of more than {LONGEST_PATH} characters")
             if any("\0" in text for text in texts):
                 raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 
