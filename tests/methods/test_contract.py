@@ -167,9 +167,12 @@ def test_terms_gradients_and_a_step(name, student, teachers):
 
     optimizer.step()
     after = [p.detach().clone() for p in s.student.state_dict().values()]
-    s.method.after_step(s.step())
+    for _ in range(math.ceil(s.setup.train_size / B)):  # an agent may be trained at the end of an epoch
+        s.method.after_step(s.step())
+        still = [n for n, p in own.items() if torch.equal(before[n], p)]
+        if not still:
+            break
     assert all(torch.equal(a, b) for a, b in zip(after, s.student.state_dict().values(), strict=True))
-    still = [n for n, p in own.items() if torch.equal(before[n], p)]
     assert not still, f"neither the loop nor after_step trains {still[:3]}"
     for m, net in s.teachers.items():
         assert all(torch.equal(taught[m][n], v) for n, v in net.state_dict().items())
