@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import mmkd.specs.unit
+import mmkd.training.loop
 import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
 from mmkd.cli.listing import describe_needs, first_line
@@ -256,6 +257,7 @@ def test_options_are_read(name):
     cls = METHODS.get(name)
     text = (
         inspect.getsource(mmkd.training.trial)
+        + inspect.getsource(mmkd.training.loop)
         + inspect.getsource(mmkd.specs.unit)
         + "".join(inspect.getsource(base) for base in cls.__mro__ if issubclass(base, Method))
     )
