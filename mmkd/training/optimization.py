@@ -18,15 +18,20 @@ def _adamw(parameters: list[Group], training: Training) -> torch.optim.Optimizer
     return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay, fused=True)
 
 
+def _adam(parameters: list[Group], training: Training) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=training.lr, weight_decay=training.weight_decay, fused=True)
+
+
 def _sgd(parameters: list[Group], training: Training) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=training.lr, momentum=0.9, weight_decay=training.weight_decay)
 
 
-OPTIMIZERS: Mapping[str, Callable[[list[Group], Training], torch.optim.Optimizer]] = {
+MAKERS: Mapping[str, Callable[[list[Group], Training], torch.optim.Optimizer]] = {
     "adamw": _adamw,
+    "adam": _adam,
     "sgd": _sgd,
 }
-"""Name -> what makes the optimizer of some parameters; a new optimizer is one entry."""
+"""Name -> what makes the optimizer of some parameters; the names are those of `specs.unit.OPTIMIZERS`."""
 
 
 def make_optimizer(
@@ -37,7 +42,7 @@ def make_optimizer(
     method_factor: float = 1.0,
     teachers: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """The optimizer that a training names: AdamW, or SGD with momentum 0.9.
+    """The optimizer that a training names.
 
     Args:
         network: parameters of the network that is trained.
@@ -49,11 +54,11 @@ def make_optimizer(
     Raises:
         MmkdError: there is no optimizer of that name.
     """
-    if training.optimizer not in OPTIMIZERS:
-        raise unknown_name("optimizer", training.optimizer, OPTIMIZERS)
+    if training.optimizer not in MAKERS:
+        raise unknown_name("optimizer", training.optimizer, MAKERS)
     parts = ((network, 1.0), (method, method_factor), (teachers, 1.0))
     groups: list[Group] = [{"params": list(parameters), "factor": factor} for parameters, factor in parts]
-    optimizer = OPTIMIZERS[training.optimizer]([group for group in groups if group["params"]], training)
+    optimizer = MAKERS[training.optimizer]([group for group in groups if group["params"]], training)
     set_learning_rate(optimizer, training.lr)
     return optimizer
 
