@@ -59,7 +59,8 @@ class Dataset:
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
-        splits: the splits of units made so far, each computed once; see `units.splits.split_for`.
+        splits: the splits of units made so far, each computed once, and the checks of the
+            data, which folds share; see `units.splits.split_for` and `units.understood`.
     """
 
     name: str

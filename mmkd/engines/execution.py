@@ -21,6 +21,7 @@ from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
+from mmkd.units.understood import Understood, refuse_warnings, understand
 
 Units = list[tuple[UnitSpec, Dataset]]
 OnResult = Callable[[UnitResult], None]
@@ -74,7 +75,7 @@ def execute(
     """
     records = workspace.records
     units = list(expand(request))
-    warn_of_data(units)
+    say_what_was_understood(understand(units, request.data), workspace.progress.say, request.strict)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     leave_out = request.methods == ("all",)
@@ -106,10 +107,22 @@ def execute(
     return _outcome(units, results, workspace, existing != "only", measurements)
 
 
-def warn_of_data(units: Units) -> None:
-    """Warn of what is suspicious in the data of these units, each line once."""
-    for name, line in dict.fromkeys((data.name, line) for _, data in units for line in data.warnings):
-        warnings.warn(f"data {name!r}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
+def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str], None], strict: bool) -> None:
+    """Say what was understood of the data, a line each, and warn of what is suspicious.
+
+    Args:
+        say: shows a line.
+        strict: whether what is suspicious is refused.
+
+    Raises:
+        MmkdError: something is suspicious, and `strict`.
+    """
+    for data in understood:
+        say(data.line)
+    if strict:
+        refuse_warnings(understood)
+    for name, line in dict.fromkeys((data.name, line) for data in understood for line in data.warnings):
+        warnings.warn(f"{name}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
 
 
 def try_units(
