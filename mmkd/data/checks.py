@@ -100,7 +100,7 @@ def check_sizes(data: Dataset) -> list[str]:
     lines = []
     share = float(data.test.mean())
     if data.test_from != "card" and data.fold is None and share > LARGEST_TEST_SHARE:
-        lines.append(f"the test part is {share:.0%} of the windows")
+        lines.append(f"the test part is {100 * share:.0f} % of the windows")
     if data.form == "window":
         counts = np.bincount(data.y[~data.test], minlength=len(data.classes))
         present = np.bincount(data.y, minlength=len(data.classes)) > 0
@@ -108,6 +108,10 @@ def check_sizes(data: Dataset) -> list[str]:
         if few:
             named = [f"{data.classes[k]!r} {counts[k]}" for k in few]
             lines.append(f"few training windows of a class: {_listed(named)}")
+        tested = np.bincount(data.y[data.test], minlength=len(data.classes))
+        untested = [repr(data.classes[k]) for k in np.flatnonzero(present & (tested == 0))]
+        if untested and data.fold is None:
+            lines.append(f"no test windows of a class: {_listed(untested)}")
     return lines
 
 
@@ -128,7 +132,7 @@ def _check_axes(x: NDArray[np.float32]) -> list[str]:
         return [
             f"{channels} channels of {width} samples: are the axes swapped? x is (N windows, C channels, W samples)"
         ]
-    if channels >= SMOOTH and _smoothness(x) < 0.3 and _smoothness(x.transpose(0, 2, 1)) > 0.9:
+    if channels >= SMOOTH and _smoothness(x) < 0.3 and _smoothness(x.transpose(0, 2, 1)) > 0.8:
         return [
             f"x is smooth from channel to channel and not from sample to sample: are the axes swapped? It has "
             f"{channels} channels of {width} samples"

@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import MmkdError
+import numpy as np
+
+from mmkd.core.errors import MmkdError, SuspiciousData
 from mmkd.data import Dataset, Split
 from mmkd.data.checks import DataChecks
 from mmkd.data.understood import describe_split, describe_windows
+from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import UnitSpec
 from mmkd.units.splits import split_for
 
@@ -45,7 +48,17 @@ def understand_split(data: Dataset, split: Split) -> Understood:
     Args:
         data: with the test windows of its fold.
     """
-    return Understood(data.name, _text(data, [split]), (*_checks(data).of_content, *_checks(data).of_part(data)))
+    return Understood(data.name, _text(data, [split]), (*_checks(data).of_content, *_of_unit(data, split)))
+
+
+def understand_data(data: Dataset) -> Understood:
+    """What was understood of a data set that nothing is trained on yet, with the validation part of seed 0."""
+    spec = DataSpec(data.name, data.sha256)
+    try:
+        split = split_for(data, spec, 0)
+    except MmkdError:  # too few windows or subjects for a validation part
+        split = split_for(data, replace(spec, epoch_rule="last", validation=0.0), 0)
+    return understand_split(data, split)
 
 
 def understand(units: Units, file: str | None = None) -> list[Understood]:
@@ -70,23 +83,32 @@ def _understand_parts(parts: Units) -> Understood:
     splits = [split_for(part, spec.data, spec.seed) for spec, part in parts]
     warnings = list(_checks(data).of_content)
     if len(parts) == 1:
-        warnings += _checks(data).of_part(data)
+        warnings += _of_unit(data, splits[0])
     else:
-        found = [(part, lines) for _, part in parts if (lines := _checks(part).of_part(part))]
+        both = zip(parts, splits, strict=True)
+        found = [(part, lines) for (_, part), split in both if (lines := _of_unit(part, split))]
         others = f" (and {len(found) - 1} other folds have warnings)" if len(found) > 1 else ""
         warnings += [f"{part.fold.name}: {line}{others}" for part, lines in found[:1] if part.fold for line in lines]
     return Understood(data.name, _text(data, splits), tuple(warnings))
+
+
+def _of_unit(data: Dataset, split: Split) -> list[str]:
+    """What is suspicious in one split."""
+    lines = _checks(data).of_part(data)
+    if data.subject is not None and data.form == "window" and len(np.unique(data.subject[split.train])) == 1:
+        lines.append("one subject only is left for training")
+    return lines
 
 
 def refuse_warnings(understood: Sequence[Understood]) -> None:
     """Refuse data of which something is suspicious, for `--strict`.
 
     Raises:
-        MmkdError: there is a warning; the message names all of them.
+        SuspiciousData: there is a warning; the message names all of them.
     """
     lines = [f"{data.name}: {'; '.join(data.warnings)}" for data in understood if data.warnings]
     if lines:
-        raise MmkdError(f"--strict: {'; '.join(lines)}")
+        raise SuspiciousData(f"--strict: {'; '.join(lines)}")
 
 
 def _text(data: Dataset, splits: Sequence[Split]) -> str:
