@@ -46,11 +46,14 @@ def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
     sizes = []
     for name in PARTS:
         parts = [np.unique(members[getattr(split, name)]).tolist() for split in splits]
-        names = f" ({', '.join(map(str, parts[0]))})" if named else ""
+        in_brackets = [", ".join(map(str, parts[0]))] if named else []
+        if name == "test":
+            shares = [round(100 * len(split.test) / len(data.x)) for split in splits]
+            in_brackets.append(f"{_between(shares)} % of the windows")
         if any(parts):
-            sizes.append(f"{_between([len(part) for part in parts])} {name}{names}")
-    shares = [round(100 * len(split.test) / len(data.x)) for split in splits]
-    return f"{_kind(data, unit, len(splits))}: {', '.join(sizes)} ({_between(shares)} % of the windows)"
+            brackets = f" ({'; '.join(in_brackets)})" if in_brackets else ""
+            sizes.append(f"{_between([len(part) for part in parts])} {name}{brackets}")
+    return f"{_kind(data, unit, len(splits))}: {', '.join(sizes)}"
 
 
 def _kind(data: Dataset, unit: str, folds: int) -> str:

@@ -117,10 +117,10 @@ def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str
     Raises:
         MmkdError: something is suspicious, and `strict`.
     """
-    for data in understood:
-        say(data.line)
     if strict:
         refuse_warnings(understood)
+    for data in understood:
+        say(data.line)
     for name, line in dict.fromkeys((data.name, line) for data in understood for line in data.warnings):
         warnings.warn(f"{name}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
 
