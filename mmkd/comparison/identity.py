@@ -46,7 +46,11 @@ def group_settings(record: Record) -> dict[str, Any]:
     """
     spec = student_spec(record)
     subjects, fold = fold_of(record)
-    data = {**asdict(spec.data), "test_subjects": [], "fold": fold_kind(fold) if subjects else ""}  # of one cut
+    data = {
+        **asdict(spec.data),
+        "test_subjects": [],
+        "fold": fold_kind(fold, subjects) if subjects else "",
+    }  # of one cut
     own = _network(spec) | _making(spec) if _by_student(spec) else {}
     return {"task": spec.task, "data": data, **own}
 
@@ -68,10 +72,10 @@ def _making(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
     return {"training": asdict(spec.training), "view": views}
 
 
-def fold_of(record: Record) -> tuple[tuple[int, ...], str]:
+def fold_of(record: Record) -> tuple[tuple[int | str, ...], str]:
     """The subjects of the test part, and its name; nobody and nothing where it is the data set's own."""
     data = record.spec.data
-    return tuple(int(subject) for subject in data.test_subjects), str(data.fold or "")
+    return tuple(data.test_subjects), str(data.fold or "")
 
 
 def test_part_notes(records: Iterable[Record]) -> list[str]:

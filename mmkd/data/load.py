@@ -1,23 +1,33 @@
 """Load a checked `Dataset`, from the files of a card or from the user's own file."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.errors import MmkdError
 from mmkd.data.cards import Card, data_root, find_card
-from mmkd.data.checksums import file_sha256, files_exist, verify_checksums
+from mmkd.data.checksums import files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
-from mmkd.data.formats import FileContent, encode_labels, encode_step_labels, read_npz, read_ts, read_tsv
-from mmkd.data.own_split import draw_test_windows, with_test_windows
+from mmkd.data.formats import FileContent, read_with_partner
+from mmkd.data.npz_windows import read_npz
+from mmkd.data.own import make_dataset
+from mmkd.data.own_series import is_series_file, load_series_file
 from mmkd.data.readers import READERS, READERS_WITHOUT_STEP
 from mmkd.data.readers.base import RawDataset
+from mmkd.data.text_files import read_ts, read_tsv
 from mmkd.tasks import TASKS
+
+FORMATS: Mapping[str, Callable[[Path], FileContent]] = {
+    ".npz": lambda path: read_with_partner(path, read_npz, needed=False),
+    ".ts": read_ts,
+    ".tsv": read_tsv,
+}
+"""Suffix of a user's own file -> its reader."""
 
 
 def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
@@ -32,16 +42,22 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
         MmkdError: the name is unknown, files are missing or have another checksum, or the content cannot be trained on.
     """
     card = find_card(name)
-    if card.reader not in READERS:
-        raise unknown_name("reader", card.reader, READERS)
+    read = READERS.get(card.reader)
     folder = reader_folder(card, root)
     card = resolve_suffix(card, folder)
     checksums = verify_checksums(card, folder)
     checksum = sha256("".join(f"{name}={checksums[name]};" for name in sorted(checksums)).encode())
     settings = (card.reader, sorted(card.reader_options.items()), card.classes, *_window_settings(card))
     checksum.update(repr(settings).encode())
+    checksum.update(READERS.source_sha256(card.reader).encode())  # of a plugin's reader; else empty
     try:
-        data = _build_dataset(card, READERS[card.reader](card, folder), checksum.hexdigest())
+        raw = read(card, folder)
+        if not isinstance(raw, RawDataset):
+            raise MmkdError(f"reader {card.reader!r} returned {type(raw).__name__}; return a RawDataset")
+        by_value = card.reader == "archive" and list(raw.classes or ()) != sorted(raw.classes or ())
+        if by_value:  # older versions sorted numbers as texts
+            checksum.update(repr(raw.classes).encode())
+        data = _build_dataset(card, raw, checksum.hexdigest())
     except MmkdError:
         raise
     except Exception as error:  # a user's card may name things that its files do not contain
@@ -114,8 +130,8 @@ def _window_settings(card: Card) -> tuple[Any, ...]:
     return card.signal["window"], card.signal["step"]
 
 
-def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
-    """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`.
+def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Dataset:
+    """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`; or series, see `own_series`.
 
     An `.npz` file has the arrays x (N, C, W) and y, and may have subject and test. If y is (N, W), every sample has a
     label, and the windows of one recording stay on one side of the split. Images are x (N, C, H, W) with y (N,) or
@@ -126,6 +142,7 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
 
     Args:
         nan: what to do with missing values; see `validate_dataset`.
+        form: the data form that is wanted; a file without series is refused at once where it is "series".
 
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
@@ -138,67 +155,18 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
         path.open("rb").close()
     except (OSError, ValueError) as error:
         raise MmkdError(f"--data {path}: {getattr(error, 'strerror', None) or error}") from None
-    formats = {".npz": read_npz, ".ts": read_ts, ".tsv": read_tsv}
-    if path.suffix not in formats:
+    if path.suffix not in FORMATS:
         raise MmkdError(f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts (or .tsv)")
     try:
-        data = _build_from_file(path, formats[path.suffix](path), nan)
+        if form == "series" or is_series_file(path):
+            data = load_series_file(path)
+        else:
+            data = make_dataset(path, FORMATS[path.suffix](path), nan)
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:
         raise MmkdError(f"--data {path}: {error.strerror or error}") from None
     return validate_dataset(data, nan)
-
-
-def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
-    """The data set of a user's file, not yet validated."""
-    dense = content.labels.ndim == 2
-    y, classes = encode_step_labels(content.labels) if dense else encode_labels(content.labels)
-    n = len(y)
-    recording = _encode_optional(content.recording, "recording")
-    if dense and recording is None:
-        recording = np.arange(n)
-    subject = _encode_optional(content.subject, "subject")
-    if subject is None:
-        subject = recording
-    test = content.test
-    test_from: Literal["file", "drawn"] = "drawn" if test is None else "file"
-    if subject is not None and test is not None:
-        both = np.intersect1d(subject[test], subject[~test])
-        if len(both):
-            raise MmkdError(
-                f"{len(both)} of {len(np.unique(subject))} subjects have windows on both sides of 'test'; split by "
-                "subject, or leave the array 'subject' out if it names no persons"
-            )
-    checksum = sha256("".join(file_sha256(file) for file in content.files).encode()).hexdigest()
-    if test is None:
-        test = draw_test_windows(y, subject)
-        checksum = with_test_windows(checksum, test, y, subject)
-    if nan == "impute" and content.grid:
-        raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
-    if content.grid and test.any() and not (y[test] >= 0).any():
-        raise MmkdError("no pixel of the test images has a label; name others in an array 'test'")
-    data = Dataset(
-        name=path.stem.removesuffix("_TRAIN").removesuffix("_TEST"),
-        x=content.x,
-        y=y,
-        subject=subject,
-        test=test,
-        classes=classes,
-        channels=tuple(f"channel_{i}" for i in range(content.x.shape[1])),
-        rate_hz=None,
-        sha256=checksum,
-        grid=content.grid,
-        test_from=test_from,
-    )
-    if dense and not content.grid:
-        start = np.zeros(n, np.int64) if content.start is None else content.start.astype(np.int64)
-        data = replace(data, recording=recording, start=start)
-    return data
-
-
-def _encode_optional(values: Any, what: str) -> NDArray[np.int64] | None:
-    return None if values is None else encode_labels(values, what)[0]
 
 
 def is_available(card: Card, root: str | Path | None) -> bool | None:

@@ -88,7 +88,7 @@ def rows(
     groups: dict[tuple[str, str, str], list[UnitResult]] = {}
     for result in results:
         spec = result.spec
-        kind = fold_kind(spec.data.fold) if spec.data.fold else ""
+        kind = fold_kind(spec.data.fold, spec.data.test_subjects) if spec.data.fold else ""
         student = spec.student_title if TASKS.get(spec.task).groups_by_student else ""
         groups.setdefault((_data_name(spec.data), kind, student), []).append(result)
     for record in references:

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import Options, shown
-from mmkd.core.registry import load_plugin
+from mmkd.core.plugins import load_plugin
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
 
@@ -81,7 +81,7 @@ class Request(Options):
     )
     data: str | None = setting(
         None,
-        "your own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
+        "your own windows, images (.npz: x, y, ...; or .ts), or series (.npz: series, labels)",
         flag="--data",
         metavar="FILE",
         group="what",

@@ -101,8 +101,9 @@ def change(path, **more):
         ({"folds": [{"name": "f", "test_subjects": [1]}]}, "its folds are not those of its sha256"),
         ({"folds": 3}, "a split file has"),
         ({"folds": [3]}, "a split file has"),
-        ({"folds": [{"name": "f", "test_subjects": ["1"]}]}, "should be whole numbers, each once"),
-        ({"folds": [{"name": "f", "test_subjects": [1, 1]}]}, "should be whole numbers, each once"),
+        ({"folds": [{"name": "f", "test_subjects": [1.5]}]}, "should be whole numbers or texts, each once"),
+        ({"folds": [{"name": "f", "test_subjects": [1, 1]}]}, "should be whole numbers or texts, each once"),
+        ({"folds": [{"name": "f", "test_subjects": [1, "1"]}]}, "should be whole numbers or texts, each once"),
         ({"folds": [{"name": "", "test_subjects": [1]}]}, "should be a text"),
     ],
 )
@@ -154,9 +155,10 @@ def test_the_same_subjects_are_the_same_unit_whatever_a_fold_is_called(sines, tm
 
 def test_the_name_of_a_fold_says_how_it_was_cut():
     for count, kind in ((3, "3 folds"), (7, "each subject")):
-        assert {fold_kind(fold.name) for fold in subject_folds(dataset(), count)} == {kind}
+        assert {fold_kind(*fold) for fold in subject_folds(dataset(), count)} == {kind}
         assert fold_count(kind, 2, 7) == count
-    assert fold_kind("fold 3") == fold_kind("subject x") == "a split file"
+    assert fold_kind("fold 3", [3]) == fold_kind("subject x", [1]) == fold_kind("mine", ["a"]) == "a split file"
+    assert fold_kind("subject x", ["x"]) == "each subject"
     assert fold_count("a split file", 2, 7) == fold_count("each subject", 2, None) == 2
 
 
@@ -202,7 +204,7 @@ def load(name):
 def test_no_subject_and_no_sample_crosses_a_split(name):
     data = load(name)
     card = resolve_suffix(CARDS[name], reader_folder(CARDS[name], None))
-    read = READERS[card.reader](card, reader_folder(card, None))
+    read = READERS.get(card.reader)(card, reader_folder(card, None))
     np.testing.assert_array_equal(read.test, data.test)
     recording, start = read.recording, read.start
     assert card.subjects is None or data.subject is not None

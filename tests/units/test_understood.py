@@ -58,7 +58,7 @@ def test_few_persons_are_named(own):
     text, warnings = told(own(10, 10, 10))
     assert text.endswith(" 1 train (0), 1 validation (1), 1 test (2; 33 % of the windows)")
     assert warnings == ("one subject only is left for training",)
-    assert told(own(10, 10), epoch_rule="last")[0] == "split by subject: 1 train (0), 1 test (1; 50 % of the windows)"
+    assert told(own(10, 10), epoch_rule="last")[0] == "split by subject: 1 train (1), 1 test (0; 50 % of the windows)"
 
 
 def test_windows_at_random(own):
