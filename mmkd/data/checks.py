@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmkd.data.copies import Copies, find_copies
 from mmkd.data.dataset import Dataset
+from mmkd.data.labels import case_differences
 from mmkd.data.neighbours import beside_training, continue_each_other, overlapping_lag, scaled_copies
 from mmkd.data.own_split import LARGEST_TEST_SHARE
 
@@ -89,7 +90,7 @@ class DataChecks:
 
 def check_content(data: Dataset) -> list[str]:
     """What is suspicious in the windows and their names, whatever the split."""
-    lines = _check_class_names(data.classes)
+    lines = case_differences(data.classes, "classes") if data.test_from == "card" else []  # a reader says it of a file
     if data.grid is None and data.series is None:
         lines += [*_check_axes(data.x), *_check_channels(data)]
     return lines
@@ -113,17 +114,6 @@ def check_sizes(data: Dataset) -> list[str]:
         if untested and data.fold is None:
             lines.append(f"no test windows of a class: {_listed(untested)}")
     return lines
-
-
-def _check_class_names(classes: Sequence[str]) -> list[str]:
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        alike.setdefault("".join(name.split()).casefold(), []).append(name)
-    return [
-        f"class names {_listed([repr(name) for name in names])} differ only in case or blanks"
-        for names in alike.values()
-        if len(names) > 1
-    ]
 
 
 def _check_axes(x: NDArray[np.float32]) -> list[str]:

@@ -74,18 +74,11 @@ def test_axes_that_are_swapped_though_there_are_more_of_the_other():
     assert check_content(dataset(everywhere_smooth)) == []
 
 
-@pytest.mark.parametrize(
-    ("classes", "line"),
-    [
-        (("walk", "walk "), ["class names 'walk', 'walk ' differ only in case or blanks"]),
-        (("Sit", "sit", "SIT"), ["class names 'Sit', 'sit', 'SIT' differ only in case or blanks"]),
-        (("stand up", "standup"), ["class names 'stand up', 'standup' differ only in case or blanks"]),
-        (("walk", "talk"), []),
-    ],
-)
-def test_class_names_that_are_hardly_different(classes, line):
-    data = dataset(noise(), classes=classes, y=np.arange(60) % len(classes), test=np.arange(60) >= 40)
-    assert lines(data) == line
+@pytest.mark.parametrize("classes", [("walk", "walk "), ("Sit", "sit"), ("stand up", "standup")])
+def test_class_names_that_are_hardly_different(classes):
+    assert lines(dataset(noise(), classes=classes, y=np.arange(60) // 2 % 2)) == [
+        f"classes differ only in case or blanks: {classes[0]!r}, {classes[1]!r}"
+    ]
 
 
 def test_dead_windows_and_stuck_channels():

@@ -174,14 +174,17 @@ def test_long_refusals_are_not_cut(own, capsys):
     path = own(40, overlap=True)
     with np.load(path) as z:
         arrays = dict(z)
-    arrays["y"] = np.array([f"a class with a long name {k % 2}" + " " * (k // 2 % 3) for k in range(40)])
+    arrays["y"] = np.array([["a class with a long name", "A class with a long name"][k % 2] for k in range(40)])
     arrays["x"] = arrays["x"].transpose(0, 2, 1).copy()
     arrays["x"][3] = 0
     arrays["x"][:, 4] = arrays["x"][:, 6]
+    arrays["x"][20:, 9] = 1.0
+    arrays["test"] = np.arange(40) < 36
     np.savez(path, **arrays)
     from mmkd.bench import main
 
-    assert main(["--method", "student", "--data", str(path), "--student", "sig", "--strict", "--quiet"]) == 2
+    flags = ["--method", "student", "--data", str(path), "--student", "sig", "--epoch-rule", "last"]
+    assert main([*flags, "--strict", "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert len(line) > LONGEST_MESSAGE
     for part in ("differ only in case or blanks", "24 channels of 2 samples", "identical", " ... "):
