@@ -113,7 +113,7 @@ def build_group(
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
     dataset = shorten(str(settings["data"]["name"]))
-    student = shorten(student_title(settings))
+    student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))
     return Group(
         title=f"{dataset}{_in_folds(len(repeats.folds), count)}, {student}",

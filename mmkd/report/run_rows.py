@@ -121,10 +121,11 @@ def _student_group(
     task = TASKS.get(members[0].spec.task)
     by_teacher: dict[str, dict[str, Record]] = {}
     for result in members:
-        for modality, net_name in result.spec.teachers.items():
-            key = result.spec.teacher(modality).key
+        for modality in result.spec.teachers:
+            teacher = result.spec.teacher(modality)
+            key = teacher.key
             if key in teachers and task.teachers_share_metrics:
-                by_teacher.setdefault(f"{modality} {net_name}", {})[key] = teachers[key]
+                by_teacher.setdefault(teacher.title, {})[key] = teachers[key]
                 repeats.add(teachers[key], result)
     by_name: dict[str, list[Record]] = {}
     base: dict[str, Record] = {}
