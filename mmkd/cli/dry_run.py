@@ -11,7 +11,7 @@ from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
-from mmkd.units.understood import understand
+from mmkd.units.understood import refuse_warnings, understand
 
 
 def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) -> int:
@@ -23,7 +23,9 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     records = workspace.records
     units = list(expand(request))
     understood = understand(units, request.data)
-    say_what_was_understood(understood, (lambda line: None) if as_json else print, request.strict)
+    if request.strict:
+        refuse_warnings(understood)
+    say_what_was_understood(understood, (lambda line: None) if as_json else print)
     plan = make_plan(units, records, workspace.cache, rerun)
     jobs = {kind: [job for job in plan if job.kind == kind] for kind in ("view", "teacher")}
     time = estimate(plan, records, workspace.jobs, workspace.threads, workspace.device)

@@ -75,7 +75,9 @@ def execute(
     """
     records = workspace.records
     units = list(expand(request))
-    say_what_was_understood(understand(units, request.data), workspace.progress.say, request.strict)
+    understood = understand(units, request.data)
+    if request.strict:
+        refuse_warnings(understood)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     leave_out = request.methods == ("all",)
@@ -86,6 +88,7 @@ def execute(
     else:
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
     refused, broken = try_units(todo, workspace, leave_out)
+    say_what_was_understood(understood, workspace.progress.say)
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:
         on_result(result)
@@ -107,18 +110,12 @@ def execute(
     return _outcome(units, results, workspace, existing != "only", measurements)
 
 
-def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str], None], strict: bool) -> None:
+def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str], None]) -> None:
     """Say what was understood of the data, a line each, and warn of what is suspicious.
 
     Args:
         say: shows a line.
-        strict: whether what is suspicious is refused.
-
-    Raises:
-        MmkdError: something is suspicious, and `strict`.
     """
-    if strict:
-        refuse_warnings(understood)
     for data in understood:
         say(data.line)
     for name, line in dict.fromkeys((data.name, line) for data in understood for line in data.warnings):
