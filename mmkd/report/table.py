@@ -98,7 +98,7 @@ def _footnotes(table: Sequence[TableRow]) -> list[str]:
     if any(row.of == "fold" for row in table):
         lines.append("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
     notes = [note for name in dict.fromkeys(row.task for row in table) for note in TASKS.get(name).notes]
-    return [*lines, *notes]
+    return [*lines, *dict.fromkeys(note for row in table for note in row.notes), *notes]
 
 
 def reference_as_json(record: Record) -> dict[str, Any]:
