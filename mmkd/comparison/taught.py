@@ -1,8 +1,9 @@
 """Which epoch of the teachers taught: what stands in their rows, and what is said of it."""
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmkd.specs.unit import Spec, UnitSpec
 from mmkd.store.record import Record
 
 EPOCHS = {
@@ -28,16 +29,16 @@ class Taught:
     records: Sequence[Record]
 
 
-def by_epoch(taught: Iterable[tuple[Record, str]], identity: Callable[[Record], Hashable]) -> list[Taught]:
+def by_epoch(taught: Iterable[tuple[str, Record, str]]) -> list[Taught]:
     """Teachers in rows.
 
     Args:
-        taught: records of teachers, each with an epoch with which it taught; repeats do not count.
-        identity: what teachers of one row have in common.
+        taught: of each teacher what those of one row have in common, its record, and an epoch with which it taught;
+            repeats do not count.
     """
-    groups: dict[Hashable, dict[str, dict[str, Record]]] = {}
-    for record, epoch in taught:
-        groups.setdefault(identity(record), {}).setdefault(epoch, {})[record.key] = record
+    groups: dict[str, dict[str, dict[str, Record]]] = {}
+    for identity, record, epoch in taught:
+        groups.setdefault(identity, {}).setdefault(epoch, {})[record.key] = record
     rows = []
     for epochs in groups.values():
         alike = {key: record for records in epochs.values() for key, record in records.items()}
@@ -55,12 +56,13 @@ def epoch_notes(epochs: Iterable[str]) -> list[str]:
     return [EPOCHS[different]] if different in EPOCHS else []
 
 
-def validation_notes(units: Iterable[Record], teachers: Mapping[str, Record]) -> list[str]:
+def validation_notes(specs: Iterable[Spec], teachers: Mapping[str, Record]) -> list[str]:
     """A line on teachers that have validation windows of their own, where students have none."""
-    own = [record for record in units if getattr(record.spec, "teacher_validation", 0)]
+    own = [spec for spec in specs if isinstance(spec, UnitSpec) and spec.teacher_validation]
     if not own:
         return []
-    methods = ", ".join(dict.fromkeys(record.unit.method for record in own))
-    counts = [teachers[key].data.get("windows") or {} for r in own for key in r.teachers.values() if key in teachers]
+    methods = ", ".join(dict.fromkeys(spec.method for spec in own))
+    keys = [spec.teacher(modality).key for spec in own for modality in spec.teachers]
+    counts = [teachers[key].data.get("windows") or {} for key in keys if key in teachers]
     sizes = " or ".join(dict.fromkeys(f"{part.get('validation')} windows" for part in counts))
     return [f"teachers of {methods}: {sizes or 'some windows'} that the student trains on chose their epoch instead"]

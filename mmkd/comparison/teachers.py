@@ -26,18 +26,23 @@ def teacher_rows(
     missing = keys - set(teachers)
     if missing:
         notes[f"{len(missing)} of {len(keys)} teachers are not on record"] = None
-    known = [(teachers[key], epoch) for key, epoch in taught if key in teachers]
+    known = [(_identity(teachers[key]), teachers[key], epoch) for key, epoch in taught if key in teachers]
     rows: list[Row] = []
     numbers: Numbers = {}
-    for row in by_epoch(known, lambda record: as_key([teacher_name(record), teacher_settings(record)])):
+    for row in by_epoch(known):
         name = teacher_name(row.records[0])
         units = repeats.units(row.records, notes)
         numbers |= {(unit.key, epoch): len(rows) for unit in units.values() for epoch in row.asked}
         rows.append(Row("teacher", name, name, {**teacher_settings(row.records[0]), "epoch": row.epoch}, units))
     name_by_difference(rows, [row.settings for row in rows])
     notes |= dict.fromkeys(epoch_notes(str(row.settings["epoch"]) for row in rows))
-    notes |= dict.fromkeys(validation_notes(members, teachers))
+    notes |= dict.fromkeys(validation_notes((record.spec for record in members), teachers))
     return rows, numbers
+
+
+def _identity(record: Record) -> str:
+    """What all teachers of a row have in common."""
+    return as_key([teacher_name(record), teacher_settings(record)])
 
 
 class JointPredictions:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mmkd.comparison.equal import SAME, fold_equal, prediction_mark
-from mmkd.comparison.identity import student_spec, teacher_name
+from mmkd.comparison.identity import student_spec
 from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
@@ -123,12 +123,16 @@ def _student_group(
     repeats = _repeats_of(members)
     group = f"{data}{_in_folds(members, kind, len(repeats.folds))}, {student}"
     task = TASKS.get(members[0].spec.task)
-    taught: list[tuple[Record, str]] = []
+    taught: list[tuple[str, Record, str]] = []
+    titles: dict[str, str] = {}
     for result in members:
         for modality in result.spec.teachers:
-            key = result.spec.teacher(modality).key
+            teacher = result.spec.teacher(modality)
+            key = teacher.key
             if key in teachers and task.teachers_share_metrics:
-                taught.append((teachers[key], result.record.teacher_epoch if result.record else "best"))
+                epoch = result.record.teacher_epoch if result.record else "best"
+                taught.append((f"{teacher.title}, {teacher.data.epoch_rule}", teachers[key], epoch))
+                titles[key] = teacher.title
                 repeats.add(teachers[key], result)
     by_name: dict[str, list[Record]] = {}
     base: dict[str, Record] = {}
@@ -139,20 +143,26 @@ def _student_group(
             if result.spec.key in alone:
                 base[result.spec.key] = alone[result.spec.key]
                 repeats.add(alone[result.spec.key], result)
-    table = _teacher_rows(group, taught, repeats, task)
+    table = _teacher_rows(group, taught, titles, repeats, task)
     alone_by_key = {record.key: record for record in base.values()}
     shown = {record.key for records in by_name.values() for record in records}
     if alone_by_key and not shown & set(alone_by_key):
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
     table += [_row(group, "student", name, records, base, repeats, task) for name, records in by_name.items()]
-    notes = validation_notes([record for records in by_name.values() for record in records], teachers)
+    notes = validation_notes([result.spec for result in members], teachers)
     return _fold([replace(row, notes=(*row.notes, *notes)) for row in table])
 
 
-def _teacher_rows(group: str, taught: Sequence[tuple[Record, str]], repeats: _Repeats, task: Task) -> list[TableRow]:
-    """A row for each network and epoch with which it taught."""
-    rows = by_epoch(taught, lambda record: (teacher_name(record), record.spec.data.epoch_rule))
-    names = [teacher_name(row.records[0]) for row in rows]
+def _teacher_rows(
+    group: str,
+    taught: Sequence[tuple[str, Record, str]],
+    titles: Mapping[str, str],
+    repeats: _Repeats,
+    task: Task,
+) -> list[TableRow]:
+    """A row for each network and epoch with which it taught; `titles` are of each key."""
+    rows = by_epoch(taught)
+    names = [titles[row.records[0].key] for row in rows]
     table = []
     for name, row in zip(names, rows, strict=True):
         title = f"{name}, {' or '.join(row.asked)} epoch" if names.count(name) > 1 else name

@@ -80,8 +80,9 @@ class Record:
     @property
     def has_one_epoch(self) -> bool:
         """Whether the best epoch of a teacher is its last one: always if its weights were given, or never validated."""
-        last = self.result.get("best_epoch") == self.teacher.training.epochs
-        return last or self.teacher.data.epoch_rule == "last" or not self.metrics.test_last
+        if not self.metrics.test_last or self.result.get("best_epoch") == self.teacher.training.epochs:
+            return True
+        return self.teacher.data.epoch_rule == "last"
 
     @property
     def knows_last_epoch(self) -> bool:
