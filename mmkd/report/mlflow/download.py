@@ -12,7 +12,7 @@ from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.report.mlflow import store
 from mmkd.report.mlflow.runs import DeletedExperiment
 from mmkd.report.mlflow.store import database_of, default_uri, one_line, without_password
-from mmkd.store.record import MEASUREMENTS, Record
+from mmkd.store.record import LAST_EPOCH, MEASUREMENTS, Record
 
 
 def fetch(runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
@@ -79,7 +79,8 @@ def _fetch_record(client: Any, run: Any, mark: str, folder: Path) -> Record:
     record = Record(folder, json.loads(text))
     if record.key != run.data.tags.get("mmkd.key"):
         raise MmkdError(f"it holds unit {record.key}")
-    for name in ("predictions.npz", "history.csv"):
+    kept = [name for name in LAST_EPOCH.values() if name.endswith(".npz") and name in record.result.get("files", {})]
+    for name in ("predictions.npz", "history.csv", *kept):
         client.download_artifacts(run.info.run_id, name, str(folder))
         record.file(name)
     hashes = dict(part.partition(":")[::2] for part in run.data.tags.get("mmkd.measured", "").split())
