@@ -105,6 +105,7 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
     from mmkd.core.registry import METHODS
     from mmkd.engines.execution import execute
     from mmkd.report import mlflow
+    from mmkd.units.costs import latency_notes
 
     workspace = make_workspace(request, args, group)
     measurements = measurements_of(request, args)
@@ -124,6 +125,8 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
         _warn(problem)
     if outcome.unmeasured:
         _warn(f"{len(outcome.unmeasured)} not measured, the first: {one_line(outcome.unmeasured[0])}")
+    for note in latency_notes(outcome.records):
+        _warn(note)
     unmeasured = args.robustness and outcome.unmeasured
     return 1 if unmeasured or any(result.status in ("failed", "missing") for result in outcome.results) else 0
 

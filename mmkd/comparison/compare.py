@@ -29,6 +29,7 @@ from mmkd.specs.unit import TeacherSpec
 from mmkd.store.record import Record
 from mmkd.store.records import Records
 from mmkd.tasks import TASKS, Task
+from mmkd.units.costs import share_costs
 from mmkd.units.names import variant_names
 
 
@@ -69,6 +70,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
             left_out.append(f"record {record.folder.name}: {reason}; left out")
         else:
             (teachers if record.kind == "teacher" else units).setdefault(record.key, record)
+    units = {record.key: record for record in share_costs(units.values())}
     if not units:
         raise MmkdError(
             "no unit is on record here" + (f" ({len(left_out)} left out: {left_out[0]})" if left_out else "")

@@ -18,6 +18,7 @@ from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
+from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
@@ -224,6 +225,8 @@ def measure_students(
         if result.record is not None:
             existing = result.record.measurements
             missing = [name for name in measurements if name not in existing]
+            if DEPLOYMENT in existing and DEPLOYMENT in measurements and latency_notes([result.record]):
+                missing.append(DEPLOYMENT)  # the machine was busy
             if missing:
                 lacking.append((result.record, missing))
     if not lacking:
