@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
+from mmkd.comparison.predictions import with_current_scores
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
@@ -192,9 +193,9 @@ def _outcome(
     problems = measure_students(units, results, workspace, measurements) if make else []
     references, more_problems = _references(units, results, workspace, make)
     return Outcome(
-        results=results,
-        teachers=[record for record in map(records.get, keys) if record is not None],
-        students_alone=alone,
+        results=[replace(result, record=result.record and with_current_scores(result.record)) for result in results],
+        teachers=[with_current_scores(record) for record in map(records.get, keys) if record is not None],
+        students_alone={key: with_current_scores(record) for key, record in alone.items()},
         unmeasured=[*problems, *more_problems],
         references=references,
     )
