@@ -32,6 +32,7 @@ from mmkd.metrics.registry import METRICS, Metric
 from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
+from mmkd.units.costs import latency_notes
 
 
 @dataclass
@@ -114,6 +115,7 @@ def build_group(
     enter_changes(students, taught_by, control, task.teachers_share_metrics, notes)
     if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
         notes["latency was not measured on one kind of processor; do not compare it"] = None
+    notes |= dict.fromkeys(latency_notes(members))
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
     rows = [row for row in (*taught_by, *means, *students) if row.units]

@@ -15,7 +15,7 @@ from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import Training, UnitSpec, select_sources
+from mmkd.specs.unit import Training, UnitSpec, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
@@ -290,7 +290,7 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         teachers={},
         teacher_training=None,
         method_sha256=METHODS.source_sha256("student"),
-        sources=select_sources(spec.sources, spec.task, spec.student, (spec.student_net,), spec.fusion),
+        sources=student_sources(spec),
         checkpoint_sha256={},
         checkpoint_files={},
         revision=METHODS.get("student").revision,
