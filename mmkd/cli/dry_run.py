@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mmkd.engines.estimate import estimate
+from mmkd.engines.execution import warn_of_data
 from mmkd.engines.plan import Job, make_plan
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
@@ -20,6 +21,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     """
     records = workspace.records
     units = list(expand(request))
+    warn_of_data(units)
     plan = make_plan(units, records, workspace.cache, rerun)
     jobs = {kind: [job for job in plan if job.kind == kind] for kind in ("view", "teacher")}
     time = estimate(plan, records, workspace.jobs, workspace.threads, workspace.device)

@@ -24,6 +24,10 @@ class DamageWarning(UserWarning):
     """A file on disk is not what was written. The message is one line that says what was done about it."""
 
 
+class DataWarning(UserWarning):
+    """Something in a data set is suspicious. The message is one line that names the data set."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint such as `; did you mean 'fam'?`, or the empty string when no known name is close.
 

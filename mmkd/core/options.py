@@ -41,14 +41,19 @@ def option(
     le: float | None = None,
     lt: float | None = None,
     since: int = FIRST_FORMAT,
+    before: Any = MISSING,
 ) -> Any:
     """A dataclass field with a line of help and a range (`ge` >=, `gt` >, `le` <=, `lt` <).
 
     Args:
         since: the record format that brought the option, of one that is added later. While such an option has its
             default it is left out of keys and records, so that records made before it stay valid.
+        before: the value that stands for what older records did, if that is not the default. The option is then left
+            out while it has this value, and older records answer to it.
     """
     metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "since": since}
+    if before is not MISSING:
+        metadata["before"] = before
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -58,21 +63,38 @@ def recorded(options: Any) -> dict[str, Any]:
     """The fields of a dataclass, nested dataclasses too, as they go into keys and into the options of a record.
 
     Two kinds of fields are left out: those with the metadata `in_key: False`, and those that were added later
-    (`since`), as long as their value is the default.
+    (`since`), as long as they have the value of older records: the default, or `before`.
     """
     values: dict[str, Any] = {}
     for f in fields(options):
         value = getattr(options, f.name)
         if not f.metadata.get("in_key", True):
             continue
-        if f.metadata.get("since", FIRST_FORMAT) > FIRST_FORMAT and value == _default_of(f):
+        if f.metadata.get("since", FIRST_FORMAT) > FIRST_FORMAT and value == _older_value(f):
             continue
         values[f.name] = recorded(value) if is_dataclass(value) else value
     return values
 
 
-def _default_of(f: "Field[Any]") -> Any:
+def _older_value(f: "Field[Any]") -> Any:
+    """What a field that was added later stands for where a record lacks it."""
+    if "before" in f.metadata:
+        return f.metadata["before"]
     return f.default if f.default_factory is MISSING else f.default_factory()
+
+
+def older_options(config: type, recorded_options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a record, with those added since filled in by the values that they stand for.
+
+    Args:
+        config: the options of the method today.
+        recorded_options: the options of a record, as `recorded` returned them.
+
+    Returns:
+        Values from which `config` makes the options of that record, whatever its defaults are today.
+    """
+    later = (f for f in fields(config) if f.metadata.get("since", FIRST_FORMAT) > FIRST_FORMAT)
+    return {**{f.name: _older_value(f) for f in later}, **recorded_options}
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,10 @@ class Dataset:
             are set.
         groups: channel group -> the numbers of its channels. Each channel's own name is also a group, of one channel.
         fold: which test part `test` is, if it is not the data set's own; see `folds`.
+        test_from: who named the test windows: the "card" of the data set, the "file" of a user, or nobody, so that they
+            were "drawn" by `splits.draw_test_windows`.
+        warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
+            every record, in no key.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
         splits: the splits of units made so far, each computed once; see `units.splits.split_for`.
     """
@@ -74,6 +78,8 @@ class Dataset:
     series: SeriesSet | None = None
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     fold: Fold | None = None
+    test_from: Literal["card", "file", "drawn"] = "card"
+    warnings: tuple[str, ...] = ()
     resampled: bool = False
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 

@@ -1,6 +1,5 @@
 """File formats of windows: `.npz`, UEA/UCR `.ts` and UCR `.tsv`. Nothing is unpickled; a damaged file is an error."""
 
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.errors import MmkdError
 from mmkd.core.options import shown
+from mmkd.data.npz import read_arrays
 
 ARRAYS = ("x", "y", "subject", "test", "recording", "start")
 
@@ -46,26 +46,7 @@ def read_npz(path: Path) -> FileContent:
         MmkdError: the file is damaged or no `.npz` file, contains pickled objects, or has arrays that are missing,
             unknown or of a wrong shape or type.
     """
-    try:
-        with path.open("rb") as stream:
-            magic = stream.read(6)
-        if magic[:2] != b"PK" or not zipfile.is_zipfile(path):
-            kind = "a bare array" if magic == b"\x93NUMPY" else "something else, or cut off"
-            raise MmkdError(f"not an .npz file but {kind}; save it with np.savez(file, x=..., y=...)")
-        with np.load(path, allow_pickle=False) as z:
-            for name in z.files:
-                if name not in ARRAYS:
-                    hint = did_you_mean(name, ARRAYS)
-                    raise MmkdError(f"unknown array {name!r}{hint}; it may hold {', '.join(ARRAYS)}")
-            arrays = {name: z[name] for name in z.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            raise ValueError("a member that is no array")
-    except MmkdError:
-        raise
-    except Exception as error:  # NumPy and zipfile raise about ten kinds for damaged bytes
-        if "pickle" in str(error).lower():
-            raise MmkdError("holds pickled objects, which are never loaded; save plain number or text arrays") from None
-        raise MmkdError(f"not an intact .npz file ({' '.join(str(error).split()) or type(error).__name__})") from None
+    arrays = read_arrays(path, ARRAYS, "x=..., y=...")
     for name in ("x", "y"):
         if name not in arrays:
             raise MmkdError(f"array {name!r} is missing; it needs x (N, C, W) and y (N,)")

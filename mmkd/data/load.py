@@ -4,7 +4,7 @@ from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,6 +162,7 @@ def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Datase
     if subject is None:
         subject = recording
     test = content.test
+    test_from: Literal["file", "drawn"] = "drawn" if test is None else "file"
     if subject is not None and test is not None:
         both = np.intersect1d(subject[test], subject[~test])
         if len(both):
@@ -186,6 +187,7 @@ def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Datase
         rate_hz=None,
         sha256=sha256("".join(file_sha256(file) for file in content.files).encode()).hexdigest(),
         grid=content.grid,
+        test_from=test_from,
     )
     if dense and not content.grid:
         start = np.zeros(n, np.int64) if content.start is None else content.start.astype(np.int64)

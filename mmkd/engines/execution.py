@@ -4,11 +4,12 @@ This module is light to import.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
-from mmkd.core.errors import MmkdError, Refused, UnitFailed
+from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
 from mmkd.engines.sweep import Existing, run_units
@@ -73,6 +74,7 @@ def execute(
     """
     records = workspace.records
     units = list(expand(request))
+    warn_of_data(units)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     leave_out = request.methods == ("all",)
@@ -102,6 +104,12 @@ def execute(
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
     return _outcome(units, results, workspace, existing != "only", measurements)
+
+
+def warn_of_data(units: Units) -> None:
+    """Warn of what is suspicious in the data of these units, each line once."""
+    for name, line in dict.fromkeys((data.name, line) for _, data in units for line in data.warnings):
+        warnings.warn(f"data {name!r}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
 
 
 def try_units(

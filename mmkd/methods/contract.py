@@ -87,6 +87,8 @@ class Method(nn.Module):
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
             "anomaly".
         needs: a subset of `NEEDS`.
+        revision: raised by one when the method computes something else under the same options. It is part of the key of
+            a unit, so that records of the older form are neither answered nor compared as if they were of this one.
     """
 
     Config: ClassVar[type[MethodConfig]] = DistillConfig
@@ -96,6 +98,7 @@ class Method(nn.Module):
     supervised_by_labels: ClassVar[bool] = True
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    revision: ClassVar[int] = 1
     config: Any
 
     def __init__(self, config: MethodConfig | None = None, **options: Any) -> None:

@@ -81,6 +81,7 @@ class UnitSpec:
         plugins: files that register methods; they are not part of the key.
         checkpoint_sha256: modality -> checksum of the file of a teacher's weights, if it is not trained.
         checkpoint_files: modality -> that file; it is not part of the key.
+        revision: of the method, see `Method.revision`.
     """
 
     data: DataSpec
@@ -99,6 +100,7 @@ class UnitSpec:
     plugins: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     checkpoint_sha256: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     checkpoint_files: Mapping[str, str] = field(default_factory=dict, metadata={"in_key": False})
+    revision: int = field(default=1, metadata={"since": 3})
 
     @cached_property
     def key(self) -> str:

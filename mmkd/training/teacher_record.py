@@ -66,4 +66,5 @@ def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
         "rate_hz": data.rate_hz,
         "windows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "split": {"unit": split.unit, "sha256": split.sha256},
+        **({"warnings": list(data.warnings)} if data.warnings else {}),
     }

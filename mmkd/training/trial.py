@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
+from mmkd.core.options import older_options
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
 from mmkd.methods.contract import Method
@@ -31,7 +32,7 @@ def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
     """
     cls = METHODS.get(spec.method)
     options = {**spec.options, "teacher_weights": shares or "equal"} if spec.searches_shares else spec.options
-    method: Method = cls(cls.Config(**options))
+    method: Method = cls(cls.Config(**older_options(cls.Config, options)))
     return method
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.options import recorded
+from mmkd.core.options import older_options, recorded
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset, load_dataset, load_file
 from mmkd.data.checksums import file_sha256
@@ -212,6 +212,7 @@ def resolve(
         plugins=request.plugins,
         checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
+        revision=METHODS.get(method).revision,
     )
 
 
@@ -254,7 +255,7 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
     """The unit of the same student trained alone: `spec` is compared with it, and may start from its weights."""
     config = METHODS.get("student").Config
     names = {f.name for f in fields(config)} & set(spec.options)
-    options = recorded(config(**{name: spec.options[name] for name in names}))
+    options = recorded(config(**older_options(config, {name: spec.options[name] for name in names})))
     return replace(
         spec,
         method="student",
@@ -265,4 +266,5 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         method_sha256=source_sha256("student"),
         checkpoint_sha256={},
         checkpoint_files={},
+        revision=METHODS.get("student").revision,
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from mmkd.core.options import older_options
 from mmkd.core.registry import METHODS
 from mmkd.specs.unit import UnitSpec
 
@@ -13,8 +14,13 @@ def option_names(specs: Sequence[Any]) -> list[str]:
 
     If they differ in several options, options with their default value are left out.
     """
-    units = [(spec.method, {**spec.options, "teachers": dict(spec.teachers)}) for spec in specs]
+    units = [(spec.method, {**method_options(spec), "teachers": dict(spec.teachers)}) for spec in specs]
     return variant_names(units, lambda method: asdict(METHODS.get(method).Config()))
+
+
+def method_options(spec: UnitSpec) -> dict[str, Any]:
+    """All options of a unit's method, those too that its spec leaves out because older records lack them."""
+    return older_options(METHODS.get(spec.method).Config, spec.options)
 
 
 def variant_names(
@@ -53,7 +59,7 @@ def variant_names(
 def title(spec: UnitSpec) -> str:
     """A unit in words, with the options that differ from the defaults of its method."""
     defaults = asdict(METHODS.get(spec.method).Config())
-    options = [f"{name}={value}" for name, value in spec.options.items() if value != defaults.get(name)]
+    options = [f"{name}={value}" for name, value in method_options(spec).items() if value != defaults.get(name)]
     fold = f", {spec.data.fold}" if spec.data.fold else ""
     rate = f" at {spec.data.rate:g} Hz" if spec.data.rate else ""
     return f"{spec.data.name}{rate}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"

@@ -6,7 +6,7 @@ from typing import Literal, Optional
 import pytest
 
 from mmkd import METHODS, MmkdError, Options, option
-from mmkd.core.options import describe
+from mmkd.core.options import describe, older_options, recorded
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,20 @@ def test_a_subclass_keeps_its_base_options():
 
     more = More.parse({"beta": "2", "kd-weight": "0.25"}, "more")
     assert (more.beta, more.kd_weight, more.temperature) == (2.0, 0.25, 4.0)
+
+
+def test_an_option_whose_default_is_not_what_older_records_did():
+    @dataclass(frozen=True)
+    class Later(Options):
+        rate: float = option(1.0, "since the first format")
+        epoch: str = option("last", "older records took the best one", since=3, before="best")
+        smoothing: float = option(0.0, "older records had none", since=3)
+
+    assert recorded(Later()) == {"rate": 1.0, "epoch": "last"}
+    assert recorded(Later(epoch="best")) == {"rate": 1.0}
+    assert Later(**older_options(Later, {"rate": 2.0})) == Later(rate=2.0, epoch="best", smoothing=0.0)
+    for options in (Later(), Later(epoch="best", smoothing=0.1)):
+        assert Later(**older_options(Later, recorded(options))) == options
 
 
 def test_a_type_that_options_cannot_have_is_the_authors_fault():

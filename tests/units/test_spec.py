@@ -40,6 +40,7 @@ OTHER = {
     "training": Training(epochs=21),
     "task": "segmentation",
     "checkpoint_sha256": {"sig": "12" * 32},
+    "revision": 2,
 }
 OTHER_DATA = {
     "name": "coffee",

@@ -1,0 +1,56 @@
+"""Enter the keys that a change on purpose has changed: `python tests/frozen/update.py "the reason"`.
+
+It needs every data set of the suites (`MMKD_DATA` names their folder). A key that is again what it was is taken out.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from mmkd.units.expansion import expand
+from mmkd.units.request import read_suite
+
+FOLDER = Path(__file__).parent
+SUITES = FOLDER.parents[1] / "experiments"
+
+
+def present_keys() -> dict[str, str]:
+    """Key in `keys.jsonl` -> the key that this unit or teacher has today."""
+    rows = [json.loads(line) for line in (FOLDER / "keys.jsonl").read_text(encoding="utf-8").splitlines()]
+    present = {}
+    for suite, dataset in sorted({(row["suite"], row["dataset"]) for row in rows}):
+        request = read_suite(SUITES / suite, datasets=(dataset,), data_root=os.environ.get("MMKD_DATA"))
+        units = [spec for spec, _ in expand(request)]
+        old = [row for row in rows if (row["suite"], row["dataset"]) == (suite, dataset)]
+        keys = [row["key"] for row in old if row["kind"] == "unit"]
+        by_old_key = dict(zip(keys, units, strict=True))
+        present.update({key: spec.key for key, spec in by_old_key.items()})
+        for row in old:
+            if row["kind"] == "teacher":
+                present[row["key"]] = by_old_key[row["of"]].teacher(row["modality"]).key
+    return present
+
+
+def main(reason: str) -> None:
+    """Write `changed.json` again; `reason` goes to the keys that changed since it was written."""
+    path = FOLDER / "changed.json"
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = {}
+    for old, key in present_keys().items():
+        if key == old:
+            continue
+        entry = before.get(old, {"key": old, "reason": ""})
+        reasons = [entry["reason"]] if entry["reason"] else []
+        if entry["key"] != key and reason not in reasons:
+            reasons.append(reason)
+        changed[old] = {"key": key, "reason": "; ".join(reasons)}
+    lines = [f"{json.dumps(old)}: {json.dumps(entry)}" for old, entry in sorted(changed.items())]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n" if lines else "{}\n", encoding="utf-8")
+    print(f"{len(changed)} keys differ from the list, {sum(before.get(k) != v for k, v in changed.items())} newly")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not sys.argv[1].strip():
+        sys.exit('say why: python tests/frozen/update.py "the reason"')
+    main(sys.argv[1].strip())
