@@ -3,10 +3,10 @@
     make test-injected                            # every fault, about a quarter of an hour on one core
     python tests/injected/inject.py split ece     # those that have one of these words in their kind, name or file
 
-The tables `*.toml` beside this script list the faults. Each replaces a text, which occurs once in its file, in a copy of
-this project; then the tests that are named with it run there. A fault is killed if one of them fails, and survives if
-all pass. A survivor means that a test is missing: write the test that states the right value. A fault whose tests cannot
-run at all (an import that fails, a test that is not there any more) is neither: it says nothing about the tests.
+The tables `*.toml` beside this script list the faults. Each replaces a text, which occurs once in its file, in a copy
+of this project; then the tests that are named with it run there. A fault is killed if one of them fails, and survives
+if all pass. A survivor means that a test is missing: write the test that states the right value. A fault whose tests
+cannot run at all (an import that fails, a test that is not there any more) is neither: it says nothing about the tests.
 
 The exit code is 0 if every fault is killed, 1 if not, and 2 if the tests fail without any fault.
 """
@@ -16,19 +16,25 @@ import ast
 import os
 import re
 import shutil
-import subprocess
+import signal
 import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_COPIED = (".*", "runs", "dist", "build", "results")
+PACKAGES = (
+    *("pytest", "hypothesis", "filelock", "numpy", "pandas", "numba", "pyts.image", "scipy.stats", "sklearn.metrics"),
+    *("torch", "torch.optim.optimizer", "torch.utils.flop_counter", "safetensors.torch", "jinja2", "rich.table"),
+)
 TIMEOUT = 300
 """Seconds for the tests of one fault; who takes longer is reported as broken."""
 
@@ -104,22 +110,51 @@ def injected(fault: Fault, root: Path) -> Iterator[None]:
 
 
 def run_tests(tests: Sequence[str], root: Path) -> tuple[int, str]:
-    """Run tests of the project in `root` up to the first failure; the exit code of pytest, and what it printed."""
-    options = ["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider"]
-    quiet = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "160"}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", *options, *tests],
-            cwd=root,
-            env={**os.environ, **quiet, "PYTHONPATH": str(root)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=TIMEOUT,
-        )
-    except subprocess.TimeoutExpired:
-        return -1, f"FAILED after {TIMEOUT} s"
-    return done.returncode, done.stdout
+    """Run tests of the project in `root` up to the first failure; the exit code of pytest, and what it printed.
+
+    They run in a copy of this process, in which other people's packages are imported already.
+    """
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
+        child = os.fork()
+        if not child:
+            try:
+                _be_pytest(tests, root, output.fileno())
+            finally:
+                os._exit(3)
+        end = time.monotonic() + TIMEOUT
+        while not (done := os.waitpid(child, os.WNOHANG))[0]:
+            if time.monotonic() > end:
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return -1, f"ERROR no end after {TIMEOUT} s"
+            time.sleep(0.02)
+        output.seek(0)
+        return os.waitstatus_to_exitcode(done[1]), output.read()
+
+
+def _be_pytest(tests: Sequence[str], root: Path, output: int) -> NoReturn:
+    """Become a process that runs pytest in `root`, with its own output; it ends with the code of pytest."""
+    import pytest
+
+    os.setsid()  # so that what the tests start can be ended with it
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.chdir(root)
+    os.environ["PYTHONPATH"] = str(root)
+    sys.path.insert(0, str(root))
+    sys.dont_write_bytecode = True
+    code = pytest.main(["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", *tests])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(int(code))
+
+
+def import_packages() -> None:
+    """Import what most tests import, except for this project, on one thread."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    for name in PACKAGES:
+        with suppress(ImportError):
+            import_module(name)
 
 
 def try_fault(fault: Fault, root: Path) -> Result:
@@ -139,6 +174,7 @@ def try_faults(faults: Sequence[Fault], project: Path = ROOT) -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "project"
         shutil.copytree(project, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        import_packages()
         start = time.perf_counter()
         tests = sorted({test for fault in faults for test in fault.tests})
         code, output = run_tests(tests, root)

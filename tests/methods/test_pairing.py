@@ -7,7 +7,9 @@ from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch
 
 
 def network(*stages, **branches):
-    return Outputs(torch.zeros(1, 2), torch.zeros(1, 2), {s: torch.full((1, 1), len(s)) for s in stages}, None, {}, branches)
+    return Outputs(
+        torch.zeros(1, 2), torch.zeros(1, 2), {s: torch.full((1, 1), len(s)) for s in stages}, None, {}, branches
+    )
 
 
 def test_stages_are_matched_from_the_deepest():

@@ -82,9 +82,9 @@ def test_no_gradient_reaches_a_teacher_that_runs_on_each_batch(windows):
     network = build_teacher("WRN10-1", "sig", (2, 32), 3).eval()
     assert all(parameter.requires_grad for parameter in network.parameters())
     positions = np.arange(4)
-    (outputs,) = LiveTeachers({"sig": Teacher(None, network, None)}).outputs(
-        positions, windows.load_views(positions)
-    ).values()
+    (outputs,) = (
+        LiveTeachers({"sig": Teacher(None, network, None)}).outputs(positions, windows.load_views(positions)).values()
+    )
     assert not outputs.logits.requires_grad
     assert not outputs.embedding.requires_grad
     assert not any(feature.requires_grad for feature in outputs.features.values())

@@ -83,9 +83,7 @@ def watched_training(windows, training):
         lambda optimizer, *_: seen.append(({group["lr"] for group in optimizer.param_groups}, method.own.grad.item()))
     )
     try:
-        result = train(
-            network, method, windows, NoTeachers(), training=training, seed=0, label="", progress=Progress()
-        )
+        result = train(network, method, windows, NoTeachers(), training=training, seed=0, label="", progress=Progress())
     finally:
         hook.remove()
     return seen, result.history
