@@ -50,7 +50,7 @@ from mmkd import (
     option,
     paired_branch,
 )
-from mmkd.frequency import BandFilter, band_mask, lift, random_band, shrink
+from mmkd.frequency import BandFilter, band_mask, lift, random_band, shrink, warn_flat
 
 PLACES = ("encoder", "decoder")
 
@@ -148,6 +148,7 @@ class FreqLH(Method):
         self.routes: list[Route] = []
         self.adapters = nn.ModuleList()
         self.filters = nn.ModuleList()
+        gains = []
         for route, student, teacher, gain in self.plan(setup):
             if c.strategy == "random-mask" and gain is not None:
                 gain = random_band(tuple(gain.shape), int(gain.sum()), c.transform)
@@ -156,6 +157,8 @@ class FreqLH(Method):
             self.routes.append(route)
             self.adapters.append(nn.Identity() if plain else conv(student.shape[1], teacher.shape[1], 1, bias=False))
             self.filters.append(nn.Identity() if gain is None else BandFilter(gain, c.transform))
+            gains += [] if gain is None else [gain]
+        warn_flat(gains, "freq-lh", "change the cutoffs or the bands, or say so with --strategy all-pass")
 
     def plan(self, setup: Setup) -> list[tuple[Route, Tensor, Tensor, Tensor | None]]:
         """List the pairs of stages that have a weight, with both maps at the same size, and the mask or None.

@@ -55,7 +55,7 @@ class Dataset:
         groups: channel group -> the numbers of its channels. Each channel's own name is also a group, of one channel.
         fold: which test part `test` is, if it is not the data set's own; see `folds`.
         test_from: who named the test windows: the "card" of the data set, the "file" of a user, or nobody, so that they
-            were "drawn" by `splits.draw_test_windows`.
+            were "drawn" by `own_split.draw_test_windows`.
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.

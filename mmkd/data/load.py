@@ -14,9 +14,10 @@ from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import file_sha256, files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
 from mmkd.data.formats import FileContent, encode_labels, encode_step_labels, read_npz, read_ts, read_tsv
+from mmkd.data.own_series import is_series_file, load_series_file
+from mmkd.data.own_split import draw_test_windows, with_test_windows
 from mmkd.data.readers import READERS, READERS_WITHOUT_STEP
 from mmkd.data.readers.base import RawDataset
-from mmkd.data.splits import draw_test_windows
 from mmkd.tasks import TASKS
 
 
@@ -114,18 +115,19 @@ def _window_settings(card: Card) -> tuple[Any, ...]:
     return card.signal["window"], card.signal["step"]
 
 
-def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
-    """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`.
+def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Dataset:
+    """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`; or series, see `own_series`.
 
     An `.npz` file has the arrays x (N, C, W) and y, and may have subject and test. If y is (N, W), every sample has a
     label, and the windows of one recording stay on one side of the split. Images are x (N, C, H, W) with y (N,) or
     (N, H, W), and are stored as their pixels row by row; see `Dataset.grid`.
 
-    `NAME_TRAIN` and `NAME_TEST` are read together. If the file names no test windows, a fixed choice is made: whole
-    subjects if the file has subjects, else 30 % of each class.
+    `NAME_TRAIN` and `NAME_TEST` are read together. If the file names no test windows, about 30 % are drawn, the
+    same for every seed: whole subjects if the file has subjects, else of each class; see `draw_test_windows`.
 
     Args:
         nan: what to do with missing values; see `validate_dataset`.
+        form: the data form that is wanted; a file without series is refused at once where it is "series".
 
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
@@ -142,7 +144,10 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse") -> Dataset:
     if path.suffix not in formats:
         raise MmkdError(f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts (or .tsv)")
     try:
-        data = _build_from_file(path, formats[path.suffix](path), nan)
+        if form == "series" or is_series_file(path):
+            data = load_series_file(path)
+        else:
+            data = _build_from_file(path, formats[path.suffix](path), nan)
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:
@@ -170,8 +175,10 @@ def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Datase
                 f"{len(both)} of {len(np.unique(subject))} subjects have windows on both sides of 'test'; split by "
                 "subject, or leave the array 'subject' out if it names no persons"
             )
+    checksum = sha256("".join(file_sha256(file) for file in content.files).encode()).hexdigest()
     if test is None:
         test = draw_test_windows(y, subject)
+        checksum = with_test_windows(checksum, test, y, subject)
     if nan == "impute" and content.grid:
         raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
     if content.grid and test.any() and not (y[test] >= 0).any():
@@ -185,7 +192,7 @@ def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Datase
         classes=classes,
         channels=tuple(f"channel_{i}" for i in range(content.x.shape[1])),
         rate_hz=None,
-        sha256=sha256("".join(file_sha256(file) for file in content.files).encode()).hexdigest(),
+        sha256=checksum,
         grid=content.grid,
         test_from=test_from,
     )

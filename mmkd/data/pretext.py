@@ -117,6 +117,7 @@ def make_pretext(
         raise MmkdError(
             f"data set {name!r}: none of {len(results)} series can be scored, such as one with "
             + ", ".join(sorted(set(excluded.values()))[:1])
+            + f"; a series needs {5 * window} normal steps at its beginning, 5 windows, and an event after them"
         )
     plain, parts = zip(*prefix_segments(scored, window, step), strict=True)
     x, y = add_disturbed(np.stack(plain))

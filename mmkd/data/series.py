@@ -125,12 +125,12 @@ def split_prefix(name: str, raw: RawSeries, window: int) -> Series | str:
 def _standardise(values: NDArray[np.float64], train_end: int) -> NDArray[np.float64]:
     """Values (C, n) standardised by their first `train_end` steps.
 
-    A channel that is constant there is divided by its magnitude instead, or by 1 if it is zero.
+    A channel that is constant there, but for rounding, is divided by its magnitude instead, or by 1 if it is zero.
     """
     train = values[:, :train_end]
     mean = train.mean(1, keepdims=True)
     scale = train.std(1, keepdims=True)
     size = np.maximum(np.abs(mean), 1e-12)
-    scale = np.where(scale > 1e-9 * size, scale, np.where(np.abs(mean) > 1e-12, size, 1.0))
+    scale = np.where(scale > 1e-13 * size, scale, np.where(np.abs(mean) > 1e-12, size, 1.0))
     standardised: NDArray[np.float64] = (values - mean) / scale
     return standardised

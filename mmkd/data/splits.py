@@ -178,39 +178,3 @@ def _draw_windows(data: Dataset, train: Indices, rng: np.random.Generator, fract
         count = min(max(1, round(fraction * len(members))), len(members) - 2)
         validation.append(rng.permutation(members)[:count])
     return np.sort(np.concatenate(validation))
-
-
-def draw_test_windows(
-    y: NDArray[np.int64], subject: NDArray[np.int64] | None, fraction: float = 0.3
-) -> NDArray[np.bool_]:
-    """Draw the test windows for a user's file that names none; the same for every seed.
-
-    If there are subjects, whole subjects are drawn. Otherwise `fraction` of each class with at least two windows.
-
-    Args:
-        y: (N,) or (N, W) class numbers, -1 for unlabelled samples.
-        subject: (N,), or None.
-        fraction: share of the subjects or windows.
-
-    Returns:
-        (N,) bool, True for test windows.
-
-    Raises:
-        MmkdError: there is only one subject, or no choice leaves training windows of every class.
-    """
-    rng = np.random.default_rng(0)
-    if subject is not None:
-        subjects = np.unique(subject)
-        if len(subjects) < 2:
-            raise MmkdError("one subject only: name the test windows in an array 'test' (True or False a window)")
-        count = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
-        for _ in range(200):
-            test: NDArray[np.bool_] = np.isin(subject, rng.permutation(subjects)[:count])
-            if (y[test] >= 0).any() and np.isin(present_labels(y), y[~test]).all():
-                return test
-        raise MmkdError("no choice of test subjects leaves every class training windows: name them in an array 'test'")
-    test = np.zeros(len(y), bool)
-    for k in np.unique(y):
-        members = rng.permutation(np.flatnonzero(y == k))
-        test[members[: min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
-    return test

@@ -17,7 +17,7 @@ from mmkd.frequency.bands import (
 from mmkd.frequency.bases import TRANSFORMS
 from mmkd.frequency.lifts import LIFTS, RESIZES, lift, meet, resample
 from mmkd.frequency.local import LocalAttention
-from mmkd.frequency.masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_idle
+from mmkd.frequency.masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_flat, warn_idle
 from mmkd.frequency.path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
 from mmkd.frequency.review import ReviewBlock
 
@@ -51,5 +51,6 @@ __all__ = [
     "resample",
     "scaled",
     "shrink",
+    "warn_flat",
     "warn_idle",
 ]

@@ -50,7 +50,7 @@ class FrequencyAttention(nn.Module):
         size: (H, W) in samples, or one number for a square map.
         mask: name of the high-pass mask, see `mmkd.frequency.high_pass`. `reference` is that of the published code,
             which removes nothing from maps below 20 samples an axis at the published cutoff; an `IdleMaskWarning` is
-            then given once.
+            then given once. `symmetric` removes at least the mean at every size.
         cutoff: of the mask, in [0, 1], where 1 is the Nyquist frequency.
         init: `balanced` or `reference`.
         use_global: whether there is a global branch (for ablations).
@@ -72,7 +72,7 @@ class FrequencyAttention(nn.Module):
         out_channels: int,
         size: int | tuple[int, ...],
         *,
-        mask: Mask = "reference",
+        mask: Mask = "symmetric",
         cutoff: float = 0.1,
         init: Init = "balanced",
         use_global: bool = True,

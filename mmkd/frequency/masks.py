@@ -9,7 +9,7 @@ is kept or removed as a whole (its pieces have nearly the same length if N is no
 | name | what is kept |
 |---|---|
 | `reference` | all but the box -r <= k < r, with r = int(cutoff * (N // 2)) for each axis: the published code |
-| `symmetric` | all but the box abs(k) <= r, with the same r |
+| `symmetric` | all but the box abs(k) <= r, with the same r; the default |
 | `radial` | r > cutoff |
 | `butterworth` | the factor 1 - 1 / (1 + (r / cutoff)^4), one half at the cutoff |
 | `gaussian` | the factor 1 - 2^-((r / cutoff)^2), one half at the cutoff |
@@ -20,9 +20,15 @@ is kept or removed as a whole (its pieces have nearly the same length if N is no
 Three properties of `reference` are not mentioned in the paper. Below 20 samples an axis, r is 0 at the published cutoff
 of 0.1, so that nothing is removed. The box is asymmetric: frequency -r is removed and +r is kept, which halves a real
 cosine at r. And the same cutoff removes about 1 % of the frequencies of a map, but 10 % of those of a line.
+
+All other masks remove the mean at every size above one sample and every cutoff above 0, and keep the Nyquist frequency
+up to a cutoff of 0.5. Below 20 samples `symmetric` removes the mean alone at cutoff 0.1. Of the maps of WRN16-1
+teachers on basic-motions that is 1.6 % of the frequencies and 78 to 82 % of the energy at 8x8, 0.4 % and 29 to 33 % at
+16x16.
 """
 
 import warnings
+from collections.abc import Iterable
 from typing import Literal, get_args
 
 import torch
@@ -35,14 +41,16 @@ Mask = Literal["reference", "symmetric", "radial", "butterworth", "gaussian", "n
 MASKS: tuple[str, ...] = get_args(Mask)
 ORDER = 2
 """The order of the Butterworth mask."""
-_warned: set[object] = set()
+FLAT = 0.1
+"""A filter whose factors differ by less does nothing with frequencies."""
+_warned: set[str] = set()
 
 
 class IdleMaskWarning(UserWarning):
-    """The chosen high-pass mask removes nothing at the size of the map."""
+    """The chosen filter removes nothing at the size of the map."""
 
 
-def high_pass(size: tuple[int, ...], mask: str = "reference", cutoff: float = 0.1, transform: str = "fft") -> Tensor:
+def high_pass(size: tuple[int, ...], mask: str = "symmetric", cutoff: float = 0.1, transform: str = "fft") -> Tensor:
     """Compute a high-pass mask over the full spectrum of a real line or map.
 
     Args:
@@ -118,24 +126,41 @@ def warn_idle(sizes: list[tuple[int, ...]], mask: str, cutoff: float, who: str, 
         sizes: (T,) or (H, W) of each map.
         mask: as for `high_pass`.
         cutoff: as for `high_pass`.
-        who: the name of the caller, for the message. A process warns once for each caller, mask, cutoff and set of
-            sizes.
+        who: the name of the caller, for the message. A process warns once in the same words.
         transform: as for `high_pass`.
 
     Warns:
         IdleMaskWarning
     """
-    idle = tuple(sorted({s for s in sizes if is_idle(s, mask, cutoff, transform)}))
-    if not idle or (who, mask, cutoff, idle) in _warned:
-        return
-    _warned.add((who, mask, cutoff, idle))
+    idle = sorted({s for s in sizes if is_idle(s, mask, cutoff, transform)})
     published = " (nor does the published code)" if mask == "reference" else ""
-    warnings.warn(
-        f"{who}: the high-pass mask {mask!r} at cutoff {cutoff:g} removes nothing from maps of "
-        f"{', '.join(map(_shown, idle))}{published}; the mask 'symmetric' does, 'none' is without one",
-        IdleMaskWarning,
-        stacklevel=3,
-    )
+    if idle:
+        _warn_once(
+            f"{who}: the high-pass mask {mask!r} at cutoff {cutoff:g} removes nothing from maps of "
+            f"{', '.join(map(_shown, idle))}{published}; the mask 'symmetric' does, 'none' is without one"
+        )
+
+
+def warn_flat(gains: Iterable[Tensor], who: str, remedy: str) -> None:
+    """Warn of filters that weigh all frequencies of their maps alike, within `FLAT`.
+
+    Args:
+        gains: of shape (T,) or (H, W), the factor of each frequency; single factors are passed over.
+        who: the name of the caller. A process warns once in the same words.
+        remedy: what to do.
+
+    Warns:
+        IdleMaskWarning
+    """
+    flat = sorted({tuple(g.shape) for g in gains if g.numel() > 1 and float(g.max() - g.min()) < FLAT})
+    if flat:
+        _warn_once(f"{who}: the filter weighs all frequencies of {', '.join(map(_shown, flat))} maps alike; {remedy}")
+
+
+def _warn_once(message: str) -> None:
+    if message not in _warned:
+        _warned.add(message)
+        warnings.warn(message, IdleMaskWarning, stacklevel=4)
 
 
 def _shown(size: tuple[int, ...]) -> str:

@@ -71,7 +71,7 @@ class ReviewBlock(Head):
             state: name -> numpy array or tensor. It holds `conv1_x` and, if the block has a residual, `conv1`, each
                 with its BatchNorm; `att_conv`; and `conv2` with the frequency attention and its BatchNorm. The bias of
                 its 1x1 convolution is moved into the running mean of the BatchNorm.
-            cutoff: of the mask.
+            cutoff: of the mask, which is `reference`.
 
         Raises:
             MmkdError: A tensor is missing.
@@ -93,7 +93,7 @@ class ReviewBlock(Head):
         in_channels = tensors["conv1_x.0.weight"].shape[1] if "conv1_x.0.weight" in tensors else width
         fuses = "att_conv.rel_h" in tensors
         deeper = (tensors["conv1.0.weight"].shape[1] if "conv1.0.weight" in tensors else width) if fuses else None
-        block = cls(in_channels, width, out_channels, attention.size, deeper, cutoff=cutoff)
+        block = cls(in_channels, width, out_channels, attention.size, deeper, mask="reference", cutoff=cutoff)
         own = {f"attention.{name}": value for name, value in attention.state_dict().items() if name != "local.bias"}
         for name, value in tensors.items():
             for theirs, ours in REFERENCE_NAMES.items():

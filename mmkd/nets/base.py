@@ -24,7 +24,7 @@ def _built_in(*modules: str) -> Callable[[Registry[Any]], None]:
 
 
 BACKBONES: Registry[Callable[[Shape, int], nn.Module]] = Registry(
-    "backbone", "python -m mmkd.bench --list backbones", _built_in("wrn", "tsai_nets")
+    "backbone", "python -m mmkd.bench --list backbones", _built_in("wrn", "light", "tsai_nets")
 )
 """Backbones by name: `factory(shape, classes)` returns a module that maps one view (B, *shape) to `Outputs`."""
 

@@ -3,6 +3,9 @@
 The form for signals, and the numbers of parameters that the tests check, are those of the wearable-sensor papers on
 multimodal distillation (Jeon et al. 2022 and later). `small` has one such block a stage and reads images at half their
 side; it is meant for the branches of a student on a CPU. `wrn-attn` is WRN16-1 with attention pooling.
+
+The published networks see a fixed number of samples at once (WRN16-1 53, `small` 25), however long the window is. Those
+whose names end in `-window` have a longer first convolution with a stride, and see half of the window: `stem_for`.
 """
 
 from collections.abc import Callable
@@ -29,6 +32,58 @@ def conv(dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> 
 def norm(dims: int, channels: int) -> nn.Module:
     """Batch normalisation over `dims` axes."""
     return nn.BatchNorm1d(channels) if dims == 1 else nn.BatchNorm2d(channels)
+
+
+def blocks_of(depth: int) -> int:
+    """Blocks a stage of a network of this depth.
+
+    Raises:
+        ValueError: The depth is not 6 N + 4.
+    """
+    blocks, rest = divmod(depth - 4, 6)
+    if rest or blocks < 1:
+        raise ValueError(f"depth {depth} is not 6 N + 4")
+    return blocks
+
+
+def receptive_field(depth: int, stem_kernel: int = 3, stem_stride: int = 1) -> int:
+    """Samples of a signal that one position of the last map sees.
+
+    >>> receptive_field(16), receptive_field(10)
+    (53, 25)
+    """
+    blocks = blocks_of(depth)
+    field = stem_kernel
+    step = stem_stride
+    for stride in (1, 2, 2):
+        field += 2 * step  # its first convolution, before the stride counts
+        step *= stride
+        field += 2 * step * (2 * blocks - 1)
+    return field
+
+
+def stem_for(samples: int, depth: int) -> dict[str, int]:
+    """Kernel and stride of the first convolution with which a network sees at least half of a window.
+
+    The kernel is 7 samples or more, and covers what the stride leaps over twice; the stride is the smallest that will
+    do, so that short windows lose no resolution.
+
+    Args:
+        samples: T of the windows.
+        depth: of the network.
+
+    Returns:
+        `stem_kernel` and `stem_stride` of `WideResNet`.
+
+    >>> stem_for(128, depth=16)
+    {'stem_kernel': 7, 'stem_stride': 2}
+    """
+    stride = 1
+    kernel = 7
+    while receptive_field(depth, kernel, stride) < samples / 2:
+        stride += 1
+        kernel = max(7, 2 * stride + 1)
+    return {"stem_kernel": kernel, "stem_stride": stride}
 
 
 class Block(nn.Module):
@@ -65,21 +120,31 @@ class WideResNet(nn.Module):
         depth: 6 N + 4, where N is the number of blocks a stage.
         width: k.
         stem_stride: stride of the first convolution.
+        stem_kernel: its kernel length, an odd number.
+        base: channels of the stem; the stages have 1, 2 and 4 times `base` k.
 
     Raises:
         ValueError: The depth is not 6 N + 4.
     """
 
-    def __init__(self, shape: Shape, classes: int, depth: int, width: int, stem_stride: int = 1) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        classes: int,
+        depth: int,
+        width: int,
+        *,
+        stem_stride: int = 1,
+        stem_kernel: int = 3,
+        base: int = 16,
+    ) -> None:
         super().__init__()
-        blocks, rest = divmod(depth - 4, 6)
-        if rest or blocks < 1:
-            raise ValueError(f"depth {depth} is not 6 N + 4")
+        blocks = blocks_of(depth)
         dims = len(shape) - 1
-        channels = 16
-        self.stem = conv(dims, shape[0], channels, 3, stem_stride)
+        channels = base
+        self.stem = conv(dims, shape[0], channels, stem_kernel, stem_stride)
         self.stages = nn.ModuleList()
-        for outputs, stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):
+        for outputs, stride in ((base * width, 1), (2 * base * width, 2), (4 * base * width, 2)):
             stage = nn.Sequential()
             for position in range(blocks):
                 stage.append(Block(dims, channels, outputs, stride if position == 0 else 1))
@@ -138,17 +203,22 @@ class AttentionPooled(WideResNet):
         return Outputs(self.classifier(embedding), embedding, features, attention={name: attention})
 
 
-def _factory(name: str, depth: int, width: int) -> Callable[[Shape, int], nn.Module]:
+def _factory(name: str, depth: int, width: int, window: bool = False) -> Callable[[Shape, int], nn.Module]:
     def build(shape: Shape, classes: int) -> nn.Module:
         check_shape(name, shape, minimum=MINIMUM)
-        return WideResNet(shape, classes, depth, width)
+        stem = stem_for(shape[1], depth) if window and len(shape) == 2 else {}
+        return WideResNet(shape, classes, depth, width, **stem)
 
-    build.__doc__ = f"Wide residual network, depth {depth}, width {width}; signals and images. arXiv:1605.07146."
+    seen = "; of a signal it sees half of the window" if window else ""
+    build.__doc__ = f"Wide residual network, depth {depth}, width {width}; signals and images{seen}. arXiv:1605.07146."
     return build
 
 
 for _depth, _width in DEPTHS_AND_WIDTHS:
     BACKBONES.register(f"WRN{_depth}-{_width}")(_factory(f"WRN{_depth}-{_width}", _depth, _width))
+for _width in (1, 3):
+    _name = f"WRN16-{_width}-window"
+    BACKBONES.register(_name)(_factory(_name, 16, _width, window=True))
 
 
 @BACKBONES.register("small")
@@ -156,6 +226,18 @@ def small(shape: Shape, classes: int) -> nn.Module:
     """One residual block a stage, 16 to 64 channels; images are read at half their side: for branches on a CPU."""
     check_shape("small", shape, minimum=MINIMUM)
     return WideResNet(shape, classes, depth=10, width=1, stem_stride=len(shape) - 1)
+
+
+@BACKBONES.register("small-window")
+def small_window(shape: Shape, classes: int) -> nn.Module:
+    """`small` with a longer first convolution, so that it sees half of a signal window."""
+    check_shape("small-window", shape, minimum=MINIMUM)
+    return WideResNet(shape, classes, depth=10, width=1, **narrow_stem(shape))
+
+
+def narrow_stem(shape: Shape) -> dict[str, int]:
+    """The stem of a network of depth 10 for a signal (C, T) or an image (C, H, W), which is read at half its side."""
+    return stem_for(shape[1], 10) if len(shape) == 2 else {"stem_stride": 2}
 
 
 @BACKBONES.register("wrn-attn")

@@ -101,7 +101,8 @@ def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     """A function for each data set of a request that loads it."""
     nan: Any = request.nan
     if request.data is not None:
-        return [lambda path=request.data: load_file(path, nan)]  # type: ignore[misc]
+        form = TASKS.get(request.task).form
+        return [lambda path=request.data: load_file(path, nan, form)]  # type: ignore[misc]
     rate = request.rate or 0.0
     return [lambda name=name: load_dataset(name, request.data_root, nan, rate) for name in request.datasets]  # type: ignore[misc]
 

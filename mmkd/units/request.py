@@ -81,7 +81,7 @@ class Request(Options):
     )
     data: str | None = setting(
         None,
-        "your own windows or images: .npz (x, y, optional subject, test), or UEA/UCR .ts",
+        "your own windows, images (.npz: x, y, ...; or .ts), or series (.npz: series, labels)",
         flag="--data",
         metavar="FILE",
         group="what",

@@ -13,11 +13,15 @@ from mmkd.frequency import (
     RESIZES,
     SCALES,
     TRANSFORMS,
+    FrequencyAttention,
     IdleMaskWarning,
     hierarchical_context,
     masks,
     scaled,
 )
+from mmkd.training.trial import Trial
+from mmkd.units.expansion import expand
+from mmkd.units.request import Request
 
 SIG = {"stage1": (8, 32), "stage2": (16, 16)}
 GAF = {"stage1": (8, 16, 16), "stage2": (16, 8, 8)}
@@ -45,7 +49,7 @@ def teachers(batch=6, scale=1.0, relu=True):
 
 def made(name, s, t, **options):
     torch.manual_seed(0)
-    method = METHODS.get(name)(**{"mask": "symmetric", **options})
+    method = METHODS.get(name)(**options)
     setup = Setup(s, t, classes=3, train_size=60, epochs=24)
     method.check(setup)
     method.build(setup)
@@ -205,7 +209,7 @@ def test_an_ablation_of_the_paper_is_one_flag(name):
     assert parts(global_branch=False) == (False, True, False, False)
     assert parts(mask="none") == (True, True, False, False)
     assert parts(logit_weight=1.0) == (True, True, True, True)
-    # the published mask on these maps is no mask: the documents say so
+    # the published mask on these maps is no mask: the documents say so, and it is not the default
     values = [made(name, s, t, mask=m, pairs="same").losses(s, t, batch())["fam_gaf"] for m in ("reference", "none")]
     torch.testing.assert_close(*values)
     # without a filter there is no mask, so that no choice of it is in the way
@@ -241,7 +245,7 @@ def test_what_has_no_meaning_is_refused(name):
     s, t = student(), teachers()
     for transform in ("dct", "haar"):
         with pytest.raises(MmkdError, match="signed frequencies of the FFT.*--mask symmetric"):
-            METHODS.get(name)(transform=transform)
+            METHODS.get(name)(transform=transform, mask="reference")
         made(name, s, t, transform=transform, mask="radial")
     for domain in ("frequency", "amplitude"):
         with pytest.raises(MmkdError, match="--loss mse"):
@@ -358,6 +362,24 @@ def test_the_published_mask_says_once_that_it_is_idle(name, monkeypatch):
         warnings.simplefilter("error")
         made(name, s, t, mask="reference")
         made(name, s, t, mask="reference", global_branch=False)
+
+
+@EACH
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_under_every_preset_the_default_filters_are_high_passes(name, preset):
+    """On the maps that the networks of the presets have, for the data set of the default command."""
+    ((spec, data),) = expand(Request((name,), preset=preset))
+    trial = Trial.make(
+        spec, shape=data.x.shape[1:], classes=len(data.classes), targets=torch.zeros(40).long(), validated=True
+    )
+    filters = [module for module in trial.method.modules() if isinstance(module, FrequencyAttention)]
+    sizes = {module.size for module in filters}
+    assert len(filters) >= 6
+    assert len(sizes) > 1
+    for module in filters:
+        if max(module.size) > 1:
+            assert module.kept.flatten()[0] == 0, module.size
+            assert module.kept.max() == 1, module.size
 
 
 @EACH

@@ -45,7 +45,7 @@ def teachers(batch=6, **options):
 
 def made(s, t, **options):
     torch.manual_seed(0)
-    method = METHODS.get("fam-review")(**{"mask": "symmetric", **options})
+    method = METHODS.get("fam-review")(**options)
     setup = Setup(s, t, classes=3, train_size=60, epochs=24)
     method.check(setup)
     method.build(setup)

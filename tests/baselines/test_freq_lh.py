@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup, soft_targets
-from mmkd.frequency import BAND_MASKS, BAND_SHAPES, BAND_TRANSFORMS, LIFTS
+from mmkd.frequency import BAND_MASKS, BAND_SHAPES, BAND_TRANSFORMS, LIFTS, IdleMaskWarning, masks
 from mmkd.training.setup import build_method
 
 B, K = 4, 3
@@ -197,6 +197,7 @@ def test_soft_masks_are_not_degenerate(mask):
 
 
 @every_kind
+@pytest.mark.filterwarnings("ignore::mmkd.frequency.IdleMaskWarning")
 def test_all_pass_is_plain_feature_distillation(shapes):
     student, teachers = outputs(shapes), {"sig": outputs(shapes)}
     each = [F.mse_loss(student.features[k], teachers["sig"].features[k].detach()) for k in shapes]
@@ -490,6 +491,20 @@ def test_mixed_precision():
     for cost in COSTS:
         assert terms[f"{cost}sig"].dtype == torch.float32
         assert torch.isfinite(terms[f"{cost}sig"])
+
+
+def test_a_filter_that_does_nothing_says_so(monkeypatch):
+    monkeypatch.setattr(masks, "_warned", set())
+    sides = [{f"stage{n}": (2, side), f"stage{n + 1}": (2, side)} for n, side in enumerate(range(2, 65))]
+    for shapes in sides:  # the defaults never do
+        made(outputs(shapes), {"sig": outputs(shapes)})
+    student, teacher = outputs(LINE), outputs(LINE)
+    with pytest.warns(IdleMaskWarning, match="frequencies of 6, 9, 12 maps alike; .*--strategy all-pass") as seen:
+        made(student, {"sig": teacher}, strategy="low", unit="hz", low_cutoff=50.0, window_s=2.0)
+    assert len(seen) == 1
+    made(student, {"sig": teacher}, strategy="low", unit="hz", low_cutoff=50.0, window_s=2.0)  # said already
+    with pytest.warns(IdleMaskWarning, match="3x4, 5x4, 6x7 maps alike"):  # one half of each band is one half of all
+        made(outputs(IMAGE), {"gaf": outputs(IMAGE)}, low_high_ratio=0.5)
 
 
 def test_refusals():

@@ -7,7 +7,6 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import Dataset, Split, split_windows
-from mmkd.data.splits import draw_test_windows
 
 
 def dataset(y, subject=None, test=None) -> Dataset:
@@ -154,23 +153,6 @@ def test_checksum_changes_with_every_part():
     splits.append(Split(np.array([1]), np.array([2, 3]), b, "window"))  # the same numbers, cut elsewhere
     assert len({s.sha256 for s in splits}) == len(splits)
     assert Split(a.astype(np.int32), b, b, "window").sha256 == splits[0].sha256
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 10, 40])
-def test_own_test_leaves_every_class_training_windows(count):
-    y = np.array([0] * 40 + [1] * count)
-    test = draw_test_windows(y, None)
-    assert test[y == 0].sum() == 12
-    assert test[y == 1].sum() == (0 if count == 1 else max(1, round(0.3 * count)))
-
-
-def test_own_test_holds_whole_subjects():
-    subject = np.arange(60) // 6
-    y = np.arange(60) % 3
-    test = draw_test_windows(y, subject)
-    assert len(set(subject[test])) == 3
-    assert not set(subject[test]) & set(subject[~test])
-    np.testing.assert_array_equal(test, draw_test_windows(y, subject))
 
 
 def test_kept_training_subjects_hold_every_class():

@@ -214,7 +214,8 @@ def test_the_transforms_differ():
 @pytest.mark.parametrize("transform", REAL)
 def test_refusals(transform):
     with pytest.raises(MmkdError, match=rf"'reference' is a box .* {transform!r} does not have.*--mask symmetric"):
-        FrequencyAttention(3, 4, 8, transform=transform)
+        FrequencyAttention(3, 4, 8, mask="reference", transform=transform)
+    FrequencyAttention(3, 4, 8, transform=transform)  # the default mask goes with every transform
     with pytest.raises(MmkdError, match=r"was made for \(B, 3, 8, 8\) and got"):
         FrequencyAttention(3, 4, 8, mask="none", transform=transform)(torch.zeros(2, 3, 1, 1))
     with pytest.raises(MmkdError, match="removes every frequency of 8x8"):

@@ -17,7 +17,16 @@ SHAPES = {"signal": (6, 40), "image": (6, 12, 16)}
 FROM_TSAI = {**RECIPES, **NEED_TORCHVISION}
 CASES = [(name, "signal") for name in BACKBONES] + [(name, "image") for name in BACKBONES if name not in FROM_TSAI]
 
-SAME_CLASS = {"WRN16-1", "WRN16-3", "WRN16-8", "WRN28-1", "WRN28-3", "WRN40-1"}  # as WRN10-1, whose turn is enough
+SAME_CLASS = {
+    "WRN16-1",
+    "WRN16-1-window",
+    "WRN16-3-window",
+    "WRN16-3",
+    "WRN16-8",
+    "WRN28-1",
+    "WRN28-3",
+    "WRN40-1",
+}  # as WRN10-1, whose turn is enough
 
 
 def build(name: str, kind: str) -> nn.Module:
