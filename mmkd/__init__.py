@@ -12,25 +12,45 @@ from mmkd.core.registry import METHODS, kind_of, only_of_kind
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
+    from mmkd.core.plugins import load_plugin
+    from mmkd.data.readers import READERS
+    from mmkd.data.readers.base import RawDataset
     from mmkd.methods.contract import DistillConfig, Method, MethodConfig, TaughtConfig
     from mmkd.methods.losses import check_temperature, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch
+    from mmkd.metrics.registry import METRICS, Metric
+    from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
+    from mmkd.tasks.base import TASKS, Task
+    from mmkd.views.base import MODALITIES, Modality
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "run": "api",
     "load_student": "api",
+    "load_plugin": "core.plugins",
+    "BACKBONES": "nets",
+    "DENSE": "nets",
+    "FUSIONS": "nets",
+    "METRICS": "metrics.registry",
+    "MODALITIES": "views",
+    "READERS": "data.readers",
+    "STAGE_FUSIONS": "nets",
+    "TASKS": "tasks",
     "Batch": "methods.outputs",
     "DistillConfig": "methods.contract",
     "Method": "methods.contract",
     "MethodConfig": "methods.contract",
+    "Metric": "metrics.registry",
+    "Modality": "views",
     "Outer": "methods.outer",
     "Outputs": "methods.outputs",
+    "RawDataset": "data.readers.base",
     "Setup": "methods.outputs",
     "Step": "methods.outputs",
+    "Task": "tasks",
     "TaughtConfig": "methods.contract",
     "check_temperature": "methods.losses",
     "least_conflict": "methods.outer",
@@ -41,21 +61,34 @@ _MODULES = {
 }
 
 __all__ = [
+    "BACKBONES",
+    "DENSE",
+    "FUSIONS",
     "METHODS",
+    "METRICS",
+    "MODALITIES",
+    "READERS",
+    "STAGE_FUSIONS",
+    "TASKS",
     "Batch",
     "DistillConfig",
     "Method",
     "MethodConfig",
+    "Metric",
     "MmkdError",
+    "Modality",
     "Options",
     "Outer",
     "Outputs",
+    "RawDataset",
     "Setup",
     "Step",
+    "Task",
     "TaughtConfig",
     "check_temperature",
     "kind_of",
     "least_conflict",
+    "load_plugin",
     "load_student",
     "matched_maps",
     "matched_stages",

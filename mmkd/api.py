@@ -85,29 +85,32 @@ def _as_int(seed: Any) -> int:
         raise MmkdError(f"seed = {seed!r} is not a whole number") from None
 
 
-def load_student(run: Record | str | Path) -> Any:
-    """Load the trained student of a unit, in evaluation mode, with its fitted modalities.
+def load_student(run: Record | str | Path, *, plugin: str | Path | None = None) -> Any:
+    """Load the trained student of a unit, in evaluation mode, with its fitted modalities and the plugins it needs.
 
     >>> model = mmkd.load_student("runs/1a2b3c4d")  # doctest: +SKIP
     >>> classes = model.predict(windows)  # doctest: +SKIP
 
     Args:
         run: a record, as `run` returns it, or the folder of a record (`runs/<key>`).
+        plugin: the file of the plugin that the student was made with, if it is not where it was then.
 
     Returns:
         A `StudentModel`, a module that maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W).
 
     Raises:
-        MmkdError: there is no such record, it is that of a teacher, or its files are damaged.
+        MmkdError: there is no such record, it is that of a teacher, or its files are damaged; or a plugin that the
+            student needs is missing, or is not the one that it was made with.
     """
     from mmkd.training.student_model import StudentModel
 
+    plugins = () if plugin is None else (plugin,)
     if isinstance(run, Record):
-        return StudentModel.load(run)
+        return StudentModel.load(run, plugins)
     folder = Path(run)
     records = Records(folder.parent)
     damage = records.describe_damage(folder.name)
     record = None if damage else records.get(folder.name)
     if record is None:
         raise MmkdError(damage or f"{folder} is no record of a unit: it has no result.json")
-    return StudentModel.load(record)
+    return StudentModel.load(record, plugins)

@@ -25,6 +25,8 @@ from filelock import FileLock
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mmkd import METHODS
+from mmkd.core.registry import REGISTRIES
+from mmkd.core.source import is_own
 from mmkd.evaluation import deployment
 from mmkd.report.mlflow import store as mlflow_store
 from mmkd.tasks.base import Task
@@ -154,8 +156,13 @@ def _methods_as_before():
     """What a test registers, or breaks, is gone after it."""
     METHODS.load()
     entries, broken, modules = dict(METHODS._entries), dict(METHODS.import_errors), set(sys.modules)
+    names = {id(registry): set(registry._entries) for registry in REGISTRIES}
     yield
     METHODS._entries, METHODS.import_errors, METHODS._duplicates = entries, broken, {}
+    for registry in REGISTRIES:
+        for name in set(registry._entries) - names.get(id(registry), set()):
+            if not is_own(registry._registered_by[name]):
+                registry.unregister(name)
     for name in set(sys.modules) - modules:
         if name.startswith(("mmkd_plugin_", "mmkd.baselines.")):
             del sys.modules[name]

@@ -16,7 +16,6 @@ from mmkd.data import find_cards
 from mmkd.report.page import render as page
 from mmkd.store.environment import environment
 from mmkd.training import checkpoint
-from mmkd.units.expansion import source_sha256
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -110,7 +109,7 @@ def test_methods_are_those_of_the_checkout():
     assert [Path(path) for path in mmkd.baselines.__path__] == [ROOT / "baselines"]
     for name in ("kd", "fam", "student"):
         assert mmkd.METHODS.get(name).__module__.startswith("mmkd.baselines.")
-        assert source_sha256(name) == ""
+        assert mmkd.METHODS.source_sha256(name) == ""
 
 
 def test_commands_and_dotted_names_of_the_project_are_there():

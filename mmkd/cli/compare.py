@@ -13,7 +13,7 @@ from typing import Any
 from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags
 from mmkd.core.errors import MmkdError
-from mmkd.core.registry import load_plugin
+from mmkd.core.plugins import load_plugin
 from mmkd.core.text import one_line
 
 NAME = "mmkd.compare"

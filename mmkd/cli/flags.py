@@ -193,7 +193,7 @@ def _options_of(method: str) -> list[str]:
 
 def load_plugins(paths: Sequence[str]) -> None:
     """Load plugin files, which register methods and tasks."""
-    from mmkd.core.registry import load_plugin
+    from mmkd.core.plugins import load_plugin
 
     for path in paths:
         load_plugin(path)

@@ -14,7 +14,7 @@ LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "
 def preset_help() -> str:
     """What each preset sets, for the help."""
     lines = []
-    for task in TASKS.values():
+    for task in TASKS.known():
         lines.append("presets:" if task.name == DEFAULT_TASK else f"presets of --task {task.name}:")
         for name, preset in task.presets.items():
             lines += _preset_lines(name, preset)
@@ -65,10 +65,14 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
             if available[name] is not None
         ], errors
     if what == "stage-fusions":
+        from mmkd.nets import STAGE_FUSIONS
         from mmkd.nets.stage_fusions import JOINS, OPERATORS
 
-        default = ("none", "The network's own form: the default.")
-        return [default, *((name, first_line(make)) for name, make in (*JOINS.items(), *OPERATORS.items()))], {}
+        rows = [("none", "The network's own form: the default.")]
+        own = {**JOINS, **OPERATORS}  # in this order; the entries of the registry have no docstrings of their own
+        rows += [(name, first_line(make)) for name, make in own.items()]
+        rows += [(name, first_line(STAGE_FUSIONS.get(name))) for name in STAGE_FUSIONS if name not in own]
+        return rows, STAGE_FUSIONS.import_errors
     if what == "methods":
         registry: Registry[Any] = METHODS
     elif what == "modalities":

@@ -1,9 +1,11 @@
 """Registries: the named things that users can add, such as methods, modalities, backbones and fusions.
 
-A registry maps a name to a class or a factory. Methods are discovered in three places, without a list to maintain: the
-files of `baselines/`, the entry-point group `mmkd.methods` of installed packages, and `--plugin FILE.py`. A file that
-cannot be imported is listed with the reason and does not stop the others. A name that is registered twice is an error
-that names both places; neither of the two wins.
+A registry maps a name to a class or a factory. Entries come from mmkd itself, from installed packages, which name a
+module under the registry's entry-point group (`mmkd.methods`, `mmkd.backbones` and so on), and from `--plugin FILE.py`
+(`core.plugins`). A file or package that cannot be imported is listed with the reason and does not stop the others. A
+name that is registered twice is an error that names both places; neither of the two wins.
+
+Entries of others have a checksum of their source, which is part of the keys of what they made.
 """
 
 import importlib
@@ -12,10 +14,12 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from mmkd.core.errors import MmkdError, describe_error, unknown_name
+from mmkd.core.source import is_own, source_sha256
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
@@ -49,12 +53,14 @@ class Registry(Generic[T]):
     Args:
         kind: what the entries are, in the singular, for messages, such as "method".
         how: how a user lists the entries, for messages.
-        discover: called once with this registry, before the first look-up; it imports the modules that register
-            entries here.
+        discover: called once with this registry, before the first look-up; it imports the modules of mmkd that
+            register entries here.
         check: gets an object that is about to be registered, and returns in a few words what is wrong with it, or None.
+        group: the entry-point group of installed packages that register entries here, such as "mmkd.methods".
 
     Attributes:
         import_errors: source that could not be imported -> the reason.
+        broken_packages: of these the entry points of installed packages.
 
     >>> shapes = Registry("shape")
     >>> @shapes.register("circle")
@@ -69,15 +75,18 @@ class Registry(Generic[T]):
         how: str = "",
         discover: "Callable[[Registry[T]], None] | None" = None,
         check: Callable[[Any], str | None] | None = None,
+        group: str = "",
     ) -> None:
         self.kind = kind
         self.how = how
         self.import_errors: dict[str, str] = {}
+        self.broken_packages: dict[str, str] = {}
         self._check = check
         self._discover = discover
+        self._group = group
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}  # name -> module that defines it
-        self._registering: set[str] = set()  # modules that registered something
+        self._registered_by: dict[str, str] = {}  # name -> module that registered it
         self._duplicates: dict[str, str] = {}  # a name that two discovered files register -> the message
         REGISTRIES.append(self)
 
@@ -92,26 +101,43 @@ class Registry(Generic[T]):
 
         def add(thing: Any) -> Any:
             problem = self._check(thing) if self._check else None
+            own = getattr(thing, "name", name)
+            if isinstance(own, str) and own not in ("", name):
+                problem = problem or f"calls itself {own!r}; register it under that name"
             if problem:
                 raise MmkdError(f"{self.kind} {name!r} {problem}")
             registering = sys._getframe(1).f_globals["__name__"]
+            if not is_own(registering):  # mmkd's own names are there first
+                self.load()
             origin = _origin(thing, registering)
             if name in self._entries:
                 files = f"in {_file(self._origins[name])} and {_file(origin)}"
                 raise _DuplicateName(name, f"{self.kind} {name!r} is registered twice: {files}; rename one")
             self._entries[name] = thing
             self._origins[name] = origin
-            self._registering.add(registering)
+            self._registered_by[name] = registering
             return thing
 
         return add
 
     def load(self) -> None:
-        """Run the discovery; a second call does nothing."""
-        discover = self._discover
-        self._discover = None
+        """Run the discovery, then import the modules of installed packages; a second call does nothing."""
+        discover, self._discover = self._discover, None
+        group, self._group = self._group, ""
         if discover is not None:
             discover(self)
+        if group:
+            self._load_packages(group)
+
+    def _load_packages(self, group: str) -> None:
+        """Import every entry point of a group."""
+        from importlib.metadata import entry_points  # slow to import, and not needed for help
+
+        for point in entry_points(group=group):
+            source = f"entry point {point.name} = {point.value} of {group}"
+            module = point.value.partition(":")[0]
+            if not self.try_import(source, point.load, module):
+                self.broken_packages[source] = self.import_errors[source]
 
     def get(self, name: str) -> T:
         """The entry called `name`.
@@ -124,10 +150,12 @@ class Registry(Generic[T]):
         if name in self._duplicates:
             raise MmkdError(self._duplicates[name])
         if name not in self._entries:
-            error = unknown_name(self.kind, name, self._entries, self.how)
             for source, reason in self.import_errors.items():
                 if Path(source).stem.replace("_", "-") == name.replace("_", "-"):
-                    error = MmkdError(f"{self.kind} {name!r} could not be loaded from {source}: {reason}")
+                    raise MmkdError(f"{self.kind} {name!r} could not be loaded from {source}: {reason}")
+            error = unknown_name(self.kind, name, self._entries, self.how)
+            for source, reason in self.broken_packages.items():  # one of them may have it
+                error = MmkdError(f"{error}; {source} could not be loaded: {reason}")
             raise error
         return self._entries[name]
 
@@ -135,6 +163,27 @@ class Registry(Generic[T]):
         """Every entry, in the order in which they were registered."""
         self.load()
         return list(self._entries.values())
+
+    def known(self) -> list[T]:
+        """The entries so far, without a search for more, for the help."""
+        return list(self._entries.values())
+
+    def source_sha256(self, name: str) -> str:
+        """Checksum of the file that defines an entry; empty for the entries of mmkd itself.
+
+        Modules that this file imports are not seen. Of an entry of mmkd that somebody registers under another name it
+        is that of the registering file.
+
+        Raises:
+            MmkdError: there is no such entry.
+        """
+        thing = self.get(name)
+        modules = [self._origins[name], self._registered_by[name]]
+        return next((source_sha256(module, thing) for module in modules if not is_own(module)), "")
+
+    def source_file(self, name: str) -> str:
+        """The file that defines an entry, for messages."""
+        return _file(self._origins[name])
 
     def __contains__(self, name: object) -> bool:
         self.load()
@@ -156,22 +205,29 @@ class Registry(Generic[T]):
         """Remove a name, for tests and notebooks."""
         self._entries.pop(name, None)
 
+    def names_by(self, module: str) -> list[str]:
+        """The names that a module registered."""
+        return [name for name in self._entries if self._registered_by.get(name) == module]
+
     def clear_import_error(self, source: str) -> str:
         """Forget that `source` could not be imported, and the names it tried to register twice; returns the reason."""
         reason = self.import_errors.pop(source)
         self._duplicates = {name: message for name, message in self._duplicates.items() if message != reason}
         return reason
 
-    def try_import(self, source: str, action: Callable[[], Any]) -> bool:
+    def try_import(self, source: str, action: Callable[[], Any], module: str = "") -> bool:
         """Run `action`, which imports `source`, and return whether it succeeded.
 
-        If it fails, the entries that it made are removed, and the reason is stored in `import_errors`.
+        If it fails, the entries that it made in any registry are removed, and the reason is stored in `import_errors`.
+
+        Args:
+            module: the module that is imported; empty if it is not known, which stands for any but those of mmkd.
         """
-        before = dict(self._entries)
+        before = {id(registry): set(registry._entries) for registry in REGISTRIES}
         try:
             action()
         except (Exception, SystemExit) as error:  # a plugin may raise anything; the list of methods shows the reason
-            self._entries = before
+            _remove_later(before, module)
             self.import_errors[source] = describe_error(error)
             if isinstance(error, _DuplicateName):
                 self._duplicates[error.name] = str(error)
@@ -179,59 +235,27 @@ class Registry(Generic[T]):
         return True
 
 
-def discover_methods(registry: "Registry[Any]") -> None:
-    """Import every file of `baselines/` and every entry point of the group `mmkd.methods`."""
-    from importlib.metadata import entry_points  # slow to import, and not needed for help
+def _remove_later(before: dict[int, set[str]], module: str) -> None:
+    """Remove from every registry what a module that failed has registered since.
 
+    Args:
+        before: the names in each registry before, by its id.
+    """
+    for registry in REGISTRIES:
+        for name in set(registry._entries) - before.get(id(registry), set()):
+            by = registry._registered_by[name]
+            if f"{by}.".startswith(f"{module}.") if module else not is_own(by):
+                registry.unregister(name)
+
+
+def discover_methods(registry: "Registry[Any]") -> None:
+    """Import every file of `baselines/`."""
     package = importlib.import_module("mmkd.baselines")
     for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
         name = f"mmkd.baselines.{module.name}"
         source = str(Path(getattr(module.module_finder, "path", ".")) / f"{module.name}.py")
-        if not registry.try_import(source, lambda name=name: importlib.import_module(name)):  # type: ignore[misc]
+        if not registry.try_import(source, partial(importlib.import_module, name), name):
             sys.modules.pop(name, None)
-    for point in entry_points(group="mmkd.methods"):
-        registry.try_import(f"entry point {point.name} = {point.value}", point.load)
-
-
-def load_plugin(path: str | Path) -> None:
-    """Import a user's file, which registers methods in `METHODS`, or a task, a metric or a network in their registries.
-
-    A second call with the same file does nothing, so that worker processes may repeat it.
-
-    Raises:
-        MmkdError: there is no such file, it cannot be imported, or it registers nothing.
-    """
-    path = Path(path).resolve()
-    if path.suffix != ".py" or not path.is_file():
-        raise MmkdError(f"--plugin {path}: no such Python file")
-    name = f"mmkd_plugin_{path.stem}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-        return
-    if loaded is not None:
-        raise MmkdError(f"--plugin {path}: a plugin of the same file name is loaded from {loaded.__file__}; rename one")
-    METHODS.load()
-    before = {id(registry): dict(registry._entries) for registry in REGISTRIES}
-    for registry in REGISTRIES:
-        registry._registering.discard(name)
-    module = types.ModuleType(name)
-    module.__file__ = str(path)
-    sys.modules[name] = module
-
-    def execute() -> None:  # from its source, because the bytecode cached for a file under edit may be out of date
-        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)
-
-    if not METHODS.try_import(str(path), execute):
-        del sys.modules[name]
-        for registry in REGISTRIES:  # nothing stays of a file that failed half-way
-            registry._entries = before.get(id(registry), registry._entries)
-        raise MmkdError(f"--plugin {path}: {METHODS.clear_import_error(str(path))}")
-    if not any(name in registry._registering for registry in REGISTRIES):
-        del sys.modules[name]
-        raise MmkdError(
-            f"--plugin {path}: it registers no method (nor anything else); decorate a class with "
-            f'@METHODS.register("name")'
-        )
 
 
 def _check_method(thing: Any) -> str | None:
@@ -242,7 +266,14 @@ def _check_method(thing: Any) -> str | None:
     return f"is {name}, which is no subclass of mmkd.Method"
 
 
-METHODS: Registry[Any] = Registry("method", "python -m mmkd.bench --list methods", discover_methods, _check_method)
+def not_callable(thing: Any) -> str | None:
+    """What is wrong with a factory that cannot be called; the check of registries of functions and classes."""
+    return None if callable(thing) else f"is {type(thing).__name__}, which is no class or function"
+
+
+METHODS: Registry[Any] = Registry(
+    "method", "python -m mmkd.bench --list methods", discover_methods, _check_method, "mmkd.methods"
+)
 """Every distillation method by name."""
 
 

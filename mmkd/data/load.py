@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.errors import MmkdError
 from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import file_sha256, files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
@@ -33,16 +33,19 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
         MmkdError: the name is unknown, files are missing or have another checksum, or the content cannot be trained on.
     """
     card = find_card(name)
-    if card.reader not in READERS:
-        raise unknown_name("reader", card.reader, READERS)
+    read = READERS.get(card.reader)
     folder = reader_folder(card, root)
     card = resolve_suffix(card, folder)
     checksums = verify_checksums(card, folder)
     checksum = sha256("".join(f"{name}={checksums[name]};" for name in sorted(checksums)).encode())
     settings = (card.reader, sorted(card.reader_options.items()), card.classes, *_window_settings(card))
     checksum.update(repr(settings).encode())
+    checksum.update(READERS.source_sha256(card.reader).encode())  # of a plugin's reader; else empty
     try:
-        data = _build_dataset(card, READERS[card.reader](card, folder), checksum.hexdigest())
+        raw = read(card, folder)
+        if not isinstance(raw, RawDataset):
+            raise MmkdError(f"reader {card.reader!r} returned {type(raw).__name__}; return a RawDataset")
+        data = _build_dataset(card, raw, checksum.hexdigest())
     except MmkdError:
         raise
     except Exception as error:  # a user's card may name things that its files do not contain

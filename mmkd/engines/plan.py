@@ -120,7 +120,7 @@ def make_plan(
         count = len(split.train)
         views = {}
         for name, config in spec.views.items():
-            key = view_key(name, config, spec.data, split)
+            key = view_key(name, config, spec.data, split, spec.view_sources(name))
             exists = cache.find_damage("views", key) is None
             views[name] = add_job(Job("view", key, spec, name, exists=exists))
         needs = list(views.values())

@@ -49,13 +49,14 @@ def _perform(job: Values, values: Values) -> "JobResult":
     import torch
 
     from mmkd.core.memory import keep_freed_memory
-    from mmkd.core.registry import load_plugin
+    from mmkd.core.plugins import load_plugin
     from mmkd.engines.plan import JobResult
     from mmkd.engines.sweep import run_one
     from mmkd.specs.unit import UnitSpec
+    from mmkd.tasks import TASKS
     from mmkd.training.preparation import load_view, make_teacher
     from mmkd.training.workspace import Workspace
-    from mmkd.units.expansion import source_sha256
+    from mmkd.units.sources import check_loaded
     from mmkd.units.splits import select_fold
 
     keep_freed_memory()
@@ -64,12 +65,13 @@ def _perform(job: Values, values: Values) -> "JobResult":
     for plugin in workspace.plugins:
         load_plugin(plugin)
     spec = UnitSpec.parse(job["spec"])
-    data = select_fold(workspace.load(spec.data), spec.data)
+    check_loaded(spec, "has changed since the command began; start it again")
+    data = select_fold(TASKS.get(spec.task).accept(workspace.load(spec.data)), spec.data)
     if data.sha256 != spec.data.sha256:
         raise MmkdError(f"data {data.name!r} has changed since the command began; start it again")
     if job["kind"] == "unit":
-        if spec.key != job["key"] or source_sha256(spec.method) != spec.method_sha256:
-            raise MmkdError(f"method {spec.method!r} or mmkd has changed since the command began; start it again")
+        if spec.key != job["key"]:
+            raise MmkdError("mmkd has changed since the command began; start it again")
         result = run_one(spec, data, workspace, rerun=job["rerun"])
         assert result.status in ("done", "cached", "failed")
         return JobResult(result.status, result.error, result.log)

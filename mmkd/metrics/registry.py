@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
+from mmkd.core.errors import describe_error
 from mmkd.core.registry import Registry
 from mmkd.metrics.classes import Probabilities, log_loss, reliability
 from mmkd.metrics.steps import Ints, balanced_accuracy, frame_accuracy, macro_f1, mean_iou
@@ -80,10 +83,24 @@ class Shown(Protocol):
 
 
 def _not_a_metric(thing: Any) -> str | None:
-    return None if isinstance(thing, Metric) else f"is {type(thing).__name__}, which is no Metric"
+    """What is wrong with a metric; its function is tried, because it would fail only after a training."""
+    if not isinstance(thing, Metric):
+        return f"is {type(thing).__name__}, which is no Metric"
+    counts = np.array([[2, 1, 0], [0, 3, 0], [0, 0, 0]])  # the last class is in neither truth nor prediction
+    true = np.array([0, 0, 1])
+    try:
+        values = [] if thing.of_counts is None else [thing.of_counts(counts)]
+        if thing.of_probabilities is not None:
+            values.append(thing.of_probabilities(true, np.array([[0.5, 0.3, 0.2], [0.1, 0.9, 0.0], [0.0, 1.0, 0.0]])))
+    except Exception as error:  # somebody else's function may raise anything
+        return f"fails on made-up classes of which one never occurs: {describe_error(error)}"
+    for value in values:
+        if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+            return f"gives {value!r} for made-up classes of which one never occurs; return a finite number"
+    return None
 
 
-METRICS: Registry[Metric] = Registry("metric", check=_not_a_metric)
+METRICS: Registry[Metric] = Registry("metric", check=_not_a_metric, group="mmkd.metrics")
 """Every metric by name, in the order of columns."""
 
 SELECTION = "macro_f1"

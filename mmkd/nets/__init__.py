@@ -10,10 +10,9 @@ from typing import Any
 
 from torch import nn
 
-from mmkd.core.errors import MmkdError, describe_error, did_you_mean, unknown_name
+from mmkd.core.errors import MmkdError, describe_error, did_you_mean
 from mmkd.core.registry import Registry
-from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, Shape, dry_run
-from mmkd.nets.stage_fusions import STAGE_FUSIONS
+from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS, Shape, dry_run
 from mmkd.nets.student import MultiBranch, SingleView, signal_of
 
 __all__ = [
@@ -81,8 +80,7 @@ def check_dense_fusion(name: str, fusion: str) -> None:
         MmkdError: It does not.
     """
     DENSE.get(name)
-    if fusion not in STAGE_FUSIONS:
-        raise unknown_name("fusion of decoder stages", fusion, STAGE_FUSIONS)
+    STAGE_FUSIONS.get(fusion)
     accepting = [network for network in DENSE if "fusion" in inspect.signature(DENSE.get(network)).parameters]
     if name not in accepting:
         raise MmkdError(
@@ -175,7 +173,12 @@ def build_student(
         return build_teacher(names[modality], modality, shape, classes)
     branches = {m: build_backbone(names[m], shape, classes) for m, shape in shapes.items()}
     dry = {m: dry_run(branch, shapes[m]) for m, branch in branches.items()}
-    return MultiBranch(branches, make_fusion(dry, classes))
+    try:
+        return MultiBranch(branches, make_fusion(dry, classes))
+    except MmkdError:
+        raise
+    except Exception as error:  # somebody else's fusion may raise anything
+        raise MmkdError(f"fusion {fusion!r} cannot join {', '.join(shapes)}: {describe_error(error)}") from error
 
 
 def count_parameters(net: nn.Module) -> int:

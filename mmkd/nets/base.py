@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.registry import Registry
+from mmkd.core.registry import Registry, not_callable
 from mmkd.methods.outputs import Outputs
 
 Shape = tuple[int, ...]
@@ -24,12 +24,16 @@ def _built_in(*modules: str) -> Callable[[Registry[Any]], None]:
 
 
 BACKBONES: Registry[Callable[[Shape, int], nn.Module]] = Registry(
-    "backbone", "python -m mmkd.bench --list backbones", _built_in("wrn", "light", "tsai_nets")
+    "backbone",
+    "python -m mmkd.bench --list backbones",
+    _built_in("wrn", "light", "tsai_nets"),
+    not_callable,
+    "mmkd.backbones",
 )
 """Backbones by name: `factory(shape, classes)` returns a module that maps one view (B, *shape) to `Outputs`."""
 
 DENSE: Registry[Callable[[Shape, int], nn.Module]] = Registry(
-    "dense network", "python -m mmkd.bench --list dense", _built_in("dense")
+    "dense network", "python -m mmkd.bench --list dense", _built_in("dense"), not_callable, "mmkd.dense"
 )
 """Networks that label every position: `factory(shape, classes)` returns a module that maps (B, *shape) to `Outputs`
 with logits (B, K, *shape[1:]).
@@ -38,9 +42,16 @@ A factory may have a third parameter `fusion`, None or a name in `STAGE_FUSIONS`
 maps."""
 
 FUSIONS: Registry[Callable[[Mapping[str, Outputs], int], nn.Module]] = Registry(
-    "fusion", "python -m mmkd.bench --list fusions", _built_in("fusion")
+    "fusion", "python -m mmkd.bench --list fusions", _built_in("fusion"), not_callable, "mmkd.fusions"
 )
 """Fusions by name: `factory(dry_run, classes)` returns a module that maps {modality: Outputs} to fused `Outputs`."""
+
+
+STAGE_FUSIONS: Registry[Callable[..., nn.Module]] = Registry(
+    "stage fusion", "", _built_in("stage_fusions"), not_callable, "mmkd.stage_fusions"
+)
+"""Stage fusions by name: `factory(Ch, Cl, dims)`, for maps of dims = 1 or 2 axes, returns a module that maps a fine map
+(B, Ch, *fine) and a coarse map (B, Cl, *coarse) to one map (B, channels, *fine); it has the attribute `channels`."""
 
 
 def check_shape(name: str, shape: Shape, *, images: bool = True, minimum: int = 1) -> None:

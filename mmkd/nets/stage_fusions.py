@@ -1,7 +1,7 @@
 """Stage fusions: how a decoder joins a fine with a coarse feature map.
 
 An operator (CARAFE, FreqFusion and variants) enlarges the coarse map, and a join makes one map of two maps of one size.
-`STAGE_FUSIONS` has all combinations that are offered, by name.
+`STAGE_FUSIONS` has all combinations that are offered, by name, and those of plugins.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.errors import MmkdError
+from mmkd.nets.base import STAGE_FUSIONS
 from mmkd.nets.carafe import Carafe, check_pair, conv, enlarge
 from mmkd.nets.freqfusion import DwtFusion, FreqFusion, SeparableFusion, dwt_attention
 
@@ -151,11 +152,11 @@ JOINS: Mapping[str, Callable[[int, int, int], Sum | Gate | Concat]] = {
 """Joins by name: `factory(Ch, Cl, dims)` returns a module that maps two maps of one size to one map."""
 
 
-def stage_fusion(name: str, high_channels: int, low_channels: int, dims: int, **options: object) -> StageFusion:
+def stage_fusion(name: str, high_channels: int, low_channels: int, dims: int, **options: object) -> nn.Module:
     """Create the module that joins a fine with a coarse stage of a decoder.
 
-    `sum`, `gated` and `concat` enlarge the coarse map by the nearest position. All others concatenate the outputs of
-    their operator. The sum has no bias, because the decoder normalises its stages.
+    `sum`, `gated` and `concat` enlarge the coarse map by the nearest position. The other ones of mmkd concatenate the
+    outputs of their operator. The sum has no bias, because the decoder normalises its stages.
 
     Args:
         name: a name in `STAGE_FUSIONS`.
@@ -164,20 +165,28 @@ def stage_fusion(name: str, high_channels: int, low_channels: int, dims: int, **
         dims: 1 for signals (B, C, T), 2 for images (B, C, H, W).
         options: of the operator, such as `compressed` or `padding`.
 
+    Returns:
+        A module (B, Ch, *fine), (B, Cl, *coarse) -> (B, channels, *fine), with the attribute `channels`.
+
     Raises:
         MmkdError: The name is unknown, or options are given for a fusion without any.
     """
-    if name not in STAGE_FUSIONS:
-        raise unknown_name("stage fusion", name, STAGE_FUSIONS)
-    if name in OPERATORS:
-        operator = OPERATORS[name](high_channels, low_channels, dims, **options)
-        return StageFusion(operator, Concat(high_channels, low_channels, dims))
-    if options:
+    factory = STAGE_FUSIONS.get(name)
+    if options and name not in OPERATORS:
         raise MmkdError(f"stage fusion {name!r} has no options, and {', '.join(options)} was given")
+    return factory(high_channels, low_channels, dims, **options)
+
+
+def _by_operator(name: str, high_channels: int, low_channels: int, dims: int, **options: object) -> StageFusion:
+    operator = OPERATORS[name](high_channels, low_channels, dims, **options)
+    return StageFusion(operator, Concat(high_channels, low_channels, dims))
+
+
+def _by_join(name: str, high_channels: int, low_channels: int, dims: int) -> StageFusion:
     return StageFusion(Nearest(high_channels, low_channels, dims), JOINS[name](high_channels, low_channels, dims))
 
 
-STAGE_FUSIONS: Mapping[str, Callable[..., StageFusion]] = {
-    name: partial(stage_fusion, name) for name in (*JOINS, *OPERATORS)
-}
-"""Stage fusions by name: `factory(Ch, Cl, dims, **options)`, see `stage_fusion`."""
+for _name in JOINS:
+    STAGE_FUSIONS.register(_name)(partial(_by_join, _name))
+for _name in OPERATORS:
+    STAGE_FUSIONS.register(_name)(partial(_by_operator, _name))

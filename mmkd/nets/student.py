@@ -1,6 +1,6 @@
 """Networks that the training loop calls: they map {modality: view} to `Outputs`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -68,6 +68,10 @@ class MultiBranch(nn.Module):
     def _key(modality: str) -> str:
         return "view_" + modality.replace(".", "_")
 
+    def named_views(self) -> Iterator[tuple[str, nn.Module]]:
+        """Each modality with its backbone."""
+        return ((modality, self.branches[self._key(modality)]) for modality in self.modalities)
+
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
         """Map {modality: (B, ...)} to fused outputs, which contain the outputs of the branches.
 
@@ -75,5 +79,8 @@ class MultiBranch(nn.Module):
             MmkdError: A view is missing.
         """
         branches = {m: self.branches[self._key(m)](_view(views, m)) for m in self.modalities}
-        fused: Outputs = self.fusion(branches)
+        fused = self.fusion(branches)
+        if not isinstance(fused, Outputs):
+            name = type(self.fusion).__name__
+            raise MmkdError(f"the fusion (class {name}) returned {type(fused).__name__}; return mmkd.Outputs")
         return replace(fused, features=branches[signal_of(branches)].features, branches=branches)

@@ -5,7 +5,7 @@ spec with all defaults: if the value of any field changes, the key changes; the 
 threads and folders are not part of a spec.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from typing import Any, Literal
 from mmkd.core.errors import MmkdError
 from mmkd.core.keys import digest
 from mmkd.core.options import FIRST_FORMAT, Options, option, recorded
+from mmkd.core.registry import kind_of
 from mmkd.specs.data import DataSpec
 
 FORMAT = FIRST_FORMAT
@@ -32,6 +33,25 @@ class Training(Options):
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: autocast of the networks")
 
 
+def select_sources(
+    sources: Mapping[str, str],
+    task: str,
+    modalities: Iterable[str],
+    nets: Iterable[str] = (),
+    fusion: str | None = None,
+) -> dict[str, str]:
+    """The checksums of what a part of a unit is made with.
+
+    Args:
+        sources: as in `UnitSpec.sources`.
+        modalities, nets, fusion: of that part.
+    """
+    names = [f"task {task}", *(f"modality {kind_of(name)}" for name in modalities)]
+    names += [f"{kind} {net}" for net in nets for kind in ("backbone", "dense network")]
+    names += [f"{kind} {fusion}" for kind in ("fusion", "stage fusion")]
+    return {name: sources[name] for name in names if name in sources}
+
+
 @dataclass(frozen=True)
 class TeacherSpec:
     """One teacher: a network on one modality, which is trained or loaded from a file of weights.
@@ -41,6 +61,8 @@ class TeacherSpec:
         net: name of the network.
         checkpoint_sha256: checksum of the file of weights; empty: the teacher is trained.
         checkpoint_file: that file; it is not part of the key.
+        sources: checksums of the code of plugins that it is made with, see `UnitSpec.sources`.
+        plugins: files of plugins; they are not part of the key.
     """
 
     data: DataSpec
@@ -52,6 +74,8 @@ class TeacherSpec:
     task: str = "classification"
     checkpoint_sha256: str = field(default="", metadata={"since": 3})
     checkpoint_file: str = field(default="", metadata={"in_key": False})
+    sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
+    plugins: tuple[str, ...] = field(default=(), metadata={"in_key": False})
 
     @cached_property
     def key(self) -> str:
@@ -62,7 +86,7 @@ class TeacherSpec:
     def parse(cls, values: Mapping[str, Any]) -> "TeacherSpec":
         """The spec from the JSON values of a record."""
         typed = {"data": DataSpec(**values["data"]), "training": Training(**values["training"])}
-        return cls(**{**values, **typed})
+        return cls(**{**values, **typed, "plugins": tuple(values.get("plugins", ()))})
 
 
 @dataclass(frozen=True)
@@ -78,9 +102,11 @@ class UnitSpec:
         student_net: name of the network of each branch.
         fusion: how the branches, or the stages of a dense network, are fused; None if there is nothing to fuse.
         method_sha256: checksum of the file of a plugin's method; empty for the methods of mmkd.
-        plugins: files that register methods; they are not part of the key.
+        plugins: files of plugins; they are not part of the key.
         checkpoint_sha256: modality -> checksum of the file of a teacher's weights, if it is not trained.
         checkpoint_files: modality -> that file; it is not part of the key.
+        sources: what plugins and other packages registered of the task, views and networks of this unit, such as
+            "backbone mine" -> checksum of the file that defines it; empty where all are those of mmkd.
         revision: of the method, see `Method.revision`.
     """
 
@@ -100,6 +126,7 @@ class UnitSpec:
     plugins: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     checkpoint_sha256: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     checkpoint_files: Mapping[str, str] = field(default_factory=dict, metadata={"in_key": False})
+    sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     revision: int = field(default=1, metadata={"since": 3})
 
     @cached_property
@@ -140,6 +167,10 @@ class UnitSpec:
         """The student in words: its modalities, network and fusion."""
         return f"student {self.student_name} ({self.student_net}{', ' + self.fusion if self.fusion else ''})"
 
+    def view_sources(self, modality: str) -> dict[str, str]:
+        """The checksums of the plugins' code that a view is made with."""
+        return select_sources(self.sources, self.task, (modality,))
+
     def teacher(self, modality: str) -> TeacherSpec:
         """The spec of this unit's teacher on `modality`; the same for every method."""
         if modality not in self._teacher_specs:
@@ -168,6 +199,8 @@ class UnitSpec:
             task=self.task,
             checkpoint_sha256=checkpoint,
             checkpoint_file=self.checkpoint_files.get(modality, ""),
+            sources=select_sources(self.sources, self.task, (modality,), (self.teachers[modality],)),
+            plugins=self.plugins,
         )
 
 

@@ -115,7 +115,7 @@ def _check_task(task: Any) -> str | None:
     return None if isinstance(task, Task) else f"is {type(task).__name__}, which is no mmkd.tasks.Task"
 
 
-TASKS: Registry[Task] = Registry("task", check=_check_task)
+TASKS: Registry[Task] = Registry("task", check=_check_task, group="mmkd.tasks")
 """The tasks by name."""
 
 DEFAULT_TASK = "classification"

@@ -6,17 +6,17 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.memory import keep_freed_memory
-from mmkd.core.registry import load_plugin
+from mmkd.core.plugins import load_plugin
 from mmkd.data import Dataset
-from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import TeacherSpec, UnitSpec
+from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
+from mmkd.tasks import TASKS
 from mmkd.training.distributed import TorchrunGroup
 from mmkd.training.loop import TrainingResult
 from mmkd.training.preparation import prepare_unit, training_data
 from mmkd.training.student import train_student
 from mmkd.training.teachers import initial_network, train_teacher
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import source_sha256
+from mmkd.units.sources import check_loaded
 from mmkd.units.splits import select_fold, split_for
 from mmkd.views.cached import get_view
 
@@ -59,27 +59,36 @@ def join_training(message: Mapping[str, Any], workspace: Workspace) -> Callable[
     if message["kind"] == "teacher":
         return _join_teacher(message["key"], message["spec"], workspace)
     spec = UnitSpec.parse(message["spec"])
-    if spec.key != message["key"] or source_sha256(spec.method) != spec.method_sha256:
-        raise MmkdError(f"method {spec.method!r} or mmkd {OTHER_VERSION}")
-    unit = prepare_unit(spec, _load(spec.data, workspace), workspace, message["shares"])
+    check_loaded(spec, OTHER_VERSION)
+    if spec.key != message["key"]:
+        raise MmkdError(f"mmkd {OTHER_VERSION}")
+    unit = prepare_unit(spec, _load(spec, workspace), workspace, message["shares"])
     return partial(train_student, unit, workspace)
 
 
-def _load(spec: DataSpec, workspace: Workspace) -> Dataset:
-    data = workspace.load(spec)
-    if data.sha256 != spec.sha256:
-        raise MmkdError(f"data {spec.name!r} is not the same here as in the process that leads")
-    return select_fold(data, spec)
+def _load(spec: UnitSpec | TeacherSpec, workspace: Workspace) -> Dataset:
+    data = TASKS.get(spec.task).accept(workspace.load(spec.data))
+    if data.sha256 != spec.data.sha256:
+        raise MmkdError(f"data {spec.data.name!r} is not the same here as in the process that leads")
+    return select_fold(data, spec.data)
 
 
 def _join_teacher(key: str, values: Mapping[str, Any], workspace: Workspace) -> Callable[[], TrainingResult]:
     spec = TeacherSpec.parse(values)
+    check_loaded(spec, OTHER_VERSION)
     if spec.key != key:
         raise MmkdError(f"mmkd {OTHER_VERSION}")
-    data = _load(spec.data, workspace)
+    data = _load(spec, workspace)
     split = split_for(data, spec.data, spec.seed)
     view = get_view(
-        spec.modality, spec.view, data, spec.data, split, cache=workspace.cache, progress=workspace.progress
+        spec.modality,
+        spec.view,
+        data,
+        spec.data,
+        split,
+        cache=workspace.cache,
+        progress=workspace.progress,
+        sources=select_sources(spec.sources, spec.task, (spec.modality,)),
     )
     windows = training_data(data, split, {spec.modality: view.array}, spec, workspace)
     return partial(train_teacher, spec, initial_network(spec, windows), windows, workspace)

@@ -116,7 +116,16 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
 def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
     """One view of a unit from the cache; it is computed first if it is not there."""
     split = split_for(data, spec.data, spec.seed)
-    return get_view(name, spec.views[name], data, spec.data, split, cache=workspace.cache, progress=workspace.progress)
+    return get_view(
+        name,
+        spec.views[name],
+        data,
+        spec.data,
+        split,
+        cache=workspace.cache,
+        progress=workspace.progress,
+        sources=spec.view_sources(name),
+    )
 
 
 def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:

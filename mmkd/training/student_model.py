@@ -1,6 +1,6 @@
 """Load a trained student, or a teacher, from its record."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
-from mmkd.core.registry import load_plugin
+from mmkd.core.registry import METHODS
 from mmkd.methods.outputs import Outputs
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.training.data import MAX_PREDICTION_VALUES, PREDICTION_BATCH
 from mmkd.training.teachers import make_network
 from mmkd.training.trial import Trial, make_student
+from mmkd.units.sources import Entry, entries_of, load_recorded, student_entries
 from mmkd.views import Modality
 from mmkd.views.channels import make_modality
 
@@ -43,9 +44,10 @@ def load_teacher(record: Record) -> nn.Module:
     """The network of a teacher's record, with the weights of its best epoch, in evaluation mode.
 
     Raises:
-        MmkdError: the record is damaged.
+        MmkdError: the record is damaged, or a plugin that it needs is missing or has changed.
     """
     spec = record.teacher
+    load_recorded(spec, lambda: entries_of(spec))
     data = record.data
     shape = make_modality(spec.modality, spec.view).shape(len(data["channels"]), data["window"])
     with torch.random.fork_rng(devices=[]):
@@ -105,26 +107,35 @@ class StudentModel(nn.Module):
         return self.grid or (self.window,)
 
     @classmethod
-    def load(cls, record: Record) -> "StudentModel":
-        """Load the student of a record.
+    def load(cls, record: Record, plugins: Sequence[str | Path] = ()) -> "StudentModel":
+        """Load the student of a record, and the plugins that it needs.
+
+        Args:
+            plugins: files in place of the plugins that the record names.
 
         Raises:
-            MmkdError: the record is that of a teacher, or is damaged.
+            MmkdError: the record is that of a teacher, or is damaged; or a plugin is missing or has changed.
         """
         if record.kind != "student":
             raise MmkdError(f"{record.folder} is the record of a {record.kind}, not of a student")
         path = record.file("student.safetensors")
         try:
-            return cls._load(record, path)
+            return cls._load(record, path, plugins)
         except MmkdError:
             raise
         except Exception as error:  # a changed record can cause any error
             raise MmkdError(f"record {record.folder} cannot be loaded: {describe_error(error)[:200]}") from error
 
     @classmethod
-    def _load(cls, record: Record, path: Path) -> "StudentModel":
+    def _load(cls, record: Record, path: Path, plugins: Sequence[str | Path]) -> "StudentModel":
         """The student of a record, with the weights in the file `path`."""
         spec = record.unit
+        deploys_student = record.result.get("deploys", "student") == "student"
+
+        def used() -> Sequence[Entry]:
+            return student_entries(spec) if deploys_student else [*entries_of(spec), (METHODS, spec.method)]
+
+        load_recorded(spec, used, plugins)
         data = record.data
         modalities = {}
         for name, view in record.result["views"].items():
@@ -132,12 +143,10 @@ class StudentModel(nn.Module):
             modalities[name].load_state(view["state"])
         channels = len(data["channels"])
         window = data["window"]
-        if record.result.get("deploys", "student") == "student":
+        if deploys_student:
             shapes = {name: modality.shape(channels, window) for name, modality in modalities.items()}
             network = make_student(spec, shapes, len(data["classes"]))
         else:
-            for plugin in spec.plugins:
-                load_plugin(plugin)
             targets = torch.zeros(data["windows"]["train"], dtype=torch.long)  # all weights are loaded below
             shares = record.result["teacher_weights"]
             trial = Trial.make(

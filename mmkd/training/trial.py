@@ -4,17 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
 from mmkd.core.options import older_options
-from mmkd.core.registry import METHODS
+from mmkd.core.registry import METHODS, kind_of
 from mmkd.data import Dataset
 from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
-from mmkd.nets import Shape, build_student, build_teacher
+from mmkd.nets import MultiBranch, Shape, SingleView, build_student, build_teacher
+from mmkd.nets.checks import check_outputs, run_once, run_twice
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
@@ -22,6 +24,7 @@ from mmkd.training.setup import build_method, select_teacher_parameters
 from mmkd.training.teachers import load_checkpoint, make_network
 from mmkd.units.splits import split_for
 from mmkd.views.channels import make_modality
+from mmkd.views.checks import check_modality
 
 
 def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
@@ -69,6 +72,40 @@ def make_reverse_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: i
         return ReverseNet(build_teacher(net, modality, shapes[modality], classes), shapes[modality])
     except MmkdError as error:
         raise Refused(str(error)) from error
+
+
+def try_network(
+    spec: UnitSpec, name: str, network: nn.Module, views: Mapping[str, Tensor], shape: tuple[int, ...]
+) -> Outputs:
+    """The outputs of a network of one view for random views, checked.
+
+    Args:
+        name: of the backbone or dense network.
+        shape: of the logits: (B, K) or, if every step has a label, (B, K, T).
+
+    Raises:
+        MmkdError: the network fails, or its outputs are not those of a network.
+    """
+    kind = "dense network" if TASKS.get(spec.task).per_step else "backbone"
+    inner = network.backbone if isinstance(network, SingleView) else network
+    title = f"{kind} {name!r} (class {type(inner).__name__})"
+    run = run_twice if f"{kind} {name}" in spec.sources else run_once
+    outputs = run(title, network, views)
+    check_outputs(title, outputs, shape)
+    return outputs
+
+
+def try_student(spec: UnitSpec, student: nn.Module, views: Mapping[str, Tensor], shape: tuple[int, ...]) -> Outputs:
+    """The outputs of a student for random views, checked as in `try_network`."""
+    if not isinstance(student, MultiBranch):
+        return try_network(spec, spec.student_net, student, views, shape)
+    for modality, branch in student.named_views():
+        try_network(spec, spec.student_net, SingleView(modality, branch), views, shape)
+    title = f"fusion {spec.fusion!r} (class {type(student.fusion).__name__})"
+    run = run_twice if f"fusion {spec.fusion}" in spec.sources else run_once
+    outputs = run(title, student, views)
+    check_outputs(title, outputs, shape)
+    return outputs
 
 
 def explain_refusal(method: Method, task: str) -> str:
@@ -134,9 +171,12 @@ class Trial:
                 name: make_network(spec.task, net, name, shapes[name], classes).eval()
                 for name, net in spec.teachers.items()
             }
-        with torch.no_grad():
-            student_outputs = student(views)
-            teacher_outputs = {name: net(views) for name, net in nets.items()}
+        positions = shape[1:] if TASKS.get(spec.task).per_step else ()
+        student_outputs = try_student(spec, student, views, (4, classes, *positions))
+        teacher_outputs = {
+            name: try_network(spec, spec.teachers[name], net, views, (4, classes, *positions))
+            for name, net in nets.items()
+        }
         if TASKS.get(spec.task).per_step:
             logits = student_outputs.logits
             all_steps = torch.ones(len(logits), *logits.shape[2:], dtype=torch.bool)
@@ -178,6 +218,9 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     split = split_for(data, spec.data, spec.seed)
     if spec.searches_shares and not len(split.validation):
         raise MmkdError(f"{spec.method}: --teacher-weights search needs validation windows; use --epoch-rule val-best")
+    for name in spec.views:
+        if f"modality {kind_of(name)}" in spec.sources:
+            check_modality(name, spec.views[name], np.asarray(data.x[split.train[:8]], np.float32))
     targets = torch.from_numpy(data.y[split.train])
     channels, window = data.x.shape[1:]
     for name in spec.checkpoint_files:
@@ -230,7 +273,11 @@ def check_terms(name: str, terms: Any) -> None:
     for term, value in terms.items():
         if not isinstance(term, str) or not isinstance(value, Tensor):
             raise UnitFailed(f"method {name!r}: term {term!r} is {type(value).__name__}; return a scalar tensor")
+        if not term or any(letter.isspace() for letter in term):
+            raise UnitFailed(f"method {name!r}: a term is called {term!r}; use a name without blanks")
         if value.ndim:
             raise UnitFailed(f"method {name!r}: term {term!r} has shape {tuple(value.shape)}; return a scalar")
+        if not torch.isfinite(value):
+            raise UnitFailed(f"method {name!r}: term {term!r} is {value.item()} on a made-up batch of random views")
     if not any(value.requires_grad for value in terms.values()):
         raise UnitFailed(f"method {name!r}: no term has a gradient; keep the student's outputs attached")

@@ -1,7 +1,6 @@
 """Expand a request to its units, each with its data and with all defaults filled in."""
 
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -16,10 +15,11 @@ from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import Training, UnitSpec
+from mmkd.specs.unit import Training, UnitSpec, select_sources
 from mmkd.tasks import TASKS
 from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
+from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import split_for
 from mmkd.views.cached import default_configs
 
@@ -190,6 +190,8 @@ def resolve(
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
     )
     windows = len(split_for(data, data_spec, seed).train)
+    teacher_nets = {name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names}
+    used_fusion = fusion if len(branches) > 1 or task.per_step else None
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
 
     def training(teacher: bool) -> Training:
@@ -202,17 +204,18 @@ def resolve(
         method=method,
         options=dict(options),
         views=default_configs(views, size, data.grid[0] if data.grid else None, data),
-        teachers={name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names},
+        teachers=teacher_nets,
         teacher_training=training(True) if teacher_names else None,
         student=branches,
         student_net=student_net,
-        fusion=fusion if len(branches) > 1 or task.per_step else None,
+        fusion=used_fusion,
         training=training(False),
-        method_sha256=source_sha256(method),
+        method_sha256=METHODS.source_sha256(method),
         task=request.task,
-        plugins=request.plugins,
+        plugins=tuple(str(Path(path).resolve()) for path in request.plugins),
         checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
+        sources=checksums_of(entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion)),
         revision=METHODS.get(method).revision,
     )
 
@@ -235,18 +238,6 @@ def _sha256_of(path: str, *status: int) -> str:
     return file_sha256(Path(path))
 
 
-def source_sha256(method: str) -> str:
-    """Checksum of the file that defines a method of a plugin, so that an edited method makes other units.
-
-    It is empty for the methods of mmkd.
-    """
-    cls = METHODS.get(method)
-    if cls.__module__.startswith("mmkd.baselines."):
-        return ""
-    path = getattr(sys.modules.get(cls.__module__), "__file__", None)
-    return file_sha256(Path(path)) if path and Path(path).is_file() else ""
-
-
 def distils(method: str) -> bool:
     """Whether a method uses teachers."""
     return bool(METHODS.get(method).distils)
@@ -264,7 +255,8 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         views={name: spec.views[name] for name in spec.student},
         teachers={},
         teacher_training=None,
-        method_sha256=source_sha256("student"),
+        method_sha256=METHODS.source_sha256("student"),
+        sources=select_sources(spec.sources, spec.task, spec.student, (spec.student_net,), spec.fusion),
         checkpoint_sha256={},
         checkpoint_files={},
         revision=METHODS.get("student").revision,

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import Options, shown
-from mmkd.core.registry import load_plugin
+from mmkd.core.plugins import load_plugin
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
 

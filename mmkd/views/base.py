@@ -14,7 +14,7 @@ from mmkd.core.options import Options
 from mmkd.core.registry import Registry
 from mmkd.views.chunks import Float32, Float64, as_windows, check_windows, map_chunks, output_array
 
-HELPERS = {"base", "cached", "channels", "chunks", "diagrams", "pairing", "splat"}
+HELPERS = {"base", "cached", "channels", "checks", "chunks", "diagrams", "pairing", "splat"}
 """Modules of this package that define no modality; some of them are slow to import."""
 
 
@@ -26,8 +26,14 @@ def _import_modalities(registry: "Registry[Any]") -> None:
             import_module(f"{__package__}.{module.name}")
 
 
+def _check_modality(thing: Any) -> str | None:
+    if isinstance(thing, type) and issubclass(thing, Modality):
+        return None if thing.name else f"is {thing.__name__}, which lacks its name; write name = ... in the class"
+    return f"is {getattr(thing, '__name__', type(thing).__name__)}, which is no subclass of mmkd.Modality"
+
+
 MODALITIES: Registry[type["Modality"]] = Registry(
-    "modality", "python -m mmkd.bench --list modalities", _import_modalities
+    "modality", "python -m mmkd.bench --list modalities", _import_modalities, _check_modality, "mmkd.modalities"
 )
 """Every modality by name."""
 

@@ -56,8 +56,14 @@ def default_configs(
     return configs
 
 
-def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split) -> str:
-    """The cache key of a view: a hash of the modality, the data, and, if it is fitted, the training windows."""
+def view_key(
+    name: str, config: Mapping[str, Any], data: DataSpec, split: Split, sources: Mapping[str, str] | None = None
+) -> str:
+    """The cache key of a view: a hash of the modality, the data, and, if it is fitted, the training windows.
+
+    Args:
+        sources: checksums of the plugins' code that it is made with, as `UnitSpec.view_sources` returns them.
+    """
     modality = make_modality(name, config)
     fitted_on = split.train_digest if modality.fitted else None
     return digest(
@@ -67,6 +73,7 @@ def view_key(name: str, config: Mapping[str, Any], data: DataSpec, split: Split)
             "version": modality.version,
             "data": [data.sha256, data.nan],
             "fitted": fitted_on,
+            **({"sources": dict(sources)} if sources else {}),
         }
     )
 
@@ -94,6 +101,7 @@ def get_view(
     *,
     cache: Cache,
     progress: Progress,
+    sources: Mapping[str, str] | None = None,
 ) -> View:
     """The view from the cache. If it is not there it is made: fitted on training windows, applied to all windows.
 
@@ -101,6 +109,7 @@ def get_view(
         name: the modality, such as `gaf` or `gaf@gyro`.
         config: its options, as `default_configs` returns them.
         spec: which data it is, for the cache key.
+        sources: as in `view_key`.
     """
 
     def create(folder: Path) -> None:
@@ -123,4 +132,4 @@ def get_view(
         modality.load_state(json.loads((folder / "state.json").read_text()))
         return View(modality, np.lib.format.open_memmap(folder / "view.npy", "r"))
 
-    return cache.load_or_create("views", view_key(name, config, spec, split), create, load)
+    return cache.load_or_create("views", view_key(name, config, spec, split, sources), create, load)

@@ -10,7 +10,8 @@ import mmkd.baselines
 import mmkd.core.registry
 from mmkd import METHODS, MmkdError
 from mmkd.core.errors import describe_error
-from mmkd.core.registry import Registry, discover_methods, load_plugin
+from mmkd.core.plugins import load_plugin
+from mmkd.core.registry import REGISTRIES, Registry, discover_methods
 
 METHOD = """
 from mmkd import METHODS, Method
@@ -135,7 +136,6 @@ def test_files_that_do_not_load_are_listed_and_stop_nobody(tmp_path, monkeypatch
         (tmp_path / name).write_text(text)
     kd = METHODS.get("kd")
     monkeypatch.setattr(mmkd.baselines, "__path__", [str(tmp_path)])
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [])
     importlib.invalidate_caches()
     discover_methods(METHODS)
 
@@ -163,8 +163,16 @@ class Point:
         self.name, self.value, self.load = name, f"their_wheel.{name}", load
 
 
-def test_entry_points_register_and_broken_ones_are_listed(monkeypatch):
-    things = Registry("method")
+@pytest.fixture
+def registry():
+    """Makes registries that are no longer listed after the test."""
+    before = list(REGISTRIES)
+    yield Registry
+    REGISTRIES[:] = before
+
+
+def test_entry_points_register_and_broken_ones_are_listed(monkeypatch, registry):
+    things = registry("method", group="mmkd.methods")
     asked = []
 
     def raises():
@@ -175,10 +183,14 @@ def test_entry_points_register_and_broken_ones_are_listed(monkeypatch):
         return [Point("old", raises), Point("new", lambda: things.register("new")(1))]
 
     monkeypatch.setattr("importlib.metadata.entry_points", points)
-    discover_methods(things)
+    things.load()
     assert asked == ["mmkd.methods"]
     assert "new" in things
-    assert things.import_errors == {"entry point old = their_wheel.old": "ImportError: their wheel is too old"}
+    source = "entry point old = their_wheel.old of mmkd.methods"
+    assert things.import_errors == things.broken_packages == {source: "ImportError: their wheel is too old"}
+    with pytest.raises(MmkdError, match="unknown method 'theirs' .*; entry point old .* their wheel is too old"):
+        things.get("theirs")
+    assert things.get("new") == 1
 
 
 def test_plugin_registers_its_methods_and_loading_twice_is_harmless(plugin):
@@ -209,7 +221,7 @@ def test_plugin_that_is_no_python_file(plugin, tmp_path, name):
     ("text", "why"),
     [
         ("def (:", "SyntaxError"),
-        ("x = 1", "registers no method"),
+        ("x = 1", "registers nothing"),
         (METHOD.format(name="kd"), "method 'kd' is registered twice"),
         (METHOD.format(name="half") + "1 / 0", "ZeroDivisionError: division by zero"),
         (METHOD.format(name="half") + "raise SystemExit(3)", "SystemExit: 3"),
@@ -251,5 +263,5 @@ def test_reason_is_one_line():
 def test_a_plugin_that_only_imports_registers_nothing(tmp_path):
     path = tmp_path / "imports_alone.py"
     path.write_text("import mmkd.metrics.registry, mmkd.nets, mmkd.tasks, mmkd.views\n")
-    with pytest.raises(MmkdError, match="it registers no method"):
+    with pytest.raises(MmkdError, match="it registers nothing"):
         load_plugin(path)

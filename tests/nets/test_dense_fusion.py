@@ -208,7 +208,7 @@ def test_refusals() -> None:
     taking = ", ".join(NETS)
     with pytest.raises(MmkdError, match=rf"'mamba' joins no coarser with a finer map; use one of {taking}, or no "):
         build_dense("mamba", (2, 64), 4, "freqfusion")
-    with pytest.raises(MmkdError, match="unknown fusion of decoder stages 'freqfuson'; did you mean 'freqfusion'"):
+    with pytest.raises(MmkdError, match="unknown stage fusion 'freqfuson'; did you mean 'freqfusion'"):
         build_dense("unet", (2, 64), 4, "freqfuson")
     with pytest.raises(MmkdError, match="unknown dense network 'unett'; did you mean 'unet'"):
         check_dense_fusion("unett", "freqfusion")

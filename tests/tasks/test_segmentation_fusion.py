@@ -50,7 +50,7 @@ def test_the_fusion_is_the_decoders_and_part_of_the_key(steps):
         (("--student-net", "mamba", "--fusion", "freqfusion"), ("'mamba' joins no", "fast-scnn-small", "unet-small")),
         (("--student-net", "unet-small,mamba", "--fusion", "sum"), ("'mamba' joins no",)),
         (("--student-net", "unet-small", "--fusion", "freqfuson"), ("did you mean 'freqfusion'",)),
-        (("--fusion", "attention"), ("unknown fusion of decoder stages 'attention'", "freqfusion")),
+        (("--fusion", "attention"), ("unknown stage fusion 'attention'", "freqfusion")),
         (("--fusion", "dwt", "--student", "gaf"), ("no time steps", "--student sig")),
     ],
 )

