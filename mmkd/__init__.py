@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
 from mmkd.core.registry import METHODS, kind_of, only_of_kind
+from mmkd.core.threads import wait_passively
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from mmkd.views.base import MODALITIES, Modality
 
 __version__ = "0.1.0"
+
+wait_passively()  # every command and worker imports this package first, and PyTorch later
 
 _MODULES = {
     "run": "api",

@@ -19,7 +19,8 @@ COMMANDS = {
     "fetch": "download the original files (checked, and resumed after an interruption), or say which file to put where",
     "prepare": "make the file for the reader, from the archive that fetch downloaded or from --originals",
     "check": "load the data as a run would, and print what is in it",
-    "folds": "write a split file for --split (see --folds and --out); without --folds each subject is left out once",
+    "folds": "write a split file for --split (see --folds and --out), of a data set or a file of your own; without "
+    "--folds each subject is left out once",
     "page": "write datasets/README.md from the cards; takes no NAME",
 }
 
@@ -99,13 +100,14 @@ def command(argv: Sequence[str]) -> int:
 
 def _write_folds(names: Sequence[str], args: Any) -> int:
     from mmkd.data.folds import fold_document, leave_one_subject_out, subject_folds
-    from mmkd.data.load import load_dataset
+    from mmkd.data.load import FORMATS, load_dataset, load_file
 
     if len(names) > 1:
         raise MmkdError("folds takes one NAME")
-    data = load_dataset(names[0], args.data_root, "impute")
+    is_file = Path(names[0]).suffix in FORMATS
+    data = load_file(names[0], "impute") if is_file else load_dataset(names[0], args.data_root, "impute")
     folds = leave_one_subject_out(data) if args.folds is None else subject_folds(data, args.folds)
-    path = Path(args.out or f"{names[0]}.split.json")
+    path = Path(args.out or f"{data.name}.split.json")
     text = json.dumps(fold_document(data.name, folds), indent=1) + "\n"
     temporary = path.with_name(f".{path.name}.making")
     temporary.write_text(text, encoding="utf-8")

@@ -109,7 +109,7 @@ def build_group(
     if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
         notes["latency was not measured on one kind of processor; do not compare it"] = None
     dataset = shorten(str(settings["data"]["name"]))
-    student = shorten(student_title(settings))
+    student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))
     return Group(
         title=f"{dataset}{_in_folds(len(repeats.folds), count)}, {student}",

@@ -23,11 +23,15 @@ LARGEST_VALUE = 1e37
 """Magnitude of a value: a tenth of what float32 can hold, which leaves room for sums and differences."""
 
 
+SubjectName = int | str
+"""What the files call a subject: a number or a text."""
+
+
 class Fold(NamedTuple):
-    """A test part: its name, and the numbers of the subjects in it."""
+    """A test part: its name, and the subjects in it, by the names that they have in the files."""
 
     name: str
-    test_subjects: tuple[int, ...]
+    test_subjects: tuple[SubjectName, ...]
 
 
 @dataclass(frozen=True)
@@ -38,14 +42,15 @@ class Dataset:
         name: the name of the data set, or the stem of the user's file.
         x: (N, C, W) float32, finite.
         y: (N,) int64 in 0..K-1, the class of each window; or (N, W), the class of each sample, -1 for unlabelled ones.
-        subject: (N,) int64, numbers of the persons or recordings; None if the data set has none.
+        subject: (N,), the persons or recordings, by the numbers (int64) or texts that name them in the files; None if
+            the data set has none.
         test: (N,) bool, True for the windows of the test split.
         classes: K names.
         channels: C names.
         rate_hz: samples per second; None if time has no unit.
         sha256: checksum of the content, part of every cache key.
-        recording, start: (N,) int64, if every sample has a label: the recording that a window was cut from, and its
-            first sample there; else None.
+        recording, start: (N,), if every sample has a label: the recording that a window was cut from, by its number or
+            name in the files, and the window's first sample there; else None.
         delineated: whether onsets and offsets of classes are scored, as is usual for an ECG.
         grid: rows and columns (H, W) of images, None for signals. An image is stored as a window of H W samples, its
             pixels row by row, and labels of pixels are in the same order.
@@ -58,6 +63,8 @@ class Dataset:
             were "drawn" by `own_split.draw_test_windows`.
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
+        offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
+            beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
         splits: the splits of units made so far, each computed once; see `units.splits.split_for`.
     """
@@ -65,13 +72,13 @@ class Dataset:
     name: str
     x: NDArray[np.float32]
     y: NDArray[np.int64]
-    subject: NDArray[np.int64] | None
+    subject: NDArray[Any] | None
     test: NDArray[np.bool_]
     classes: tuple[str, ...]
     channels: tuple[str, ...]
     rate_hz: float | None
     sha256: str
-    recording: NDArray[np.int64] | None = None
+    recording: NDArray[Any] | None = None
     start: NDArray[np.int64] | None = None
     delineated: bool = False
     grid: tuple[int, int] | None = None
@@ -80,6 +87,7 @@ class Dataset:
     fold: Fold | None = None
     test_from: Literal["card", "file", "drawn"] = "card"
     warnings: tuple[str, ...] = ()
+    offset: tuple[float, ...] | None = None
     resampled: bool = False
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 

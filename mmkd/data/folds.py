@@ -1,7 +1,8 @@
 """Test parts other than a data set's own: leave one subject out, k folds of subjects, or the folds of a split file.
 
-A fold is named by its test subjects; all other subjects are for training. A split file is JSON:
-`{"data": NAME, "folds": [{"name": TEXT, "test_subjects": [NUMBERS]}, ...], "sha256": of the folds}`.
+A fold is named by its test subjects; all other subjects are for training. Subjects have the names of the data set's
+files, numbers or texts. A split file is JSON:
+`{"data": NAME, "folds": [{"name": TEXT, "test_subjects": [NAMES]}, ...], "sha256": of the folds}`.
 """
 
 import hashlib
@@ -15,7 +16,8 @@ import numpy as np
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import shown
-from mmkd.data.dataset import Dataset, Fold
+from mmkd.core.text import shorten
+from mmkd.data.dataset import Dataset, Fold, SubjectName
 from mmkd.data.splits import present_labels
 
 
@@ -30,10 +32,13 @@ def apply_fold(data: Dataset, fold: Fold | None) -> Dataset:
         return data
     if data.subject is None or data.series is not None:
         raise MmkdError(f"data {data.name!r} has no subjects to split by; leave --split and --folds out")
-    unknown = sorted(set(fold.test_subjects) - set(np.unique(data.subject).tolist()))
+    known = np.unique(data.subject).tolist()
+    unknown = [subject for subject in fold.test_subjects if subject not in known]
     if unknown or not fold.test_subjects:
-        raise MmkdError(f"{fold.name}: data {data.name!r} has no subject {', '.join(map(str, unknown)) or 'in it'}")
-    test = np.isin(data.subject, fold.test_subjects)
+        missing = ", ".join(map(str, unknown)) or "in it"
+        has = shorten(", ".join(map(str, known)), 100)
+        raise MmkdError(f"{fold.name}: data {data.name!r} has no subject {missing}; it has {has}")
+    test = np.isin(data.subject, np.array(fold.test_subjects))
     lost_classes = [data.classes[k] for k in present_labels(data.y[test]) if not (data.y[~test] == k).any()]
     if test.all() or lost_classes:
         what = f"class {lost_classes[0]!r} has" if lost_classes else "there are"
@@ -55,11 +60,11 @@ def subject_folds(data: Dataset, folds: int) -> list[Fold]:
     if not 2 <= folds <= len(subjects):
         raise MmkdError(f"--folds {folds}: data {data.name!r} has {len(subjects)} subjects; take 2 to {len(subjects)}")
     if folds == len(subjects):
-        return [Fold(f"subject {subject}", (int(subject),)) for subject in subjects]
+        return [Fold(f"subject {subject}", (subject,)) for subject in subjects.tolist()]
     from sklearn.model_selection import GroupKFold
 
     parts = GroupKFold(folds).split(data.subject, groups=data.subject)
-    test_subjects = [tuple(int(s) for s in np.unique(data.subject[test])) for _, test in parts]
+    test_subjects = [tuple(np.unique(data.subject[test]).tolist()) for _, test in parts]
     return [Fold(f"fold {n} of {folds}", subjects) for n, subjects in enumerate(test_subjects, 1)]
 
 
@@ -114,7 +119,9 @@ def read_folds(path: Path, data: Dataset) -> list[Fold]:
         raise MmkdError(f"--split {path}: its folds are not those of its sha256; python -m mmkd.data folds writes both")
     if len({fold.name for fold in folds}) < len(folds) or not folds:
         raise MmkdError(f"--split {path}: no folds, or two of one name")
-    return folds
+    names = {} if data.subject is None else {str(name): name for name in np.unique(data.subject).tolist()}
+    as_in_data = [tuple(names.get(str(name), name) for name in fold.test_subjects) for fold in folds]  # "1" is 1
+    return [Fold(fold.name, subjects) for fold, subjects in zip(folds, as_in_data, strict=True)]
 
 
 def _text(value: Any) -> str:
@@ -124,9 +131,9 @@ def _text(value: Any) -> str:
     return value
 
 
-def _subjects(value: Any) -> tuple[int, ...]:
-    """The value as sorted numbers of subjects; ValueError if it is not a list of whole numbers, each once."""
-    valid = isinstance(value, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
-    if not valid or len(set(value)) < len(value) or not value:
-        raise ValueError(f"test_subjects {shown(value)} should be whole numbers, each once")
-    return tuple(sorted(value))
+def _subjects(value: Any) -> tuple[SubjectName, ...]:
+    """The value as sorted names of subjects; ValueError if it is no list of whole numbers and texts, each once."""
+    valid = isinstance(value, list) and all(isinstance(n, (int, str)) and not isinstance(n, bool) for n in value)
+    if not valid or len(set(map(str, value))) < len(value) or not value:
+        raise ValueError(f"test_subjects {shown(value)} should be whole numbers or texts, each once")
+    return tuple(sorted(value, key=lambda name: (isinstance(name, str), name)))

@@ -1,24 +1,35 @@
 """Load a checked `Dataset`, from the files of a card or from the user's own file."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.data.cards import Card, data_root, find_card
-from mmkd.data.checksums import file_sha256, files_exist, verify_checksums
+from mmkd.data.checksums import files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
-from mmkd.data.formats import FileContent, encode_labels, encode_step_labels, read_npz, read_ts, read_tsv
+from mmkd.data.formats import FileContent, read_with_partner
+from mmkd.data.npz_windows import read_npz
+from mmkd.data.own import make_dataset
 from mmkd.data.own_series import is_series_file, load_series_file
-from mmkd.data.own_split import draw_test_windows, with_test_windows
 from mmkd.data.readers import READERS, READERS_WITHOUT_STEP
 from mmkd.data.readers.base import RawDataset
+from mmkd.data.text_files import read_ts, read_tsv
 from mmkd.tasks import TASKS
+
+FORMATS: Mapping[str, Callable[[Path], FileContent]] = {
+    ".npz": lambda path: read_with_partner(path, read_npz, needed=False),
+    ".ts": read_ts,
+    ".tsv": read_tsv,
+}
+"""Suffix of a user's own file -> its reader."""
 
 
 def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
@@ -45,6 +56,9 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
         raw = read(card, folder)
         if not isinstance(raw, RawDataset):
             raise MmkdError(f"reader {card.reader!r} returned {type(raw).__name__}; return a RawDataset")
+        by_value = card.reader == "archive" and list(raw.classes or ()) != sorted(raw.classes or ())
+        if by_value:  # older versions sorted numbers as texts
+            checksum.update(repr(raw.classes).encode())
         data = _build_dataset(card, raw, checksum.hexdigest())
     except MmkdError:
         raise
@@ -135,6 +149,8 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Da
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
     """
+    if not isinstance(path, str | PathLike) or len(str(path)) > LONGEST_PATH:
+        raise MmkdError(f"{shown(path)} is no path of a file; save the arrays with np.savez(file, x=..., y=...)")
     path = Path(path)
     try:
         if not path.is_file():
@@ -143,70 +159,18 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Da
         path.open("rb").close()
     except (OSError, ValueError) as error:
         raise MmkdError(f"--data {path}: {getattr(error, 'strerror', None) or error}") from None
-    formats = {".npz": read_npz, ".ts": read_ts, ".tsv": read_tsv}
-    if path.suffix not in formats:
+    if path.suffix not in FORMATS:
         raise MmkdError(f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts (or .tsv)")
     try:
         if form == "series" or is_series_file(path):
             data = load_series_file(path)
         else:
-            data = _build_from_file(path, formats[path.suffix](path), nan)
+            data = make_dataset(path, FORMATS[path.suffix](path), nan)
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:
         raise MmkdError(f"--data {path}: {error.strerror or error}") from None
     return validate_dataset(data, nan)
-
-
-def _build_from_file(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
-    """The data set of a user's file, not yet validated."""
-    dense = content.labels.ndim == 2
-    y, classes = encode_step_labels(content.labels) if dense else encode_labels(content.labels)
-    n = len(y)
-    recording = _encode_optional(content.recording, "recording")
-    if dense and recording is None:
-        recording = np.arange(n)
-    subject = _encode_optional(content.subject, "subject")
-    if subject is None:
-        subject = recording
-    test = content.test
-    test_from: Literal["file", "drawn"] = "drawn" if test is None else "file"
-    if subject is not None and test is not None:
-        both = np.intersect1d(subject[test], subject[~test])
-        if len(both):
-            raise MmkdError(
-                f"{len(both)} of {len(np.unique(subject))} subjects have windows on both sides of 'test'; split by "
-                "subject, or leave the array 'subject' out if it names no persons"
-            )
-    checksum = sha256("".join(file_sha256(file) for file in content.files).encode()).hexdigest()
-    if test is None:
-        test = draw_test_windows(y, subject)
-        checksum = with_test_windows(checksum, test, y, subject)
-    if nan == "impute" and content.grid:
-        raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
-    if content.grid and test.any() and not (y[test] >= 0).any():
-        raise MmkdError("no pixel of the test images has a label; name others in an array 'test'")
-    data = Dataset(
-        name=path.stem.removesuffix("_TRAIN").removesuffix("_TEST"),
-        x=content.x,
-        y=y,
-        subject=subject,
-        test=test,
-        classes=classes,
-        channels=tuple(f"channel_{i}" for i in range(content.x.shape[1])),
-        rate_hz=None,
-        sha256=checksum,
-        grid=content.grid,
-        test_from=test_from,
-    )
-    if dense and not content.grid:
-        start = np.zeros(n, np.int64) if content.start is None else content.start.astype(np.int64)
-        data = replace(data, recording=recording, start=start)
-    return data
-
-
-def _encode_optional(values: Any, what: str) -> NDArray[np.int64] | None:
-    return None if values is None else encode_labels(values, what)[0]
 
 
 def is_available(card: Card, root: str | Path | None) -> bool | None:

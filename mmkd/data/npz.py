@@ -1,8 +1,9 @@
 """Open an `.npz` file of the user's. Nothing is unpickled; a damaged file is an error."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,20 @@ def npz_names(path: Path) -> frozenset[str]:
         return frozenset()
 
 
-def read_arrays(path: Path, known: Sequence[str], example: str) -> dict[str, NDArray[Any]]:
+def read_arrays(
+    path: Path,
+    known: Sequence[str],
+    example: str,
+    is_known: Callable[[str], bool] | None = None,
+    meant: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, NDArray[Any]]:
     """The arrays of an `.npz` file.
 
     Args:
         known: the names that it may have.
         example: the arguments of `np.savez` after the file, for messages, such as "x=..., y=...".
+        is_known: whether it may have an array of this name, if there are more than those of `known`.
+        meant: a name that users try, in small letters -> the known one.
 
     Raises:
         MmkdError: the file is damaged or no `.npz` file, contains pickled objects, or has an unknown array.
@@ -38,8 +47,8 @@ def read_arrays(path: Path, known: Sequence[str], example: str) -> dict[str, NDA
             raise MmkdError(f"not an .npz file but {kind}; save it with np.savez(file, {example})")
         with np.load(path, allow_pickle=False) as z:
             for name in z.files:
-                if name not in known:
-                    hint = did_you_mean(name, known)
+                if not (name in known if is_known is None else is_known(name)):
+                    hint = did_you_mean(meant.get(name.lower(), name), known)
                     raise MmkdError(f"unknown array {name!r}{hint}; it may hold {', '.join(known)}")
             arrays = {name: z[name] for name in z.files}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ Flags = NDArray[np.bool_]
 
 
 def draw_test_windows(
-    y: NDArray[np.int64], subject: NDArray[np.int64] | None, fraction: float = TEST_SHARE
+    y: NDArray[np.int64], subject: NDArray[Any] | None, fraction: float = TEST_SHARE
 ) -> NDArray[np.bool_]:
     """Draw the test windows: whole subjects whose share of the windows is about `fraction`, the same for every seed.
 
@@ -53,7 +54,7 @@ def draw_test_windows(
 
 
 def with_test_windows(
-    checksum: str, test: NDArray[np.bool_], y: NDArray[np.int64], subject: NDArray[np.int64] | None
+    checksum: str, test: NDArray[np.bool_], y: NDArray[np.int64], subject: NDArray[Any] | None
 ) -> str:
     """The checksum of own data with its drawn test windows; that of the content where 30 % of the subjects were taken.
 
@@ -69,7 +70,7 @@ def with_test_windows(
     return sha256(f"{checksum} test windows {np.flatnonzero(test).tolist()}".encode()).hexdigest()
 
 
-def _numbers(subject: NDArray[np.int64]) -> NDArray[np.int64]:
+def _numbers(subject: NDArray[Any]) -> NDArray[np.int64]:
     """(N,) the place of each window's subject among the S subjects."""
     return np.unique(subject, return_inverse=True)[1]
 
@@ -77,7 +78,7 @@ def _numbers(subject: NDArray[np.int64]) -> NDArray[np.int64]:
 class _Subjects:
     """Choices of subjects, each (S,) bool, True for those of the test part."""
 
-    def __init__(self, y: NDArray[np.int64], subject: NDArray[np.int64], fraction: float) -> None:
+    def __init__(self, y: NDArray[np.int64], subject: NDArray[Any], fraction: float) -> None:
         self.member = _numbers(subject)
         self.shares = np.bincount(self.member) / len(self.member)
         self.has_class = _classes_of(y, self.member)

@@ -123,9 +123,7 @@ def dense_scores(
     return scores | steps.details()
 
 
-def stitch(
-    windows: NDArray[Any], recording: NDArray[np.integer[Any]], start: NDArray[np.integer[Any]]
-) -> dict[int, Ints]:
+def stitch(windows: NDArray[Any], recording: NDArray[Any], start: NDArray[np.integer[Any]]) -> dict[int | str, Ints]:
     """The labels of whole recordings from those of their windows, which may overlap and come in any order.
 
     Probabilities are averaged where windows overlap; the class is the greatest mean, of equals the lowest. Labels are
@@ -133,11 +131,11 @@ def stitch(
 
     Args:
         windows: (n, T) integer labels, -1 left out, or (n, T, K) probabilities (of logits (n, K, T), swap the axes).
-        recording: (n,) the number of each window's recording.
+        recording: (n,) the number or name of each window's recording.
         start: (n,) the step of its recording at which each window begins.
 
     Returns:
-        Number of the recording -> labels from its step 0 to the end of its last window, in the order of the numbers.
+        Recording -> labels from its step 0 to the end of its last window, in the order of their numbers or names.
 
     Raises:
         ValueError: shapes or types that do not fit, or a window that begins before its recording.
@@ -170,5 +168,5 @@ def stitch(
             else:
                 total[part] += window
                 covered[part] = True
-        labels[int(number)] = np.where(covered, total.argmax(1), IGNORE).astype(np.int64)
+        labels[number.item()] = np.where(covered, total.argmax(1), IGNORE).astype(np.int64)
     return labels

@@ -86,7 +86,7 @@ def rows(
     groups: dict[tuple[str, str, str], list[UnitResult]] = {}
     for result in results:
         spec = result.spec
-        kind = fold_kind(spec.data.fold) if spec.data.fold else ""
+        kind = fold_kind(spec.data.fold, spec.data.test_subjects) if spec.data.fold else ""
         student = spec.student_title if TASKS.get(spec.task).groups_by_student else ""
         groups.setdefault((_data_name(spec.data), kind, student), []).append(result)
     for record in references:
@@ -119,10 +119,11 @@ def _student_group(
     task = TASKS.get(members[0].spec.task)
     by_teacher: dict[str, dict[str, Record]] = {}
     for result in members:
-        for modality, net_name in result.spec.teachers.items():
-            key = result.spec.teacher(modality).key
+        for modality in result.spec.teachers:
+            teacher = result.spec.teacher(modality)
+            key = teacher.key
             if key in teachers and task.teachers_share_metrics:
-                by_teacher.setdefault(f"{modality} {net_name}", {})[key] = teachers[key]
+                by_teacher.setdefault(teacher.title, {})[key] = teachers[key]
                 repeats.add(teachers[key], result)
     by_name: dict[str, list[Record]] = {}
     base: dict[str, Record] = {}

@@ -1,6 +1,7 @@
 """The spec of the windows of a unit, and the names of folds. Imports no numpy."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -15,7 +16,10 @@ class DataSpec:
         validation: fraction of the training windows that is used for validation; 0: none.
         epoch_rule: whose weights are used: those of the best epoch, "val-best", or of the "last".
         train_subjects: number of subjects of the training windows; 0: all.
-        test_subjects: subjects of the test windows; empty: the data set's own split.
+        test_subjects: subjects of the test windows, by their names in the files (numbers or texts); empty: the data
+            set's own split.
+        by_name: False where the test subjects of a user's file are counted 0, 1, 2, ... in their order; so they were in
+            records before subjects kept their names, and so they are where those are their names.
         fold: the name of the fold; it is not part of the key.
         rate: samples a second after resampling; 0: not resampled.
     """
@@ -26,7 +30,8 @@ class DataSpec:
     validation: float = 0.2
     epoch_rule: str = "val-best"
     train_subjects: int = field(default=0, metadata={"since": 3})
-    test_subjects: tuple[int, ...] = field(default=(), metadata={"since": 3})
+    test_subjects: tuple[int | str, ...] = field(default=(), metadata={"since": 3})
+    by_name: bool = field(default=False, metadata={"since": 4})
     fold: str = field(default="", metadata={"in_key": False})
     rate: float = field(default=0.0, metadata={"since": 3})
 
@@ -34,16 +39,16 @@ class DataSpec:
         object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
 
 
-def fold_kind(name: str) -> str:
+def fold_kind(name: str, test_subjects: Sequence[int | str]) -> str:
     """The kind of folds that a fold of this name belongs to: "5 folds", "each subject", or "a split file".
 
-    >>> fold_kind("fold 2 of 5")
-    '5 folds'
+    >>> fold_kind("fold 2 of 5", ["anna", "ben"]), fold_kind("subject anna", ["anna"])
+    ('5 folds', 'each subject')
     """
     match = re.fullmatch(r"fold \d+ of (\d+)", name)
     if match:
         return f"{match[1]} folds"
-    return "each subject" if re.fullmatch(r"subject -?\d+", name) else "a split file"
+    return "each subject" if [name] == [f"subject {subject}" for subject in test_subjects] else "a split file"
 
 
 def fold_count(kind: str, existing: int, subjects: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class TrainingData:
         locations: recording and first sample of each window, (N,) each, where every time step has a label.
         delineated: whether onsets and offsets are scored too, as is usual for an ECG.
         grid: (H, W) of images, None for signals. If every pixel has a label, T is H W, row by row.
-        subject: (N,) numbers of the persons or recordings, None where there are none.
+        subject: (N,) numbers or names of the persons or recordings, None where there are none.
         task_name: the name of the task; if empty, the shape of the labels decides.
     """
 
@@ -47,7 +48,7 @@ class TrainingData:
     locations: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     delineated: bool = False
     grid: tuple[int, int] | None = None
-    subject: NDArray[np.int64] | None = None
+    subject: NDArray[Any] | None = None
     task_name: str = ""
 
     @property

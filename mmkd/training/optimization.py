@@ -14,26 +14,31 @@ def _adamw(parameters: list[nn.Parameter], training: Training) -> torch.optim.Op
     return torch.optim.AdamW(parameters, lr=training.lr, weight_decay=training.weight_decay, fused=True)
 
 
+def _adam(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    return torch.optim.Adam(parameters, lr=training.lr, weight_decay=training.weight_decay, fused=True)
+
+
 def _sgd(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=training.lr, momentum=0.9, weight_decay=training.weight_decay)
 
 
-OPTIMIZERS: Mapping[str, Callable[[list[nn.Parameter], Training], torch.optim.Optimizer]] = {
+MAKERS: Mapping[str, Callable[[list[nn.Parameter], Training], torch.optim.Optimizer]] = {
     "adamw": _adamw,
+    "adam": _adam,
     "sgd": _sgd,
 }
-"""Name -> what makes the optimizer of some parameters; a new optimizer is one entry."""
+"""Name -> what makes the optimizer of some parameters; the names are those of `specs.unit.OPTIMIZERS`."""
 
 
 def make_optimizer(parameters: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
-    """The optimizer that a training names: AdamW, or SGD with momentum 0.9.
+    """The optimizer that a training names.
 
     Raises:
         MmkdError: there is none of that name.
     """
-    if training.optimizer not in OPTIMIZERS:
-        raise unknown_name("optimizer", training.optimizer, OPTIMIZERS)
-    return OPTIMIZERS[training.optimizer](parameters, training)
+    if training.optimizer not in MAKERS:
+        raise unknown_name("optimizer", training.optimizer, MAKERS)
+    return MAKERS[training.optimizer](parameters, training)
 
 
 def learning_rate(training: Training, progress: float) -> float:

@@ -127,7 +127,7 @@ def view_channels(name: str, config: Mapping[str, Any], channels: Sequence[str])
 
 def _save_recording(folder: Path, name: str, data: Dataset, predictions: Predictions) -> None:
     """Write `recording.svg`: the first test recording with its true and predicted labels."""
-    number = int(predictions["recording"][0])
+    number = predictions["recording"][0].item()
     first = predictions["recording"] == number
     windows = predictions["window"][first]
     starts = predictions["start"][first]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.registry import METHODS
+from mmkd.data.precision import as_float32
 from mmkd.methods.outputs import Outputs
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -72,6 +73,7 @@ class StudentModel(nn.Module):
         channels, window: the shape (C, W) of a window.
         dense: whether it predicts a class for every sample of a window; else one for the window.
         grid: (H, W) of images, whose window has H W samples; None for signals.
+        offset: C values that `predict` and `predict_proba` subtract from raw windows; see `Dataset.offset`.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class StudentModel(nn.Module):
         window: int,
         dense: bool = False,
         grid: tuple[int, int] | None = None,
+        offset: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -93,6 +96,7 @@ class StudentModel(nn.Module):
         self.window = window
         self.dense = dense
         self.grid = grid
+        self.offset = offset
         self.eval()
 
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
@@ -168,10 +172,11 @@ class StudentModel(nn.Module):
             window=window,
             dense=TASKS.get(spec.task).per_step,
             grid=grid,
+            offset=data.get("offset"),
         )
 
     def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
-        """The views {modality: (N, ...)} of raw windows (N, C, W), or images (N, C, H, W).
+        """The views {modality: (N, ...)} of windows (N, C, W), without their offset, or images (N, C, H, W).
 
         Raises:
             MmkdError: the windows have another shape.
@@ -192,8 +197,11 @@ class StudentModel(nn.Module):
                 1, min(batch_size, MAX_PREDICTION_VALUES // (max(self.channels, len(self.classes)) * self.window))
             )
         for start in range(0, len(windows), batch_size):
+            batch = windows[start : start + batch_size]
+            if self.offset is not None and np.ndim(batch) == 3 and np.shape(batch)[1] == self.channels:
+                batch = as_float32(np.asarray(batch, np.float64) - np.array(self.offset)[:, None])
             with torch.no_grad():
-                logits = self(self.views(windows[start : start + batch_size])).logits
+                logits = self(self.views(batch)).logits
             yield torch.softmax(logits.double(), 1).numpy()
 
     def predict_proba(self, windows: NDArray[Any], batch_size: int = PREDICTION_BATCH) -> NDArray[np.float64]:

@@ -1,5 +1,7 @@
 """The fold of a unit, and its split into training, validation and test windows."""
 
+import numpy as np
+
 from mmkd.core.keys import seed_for
 from mmkd.data import Dataset, Split, split_prefixes, split_windows
 from mmkd.data.dataset import Fold
@@ -9,7 +11,19 @@ from mmkd.specs.data import DataSpec
 
 def select_fold(data: Dataset, spec: DataSpec) -> Dataset:
     """The data set with the test windows of the fold in `spec`."""
-    return apply_fold(data, Fold(spec.fold, spec.test_subjects) if spec.test_subjects else None)
+    subjects = spec.test_subjects
+    if subjects and not spec.by_name and counts_subjects(data):  # an older record
+        names = np.unique(data.subject).tolist()  # type: ignore[arg-type]
+        subjects = tuple(names[int(number)] if int(number) < len(names) else number for number in subjects)
+    return apply_fold(data, Fold(spec.fold, subjects) if subjects else None)
+
+
+def counts_subjects(data: Dataset) -> bool:
+    """Whether older records count the subjects 0, 1, 2, ...: those of a user's file that have other names there."""
+    if data.subject is None or data.test_from == "card":
+        return False
+    names = np.unique(data.subject).tolist()
+    return bool(names != list(range(len(names))))
 
 
 def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:

@@ -461,7 +461,8 @@ def test_how_many_folds_there_are(tmp_path):
     (group,) = compared(tmp_path).groups
     assert group.title == "sines in 2 of 5 folds, student sig (small)"
     for fold in (1, 2, 3):
-        write(tmp_path, fold_spec(ALONE, fold, name=f"subject {fold}"), 30, **SUBJECTS)
+        one = fold_spec(ALONE, fold, name=f"subject {fold}")
+        write(tmp_path, replace(one, data=replace(one.data, test_subjects=(fold,))), 30, **SUBJECTS)
         write(tmp_path, replace(fold_spec(ALONE, fold, name=f"mine {fold}"), training=Training(epochs=2)), 30)
     write(tmp_path, ALONE, 30)
     titles = {group.title.partition(" student")[0] for group in compared(tmp_path).groups}

@@ -20,7 +20,7 @@ from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
 from mmkd.units.splits import split_for
-from mmkd.views.cached import default_configs, get_view
+from mmkd.views.cached import get_view, view_configs
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
 
@@ -101,8 +101,9 @@ def change(path, **more):
         ({"folds": [{"name": "f", "test_subjects": [1]}]}, "its folds are not those of its sha256"),
         ({"folds": 3}, "a split file has"),
         ({"folds": [3]}, "a split file has"),
-        ({"folds": [{"name": "f", "test_subjects": ["1"]}]}, "should be whole numbers, each once"),
-        ({"folds": [{"name": "f", "test_subjects": [1, 1]}]}, "should be whole numbers, each once"),
+        ({"folds": [{"name": "f", "test_subjects": [1.5]}]}, "should be whole numbers or texts, each once"),
+        ({"folds": [{"name": "f", "test_subjects": [1, 1]}]}, "should be whole numbers or texts, each once"),
+        ({"folds": [{"name": "f", "test_subjects": [1, "1"]}]}, "should be whole numbers or texts, each once"),
         ({"folds": [{"name": "", "test_subjects": [1]}]}, "should be a text"),
     ],
 )
@@ -154,9 +155,10 @@ def test_the_same_subjects_are_the_same_unit_whatever_a_fold_is_called(sines, tm
 
 def test_the_name_of_a_fold_says_how_it_was_cut():
     for count, kind in ((3, "3 folds"), (7, "each subject")):
-        assert {fold_kind(fold.name) for fold in subject_folds(dataset(), count)} == {kind}
+        assert {fold_kind(*fold) for fold in subject_folds(dataset(), count)} == {kind}
         assert fold_count(kind, 2, 7) == count
-    assert fold_kind("fold 3") == fold_kind("subject x") == "a split file"
+    assert fold_kind("fold 3", [3]) == fold_kind("subject x", [1]) == fold_kind("mine", ["a"]) == "a split file"
+    assert fold_kind("subject x", ["x"]) == "each subject"
     assert fold_count("a split file", 2, 7) == fold_count("each subject", 2, None) == 2
 
 
@@ -244,7 +246,7 @@ def test_what_is_fitted_never_sees_validation_or_test(name, modality, tmp_path):
     seen[split.train[0]] = noise[split.train[0]]
     states = []
     for n, x in enumerate((data.x, unseen, seen)):
-        config = default_configs((modality,), 8)[modality]
+        config = view_configs((modality,), 8)[modality]
         spec, cache = DataSpec(name, f"{n:064d}"), Cache(tmp_path)
         view = get_view(modality, config, replace(data, x=x), spec, split, cache=cache, progress=Progress())
         assert view.modality.fitted

