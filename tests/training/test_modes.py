@@ -12,7 +12,7 @@ from mmkd.nets import build_student, build_teacher
 from mmkd.specs.unit import Training
 from mmkd.training import preparation
 from mmkd.training.data import TrainingData
-from mmkd.training.loop import train
+from mmkd.training.loop import batches, train
 from mmkd.training.prediction import predict
 from mmkd.training.teacher_outputs import LiveTeachers, NoTeachers
 from mmkd.training.teachers import Teacher
@@ -131,3 +131,27 @@ def test_steps_of_student_and_teachers_are_those_with_a_label(windows):
     training = Training(epochs=1, batch_size=12)
     train(network, Watches(), data, source, training=training, seed=0, label="", progress=Progress())
     assert sum(seen) == (y[data.train] >= 0).sum()
+
+
+def test_windows_without_a_label_do_not_count_in_the_means_of_the_history(windows):
+    """A term that is always 1 has the mean 1, although two of six batches are passed over."""
+    y = np.zeros((40, 32), np.int64)
+    order = np.concatenate(batches(24, 4, 0, 0))
+    y[windows.train[order[:8]]] = -1  # the windows of the first two batches
+    places = (np.arange(40), np.zeros(40, np.int64))
+    data = TrainingData(
+        windows.views, y, windows.train, windows.validation, ("a", "b", "c"), windows.device, locations=places
+    )
+    seen = []
+
+    class One(METHODS.get("student")):
+        """A term of 1. Test 2026."""
+
+        def losses(self, student, teachers, batch):
+            seen.append(len(batch.targets))
+            return {"one": student.logits.sum() * 0 + 1}
+
+    training = Training(epochs=1, batch_size=4)
+    result = train(Dense(), One(), data, NoTeachers(), training=training, seed=0, label="", progress=Progress())
+    assert seen == [4 * 32] * 4
+    assert result.history[0]["loss/one"] == pytest.approx(1)

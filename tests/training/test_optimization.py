@@ -62,6 +62,19 @@ def test_adamw_decays_beside_the_gradient(decay):
     assert places(Training(optimizer="adamw", lr=0.1, weight_decay=decay)) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.2])
+def test_adam_decays_by_the_gradient(decay):
+    """Kingma and Ba, arXiv:1412.6980, with an L2 penalty as part of the loss."""
+    place, first, second, wanted = 3.0, 0.0, 0.0, []
+    for step, slope in enumerate(SLOPES, 1):
+        whole = slope + decay * place
+        first = 0.9 * first + 0.1 * whole
+        second = 0.999 * second + 0.001 * whole**2
+        place -= 0.1 * first / (1 - 0.9**step) / (math.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        wanted.append(place)
+    assert places(Training(optimizer="adam", lr=0.1, weight_decay=decay)) == pytest.approx(wanted, rel=1e-5)
+
+
 class Slope(Method):
     """A parameter of its own whose loss rises by 1 with it. Test 2026."""
 
