@@ -14,7 +14,7 @@ from mmkd.nets import build_student
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
 from mmkd.training.loop import train
-from mmkd.training.optimization import learning_rate, make_optimizer
+from mmkd.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from mmkd.training.teacher_outputs import NoTeachers
 
 SLOPES = (0.5, -2.0, 1.5)
@@ -110,6 +110,17 @@ def test_the_learning_rate_moves_with_each_step(windows, schedule):
     assert [rates for rates, _ in seen] == [{rate} for rate in wanted]
     assert [row["lr"] for row in history] == wanted[3::4]
     assert len(set(wanted)) == (12 if schedule == "cosine" else 4)
+
+
+def test_each_group_of_parameters_has_its_factor_on_the_learning_rate():
+    parameters = [nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    optimizer = make_optimizer(
+        parameters[:1], Training(lr=0.1), method=parameters[1:2], method_factor=20.0, teachers=parameters[2:]
+    )
+    for lr in (0.1, 0.03):
+        set_learning_rate(optimizer, lr)
+        found = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        assert [found[id(p)] for p in parameters] == pytest.approx([lr, 20 * lr, lr])
 
 
 def test_a_step_has_the_gradient_of_its_batch_alone(windows):
