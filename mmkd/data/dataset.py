@@ -206,7 +206,7 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
 def _impute(data: Dataset, bad: NDArray[np.bool_]) -> Dataset:
     """The data set with missing values filled; the checksum changes where whole channels were."""
     filled = replace(data, x=interpolate(data.x, bad))
-    empty = bad.all(axis=2)
+    empty: NDArray[np.bool_] = np.all(bad, axis=2)
     if not empty.any():
         return filled
     try:

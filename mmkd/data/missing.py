@@ -41,7 +41,7 @@ def fill_channels(x: Floats, empty: Flags, training: Flags, channels: Sequence[s
     """
     x = x.copy()
     lines = []
-    for c in np.flatnonzero(empty.any(axis=0)):
+    for c in np.flatnonzero(empty.any(axis=0)).tolist():
         measured = training & ~empty[:, c]
         if not measured.any():
             raise MmkdError(
