@@ -1,11 +1,14 @@
 """Run a unit from Python, `mmkd.run("fam")`, and load its trained student, `mmkd.load_student(record)`."""
 
 import operator
+from collections.abc import Mapping
 from dataclasses import fields
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from mmkd.core.errors import MmkdError, UnitFailed, unknown_name
+from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.engines.execution import execute
 from mmkd.engines.sweep import Existing
 from mmkd.store.record import Record
@@ -48,6 +51,22 @@ def run(
         MmkdError: an argument is invalid, or the unit cannot be run.
         UnitFailed: the training failed, or, with `existing="only"`, the unit is not on record.
     """
+    _check_types(
+        texts={
+            "method": method,
+            "dataset": dataset,
+            "student": student,
+            "teachers": teachers,
+            "device": device,
+            "existing": existing,
+        },
+        paths={"runs": runs, "cache": cache, "plugin": plugin},
+    )
+    if not isinstance(data, str | PathLike | None):
+        raise MmkdError(
+            f"data is {_a(type(data).__name__)}, and a file is wanted: np.savez('mine.npz', x=x, y=y), then "
+            "data='mine.npz'; x is (N, C, W), and subject (N,) may be in it too"
+        )
     plural = {"methods", "datasets", "seeds", "students", "plugins", "options", "variants", "name"} & set(settings)
     if plural or method == "all":
         raise MmkdError("mmkd.run does one unit; for several use a suite: python -m mmkd.bench --suite FILE")
@@ -77,12 +96,26 @@ def run(
     return result.record
 
 
+def _check_types(texts: Mapping[str, Any], paths: Mapping[str, Any]) -> None:
+    """Refuse what is neither a text nor, of `paths`, a path; None stands for the default."""
+    for name, value in {**texts, **paths}.items():
+        what = "path" if name in paths else "text"
+        if not isinstance(value, str | None) and not (name in paths and isinstance(value, PathLike)):
+            raise MmkdError(f"{name} = {shown(value)} is not a {what}")
+        if len(str(value)) > LONGEST_PATH:
+            raise MmkdError(f"{name} = {shown(str(value))} is too long for a {what}")
+
+
+def _a(name: str) -> str:
+    return f"an {name}" if name[:1].lower() in "aeiou" else f"a {name}"
+
+
 def _as_int(seed: Any) -> int:
     """A seed of any integer type as an int."""
     try:
         return operator.index(seed)
     except TypeError:
-        raise MmkdError(f"seed = {seed!r} is not a whole number") from None
+        raise MmkdError(f"seed = {shown(seed)} is not a whole number") from None
 
 
 def load_student(run: Record | str | Path, *, plugin: str | Path | None = None) -> Any:
@@ -104,9 +137,13 @@ def load_student(run: Record | str | Path, *, plugin: str | Path | None = None) 
     """
     from mmkd.training.student_model import StudentModel
 
+    _check_types({}, {"plugin": plugin})
     plugins = () if plugin is None else (plugin,)
     if isinstance(run, Record):
         return StudentModel.load(run, plugins)
+    if not isinstance(run, str | PathLike):
+        raise MmkdError(f"{shown(run)} is no record; give what mmkd.run returned, or the folder of a record")
+    _check_types({}, {"run": run})
     folder = Path(run)
     records = Records(folder.parent)
     damage = records.describe_damage(folder.name)

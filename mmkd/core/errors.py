@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from mmkd.core.text import shown
+
 
 class MmkdError(Exception):
     """An error that the user can act on.
@@ -52,7 +54,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], how: str = "") -> M
     """
     known = sorted(known)
     listing = how or ("known: " + ", ".join(known) if known else "none is known")
-    return MmkdError(f"unknown {kind} {name!r}{did_you_mean(name, known)} ({listing})")
+    return MmkdError(f"unknown {kind} {shown(name)}{did_you_mean(name, known)} ({listing})")
 
 
 def describe_error(error: BaseException) -> str:

@@ -5,7 +5,6 @@ A `Config` is written once and read three ways: from the command line (`--temper
 """
 
 import operator
-import reprlib
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
@@ -14,22 +13,11 @@ from os import PathLike, fspath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.text import shown as shown
 
 C = TypeVar("C")
 FIRST_FORMAT = 2
 """The format of keys and records; an option that is added later names the next number, `since=3`."""
-_REPR = reprlib.Repr()
-_REPR.maxstring = _REPR.maxother = 100
-_REPR.maxlist = _REPR.maxtuple = _REPR.maxdict = 12
-
-
-def shown(value: Any) -> str:
-    """`repr(value)` for a message: long values cut in the middle, deep ones at the sixth level.
-
-    >>> len(shown("x" * 1000))
-    100
-    """
-    return _REPR.repr(value)
 
 
 def option(
@@ -189,11 +177,12 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
 
 
 def _choice(value: Any, choices: tuple[Any, ...], what: str) -> Any:
-    for choice in choices:
+    for choice in choices if getattr(value, "shape", ()) == () else ():  # arrays and tables compare item by item
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
     words = [str(choice) for choice in choices]
-    raise MmkdError(f"{what} is not one of {', '.join(words)}{did_you_mean(str(value), words)}")
+    hint = did_you_mean(value, words) if isinstance(value, str) else ""
+    raise MmkdError(f"{what} is not one of {', '.join(words)}{hint}")
 
 
 def _tuple(value: Any, hint: Any, name: str) -> tuple[Any, ...]:

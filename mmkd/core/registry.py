@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from mmkd.core.errors import MmkdError, describe_error, unknown_name
 from mmkd.core.source import is_own, source_sha256
+from mmkd.core.text import shown
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
@@ -147,6 +148,8 @@ class Registry(Generic[T]):
                 register the name.
         """
         self.load()
+        if not isinstance(name, str):
+            raise MmkdError(f"{self.kind} = {shown(name)} is not a text; give the name of a {self.kind}")
         if name in self._duplicates:
             raise MmkdError(self._duplicates[name])
         if name not in self._entries:

@@ -2,9 +2,13 @@
 
 import hashlib
 import re
+import reprlib
+from typing import Any
 
 LONGEST_NAME = 200
 """Characters of a name."""
+LONGEST_PATH = 4096
+"""Characters of a path, and of any text of a request."""
 LONGEST_MESSAGE = 400
 """Characters of a message on a terminal."""
 
@@ -29,6 +33,36 @@ def one_line(text: str) -> str:
     line = re.sub(r"\s*[\n\r\v\f]\s*", " ", text)
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 150]} ... {line[-145:]}"
+
+
+class _Short(reprlib.Repr):
+    """A `repr` that is short for every object: of what has a shape it says the shape, not the values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 100
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 12
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        shape = getattr(x, "shape", None)
+        if isinstance(shape, tuple) and shape:
+            return f"{type(x).__name__} of shape {tuple(shape)}"
+        value = x.item() if shape == () and hasattr(x, "item") else x
+        try:
+            text = " ".join(repr(value).split())
+        except Exception:  # an object of the user's may raise anything
+            text = f"{type(x).__name__} object"
+        return text if len(text) <= self.maxother else f"{text[: self.maxother - 43]}...{text[-40:]}"
+
+
+def shown(value: Any) -> str:
+    """`repr(value)` for a message: one line, long values cut in the middle, deep ones at the sixth level.
+
+    >>> len(shown("x" * 1000))
+    100
+    """
+    text = _Short().repr(value)
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 43]}...{text[-40:]}"
 
 
 def slug(name: str, longest: int = 80) -> str:

@@ -219,6 +219,8 @@ def find_card(name: str) -> Card:
     Raises:
         MmkdError: there is no such data set (with the closest name), or `name` is a whole archive.
     """
+    if not isinstance(name, str):
+        raise MmkdError(f"data set = {shown(name)} is not a text; give its name")
     paths = {path.parent.name: path for path in cards_folder().glob("*/card.toml")}
     archive, dot, member = name.partition(".")
     if archive in paths and dot and re.fullmatch(r"[A-Za-z0-9_-]+", member):

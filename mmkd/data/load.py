@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import files_exist, verify_checksums
 from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
@@ -147,6 +149,8 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Da
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
     """
+    if not isinstance(path, str | PathLike) or len(str(path)) > LONGEST_PATH:
+        raise MmkdError(f"{shown(path)} is no path of a file; save the arrays with np.savez(file, x=..., y=...)")
     path = Path(path)
     try:
         if not path.is_file():

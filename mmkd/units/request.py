@@ -12,6 +12,7 @@ from typing import Any, Literal, get_type_hints
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import Options, shown
 from mmkd.core.plugins import load_plugin
+from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
 
@@ -217,6 +218,8 @@ class Request(Options):
             texts = [text for text in (value if isinstance(value, tuple) else (value,)) if isinstance(text, str)]
             if isinstance(value, tuple) and "" in texts:
                 raise MmkdError(f"{f.name} {shown(value)}: the items must be texts that are not empty")
+            if any(len(text) > LONGEST_PATH for text in texts):
+                raise MmkdError(f"{f.name} {shown(value)}: a text of more than {LONGEST_PATH} characters")
             if any("\0" in text for text in texts):
                 raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 

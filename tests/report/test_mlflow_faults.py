@@ -18,6 +18,7 @@ import pytest
 
 import mmkd
 from mmkd.bench import main
+from mmkd.compare import main as compare
 from mmkd.core.errors import MmkdError
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import runs as store_runs
@@ -145,6 +146,52 @@ def test_a_store_that_is_locked_half_way(runs, monkeypatch, capfd):
     monkeypatch.setattr(store_runs, "send_record", one)
     assert track.publish(runs, records) is None
     check(runs)
+
+
+# Deleted
+
+
+def delete_experiment(runs):
+    client = mlflow_store.connect(runs)
+    number = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    client.delete_experiment(number)
+    return client, number
+
+
+def test_a_deleted_experiment_says_how_to_get_out(runs, capsys):
+    """It keeps its name: nothing can be sent before it is restored, or gone for good."""
+    records = list(Records(runs))
+    assert track.publish(runs, records[:1]) is None
+    client, number = delete_experiment(runs)
+    ways = (
+        f"mlflow experiments restore -x {number}",
+        f"mlflow gc --backend-store-uri $MLFLOW_TRACKING_URI --experiment-ids {number}",
+    )
+    problem = one_line(track.publish(runs, records, "mine"))
+    assert f"records not sent, the first: {records[1].key}: the experiment {EXPERIMENT} was deleted" in problem
+    assert all(way in problem for way in ways)
+    assert len(problem) < 500
+    assert main(["--publish", "--runs", str(runs)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert ways[0] in said
+    assert compare(["--runs", str(runs), "--experiment", "mmkd/sines/*"]) == 2
+    assert all(way in capsys.readouterr().err for way in ways[:1])
+    client.restore_experiment(number)
+    assert track.publish(runs, records, "mine") is None
+    check(runs)
+
+
+def test_a_deleted_experiment_keeps_no_other_from_being_sent(runs, monkeypatch):
+    records = list(Records(runs))
+    assert track.publish(runs, records[:1]) is None
+    delete_experiment(runs)
+    name = store_runs.experiment_name
+    monkeypatch.setattr(store_runs, "experiment_name", lambda r: "mmkd/other" if r is records[-1] else name(r))
+    new = []
+    problem = one_line(track.publish(runs, records, new=new))
+    assert f"{len(records) - 2} of {len(records)} records not sent" in problem
+    assert new == [records[-1].key]
 
 
 # Out of reach

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.report.mlflow import store
+from mmkd.report.mlflow.runs import DeletedExperiment
 from mmkd.report.mlflow.store import database_of, default_uri, one_line, without_password
 from mmkd.store.record import MEASUREMENTS, Record
 
@@ -34,17 +35,21 @@ def fetch(runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[st
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _fetch_runs(store.PatientClient(store.connect(runs)), pattern, folder)
+            return _fetch_runs(store.PatientClient(store.connect(runs)), runs, pattern, folder)
     except MmkdError:
         raise
     except Exception as error:  # an unreachable, locked or broken store of any kind
         raise MmkdError(f"--experiment {pattern}: {without_password(default_uri(runs))}: {one_line(error)}") from error
 
 
-def _fetch_runs(client: Any, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
+def _fetch_runs(client: Any, runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
     ids = {experiment.name: experiment.experiment_id for experiment in _pages(client.search_experiments)}
     wanted = [name for name in sorted(ids) if fnmatchcase(name, pattern)]
     if not wanted:
+        for experiment in _pages(client.search_experiments, view_type=2):  # ViewType.DELETED_ONLY
+            if fnmatchcase(experiment.name, pattern):
+                why = DeletedExperiment(runs, experiment.name, experiment.experiment_id)
+                raise MmkdError(f"--experiment {pattern}: {why}")
         hint = did_you_mean(pattern, ids) or f"; there are {', '.join(sorted(ids)[:5]) or 'none'}"
         raise MmkdError(f"--experiment {pattern}: no experiment of the store has such a name{hint}")
     records: dict[str, Record] = {}

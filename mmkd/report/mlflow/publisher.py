@@ -88,12 +88,12 @@ class Publisher:
         except Exception as error:  # one damaged record keeps no other from being sent
             self.problems.append(f"{record.key}: {store.one_line(error)}")
             return
-        experiment = self._experiment(record)
         try:
+            experiment = self._experiment(record)
             if store_runs.send_record(self.client, experiment, record, content):
                 self.new.append(record.key)
         except Exception as error:
-            if not store.refused_by_store(error):
+            if not (store.refused_by_store(error) or isinstance(error, store_runs.DeletedExperiment)):
                 raise
             self.problems.append(f"{record.key}: {store.one_line(error)}")
             return
@@ -104,6 +104,12 @@ class Publisher:
     def _send_suite(self, name: str, records: Sequence[Record]) -> None:
         with self.client.paused():
             content = suites.compare_suite(self.runs, records)
+        for record in records:
+            try:
+                self._experiment(record)
+            except store_runs.DeletedExperiment as error:
+                self.problems.append(f"suite {name}: {error}")
+                return
         for experiment in dict.fromkeys(map(store_runs.experiment_name, records)):
             members = [record for record in records if store_runs.experiment_name(record) == experiment]
             suites.send_suite(

@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmkd.core.errors import MmkdError
 from mmkd.metrics.registry import SELECTION, from_source
-from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store
+from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store, shown_uri
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Record
 from mmkd.store.records import OPTIONAL_SUFFIXES
 
@@ -27,8 +28,25 @@ def experiment_name(record: Record) -> str:
     return f"mmkd/{record.spec.data.name}/{record.spec.task}"
 
 
+class DeletedExperiment(MmkdError):
+    """An experiment was deleted in MLflow, which keeps its name until it is restored or removed for good."""
+
+    def __init__(self, runs: Path, name: str, number: str) -> None:
+        uri = shown_uri(runs)
+        store = "on its server" if uri.startswith("http") else "--backend-store-uri $MLFLOW_TRACKING_URI"
+        super().__init__(
+            f"the experiment {name} was deleted in MLflow: export MLFLOW_TRACKING_URI={quote(uri)}, then mlflow "
+            f"experiments restore -x {number} (it comes back), or mlflow gc {store} --experiment-ids {number} (it is "
+            "gone for good, and a new one is made)"
+        )
+
+
 def experiment_id(client: Any, runs: Path, name: str) -> str:
-    """The id of an experiment, which is made where there is none."""
+    """The id of an experiment, which is made where there is none.
+
+    Raises:
+        DeletedExperiment: it was deleted.
+    """
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         location = None
@@ -40,6 +58,8 @@ def experiment_id(client: Any, runs: Path, name: str) -> str:
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
+    if experiment.lifecycle_stage == "deleted":
+        raise DeletedExperiment(runs, name, str(experiment.experiment_id))
     return str(experiment.experiment_id)
 
 
