@@ -143,7 +143,8 @@ def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:
         whole = "series" if data.series is not None else "recordings"
         raise MmkdError(f"{what} has labels of samples, and its {whole} are scored at their rate; leave --rate out")
     if data.rate_hz is None:
-        raise MmkdError(f"{what} has no known rate of its own; leave --rate out")
+        hint = "leave --rate out" if data.test_from == "card" else "add an array rate_hz to the file, or leave it out"
+        raise MmkdError(f"{what} has no known rate of its own; {hint}")
     if rate_hz == data.rate_hz:
         return data
     if rate_hz > LARGEST_UPSAMPLING * data.rate_hz:

@@ -19,7 +19,7 @@ from mmkd.data.checksums import PREPARED, files_exist, prepared_sha256, verify_c
 from mmkd.data.converters import CONVERTERS
 from mmkd.data.converters.base import Arrays
 from mmkd.data.downloads import ProgressCallback, download, verify_download
-from mmkd.data.load import load_dataset, reader_folder, resolve_suffix
+from mmkd.data.load import load_card, reader_folder, resolve_suffix
 
 Log = Callable[[str], None]
 """Shows one line to the user."""
@@ -114,6 +114,8 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
         raise MmkdError(f"data set {card.name!r}: {originals}: {error}") from None
     except TypeError as error:
         raise MmkdError(f"data set {card.name!r}: card.toml, [prepare]: {error}") from None
+    if card.reader == "windows":  # --data takes such a file too
+        arrays |= _facts(card)
     (target,) = (folder / name for name in card.sha256)
     np.savez(scratch / "prepared.npz", **arrays)  # type: ignore[arg-type]
     prepared_checksum = verify_download(scratch / "prepared.npz", "")
@@ -133,6 +135,16 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
     log(f"{card.name}: made {target}{same}: {shapes}{damaged}")
     for line in _doubts(card, arrays):
         log(f"{card.name}: {line}")
+
+
+def _facts(card: Card) -> Arrays:
+    """What a file of windows says about itself, from its card; see `facts.read_facts`."""
+    facts: Arrays = {"channels": np.array(card.channels)}
+    if card.rate_hz:
+        facts["rate_hz"] = np.array(card.rate_hz)
+    if card.groups:
+        facts["groups"] = np.array([f"{name}={','.join(members)}" for name, members in card.groups.items()])
+    return facts
 
 
 def _doubts(card: Card, arrays: Arrays) -> Iterator[str]:
@@ -191,7 +203,7 @@ def check(card: Card, root: str | Path | None) -> dict[str, Any]:
     ready = resolve_suffix(card, folder)
     checksums = verify_checksums(ready, folder)
     prepared_here = any(checksums[name] == prepared_sha256(ready, folder / name) for name in checksums)
-    data = load_dataset(card.name, root, "impute")
+    data = load_card(card, root, "impute")
     parts = {}
     for part, selected in (("training", ~data.test), ("test", data.test)):
         y = data.y[selected]

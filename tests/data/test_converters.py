@@ -139,7 +139,7 @@ def test_hapt(small_hapt):
         ("2 2 1 1.5 200\n", r"labels\.txt: line 4 holds something else than whole numbers"),
         (
             "3 2 1 1 200\n",
-            r"labels\.txt names experiment 3, and there is no acc_exp03_user\*\.txt; is the folder whole",
+            r"labels\.txt names experiment 3, and there is no acc_exp03_user\*\.txt; is the",
         ),
     ],
 )
