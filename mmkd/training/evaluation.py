@@ -11,6 +11,7 @@ from mmkd.metrics.recordings import StepScores
 from mmkd.metrics.steps import confusion_matrix
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
+from mmkd.training.finite import check_outputs
 from mmkd.training.precision import autocast
 from mmkd.training.prediction import predict
 
@@ -30,10 +31,14 @@ def evaluate(
 
     Returns:
         The scores; and the arrays `predicted` (classes) and `probabilities`.
+
+    Raises:
+        UnitFailed: outputs of the network are not finite.
     """
     if windows.grid is None or not windows.per_step:
         context = autocast(training, windows.device)
         probabilities = predict(network, windows.load_views, indices, context, windows.prediction_batch)
+        check_outputs(probabilities)
         predictions = {"predicted": probabilities.argmax(1), "probabilities": probabilities}
         return windows.scores(indices, probabilities), predictions
     scores = StepScores(windows.names)
@@ -45,6 +50,7 @@ def evaluate(
         y = windows.y[batch]
         context = autocast(training, windows.device)
         probabilities = predict(network, windows.load_views, batch, context, windows.prediction_batch)
+        check_outputs(probabilities)
         labels.append(probabilities.argmax(1).astype(np.int16))
         for true, predicted in zip(y, labels[-1], strict=True):
             scores.add(confusion_matrix(true, predicted, windows.classes))
