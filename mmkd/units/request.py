@@ -147,7 +147,11 @@ class Request(TrainingSettings):
     options: Mapping[str, Mapping[str, Any]] = setting({})
     variants: tuple[Mapping[str, Any], ...] = setting(())
     plugins: tuple[str, ...] = setting(
-        (), "a Python file that registers methods or tasks", flag="--plugin", metavar="FILE.py", group="where"
+        (),
+        "a Python file that registers methods, views, networks, tasks and the like",
+        flag="--plugin",
+        metavar="FILE.py",
+        group="where",
     )
     data_root: str | None = setting(
         None,

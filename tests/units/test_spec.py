@@ -41,6 +41,7 @@ OTHER = {
     "task": "segmentation",
     "checkpoint_sha256": {"sig": "12" * 32},
     "revision": 2,
+    "teacher_validation": 0.2,
     "sources": {"backbone mine": "ef" * 32},
 }
 OTHER_DATA = {
