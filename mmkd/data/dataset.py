@@ -63,6 +63,7 @@ class Dataset:
             were "drawn" by `own_split.draw_test_windows`.
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
+        missing: what was done about missing values, in a few words; empty if there were none.
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
@@ -88,6 +89,7 @@ class Dataset:
     fold: Fold | None = None
     test_from: Literal["card", "file", "drawn"] = "card"
     warnings: tuple[str, ...] = ()
+    missing: str = ""
     offset: tuple[float, ...] | None = None
     resampled: bool = False
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -160,38 +162,13 @@ def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:
     return replace(data, x=x, rate_hz=rate_hz, sha256=checksum, resampled=True)
 
 
-def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
-    """Check a data set before training, and handle its missing values.
-
-    Args:
-        nan: what happens with NaN and infinity: "refuse" raises an error, "impute" interpolates linearly along time (a
-            channel of a window without any value becomes 0), "drop" removes the windows.
-
-    Returns:
-        The data set with finite values.
+def check_dataset(data: Dataset) -> None:
+    """Check a data set with finite values before training.
 
     Raises:
-        MmkdError: there are NaN or infinity under "refuse", only one class, a class without training windows, no test
-            windows or no others, or values beyond `LARGEST_VALUE`.
+        MmkdError: there is only one class, a class without training windows, no test windows or no others, or values
+            beyond `LARGEST_VALUE`.
     """
-    x = data.x
-    bad = ~np.isfinite(x)
-    bad_windows = bad.any(axis=(1, 2))
-    if bad_windows.any():
-        if nan == "refuse":
-            first = int(np.flatnonzero(bad_windows)[0])
-            impute = "" if data.grid else "--nan impute fills them along time, "
-            raise MmkdError(
-                f"data {data.name!r}: {int(bad_windows.sum())} of {len(x)} windows hold NaN or inf "
-                f"({int(bad.sum())} values), the first is window {first}; {impute}--nan drop leaves those windows out"
-            )
-        if nan == "drop":
-            names = ("x", "y", "subject", "test", "recording", "start")
-            arrays = ((name, getattr(data, name)) for name in names)
-            kept: dict[str, Any] = {name: None if array is None else array[~bad_windows] for name, array in arrays}
-            data = replace(data, **kept)
-        else:
-            data = replace(data, x=_impute(x, bad))
     _check_classes(data)
     largest = max(float(data.x.max()), -float(data.x.min()))
     if largest > LARGEST_VALUE:
@@ -199,16 +176,6 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             f"data {data.name!r}: values go up to {largest:.2g}, past {LARGEST_VALUE:g}, where their differences leave "
             f"float32; rescale them"
         )
-    return data
-
-
-def _impute(x: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
-    x = x.copy()
-    time = np.arange(x.shape[2])
-    for n, c in np.argwhere(bad.any(axis=2)):
-        hole = bad[n, c]
-        x[n, c, hole] = 0 if hole.all() else np.interp(time[hole], time[~hole], x[n, c, ~hole])
-    return x
 
 
 def _check_classes(data: Dataset) -> None:

@@ -14,8 +14,9 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import files_exist, verify_checksums
-from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
+from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset
 from mmkd.data.formats import FileContent, read_with_partner
+from mmkd.data.missing import validate_dataset
 from mmkd.data.npz_windows import read_npz
 from mmkd.data.own import make_dataset
 from mmkd.data.own_series import is_series_file, load_series_file
@@ -37,7 +38,7 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
 
     Args:
         root: the data folder, for sets that are not inside a Python package; see `data_root`.
-        nan: what to do with missing values; see `validate_dataset`.
+        nan: what to do with missing values; see `handle_missing`.
         rate_hz: the rate to which windows are resampled, see `resample_dataset`; 0 for the data set's own rate.
 
     Raises:
@@ -143,7 +144,7 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Da
     same for every seed: whole subjects if the file has subjects, else of each class; see `draw_test_windows`.
 
     Args:
-        nan: what to do with missing values; see `validate_dataset`.
+        nan: what to do with missing values; see `handle_missing`.
         form: the data form that is wanted; a file without series is refused at once where it is "series".
 
     Raises:
