@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.data.missing import fill_channels, interpolate
 from mmkd.data.resampling import resample_windows
 from mmkd.data.series import SeriesSet
 from mmkd.tasks.base import task_of_form
@@ -145,7 +146,8 @@ def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:
         whole = "series" if data.series is not None else "recordings"
         raise MmkdError(f"{what} has labels of samples, and its {whole} are scored at their rate; leave --rate out")
     if data.rate_hz is None:
-        raise MmkdError(f"{what} has no known rate of its own; leave --rate out")
+        hint = "leave --rate out" if data.test_from == "card" else "add an array rate_hz to the file, or leave it out"
+        raise MmkdError(f"{what} has no known rate of its own; {hint}")
     if rate_hz == data.rate_hz:
         return data
     if rate_hz > LARGEST_UPSAMPLING * data.rate_hz:
@@ -162,13 +164,39 @@ def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:
     return replace(data, x=x, rate_hz=rate_hz, sha256=checksum, resampled=True)
 
 
-def check_dataset(data: Dataset) -> None:
-    """Check a data set with finite values before training.
+def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
+    """Check a data set before training, and handle its missing values.
+
+    Args:
+        nan: what happens with NaN and infinity: "refuse" raises an error, "impute" interpolates linearly along time (a
+            channel without any value in a window has its median in the training windows there, with a warning), "drop"
+            removes the windows.
+
+    Returns:
+        The data set with finite values.
 
     Raises:
-        MmkdError: there is only one class, a class without training windows, no test windows or no others, or values
-            beyond `LARGEST_VALUE`.
+        MmkdError: there are NaN or infinity under "refuse", only one class, a class without training windows, no test
+            windows or no others, or values beyond `LARGEST_VALUE`.
     """
+    x = data.x
+    bad = ~np.isfinite(x)
+    bad_windows = bad.any(axis=(1, 2))
+    if bad_windows.any():
+        if nan == "refuse":
+            first = int(np.flatnonzero(bad_windows)[0])
+            impute = "" if data.grid else "--nan impute fills them along time, "
+            raise MmkdError(
+                f"data {data.name!r}: {int(bad_windows.sum())} of {len(x)} windows hold NaN or inf "
+                f"({int(bad.sum())} values), the first is window {first}; {impute}--nan drop leaves those windows out"
+            )
+        if nan == "drop":
+            names = ("x", "y", "subject", "test", "recording", "start")
+            arrays = ((name, getattr(data, name)) for name in names)
+            kept: dict[str, Any] = {name: None if array is None else array[~bad_windows] for name, array in arrays}
+            data = replace(data, **kept, missing=f"{_windows(bad_windows)} with missing values left out")
+        else:
+            data = _impute(replace(data, missing=f"missing values filled in {_windows(bad_windows)}"), bad)
     _check_classes(data)
     largest = max(float(data.x.max()), -float(data.x.min()))
     if largest > LARGEST_VALUE:
@@ -176,6 +204,26 @@ def check_dataset(data: Dataset) -> None:
             f"data {data.name!r}: values go up to {largest:.2g}, past {LARGEST_VALUE:g}, where their differences leave "
             f"float32; rescale them"
         )
+    return data
+
+
+def _windows(chosen: NDArray[np.bool_]) -> str:
+    count = int(chosen.sum())
+    return f"{count:,} window{'s' * (count > 1)}"
+
+
+def _impute(data: Dataset, bad: NDArray[np.bool_]) -> Dataset:
+    """The data set with missing values filled; the checksum changes where whole channels were."""
+    filled = replace(data, x=interpolate(data.x, bad))
+    empty: NDArray[np.bool_] = np.all(bad, axis=2)
+    if not empty.any():
+        return filled
+    try:
+        x, line = fill_channels(filled.x, empty, ~data.test, data.channels)
+    except MmkdError as error:
+        raise MmkdError(f"data {data.name!r}: {error}") from None
+    checksum = sha256(f"{data.sha256} with channels at their median".encode()).hexdigest()
+    return replace(filled, x=x, sha256=checksum, warnings=(*data.warnings, line))
 
 
 def _check_classes(data: Dataset) -> None:

@@ -247,6 +247,11 @@ DETECTOR_DATA = frozenset(f.name for f in fields(DataSpec) if f.metadata.get("si
 """Fields of the data that are always in the key of a detector, whatever their value."""
 
 
+def student_sources(spec: UnitSpec) -> dict[str, str]:
+    """The checksums of the plugins' code that the student of a unit is made with."""
+    return select_sources(spec.sources, spec.task, spec.student, (spec.student_net,), spec.fusion)
+
+
 @dataclass(frozen=True)
 class DetectorSpec:
     """The spec of a reference row without a network, such as a simple detector of anomalies; `method` is its name."""

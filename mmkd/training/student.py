@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
+from mmkd.metrics.registry import checksum_field
 from mmkd.nets import count_parameters
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.environment import environment
@@ -108,6 +109,7 @@ def write_student(
         "status": "done",
         "spec": asdict(spec),
         "metrics": metrics,
+        **checksum_field(),
         "best_epoch": result.best_epoch + 1,
         "parameters": count_parameters(result.network),
         "method_parameters": result.method_parameters,

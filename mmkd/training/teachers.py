@@ -20,6 +20,7 @@ from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS, kind_of
 from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Outputs
+from mmkd.metrics.registry import checksum_field
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from mmkd.specs.unit import TeacherSpec
 from mmkd.store.cache import Cache
@@ -125,6 +126,7 @@ def get_teacher(
         (folder / "history.json").write_text(json.dumps(result.history))
         values: dict[str, Any] = {
             "metrics": metrics,
+            **checksum_field(),
             "parameters": count_parameters(net),
             "seconds": result.seconds,
             "best_epoch": result.best_epoch + 1,

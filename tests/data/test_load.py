@@ -12,7 +12,7 @@ from mmkd import MmkdError
 from mmkd.data import data_root, load_dataset, split_windows
 from mmkd.data.cards import cards_folder, find_card
 from mmkd.data.checksums import files_exist
-from mmkd.data.missing import validate_dataset
+from mmkd.data.dataset import validate_dataset
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

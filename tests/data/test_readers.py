@@ -9,7 +9,7 @@ import pytest
 from mmkd.data import data_root, load_dataset, split_windows
 from mmkd.data.cards import find_card
 from mmkd.data.checksums import files_exist
-from mmkd.data.missing import validate_dataset
+from mmkd.data.dataset import validate_dataset
 from mmkd.data.readers import READERS
 from mmkd.data.readers.dense import near_changes
 
