@@ -181,7 +181,7 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
     """
     x = data.x
     bad = ~np.isfinite(x)
-    bad_windows = bad.any(axis=(1, 2))
+    bad_windows: NDArray[np.bool_] = np.any(bad, axis=(1, 2))
     if bad_windows.any():
         if nan == "refuse":
             first = int(np.flatnonzero(bad_windows)[0])
