@@ -12,6 +12,7 @@ from mmkd.core.registry import METHODS, kind_of, only_of_kind
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
+    from mmkd.comparison.reproduction import recompute_scores
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "run": "api",
     "load_student": "api",
+    "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
     "BACKBONES": "nets",
     "DENSE": "nets",
@@ -95,6 +97,7 @@ __all__ = [
     "only_of_kind",
     "option",
     "paired_branch",
+    "recompute_scores",
     "run",
     "soft_targets",
 ]
