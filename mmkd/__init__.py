@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
 from mmkd.core.registry import METHODS, kind_of, only_of_kind
+from mmkd.core.threads import wait_passively
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
     from mmkd.methods.contract import DistillConfig, Method, MethodConfig, TaughtConfig
-    from mmkd.methods.losses import check_temperature, soft_targets
+    from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from mmkd.views.base import MODALITIES, Modality
 
 __version__ = "0.1.0"
+
+wait_passively()  # every command and worker imports this package first, and PyTorch later
 
 _MODULES = {
     "run": "api",
@@ -54,7 +57,9 @@ _MODULES = {
     "Step": "methods.outputs",
     "Task": "tasks",
     "TaughtConfig": "methods.contract",
+    "batch_scale": "methods.losses",
     "check_temperature": "methods.losses",
+    "distinct_scale": "methods.losses",
     "least_conflict": "methods.outer",
     "matched_maps": "methods.pairing",
     "matched_stages": "methods.pairing",
@@ -87,7 +92,9 @@ __all__ = [
     "Step",
     "Task",
     "TaughtConfig",
+    "batch_scale",
     "check_temperature",
+    "distinct_scale",
     "kind_of",
     "least_conflict",
     "load_plugin",

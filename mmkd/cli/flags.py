@@ -26,7 +26,7 @@ def make_parser() -> Parser:
 
     The options of methods are not among them; `method_options` parses these.
     """
-    from mmkd.units.request import Request
+    from mmkd.units.request import request_fields
 
     parser = Parser(
         prog="python -m mmkd.bench",
@@ -41,7 +41,7 @@ def make_parser() -> Parser:
         "how": parser.add_argument_group("how (each is part of a unit's key)"),
         "where": parser.add_argument_group("where and how much"),
     }
-    for f in fields(Request):
+    for f in request_fields():
         if f.metadata["flag"]:
             add_flag(groups[f.metadata["group"]], f)
     what = groups["what"]
@@ -83,7 +83,11 @@ def add_flag(group: Any, f: "Field[Any]") -> None:
     """Add the flag of a field of `Request` to a group of the parser."""
     repeated = f.name == "plugins"
     settings: dict[str, Any] = {"action": "append", "default": []} if repeated else {}
-    group.add_argument(f.metadata["flag"], metavar=f.metadata["metavar"], help=f.metadata["help"], **settings)
+    if f.default is False:
+        settings = {"action": "store_const", "const": True}
+    else:
+        settings["metavar"] = f.metadata["metavar"]
+    group.add_argument(f.metadata["flag"], help=f.metadata["help"], **settings)
 
 
 def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "Request":
@@ -136,6 +140,8 @@ def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
         return _number(text, int if hint == int | None else float, flag)
     if hint == tuple[str, ...]:
         return (text,) if f.metadata["whole"] else split_names(text, flag)
+    if f.name == "view":
+        return _view_options(text, flag)
     if get_origin(hint) is Mapping:
         example = f.metadata["metavar"].partition("=")[2].partition(",")[0]
         return _assignments(text, flag, {"NET": "WRN16-1", "FILE": "FILE.safetensors"}[example])
@@ -239,16 +245,27 @@ def split_names(text: str, flag: str) -> tuple[str, ...]:
     return names
 
 
-def _assignments(text: str, flag: str, example: str) -> dict[str, str]:
+def _assignments(text: str, flag: str, example: str, name_example: str = "sig") -> dict[str, str]:
     """The mapping of a text such as sig=NET,gaf=NET; MmkdError if it is malformed."""
     values: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals or not name or not value:
-            raise MmkdError(f"{flag}: {part!r} is not of the form sig={example}")
+            raise MmkdError(f"{flag}: {part!r} is not of the form {name_example}={example}")
         if name in values:
-            raise MmkdError(f"{flag} {text}: a modality is named twice")
+            raise MmkdError(f"{flag} {text}: {name} is named twice")
         values[name] = value
+    return values
+
+
+def _view_options(text: str, flag: str) -> dict[str, dict[str, str]]:
+    """Modality -> options from a text such as gaf.range=train,pi.size=16; MmkdError if it is malformed."""
+    values: dict[str, dict[str, str]] = {}
+    for name, value in _assignments(text, flag, "VALUE", "gaf.range").items():
+        modality, dot, option = name.rpartition(".")
+        if not dot or not modality or not option:
+            raise MmkdError(f"{flag}: {name!r} is not a modality and its option, such as gaf.range=train")
+        values.setdefault(modality, {})[option] = value
     return values
 
 

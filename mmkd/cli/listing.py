@@ -82,9 +82,18 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
 
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
+    more = _view_options if what == "modalities" else describe_needs
     return [
-        (name, first_line(registry.get(name)) + describe_needs(registry.get(name))) for name in registry
+        (name, first_line(registry.get(name)) + more(registry.get(name))) for name in registry
     ], registry.import_errors
+
+
+def _view_options(entry: Any) -> str:
+    """The options of a modality, for `--view`."""
+    from mmkd.core.options import describe
+
+    options = [f"{flag}={default} ({words})" for flag, words, default, _ in describe(entry.Config)]
+    return f" --view {entry.name}.OPTION=VALUE: {', '.join(options)}" if options else ""
 
 
 def describe_dataset(card: Any, available: bool) -> str:

@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from mmkd.specs.data import fold_kind
-from mmkd.specs.unit import DetectorSpec, TeacherSpec, UnitSpec
+from mmkd.specs.unit import DetectorSpec, TeacherSpec, Training, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.units.names import variant_names
@@ -69,13 +69,23 @@ def _making(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
     if not isinstance(spec, UnitSpec):
         return {}
     views = {name: dict(spec.views[name]) for name in spec.student}
-    return {"training": asdict(spec.training), "view": views}
+    return {"training": training_settings(spec.training), "view": views}
 
 
 def fold_of(record: Record) -> tuple[tuple[int | str, ...], str]:
     """The subjects of the test part, and its name; nobody and nothing where it is the data set's own."""
     data = record.spec.data
     return tuple(data.test_subjects), str(data.fold or "")
+
+
+def test_part_notes(records: Iterable[Record]) -> list[str]:
+    """How the test part of own data was made; nothing of older records, which do not say it."""
+    return list(dict.fromkeys(str(record.data["test_part"]) for record in records if record.data.get("test_part")))
+
+
+def data_warnings(records: Iterable[Record]) -> list[str]:
+    """What is suspicious in the data of records, as they say it themselves."""
+    return list(dict.fromkeys(str(line) for record in records for line in record.data.get("warnings") or ()))
 
 
 def row_settings(record: Record) -> dict[str, Any]:
@@ -90,7 +100,7 @@ def making_settings(record: Record) -> dict[str, Any]:
     spec = student_spec(record)
     if not isinstance(spec, UnitSpec):
         return {}
-    teachers = asdict(spec.teacher_training) if spec.teacher_training is not None else {}
+    teachers = training_settings(spec.teacher_training) if spec.teacher_training is not None else {}
     views = {name: config for name, config in spec.views.items() if name not in spec.student}
     own = {} if _by_student(spec) else flat({"student": _making(spec)})
     return {
@@ -107,7 +117,7 @@ def making_settings(record: Record) -> dict[str, Any]:
 def teacher_settings(record: Record) -> dict[str, Any]:
     """What makes a teacher's row besides its modality and network."""
     spec = record.teacher
-    settings = flat({"training": asdict(spec.training), "view": dict(spec.view)})
+    settings = flat({"training": training_settings(spec.training), "view": dict(spec.view)})
     return {**settings, "checkpoint": spec.checkpoint_sha256[:8]}
 
 
@@ -138,14 +148,17 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
     return dict(zip(keys, variant_names(named, lambda method: common[method]), strict=True))
 
 
-def student_title(shared: Settings) -> str:
-    """The student in words: its modalities, network and fusion."""
-    if "student" not in shared:
-        return "detectors"
-    fusion = f", {shared['fusion']}" if shared["fusion"] else ""
-    return f"student {shared['student']} ({shared['student_net']}{fusion})"
+def training_settings(training: Training) -> dict[str, Any]:
+    """The options of a training; which of them the user set changes nothing."""
+    return {name: value for name, value in asdict(training).items() if name != "given"}
+
+
+def student_title(record: Record) -> str:
+    """The student in words: its modalities, network and fusion, and what the user set of its training."""
+    spec = student_spec(record)
+    return spec.student_title if isinstance(spec, UnitSpec) and _by_student(spec) else "detectors"
 
 
 def teacher_name(record: Record) -> str:
-    """A teacher's modality and network."""
-    return f"{record.teacher.modality} {record.teacher.net}"
+    """A teacher's modality and network, and what the user set of its training."""
+    return record.teacher.title

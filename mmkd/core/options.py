@@ -109,7 +109,9 @@ class Options:
             if field_name not in known:
                 hint = did_you_mean(name, [k.replace("_", "-") for k in known])
                 its = ", ".join(k.replace("_", "-") for k in known)
-                raise MmkdError(f"{what} has no option {shown(name)}{hint} (its options: {its})")
+                raise MmkdError(
+                    f"{what} has no option {shown(name)}{hint} ({f'its options: {its}' if its else 'it has none'})"
+                )
             if field_name in parsed:
                 raise MmkdError(f"{what}: option {name!r} is given twice, with dashes and with underscores")
             parsed[field_name] = value

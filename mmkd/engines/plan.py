@@ -50,9 +50,9 @@ class Job:
         """The job in words, for messages."""
         if self.kind == "unit":
             return title(self.spec)
-        net = f" {self.spec.teachers[self.modality]}" if self.kind == "teacher" else ""
+        name = self.spec.teacher(self.modality).title if self.kind == "teacher" else self.modality
         fold = f", {self.spec.data.fold}" if self.spec.data.fold else ""
-        return f"{self.spec.data.name}{fold}, {self.kind} {self.modality}{net}, seed {self.spec.seed}"
+        return f"{self.spec.data.name}{fold}, {self.kind} {name}, seed {self.spec.seed}"
 
     def values(self) -> dict[str, Any]:
         """The fields that a worker needs, as JSON values."""

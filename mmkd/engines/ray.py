@@ -14,6 +14,7 @@ from contextlib import ExitStack, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, describe_error
+from mmkd.core.threads import waiting_variables
 from mmkd.engines.worker import THREADS, perform
 from mmkd.training.workspace import Workspace, check_engine, parse_resources
 
@@ -76,7 +77,7 @@ class RayEngine:
             num_cpus=self.cpus,
             num_gpus=self.gpus,
             max_retries=RETRIES,
-            runtime_env={"env_vars": dict.fromkeys(THREADS, str(self.threads))},
+            runtime_env={"env_vars": {**waiting_variables(), **dict.fromkeys(THREADS, str(self.threads))}},
         )
         return self
 

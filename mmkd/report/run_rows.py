@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmkd.comparison.identity import student_spec
+from mmkd.comparison.identity import student_spec, test_part_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.record import Record
@@ -27,6 +27,7 @@ class TableRow:
         change: the task's headline score minus that of the student alone under the same seed, for the seeds where that
             is on record.
         seconds: mean training time.
+        test_part: how the test part of own data was made; empty of that of a card.
         of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
     """
 
@@ -40,6 +41,7 @@ class TableRow:
     seconds: float
     of: str = "seed"
     folds: int = 0
+    test_part: tuple[str, ...] = ()
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -119,10 +121,11 @@ def _student_group(
     task = TASKS.get(members[0].spec.task)
     by_teacher: dict[str, dict[str, Record]] = {}
     for result in members:
-        for modality, net_name in result.spec.teachers.items():
-            key = result.spec.teacher(modality).key
+        for modality in result.spec.teachers:
+            teacher = result.spec.teacher(modality)
+            key = teacher.key
             if key in teachers and task.teachers_share_metrics:
-                by_teacher.setdefault(f"{modality} {net_name}", {})[key] = teachers[key]
+                by_teacher.setdefault(teacher.title, {})[key] = teachers[key]
                 repeats.add(teachers[key], result)
     by_name: dict[str, list[Record]] = {}
     base: dict[str, Record] = {}
@@ -209,4 +212,5 @@ def _row(
         seconds=float(np.mean([record.seconds for record in records])),
         of=repeats.of,
         folds=len(repeats.folds),
+        test_part=tuple(test_part_notes(records)),
     )

@@ -16,6 +16,12 @@ from mmkd.core.options import FIRST_FORMAT, Options, option, recorded
 from mmkd.core.registry import kind_of
 from mmkd.specs.data import DataSpec
 
+OPTIMIZERS: Mapping[str, str] = {
+    "adamw": "AdamW",
+    "adam": "Adam; its weight decay is added to the gradient",
+    "sgd": "SGD with momentum 0.9",
+}
+"""The optimizers of networks; `training.optimization` makes them."""
 FORMAT = FIRST_FORMAT
 """Version of the meaning of a spec; it is part of every key, so that a new version ignores old records."""
 
@@ -26,11 +32,21 @@ class Training(Options):
 
     epochs: int = option(20, "passes over the training windows; 0: weights that were given", ge=0)
     batch_size: int = option(64, "windows a step", ge=2)
-    optimizer: str = option("adamw", "a name of `training.optimization.OPTIMIZERS`: adamw, or sgd with momentum 0.9")
+    optimizer: str = option("adamw", "a name of `OPTIMIZERS`")
     lr: float = option(2e-3, "highest learning rate", gt=0)
     weight_decay: float = option(1e-4, "weight decay", ge=0)
     schedule: Literal["cosine", "steps"] = option("cosine", "learning rate over the epochs")
     precision: Literal["fp32", "bf16"] = option("fp32", "bf16: autocast of the networks")
+    label_smoothing: float = option(
+        0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, lt=1, since=3
+    )
+    given: tuple[str, ...] = field(default=(), metadata={"in_key": False})
+    """Names of the options that the user set to another value than the preset's; titles show them."""
+
+    @property
+    def given_text(self) -> str:
+        """The options that the user set, such as "lr=0.01, batch-size=32"; empty if there are none."""
+        return ", ".join(f"{name.replace('_', '-')}={getattr(self, name)}" for name in self.given)
 
 
 def select_sources(
@@ -81,6 +97,11 @@ class TeacherSpec:
     def key(self) -> str:
         """The name of its record and of its entry in the cache."""
         return digest({"kind": "teacher", "format": FORMAT, **recorded(self)})
+
+    @property
+    def title(self) -> str:
+        """The teacher in words: its modality and network, and what the user set of its training."""
+        return f"{self.modality} {self.net}" + (f" ({self.training.given_text})" if self.training.given else "")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "TeacherSpec":
@@ -164,8 +185,9 @@ class UnitSpec:
 
     @property
     def student_title(self) -> str:
-        """The student in words: its modalities, network and fusion."""
-        return f"student {self.student_name} ({self.student_net}{', ' + self.fusion if self.fusion else ''})"
+        """The student in words: its modalities, network, fusion, and what the user set of its training."""
+        parts = [self.student_net, self.fusion, self.training.given_text]
+        return f"student {self.student_name} ({', '.join(part for part in parts if part)})"
 
     def view_sources(self, modality: str) -> dict[str, str]:
         """The checksums of the plugins' code that a view is made with."""

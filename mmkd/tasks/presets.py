@@ -6,6 +6,9 @@ from typing import Any
 
 from mmkd.specs.unit import Training
 
+UNNAMED = ("epochs", "precision")
+"""Options that no title shows."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -36,17 +39,20 @@ class Preset:
         """The network of the teacher of a modality."""
         return self.teacher_nets.get(modality, self.teacher_nets[""])
 
-    def resolve(self, windows: int, teacher: bool, epochs: int | None, precision: str) -> Training:
+    def resolve(self, windows: int, teacher: bool, changes: Mapping[str, Any]) -> Training:
         """The options of the training of a teacher or student.
 
         Args:
             windows: number of training windows.
-            epochs: None: as many as `steps` or `teacher_steps` need, within `epochs_range`.
+            changes: options of `Training` that the user set. Without `epochs` there are as many as `steps` or
+                `teacher_steps` need at this batch size, within `epochs_range`; without `batch_size` it is that of the
+                preset, or a smaller one for few windows.
         """
-        batch_size = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
-        epoch_steps = max(1, windows // batch_size)
+        usual = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
+        default = {**asdict(self.training), "batch_size": usual}
+        epoch_steps = max(1, windows // int(changes.get("batch_size", usual)))
         low, high = self.epochs_range
         steps = self.teacher_steps if teacher else self.steps
-        default_epochs = min(max(round(steps / epoch_steps), low), high)
-        changes = {"epochs": epochs or default_epochs, "batch_size": batch_size, "precision": precision}
-        return Training(**{**asdict(self.training), **changes})
+        default["epochs"] = min(max(round(steps / epoch_steps), low), high)
+        given = [name for name, value in changes.items() if name not in UNNAMED and value != default[name]]
+        return Training(**{**default, **changes, "given": tuple(given)})

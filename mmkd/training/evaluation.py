@@ -9,6 +9,7 @@ from torch import nn
 from mmkd.metrics.reproduction import prediction_scores
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
+from mmkd.training.finite import check_outputs
 from mmkd.training.precision import autocast
 from mmkd.training.prediction import predict
 
@@ -30,10 +31,14 @@ def evaluate(
     Returns:
         The scores; and the arrays `predicted` (classes), and `probabilities` or, of pixels, `true_probability`: that of
         the true class, NaN where it is unknown.
+
+    Raises:
+        UnitFailed: outputs of the network are not finite.
     """
     if windows.grid is None or not windows.per_step:
         context = autocast(training, windows.device)
         exact = predict(network, windows.load_views, indices, context, windows.prediction_batch)
+        check_outputs(exact)
         stored = exact.astype(np.float32)
         return windows.scores(indices, stored), {"predicted": stored.argmax(1), "probabilities": stored}
     labels = []
@@ -43,6 +48,7 @@ def evaluate(
         y = windows.y[batch]
         context = autocast(training, windows.device)
         probabilities = predict(network, windows.load_views, batch, context, windows.prediction_batch)
+        check_outputs(probabilities)
         labels.append(probabilities.argmax(1).astype(np.int16))
         of_true = np.take_along_axis(probabilities, np.maximum(y, 0)[:, None], 1)[:, 0]
         likelihoods.append(np.where(y >= 0, of_true, np.nan).astype(np.float32))

@@ -26,7 +26,8 @@ from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.data import TrainingData
 from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.evaluation import validate
-from mmkd.training.optimization import learning_rate, make_optimizer
+from mmkd.training.finite import ADVICE, FiniteCheck
+from mmkd.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from mmkd.training.precision import as_float, autocast
 from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
 from mmkd.training.state import TrainingState, Weights, snapshot
@@ -84,7 +85,7 @@ def train(
     The parameters of `teachers.networks` that the method names train too.
 
     Args:
-        label: text of the progress bar.
+        label: the network and its method in words, for the progress bar and for errors.
 
     Raises:
         MmkdError: the method refuses the set-up, or has an `after_step` and there is more than one process.
@@ -102,7 +103,13 @@ def train(
             raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
         method_parameters = [p for p in method.parameters() if p.requires_grad]
         teacher_parameters = select_teacher_parameters(method, teachers.networks)
-        optimizer = make_optimizer([*network.parameters(), *method_parameters, *teacher_parameters], training)
+        optimizer = make_optimizer(
+            network.parameters(),
+            training,
+            method=method_parameters,
+            method_factor=getattr(method.config, "method_lr_factor", 1.0),
+            teachers=teacher_parameters,
+        )
         state = TrainingState(network, method, teachers.networks, optimizer, windows.device)
     with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
@@ -129,10 +136,14 @@ def train(
                 targets=targets,
                 optimizer=optimizer,
                 group=group,
+                label=label,
             )
             with group.synchronized():
                 if len(windows.validation) and group.is_leader:
-                    scores = validate(deployed, windows, training)
+                    try:
+                        scores = validate(deployed, windows, training)
+                    except UnitFailed as error:
+                        raise UnitFailed(f"{label}: validation after epoch {epoch + 1}: {error}") from None
                     row |= {f"val_{name}": scores[name] for name in ("accuracy", "macro_f1", "nll")}
                     rank = (scores["macro_f1"], -scores["nll"])
                     if not state.best or rank > state.best_rank:
@@ -169,10 +180,14 @@ def train_epoch(
     targets: Tensor,
     optimizer: torch.optim.Optimizer,
     group: ProcessGroup = SINGLE_PROCESS,
+    label: str = "",
 ) -> dict[str, float]:
     """One pass over the training windows; returns the mean of each loss term, weighted by batch size.
 
     In a group, the loss of a batch is the mean over the shards, weighted by the number of known labels of each.
+
+    Raises:
+        UnitFailed: a loss term or a gradient is not finite.
     """
     network.train()
     method.train()
@@ -183,11 +198,11 @@ def train_epoch(
     count = 0
     parts = batches(len(windows.train), training.batch_size, seed, epoch)
     parameters = [parameter for options in optimizer.param_groups for parameter in options["params"]]
+    check = FiniteCheck(label, epoch, len(parts), at_once=windows.device.type == "cpu")
     lr = 0.0
     for step, positions in enumerate(parts):
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
-        for options in optimizer.param_groups:
-            options["lr"] = lr
+        set_learning_rate(optimizer, lr)
         shard = positions
         weight = 1.0
         if group.world_size > 1:
@@ -200,9 +215,12 @@ def train_epoch(
             optimizer.zero_grad(set_to_none=True)
             inputs = read(torch.from_numpy(shard).to(windows.device)) if weight else None
             terms = {} if inputs is None else _terms(network, method, training, windows.device, inputs)
-            if terms:
+            if inputs is not None and terms:
+                check.check_terms(step, terms)
                 loss = torch.stack(list(terms.values())).sum()
                 (loss if weight == 1 else loss * weight).backward()  # type: ignore[no-untyped-call]
+                again = partial(_terms, network, method, training, windows.device, inputs)
+                check.check_gradients(step, parameters, again)
         if weight == 1 and not terms:
             continue
         optimizer.step()
@@ -213,11 +231,11 @@ def train_epoch(
         count += len(positions)
     totals = group.sum_over_processes({name: float(value) for name, value in sums.items()})
     means = {name: value / count for name, value in totals.items()}
-    not_finite = [name for name, value in means.items() if not math.isfinite(value)]
     with group.synchronized():
-        if not_finite:
-            name = not_finite[0]
-            raise UnitFailed(f"loss term {name} is {means[name]} in epoch {epoch + 1}; a lower learning rate may help")
+        check.check_kept()
+        for name, mean in means.items():
+            if not math.isfinite(mean):
+                raise UnitFailed(f"{label}: the mean of loss term {name} is {mean} in epoch {epoch + 1}; {ADVICE}")
     return {"epoch": epoch + 1, "lr": lr, "loss": sum(means.values())} | {f"loss/{k}": v for k, v in means.items()}
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Progress
+from mmkd.core.threads import count_cores, count_threads
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
 from mmkd.store.records import Records
@@ -55,7 +56,7 @@ class Workspace:
         jobs: number of worker processes; 1: units run in this process.
         engine: "local" or "ray".
         resources: of one job on Ray, such as "cpus=2,gpus=0.25".
-        threads: of each worker; 0: the cores of this machine divided by `jobs`.
+        threads: of each worker; 0: the cores of `count_cores` divided by `jobs`.
         data: file of the user's own windows, in place of named data sets.
         data_root: data folder; empty: the default one.
         plugins: Python files that workers load first.
@@ -173,17 +174,6 @@ def _load_windows(name: str, path: str | None, root: str, nan: Any, rate: float)
     from mmkd.data import load_dataset, load_file
 
     return load_dataset(name, root or None, nan, rate) if path is None else load_file(path, nan)
-
-
-def count_cores() -> int:
-    """The number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def count_threads(cores: float) -> int:
-    """The number of threads of a worker that may use this many cores; at most OMP_NUM_THREADS, if that is set."""
-    limit = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, min(int(cores), int(limit) if limit.isdecimal() and int(limit) else int(cores)))
 
 
 def check_engine(name: str) -> None:

@@ -68,8 +68,30 @@ def check_modalities(request: Request, data: Dataset) -> None:
                         data.channel_group(group_of(name))
                     except MmkdError as error:
                         raise MmkdError(f"{flag} {text}: {error}") from None
+    check_view_options(request)
     if data.grid is not None and request.image_size is not None:
         raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
+
+
+def check_view_options(request: Request) -> None:
+    """Check that the options of `--view` are for views that there are.
+
+    Raises:
+        MmkdError: a modality does not exist, no unit uses it, or it has no such option or value.
+    """
+    used = {name for text in request.students for name in parse_modalities(text, "+", "--student")}
+    used |= {name for text in request.teachers for name in parse_modalities(text, ",", "--teachers")}
+    for modality, options in request.view.items():
+        first = next(iter(options), "OPTION")
+        flag = f"--view {modality}.{first}"
+        if kind_of(modality) not in MODALITIES:
+            raise MmkdError(f"{flag}: {unknown_name('modality', kind_of(modality), MODALITIES)}")
+        if modality not in used | {kind_of(name) for name in used}:
+            raise MmkdError(f"{flag}: no view {modality} is used here; add it to --teachers or --student")
+        try:
+            MODALITIES.get(kind_of(modality)).parse(options)
+        except MmkdError as error:
+            raise MmkdError(f"--view {modality}: {error}") from None
 
 
 def parse_modalities(text: str, separator: str, flag: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
-from mmkd.views.cached import default_configs
+from mmkd.views.cached import view_configs
 
 
 def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
@@ -36,6 +36,9 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
         if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
+    if not any(distils(name) for name in methods):
+        for flag in request.teacher_flags:
+            raise MmkdError(f"{flag}: {', '.join(methods)} has no teachers; leave it out")
     choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
     loaders = _loaders(request)
@@ -89,7 +92,8 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
 def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
     """The options of each unit of a method: every combination of the lists in `options`, then those of the variants."""
     preset = TASKS.get(request.task).preset(request.preset).options.get(method, {})
-    base = {**preset, **_field_names(request.options.get(method, {}))}
+    smoothing = {} if request.label_smoothing is None else {"label_smoothing": request.label_smoothing}
+    base = {**preset, **smoothing, **_field_names(request.options.get(method, {}))}
     yield from _option_sets(method, base)
     for variant in request.variants:
         if variant["method"] == method:
@@ -196,15 +200,18 @@ def resolve(
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
 
     def training(teacher: bool) -> Training:
-        epochs = (request.teacher_epochs if teacher else None) or request.epochs
-        return preset.resolve(windows, teacher, epochs, request.precision)
+        changes = request.training_changes(teacher)
+        _check_batch(
+            changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
+        )
+        return preset.resolve(windows, teacher, changes)
 
     return UnitSpec(
         data=data_spec,
         seed=seed,
         method=method,
         options=dict(options),
-        views=default_configs(views, size, data.grid[0] if data.grid else None, data),
+        views=view_configs(views, size, data.grid[0] if data.grid else None, data, request.view),
         teachers=teacher_nets,
         teacher_training=training(True) if teacher_names else None,
         student=branches,
@@ -219,6 +226,13 @@ def resolve(
         sources=checksums_of(entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion)),
         revision=METHODS.get(method).revision,
     )
+
+
+def _check_batch(size: int, windows: int, data: str, of_teachers: bool) -> None:
+    """Refuse a batch that is larger than the training part: it would be smaller than what the user asked for."""
+    if size > windows:
+        flag = "--teacher-batch-size" if of_teachers else "--batch-size"
+        raise MmkdError(f"{flag} {size}: data {data!r} has {windows} training windows; give at most as many")
 
 
 def _checkpoint_sha256(modality: str, path: str) -> str:

@@ -5,58 +5,33 @@ their checks are derived from that declaration.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
-from mmkd.core.options import Options, shown
+from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
+from mmkd.units.setting import MOST, setting
+from mmkd.units.training_settings import TrainingSettings
 
 OWN = "none"
 """The value of `--fusion` for a dense network without a fusion of its stages."""
-MOST = 1_000_000
-"""The largest number of epochs, pixels, subjects or folds; a larger one is probably a mistake."""
 MAX_SEEDS = 10_000
 """The largest number of seeds of one request."""
 BY_TASK: tuple[str, ...] = ("as the task has it",)
 """The value of a field that the user did not set and whose default depends on the task."""
 NUMBERS = (int | None, float | None, tuple[int, ...])
 """The types of fields that hold numbers."""
-Group = Literal["what", "how", "where"]
-
-
-def setting(
-    default: Any,
-    help: str = "",
-    *,
-    flag: str = "",
-    metavar: str = "",
-    group: Group = "how",
-    whole: bool = False,
-    **bounds: float,
-) -> Any:
-    """A field of a request.
-
-    Args:
-        flag: its flag on the command line; empty if it has none.
-        metavar: the name of its value in the help.
-        group: the part of the help that shows the flag.
-        whole: whether the value of the flag is one item, even if it contains commas.
-        bounds: `ge`, `gt`, `le`, `lt`, as in `core.options.option`.
-    """
-    metadata = {"help": help, "flag": flag, "metavar": metavar, "group": group, "whole": whole, **bounds}
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
-class Request(Options):
-    """The units that a user asks for. The fields are those of a suite file, and the flags of the same names.
+class Request(TrainingSettings):
+    """The units that a user asks for. The fields are those of a suite file, and the flags of the same names; those of
+    trainings are declared in `TrainingSettings`.
 
     Each combination of the values of the lists is a unit. `options` maps a method to its options; if an option is a
     list, each value makes a unit. Each of `variants` adds a unit of its `method`, with the options in `options` and its
@@ -126,12 +101,14 @@ class Request(Options):
         flag="--fusion",
         metavar="NAME[,NAME]",
     )
-    epochs: int | None = setting(None, "epochs of teachers and student", flag="--epochs", metavar="N", ge=1, le=MOST)
-    teacher_epochs: int | None = setting(
-        None, "epochs of teachers (default --epochs)", flag="--teacher-epochs", metavar="N", ge=1, le=MOST
-    )
     image_size: int | None = setting(
         None, "side of the images, at most the window length", flag="--image-size", metavar="S", ge=1, le=MOST
+    )
+    view: Mapping[str, Mapping[str, Any]] = setting(
+        {},
+        "options of views, such as gaf.range=train,pi.size=16 (--list modalities shows them)",
+        flag="--view",
+        metavar="M.OPTION=VALUE,...",
     )
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
@@ -146,7 +123,6 @@ class Request(Options):
     epoch_rule: Literal["val-best", "last"] = setting(
         "val-best", "val-best (default) or last, which needs no validation split", flag="--epoch-rule", metavar="RULE"
     )
-    precision: Literal["fp32", "bf16"] = setting("fp32", "fp32 (default) or bf16", flag="--precision", metavar="P")
     nan: Literal["refuse", "impute", "drop"] = setting(
         "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY"
     )
@@ -157,6 +133,9 @@ class Request(Options):
         metavar="HZ",
         gt=0,
         le=MOST,
+    )
+    strict: bool = setting(
+        False, "refuse data of which something is suspicious, instead of a warning", flag="--strict", group="where"
     )
     options: Mapping[str, Mapping[str, Any]] = setting({})
     variants: tuple[Mapping[str, Any], ...] = setting(())
@@ -179,6 +158,7 @@ class Request(Options):
         self._check_texts()
         self._check_split()
         self._check_seeds()
+        self.check_optimizers()
         if self.rate is not None and self.data is not None:
             raise MmkdError(
                 f"--rate {self.rate:g}: a file of --data does not say its own rate; resample its windows first"
@@ -238,6 +218,12 @@ class Request(Options):
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
 
 
+def request_fields() -> list["Field[Any]"]:
+    """The fields of `Request` in the order of the help: those of trainings last."""
+    last = {f.name for f in fields(TrainingSettings)}
+    return sorted(fields(Request), key=lambda f: f.name in last)
+
+
 def read_suite(path: str | Path, **changes: Any) -> Request:
     """Read a request from a TOML file.
 
@@ -249,7 +235,7 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
     """
     path = Path(path)
     values: dict[str, Any] = {"name": path.stem}
-    known = {f.name: f for f in fields(Request)}
+    known = {f.name: f for f in request_fields()}
     for key, value in read_toml(path, "--suite").items():
         name = key.replace("-", "_")
         if name not in known:

@@ -33,8 +33,12 @@ class View:
     array: NDArray[np.float32]
 
 
-def default_configs(
-    names: tuple[str, ...], image_size: int, height: int | None = None, data: Dataset | None = None
+def view_configs(
+    names: tuple[str, ...],
+    image_size: int,
+    height: int | None = None,
+    data: Dataset | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Modality name -> all options of the modality.
 
@@ -43,13 +47,21 @@ def default_configs(
         image_size: the `size` of the modalities that have this option.
         height: the `height` of the modalities that have this option, those of images.
         data: the data set in which channel groups are looked up; without it `channels` is left out.
+        options: modality -> options that replace its defaults. Those of `gaf` are also for each group, such as
+            `gaf@gyro`, unless they are given for the group itself.
+
+    Raises:
+        MmkdError: a modality has no such option, or it cannot have this value.
     """
     shared = {"size": image_size, "height": height}
+    given = options or {}
     configs = {}
     for name in names:
         cls = MODALITIES.get(kind_of(name))
         group = group_of(name)
         values = {f.name: shared[f.name] for f in fields(cls.Config) if shared.get(f.name) is not None}
+        for own in dict.fromkeys((kind_of(name), name)):
+            values |= {option.replace("-", "_"): value for option, value in given.get(own, {}).items()}
         configs[name] = cls.parse(values).config()
         if group and data is not None:
             configs[name]["channels"] = list(data.channel_group(group))
@@ -107,7 +119,7 @@ def get_view(
 
     Args:
         name: the modality, such as `gaf` or `gaf@gyro`.
-        config: its options, as `default_configs` returns them.
+        config: its options, as `view_configs` returns them.
         spec: which data it is, for the cache key.
         sources: as in `view_key`.
     """

@@ -2,7 +2,7 @@
 
 The kernels are single-threaded and release the interpreter's lock. The threads are Python's own and end with the call.
 Numba's parallel loops are avoided on purpose: their thread pools can end a process that forks, or in which two threads
-call. `NUMBA_NUM_THREADS` sets the number of threads (default: the cores that this process may use).
+call. `NUMBA_NUM_THREADS` sets the number of threads (default and most: the cores that this process may use).
 """
 
 from collections.abc import Callable
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.threads import count_cores
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R")
@@ -62,7 +63,7 @@ def map_chunks(
         MmkdError: with `finite`, some values are NaN, infinite or beyond float32.
     """
     n, channels, length = windows.shape
-    workers = max(1, int(numba.config.NUMBA_NUM_THREADS))
+    workers = max(1, min(int(numba.config.NUMBA_NUM_THREADS), count_cores()))
     if rows is None:
         budget = min(CHUNK_BYTES, TOTAL_BYTES // workers)
         share = max(-(-n // (8 * workers)), min_values // (channels * length))

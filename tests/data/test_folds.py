@@ -20,7 +20,7 @@ from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
 from mmkd.units.splits import split_for
-from mmkd.views.cached import default_configs, get_view
+from mmkd.views.cached import get_view, view_configs
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
 
@@ -246,7 +246,7 @@ def test_what_is_fitted_never_sees_validation_or_test(name, modality, tmp_path):
     seen[split.train[0]] = noise[split.train[0]]
     states = []
     for n, x in enumerate((data.x, unseen, seen)):
-        config = default_configs((modality,), 8)[modality]
+        config = view_configs((modality,), 8)[modality]
         spec, cache = DataSpec(name, f"{n:064d}"), Cache(tmp_path)
         view = get_view(modality, config, replace(data, x=x), spec, split, cache=cache, progress=Progress())
         assert view.modality.fitted

@@ -23,7 +23,6 @@ from mmkd.specs.unit import UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.record import Record
 from mmkd.store.records import Records
-from mmkd.training.workspace import count_threads
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 
@@ -208,13 +207,6 @@ def test_lines_say_how_far_it_is_once_a_minute(monkeypatch, capsys):
     assert lines[0] == "9 of 100 units, about 11 min left"
     assert 10 <= len(lines) <= 12
     assert [duration(s) for s in (4, 100, 7200)] == ["4.0 s", "100 s", "2.0 h"]
-
-
-def test_threads_are_shared_out(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert [count_threads(share) for share in (8, 2.7, 0.3)] == [8, 2, 1]
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert [count_threads(share) for share in (8, 1.0)] == [2, 1]
 
 
 def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes(sines, tmp_path, capsys):

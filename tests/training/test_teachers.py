@@ -143,7 +143,7 @@ def refused(tiny, tmp_path, capsys, value, *args) -> str:
     ("value", "words"),
     [
         ("sig", "'sig' is not of the form sig=FILE.safetensors"),
-        ("sig=a,sig=b", "a modality is named twice"),
+        ("sig=a,sig=b", "sig is named twice"),
         ("sgi=a", "unknown modality 'sgi'"),
         ("gaf=a", "there is no gaf teacher; add it to --teachers"),
         ("sig=nowhere.safetensors", "sig=nowhere.safetensors: No such file or directory; name a .safetensors file"),

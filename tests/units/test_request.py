@@ -306,6 +306,19 @@ def test_all_methods():
     assert [s.method for s in specs(methods=("all",))] == list(METHODS)
 
 
+def test_options_of_views_are_those_of_the_modality_and_of_its_groups():
+    groups = {"students": ("sig@acc+gaf@gyro",), "teachers": ("gaf@acc,gaf@gyro,pi",)}
+    given = {"gaf": {"range": "train", "size": "20"}, "gaf@gyro": {"size": 16}, "pi": {"sigma-pixels": 2}}
+    (plain,) = specs(methods=("kd",), datasets=("basic-motions",), **groups)
+    (other,) = specs(methods=("kd",), datasets=("basic-motions",), view=given, **groups)
+    assert [other.views[m]["range"] for m in ("gaf@acc", "gaf@gyro")] == ["train", "train"]
+    assert [other.views[m]["size"] for m in ("gaf@acc", "gaf@gyro", "pi")] == [20, 16, plain.views["pi"]["size"]]
+    assert other.views["pi"]["sigma_pixels"] == 2.0
+    assert other.views["sig@acc"] == plain.views["sig@acc"]
+    for modality in other.teachers:
+        assert other.teacher(modality).key != plain.teacher(modality).key
+
+
 def test_methods_of_one_seed_share_data_views_teachers_and_training():
     taught = [s for s in specs(methods=("all",), teachers=("sig,gaf",)) if s.teachers]
     assert len(taught) > 1
@@ -339,6 +352,20 @@ def test_methods_of_one_seed_share_data_views_teachers_and_training():
         ),
         ({"datasets": ("pigcvp",)}, "use --epoch-rule last"),
         ({"plugins": ("absent.py",)}, "--plugin .*absent.py: no such Python file"),
+        ({"view": {"gfa": {"range": "train"}}}, "--view gfa.range: unknown modality 'gfa'; did you mean 'gaf'"),
+        (
+            {"students": ("gaf",), "view": {"gaf": {"rang": "train"}}},
+            "--view gaf: modality gaf has no option 'rang'; did you mean 'range'",
+        ),
+        (
+            {"students": ("gaf",), "view": {"gaf": {"range": "all"}}},
+            "--view gaf: modality gaf: range = 'all' is not one of window, train",
+        ),
+        ({"view": {"sig": {"scale": 1}}}, r"modality sig has no option 'scale' \(it has none\)"),
+        (
+            {"students": ("sig",), "teachers": ("sig",), "view": {"pi": {"size": 9}}},
+            "--view pi.size: no view pi is used here; add it to --teachers or --student",
+        ),
     ],
 )
 def test_requests_no_unit_can_be_made_of(values, message):

@@ -61,6 +61,7 @@ OTHER_TRAINING = {
     "weight_decay": 0.0,
     "schedule": "steps",
     "precision": "bf16",
+    "label_smoothing": 0.1,
 }
 
 
@@ -71,7 +72,7 @@ def backwards(mapping):
 def test_the_lists_above_name_every_field():
     assert set(OTHER) | {"plugins", "checkpoint_files"} == {f.name for f in fields(UnitSpec)}
     assert set(OTHER_DATA) | {"fold"} == {f.name for f in fields(DataSpec)}
-    assert set(OTHER_TRAINING) == {f.name for f in fields(Training)}
+    assert set(OTHER_TRAINING) | {"given"} == {f.name for f in fields(Training)}
 
 
 def test_key_is_the_same_everywhere_and_in_every_process():
@@ -238,17 +239,18 @@ def test_the_content_of_a_teacher_checkpoint_is_in_the_key_and_the_place_is_not(
 @pytest.mark.parametrize("teacher", [True, False])
 def test_presets_resolve(preset, windows, teacher):
     p = TASKS.get("classification").preset(preset)
-    training = p.resolve(windows, teacher, None, "fp32")
+    training = p.resolve(windows, teacher, {})
     low, high = p.epochs_range
     assert low <= training.epochs <= high
     assert 2 <= training.batch_size <= max(8, min(windows, p.training.batch_size))  # a tiny set is one batch
     assert training.lr == p.training.lr
-    assert p.resolve(windows, teacher, 3, "bf16") == replace(training, epochs=3, precision="bf16")
+    changes = {"epochs": 3, "precision": "bf16"}
+    assert p.resolve(windows, teacher, changes) == replace(training, **changes)
 
 
 def test_larger_sets_get_fewer_epochs_and_no_smaller_batches():
     quick = TASKS.get("classification").preset("quick")
-    each = [quick.resolve(n, False, None, "fp32") for n in (16, 64, 256, 1024, 4096, 16384)]
+    each = [quick.resolve(n, False, {}) for n in (16, 64, 256, 1024, 4096, 16384)]
     assert [t.epochs for t in each] == sorted((t.epochs for t in each), reverse=True)
     assert [t.batch_size for t in each] == sorted(t.batch_size for t in each)
     assert each[-1].batch_size == 64

@@ -8,7 +8,7 @@ from mmkd.data import load_file, split_windows
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
 from mmkd.views import make_modality
-from mmkd.views.cached import CHUNK, default_configs, get_view, view_key
+from mmkd.views.cached import CHUNK, get_view, view_configs, view_key
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def spec(data):
 @pytest.mark.parametrize("name", ["sig", "gaf", "pi"])
 def test_a_view_equals_the_modality_applied_to_all_windows(data, tmp_path, name):
     split = split_windows(data, 0)
-    config = default_configs((name,), 16)[name]
+    config = view_configs((name,), 16)[name]
     view = get_view(name, config, data, spec(data), split, cache=Cache(tmp_path), progress=Progress())
     fresh = make_modality(name, config).fit(data.x[split.train])
     np.testing.assert_array_equal(view.array, fresh.transform(data.x))
@@ -32,7 +32,7 @@ def test_a_view_equals_the_modality_applied_to_all_windows(data, tmp_path, name)
 
 
 def test_a_view_is_made_once(data, tmp_path, monkeypatch):
-    split, config = split_windows(data, 0), default_configs(("gaf",), 16)["gaf"]
+    split, config = split_windows(data, 0), view_configs(("gaf",), 16)["gaf"]
     first = get_view("gaf", config, data, spec(data), split, cache=Cache(tmp_path), progress=Progress())
     monkeypatch.setattr("mmkd.views.GAF.transform", lambda *_, **__: pytest.fail("made a second time"))
     again = get_view("gaf", config, data, spec(data), split, cache=Cache(tmp_path), progress=Progress())
@@ -43,7 +43,7 @@ def test_fitted_views_depend_on_the_training_windows_and_others_do_not(data):
     splits = split_windows(data, 0), split_windows(data, 1)
     assert (splits[0].train.tolist()) != splits[1].train.tolist()
     for name, differ in (("sig", True), ("pi", True), ("gaf", False)):
-        config = default_configs((name,), 16)[name]
+        config = view_configs((name,), 16)[name]
         keys = {view_key(name, config, spec(data), split) for split in splits}
         assert (len(keys) == 2) == differ
 
@@ -56,7 +56,7 @@ def test_the_fit_never_sees_validation_or_test(data, tmp_path):
     x[outside] = 1000.0
     changed = type(data)(**{**vars(data), "x": x, "sha256": "other"})
     for name in ("sig", "pi"):
-        config = default_configs((name,), 16)[name]
+        config = view_configs((name,), 16)[name]
         states = [
             get_view(name, config, d, spec(d), split, cache=Cache(tmp_path), progress=Progress()).modality.state()
             for d in (data, changed)
@@ -66,14 +66,14 @@ def test_the_fit_never_sees_validation_or_test(data, tmp_path):
 
 def test_more_windows_than_a_chunk(windows_file, tmp_path):
     data = load_file(windows_file(tmp_path / "many.npz", n=CHUNK + 30, channels=1, length=16))
-    config = default_configs(("gaf",), 8)["gaf"]
+    config = view_configs(("gaf",), 8)["gaf"]
     view = get_view("gaf", config, data, spec(data), split_windows(data, 0), cache=Cache(tmp_path), progress=Progress())
     np.testing.assert_array_equal(view.array, make_modality("gaf", config).transform(data.x))
 
 
 @pytest.mark.parametrize("name", ["sig", "pi"])
 def test_many_training_windows_are_read_from_disk_for_the_fit(data, tmp_path, monkeypatch, name):
-    split, config = split_windows(data, 0), default_configs((name,), 16)[name]
+    split, config = split_windows(data, 0), view_configs((name,), 16)[name]
     monkeypatch.setattr("mmkd.views.cached.IN_MEMORY_BYTES", 0)
     monkeypatch.setattr("mmkd.views.cached.CHUNK", 7)
     cache = Cache(tmp_path)

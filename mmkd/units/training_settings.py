@@ -1,0 +1,88 @@
+"""The fields of a request that change the trainings of teachers and student; unset, the preset decides."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mmkd.core.errors import unknown_name
+from mmkd.core.options import Options
+from mmkd.specs.unit import OPTIMIZERS
+from mmkd.units.setting import MOST, setting
+
+SHARED = ("epochs", "batch_size", "lr", "optimizer", "weight_decay")
+"""Fields that hold for teachers too, unless the field `teacher_...` is set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Options):
+    """How the networks are trained.
+
+    What is set holds for teachers and student, and `teacher_...` for teachers alone. Label smoothing is set for each:
+    `label_smoothing` is an option of every method, and so of the student.
+    """
+
+    epochs: int | None = setting(None, "epochs of teachers and student", flag="--epochs", metavar="N", ge=1, le=MOST)
+    teacher_epochs: int | None = setting(
+        None, "epochs of teachers (default --epochs)", flag="--teacher-epochs", metavar="N", ge=1, le=MOST
+    )
+    batch_size: int | None = setting(
+        None,
+        "windows a step, of teachers and student (default: by preset and number of windows)",
+        flag="--batch-size",
+        metavar="N",
+        ge=2,
+        le=MOST,
+    )
+    lr: float | None = setting(
+        None, "highest learning rate, of teachers and student (default: by preset)", flag="--lr", metavar="RATE", gt=0
+    )
+    optimizer: str | None = setting(
+        None,
+        f"{', '.join(OPTIMIZERS)}; of teachers and student (default: by preset)",
+        flag="--optimizer",
+        metavar="NAME",
+    )
+    weight_decay: float | None = setting(
+        None, "weight decay, of teachers and student (default: by preset)", flag="--weight-decay", metavar="X", ge=0
+    )
+    label_smoothing: float | None = setting(
+        None,
+        "share of the label that is spread over all classes, of the student alone (default 0)",
+        flag="--label-smoothing",
+        metavar="X",
+        ge=0,
+        lt=1,
+    )
+    teacher_batch_size: int | None = setting(
+        None, "of teachers (default --batch-size)", flag="--teacher-batch-size", metavar="N", ge=2, le=MOST
+    )
+    teacher_lr: float | None = setting(None, "of teachers (default --lr)", flag="--teacher-lr", metavar="RATE", gt=0)
+    teacher_optimizer: str | None = setting(
+        None, "of teachers (default --optimizer)", flag="--teacher-optimizer", metavar="NAME"
+    )
+    teacher_weight_decay: float | None = setting(
+        None, "of teachers (default --weight-decay)", flag="--teacher-weight-decay", metavar="X", ge=0
+    )
+    teacher_label_smoothing: float | None = setting(
+        None, "of teachers (default 0)", flag="--teacher-label-smoothing", metavar="X", ge=0, lt=1
+    )
+    precision: Literal["fp32", "bf16"] = setting("fp32", "fp32 (default) or bf16", flag="--precision", metavar="P")
+
+    def check_optimizers(self) -> None:
+        """Raise MmkdError if there is no optimizer of a name that the user gave."""
+        for name in (self.optimizer, self.teacher_optimizer):
+            if name is not None and name not in OPTIMIZERS:
+                raise unknown_name("optimizer", name, OPTIMIZERS)
+
+    @property
+    def teacher_flags(self) -> list[str]:
+        """The flags of the trainings of teachers that are set."""
+        names = [f"teacher_{name}" for name in (*SHARED, "label_smoothing")]
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+
+    def training_changes(self, teacher: bool) -> dict[str, Any]:
+        """The options of `specs.unit.Training` that the user set, of teachers or of the student."""
+        values = {name: getattr(self, name) for name in SHARED}
+        if teacher:
+            own = {name: getattr(self, f"teacher_{name}") for name in (*SHARED, "label_smoothing")}
+            values |= {name: value for name, value in own.items() if value is not None}
+        return {name: value for name, value in values.items() if value is not None} | {"precision": self.precision}
