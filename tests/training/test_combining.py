@@ -78,7 +78,7 @@ def test_full_kd_takes_the_last_epoch_of_the_same_teachers(tiny, tmp_path, monke
 def test_outputs_of_last_and_best_teachers_are_kept_apart(tiny, tmp_path):
     """A method on last-epoch teachers after one on best-epoch teachers equals one from an empty cache."""
     settings = {**tiny, "cache": tmp_path / "cache"}
-    mmkd.run("kd", **settings, runs=tmp_path / "a")
+    mmkd.run("eskd", **settings, runs=tmp_path / "a")
     after = mmkd.run("full-kd", **settings, runs=tmp_path / "a")
     fresh = mmkd.run("full-kd", **{**tiny, "cache": tmp_path / "other"}, runs=tmp_path / "b")
     assert after.metrics == fresh.metrics
