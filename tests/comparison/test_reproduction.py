@@ -5,7 +5,6 @@ import pytest
 
 import mmkd
 from mmkd import MmkdError
-from mmkd.bench import main
 from mmkd.comparison.reproduction import recompute_scores
 from mmkd.store.records import Records
 
@@ -50,31 +49,27 @@ def series_file(path):
 def made(tmp_path_factory, sines, shared_cache):
     """A runs folder for each kind of task and data: name -> its records."""
     folder = tmp_path_factory.mktemp("kinds")
-    unet = ("--student-net", "unet-small", "--teacher-net", "sig=unet-small")
+    unet = {"task": "segmentation", "student_net": "unet-small", "teacher_nets": {"sig": "unet-small"}}
+    pixel_nets = {"student_net": "fast-scnn-small", "teacher_nets": {"img": "segformer-small"}}
+    series = {"task": "anomaly", "data": series_file(folder / "series.npz"), "teacher_nets": {"gaf": "WRN10-1"}}
     kinds = {
-        "windows": ("--data", sines, "--method", "kd", "--student", "sig+gaf", "--image-size", "16"),
-        "folds": ("--data", sines, "--method", "student", "--student", "sig", "--folds", "2"),
-        "steps": ("--task", "segmentation", "--data", dense_file(folder / "dense.npz"), "--method", "kd", *unet),
-        "images": ("--data", image_file(folder / "images.npz", False), "--method", "kd"),
-        "pixels": (
-            *("--task", "segmentation", "--data", image_file(folder / "pixels.npz", True), "--method", "kd"),
-            *("--student-net", "fast-scnn-small", "--teacher-net", "img=segformer-small"),
-        ),
-        "series": (
-            *("--task", "anomaly", "--data", series_file(folder / "series.npz"), "--method", "feature-kd,reverse-kd"),
-            *("--image-size", "16", "--teacher-net", "gaf=WRN10-1"),
-        ),
+        "windows": [("kd", {"data": sines, "student": "sig", "teachers": "sig"})],
+        "folds": [("student", {"data": sines, "student": "sig", "folds": 2, "fold": n}) for n in (1, 2)],
+        "steps": [("kd", {"data": dense_file(folder / "dense.npz"), **unet})],
+        "images": [("kd", {"data": image_file(folder / "images.npz", False)})],
+        "pixels": [("kd", {"task": "segmentation", "data": image_file(folder / "pixels.npz", True), **pixel_nets})],
+        "series": [(method, {**series, "image_size": 16}) for method in ("feature-kd", "reverse-kd")],
     }
     records = {}
-    for name, flags in kinds.items():
-        more = ("--epochs", "1", "--quiet", "--runs", folder / name, "--cache", shared_cache)
-        assert main([str(flag) for flag in (*flags, *more)]) == 0
+    for name, units in kinds.items():
+        for method, settings in units:
+            mmkd.run(method, epochs=1, runs=folder / name, cache=shared_cache, **settings)
         records[name] = list(Records(folder / name))
     return records
 
 
 KINDS = {
-    "windows": ["student", "teacher", "teacher", "teacher"],
+    "windows": ["student", "teacher"],
     "folds": ["student", "student"],
     "steps": ["student", "teacher"],
     "images": ["student", "teacher"],
