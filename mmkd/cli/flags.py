@@ -83,7 +83,11 @@ def add_flag(group: Any, f: "Field[Any]") -> None:
     """Add the flag of a field of `Request` to a group of the parser."""
     repeated = f.name == "plugins"
     settings: dict[str, Any] = {"action": "append", "default": []} if repeated else {}
-    group.add_argument(f.metadata["flag"], metavar=f.metadata["metavar"], help=f.metadata["help"], **settings)
+    if f.default is False:
+        settings = {"action": "store_const", "const": True}
+    else:
+        settings["metavar"] = f.metadata["metavar"]
+    group.add_argument(f.metadata["flag"], help=f.metadata["help"], **settings)
 
 
 def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "Request":

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -76,6 +76,16 @@ def fold_of(record: Record) -> tuple[tuple[int | str, ...], str]:
     """The subjects of the test part, and its name; nobody and nothing where it is the data set's own."""
     data = record.spec.data
     return tuple(data.test_subjects), str(data.fold or "")
+
+
+def test_part_notes(records: Iterable[Record]) -> list[str]:
+    """How the test part of own data was made; nothing of older records, which do not say it."""
+    return list(dict.fromkeys(str(record.data["test_part"]) for record in records if record.data.get("test_part")))
+
+
+def data_warnings(records: Iterable[Record]) -> list[str]:
+    """What is suspicious in the data of records, as they say it themselves."""
+    return list(dict.fromkeys(str(line) for record in records for line in record.data.get("warnings") or ()))
 
 
 def row_settings(record: Record) -> dict[str, Any]:

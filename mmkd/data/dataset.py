@@ -66,7 +66,8 @@ class Dataset:
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
-        splits: the splits of units made so far, each computed once; see `units.splits.split_for`.
+        splits: the splits of units made so far, each computed once, and the checks of the
+            data, which folds share; see `units.splits.split_for` and `units.understood`.
     """
 
     name: str

@@ -16,8 +16,9 @@ from mmkd.data.archives import unpack
 from mmkd.data.cards import Card
 from mmkd.data.checksums import PREPARED, files_exist, prepared_sha256, verify_checksums
 from mmkd.data.converters import CONVERTERS
+from mmkd.data.dataset import Dataset
 from mmkd.data.downloads import ProgressCallback, download, verify_download
-from mmkd.data.load import load_dataset, reader_folder, resolve_suffix
+from mmkd.data.load import reader_folder, resolve_suffix
 
 Log = Callable[[str], None]
 """Shows one line to the user."""
@@ -159,17 +160,21 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def check(card: Card, root: str | Path | None) -> dict[str, Any]:
-    """A summary of a data set, loaded as a run would load it.
+def check_files(card: Card, root: str | Path | None) -> dict[str, Any]:
+    """The files of a data set with their checksums, and whether they were prepared here rather than by its authors.
 
     Raises:
-        MmkdError: files are missing, or not those of the card, or cannot be trained on.
+        MmkdError: files are missing, or not those of the card.
     """
     folder = reader_folder(card, root)
     ready = resolve_suffix(card, folder)
     checksums = verify_checksums(ready, folder)
     prepared_here = any(checksums[name] == prepared_sha256(ready, folder / name) for name in checksums)
-    data = load_dataset(card.name, root, "impute")
+    return {"files": checksums, "prepared_here": prepared_here}
+
+
+def summary(data: Dataset) -> dict[str, Any]:
+    """What is in a data set, in plain values."""
     parts = {}
     for part, selected in (("training", ~data.test), ("test", data.test)):
         y = data.y[selected]
@@ -178,10 +183,8 @@ def check(card: Card, root: str | Path | None) -> dict[str, Any]:
         if data.subject is not None:
             parts[part]["subjects"] = np.unique(data.subject[selected]).tolist()
     return {
-        "name": card.name,
-        "task": card.task,
-        "files": checksums,
-        "prepared_here": prepared_here,
+        "name": data.name,
+        "task": data.task,
         "windows": list(data.x.shape),
         "rate_hz": data.rate_hz,
         "channels": list(data.channels),

@@ -21,6 +21,7 @@ from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
+from mmkd.units.understood import Understood, refuse_warnings, understand
 
 Units = list[tuple[UnitSpec, Dataset]]
 OnResult = Callable[[UnitResult], None]
@@ -74,7 +75,9 @@ def execute(
     """
     records = workspace.records
     units = list(expand(request))
-    warn_of_data(units)
+    understood = understand(units, request.data)
+    if request.strict:
+        refuse_warnings(understood)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     leave_out = request.methods == ("all",)
@@ -85,6 +88,7 @@ def execute(
     else:
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
     refused, broken = try_units(todo, workspace, leave_out)
+    say_what_was_understood(understood, workspace.progress.say)
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:
         on_result(result)
@@ -106,10 +110,16 @@ def execute(
     return _outcome(units, results, workspace, existing != "only", measurements)
 
 
-def warn_of_data(units: Units) -> None:
-    """Warn of what is suspicious in the data of these units, each line once."""
-    for name, line in dict.fromkeys((data.name, line) for _, data in units for line in data.warnings):
-        warnings.warn(f"data {name!r}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
+def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str], None]) -> None:
+    """Say what was understood of the data, a line each, and warn of what is suspicious.
+
+    Args:
+        say: shows a line.
+    """
+    for data in understood:
+        say(data.line)
+    for name, line in dict.fromkeys((data.name, line) for data in understood for line in data.warnings):
+        warnings.warn(f"{name}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
 
 
 def try_units(

@@ -134,6 +134,9 @@ class Request(TrainingSettings):
         gt=0,
         le=MOST,
     )
+    strict: bool = setting(
+        False, "refuse data of which something is suspicious, instead of a warning", flag="--strict", group="where"
+    )
     options: Mapping[str, Mapping[str, Any]] = setting({})
     variants: tuple[Mapping[str, Any], ...] = setting(())
     plugins: tuple[str, ...] = setting(
