@@ -33,6 +33,7 @@ from mmkd.metrics.registry import METRICS, Metric
 from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
+from mmkd.units.costs import latency_notes
 
 
 @dataclass
@@ -110,6 +111,7 @@ def build_group(
     enter_changes(students, teacher_rows, control, task.teachers_share_metrics, notes)
     if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
         notes["latency was not measured on one kind of processor; do not compare it"] = None
+    notes |= dict.fromkeys(latency_notes(members))
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
     dataset = shorten(str(settings["data"]["name"]))

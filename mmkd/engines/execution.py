@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
+from mmkd.comparison.predictions import with_current_scores
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
@@ -18,6 +19,7 @@ from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
+from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
@@ -205,9 +207,9 @@ def _outcome(
     problems = measure_students(units, results, workspace, measurements) if make else []
     references, more_problems = _references(units, results, workspace, make)
     return Outcome(
-        results=results,
-        teachers=[record for record in map(records.get, keys) if record is not None],
-        students_alone=alone,
+        results=[replace(result, record=result.record and with_current_scores(result.record)) for result in results],
+        teachers=[with_current_scores(record) for record in map(records.get, keys) if record is not None],
+        students_alone={key: with_current_scores(record) for key, record in alone.items()},
         unmeasured=[*problems, *more_problems],
         references=references,
     )
@@ -238,6 +240,8 @@ def measure_students(
         if result.record is not None:
             existing = result.record.measurements
             missing = [name for name in measurements if name not in existing]
+            if DEPLOYMENT in existing and DEPLOYMENT in measurements and latency_notes([result.record]):
+                missing.append(DEPLOYMENT)  # the machine was busy
             if missing:
                 lacking.append((result.record, missing))
     if not lacking:
