@@ -91,6 +91,9 @@ def execute(
     pending = {spec.key for spec, _ in todo if spec.key not in refused} if existing != "only" else set()
     if pending and workspace.group.world_size > 1:
         workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
+    if pending:
+        prepare = import_function("mmkd.training.machine:prepare_machine")
+        prepare([spec for spec, _ in todo if spec.key in pending], workspace)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     with workspace.progress.overall(len(pending)) if len(pending) > 1 else nullcontext() as bar:
 
