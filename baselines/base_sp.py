@@ -1,13 +1,14 @@
 """KD and similarity maps of several teachers: "Base + SP" of the wearable-sensor papers. Jeon et al. 2024, https://arxiv.org/abs/2407.05315
 
 Reconstructed from the descriptions in the papers. Assumed loss: (1 - l) CE + l T^2 sum_k w_k KL(teacher_k || student),
-mean over the batch, as in `kd`, plus b sum_k w_k times the mean over three stages of |G_s - G_k|^2 / B^2. G is that of
-`sp` (G = A A^T over the batch of flattened maps, rows divided by their Euclidean norm), and |.|^2 is the squared
+mean over the batch, as in `kd`, plus b sum_k w_k times the mean over three stages of |G_s - G_k|^2 / (64 B). G is that
+of `sp` (G = A A^T over the batch of flattened maps, rows divided by their Euclidean norm), and |.|^2 is the squared
 Frobenius norm. Both sums use the shares `teacher_weights`. Stages are matched from the deepest; if there are fewer than
 three, all are used.
 
-l 0.7, T 4. b 700 is the papers' value for GENEActiv (200 for PAMAP2) with batches of 64; G depends on the batch size.
-Each teacher's maps are used on their own; the papers' own methods, which merge them, are different methods.
+l 0.7, T 4. b 700 is the papers' value for GENEActiv (200 for PAMAP2) with batches of 64 and the divisor B^2; with 64 B
+the term has that scale for every batch size B, as in `sp`. Each teacher's maps are used on their own; the papers' own
+methods, which merge them, are different methods.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_maps, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, batch_scale, matched_maps, option, paired_branch
 
 STAGES = 3
 
@@ -36,15 +37,17 @@ class BaseSP(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "features"})
+    revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         terms = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature)
+        weight = c.sp_weight * batch_scale(len(batch.index), growth=-1)
         for modality, share in self.weights(teachers).items():
             maps = matched_maps(paired_branch(student, modality, c.pairs), teachers[modality])[:STAGES]
             distances = [F.mse_loss(similarities(s), similarities(t)) for s, t in maps]
-            terms[f"sp_{modality}"] = c.sp_weight * share * torch.stack(distances).mean()
+            terms[f"sp_{modality}"] = weight * share * torch.stack(distances).mean()
         return terms
 
 

@@ -8,6 +8,8 @@ those samples count for which the two proxies rank the classes alike, that is Ke
 sum over them is divided by the batch size. There are no weights; the temperature is 1 and the threshold 0. The teacher
 is a copy, trained in training mode at the student's learning rate.
 
+Two classes are refused: only one class is not the true one, so that proxies would exchange nothing.
+
 Different from the code: the true class is left out of both softmaxes, as the paper writes (the code sets its logit to 0
 and keeps it). The paper has one teacher. With several, each has a pair of proxies, on the branch that it guides. The
 student's terms use the shares `teacher_weights`, the teachers' terms do not. In a network with one map, that map is
@@ -34,6 +36,7 @@ class C2KD(Method):
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     minimum_batch = 2
+    minimum_classes = 3
     needs = frozenset({"logits", "features"})
 
     def build(self, setup: Setup) -> None:

@@ -2,8 +2,9 @@
 
 Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's kernel matrix. The matrix is
 the Gaussian kernel of all pairs of normalised embeddings, as a Taylor series of order P,
-K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p; g 0.4, P 2. Common toolkits train a different loss under this name,
-a product of adjacent differences.
+K(x, y) = exp(-2 g) sum_p (2 g)^p / p! (x . y)^p; g 0.4, P 2. Common toolkits train a different loss under this name, a
+product of adjacent differences. A sample has the same kernel with itself in both matrices; such pairs are counted as in
+batches of 64, so that the scale of the mean over B^2 pairs does not depend on B.
 
 The weight is our choice, because the paper's could not be checked. The paper adds soft targets (the option
 `logit_weight`, 0 by default). Embeddings are vectors, so that teachers of any rank work; several have the shares
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch, soft_targets
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, distinct_scale, option, paired_branch, soft_targets
 
 
 @METHODS.register("cc")
@@ -37,15 +38,17 @@ class CC(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
+    revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         terms = self.supervised(student, batch)
         shares = self.weights(teachers)
+        weight = c.weight * distinct_scale(len(batch.index), 2)
         for modality, share in shares.items():
             s = kernel(paired_branch(student, modality, c.pairs).embedding, c.gamma, c.order)
             t = kernel(teachers[modality].embedding, c.gamma, c.order)
-            terms[f"cc_{modality}"] = c.weight * share * F.mse_loss(s, t)
+            terms[f"cc_{modality}"] = weight * share * F.mse_loss(s, t)
         if c.logit_weight > 0:
             soft = [w * soft_targets(student.logits, teachers[m].logits, c.temperature) for m, w in shares.items()]
             terms["kd"] = c.logit_weight * torch.stack(soft).sum()

@@ -1,8 +1,9 @@
 """Knowledge Distillation from A Stronger Teacher. Huang et al., NeurIPS 2022, https://arxiv.org/abs/2205.10536
 
 Loss: CE + T^2 (beta (1 - Pearson correlation over the classes of a sample, mean over samples) + gamma (1 - Pearson
-correlation over the samples of a class, mean over classes)), of softened probabilities; beta 1, gamma 1, T 1. Several
-teachers have the shares `teacher_weights`.
+correlation over the samples of a class, mean over classes)), of softened probabilities; beta 1, gamma 1, T 1. With two
+classes the correlation over classes is 1 or -1 and has no gradient: the second term alone teaches. Several teachers
+have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping

@@ -2,8 +2,8 @@
 
 Loss: CE + ramp T^2 (alpha KL of the binary probabilities (target class, all others) + beta KL over the non-target
 classes), teacher || student, mean over the batch. alpha 1, beta 8 (the paper chooses it for each pair of networks), T
-4. The published warm-up over 20 of 240 epochs is a share of the epochs here. Several teachers have the shares
-`teacher_weights`.
+4. The published warm-up over 20 of 240 epochs is a share of the epochs here. With two classes the second term is 0,
+and the first is the T^2 KL of `kd`. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping

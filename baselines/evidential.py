@@ -5,7 +5,12 @@ over the batch, of Dirichlet parameters with the prior e^l for every class, whic
 - the expected cross-entropy under the student's Dirichlet with alpha = e^z + e^l: digamma(sum alpha) -
   digamma(alpha_y);
 - w1 KL(teacher || student) between the expectations alpha / sum alpha of the same Dirichlets;
-- w2 ramp KL(Dirichlet of the teacher || that of the student), with alpha = log(1 + e^z) + e^l.
+- w2 ramp KL(Dirichlet of the teacher || that of the student), with alpha = log(1 + softplus(z)) + e^l.
+
+The released code has two forms of the last alpha. The trainer with the settings of all experiments (evidence
+"softplus"), and the code for CTKD, SimKD, MLKD, WKD and for transformers, have log(1 + softplus(z)) + e^l, which is
+followed here. The later, tidied `EKD.py` has log(1 + e^z) + e^l = softplus(z) + e^l under the same weights: there the
+term is several times larger.
 
 The defaults are those for WRN40-2 to WRN16-2: w1 2.5, w2 2.5, l -1.16. (The code also reads a weight of the
 cross-entropy, which it does not use.) The ramp over 30 of 240 epochs is a share of the epochs here. The branches' own
@@ -41,6 +46,7 @@ class EvidentialKD(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     supervised_by_labels = False
+    revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
@@ -56,7 +62,7 @@ class EvidentialKD(Method):
             logits = (branch.logits, teachers[modality].logits)
             s, t = (torch.logaddexp(z, log_prior).log_softmax(1) for z in logits)
             mean = mean + share * F.kl_div(s, t, reduction="batchmean", log_target=True)
-            s, t = (F.softplus(z) + prior for z in logits)
+            s, t = (F.softplus(z).log1p() + prior for z in logits)
             dirichlet = dirichlet + share * dirichlet_kl(t, s)
         ramp = batch.ramp(c.warmup)
         return {**terms, "mean": c.mean_weight * mean, "dirichlet": ramp * c.dirichlet_weight * dirichlet}

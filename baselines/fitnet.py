@@ -1,13 +1,15 @@
 """FitNets: Hints for Thin Deep Nets. Romero et al., ICLR 2015, https://arxiv.org/abs/1412.6550
 
 Loss: CE + w times the mean squared error between a middle map of the teacher (the hint) and the student's map at that
-depth (the guided layer) after a regressor, a 1x1 convolution.
+depth (the guided layer) after a regressor: a 1x1 convolution, BatchNorm and ReLU, as in the toolkit of Tian et al. 2020
+(arXiv:1910.10699).
 
-Different from the paper: hint and cross-entropy are trained together instead of one after the other, with the weight
-100 of Tian et al. 2020 (arXiv:1910.10699), which includes the factor 1/2; the regressor has no nonlinearity, because
-maps may have any sign. Stages are matched from the deepest. Maps of the same rank are compared at the smaller size, by
-adaptive averages. A line is compared with an image as `mixed` says: both as vectors of means over positions, or the
-line lifted to the image's side. Several teachers have the shares `teacher_weights`.
+Different from the paper: hint and cross-entropy are trained together instead of one after the other, with the toolkit's
+weight 100, which includes the factor 1/2. There is no ReLU if the teacher's map has negative values, and no bias, which
+BatchNorm would cancel. Without BatchNorm, SGD at the learning rate 0.05 of the full preset ends in infinite weights.
+Stages are matched from the deepest. Maps of the same rank are compared at the smaller size, by adaptive averages (the
+toolkit changes sizes by the convolution). A line is compared with an image as `mixed` says: both as vectors of means
+over positions, or the line lifted to the image's side. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -36,6 +38,8 @@ class FitNet(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
+    minimum_batch = 2
+    revision = 2
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
         """The guided map and the hint, (B, C, *size) and (B, C', *size)."""
@@ -48,13 +52,34 @@ class FitNet(Method):
         self.regressors = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
             guided, hint = self.maps(setup.student, modality, teacher)
-            self.regressors.append(nn.Linear(guided.shape[1], hint.shape[1]))  # over channels: a 1x1 convolution
+            self.regressors.append(Regressor(guided.shape[1], hint.shape[1], signed=bool(hint.min() < 0)))
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         terms = self.supervised(student, batch)
         shares = self.weights(teachers)
         for regressor, (modality, teacher) in zip(self.regressors, teachers.items(), strict=True):
             guided, hint = self.maps(student, modality, teacher)
-            distance = F.mse_loss(regressor(guided.movedim(1, -1)), hint.movedim(1, -1))
+            distance = F.mse_loss(regressor(guided), hint)
             terms[f"fitnet_{modality}"] = self.config.weight * shares[modality] * distance
         return terms
+
+
+class Regressor(nn.Module):
+    """A 1x1 convolution, BatchNorm and ReLU, maps (B, C, *size) to (B, C', *size).
+
+    Args:
+        inputs: C.
+        outputs: C'.
+        signed: leave the ReLU out, because the maps to predict have negative values.
+    """
+
+    def __init__(self, inputs: int, outputs: int, signed: bool) -> None:
+        super().__init__()
+        self.convolution = nn.Linear(inputs, outputs, bias=False)  # over channels
+        self.norm = nn.BatchNorm1d(outputs)
+        self.signed = signed
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = self.convolution(x.movedim(1, -1))
+        y: Tensor = self.norm(rows.flatten(0, -2)).view(rows.shape).movedim(-1, 1)
+        return y if self.signed else y.relu()

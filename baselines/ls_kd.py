@@ -1,8 +1,10 @@
 """Logit Standardization in Knowledge Distillation. Sun et al., CVPR 2024, https://arxiv.org/abs/2403.01427
 
-Loss: CE + 9 T^2 KL(teacher || student) with T = 2, as in the authors' variant of plain KD. Before, the logits of
-teacher and student are standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7), with the unbiased
-standard deviation as in their code. Several teachers have the shares `teacher_weights`.
+Loss: 0.1 CE + 9 T^2 KL(teacher || student) with T = 2, as in the authors' variant of plain KD: their command sets only
+the 9, and their toolkit's CE weight of plain KD, which stays, is 0.1. Before, the logits of teacher and student are
+standardised for each sample, z -> (z - mean) / (standard deviation + 1e-7), with the unbiased standard deviation as in
+their code. Two standardised logits are always 0.7 and -0.7, so that two classes are refused: the term would say which
+class is larger, and have no gradient. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -21,16 +23,19 @@ class LogitStandardisation(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         temperature: float = option(2.0, "temperature T of the standardised logits", gt=0)
-        kd_weight: float = option(9.0, "weight of the soft targets beside a cross-entropy of weight 1", ge=0)
+        kd_weight: float = option(9.0, "weight of the soft targets", ge=0)
+        ce_weight: float = option(0.1, "weight of cross-entropy", ge=0, since=3)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
     tasks = frozenset({"classification", "segmentation"})
+    minimum_classes = 3
+    revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
-        terms = self.supervised(student, batch)
+        terms = {name: c.ce_weight * term for name, term in self.supervised(student, batch).items()}
         soft = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
             branch = paired_branch(student, modality, c.pairs)

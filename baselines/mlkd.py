@@ -1,9 +1,9 @@
 """Multi-Level Logit Distillation. Jin, Wang, Lin, CVPR 2023, https://openaccess.thecvf.com/content/CVPR2023/html/Jin_Multi-Level_Logit_Distillation_CVPR_2023_paper.html
 
-Loss: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), mean over the batch + |G_t - G_s|^2 / B + |M_t -
-M_s|^2 / K). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of classes, and
-|.|^2 is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9. Divisors, temperatures and weights are those of the authors'
-code.
+Loss: (1 - l) CE + l sum over temperatures T of (T^2 KL(p_t || p_s), mean over the batch + 64 |G_t - G_s|^2 / B^2 + 64^2
+|M_t - M_s|^2 / (B^2 K)). p are the softened predictions (B, K), G = p p^T the relations of windows, M = p^T p those of
+classes, and |.|^2 is the sum of squares. T 2, 3, 4, 5, 6 and l 0.9, as in the authors' code. Its divisors are B and K,
+with which the terms grow as B and B^2; here they have the scale of its batches of 64 for every batch size B.
 
 Different from the code: there are no strongly augmented views (they would add a cross-entropy and soft targets), and no
 mask for the less confident half of windows and classes, which the code multiplies with averages, so that the terms are
@@ -25,6 +25,7 @@ from mmkd import (
     Method,
     MmkdError,
     Outputs,
+    batch_scale,
     check_temperature,
     option,
     paired_branch,
@@ -48,10 +49,13 @@ class MultiLevel(Method):
             super().__post_init__()
             numbers(self.temperatures)
 
+    revision = 2
+
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         terms = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         instance = windows = classes = student.logits.new_zeros(())
+        size = len(batch.targets)
         for modality, share in self.weights(teachers).items():
             own = paired_branch(student, modality, c.pairs).logits
             other = teachers[modality].logits
@@ -60,6 +64,8 @@ class MultiLevel(Method):
                 instance = instance + share * soft_targets(own, other, temperature)
                 windows = windows + share * (s @ s.T - t @ t.T).square().sum() / s.shape[0]
                 classes = classes + share * (s.T @ s - t.T @ t).square().sum() / s.shape[1]
+        windows = windows * batch_scale(size, growth=1)
+        classes = classes * batch_scale(size, growth=2)
         levels = {"mlkd_instance": instance, "mlkd_batch": windows, "mlkd_class": classes}
         return {**terms, **{name: c.kd_weight * term for name, term in levels.items()}}
 

@@ -1,16 +1,19 @@
 """MST-Distill: Mixture of Specialized Teachers for Cross-Modal Knowledge Distillation. Li et al., ACM MM 2025, https://arxiv.org/abs/2507.07015
 
-As in the authors' code, there are three stages of equally many epochs. 1: student and teachers are trained together,
-with the CE of each and T^2 KL of each to every other, with gradients on both sides. 2: student and teachers are frozen,
-and a mask network for each teacher minimises T^2 KL(student || masked teacher). The mask scales the teacher's features
-by numbers between 0 and 1. It is a linear layer to a vector for each feature, attention of h heads between these
-vectors, a linear layer to one number each, and a sigmoid. 3: a router (two linear layers) reads the student's logits
-and selects k masked teachers for each sample. Loss: CE + T^2 KL to the selected teachers, mean over k and the batch, +
-the balance KL(uniform || mean of the router's probabilities) / M. All weights 1, T 4, k 1, h 3.
+As in the authors' code, there are three stages, of 1 epoch, 1 epoch and the rest. 1: student and teachers are trained
+together, with the CE of each and T^2 KL of each to every other, with gradients on both sides. 2: student and teachers
+are frozen, and a mask network for each teacher minimises T^2 KL(student || masked teacher). The mask scales the
+teacher's features by numbers between 0 and 1. It is a linear layer to a vector for each feature, attention of h heads
+between these vectors, a linear layer to one number each, and a sigmoid. 3: a router (two linear layers) reads the
+student's logits and selects k masked teachers for each sample. Loss: CE + T^2 KL to the selected teachers, mean over k
+and the batch, + the balance KL(uniform || mean of the router's probabilities) / M. All weights 1, T 4, k 1, h 3.
 
 Reconstructed: the training of the router. In the code its selection has no gradient, so that only the balance trains
 it. Here it also minimises the mean of sum_m p_m CE_m, the expected cross-entropy of a teacher drawn with its
 probabilities p, where CE_m is that of masked teacher m. This term trains only the router.
+
+The first release of the code had 100 epochs for each stage; its present defaults are 1, 1 and 100. A training without
+an epoch for stage 3 is refused: its student would learn nothing from masked teachers.
 
 Different from the code: the teachers have one modality each, are trained before, and have one mask each, at the
 embedding (the code has a multimodal and a cross-modal teacher with two masked layers each). A network that is trained
@@ -64,18 +67,11 @@ class MixtureOfTeachers(Method):
         chosen: int = option(1, "number k of teachers selected for each sample", ge=1)
         heads: int = option(3, "attention heads h of a mask network", ge=1)
         co_training: bool = option(True, "whether teachers train with the student in stage 1")
-        first_border: float = option(1 / 3, "share of the epochs at which stage 1 ends", ge=0, lt=1)
-        second_border: float = option(2 / 3, "share of the epochs at which stage 2 ends", gt=0, lt=1)
-
-        def __post_init__(self) -> None:
-            super().__post_init__()
-            if self.first_border >= self.second_border:
-                raise MmkdError(
-                    f"first-border {self.first_border:g} is not before second-border {self.second_border:g}; stage 1 "
-                    f"ends before stage 2"
-                )
+        first_epochs: int = option(1, "epochs of stage 1", ge=0, since=3)
+        second_epochs: int = option(1, "epochs of stage 2", ge=1, since=3)
 
     minimum_teachers = 2
+    revision = 2
     needs = frozenset({"logits", "embedding", "cam"})
 
     def check(self, setup: Setup) -> None:
@@ -83,6 +79,12 @@ class MixtureOfTeachers(Method):
         if self.config.chosen > len(setup.teachers):
             raise MmkdError(
                 f"chosen {self.config.chosen}: there are {len(setup.teachers)} teachers; use a lower --chosen"
+            )
+        before = self.config.first_epochs + self.config.second_epochs
+        if setup.epochs <= before:
+            raise MmkdError(
+                f"mst-distill: its first two stages take {before} epochs, and there are {setup.epochs}, so that the "
+                f"student would learn nothing from masked teachers; use --epochs {before + 1} or more"
             )
 
     def build(self, setup: Setup) -> None:
@@ -98,8 +100,8 @@ class MixtureOfTeachers(Method):
 
     def stage(self, batch: Batch) -> int:
         """The stage of the current epoch: 1, 2 or 3."""
-        share = (batch.epoch + 1) / batch.epochs
-        return 1 + int(share > self.config.first_border) + int(share > self.config.second_border)
+        c = self.config
+        return 1 + int(batch.epoch >= c.first_epochs) + int(batch.epoch >= c.first_epochs + c.second_epochs)
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         stage = self.stage(batch)

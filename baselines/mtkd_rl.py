@@ -1,27 +1,29 @@
 """Multi-Teacher Knowledge Distillation with Reinforcement Learning. Yang et al., AAAI 2025, https://arxiv.org/abs/2502.18510
 
-Loss, as in the authors' training code: CE + a sum_k u_k T^2 KL(teacher_k || student) + b sum_k v_k MSE(r_k(F_s), F_k),
-computed for each sample and averaged. An agent computes u and v from the state of each teacher: its embedding, its
-logits, its CE, its KL to the student, and the cosine of the means of r_k(F_s) and F_k. In the first epoch all weights
-are equal. The agent learns by policy gradient, with the decrease of the student's loss as reward. F are the last maps;
-a 1, b 5, T 4.
+Loss, as in the authors' code: CE + a sum_k u_k T^2 KL(teacher_k || student) + b sum_k v_k MSE(r_k(F_s), F_k), computed
+for each sample and averaged; a 1, b 5, T 4. F are the last maps. In the first epoch all u and v are 1; then they sum to
+1 for each sample.
 
-Reconstructed: the agent, because the published one was not available. For each teacher it is a linear layer, ReLU and a
-linear layer; u and v are softmax over teachers, so that they sum to 1. In the code, the reward is minus the loss of a
-sample, standardised over the batch. It is the same for all teachers, so that no weight can move from a worse to a
-better teacher. Here the reward of teacher k is the first-order decrease of the sample's CE when the student follows
-only the k-th term: the dot product of the gradients of CE and of the term, at the student's logits for u and at its map
-for v. The mean over teachers is subtracted, and the result is divided by the standard deviation over the batch. The
-expectation over teachers is computed exactly, sum_k u_k R_k.
+An agent gives u and v. Its state holds, of each teacher, the cosine of the means of r_k(F_s) and F_k, T^2 KL to the
+student, CE, embedding and logits. A linear layer to 128, ReLU and a linear layer with softmax for each of u and v make
+learned weights. u is the mean of these, of the confidences (1 - softmax of the teachers' CE) / (M - 1), and of the
+softmax of the teachers' KL; v is the mean of its learned weights, the confidences, and the softmax of the cosines. With
+`mix=learned` (the code's `--dynamic`), the three have trained shares instead of a third each.
 
-Different from the code: the agent is trained after every step (in the code, every thousand steps and after an epoch),
-by Adam (in the code, by SGD with 0.1). r_k is a 1x1 convolution, BatchNorm and ReLU (no ReLU if the teacher's map has
-negative values). Maps of the same rank are compared at the smaller size, a line and an image as vectors of means. The
-method computes the weights itself, so that there is no option `teacher_weights`.
+The reward of a sample is minus its whole loss, standardised over the batch and clipped to [0, 1]. The agent minimises
+minus the mean of reward times log weight, over samples and teachers, for u and v, by gradient descent with the rate
+0.1: a step for each batch of an epoch at its end, and after every thousand batches. As published, the reward is the
+same for all teachers of a sample, so that the agent learns which samples to weigh evenly, not which teacher is better.
+
+Different from the code: r_k is a 1x1 convolution, BatchNorm and ReLU, but without ReLU if the teacher's map has
+negative values. Maps of the same rank are compared at the smaller size (in the code, the student's map takes the
+teacher's size), a line and an image as vectors of means. The method computes the weights itself, so that there is no
+option `teacher_weights`. The published teachers have one modality.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -32,28 +34,51 @@ from mmkd import METHODS, Batch, Method, Outer, Outputs, Setup, Step, TaughtConf
 from mmkd.frequency import meet
 
 
-class Agent(nn.Module):
-    """The agent, states of M teachers, (B, width_k) each, to the logarithms of the weights u and v, (2, B, M).
+@dataclass(frozen=True)
+class State:
+    """What the agent sees of B samples and M teachers.
 
-    Args:
-        widths: width_k of each teacher.
-        hidden: width of the hidden layers.
+    Attributes:
+        everything: (B, sum of widths), of each teacher cosine, divergence, cross-entropy, embedding and logits.
+        cross_entropy, divergence, cosine: (B, M).
     """
 
-    def __init__(self, widths: list[int], hidden: int) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, 2)) for width in widths
-        )
+    everything: Tensor
+    cross_entropy: Tensor
+    divergence: Tensor
+    cosine: Tensor
 
-    def forward(self, states: list[Tensor]) -> Tensor:
-        scores = [part(state) for part, state in zip(self.parts, states, strict=True)]
-        return torch.stack(scores, 2).movedim(1, 0).log_softmax(2)
+
+class Agent(nn.Module):
+    """The agent, a `State` to the weights u and v, (2, B, M).
+
+    Args:
+        width: of `State.everything`.
+        teachers: M.
+        hidden: width of the hidden layer.
+        mixes: whether the three parts of the weights have trained shares instead of a third each.
+    """
+
+    def __init__(self, width: int, teachers: int, hidden: int, mixes: bool) -> None:
+        super().__init__()
+        self.stem = nn.Linear(width, hidden, bias=False)
+        self.heads = nn.ModuleList(nn.Linear(hidden, teachers) for _ in range(2))
+        self.mix = nn.Parameter(torch.ones(2, 3)) if mixes else None
+
+    def forward(self, state: State) -> Tensor:
+        hidden = self.stem(state.everything).relu()
+        learned = torch.stack([head(hidden).softmax(1) for head in self.heads])
+        confidence = (1 - state.cross_entropy.softmax(1)) / (state.cross_entropy.shape[1] - 1)
+        distance = torch.stack([state.divergence.softmax(1), state.cosine.softmax(1)])
+        parts = torch.stack([learned, confidence.expand_as(learned), distance], 1)
+        if self.mix is None:
+            return parts.mean(1)
+        return (self.mix.softmax(1)[..., None, None] * parts).sum(1)
 
 
 @METHODS.register("mtkd-rl")
 class Reinforced(Method):
-    """Teachers weighted by a rewarded agent. Yang et al. 2025 (agent reconstructed)."""
+    """Teachers weighted by a rewarded agent. Yang et al., AAAI 2025, arXiv:2502.18510."""
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
@@ -61,14 +86,17 @@ class Reinforced(Method):
         beta: float = option(5.0, "weight b of the maps", ge=0)
         temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
-        agent_width: int = option(64, "width of the agent's hidden layers", ge=1)
-        agent_lr: float = option(1e-3, "learning rate of the agent", gt=0)
+        mix: Literal["mean", "learned"] = option(
+            "mean", "a third each, or trained shares, of learned weights, confidences and distances", since=3
+        )
+        agent_width: int = option(128, "width of the agent's hidden layer", ge=1)
+        agent_lr: float = option(0.1, "learning rate of the agent", gt=0)
 
     minimum_teachers = 2
     minimum_batch = 2
     needs = frozenset({"logits", "embedding", "features"})
-    states: list[Tensor]  # with `rewards`, set by `losses` for `after_step`
-    rewards: Tensor
+    revision = 2
+    last: tuple[State, Tensor]  # state and reward of a batch, set by `losses` for `after_step`
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:
         """The last maps of student and teacher, (B, positions, C) each, with the same number of positions."""
@@ -77,21 +105,23 @@ class Reinforced(Method):
         return s.reshape(*s.shape[:2], -1).transpose(1, 2), t.reshape(*t.shape[:2], -1).transpose(1, 2)
 
     def build(self, setup: Setup) -> None:
+        c = self.config
         self.projections = nn.ModuleList()
         for modality, teacher in setup.teachers.items():
             s, t = self.maps(setup.student, modality, teacher)
             layers = [nn.Linear(s.shape[2], t.shape[2], bias=False), nn.BatchNorm1d(t.shape[2])]
             self.projections.append(nn.Sequential(*layers, *([nn.ReLU()] if t.min() >= 0 else [])))
-        widths = [teacher.embedding.shape[1] + setup.classes + 3 for teacher in setup.teachers.values()]
-        self.agent = Outer(Agent(widths, self.config.agent_width), self.config.agent_lr)
+        width = sum(teacher.embedding.shape[1] + setup.classes + 3 for teacher in setup.teachers.values())
+        agent = Agent(width, len(setup.teachers), c.agent_width, c.mix == "learned")
+        self.agent = Outer(agent, c.agent_lr, optimizer="sgd")
+        self.samples = setup.train_size
+        self.seen = 0  # samples of this epoch; this and the list are empty again when a checkpoint is written
+        self.batches: list[tuple[State, Tensor]] = []
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         t = self.config.temperature
-        soft = []
-        distances = []
-        maps = []
-        self.states = []
+        soft, distances, cosines, cross_entropies, everything = [], [], [], [], []
         log_student = F.log_softmax(student.logits / t, 1)
         for project, (modality, teacher) in zip(self.projections, teachers.items(), strict=True):
             log_teacher = F.log_softmax(teacher.logits / t, 1)
@@ -99,45 +129,42 @@ class Reinforced(Method):
             s, target = self.maps(student, modality, teacher)
             projected = project(s.flatten(0, 1)).view(*s.shape[:2], -1)  # a 1x1 convolution, position by position
             distances.append((projected - target).square().mean((1, 2)))
-            maps.append(paired_branch(student, modality, c.pairs).last_map)
-            cross_entropy = F.cross_entropy(teacher.logits, batch.targets, reduction="none")
-            similarity = F.cosine_similarity(projected.mean(1), target.mean(1))
-            state = [teacher.embedding, teacher.logits, *(x[:, None] for x in (cross_entropy, soft[-1], similarity))]
-            self.states.append(torch.cat(state, 1).detach())
-        if student.logits.requires_grad:
-            ce = F.cross_entropy(student.logits, batch.targets, reduction="sum")
-            decreases = decrease(ce, soft, [student.logits] * len(soft)), decrease(ce, distances, maps)
-            self.rewards = advantage(torch.stack(decreases))
-        shares = self.agent(self.states).exp()
+            cosines.append(F.cosine_similarity(projected.mean(1), target.mean(1)))
+            cross_entropies.append(F.cross_entropy(teacher.logits, batch.targets, reduction="none"))
+            numbers = torch.stack([cosines[-1], soft[-1], cross_entropies[-1]], 1)
+            everything += [numbers, teacher.embedding, teacher.logits]
+        parts = (torch.cat(everything, 1), *(torch.stack(x, 1) for x in (cross_entropies, soft, cosines)))
+        state = State(*(x.detach() for x in parts))
+        weights = self.agent(state)
         if batch.epoch == 0:
-            shares = torch.full_like(shares, 1 / shares.shape[2])
-        kd, feature = (shares * torch.stack([torch.stack(soft, 1), torch.stack(distances, 1)])).sum(2).mean(1)
-        return {**self.supervised(student, batch), "kd": c.alpha * kd, "feature": c.beta * feature}
+            weights = torch.ones_like(weights)
+        kd, feature = (weights * torch.stack([torch.stack(soft, 1), torch.stack(distances, 1)])).sum(2)
+        ce = F.cross_entropy(student.logits, batch.targets, reduction="none")
+        self.last = state, reward(ce + c.alpha * kd + c.beta * feature)
+        return {**self.supervised(student, batch), "kd": c.alpha * kd.mean(), "feature": c.beta * feature.mean()}
 
     def after_step(self, step: Step) -> None:
-        self.agent.lower(lambda: -(self.agent(self.states).exp() * self.rewards).sum(2).mean(1).sum())
+        self.batches.append(self.last)
+        self.seen += len(step.batch.index)
+        ends = self.seen >= self.samples - 1  # a last batch of a single window is left out
+        if ends or len(self.batches) == BATCHES:
+            for kept in self.batches:
+                self.agent.lower(partial(self.regret, *kept))
+            self.batches = []
+        if ends:
+            self.seen = 0
+
+    def regret(self, state: State, rewards: Tensor) -> Tensor:
+        """What the agent minimises: the cross-entropy of its weights with 1, weighted by the rewards (B,)."""
+        loss: Tensor = -(rewards[:, None] * self.agent(state).log()).mean((1, 2)).sum()
+        return loss
 
 
-def decrease(loss: Tensor, terms: list[Tensor], outputs: list[Tensor]) -> Tensor:
-    """First-order decrease of each sample's loss when the student follows term k alone: (B, M).
-
-    Args:
-        loss: scalar, the sum over samples.
-        terms: (B,) for each teacher.
-        outputs: for each teacher, the student's output (B, ...) at which the gradients are compared.
-    """
-    decreases = []
-    for term, output in zip(terms, outputs, strict=True):
-        (loss_gradient,) = torch.autograd.grad(loss, output, retain_graph=True, allow_unused=True)
-        (term_gradient,) = torch.autograd.grad(term.sum(), output, retain_graph=True)
-        decreases.append(
-            term.new_zeros(len(term)) if loss_gradient is None else (loss_gradient * term_gradient).flatten(1).sum(1)
-        )
-    return torch.stack(decreases, 1)
+BATCHES = 1000
+"""Batches after which the agent is trained, if an epoch has more."""
 
 
-def advantage(rewards: Tensor) -> Tensor:
-    """Subtract the mean over teachers from rewards (2, B, M), and divide by the standard deviation over the batch."""
-    centred = rewards - rewards.mean(2, keepdim=True)
-    spread = centred.square().mean((1, 2), keepdim=True).sqrt()
-    return centred / spread.clamp_min(torch.finfo(centred.dtype).tiny)
+def reward(losses: Tensor) -> Tensor:
+    """Minus the losses of the samples (B,), standardised over the batch, without what is outside [0, 1]."""
+    centred = losses.mean() - losses.detach()
+    return (centred / losses.std().clamp_min(torch.finfo(losses.dtype).tiny)).clamp(0, 1).detach()

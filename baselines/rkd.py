@@ -2,10 +2,12 @@
 
 Loss: CE + Huber loss between the student's and the teacher's distances of all pairs of embeddings, divided by their
 mean over the batch, and between the cosines of the angles of all triples; weights 25 and 50. As in the authors' code,
-both are means over all B^2 pairs and B^3 triples, including those of a sample with itself, and the mean distance is
-that of pairs with a distance above 0. Where two embeddings are equal, direction and gradient are undefined; both are 0
-here. Embeddings are vectors, so that teachers of any rank work; several have the shares `teacher_weights`. Where every
-time step has a label, embeddings are those of windows and only the encoder is guided.
+both are means over all B^2 pairs and B^3 triples, including those of a sample with itself, which add nothing, and the
+mean distance is that of pairs with a distance above 0. Small batches have a larger share of such pairs and triples;
+they are counted as in batches of 64, so that the scale does not depend on B. Where two embeddings are equal, direction
+and gradient are undefined; both are 0 here. Embeddings are vectors, so that teachers of any rank work; several have the
+shares `teacher_weights`. Where every time step has a label, embeddings are those of windows and only the encoder is
+guided.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, distinct_scale, option, paired_branch
 
 
 @METHODS.register("rkd")
@@ -31,16 +33,21 @@ class RKD(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
+    revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         terms = self.supervised(student, batch)
+        distance_weight, angle_weight = (
+            weight * distinct_scale(len(batch.index), count)
+            for weight, count in ((c.distance_weight, 2), (c.angle_weight, 3))
+        )
         for modality, share in self.weights(teachers).items():
             s = paired_branch(student, modality, c.pairs).embedding
             t = teachers[modality].embedding
             pairs = 2 * F.smooth_l1_loss(distances(s), distances(t), reduction="sum") / len(s) ** 2
-            terms[f"distance_{modality}"] = c.distance_weight * share * pairs
-            terms[f"angle_{modality}"] = c.angle_weight * share * F.smooth_l1_loss(angles(s), angles(t))
+            terms[f"distance_{modality}"] = distance_weight * share * pairs
+            terms[f"angle_{modality}"] = angle_weight * share * F.smooth_l1_loss(angles(s), angles(t))
         return terms
 
 

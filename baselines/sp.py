@@ -1,8 +1,10 @@
 """Similarity-Preserving Knowledge Distillation. Tung and Mori, ICCV 2019, https://arxiv.org/abs/1907.09682
 
-Loss: CE + w / B^2 times the squared Frobenius distance of the student's and the teacher's G. G = A A^T over the batch
-of flattened maps A, with rows divided by their Euclidean norm; w 3000, the last stage. G is B x B for any rank and size
-of the maps, so that lines and images can be compared directly. Several teachers have the shares `teacher_weights`.
+Loss: CE + w / (64 B) times the squared Frobenius distance of the student's and the teacher's G. G = A A^T over the
+batch of flattened maps A, with rows divided by their Euclidean norm; w 3000, the last stage. The published divisor is
+B^2, with batches of 64. A row of G has length 1 whatever B is, so that the published term shrinks as 1 / B; here its
+scale is that of batches of 64 for every B. G is B x B for any rank and size of the maps, so that lines and images can
+be compared directly. Several teachers have the shares `teacher_weights`.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_maps, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, batch_scale, matched_maps, option, paired_branch
 
 
 @METHODS.register("sp")
@@ -28,15 +30,17 @@ class SP(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
+    revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         terms = self.supervised(student, batch)
+        weight = self.config.weight * batch_scale(len(batch.index), growth=-1)
         for modality, share in self.weights(teachers).items():
             maps = matched_maps(
                 paired_branch(student, modality, self.config.pairs), teachers[modality], self.config.stages
             )
             distances = [F.mse_loss(similarities(s), similarities(t)) for s, t in maps]
-            terms[f"sp_{modality}"] = self.config.weight * share * torch.stack(distances).sum()
+            terms[f"sp_{modality}"] = weight * share * torch.stack(distances).sum()
         return terms
 
 

@@ -1,9 +1,9 @@
 """Variational Information Distillation for Knowledge Transfer. Ahn et al., CVPR 2019, https://arxiv.org/abs/1904.05835
 
 Loss: CE + w times minus the log-likelihood of the teacher's map under a Gaussian q(t | s) for each stage. The mean of q
-is three 1x1 convolutions of the student's map with ReLU between them. Its variance is one number for each channel,
-log(1 + exp(a)) + 1e-5 with a trained; it starts at 5. Without the constant, minus the log-likelihood is (log variance +
-(t - mean)^2 / variance) / 2, the mean over samples, channels and positions, and the sum over stages; w 1.
+is three 1x1 convolutions of the student's map without biases, with ReLU between them. Its variance is one number for
+each channel, log(1 + exp(a)) + 1e-5 with a trained; it starts at 5. Without the constant, minus the log-likelihood is
+(log variance + (t - mean)^2 / variance) / 2, the mean over samples, channels and positions, summed over stages; w 1.
 
 Stages are matched from the deepest. Maps of the same rank are compared at the smaller size, by adaptive averages. A
 line is compared with an image as `mixed` says: both as vectors of means, or the line lifted to the image's side.
@@ -42,6 +42,7 @@ class VID(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
+    revision = 2
 
     def build(self, setup: Setup) -> None:
         self.gaussians = nn.ModuleList()
@@ -78,7 +79,7 @@ class Gaussian(nn.Module):
     def __init__(self, inputs: int, outputs: int, variance: float) -> None:
         super().__init__()
         widths = [inputs, outputs, outputs, outputs]
-        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b), nn.ReLU())]
+        layers = [layer for a, b in pairwise(widths) for layer in (nn.Linear(a, b, bias=False), nn.ReLU())]
         self.mean = nn.Sequential(*layers[:-1])  # over channels: 1x1 convolutions
         self.log_scale = nn.Parameter(torch.full((outputs,), math.log(math.expm1(variance - EPS))))
 

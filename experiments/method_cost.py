@@ -44,7 +44,7 @@ class Steps:
         own = [p for p in self.method.parameters() if p.requires_grad]
         moving = select_teacher_parameters(self.method, trial.teachers)
         self.teachers = {name: net.train() for name, net in trial.teachers.items()} if moving else {}
-        self.optimizer = make_optimizer([*self.network.parameters(), *own, *moving], spec.training)
+        self.optimizer = make_optimizer(self.network.parameters(), spec.training, method=own, teachers=moving)
         self.rows = np.arange(BATCH) % 4
         views = {name: trial.views[name][self.rows] for name in (*spec.student, *self.teachers)}
         self.views = {

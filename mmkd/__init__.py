@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
     from mmkd.methods.contract import DistillConfig, Method, MethodConfig, TaughtConfig
-    from mmkd.methods.losses import check_temperature, soft_targets
+    from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch
@@ -55,7 +55,9 @@ _MODULES = {
     "Step": "methods.outputs",
     "Task": "tasks",
     "TaughtConfig": "methods.contract",
+    "batch_scale": "methods.losses",
     "check_temperature": "methods.losses",
+    "distinct_scale": "methods.losses",
     "least_conflict": "methods.outer",
     "matched_maps": "methods.pairing",
     "matched_stages": "methods.pairing",
@@ -88,7 +90,9 @@ __all__ = [
     "Step",
     "Task",
     "TaughtConfig",
+    "batch_scale",
     "check_temperature",
+    "distinct_scale",
     "kind_of",
     "least_conflict",
     "load_plugin",

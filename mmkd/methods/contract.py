@@ -45,6 +45,9 @@ class TaughtConfig(MethodConfig):
         "constant", f"factor on all terms but cross-entropy over the epochs: {Schedule.FORMS}"
     )
     temperature_schedule: str = option("constant", "temperature over the epochs, in the same forms")
+    method_lr_factor: float = option(
+        1.0, "factor on the learning rate of the method's own parameters, such as projectors", gt=0, since=3
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,6 +85,7 @@ class Method(nn.Module):
         distils: False for a method without teachers; none is trained for it.
         minimum_teachers: the smallest number of teachers that the method is defined for.
         minimum_batch: the smallest number of windows in a batch for which the loss is defined.
+        minimum_classes: the smallest number of classes for which the loss depends on what a teacher says.
         supervised_by_labels: False if the student's prediction is not trained by cross-entropy with the labels; such a
             method refuses `label_smoothing`.
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
@@ -95,6 +99,7 @@ class Method(nn.Module):
     distils: ClassVar[bool] = True
     minimum_teachers: ClassVar[int] = 1
     minimum_batch: ClassVar[int] = 1
+    minimum_classes: ClassVar[int] = 2
     supervised_by_labels: ClassVar[bool] = True
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
@@ -125,7 +130,7 @@ class Method(nn.Module):
             self.weights(setup.teachers)
 
     def _check_task(self, name: str, setup: Setup) -> None:
-        """Check the task, the number of teachers and of training windows, and the temperature schedule."""
+        """Check the task, the numbers of teachers, classes and training windows, and the temperature schedule."""
         unknown_needs = self.needs - NEEDS
         if unknown_needs:
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
@@ -137,6 +142,11 @@ class Method(nn.Module):
             raise MmkdError(
                 f"{name} weighs teachers against each other and needs {self.minimum_teachers} or more; "
                 f"use --teachers sig,gaf,pi"
+            )
+        if setup.classes < self.minimum_classes:
+            raise MmkdError(
+                f"{name} needs {self.minimum_classes} or more classes: with {setup.classes} its loss says nothing of "
+                f"the teachers; use another --method"
             )
         if setup.train_size < self.minimum_batch:
             raise MmkdError(

@@ -1,4 +1,6 @@
-"""Soft targets, the loss that most distillation methods share, and the range of their temperature."""
+"""Soft targets, the loss that most distillation methods share, and what scales terms of temperatures and of batches."""
+
+import math
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,6 +9,8 @@ from mmkd.core.errors import MmkdError
 
 TEMPERATURES = (0.01, 100.0)
 """The lowest and the highest temperature that an option accepts."""
+PUBLISHED_BATCH = 64
+"""Windows in the batches for which the weights of terms that compare the windows of a batch were published."""
 
 
 def check_temperature(source: str, value: float) -> None:
@@ -44,3 +48,29 @@ def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: fl
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def batch_scale(size: int, growth: int) -> float:
+    """Factor that gives a term the scale that it has in batches of 64, if it grows with the batch size B as B^growth.
+
+    >>> batch_scale(32, growth=2)
+    4.0
+    """
+    return float((PUBLISHED_BATCH / size) ** growth)
+
+
+def distinct_scale(size: int, count: int) -> float:
+    """Factor on a mean over all tuples of samples that counts tuples with a repeated sample as in batches of 64.
+
+    A tuple that names a sample twice adds nothing to such a mean; there are more of them in a small batch.
+
+    Args:
+        size: B, the number of samples.
+        count: samples in a tuple, 2 for pairs or 3 for triples.
+
+    Returns:
+        The share of tuples without a repeated sample in a batch of 64, divided by that in this batch; 0 if there is
+        none in this batch.
+    """
+    share = math.perm(size, count) / size**count
+    return math.perm(PUBLISHED_BATCH, count) / PUBLISHED_BATCH**count / share if share else 0.0

@@ -1,7 +1,7 @@
-"""Tools for methods that optimise by themselves: a module trained by Adam, and weights for conflicting gradients."""
+"""Tools for methods that optimise by themselves: a module with its own optimiser, and weights of gradients."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,26 +12,31 @@ _Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class Outer(nn.Module):
-    """A wrapper of a module that a method trains itself, by Adam, in `Method.after_step`.
+    """A wrapper of a module that a method trains itself in `Method.after_step`, by Adam or by plain gradient descent.
 
-    Kingma and Ba, ICLR 2015, arXiv:1412.6980. The parameters of the module require gradients only inside of `lower`, so
-    that the training loop does not train them. Adam's moments are buffers, so that checkpoints contain them.
+    Adam: Kingma and Ba, ICLR 2015, arXiv:1412.6980. The parameters of the module require gradients only inside of
+    `lower`, so that the training loop does not train them. Adam's moments are buffers, so that checkpoints contain
+    them.
 
     Args:
         module: the module to train.
         lr: learning rate.
         weight_decay: L2 penalty.
+        optimizer: "adam", or "sgd" for gradient descent without momentum.
     """
 
     count: Tensor
 
-    def __init__(self, module: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self, module: nn.Module, lr: float, weight_decay: float = 0.0, optimizer: Literal["adam", "sgd"] = "adam"
+    ) -> None:
         super().__init__()
         self.module = module.requires_grad_(False)
         self.lr = lr
         self.weight_decay = weight_decay
+        self.optimizer = optimizer
         self.register_buffer("count", torch.zeros(()))
-        for number, parameter in enumerate(module.parameters()):
+        for number, parameter in enumerate(module.parameters() if optimizer == "adam" else ()):
             for moment in ("first", "second"):
                 self.register_buffer(f"{moment}_{number}", torch.zeros_like(parameter))
 
@@ -54,6 +59,16 @@ class Outer(nn.Module):
             gradients = torch.autograd.grad(value, parameters)
         finally:
             self.module.requires_grad_(False)
+        if self.optimizer == "sgd":
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter -= self.lr * (gradient + self.weight_decay * parameter)
+        else:
+            self._step_adam(parameters, gradients)
+        self.count += 1
+        return value.detach()
+
+    def _step_adam(self, parameters: list[Tensor], gradients: Sequence[Tensor]) -> None:
         first, second = ([self.get_buffer(f"{m}_{n}") for n in range(len(parameters))] for m in ("first", "second"))
         counts = [self.count.clone() for _ in parameters]  # one counter for each parameter, which adam() increments
         with torch.no_grad():
@@ -72,8 +87,6 @@ class Outer(nn.Module):
                 eps=1e-8,
                 maximize=False,
             )
-        self.count += 1
-        return value.detach()
 
 
 def least_conflict(gradients: Tensor, limit: float) -> Tensor:

@@ -27,7 +27,7 @@ from mmkd.training.data import TrainingData
 from mmkd.training.distributed import SINGLE_PROCESS, ProcessGroup
 from mmkd.training.evaluation import validate
 from mmkd.training.finite import ADVICE, FiniteCheck
-from mmkd.training.optimization import learning_rate, make_optimizer
+from mmkd.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from mmkd.training.precision import as_float, autocast
 from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
 from mmkd.training.state import TrainingState, Weights, snapshot
@@ -103,7 +103,13 @@ def train(
             raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
         method_parameters = [p for p in method.parameters() if p.requires_grad]
         teacher_parameters = select_teacher_parameters(method, teachers.networks)
-        optimizer = make_optimizer([*network.parameters(), *method_parameters, *teacher_parameters], training)
+        optimizer = make_optimizer(
+            network.parameters(),
+            training,
+            method=method_parameters,
+            method_factor=getattr(method.config, "method_lr_factor", 1.0),
+            teachers=teacher_parameters,
+        )
         state = TrainingState(network, method, teachers.networks, optimizer, windows.device)
     with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
@@ -196,8 +202,7 @@ def train_epoch(
     lr = 0.0
     for step, positions in enumerate(parts):
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
-        for options in optimizer.param_groups:
-            options["lr"] = lr
+        set_learning_rate(optimizer, lr)
         shard = positions
         weight = 1.0
         if group.world_size > 1:

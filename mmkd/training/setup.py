@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from mmkd.core.errors import MmkdError
 from mmkd.core.keys import seed_for
+from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Setup
 from mmkd.specs.unit import Training
@@ -44,12 +46,15 @@ def build_method(method: Method, setup: Setup, seed: int) -> None:
     """Check the method against the set-up, and build its modules under a seed of their own.
 
     Raises:
-        MmkdError: the method cannot work with this set-up.
+        MmkdError: the method cannot work with this set-up, or an option has no parameters to act on.
     """
     method.check(setup)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "method"))
         method.build(setup)
+    if getattr(method.config, "method_lr_factor", 1.0) != 1 and not any(p.requires_grad for p in method.parameters()):
+        name = METHODS.name_of(type(method)) or type(method).__name__
+        raise MmkdError(f"{name} has no parameters of its own that train along; leave --method-lr-factor out")
 
 
 def select_teacher_parameters(method: Method, teachers: Mapping[str, nn.Module]) -> list[nn.Parameter]:

@@ -44,7 +44,10 @@ def terms_of(name, student, teachers, **options):
 
 
 def assert_reference(name, student, teacher, own, key, **options):
-    """The sum of the terms and its gradient for the student's map or embedding `own`."""
+    """The sum of the terms and its gradient for the student's map or embedding `own`.
+
+    The weights in `options` undo that the terms have the scale of batches of 64.
+    """
     total = sum(terms_of(name, student, {"sig": teacher}, **options).values())
     (gradient,) = torch.autograd.grad(total, own)
     assert total.item() == pytest.approx(float(ORACLE[key]), rel=1e-5)
@@ -55,26 +58,71 @@ def assert_reference(name, student, teacher, own, key, **options):
 @pytest.mark.parametrize(("name", "key"), [("at", "at_p2"), ("sp", "sp")])
 def test_losses_on_maps_equal_the_reference(name, key):
     own = stored("student_map").requires_grad_()
-    assert_reference(name, outputs(own), outputs(stored("teacher_map")), own, key, weight=1)
+    weight = 64 / B if name == "sp" else 1
+    assert_reference(name, outputs(own), outputs(stored("teacher_map")), own, key, weight=weight)
 
 
-@pytest.mark.parametrize(("name", "key", "options"), [("rkd", "rkd_wd25_wa50", {}), ("pkt", "pkt", {"weight": 1})])
+PAIRS, TRIPLES = (B - 1) / B * 64 / 63, (B - 1) * (B - 2) / B**2 * 64**2 / (63 * 62)
+"""How much fewer distinct pairs and triples of samples there are than in a batch of 64."""
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "options"),
+    [
+        ("rkd", "rkd_wd25_wa50", {"distance_weight": 25 * PAIRS, "angle_weight": 50 * TRIPLES}),
+        ("pkt", "pkt", {"weight": 64 / B}),
+    ],
+)
 def test_losses_on_embeddings_equal_the_reference(name, key, options):
     own = stored("student_embedding").requires_grad_()
     teacher = outputs(embedding=stored("teacher_embedding"))
     assert_reference(name, outputs(embedding=own), teacher, own, key, **options)
 
 
-def test_fitnet_is_the_squared_error_after_a_1x1_convolution():
-    """The hint loss of arXiv:1412.6550 with a convolution of kernel 1; the constant 1/2 is in the weight."""
-    s, t = stored("student_map"), stored("teacher_map")
-    torch.manual_seed(0)
+@pytest.mark.parametrize("signed", [True, False])
+def test_fitnet_is_the_squared_error_after_a_convolution_a_normalisation_and_a_relu(signed):
+    """The hint loss of arXiv:1412.6550 with a convolution of kernel 1, batch statistics and a ReLU, channel by channel;
+    the constant 1/2 is in the weight."""
+    s, t = stored("student_map").requires_grad_(), stored("teacher_map")
+    t = t if signed else t.abs()
     method = METHODS.get("fitnet")(weight=7)
     method.build(Setup(outputs(s), {"sig": outputs(t)}, classes=K, train_size=60, epochs=4))
-    layer = method.regressors[0]
-    convolved = F.conv2d(s, layer.weight[:, :, None, None], layer.bias)
+    regressor = method.regressors[0]
+    convolved = F.conv2d(s, regressor.convolution.weight[:, :, None, None])
+    expected = 0
+    with torch.no_grad():
+        regressor.norm.weight.uniform_(0.5, 2)
+        regressor.norm.bias.normal_()
+    for c in range(t.shape[1]):
+        x = convolved[:, c]
+        mean = x.mean()
+        x = (x - mean) / ((x - mean).square().mean() + 1e-5).sqrt() * regressor.norm.weight[c] + regressor.norm.bias[c]
+        expected = expected + 7 * ((x if signed else x.clamp_min(0)) - t[:, c]).square().mean() / t.shape[1]
     value = method.losses(outputs(s), {"sig": outputs(t)}, Batch(torch.arange(B) % K, torch.arange(B)))["fitnet_sig"]
-    assert value.item() == pytest.approx(7 * (convolved - t).square().mean().item(), rel=1e-5)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    parameters = [s, *method.parameters()]
+    for found, slow in zip(*(torch.autograd.grad(v, parameters) for v in (value, expected)), strict=True):
+        torch.testing.assert_close(found, slow, rtol=1e-3, atol=1e-5)
+
+
+def test_fitnet_does_not_run_away_where_a_bare_convolution_does():
+    """The full preset: SGD with momentum 0.9 at 0.05. A map ten times as large is a common scale of residual sums."""
+    s, t = 10 * torch.randn(32, 16, 8), 10 * torch.randn(32, 48, 8)
+
+    def after_steps(regress, parameters):
+        optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9)
+        for _ in range(60):
+            loss = 100 * F.mse_loss(regress(s), t)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    method = METHODS.get("fitnet")()
+    method.build(Setup(outputs(s), {"sig": outputs(t)}, classes=K, train_size=60, epochs=4))
+    assert after_steps(method.regressors[0], list(method.parameters())) < 2e4
+    bare = torch.nn.Linear(16, 48)
+    assert not after_steps(lambda x: bare(x.movedim(1, -1)).movedim(-1, 1), list(bare.parameters())) < 1e9
 
 
 def test_fitnet_takes_the_middle_stage_or_the_last():
@@ -83,7 +131,8 @@ def test_fitnet_takes_the_middle_stage_or_the_last():
     for stage, widths in (("middle", (3, 7)), ("last", (4, 8))):
         method = METHODS.get("fitnet")(stage=stage)
         method.build(Setup(outputs(s), {"sig": outputs(t)}, classes=K, train_size=60, epochs=4))
-        assert (method.regressors[0].in_features, method.regressors[0].out_features) == widths
+        convolution = method.regressors[0].convolution
+        assert (convolution.in_features, convolution.out_features) == widths
 
 
 @pytest.mark.parametrize("shape", [(), (6,), (4, 3)])
@@ -95,7 +144,7 @@ def test_sp_by_loops(shape):
         g = torch.tensor([[(x[i] * x[j]).sum() for j in range(B)] for i in range(B)], dtype=torch.double)
         return torch.stack([row / row.square().sum().sqrt() for row in g])
 
-    expected = (similarities(s) - similarities(t)).square().sum().item() / B**2
+    expected = (similarities(s) - similarities(t)).square().sum().item() / (64 * B)  # B^2 in batches of 64
     assert terms_of("sp", outputs(s), {"sig": outputs(t)}, weight=5)["sp_sig"].item() == pytest.approx(5 * expected)
 
 
@@ -140,8 +189,8 @@ def test_rkd_by_loops():
     )
     angle = sum(huber(cosine(s, *n), cosine(t, *n)) for n in itertools.product(range(B), repeat=3))
     found = terms_of("rkd", outputs(embedding=s), {"sig": outputs(embedding=t)})
-    assert found["distance_sig"].item() == pytest.approx(25 * distance / B**2)
-    assert found["angle_sig"].item() == pytest.approx(50 * angle / B**3)
+    assert found["distance_sig"].item() == pytest.approx(25 * distance / B**2 / PAIRS)
+    assert found["angle_sig"].item() == pytest.approx(50 * angle / B**3 / TRIPLES)
 
 
 def test_rkd_of_equal_embeddings_has_finite_gradients():
@@ -164,7 +213,7 @@ def test_pkt_by_loops():
 
     p, q = probabilities(t), probabilities(s)
     found = terms_of("pkt", outputs(embedding=s), {"sig": outputs(embedding=t)}, weight=1)["pkt_sig"].item()
-    assert found == pytest.approx(np.mean(p * np.log(p / q)), rel=1e-5)
+    assert found == pytest.approx(np.sum(p * np.log(p / q)) / (64 * B), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["at", "sp", *VECTORS])

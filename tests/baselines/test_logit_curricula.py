@@ -78,7 +78,7 @@ def test_the_instance_level_of_mlkd_at_one_temperature_is_the_reference_of_kd():
 @pytest.mark.parametrize("names", [("sig",), NAMES])
 def test_mlkd_is_its_three_levels_by_loops(names):
     """Jin, Wang, Lin, CVPR 2023: KL of predictions, squared differences of the Gram matrices of windows, divided by B,
-    and of classes, divided by K, summed over the temperatures of the authors' code and weighted 0.9."""
+    and of classes, divided by K, scaled to batches of 64, summed over the code's temperatures and weighted 0.9."""
     student, teachers, batch = case()
     teachers = used(teachers, *names)
     logits, _ = doubled(student)
@@ -91,10 +91,12 @@ def test_mlkd_is_its_three_levels_by_loops(names):
             levels["instance"] += w * temperature**2 * sum(divergence(p[i], q[i]) for i in range(b)) / b
             for i in range(b):
                 for j in range(b):
-                    levels["batch"] += w * ((q[i] * q[j]).sum() - (p[i] * p[j]).sum()) ** 2 / b
+                    levels["batch"] += w * ((q[i] * q[j]).sum() - (p[i] * p[j]).sum()) ** 2 / b * (64 / b)
             for i in range(k):
                 for j in range(k):
-                    levels["class"] += w * ((q[:, i] * q[:, j]).sum() - (p[:, i] * p[:, j]).sum()) ** 2 / k
+                    levels["class"] += (
+                        w * ((q[:, i] * q[:, j]).sum() - (p[:, i] * p[:, j]).sum()) ** 2 / k * (64 / b) ** 2
+                    )
     found = own_terms("mlkd", student, teachers, batch)
     assert found.keys() == {f"mlkd_{level}" for level in levels}
     for level, value in levels.items():

@@ -152,7 +152,7 @@ def test_base_sp_is_its_formula():
     for m, w in shares.items():
         for stage in ("a", "b"):
             gap = slow_similarities(student.features[stage]) - slow_similarities(teachers[m].features[stage])
-            sp = sp + 20.0 * w * gap.square().sum() / B**2 / 2
+            sp = sp + 20.0 * w * gap.square().sum() / (64 * B) / 2  # B^2 in batches of 64
     equal(sum(terms.values()), 0.3 * ce + 0.7 * kd + sp, student, method)
 
 
@@ -164,7 +164,7 @@ def test_only_the_three_deepest_stages_meet():
     expected = 0
     for name in ("early2", "a", "b"):
         gap = base_sp.similarities(deep.features[name]) - base_sp.similarities(other.features[name])
-        expected = expected + 700 * gap.square().mean() / 3
+        expected = expected + 700 * gap.square().sum() / (64 * B) / 3
     assert method.losses(deep, {"sig": other}, batch)["sp_sig"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -283,44 +283,60 @@ def test_the_buffer_takes_everything_and_then_what_is_hard():
 # mtkd-rl
 
 
-def test_mtkd_rl_is_its_formula():
-    method, student, teachers, batch = scene("mtkd-rl", alpha=0.7, beta=3.0)
+def slow_agent(agent, state, distances):
+    """The weights of one sample, for u and v: a third of each part, or their trained shares.
+
+    Args:
+        state: one row of what the agent sees.
+        distances: for u and v, what the softmax over teachers is taken of, after the teachers' cross-entropies.
+    """
+    hidden = [max(0.0, float(row @ state)) for row in agent.stem.weight]
+    wrong, *far = distances
+    count = len(wrong)
+    confidence = [(1 - x) / (count - 1) for x in softmax(wrong)]
+    weights = []
+    for which, head in enumerate(agent.heads):
+        scores = [
+            float(head.bias[k]) + sum(float(head.weight[k, j]) * h for j, h in enumerate(hidden)) for k in range(count)
+        ]
+        parts = softmax(scores), confidence, softmax(far[which])
+        mix = [1 / 3] * 3 if agent.mix is None else softmax(agent.mix[which].tolist())
+        weights.append([sum(m * part[k] for m, part in zip(mix, parts, strict=True)) for k in range(count)])
+    return weights
+
+
+@pytest.mark.parametrize("mix", ["mean", "learned"])
+def test_mtkd_rl_is_its_formula(mix):
+    method, student, teachers, batch = scene("mtkd-rl", alpha=0.7, beta=3.0, mix=mix)
     method.eval()
+    agent = method.agent.module
+    if mix == "learned":
+        agent.mix.copy_(torch.tensor([[0.3, -0.4, 1.0], [2.0, 0.0, 0.5]]))
     terms = method.losses(student, teachers, batch)
-    shares = method.agent(method.states).exp()
-    assert shares.shape == (2, B, 3)
-    torch.testing.assert_close(shares.sum(2), torch.ones(2, B))
+    near = [[slow_kl(student.logits[i], t.logits[i], 4.0) for t in teachers.values()] for i in range(B)]
+    gaps = [slow_gap(method, k, student, teacher) for k, teacher in enumerate(teachers.values())]
     kd = feature = 0
-    for k, (m, teacher) in enumerate(teachers.items()):
-        s, t = (x.features["b"].flatten(2) for x in (student, teacher))
-        s, t = (s, t) if m == "sig" else (s.mean(2, keepdim=True), t.mean(2, keepdim=True))
-        for i in range(B):
-            projected = torch.stack([method.projections[k](s[i, :, p][None])[0] for p in range(s.shape[2])], 1)
-            far = ((projected - t[i]) ** 2).sum() / t[i].numel()
-            near = slow_kl(student.logits[i], teacher.logits[i], 4.0)
-            kd, feature = kd + 0.7 * shares[0, i, k] * near / B, feature + 3.0 * shares[1, i, k] * far / B
-            wrong = -torch.log_softmax(teacher.logits[i], 0)[batch.targets[i]]
-            a, b = projected.mean(1), t[i].mean(1)
-            alike = (a @ b) / (a.norm() * b.norm())
-            state = torch.cat([teacher.embedding[i], teacher.logits[i], torch.stack([wrong, near, alike])])
-            torch.testing.assert_close(method.states[k][i], state.detach(), rtol=1e-4, atol=1e-5)
+    losses = []
+    for i in range(B):
+        wrong, alike, state = [], [], []
+        for k, (m, teacher) in enumerate(teachers.items()):
+            s, t = (x.features["b"].flatten(2)[i] for x in (student, teacher))
+            s, t = (s, t) if m == "sig" else (s.mean(1, keepdim=True), t.mean(1, keepdim=True))
+            a = torch.stack([method.projections[k](s[:, p][None])[0] for p in range(s.shape[1])], 1).mean(1)
+            alike.append((a @ t.mean(1) / (a.norm() * t.mean(1).norm())).item())
+            wrong.append(-torch.log_softmax(teacher.logits[i], 0)[batch.targets[i]].item())
+            state += [torch.tensor([alike[-1], near[i][k].item(), wrong[-1]]), teacher.embedding[i], teacher.logits[i]]
+        u, v = slow_agent(agent, torch.cat(state), (wrong, [x.item() for x in near[i]], alike))
+        assert sum(u) == pytest.approx(1)
+        mine = 0.7 * sum(w * x for w, x in zip(u, near[i], strict=True))
+        maps = 3.0 * sum(w * g[i] for w, g in zip(v, gaps, strict=True))
+        kd, feature = kd + mine / B, feature + maps / B
+        losses.append((mine + maps - torch.log_softmax(student.logits[i], 0)[batch.targets[i]]).item())
     equal(terms["kd"] + terms["feature"], kd + feature, student, method)
-    ce = F.cross_entropy(student.logits, batch.targets, reduction="sum")
-    for which in range(2):
-        falls = []
-        for i in range(B):
-            row = []
-            for k, teacher in enumerate(teachers.values()):
-                if which == 0:
-                    place, term = student.logits, slow_kl(student.logits[i], teacher.logits[i], 4.0)
-                else:
-                    place, term = student.features["b"], slow_gap(method, k, student, teacher)[i]
-                slopes = [torch.autograd.grad(x, place, retain_graph=True)[0][i] for x in (ce, term)]
-                row.append((slopes[0] * slopes[1]).sum().item())
-            falls.append(row)
-        left = [[p - sum(row) / 3 for p in row] for row in falls]
-        spread = math.sqrt(sum(x * x for row in left for x in row) / (3 * B))
-        torch.testing.assert_close(method.rewards[which], torch.tensor(left) / spread, rtol=1e-4, atol=1e-5)
+    mean = sum(losses) / B
+    spread = math.sqrt(sum((x - mean) ** 2 for x in losses) / (B - 1))
+    expected = [min(1.0, max(0.0, (mean - x) / spread)) for x in losses]
+    torch.testing.assert_close(method.last[1], torch.tensor(expected), rtol=1e-4, atol=1e-5)
 
 
 def slow_gap(method, k, student, teacher):
@@ -331,25 +347,43 @@ def slow_gap(method, k, student, teacher):
     return (projected - t).square().mean((1, 2))
 
 
-def test_the_agent_rises_to_what_is_rewarded_and_the_first_epoch_is_equal():
-    method, student, teachers, batch = scene("mtkd-rl", agent_lr=1e-2)
+def test_all_weights_are_one_in_the_first_epoch():
+    method, student, teachers, batch = scene("mtkd-rl", epoch=0)
+    terms = method.losses(student, teachers, batch)
+    kl = [slow_kl(student.logits[i], t.logits[i], 4.0) for t in teachers.values() for i in range(B)]
+    assert terms["kd"].item() == pytest.approx((sum(kl) / B).item(), rel=1e-5)
+
+
+def test_the_agent_descends_once_for_each_batch_at_the_end_of_an_epoch():
+    """By a gradient step on minus the mean of reward times log weight, from the weights that the last step left."""
+    method, student, teachers, batch = scene("mtkd-rl", agent_lr=0.3)
+    method.samples = 2 * B + 1  # a last batch of one window is left out
+    agent = method.agent.module
+    start = [p.clone() for p in agent.parameters()]
     method.losses(student, teachers, batch)
+    state, rewards = method.last
+    assert rewards.min() == 0
+    assert 0 < rewards.max() <= 1
+    for _ in range(2):
+        assert all(torch.equal(a, b) for a, b in zip(start, agent.parameters(), strict=True))
+        method.after_step(Step(nn.Identity(), batch, 0.1, lambda index: None))
+    copy = mtkd_rl.Agent(state.everything.shape[1], 3, 128, False)
+    copy.load_state_dict(dict(zip(agent.state_dict(), start, strict=True)))
+    for _ in range(2):
+        weights = copy(state)
+        loss = -sum(rewards[i] * weights[w, i, k].log() / (3 * B) for w in range(2) for i in range(B) for k in range(3))
+        slopes = torch.autograd.grad(loss, list(copy.parameters()))
+        with torch.no_grad():
+            for p, slope in zip(copy.parameters(), slopes, strict=True):
+                p -= 0.3 * slope
+    for a, b in zip(copy.parameters(), agent.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+    assert method.batches == []
+    assert method.seen == 0
 
-    def reward():
-        return (method.agent(method.states).exp() * method.rewards).sum(2).mean().item()
 
-    before = reward()
-    for _ in range(20):
-        method.after_step(None)
-    assert reward() > before + 0.1
-    first = scene("mtkd-rl", epoch=0)
-    terms = first[0].losses(*first[1:])
-    kl = [slow_kl(first[1].logits[i], t.logits[i], 4.0) for t in first[2].values() for i in range(B)]
-    assert terms["kd"].item() == pytest.approx((sum(kl) / B / 3).item(), rel=1e-5)
-
-
-def test_equal_rewards_leave_nothing():
-    assert mtkd_rl.advantage(torch.full((2, 3, 2), -4.0)).tolist() == [[[0.0, 0.0]] * 3] * 2
+def test_equal_losses_are_not_rewarded():
+    assert mtkd_rl.reward(torch.full((3,), 4.0)).tolist() == [0.0] * 3
 
 
 # c2kd
@@ -436,6 +470,17 @@ def test_mst_distill_in_its_three_stages():
         assert reached[1:3] == [trained == 1] * 2
         assert any(reached[3 : 3 + masks]) == (trained == 2)
         assert any(reached[3 + masks :]) == (trained == 3)
+
+
+def test_stages_take_an_epoch_each_and_the_rest():
+    method, *_ = scene("mst-distill", ("sig", "gaf"))
+    stages = [method.stage(Batch(torch.arange(B) % K, torch.arange(B), epoch, 6)) for epoch in range(6)]
+    assert stages == [1, 2, 3, 3, 3, 3]
+    method, *_ = scene("mst-distill", ("sig", "gaf"), first_epochs=0, second_epochs=3)
+    stages = [method.stage(Batch(torch.arange(B) % K, torch.arange(B), epoch, 6)) for epoch in range(6)]
+    assert stages == [2, 2, 2, 3, 3, 3]
+    with pytest.raises(MmkdError, match=r"take 4 epochs, and there are 4.* use --epochs 5 or more"):
+        scene("mst-distill", ("sig", "gaf"), second_epochs=3)
 
 
 def test_the_first_stage_is_its_formula():
@@ -552,16 +597,12 @@ class Toy:
                 return {"e": ebkd_entropy.entropy_weights(logits).T}
             if name == "mst-distill":
                 return {"p": self.method.shares(student)}
-            if name == "meta-mkd":
-                u, _ = self.method.shares(student, self.teachers)
-                return {"u": u}
-            self.method.losses(student, self.teachers, self.read(torch.arange(self.n))[2])
-            return {"u": self.method.agent(self.method.states).exp()[0]}
+            u, _ = self.method.shares(student, self.teachers)
+            return {"u": u}
 
 
 OPTIONS = {
     "meta-mkd": {"meta_every": 1, "beta": 1.0, "meta_lr": 0.01},
-    "mtkd-rl": {"agent_lr": 0.01},
     "ca-mkd": {},
     "ebkd-entropy": {},
     "mst-distill": {},

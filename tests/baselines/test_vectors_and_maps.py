@@ -296,6 +296,8 @@ def test_vid_stages():
         [(g.mean[0].in_features, len(g.log_scale)) for g in built("vid", s, t, stages=n).gaussians[0]]
         for n in ("all", "last")
     ]
+    names = [n for n, _ in built("vid", s, t).named_parameters()]
+    assert not any("bias" in n for n in names), "the published convolutions have none"
     assert widths == [[(4, 7), (3, 6)], [(4, 7)]]
 
 
@@ -310,8 +312,8 @@ def test_cc_by_loops():
         c = (a @ b / (a.norm() * b.norm())).item()
         return math.exp(-0.8) * (1 + 0.8 * c + 0.8**2 / 2 * c**2)
 
-    pairs = itertools.product(range(B), repeat=2)
-    expected = sum((kernel(s[i], s[j]) - kernel(t[i], t[j])) ** 2 for i, j in pairs) / B**2
+    pairs = itertools.permutations(range(B), 2)  # a batch of 64 has 63 other samples for each of 64
+    expected = sum((kernel(s[i], s[j]) - kernel(t[i], t[j])) ** 2 for i, j in pairs) / (B * (B - 1)) * 63 / 64
     student, teacher = (Outputs(torch.randn(B, K), x) for x in (s, t))
     found = terms_of("cc", student, {"sig": teacher}, weight=3)
     assert set(found) == {"cc_sig"}
@@ -371,7 +373,7 @@ def test_evidential_terms_by_hand():
     s, t = ((x.logits.exp() + prior) for x in (student, teacher))
     s, t = (x / x.sum(1, keepdim=True) for x in (s, t))
     assert terms["mean"].item() == pytest.approx(3 * (t * (t / s).log()).sum(1).mean().item(), rel=1e-6)
-    s, t = (Dirichlet(x.logits.exp().log1p() + prior) for x in (student, teacher))
+    s, t = (Dirichlet((1 + (1 + x.logits.exp()).log()).log() + prior) for x in (student, teacher))
     assert terms["dirichlet"].item() == pytest.approx(5 / 3 * kl_divergence(t, s).mean().item(), rel=1e-6)
 
 

@@ -11,7 +11,7 @@ from mmkd.bench import main
 from mmkd.training import student as unit
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
-COMMON = ("--image-size", "16", "--epochs", "2", "--json")
+COMMON = ("--image-size", "16", "--epochs", "3", "--teacher-epochs", "1", "--json")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,11 @@ def bench(tmp_path, capsys, cache, monkeypatch):
     return call
 
 
+def moved(before, after):
+    """Whether a parameter has moved by more than rounding."""
+    return bool((after - before).abs().max() > 1e-5 * before.abs().max().clamp_min(1e-3))
+
+
 def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
     """On basic-motions, with the fusion that gives the student attention, so that every method fits."""
     still = {}
@@ -44,12 +49,12 @@ def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
 
         def remember(setup):
             build(setup)
-            built.update({n: p.detach().clone() for n, p in method.named_parameters() if p.requires_grad})
+            built.update({n: p.detach().clone() for n, p in method.named_parameters()})
 
         method.build = remember
         trained = real(network, method, *args, **kwargs)
         after = dict(method.named_parameters())
-        still[type(method)] = [n for n, p in built.items() if torch.equal(p, after[n])]
+        still[type(method)] = [n for n, p in built.items() if not moved(p, after[n])]
         return trained
 
     monkeypatch.setattr(unit, "train", spy)
