@@ -32,7 +32,8 @@ COMMANDS = [
     "--data windows.npz --method kd --student sig --teachers sig --teacher-net sig=small --folds 3 --fold 2 --seed 1",
     "--data steps.npz --task segmentation --method student,kd --student-net unet-small --teacher-net sig=unet-small",
 ]
-"""What made the records of the archive, with `--epochs 2` besides."""
+"""What made the records of the archive, with `--epochs 2` besides; `kd` then took the best epoch of its teachers."""
+COMMANDS = [f"{command} --teacher-epoch best" for command in COMMANDS]
 
 
 def now(row):
@@ -102,6 +103,15 @@ def test_old_records_are_answered_without_work(archive, monkeypatch, capsys):
         found += json.loads(capsys.readouterr().out)
     assert [unit["status"] for unit in found] == ["cached"] * 5
     assert {path: path.stat().st_mtime_ns for path in archive.glob("records/*/result.json")} == before
+
+
+def test_the_last_epoch_of_the_teachers_is_another_unit(archive, capsys):
+    """The default of today: the students alone are answered, and `kd` is not."""
+    for command in COMMANDS:
+        argv = [*command.removesuffix(" --teacher-epoch best").split(), *PLANNED.split()]
+        assert main(argv) == 0
+        units = json.loads(capsys.readouterr().out)["units"]
+        assert {(unit["method"], unit["on_record"]) for unit in units} <= {("student", True), ("kd", False)}
 
 
 def test_old_records_are_compared_and_their_students_load(archive):

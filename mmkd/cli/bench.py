@@ -102,19 +102,22 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
     """Run the units and print the result of each, publish the records, print the table; returns the exit code."""
     from mmkd.cli.dry_run import dry_run
     from mmkd.core.memory import keep_freed_memory
-    from mmkd.core.registry import METHODS
+    from mmkd.core.registry import METHODS, broken_packages
     from mmkd.engines.execution import execute
     from mmkd.report import mlflow
+    from mmkd.units.costs import latency_notes
 
     workspace = make_workspace(request, args, group)
     measurements = measurements_of(request, args)
     if args.dry_run:
         return dry_run(request, workspace, args.existing == "rerun", args.json)
     keep_freed_memory()
-    if request.methods == ("all",) and METHODS.import_errors and not args.quiet:
-        for source, reason in METHODS.import_errors.items():
-            _warn(f"left out: {source}: {reason}")
+    if request.methods == ("all",) and not args.quiet:
+        for source in METHODS.import_errors.keys() - METHODS.broken_packages:
+            _warn(f"left out: {source}: {METHODS.import_errors[source]}")
     outcome = execute(request, workspace, args.existing, Narrator(workspace.progress), measurements)
+    for line in broken_packages():
+        _warn(line)
     runs = Path(args.runs)
     problem = None if args.existing == "only" else mlflow.publish(runs, outcome.records, request.name)
     print_outcome(request, outcome, args.json)
@@ -124,6 +127,8 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
         _warn(problem)
     if outcome.unmeasured:
         _warn(f"{len(outcome.unmeasured)} not measured, the first: {one_line(outcome.unmeasured[0])}")
+    for note in latency_notes(outcome.records):
+        _warn(note)
     unmeasured = args.robustness and outcome.unmeasured
     return 1 if unmeasured or any(result.status in ("failed", "missing") for result in outcome.results) else 0
 

@@ -14,6 +14,7 @@ from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags
 from mmkd.core.errors import MmkdError
 from mmkd.core.plugins import load_plugin
+from mmkd.core.registry import broken_packages
 from mmkd.core.text import one_line
 
 NAME = "mmkd.compare"
@@ -56,7 +57,11 @@ def make_parser() -> Parser:
         help="show no measured values of windows: for a page that is shared when the data must not be",
     )
     parser.add_argument(
-        "--plugin", metavar="FILE.py", action="append", default=[], help="a file with tasks or metrics of one's own"
+        "--plugin",
+        metavar="FILE.py",
+        action="append",
+        default=[],
+        help="a file with tasks, methods or metrics of one's own",
     )
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout instead of the tables")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
@@ -93,7 +98,7 @@ def command(argv: Sequence[str]) -> int:
         export = Export(comparison, rankings(comparison), facts, windows=not args.no_windows)
         files = export_files(export)
     write_files(out, files)
-    for line in (*comparison.left_out, *export.notes):
+    for line in (*comparison.left_out, *export.notes, *broken_packages()):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
     if args.json:
         print(export.json_text)

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from mmkd.core.errors import MmkdError
-from mmkd.core.text import one_line
+from mmkd.core.errors import MmkdError, SuspiciousData
+from mmkd.core.text import LONGEST_MESSAGE, one_line
 
 
 class Terminated(KeyboardInterrupt):
@@ -43,7 +43,7 @@ def command_line(name: str, stopped: str = "") -> Iterator[ExitCode]:
                 yield exit_code
                 sys.stdout.flush()
         except MmkdError as error:
-            exit_code.value = print_error(name, str(error))
+            exit_code.value = print_error(name, str(error), whole=isinstance(error, SuspiciousData))
         except KeyboardInterrupt as interrupt:
             reason = f" ({one_line(str(interrupt))})" if str(interrupt) else ""
             print(f"{name}: stopped{reason}{stopped}", file=sys.stderr)
@@ -58,10 +58,10 @@ def command_line(name: str, stopped: str = "") -> Iterator[ExitCode]:
             exit_code.value = print_error(name, f"not enough memory: {error}; {advice}")
 
 
-def print_error(name: str, message: str) -> int:
-    """Print the message on stderr; returns the exit code 2."""
+def print_error(name: str, message: str, whole: bool = False) -> int:
+    """Print the message on stderr as one line, unless it is to be `whole` cut where it is long; returns exit code 2."""
     flush_stdout()
-    print(f"{name}: {one_line(message)}", file=sys.stderr)
+    print(f"{name}: {one_line(message, sys.maxsize if whole else LONGEST_MESSAGE)}", file=sys.stderr)
     return 2
 
 

@@ -18,7 +18,7 @@ NAME = "mmkd.data"
 COMMANDS = {
     "fetch": "download the original files (checked, and resumed after an interruption), or say which file to put where",
     "prepare": "make the file for the reader, from the archive that fetch downloaded or from --originals",
-    "check": "load the data as a run would, and print what is in it",
+    "check": "load the data as a run would, and print what was understood and what is suspicious; NAME may be a file",
     "folds": "write a split file for --split (see --folds and --out), of a data set or a file of your own; without "
     "--folds each subject is left out once",
     "page": "write datasets/README.md from the cards; takes no NAME",
@@ -90,11 +90,11 @@ def command(argv: Sequence[str]) -> int:
         raise MmkdError(f"{name} needs the NAME of a data set; python -m mmkd.bench --list datasets shows them")
     if name == "folds":
         return _write_folds(data_names, args)
+    if name == "check":
+        return _check(data_names, args)
     from mmkd.data.cards import find_card
 
     cards = [find_card(data_name) for data_name in data_names]
-    if name == "check":
-        return _check(cards, args)
     return _fetch(cards, args) if name == "fetch" else _prepare(cards, args)
 
 
@@ -136,10 +136,18 @@ def _prepare(cards: Sequence["Card"], args: Any) -> int:
     return 0
 
 
-def _check(cards: Sequence["Card"], args: Any) -> int:
-    from mmkd.data.prepare import check
+def _check(names: Sequence[str], args: Any) -> int:
+    from mmkd.data.cards import find_card
+    from mmkd.data.load import FORMATS, load_dataset, load_file
+    from mmkd.data.prepare import check_files, summary
+    from mmkd.units.understood import understand_data
 
-    summaries = [check(card, args.data_root) for card in cards]
+    summaries = []
+    for name in names:
+        is_file = Path(name).suffix in FORMATS
+        files = {} if is_file else check_files(find_card(name), args.data_root)
+        data = load_file(name, "impute") if is_file else load_dataset(name, args.data_root, "impute")
+        summaries.append({**files, **summary(data), **understand_data(data).as_json()})
     print(json.dumps(summaries, indent=1) if args.json else "\n".join(map(_format_summary, summaries)))
     return 0
 
@@ -164,10 +172,9 @@ def _percent_callback(bar: Bar) -> Callable[[int, int], None]:
 def _format_summary(summary: dict[str, Any]) -> str:
     """The lines of one data set for the command `check`."""
     lines = [f"{summary['name']}: {summary['task']}"]
-    lines += [f"  {name}  sha256 {checksum}" for name, checksum in summary["files"].items()]
-    n, channels, length = summary["windows"]
-    rate = f" at {summary['rate_hz']:g} Hz" if summary["rate_hz"] else ""
-    lines.append(f"  {n} windows of {length} samples x {channels} channels{rate}")
+    lines += [f"  {name}  sha256 {checksum}" for name, checksum in summary.get("files", {}).items()]
+    lines.append(f"  {summary['understood']}")
+    lines += [f"  warning: {line}" for line in summary["warnings"]]
     if summary["groups"]:
         lines.append(f"  channel groups: {', '.join(summary['groups'])} (as in sig@{next(iter(summary['groups']))})")
     for part, facts in summary["parts"].items():

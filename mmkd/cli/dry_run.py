@@ -5,12 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from mmkd.engines.estimate import estimate
-from mmkd.engines.execution import warn_of_data
+from mmkd.engines.execution import say_what_was_understood
 from mmkd.engines.plan import Job, make_plan
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
+from mmkd.units.understood import refuse_warnings, understand
 
 
 def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) -> int:
@@ -21,7 +22,10 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     """
     records = workspace.records
     units = list(expand(request))
-    warn_of_data(units)
+    understood = understand(units, request.data)
+    if request.strict:
+        refuse_warnings(understood)
+    say_what_was_understood(understood, (lambda line: None) if as_json else print)
     plan = make_plan(units, records, workspace.cache, rerun)
     jobs = {kind: [job for job in plan if job.kind == kind] for kind in ("view", "teacher")}
     time = estimate(plan, records, workspace.jobs, workspace.threads, workspace.device)
@@ -29,6 +33,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     started_from = [job for job in plan if job.kind == "unit" and not job.exists and job.key not in requested]
     if as_json:
         document: dict[str, Any] = {
+            "data": [data.as_json() for data in understood],
             "units": [
                 {
                     "key": spec.key,

@@ -83,7 +83,11 @@ def add_flag(group: Any, f: "Field[Any]") -> None:
     """Add the flag of a field of `Request` to a group of the parser."""
     repeated = f.name == "plugins"
     settings: dict[str, Any] = {"action": "append", "default": []} if repeated else {}
-    group.add_argument(f.metadata["flag"], metavar=f.metadata["metavar"], help=f.metadata["help"], **settings)
+    if f.default is False:
+        settings = {"action": "store_const", "const": True}
+    else:
+        settings["metavar"] = f.metadata["metavar"]
+    group.add_argument(f.metadata["flag"], help=f.metadata["help"], **settings)
 
 
 def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "Request":
@@ -111,10 +115,11 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "
         values["seeds"] = parse_seeds(args.seed)
         if len(values["seeds"]) > 1:
             raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
-    if args.data and args.dataset:
-        raise MmkdError("--data and --dataset both name windows; give one of them")
-    if args.dataset:
-        values["data"] = None  # replaces the file of a suite
+    windows = [flag for flag in ("data", "dataset", "card") if getattr(args, flag)]
+    if len(windows) > 1:
+        raise MmkdError(f"--{windows[0]} and --{windows[1]} both name windows; give one of them")
+    if windows:  # they replace those of a suite
+        values |= {name: None for name in ("data", "card") if name != windows[0]}
     if args.suite:
         refuse_unknown_flags(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
         return read_suite(args.suite, **values)

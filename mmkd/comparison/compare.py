@@ -20,6 +20,7 @@ from mmkd.comparison.identity import (
     teacher_name,
     teacher_settings,
 )
+from mmkd.comparison.predictions import with_current_scores
 from mmkd.comparison.rows import STUDENT_ONLY
 from mmkd.comparison.units import Unit, machine, recorded_metrics
 from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
@@ -29,6 +30,7 @@ from mmkd.specs.unit import TeacherSpec
 from mmkd.store.record import Record
 from mmkd.store.records import Records
 from mmkd.tasks import TASKS, Task
+from mmkd.units.costs import share_costs
 from mmkd.units.names import variant_names
 
 
@@ -69,6 +71,8 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
             left_out.append(f"record {record.folder.name}: {reason}; left out")
         else:
             (teachers if record.kind == "teacher" else units).setdefault(record.key, record)
+    units = {record.key: with_current_scores(record) for record in share_costs(units.values())}
+    teachers = {key: with_current_scores(record) for key, record in teachers.items()}
     if not units:
         raise MmkdError(
             "no unit is on record here" + (f" ({len(left_out)} left out: {left_out[0]})" if left_out else "")

@@ -13,7 +13,7 @@ COSTS = {
     "network_ms": "of that the network",
     "size_bytes": "size",
 }
-CONDITIONS = ("how", "processor", "threads", "repeats")
+CONDITIONS = ("how", "processor", "threads", "repeats", "torch")
 
 
 def deployment_facts(record: Record) -> dict[str, str]:
@@ -28,6 +28,9 @@ def deployment_facts(record: Record) -> dict[str, str]:
     for name, value in views.items() if isinstance(views, dict) else ():
         if is_number(value):
             lines[f"to make the view {shorten(str(name), 30)}"] = f"{value:.3g} ms"
+    if "equal" in measured:
+        number, low, high = measured["equal"]
+        lines["the middle one"] = f"of {number} measurements of equal networks, {low:.3g} to {high:.3g} ms"
     return lines | {name: shorten(str(measured[name]), 1000) for name in CONDITIONS if name in measured}
 
 

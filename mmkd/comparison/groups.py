@@ -14,6 +14,7 @@ from mmkd.comparison.changes import enter_changes
 from mmkd.comparison.identity import (
     Settings,
     as_key,
+    data_warnings,
     group_settings,
     making_settings,
     row_settings,
@@ -21,6 +22,7 @@ from mmkd.comparison.identity import (
     student_title,
     teacher_name,
     teacher_settings,
+    test_part_notes,
 )
 from mmkd.comparison.repeats import Repeats
 from mmkd.comparison.rows import Row, best_first, name_by_difference
@@ -31,6 +33,7 @@ from mmkd.metrics.registry import METRICS, Metric
 from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
+from mmkd.units.costs import latency_notes
 
 
 @dataclass
@@ -108,6 +111,9 @@ def build_group(
     enter_changes(students, teacher_rows, control, task.teachers_share_metrics, notes)
     if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
         notes["latency was not measured on one kind of processor; do not compare it"] = None
+    notes |= dict.fromkeys(latency_notes(members))
+    notes |= dict.fromkeys(test_part_notes(members))
+    notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
     dataset = shorten(str(settings["data"]["name"]))
     student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))

@@ -2,12 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from mmkd.specs.data import fold_kind
-from mmkd.specs.unit import DetectorSpec, TeacherSpec, Training, UnitSpec
+from mmkd.specs.unit import DetectorSpec, TeacherSpec, Training, UnitSpec, student_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.units.names import variant_names
@@ -65,17 +65,32 @@ def _network(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
 
 
 def _making(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
-    """How the student is trained, and its views."""
+    """How the student is trained, its views, and the plugins' code that it is made with."""
     if not isinstance(spec, UnitSpec):
         return {}
     views = {name: dict(spec.views[name]) for name in spec.student}
-    return {"training": training_settings(spec.training), "view": views}
+    sources = _short(student_sources(spec))
+    return {"training": training_settings(spec.training), "view": views, **({"source": sources} if sources else {})}
+
+
+def _short(sources: Mapping[str, str]) -> dict[str, str]:
+    return {entry: checksum[:8] for entry, checksum in sources.items()}
 
 
 def fold_of(record: Record) -> tuple[tuple[int | str, ...], str]:
     """The subjects of the test part, and its name; nobody and nothing where it is the data set's own."""
     data = record.spec.data
     return tuple(data.test_subjects), str(data.fold or "")
+
+
+def test_part_notes(records: Iterable[Record]) -> list[str]:
+    """How the test part of own data was made; nothing of older records, which do not say it."""
+    return list(dict.fromkeys(str(record.data["test_part"]) for record in records if record.data.get("test_part")))
+
+
+def data_warnings(records: Iterable[Record]) -> list[str]:
+    """What is suspicious in the data of records, as they say it themselves."""
+    return list(dict.fromkeys(str(line) for record in records for line in record.data.get("warnings") or ()))
 
 
 def row_settings(record: Record) -> dict[str, Any]:
@@ -92,11 +107,13 @@ def making_settings(record: Record) -> dict[str, Any]:
         return {}
     teachers = training_settings(spec.teacher_training) if spec.teacher_training is not None else {}
     views = {name: config for name, config in spec.views.items() if name not in spec.student}
+    sources = {entry: checksum for entry, checksum in spec.sources.items() if entry not in student_sources(spec)}
     own = {} if _by_student(spec) else flat({"student": _making(spec)})
     return {
         **own,
         **flat({"teacher": teachers}),
         **flat({"view": views}),
+        **flat({"source": _short(sources)}),
         **({"teacher_net": "+".join(f"{m}:{n}" for m, n in spec.teachers.items())} if spec.teachers else {}),
         **{f"checkpoint.{name}": sha[:8] for name, sha in spec.checkpoint_sha256.items()},
         "method_sha256": spec.method_sha256[:8],
@@ -107,7 +124,8 @@ def making_settings(record: Record) -> dict[str, Any]:
 def teacher_settings(record: Record) -> dict[str, Any]:
     """What makes a teacher's row besides its modality and network."""
     spec = record.teacher
-    settings = flat({"training": training_settings(spec.training), "view": dict(spec.view)})
+    training = training_settings(spec.training)
+    settings = flat({"training": training, "view": dict(spec.view), "source": _short(spec.sources)})
     return {**settings, "checkpoint": spec.checkpoint_sha256[:8]}
 
 

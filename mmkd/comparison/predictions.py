@@ -1,7 +1,7 @@
 """Predictions of records: read, averaged, and compared with each other. Needs neither torch nor mlflow."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zipfile import BadZipFile
 
 import numpy as np
@@ -11,7 +11,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.classes import accuracy, mean_of
 from mmkd.metrics.recordings import StepScores, stitch
-from mmkd.metrics.registry import count_metrics
+from mmkd.metrics.registry import METRICS, checksum_field, count_metrics
 from mmkd.metrics.scores import window_scores
 from mmkd.metrics.steps import confusion_matrix
 from mmkd.store.record import Record
@@ -82,18 +82,47 @@ def missing_scores(record: Record) -> dict[str, float]:
     Empty where nothing is missing, or the predictions cannot be read. Of a task with labels of steps they are means
     over recordings, as in `metrics.recordings`.
     """
+    form = TASKS.get(record.spec.task).form
+    missing = [metric.name for metric in count_metrics(form) if metric.name not in record.metrics.test]
+    return _computed_scores(record, missing)
+
+
+def with_current_scores(record: Record) -> Record:
+    """The record with the scores of plugins' metrics as their present code computes them from its predictions.
+
+    A metric is no part of keys, so a record may hold the score of an older text. A score that cannot be computed again
+    is left out.
+    """
+    recorded = record.result.get("metric_sha256") or {}
+    checksums = checksum_field().get("metric_sha256", {})
+    test = record.metrics.test
+    edited = [name for name, checksum in checksums.items() if name in test and recorded.get(name) != checksum]
+    if not edited:
+        return record
+    metrics = {part: {name: s[name] for name in s if name not in edited} for part, s in record.metrics.items()}
+    metrics["test"] |= _computed_scores(record, edited)
+    return replace(record, result={**record.result, "metrics": metrics})
+
+
+def _computed_scores(record: Record, missing: Sequence[str]) -> dict[str, float]:
+    """These metrics of classes from the predictions of a record; empty if they cannot be read."""
     task = TASKS.get(record.spec.task)
-    missing = [metric.name for metric in count_metrics(task.form) if metric.name not in record.metrics.test]
     if not missing or not task.has_predictions:
         return {}
     try:
+        if task.per_window and any(METRICS.get(name).of_probabilities for name in missing):
+            predictions = read_predictions(record)
+            if isinstance(predictions, Refusal) or predictions.probabilities is None:
+                return {}
+            known = window_scores(predictions.true, predictions.probabilities)
+            return {name: known[name] for name in missing}
         scores = StepScores(_count_classes(record), task.form)
         for true, predicted in _recordings(record):
             scores.add(confusion_matrix(true, predicted, len(scores.names)))
         means = scores.means()
     except (MmkdError, OSError, ValueError, KeyError, EOFError, BadZipFile):
         return {}
-    return {name: means[name] for name in missing}
+    return {name: means[name] for name in missing if name in means}
 
 
 def _count_classes(record: Record) -> int:

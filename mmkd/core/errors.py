@@ -26,6 +26,10 @@ class DamageWarning(UserWarning):
     """A file on disk is not what was written. The message is one line that says what was done about it."""
 
 
+class SuspiciousData(MmkdError):
+    """Something in the data is suspicious, and the user wants that refused. The message names all of it, uncut."""
+
+
 class DataWarning(UserWarning):
     """Something in a data set is suspicious. The message is one line that names the data set."""
 

@@ -62,6 +62,7 @@ class Registry(Generic[T]):
     Attributes:
         import_errors: source that could not be imported -> the reason.
         broken_packages: of these the entry points of installed packages.
+        group: as given.
 
     >>> shapes = Registry("shape")
     >>> @shapes.register("circle")
@@ -84,7 +85,8 @@ class Registry(Generic[T]):
         self.broken_packages: dict[str, str] = {}
         self._check = check
         self._discover = discover
-        self._group = group
+        self.group = group
+        self._loads_packages = bool(group)
         self._entries: dict[str, T] = {}
         self._origins: dict[str, str] = {}  # name -> module that defines it
         self._registered_by: dict[str, str] = {}  # name -> module that registered it
@@ -124,18 +126,18 @@ class Registry(Generic[T]):
     def load(self) -> None:
         """Run the discovery, then import the modules of installed packages; a second call does nothing."""
         discover, self._discover = self._discover, None
-        group, self._group = self._group, ""
+        packages, self._loads_packages = self._loads_packages, False
         if discover is not None:
             discover(self)
-        if group:
-            self._load_packages(group)
+        if packages:
+            self._load_packages()
 
-    def _load_packages(self, group: str) -> None:
-        """Import every entry point of a group."""
+    def _load_packages(self) -> None:
+        """Import every entry point of the group."""
         from importlib.metadata import entry_points  # slow to import, and not needed for help
 
-        for point in entry_points(group=group):
-            source = f"entry point {point.name} = {point.value} of {group}"
+        for point in entry_points(group=self.group):
+            source = f"entry point {point.name} = {point.value} of {self.group}"
             module = point.value.partition(":")[0]
             if not self.try_import(source, point.load, module):
                 self.broken_packages[source] = self.import_errors[source]
@@ -236,6 +238,12 @@ class Registry(Generic[T]):
                 self._duplicates[error.name] = str(error)
             return False
         return True
+
+
+def broken_packages() -> list[str]:
+    """One line for each entry point of an installed package that could not be imported, of the registries in use."""
+    broken = {source: reason for registry in REGISTRIES for source, reason in registry.broken_packages.items()}
+    return [f"left out: {source}: {reason}" for source, reason in broken.items()]
 
 
 def _remove_later(before: dict[int, set[str]], module: str) -> None:

@@ -28,11 +28,11 @@ def shorten(text: str, longest: int = LONGEST_NAME) -> str:
     return line if len(line) <= longest else f"{line[: longest - 20]}...{line[-17:]}"
 
 
-def one_line(text: str) -> str:
-    """A message as one line, with control characters escaped; a line past `LONGEST_MESSAGE` is cut in the middle."""
+def one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
+    """A message as one line, with control characters escaped; a line past `longest` is cut in the middle."""
     line = re.sub(r"\s*[\n\r\v\f]\s*", " ", text)
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 150]} ... {line[-145:]}"
+    return line if len(line) <= longest else f"{line[: longest - 150]} ... {line[-145:]}"
 
 
 class _Short(reprlib.Repr):

@@ -138,12 +138,12 @@ def refuse_missing(texts: NDArray[Any], what: str) -> None:
 
 
 def case_differences(names: Sequence[str], what: str) -> list[str]:
-    """A warning for names that differ only in case."""
+    """A warning for names that differ only in case or blanks."""
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(name.casefold(), []).append(name)
+        alike.setdefault("".join(name.split()).casefold(), []).append(name)
     twins = [repr(name) for same in alike.values() if len(same) > 1 for name in same]
-    return [f"{what} differ only in case: {shorten(', '.join(twins), 100)}"] if twins else []
+    return [f"{what} differ only in case or blanks: {shorten(', '.join(twins), 100)}"] if twins else []
 
 
 def _check_numbers(numbers: NDArray[np.int64], names: Sequence[str]) -> None:

@@ -12,12 +12,15 @@ from uuid import uuid4
 import numpy as np
 
 from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.text import shorten
 from mmkd.data.archives import unpack
 from mmkd.data.cards import Card
 from mmkd.data.checksums import PREPARED, files_exist, prepared_sha256, verify_checksums
 from mmkd.data.converters import CONVERTERS
+from mmkd.data.converters.base import Arrays
+from mmkd.data.dataset import Dataset
 from mmkd.data.downloads import ProgressCallback, download, verify_download
-from mmkd.data.load import load_dataset, reader_folder, resolve_suffix
+from mmkd.data.load import reader_folder, resolve_suffix
 
 Log = Callable[[str], None]
 """Shows one line to the user."""
@@ -112,6 +115,8 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
         raise MmkdError(f"data set {card.name!r}: {originals}: {error}") from None
     except TypeError as error:
         raise MmkdError(f"data set {card.name!r}: card.toml, [prepare]: {error}") from None
+    if card.reader == "windows":  # --data takes such a file too
+        arrays |= _facts(card)
     (target,) = (folder / name for name in card.sha256)
     np.savez(scratch / "prepared.npz", **arrays)  # type: ignore[arg-type]
     prepared_checksum = verify_download(scratch / "prepared.npz", "")
@@ -129,6 +134,36 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
     same = ", identical to the file of the card" if prepared_checksum == card.sha256[next(iter(card.sha256))] else ""
     damaged = f"; {arrays['damaged']} damaged entries were left out" if "damaged" in arrays else ""
     log(f"{card.name}: made {target}{same}: {shapes}{damaged}")
+    for line in _doubts(card, arrays):
+        log(f"{card.name}: {line}")
+
+
+def _facts(card: Card) -> Arrays:
+    """What a file of windows says about itself, from its card; see `facts.read_facts`."""
+    facts: Arrays = {"channels": np.array(card.channels)}
+    if card.rate_hz:
+        facts["rate_hz"] = np.array(card.rate_hz)
+    if card.groups:
+        facts["groups"] = np.array([f"{name}={','.join(members)}" for name, members in card.groups.items()])
+    return facts
+
+
+def _doubts(card: Card, arrays: Arrays) -> Iterator[str]:
+    """One line for each thing that suggests that the original files are not whole, or lack values."""
+    names = ("subject", "win_subject", "seq_subject")
+    subjects = next((len(np.unique(arrays[name])) for name in names if name in arrays), None)
+    if subjects is not None and card.subjects is not None and subjects != card.subjects:
+        yield f"{subjects} subjects are in these files, and {card.subjects} in the data set; is the folder whole?"
+    x = arrays.get("x")
+    if x is None or x.ndim != 2 or x.dtype.kind != "f":
+        return
+    missing = {card.channels[k]: int(np.isnan(x[:, k]).sum()) for k in range(x.shape[1]) if np.isnan(x[:, k]).any()}
+    if missing:
+        what = ", ".join(f"{name} at {count:,} of {len(x):,} samples" for name, count in missing.items())
+        yield (
+            f"without any value in a whole recording, and left so: {shorten(what, 150)}; --nan impute fills in "
+            f"medians, --nan drop leaves these windows out"
+        )
 
 
 def _take_archive_files(card: Card, folder: Path, unpacked: Path, log: Log) -> None:
@@ -159,17 +194,21 @@ def _temporary_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def check(card: Card, root: str | Path | None) -> dict[str, Any]:
-    """A summary of a data set, loaded as a run would load it.
+def check_files(card: Card, root: str | Path | None) -> dict[str, Any]:
+    """The files of a data set with their checksums, and whether they were prepared here rather than by its authors.
 
     Raises:
-        MmkdError: files are missing, or not those of the card, or cannot be trained on.
+        MmkdError: files are missing, or not those of the card.
     """
     folder = reader_folder(card, root)
     ready = resolve_suffix(card, folder)
     checksums = verify_checksums(ready, folder)
     prepared_here = any(checksums[name] == prepared_sha256(ready, folder / name) for name in checksums)
-    data = load_dataset(card.name, root, "impute")
+    return {"files": checksums, "prepared_here": prepared_here}
+
+
+def summary(data: Dataset) -> dict[str, Any]:
+    """What is in a data set, in plain values."""
     parts = {}
     for part, selected in (("training", ~data.test), ("test", data.test)):
         y = data.y[selected]
@@ -178,10 +217,8 @@ def check(card: Card, root: str | Path | None) -> dict[str, Any]:
         if data.subject is not None:
             parts[part]["subjects"] = np.unique(data.subject[selected]).tolist()
     return {
-        "name": card.name,
-        "task": card.task,
-        "files": checksums,
-        "prepared_here": prepared_here,
+        "name": data.name,
+        "task": data.task,
         "windows": list(data.x.shape),
         "rate_hz": data.rate_hz,
         "channels": list(data.channels),

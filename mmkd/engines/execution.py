@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mmkd.comparison.predictions import with_current_scores
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
@@ -19,9 +20,11 @@ from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
+from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
+from mmkd.units.understood import Understood, refuse_warnings, understand
 
 Units = list[tuple[UnitSpec, Dataset]]
 OnResult = Callable[[UnitResult], None]
@@ -75,7 +78,9 @@ def execute(
     """
     records = workspace.records
     units = list(expand(request))
-    warn_of_data(units)
+    understood = understand(units, request.data)
+    if request.strict:
+        refuse_warnings(understood)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     leave_out = request.methods == ("all",)
@@ -86,6 +91,7 @@ def execute(
     else:
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
     refused, broken = try_units(todo, workspace, leave_out)
+    say_what_was_understood(understood, workspace.progress.say)
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:
         on_result(result)
@@ -120,10 +126,16 @@ def _overview(units: Units, workspace: Workspace, rerun: bool) -> Remaining:
     )
 
 
-def warn_of_data(units: Units) -> None:
-    """Warn of what is suspicious in the data of these units, each line once."""
-    for name, line in dict.fromkeys((data.name, line) for _, data in units for line in data.warnings):
-        warnings.warn(f"data {name!r}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
+def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str], None]) -> None:
+    """Say what was understood of the data, a line each, and warn of what is suspicious.
+
+    Args:
+        say: shows a line.
+    """
+    for data in understood:
+        say(data.line)
+    for name, line in dict.fromkeys((data.name, line) for data in understood for line in data.warnings):
+        warnings.warn(f"{name}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
 
 
 def try_units(
@@ -205,9 +217,9 @@ def _outcome(
     problems = measure_students(units, results, workspace, measurements) if make else []
     references, more_problems = _references(units, results, workspace, make)
     return Outcome(
-        results=results,
-        teachers=[record for record in map(records.get, keys) if record is not None],
-        students_alone=alone,
+        results=[replace(result, record=result.record and with_current_scores(result.record)) for result in results],
+        teachers=[with_current_scores(record) for record in map(records.get, keys) if record is not None],
+        students_alone={key: with_current_scores(record) for key, record in alone.items()},
         unmeasured=[*problems, *more_problems],
         references=references,
     )
@@ -238,6 +250,8 @@ def measure_students(
         if result.record is not None:
             existing = result.record.measurements
             missing = [name for name in measurements if name not in existing]
+            if DEPLOYMENT in existing and DEPLOYMENT in measurements and latency_notes([result.record]):
+                missing.append(DEPLOYMENT)  # the machine was busy
             if missing:
                 lacking.append((result.record, missing))
     if not lacking:

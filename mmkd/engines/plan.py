@@ -115,30 +115,29 @@ def make_plan(
     def add_job(job: Job) -> str:
         return jobs.setdefault(job.id, job).id
 
+    def add_view(name: str, spec: UnitSpec, data: Dataset) -> str:
+        split = split_for(data, spec.data, spec.seed)
+        key = view_key(name, spec.views[name], spec.data, split, spec.view_sources(name))
+        return add_job(Job("view", key, spec, name, exists=cache.find_damage("views", key) is None))
+
     def add_unit(spec: UnitSpec, data: Dataset) -> str:
         job = Job("unit", spec.key, spec, rerun=rerun and spec.key in requested)
         if job.id in jobs:
             return job.id
         if not job.rerun and records.get(spec.key) is not None:
             return add_job(replace(job, exists=True))
-        split = split_for(data, spec.data, spec.seed)
-        count = len(split.train)
-        views = {}
-        for name, config in spec.views.items():
-            key = view_key(name, config, spec.data, split, spec.view_sources(name))
-            exists = cache.find_damage("views", key) is None
-            views[name] = add_job(Job("view", key, spec, name, exists=exists))
-        needs = list(views.values())
+        count = len(split_for(data, spec.data, spec.seed).train)
+        needs = [add_view(name, spec, data) for name in spec.views]
         for name in spec.teachers:
-            key = spec.teacher(name).key
-            exists = cache.find_damage("teachers", key) is None
-            job_needs = (views[name],)
-            needs.append(
-                add_job(Job("teacher", key, spec, modality=name, windows=count, needs=job_needs, exists=exists))
-            )
+            teacher = spec.teacher(name)
+            view = add_view(name, replace(spec, data=teacher.data), data)
+            windows = len(split_for(data, teacher.data, spec.seed).train)
+            exists = cache.find_damage("teachers", teacher.key) is None
+            taught_by = Job("teacher", teacher.key, spec, modality=name, windows=windows, needs=(view,), exists=exists)
+            needs += [view, add_job(taught_by)]
         if spec.starts_trained:
             needs.append(add_unit(student_alone(spec), data))
-        return add_job(replace(job, windows=count, needs=tuple(needs)))
+        return add_job(replace(job, windows=count, needs=tuple(dict.fromkeys(needs))))
 
     for spec, data in units:
         add_unit(spec, data)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from mmkd.store.record import Record
 from mmkd.training.preparation import load_view
 from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
+from mmkd.units.costs import cost_key, known_costs
 from mmkd.units.splits import split_for
 
 
@@ -47,7 +49,7 @@ class MeasurementRunner:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self.problems: list[str] = []
-        self._costs: dict[str, dict[str, Any]] = {}
+        self._costs: dict[str, Mapping[str, Any]] | None = None  # by cost key; None: not looked up yet
         self._teacher_maps: dict[str, tuple[Any, Any]] = {}  # by the key of the teacher
 
     def run(self, jobs: Sequence[MeasurementJob]) -> None:
@@ -77,8 +79,10 @@ class MeasurementRunner:
             self.problems += [f"{name} of unit {job.record.key}: {describe_error(error)}" for job in jobs]
 
     def _deployment(self, job: MeasurementJob) -> bytes:
-        """`deployment.json`; students of the same cost are measured once."""
-        key = deployment.cost_key(job.record)
+        """`deployment.json`; students of the same cost are measured once in a folder of records."""
+        key = cost_key(job.record)
+        if self._costs is None:
+            self._costs = known_costs(Path(self.workspace.runs), deployment.conditions())
         if key not in self._costs:
             windows = maps.evenly_spaced(np.flatnonzero(~job.data.test), deployment.REPEATS)
             self._costs[key] = deployment.measure_deployment(StudentModel.load(job.record), job.data.x[windows])

@@ -45,6 +45,12 @@ class TaughtConfig(MethodConfig):
         "constant", f"factor on all terms but cross-entropy over the epochs: {Schedule.FORMS}"
     )
     temperature_schedule: str = option("constant", "temperature over the epochs, in the same forms")
+    teacher_epoch: Literal["last", "best"] = option(
+        "last",
+        "weights of the teachers: of their last epoch, or of the best on validation windows",
+        since=3,
+        before="best",
+    )
     method_lr_factor: float = option(
         1.0, "factor on the learning rate of the method's own parameters, such as projectors", gt=0, since=3
     )
@@ -208,8 +214,12 @@ class Method(nn.Module):
 
     @property
     def checkpoint(self) -> Literal["best", "last"]:
-        """Which weights of the teachers to use: those of the best validation epoch, or of the last epoch."""
-        return "best"
+        """Which weights of the teachers to use: those of the last epoch, or of the best validation epoch.
+
+        It is the option `teacher_epoch`. If the student trains without validation windows, teachers of the best epoch
+        are trained on fewer windows, of which a part validates them.
+        """
+        return getattr(self.config, "teacher_epoch", "last")
 
     def deploy(self, student: nn.Module) -> nn.Module:
         """Return the network that is validated, tested and exported; by default the student.

@@ -123,6 +123,17 @@ def from_source(source: str) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.source == source]
 
 
+def checksum_field() -> dict[str, dict[str, str]]:
+    """The field `metric_sha256` of a record: of plugins' and packages' scores of classes, name -> checksum of code.
+
+    Empty where there are none. By it `comparison.predictions.with_current_scores` sees that a metric was edited.
+    """
+    scores = [metric for metric in METRICS.values() if metric.of_counts or metric.of_probabilities]
+    checksums = {metric.name: METRICS.source_sha256(metric.name) for metric in scores}
+    checksums = {name: checksum for name, checksum in checksums.items() if checksum}
+    return {"metric_sha256": checksums} if checksums else {}
+
+
 def file_scores(task: Shown) -> list[Metric]:
     """The metrics that files have with mean and deviation: all but the costs, and of scores of series only a task's."""
     shown = score_columns(task)

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
-from mmkd.comparison.identity import flat
+from mmkd.comparison.identity import data_warnings, flat
 from mmkd.core.errors import MmkdError
 from mmkd.report.markup import markdown
 
@@ -88,6 +88,8 @@ def _data(group: Group) -> dict[str, Any]:
     return {
         **group.settings["data"],
         **_card(group.dataset),
+        "understood": first.get("understood"),
+        "warnings": data_warnings(unit.record for unit in units if unit.record is not None),
         "window": first.get("window"),
         "rate_hz": first.get("rate_hz"),
         "channels": first.get("channels"),
@@ -155,6 +157,9 @@ def reproducibility_markdown(facts: Mapping[str, Any]) -> str:
             lines.append(f"- {head}: {values} ({fact['records']} records)")
     for data in facts["data"]:
         lines.append(f"- data {data['name']}: sha256 {data['sha256']}; licence: {data['licence']}")
+        if data["understood"]:
+            lines.append(f"- understood as: {data['understood']}")
+        lines += [f"- warning: {line}" for line in data["warnings"]]
         lines.append(
             f"- its windows: {data['window']} steps at {data['rate_hz']} Hz, step {data.get('step')}; {data['windows']}"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmkd.comparison.identity import student_spec
+from mmkd.comparison.identity import student_spec, test_part_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.record import Record
@@ -27,6 +27,7 @@ class TableRow:
         change: the task's headline score minus that of the student alone under the same seed, for the seeds where that
             is on record.
         seconds: mean training time.
+        test_part: how the test part of own data was made; empty of that of a card.
         of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
     """
 
@@ -40,6 +41,7 @@ class TableRow:
     seconds: float
     of: str = "seed"
     folds: int = 0
+    test_part: tuple[str, ...] = ()
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -210,4 +212,5 @@ def _row(
         seconds=float(np.mean([record.seconds for record in records])),
         of=repeats.of,
         folds=len(repeats.folds),
+        test_part=tuple(test_part_notes(records)),
     )

@@ -97,6 +97,7 @@ def _footnotes(table: Sequence[TableRow]) -> list[str]:
         lines.append("in folds: the value of a seed is the mean over its folds; a seed that lacks one has none")
     if any(row.of == "fold" for row in table):
         lines.append("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
+    lines += dict.fromkeys(note for row in table for note in row.test_part)
     notes = [note for name in dict.fromkeys(row.task for row in table) for note in TASKS.get(name).notes]
     return [*lines, *notes]
 

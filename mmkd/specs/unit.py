@@ -6,7 +6,7 @@ threads and folders are not part of a spec.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -129,6 +129,8 @@ class UnitSpec:
         sources: what plugins and other packages registered of the task, views and networks of this unit, such as
             "backbone mine" -> checksum of the file that defines it; empty where all are those of mmkd.
         revision: of the method, see `Method.revision`.
+        teacher_validation: fraction of the training windows that is used for the validation of the teachers, if the
+            student is trained without one and they are those of their best epoch; 0: they have the student's windows.
     """
 
     data: DataSpec
@@ -149,11 +151,23 @@ class UnitSpec:
     checkpoint_files: Mapping[str, str] = field(default_factory=dict, metadata={"in_key": False})
     sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     revision: int = field(default=1, metadata={"since": 3})
+    teacher_validation: float = field(default=0.0, metadata={"since": 3})
 
     @cached_property
     def key(self) -> str:
         """The name of its record."""
-        return digest({"kind": "student", "format": FORMAT, **recorded(self)})
+        return digest({"kind": "student", "format": FORMAT, **recorded(self), "options": self.distinct_options})
+
+    @property
+    def distinct_options(self) -> dict[str, Any]:
+        """The options, without the epoch of the teachers where there is no choice.
+
+        Weights that were given have no epochs, and without validation windows the last epoch is the best. Older records
+        of such units name no epoch.
+        """
+        validated = self.data.epoch_rule != "last" or self.teacher_validation > 0
+        chosen = validated and not set(self.teachers) <= set(self.checkpoint_sha256)
+        return {name: value for name, value in self.options.items() if chosen or name != "teacher_epoch"}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":
@@ -208,11 +222,14 @@ class UnitSpec:
         if self.teacher_training is None:
             raise MmkdError(f"a unit of method {self.method!r} has no teachers")
         training = self.teacher_training
+        data = self.data
         checkpoint = self.checkpoint_sha256.get(modality, "")
         if checkpoint:  # it is not trained, so that its key must not depend on the options of a training
             training = Training(epochs=0, precision=training.precision)
+        elif self.teacher_validation:
+            data = replace(data, epoch_rule="val-best", validation=self.teacher_validation)
         return TeacherSpec(
-            data=self.data,
+            data=data,
             seed=self.seed,
             modality=modality,
             view=self.views[modality],
@@ -228,6 +245,11 @@ class UnitSpec:
 
 DETECTOR_DATA = frozenset(f.name for f in fields(DataSpec) if f.metadata.get("since", 0) <= 3)
 """Fields of the data that are always in the key of a detector, whatever their value."""
+
+
+def student_sources(spec: UnitSpec) -> dict[str, str]:
+    """The checksums of the plugins' code that the student of a unit is made with."""
+    return select_sources(spec.sources, spec.task, spec.student, (spec.student_net,), spec.fusion)
 
 
 @dataclass(frozen=True)

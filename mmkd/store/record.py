@@ -12,7 +12,7 @@ The files in `MEASUREMENTS` are added to a finished record when they are measure
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,11 +65,15 @@ class Metrics(Mapping[str, Mapping[str, float]]):
 class Record:
     """A finished unit, teacher or reference: its folder, and the content of its `result.json`.
 
+    Attributes:
+        replaced: name of a measurement -> what is read in place of the file's content, where records share one.
+
     The properties of a record that was edited by hand may raise KeyError, TypeError, ValueError or MmkdError.
     """
 
     folder: Path
     result: Mapping[str, Any]
+    replaced: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
 
     @property
     def key(self) -> str:
@@ -169,6 +173,8 @@ class Record:
 
     def measurement(self, name: str) -> Mapping[str, Any]:
         """The content of a measurement in JSON; empty if it does not exist or is damaged."""
+        if name in self.replaced:
+            return self.replaced[name]
         is_measured = self._is_measured(name, read_json(self.folder / CHECKSUMS))
         return read_json(self.folder / name) if is_measured else {}
 

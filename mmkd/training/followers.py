@@ -8,17 +8,16 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.memory import keep_freed_memory
 from mmkd.core.plugins import load_plugin
 from mmkd.data import Dataset
-from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
+from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.tasks import TASKS
 from mmkd.training.distributed import TorchrunGroup
 from mmkd.training.loop import TrainingResult
-from mmkd.training.preparation import prepare_unit, training_data
+from mmkd.training.preparation import prepare_unit, teacher_windows
 from mmkd.training.student import train_student
 from mmkd.training.teachers import initial_network, train_teacher
 from mmkd.training.workspace import Workspace
 from mmkd.units.sources import check_loaded
-from mmkd.units.splits import select_fold, split_for
-from mmkd.views.cached import get_view
+from mmkd.units.splits import select_fold
 
 OTHER_VERSION = "has another version here than in the process that leads"
 
@@ -79,16 +78,5 @@ def _join_teacher(key: str, values: Mapping[str, Any], workspace: Workspace) -> 
     if spec.key != key:
         raise MmkdError(f"mmkd {OTHER_VERSION}")
     data = _load(spec, workspace)
-    split = split_for(data, spec.data, spec.seed)
-    view = get_view(
-        spec.modality,
-        spec.view,
-        data,
-        spec.data,
-        split,
-        cache=workspace.cache,
-        progress=workspace.progress,
-        sources=select_sources(spec.sources, spec.task, (spec.modality,)),
-    )
-    windows = training_data(data, split, {spec.modality: view.array}, spec, workspace)
+    _, windows = teacher_windows(spec, data, workspace)
     return partial(train_teacher, spec, initial_network(spec, windows), windows, workspace)

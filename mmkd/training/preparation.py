@@ -1,7 +1,7 @@
 """Prepare a unit: its split, views, student, method, teachers and their outputs, before its student is trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,14 @@ from mmkd.core.errors import MmkdError
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
-from mmkd.specs.unit import TeacherSpec, UnitSpec
+from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
 from mmkd.training.student_model import StudentModel
-from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, TeacherSource, make_teacher_source
+from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, OwnViews, TeacherSource, make_teacher_source
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
@@ -78,24 +78,39 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"student starts from {record.key}")
     student.to(workspace.torch_device)
     teachers: dict[str, Teacher] = {}
+    own_windows: dict[str, TrainingData] = {}
     for name in spec.teachers:
-        teachers[name] = get_teacher(spec.teacher(name), windows, split.test, workspace, method.checkpoint)
+        own_split, own_windows[name] = split, windows
+        if spec.teacher_validation:
+            own_split, own_windows[name] = teacher_windows(spec.teacher(name), data, workspace)
+        teachers[name] = get_teacher(spec.teacher(name), own_windows[name], split.test, workspace, method.checkpoint)
         if workspace.group.is_leader:
-            write_teacher(teachers[name], data, split, workspace.records)
-        log.add(f"teacher {name}: {teachers[name].spec.key}, {method.checkpoint} epoch")
+            write_teacher(teachers[name], data, own_split, workspace.records)
+        log.add(f"teacher {name}: {teachers[name].spec.key}, {teachers[name].checkpoint} epoch")
     if spec.searches_shares and shares is None:
         shares = search_shares(teachers, windows)
         method = make_method(spec, shares)
         log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
     networks = {name: teacher.network for name, teacher in teachers.items()}
     source: TeacherSource
+    read_windows = windows
+    if spec.teacher_validation:  # their views are fitted on their own training windows
+        own_views = {name: own.views[name] for name, own in own_windows.items()}
+        read_windows = replace(windows, views={**windows.views, **own_views})
     if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
         source = make_teacher_source(
-            teachers, method.needs, windows, cache=workspace.cache, progress=workspace.progress
+            teachers,
+            method.needs,
+            read_windows,
+            cache=workspace.cache,
+            progress=workspace.progress,
+            part=split.train_digest if spec.teacher_validation else "",
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
+    if isinstance(source, LiveTeachers) and spec.teacher_validation:
+        source = OwnViews(source, read_windows.select_views(teachers))
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
     return PreparedUnit(
@@ -130,11 +145,30 @@ def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) ->
 
 def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:
     """Train one teacher of a unit and write its record, if they do not exist yet."""
-    split = split_for(data, spec.data, spec.seed)
-    arrays = {name: load_view(name, spec, data, workspace).array}
-    windows = training_data(data, split, arrays, spec, workspace)
+    split, windows = teacher_windows(spec.teacher(name), data, workspace)
     teacher = get_teacher(spec.teacher(name), windows, split.test, workspace)
     write_teacher(teacher, data, split, workspace.records)
+
+
+def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> tuple[Split, TrainingData]:
+    """The split of a teacher, and the windows that it is trained on, with its view alone.
+
+    They are those of the units that it teaches, unless it alone has validation windows
+    (`UnitSpec.teacher_validation`).
+    """
+    name = spec.modality
+    split = split_for(data, spec.data, spec.seed)
+    view = get_view(
+        name,
+        spec.view,
+        data,
+        spec.data,
+        split,
+        cache=workspace.cache,
+        progress=workspace.progress,
+        sources=select_sources(spec.sources, spec.task, (name,)),
+    )
+    return split, training_data(data, split, {name: view.array}, spec, workspace)
 
 
 def training_data(

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
+from mmkd.metrics.registry import checksum_field
 from mmkd.nets import count_parameters
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.environment import environment
@@ -85,6 +86,14 @@ def log_scores(unit: PreparedUnit, scores: Mapping[str, float]) -> None:
     unit.log.add(f"test accuracy {scores['accuracy']:.4f}, macro-F1 {scores['macro_f1']:.4f}")
 
 
+def _teacher_epoch(unit: PreparedUnit) -> str | None:
+    """The epoch of the teachers' weights, "best" or "last"; None without teachers."""
+    epochs = {teacher.checkpoint for teacher in unit.teachers.values()}
+    if not epochs:
+        return None
+    return epochs.pop() if len(epochs) == 1 else unit.method.checkpoint
+
+
 def write_student(
     folder: Path, unit: PreparedUnit, result: TrainingResult, metrics: Mapping[str, Any], workspace: Workspace
 ) -> dict[str, Any]:
@@ -100,13 +109,14 @@ def write_student(
         "status": "done",
         "spec": asdict(spec),
         "metrics": metrics,
+        **checksum_field(),
         "best_epoch": result.best_epoch + 1,
         "parameters": count_parameters(result.network),
         "method_parameters": result.method_parameters,
         "seconds": result.seconds,
         "process_peak_memory_mib": peak_memory(),
         "teachers": {name: teacher.spec.key for name, teacher in unit.teachers.items()},
-        "teacher_checkpoint": unit.method.checkpoint if unit.teachers else None,
+        "teacher_checkpoint": _teacher_epoch(unit),
         "teacher_weights": unit.shares,
         "deploys": "student" if result.network is unit.student else "method",
         "views": views,

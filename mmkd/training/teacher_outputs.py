@@ -83,6 +83,18 @@ class MovingTeachers(LiveTeachers):
         return {name: network(views) for name, network in self.networks.items()}
 
 
+class OwnViews:
+    """Live teachers whose views of the training windows are not those of the student's branches."""
+
+    def __init__(self, teachers: LiveTeachers, windows: TrainingData) -> None:
+        self.teachers = teachers
+        self.windows = windows
+        self.networks = teachers.networks
+
+    def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
+        return self.teachers.outputs(positions, self.windows.load_views(self.windows.train[positions]))
+
+
 class CachedTeachers:
     """Teachers whose outputs for the training windows are read from disk."""
 
@@ -173,6 +185,7 @@ def make_teacher_source(
     cache: Cache,
     progress: Progress,
     budget: int = FEATURE_BUDGET,
+    part: str = "",
 ) -> LiveTeachers | CachedTeachers | NoTeachers:
     """The cheapest source of the outputs that a method needs.
 
@@ -182,12 +195,14 @@ def make_teacher_source(
     Args:
         needs: `Method.needs`.
         budget: bytes of all feature maps in the cache.
+        part: names the training windows, if they are not those of the teachers' own training.
     """
     if not teachers:
         return NoTeachers()
     maps = bool(needs & {"features", "cam", "attention"})
     kind = "features" if maps else "outputs"
-    form = {"maps": maps} | ({"layout": "channels last"} if maps else {})
+    form: dict[str, Any] = {"maps": maps} | ({"layout": "channels last"} if maps else {})
+    form |= {"windows": part} if part else {}
     keys = {n: digest({"teacher": t.spec.key, "weights": t.checkpoint, **form}) for n, t in teachers.items()}
     first_window = windows.load_views(windows.train[:1])
     if maps:

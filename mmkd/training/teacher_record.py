@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from mmkd.data import Dataset, Split
+from mmkd.data.understood import how_test_was_made
 from mmkd.store.record import write_history
 from mmkd.store.records import Records
 from mmkd.training.pictures import save_score_pictures
 from mmkd.training.teachers import Teacher
+from mmkd.units.understood import understand_split
 
 
 def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Records) -> None:
@@ -56,7 +58,8 @@ def _predictions(teacher: Teacher, data: Dataset) -> dict[str, Any]:
 
 
 def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
-    """The field "data" of a record: classes, channels, sizes and split of its data set."""
+    """The field "data" of a record: classes, channels, sizes and split of its data set, and what is suspicious."""
+    understood = understand_split(data, split)
     return {
         **({"grid": list(data.grid)} if data.grid else {}),
         **({} if data.subject is None else {"subjects": len(np.unique(data.subject))}),
@@ -67,5 +70,7 @@ def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
         **({"offset": list(data.offset)} if data.offset else {}),
         "windows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "split": {"unit": split.unit, "sha256": split.sha256},
-        **({"warnings": list(data.warnings)} if data.warnings else {}),
+        "test_part": how_test_was_made(data.test_from if data.fold is None else "card", split.unit),
+        "understood": understood.text,
+        "warnings": list(understood.warnings),
     }

@@ -20,6 +20,7 @@ from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS, kind_of
 from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Outputs
+from mmkd.metrics.registry import checksum_field
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from mmkd.specs.unit import TeacherSpec
 from mmkd.store.cache import Cache
@@ -95,7 +96,8 @@ def get_teacher(
 
     Args:
         test: indices of the test windows.
-        checkpoint: the epoch of the returned weights: "best" or "last".
+        checkpoint: the epoch of the returned weights: "best" or "last". Where they are the same, because there are no
+            validation windows or weights were given, those of `Teacher` are "last".
 
     Raises:
         MmkdError: the file of weights does not fit, or another process of the group leads and the cache lacks the
@@ -124,6 +126,7 @@ def get_teacher(
         (folder / "history.json").write_text(json.dumps(result.history))
         values: dict[str, Any] = {
             "metrics": metrics,
+            **checksum_field(),
             "parameters": count_parameters(net),
             "seconds": result.seconds,
             "best_epoch": result.best_epoch + 1,
@@ -134,9 +137,10 @@ def get_teacher(
 
     def read(folder: Path) -> Teacher:
         net = initial_network(spec, windows)
-        net.load_state_dict(load_file(folder / f"{checkpoint}.safetensors"))
+        epoch = checkpoint if len(windows.validation) and not spec.checkpoint_file else "last"
+        net.load_state_dict(load_file(folder / f"{epoch}.safetensors"))
         net.to(windows.device).eval().requires_grad_(False)
-        return Teacher(spec, net, folder, checkpoint)
+        return Teacher(spec, net, folder, epoch)
 
     teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()

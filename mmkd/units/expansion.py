@@ -1,7 +1,7 @@
 """Expand a request to its units, each with its data and with all defaults filled in."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -10,18 +10,21 @@ from typing import Any
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import older_options, recorded
 from mmkd.core.registry import METHODS
-from mmkd.data import Dataset, load_dataset, load_file
+from mmkd.data import Dataset, load_dataset, load_own
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import Training, UnitSpec, select_sources
+from mmkd.specs.unit import Training, UnitSpec, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
 from mmkd.views.cached import view_configs
+
+VALIDATION = 0.2
+"""Fraction of the training windows, or subjects, that is used for validation."""
 
 
 def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
@@ -42,7 +45,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
     loaders = _loaders(request)
-    if request.data is not None:  # defaults depend on the content of the file
+    if request.own is not None:  # defaults depend on the content of the file
         file_data = loaders[0]()
         request = _with_defaults(request, file_data)
         loaders = [lambda: file_data]
@@ -104,10 +107,10 @@ def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
 def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     """A function for each data set of a request that loads it."""
     nan: Any = request.nan
-    if request.data is not None:
-        form = TASKS.get(request.task).form
-        return [lambda path=request.data: load_file(path, nan, form)]  # type: ignore[misc]
     rate = request.rate or 0.0
+    if request.own is not None:
+        form = TASKS.get(request.task).form
+        return [lambda path=request.own: load_own(path, request.data_root, nan, form, rate)]  # type: ignore[misc]
     return [lambda name=name: load_dataset(name, request.data_root, nan, rate) for name in request.datasets]  # type: ignore[misc]
 
 
@@ -186,7 +189,7 @@ def resolve(
         name=data.name,
         sha256=data.sha256,
         nan=request.nan,
-        validation=0.2 if request.epoch_rule == "val-best" else 0.0,
+        validation=VALIDATION if request.epoch_rule == "val-best" else 0.0,
         epoch_rule=request.epoch_rule,
         train_subjects=request.train_subjects or 0,
         test_subjects=fold.test_subjects,
@@ -194,12 +197,16 @@ def resolve(
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
     )
-    windows = len(split_for(data, data_spec, seed).train)
     teacher_nets = {name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names}
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
+    trained = set(teacher_names) - set(checkpoints)
+    own_validation = request.epoch_rule == "last" and _takes_best_epoch(method, options, trained)
+    teacher_validation = VALIDATION if own_validation else 0.0
 
     def training(teacher: bool) -> Training:
+        validated = replace(data_spec, epoch_rule="val-best", validation=VALIDATION)
+        windows = len(split_for(data, validated if teacher and own_validation else data_spec, seed).train)
         changes = request.training_changes(teacher)
         _check_batch(
             changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
@@ -225,7 +232,19 @@ def resolve(
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
         sources=checksums_of(entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion)),
         revision=METHODS.get(method).revision,
+        teacher_validation=teacher_validation,
     )
+
+
+def _takes_best_epoch(method: str, options: Mapping[str, Any], trained: Collection[str]) -> bool:
+    """Whether a method takes the best epoch of teachers that are trained.
+
+    Args:
+        options: as for `resolve`.
+        trained: modalities of the teachers whose weights are not given.
+    """
+    cls = METHODS.get(method)
+    return bool(trained) and cls(cls.Config(**older_options(cls.Config, options))).checkpoint == "best"
 
 
 def _check_batch(size: int, windows: int, data: str, of_teachers: bool) -> None:
@@ -271,8 +290,9 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         teachers={},
         teacher_training=None,
         method_sha256=METHODS.source_sha256("student"),
-        sources=select_sources(spec.sources, spec.task, spec.student, (spec.student_net,), spec.fusion),
+        sources=student_sources(spec),
         checkpoint_sha256={},
         checkpoint_files={},
         revision=METHODS.get("student").revision,
+        teacher_validation=0.0,
     )

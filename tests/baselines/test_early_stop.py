@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
+from mmkd import METHODS, Batch, MmkdError, Outputs
+from mmkd.core.options import recorded
 
 B, K, EPOCHS = 6, 5, 10
 
@@ -47,16 +48,29 @@ def test_until_then_the_loss_is_that_of_kd(name, options):
 
 
 def test_which_epoch_of_the_teachers_is_taken():
-    assert METHODS.get("kd")().checkpoint == "best"
+    for name in METHODS:
+        method = METHODS.get(name)
+        if name not in ("eskd", "full-kd", "student"):
+            assert method().checkpoint == "last", name
+            assert method(teacher_epoch="best").checkpoint == "best", name
     assert METHODS.get("full-kd")().checkpoint == "last"
     assert METHODS.get("eskd")().checkpoint == "best"
     assert METHODS.get("eskd")(early_stop="student").checkpoint == "last"
 
 
-def test_best_teachers_need_validation_windows():
-    student, teachers, _ = case()
-    setup = Setup(student, teachers, K, 60, EPOCHS, validated=False)
-    with pytest.raises(MmkdError, match="--epoch-rule val-best"):
-        METHODS.get("eskd")().check(setup)
-    METHODS.get("eskd")(early_stop="student").check(setup)
-    METHODS.get("full-kd")().check(setup)
+def test_an_epoch_of_the_teachers_that_is_another_method_is_refused():
+    with pytest.raises(MmkdError, match="with early-stop = 'teacher' the teachers .* of their best epoch"):
+        METHODS.get("eskd")(teacher_epoch="last")
+    with pytest.raises(MmkdError, match="with early-stop = 'student' the teachers .* of their last epoch"):
+        METHODS.get("eskd")(early_stop="student", teacher_epoch="best")
+    with pytest.raises(MmkdError, match="'best' is not one of last"):
+        METHODS.get("full-kd")(teacher_epoch="best")
+    assert METHODS.get("eskd")(teacher_epoch="best").checkpoint == "best"
+
+
+def test_the_epoch_of_the_teachers_in_keys():
+    """Older records name none: of `kd` they mean the best epoch, of `eskd` and `full-kd` what these still take."""
+    assert recorded(METHODS.get("kd").Config())["teacher_epoch"] == "last"
+    for name, options in (("kd", {"teacher_epoch": "best"}), ("eskd", {}), ("eskd", {"early_stop": "student"})):
+        assert "teacher_epoch" not in recorded(METHODS.get(name).Config(**options))
+    assert "teacher_epoch" not in recorded(METHODS.get("full-kd").Config())

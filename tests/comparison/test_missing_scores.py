@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
+from mmkd.bench import main
+from mmkd.comparison.compare import compare
 from mmkd.comparison.predictions import missing_scores
 from mmkd.comparison.units import unit_metrics
 from mmkd.store.record import Metrics
+from mmkd.store.records import Records
 
 RNG = np.random.default_rng(0)
 
@@ -93,3 +96,36 @@ def test_what_cannot_be_read_is_empty_and_no_error(tmp_path):
     unlabelled = record(tmp_path, "segmentation", {}, true=np.full((2, 9), -1), predicted=np.zeros((2, 9), int))
     assert missing_scores(unlabelled) == {}
     assert missing_scores(record(tmp_path, "anomaly", {}, true=np.zeros(3), predicted=np.zeros(3))) == {}
+
+
+METRIC = """
+import numpy as np
+from mmkd import METRICS, Metric
+
+METRICS.register("factor")(Metric("factor", "factor", forms=("window",), of_counts=lambda counts: VALUE))
+METRICS.register("sure")(
+    Metric("sure", "sure", forms=("window",), of_probabilities=lambda true, p: VALUE * float(p.max(1).mean()))
+)
+"""
+
+
+def test_an_edited_metric_does_not_answer_with_old_numbers(tiny, tmp_path, capsys):
+    plugin = tmp_path / "factor.py"
+    own = ["--method", "kd", "--teachers", "sig", "--plugin", str(plugin), "--data", str(tiny["data"]), "--epochs", "1"]
+    own += ["--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), "--quiet"]
+    found = []
+    for value in ("0.5", "0.5", "0.25"):
+        plugin.write_text(METRIC.replace("VALUE", value), encoding="utf-8")
+        assert main([*own, "--json"]) == 0
+        (unit,) = json.loads(capsys.readouterr().out)
+        test = unit["metrics"]["test"]
+        found.append((unit["status"], test["factor"], test["sure"]))
+    assert [status for status, *_ in found] == ["done", "cached", "cached"], "a metric is no part of a key"
+    assert [factor for _, factor, _ in found] == [0.5, 0.5, 0.25]
+    assert found[1][2] == found[0][2]
+    assert found[2][2] == pytest.approx(found[0][2] / 2, rel=1e-6)
+    comparison = compare(list(Records(tmp_path / "runs")))
+    rows = {row.kind: row for row in comparison.groups[0].rows}
+    assert [rows[kind].values("factor") for kind in ("teacher", "student")] == [[0.25], [0.25]]
+    assert main(own) == 0
+    assert "0.250" in capsys.readouterr().out

@@ -62,7 +62,13 @@ def test_uci_har(uci):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("y_test.txt", "1\n2\n", r"body_acc_x_test\.txt: 3 .*|body_acc_x_test\.txt has 3 windows and y_test\.txt 2"),
+        ("y_test.txt", "1\n2\n", r"body_acc_x_test\.txt has 3 lines and y_test\.txt 2; they go together line by line"),
+        ("y_test.txt", "1\n2.5\n3\n", r"y_test\.txt: line 2 holds something else than whole numbers"),
+        (
+            "subject_train.txt",
+            "1\n1\n3\n",
+            r"subject_train\.txt has 3 lines and y_train\.txt 4; .* subject_train\.txt is probably cut off: unpack the",
+        ),
         ("y_train.txt", "1\n2\n7\n1\n", r"y_train\.txt: labels go from 1 to 7"),
         ("body_gyro_y_train.txt", "1 2\n", r"body_gyro_y_train\.txt: 2 numbers a line in 1 lines; there should be 128"),
         ("body_gyro_y_train.txt", "1 x\n", r"body_gyro_y_train\.txt: not 128 numbers a line"),
@@ -73,6 +79,17 @@ def test_uci_har_that_is_damaged(uci, name, change, message):
     (path,) = uci[0].rglob(name)
     path.unlink() if change is None else path.write_text(change)
     with pytest.raises(MmkdError, match=message):
+        convert_uci_har(uci[0])
+
+
+def test_uci_har_twice_in_a_folder(uci):
+    (path,) = uci[0].rglob("y_train.txt")
+    (uci[0] / "copy").mkdir()
+    copy = uci[0] / "copy" / "y_train.txt"
+    copy.write_text(path.read_text())
+    convert_uci_har(uci[0])
+    copy.write_text("1\n1\n1\n1\n")
+    with pytest.raises(MmkdError, match=r"two different files y_train\.txt: .*; name the folder of one of them"):
         convert_uci_har(uci[0])
 
 
@@ -119,6 +136,11 @@ def test_hapt(small_hapt):
         ("2 3 3 1 200\n", "of user 3"),
         ("2 2 13 1 200\n", "13 of user 2"),
         ("2 2 1 1\n", r"labels\.txt: not 5 numbers a line"),
+        ("2 2 1 1.5 200\n", r"labels\.txt: line 4 holds something else than whole numbers"),
+        (
+            "3 2 1 1 200\n",
+            r"labels\.txt names experiment 3, and there is no acc_exp03_user\*\.txt; is the",
+        ),
     ],
 )
 def test_hapt_with_labels_that_do_not_fit(small_hapt, row, message):

@@ -46,7 +46,7 @@ def test_blanks_are_left_out_and_case_is_said(load):
     assert (data.y == 2).sum() == 20
     blanks, case = data.warnings
     assert blanks == "blanks around 20 of 40 labels were left out"
-    assert case == "classes differ only in case: 'Run', 'run'"
+    assert case == "classes differ only in case or blanks: 'Run', 'run'"
     assert load(y=WORDS).warnings == ()
 
 

@@ -11,15 +11,20 @@ from torch import nn
 import mmkd
 import mmkd.comparison.units
 from mmkd.bench import main
+from mmkd.compare import main as compare_command
+from mmkd.comparison.compare import compare
+from mmkd.comparison.deployment import deployment_facts
 from mmkd.core.errors import MmkdError
 from mmkd.evaluation import deployment
 from mmkd.evaluation.deployment import count_macs
 from mmkd.nets import build_teacher
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
+from mmkd.report.page import costs as costs_figures
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS
 from mmkd.store.records import Records
 from mmkd.training.student_model import StudentModel
+from mmkd.units import costs
 
 # Multiply-accumulates -------------------------------------------------------------------------------------------------
 
@@ -216,6 +221,92 @@ def test_what_is_there_is_not_measured_again(bench, tmp_path):
     assert list(record.measurements) == ["deployment.json"]
     assert bench("--method", "student", "--quiet", "--existing", "rerun")[0] == 0
     assert len(bench.timed) == 3
+
+
+def test_equal_networks_of_separate_commands_have_one_latency(bench, tmp_path):
+    for seed in range(5):
+        assert bench("--method", "student", "--seed", str(seed), "--quiet")[0] == 0
+    assert bench("--method", "student", "--seed", "0", "--quiet", student="gaf")[0] == 0
+    assert len(bench.timed) == 2
+    found = [record.measurement("deployment.json")["latency_ms"] for record in students(tmp_path)]
+    assert len(found) == 6
+    assert len(set(found)) == 2
+    comparison = compare(list(Records(tmp_path / "runs")))
+    assert not any("latency" in note for group in comparison.groups for note in group.notes)
+
+
+@pytest.fixture
+def timed_apart(bench, tmp_path):
+    """Five equal networks and one of another view, each with times of its own, as older folders have them."""
+    assert bench("--method", "student", "--seeds", "0-4", "--quiet")[0] == 0
+    assert bench("--method", "student", "--seed", "0", "--quiet", student="gaf")[0] == 0
+    times = {0: (1.2, 1.4), 1: (0.9, 1.1), 2: (1.0, 1.3), 3: (1.1, 1.2), 4: (0.8, 3.0)}
+    for record in students(tmp_path):
+        median, p95 = times[record.spec.seed] if record.spec.student == ("sig",) else (7.0, 8.0)
+        measured = {**record.measurement("deployment.json"), "latency_ms": median, "latency_p95_ms": p95}
+        measured.pop("torch")
+        Records(tmp_path / "runs").add_measurements(record, {"deployment.json": json.dumps(measured).encode()})
+    return bench
+
+
+def test_equal_networks_that_were_timed_apart_show_one_figure(timed_apart, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(costs, "UNSTEADY", 2.0)
+    comparison = compare(list(Records(tmp_path / "runs")))
+    groups = {group.student: group for group in comparison.groups}
+    small = groups["student sig (small)"]
+    (row,) = [row for row in small.rows if row.kind == "student"]
+    assert row.values("latency_ms") == [1.0] * 5  # the middle one of the four that are steady, the lower of two
+    assert row.values("latency_p95_ms") == [1.3] * 5
+    (note,) = [note for note in small.notes if "latency" in note]
+    assert note.startswith("latency: equal networks were measured 5 times, 0.80 to 1.20 ms; each shows the middle one")
+    sizes = {unit.record.measurement("deployment.json")["size_bytes"] for unit in row.units.values()}
+    assert sizes == {(record.folder / "student.safetensors").stat().st_size for record in students(tmp_path)[:1]}
+    other = groups["student gaf (small)"]
+    assert [row.values("latency_ms") for row in other.rows if row.kind == "student"] == [[7.0]]
+    _, points = costs_figures._points(comparison.groups, "latency_ms")
+    assert {point.cost for point in points} == {1.0, 7.0}
+    facts = deployment_facts(next(iter(row.units.values())).record)
+    assert facts["the middle one"] == "of 5 measurements of equal networks, 0.8 to 1.2 ms"
+    assert compare_command(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert "each shows the middle one, 1.00 ms" in capsys.readouterr().out
+    assert "each shows the middle one, 1.00 ms" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_network_on_record_is_not_measured_again_where_its_times_are_steady(timed_apart, tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "UNSTEADY", 2.0)
+    monkeypatch.setattr(deployment, "steadiest_latency", lambda *_: {**FAKE, "latency_ms": 5.0, "latency_p95_ms": 5.5})
+    before = len(timed_apart.timed)
+    assert timed_apart("--method", "student", "--seed", "7", "--quiet")[0] == 0
+    found = {record.spec.seed: record for record in students(tmp_path) if record.spec.student == ("sig",)}
+    assert found[7].measurement("deployment.json")["latency_ms"] == 1.0
+    assert len(timed_apart.timed) == before
+    monkeypatch.setattr(deployment, "processor", lambda: "another machine")
+    assert timed_apart("--method", "student", "--seed", "8", "--quiet")[0] == 0
+    assert len(timed_apart.timed) == before + 1
+    found = {record.spec.seed: record for record in students(tmp_path)}
+    assert found[8].measurement("deployment.json")["latency_ms"] == 5.0
+
+
+FAKE = {"latency_ms": 1.0, "latency_p95_ms": 3.5, "network_ms": 1.0, "views_ms": {"sig": 0.1}}
+
+
+def test_an_unsteady_latency_is_tried_again_and_said_and_measured_by_the_next_command(
+    bench, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(costs, "UNSTEADY", 2.0)
+    times = iter([3.5, 2.5, 4.0, 3.5, 1.9])
+    monkeypatch.setattr(deployment, "latency", lambda *_: {**FAKE, "latency_p95_ms": next(times)})
+    code, _, err = bench("--method", "student", "--quiet")
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "latency of student sig (small) is unsteady: p95 2.50 ms, over twice the median of 1.00 ms" in err
+    assert compare_command(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    assert "is unsteady: p95 2.50 ms" in " ".join(capsys.readouterr().out.split())
+    assert "is unsteady: p95 2.50 ms" in (tmp_path / "out" / "report.html").read_text()
+    assert bench("--method", "student", "--quiet")[2] == ""
+    (record,) = students(tmp_path)
+    assert record.measurement("deployment.json")["latency_p95_ms"] == 1.9
+    assert next(times, None) is None
 
 
 def test_a_measurement_that_fails_is_a_line_and_costs_no_unit(bench, tmp_path, monkeypatch):

@@ -25,8 +25,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
 @pytest.fixture(scope="module")
 def trained(tiny, tmp_path_factory):
-    """A unit whose two teachers were trained here."""
-    return mmkd.run("kd", student="sig", teachers="sig,gaf", **tiny, runs=tmp_path_factory.mktemp("trained"))
+    """A unit whose two teachers were trained here, and taught with the weights that their records hold."""
+    more = {"teacher_epoch": "best", "runs": tmp_path_factory.mktemp("trained")}
+    return mmkd.run("kd", student="sig", teachers="sig,gaf", **tiny, **more)
 
 
 def weights(record, modality="sig") -> Path:
@@ -52,7 +53,7 @@ def given(tiny, trained, tmp_path, **more):
 def test_it_predicts_what_it_predicted_and_teaches_what_it_taught(tiny, trained, tmp_path, monkeypatch):
     labels, real = [], mmkd.training.teachers.train
     monkeypatch.setattr("mmkd.training.teachers.train", lambda *a, **k: labels.append(k["label"]) or real(*a, **k))
-    record = given(tiny, trained, tmp_path, cache=tmp_path / "cache")
+    record = given(tiny, trained, tmp_path, cache=tmp_path / "cache", teacher_epoch="best")
     assert labels == ["teacher gaf"], "the other one is trained as ever"
     before, after = teacher_of(trained), teacher_of(record)
     assert after.key != before.key

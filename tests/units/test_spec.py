@@ -41,6 +41,7 @@ OTHER = {
     "task": "segmentation",
     "checkpoint_sha256": {"sig": "12" * 32},
     "revision": 2,
+    "teacher_validation": 0.2,
     "sources": {"backbone mine": "ef" * 32},
 }
 OTHER_DATA = {
@@ -51,6 +52,7 @@ OTHER_DATA = {
     "epoch_rule": "last",
     "train_subjects": 5,
     "test_subjects": (3, 4),
+    "by_name": True,
     "rate": 25.0,
 }
 OTHER_TRAINING = {

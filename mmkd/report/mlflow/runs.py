@@ -17,10 +17,14 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import shorten
 from mmkd.metrics.registry import SELECTION, from_source
 from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store, shown_uri
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Record
 from mmkd.store.records import OPTIONAL_SUFFIXES
+
+LONGEST_TAG = 5000
+"""Characters of the value of a tag that every version of MLflow takes."""
 
 
 def experiment_name(record: Record) -> str:
@@ -187,6 +191,9 @@ def send_record(client: Any, experiment: str, record: Record, content: RunConten
         "mmkd.teachers": "+".join(spec.get("teachers", ())) or spec.get("modality") or "none",
         "mmkd.measured": measured or "none",
     }
+    if record.data.get("understood"):
+        tags["mmkd.understood"] = shorten(str(record.data["understood"]), LONGEST_TAG)
+        tags["mmkd.warnings"] = shorten("; ".join(record.data.get("warnings") or ["none"]), LONGEST_TAG)
     git = record.environment.get("git")
     if git:
         tags |= {"mlflow.source.git.commit": git["commit"], "mmkd.dirty": str(git["dirty"]).lower()}

@@ -59,13 +59,18 @@ def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[Point
     return [[*students, "teachers"][number] for number in used], points
 
 
+def mean_cost(values: Sequence[float]) -> float:
+    """The mean; of equal values exactly that value, so that equal networks are one place whatever their seeds."""
+    return values[0] if len(set(values)) == 1 else float(np.mean(values))
+
+
 def _point(row: Row, metric: str, number: int) -> Point:
     scores = row.values(row.score)
     teacher = row.kind == "teacher"
     alone = row.base == STUDENT_ONLY and not teacher
     return Point(
         f"teacher {row.name}" if teacher else row.name,
-        float(np.mean(row.values(metric))),
+        mean_cost(row.values(metric)),
         float(np.mean(scores)),
         number,
         float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0,
