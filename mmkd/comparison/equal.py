@@ -12,7 +12,7 @@ from mmkd.store.record import LAST_EPOCH, Record
 
 T = TypeVar("T")
 SAME = "{}: the same predictions to the bit"
-PREDICTIONS = ("predictions.npz", "series.csv")
+PREDICTIONS = ("predictions.npz", "scores.npz", "series.csv")
 """What a record has of its test windows, or of its series."""
 
 
