@@ -38,7 +38,7 @@ from mmkd.units.expansion import expand
 from mmkd.units.request import Request
 
 RESULTS = Path(__file__).parent / "results"
-SETS: Mapping[str, Mapping[str, int]] = {"basic-motions": {}, "natops": {}, "hapt6": {"train_subjects": 3}}
+SETS: Mapping[str, Mapping[str, int]] = {"basic-motions": {}, "racketsports": {}, "natops": {}}
 """Data set -> what makes it small."""
 TEACHER_EPOCHS, BATCHES = 8, 4
 HIGHEST, LOWEST = 10.0, 0.02
