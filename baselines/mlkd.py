@@ -7,7 +7,7 @@ B and K, with which the terms grow as B and B^2; here they have the scale of its
 Of certain predictions in K equal classes |M|^2 is B^2 / K, so that with the divisor K the third term grows as 1 / K^2;
 here it has the scale of the code's 100 classes for every K. (As published its gradient was 150 to 380 times that of
 cross-entropy with 4 and 6 classes.) Soft targets at five temperatures with l 0.9, as published, still have a gradient
-of 25 to 33 times that of cross-entropy.
+of 25 to 50 times that of cross-entropy, see experiments/results/method-scale.md.
 
 Different from the code: there are no strongly augmented views (they would add a cross-entropy and soft targets), and no
 mask for the less confident half of windows and classes, which the code multiplies with averages, so that the terms are
