@@ -144,12 +144,18 @@ def try_units(
 
     _ = workspace.torch_device  # raises first if there is no such device
     errors: dict[str, MmkdError | None] = {}
+    idle: dict[tuple[str, str], bool] = {}  # (method, option) -> whether it changes nothing in any unit
     refused: dict[str, str] = {}
     broken: dict[str, UnitFailed] = {}
     for spec, data in units:
         key = spec.key if spec.seed == 0 else replace(spec, seed=0).key
         if key not in errors:
-            errors[key] = _preflight_error(preflight, spec, data)
+            errors[key] = None
+            try:
+                for option, does_nothing in preflight(spec, data).items():
+                    idle[spec.method, option] = idle.get((spec.method, option), True) and does_nothing
+            except MmkdError as found:
+                errors[key] = found
         error = errors[key]
         if isinstance(error, UnitFailed):  # only the units of this method fail
             broken[spec.key] = error
@@ -157,15 +163,13 @@ def try_units(
             if not leave_out or not isinstance(error, Refused):
                 raise error
             refused[spec.key] = str(error)
+    for method, option in (each for each, does_nothing in idle.items() if does_nothing):
+        flag = option.replace("_", "-")
+        reason = f"{method}: --{flag} changes nothing with this student, these teachers and these options; leave it out"
+        if not leave_out:
+            raise MmkdError(reason)
+        refused.update({spec.key: reason for spec, _ in units if spec.method == method})
     return refused, broken
-
-
-def _preflight_error(preflight: Callable[[UnitSpec, Dataset], None], spec: UnitSpec, data: Dataset) -> MmkdError | None:
-    try:
-        preflight(spec, data)
-    except MmkdError as error:
-        return error
-    return None
 
 
 def run_by_workers(
