@@ -103,7 +103,7 @@ def share_costs(records: Iterable[Record]) -> list[Record]:
 def latency_notes(records: Iterable[Record]) -> list[str]:
     """What is to be known of the latencies of these records: several measurements of one network, and unsteady ones."""
     equal: dict[str, None] = {}
-    unsteady: dict[str, None] = {}
+    unsteady: dict[str, str] = {}  # one line a student
     for record in records:
         measured = _costs_of(record)
         if measured is None:
@@ -115,9 +115,10 @@ def latency_notes(records: Iterable[Record]) -> list[str]:
                 f"middle one, {measured['latency_ms']:.2f} ms"
             ] = None
         if not is_steady(measured):
-            unsteady[
+            unsteady.setdefault(
+                record.unit.student_title,
                 f"latency of {record.unit.student_title} is unsteady: p95 {measured['latency_p95_ms']:.2f} ms, over "
                 f"twice the median of {measured['latency_ms']:.2f} ms; the machine was busy, so do not compare it "
-                "(the same command measures it again)"
-            ] = None
-    return [*equal, *unsteady]
+                "(the same command measures it again)",
+            )
+    return [*equal, *unsteady.values()]
