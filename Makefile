@@ -7,7 +7,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 QUICK = not slow and not faults and not browser
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: bench test test-slow test-browser test-faults bench-speed bench-suite check check-fast lint format clean help
+.PHONY: bench test test-slow test-browser test-faults test-injected bench-speed bench-suite check check-fast lint format clean help
 
 help:
 	@echo "make bench        set up, then python -m mmkd.bench --method fam"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow    the tests that build, install or train for more than a minute"
 	@echo "make test-browser the page and MLflow's own in headless Chromium (Debian's package chromium); skipped without it"
 	@echo "make test-faults  kills a small suite 50 times and looks at what is left (about 10 minutes)"
+	@echo "make test-injected breaks the code in one place at a time, and a test must notice (about 15 minutes)"
 	@echo "make bench-speed  ours beside its peers, into experiments/results/speed.md (under 15 minutes on 2 cores)"
 	@echo "make bench-suite  one suite beside a process a method, into experiments/results/speed-suite.md"
 	@echo "make check        what make test does, with nothing installed anew"
@@ -46,6 +47,9 @@ test-browser: $(VENV)/.dev
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -s
+
+test-injected: $(VENV)/.dev
+	$(BIN)/python tests/injected/inject.py
 
 bench-speed: $(VENV)/.dev
 	$(BIN)/python experiments/speed

@@ -7,6 +7,10 @@ epochs. t_start 1, t_range 20 (the code adds its t_end to t_start), a_k starts a
 epochs, all from the authors' code, which also counts epochs from 1. Equation 11 of the paper and the code write f
 differently, with the same values, as the authors say.
 
+The temperatures have the learning rate of the student times `method_lr_factor`, 100. In the authors' code the factor is
+1, over some 94,000 steps (240 epochs of CIFAR-100); here a training has several hundred, over which a factor of 1 moves
+a temperature from 15.6 to 15.2 only, and 100 to about 5 (basic-motions, quick preset).
+
 The paper has one teacher. Here each teacher has its own temperature, because its task differs, and its share
 `teacher_weights`. AdamW divides a gradient by its own recent size, so that f has less effect than with the authors'
 SGD. There is no fixed temperature, so that no temperature schedule is possible.
@@ -43,6 +47,9 @@ class CurriculumTemperature(Method):
         t_start: float = option(1.0, "lowest temperature", gt=0)
         t_range: float = option(20.0, "range of the temperature above the lowest", gt=0)
         warmup: float = option(1 / 24, "share of the epochs over which the reversed gradient grows", ge=0, le=1)
+        method_lr_factor: float = option(
+            100.0, "factor on the learning rate of the temperatures", gt=0, since=3, before=1.0
+        )
         kd_weight: float = option(0.9, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"

@@ -115,10 +115,11 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "
         values["seeds"] = parse_seeds(args.seed)
         if len(values["seeds"]) > 1:
             raise MmkdError(f"--seed {args.seed} names several; use --seeds {args.seed}")
-    if args.data and args.dataset:
-        raise MmkdError("--data and --dataset both name windows; give one of them")
-    if args.dataset:
-        values["data"] = None  # replaces the file of a suite
+    windows = [flag for flag in ("data", "dataset", "card") if getattr(args, flag)]
+    if len(windows) > 1:
+        raise MmkdError(f"--{windows[0]} and --{windows[1]} both name windows; give one of them")
+    if windows:  # they replace those of a suite
+        values |= {name: None for name in ("data", "card") if name != windows[0]}
     if args.suite:
         refuse_unknown_flags(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
         return read_suite(args.suite, **values)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmkd.data.cards import Card, data_root, find_cards
     from mmkd.data.dataset import Dataset
-    from mmkd.data.load import load_dataset, load_file
+    from mmkd.data.load import load_dataset, load_file, load_own
     from mmkd.data.splits import Split, split_prefixes, split_windows
 
 _HOMES = {
@@ -21,6 +21,7 @@ _HOMES = {
     "find_cards": "cards",
     "load_dataset": "load",
     "load_file": "load",
+    "load_own": "load",
     "split_prefixes": "splits",
     "split_windows": "splits",
 }
@@ -33,6 +34,7 @@ __all__ = [
     "find_cards",
     "load_dataset",
     "load_file",
+    "load_own",
     "split_prefixes",
     "split_windows",
 ]

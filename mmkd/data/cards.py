@@ -44,6 +44,8 @@ class Card:
     subjects: int | None
     groups: Mapping[str, tuple[str, ...]]
     prepare: Mapping[str, Any]
+    folder: Path | None = None
+    """Where the card of a private data set lies: its files may lie there too."""
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -98,13 +100,20 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise MmkdError(f"{what} {path}: not a TOML file of ours: lists or tables are nested too deep") from None
 
 
-def read_card(path: Path) -> Card:
+def read_card(path: Path, private: bool = False) -> Card:
     """Read and check one card.
+
+    Args:
+        private: whether the card is of a private data set. It then needs no title, no split and no [source], and no
+            checksums: those of the files as they are count.
 
     Raises:
         MmkdError: the file is not TOML, lacks a key, or has an unknown key or an invalid value.
     """
     raw = read_toml(path, "card")
+    name = path.resolve().parent.name if path.name == "card.toml" else path.stem
+    if private:
+        raw = _with_private_defaults(raw, name)
     for key in raw:
         if key not in KEYS:
             raise MmkdError(f"card {path}: unknown key {key!r}{did_you_mean(key, KEYS)}")
@@ -120,7 +129,7 @@ def read_card(path: Path) -> Card:
         if not valid:
             raise MmkdError(f"card {path}: {key} = {shown(value)} must be {wanted}")
     return Card(
-        name=path.parent.name,
+        name=name,
         title=raw["title"],
         task=raw["task"],
         reader=raw["reader"],
@@ -133,7 +142,17 @@ def read_card(path: Path) -> Card:
         subjects=raw.get("subjects"),
         groups={name: tuple(channels) for name, channels in raw.get("groups", {}).items()},
         prepare=raw.get("prepare", {}),
+        folder=path.resolve().parent if private else None,
     )
+
+
+def _with_private_defaults(raw: dict[str, Any], name: str) -> dict[str, Any]:
+    """The content of a private card with what it need not have."""
+    options, source = raw.get("reader_options"), raw.get("source", {})
+    files = [options[key] for key in ("file", "test_file") if key in options] if isinstance(options, dict) else []
+    if isinstance(source, dict) and "sha256" not in source and files:
+        source = {**source, "sha256": {str(file): "" for file in files}}
+    return {"title": name, "split": "as its file has it", **raw, "source": source}
 
 
 def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
@@ -214,13 +233,15 @@ def find_cards(folder: Path | None = None) -> tuple[dict[str, Card], dict[str, s
 
 
 def find_card(name: str) -> Card:
-    """The card of the data set `name`; `ARCHIVE.SET` for one set of an archive.
+    """The card of the data set `name`; `ARCHIVE.SET` for one set of an archive; or a private card, by its path.
 
     Raises:
         MmkdError: there is no such data set (with the closest name), or `name` is a whole archive.
     """
     if not isinstance(name, str):
         raise MmkdError(f"data set = {shown(name)} is not a text; give its name")
+    if name.endswith(".toml"):
+        return read_card(Path(name), private=True)
     paths = {path.parent.name: path for path in cards_folder().glob("*/card.toml")}
     archive, dot, member = name.partition(".")
     if archive in paths and dot and re.fullmatch(r"[A-Za-z0-9_-]+", member):

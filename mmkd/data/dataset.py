@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.data.missing import fill_channels, interpolate
 from mmkd.data.resampling import resample_windows
 from mmkd.data.series import SeriesSet
 from mmkd.tasks.base import task_of_form
@@ -143,7 +144,8 @@ def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:
         whole = "series" if data.series is not None else "recordings"
         raise MmkdError(f"{what} has labels of samples, and its {whole} are scored at their rate; leave --rate out")
     if data.rate_hz is None:
-        raise MmkdError(f"{what} has no known rate of its own; leave --rate out")
+        hint = "leave --rate out" if data.test_from == "card" else "add an array rate_hz to the file, or leave it out"
+        raise MmkdError(f"{what} has no known rate of its own; {hint}")
     if rate_hz == data.rate_hz:
         return data
     if rate_hz > LARGEST_UPSAMPLING * data.rate_hz:
@@ -165,7 +167,8 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
 
     Args:
         nan: what happens with NaN and infinity: "refuse" raises an error, "impute" interpolates linearly along time (a
-            channel of a window without any value becomes 0), "drop" removes the windows.
+            channel without any value in a window has its median in the training windows there, with a warning), "drop"
+            removes the windows.
 
     Returns:
         The data set with finite values.
@@ -191,7 +194,7 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             kept: dict[str, Any] = {name: None if array is None else array[~bad_windows] for name, array in arrays}
             data = replace(data, **kept)
         else:
-            data = replace(data, x=_impute(x, bad))
+            data = _impute(data, bad)
     _check_classes(data)
     largest = max(float(data.x.max()), -float(data.x.min()))
     if largest > LARGEST_VALUE:
@@ -202,13 +205,18 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
     return data
 
 
-def _impute(x: NDArray[np.float32], bad: NDArray[np.bool_]) -> NDArray[np.float32]:
-    x = x.copy()
-    time = np.arange(x.shape[2])
-    for n, c in np.argwhere(bad.any(axis=2)):
-        hole = bad[n, c]
-        x[n, c, hole] = 0 if hole.all() else np.interp(time[hole], time[~hole], x[n, c, ~hole])
-    return x
+def _impute(data: Dataset, bad: NDArray[np.bool_]) -> Dataset:
+    """The data set with missing values filled; the checksum changes where whole channels were."""
+    filled = replace(data, x=interpolate(data.x, bad))
+    empty: NDArray[np.bool_] = np.all(bad, axis=2)
+    if not empty.any():
+        return filled
+    try:
+        x, line = fill_channels(filled.x, empty, ~data.test, data.channels)
+    except MmkdError as error:
+        raise MmkdError(f"data {data.name!r}: {error}") from None
+    checksum = sha256(f"{data.sha256} with channels at their median".encode()).hexdigest()
+    return replace(filled, x=x, sha256=checksum, warnings=(*data.warnings, line))
 
 
 def _check_classes(data: Dataset) -> None:

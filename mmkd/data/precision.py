@@ -33,7 +33,8 @@ def find_offsets(x: NDArray[np.generic], test: NDArray[np.bool_] | None) -> NDAr
         return None
     offsets = np.zeros(x.shape[1])
     for channel in range(x.shape[1]):
-        values = x[:, channel].astype(np.float64)
+        with np.errstate(over="ignore"):
+            values = x[:, channel].astype(np.float64)
         values[~(np.abs(values) < np.finfo(np.float32).max)] = np.nan
         known = ~np.isnan(values).all(axis=1)
         if not known.any():

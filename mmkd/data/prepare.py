@@ -12,10 +12,12 @@ from uuid import uuid4
 import numpy as np
 
 from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.text import shorten
 from mmkd.data.archives import unpack
 from mmkd.data.cards import Card
 from mmkd.data.checksums import PREPARED, files_exist, prepared_sha256, verify_checksums
 from mmkd.data.converters import CONVERTERS
+from mmkd.data.converters.base import Arrays
 from mmkd.data.dataset import Dataset
 from mmkd.data.downloads import ProgressCallback, download, verify_download
 from mmkd.data.load import reader_folder, resolve_suffix
@@ -113,6 +115,8 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
         raise MmkdError(f"data set {card.name!r}: {originals}: {error}") from None
     except TypeError as error:
         raise MmkdError(f"data set {card.name!r}: card.toml, [prepare]: {error}") from None
+    if card.reader == "windows":  # --data takes such a file too
+        arrays |= _facts(card)
     (target,) = (folder / name for name in card.sha256)
     np.savez(scratch / "prepared.npz", **arrays)  # type: ignore[arg-type]
     prepared_checksum = verify_download(scratch / "prepared.npz", "")
@@ -130,6 +134,40 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
     same = ", identical to the file of the card" if prepared_checksum == card.sha256[next(iter(card.sha256))] else ""
     damaged = f"; {arrays['damaged']} damaged entries were left out" if "damaged" in arrays else ""
     log(f"{card.name}: made {target}{same}: {shapes}{damaged}")
+    for line in doubts(card, arrays):
+        log(f"{card.name}: {line}")
+
+
+def _facts(card: Card) -> Arrays:
+    """What a file of windows says about itself, from its card; see `facts.read_facts`."""
+    facts: Arrays = {"channels": np.array(card.channels)}
+    if card.rate_hz:
+        facts["rate_hz"] = np.array(card.rate_hz)
+    if card.groups:
+        facts["groups"] = np.array([f"{name}={','.join(members)}" for name, members in card.groups.items()])
+    return facts
+
+
+def doubts(card: Card, arrays: Arrays) -> Iterator[str]:
+    """One line for each thing that suggests that the original files are not whole, or lack values."""
+    names = ("subject", "win_subject", "seq_subject")
+    subjects = next((len(np.unique(arrays[name])) for name in names if name in arrays), None)
+    if subjects is not None and card.subjects is not None and subjects != card.subjects:
+        yield f"{subjects} subjects are in these files, and {card.subjects} in the data set; is the folder whole?"
+    for pieces, name in (("segment", "subject"), ("seq_trial", "seq_subject")):
+        of = np.unique(arrays[name], return_counts=True)[1] if pieces in arrays else np.ones(1, int)
+        if of.min() < of.max():
+            yield f"its subjects have {of.min()} to {of.max()} recordings; is the folder whole?"
+    x = arrays.get("x")
+    if x is None or x.ndim != 2 or x.dtype.kind != "f":
+        return
+    missing = {card.channels[k]: int(np.isnan(x[:, k]).sum()) for k in range(x.shape[1]) if np.isnan(x[:, k]).any()}
+    if missing:
+        what = ", ".join(f"{name} at {count:,} of {len(x):,} samples" for name, count in missing.items())
+        yield (
+            f"without any value in a whole recording, and left so: {shorten(what, 150)}; --nan impute fills in "
+            f"medians, --nan drop leaves these windows out"
+        )
 
 
 def _take_archive_files(card: Card, folder: Path, unpacked: Path, log: Log) -> None:

@@ -100,7 +100,7 @@ def fill_missing(signal: NDArray[Any], missing: Missing) -> NDArray[Any]:
         missing: "linear" interpolates, and takes the nearest value at the ends; "hold" repeats the value before, at the
             start the first value; "zero" fills with zeros; "keep" and "gap" (see `split_at_gaps`) leave them.
 
-    A channel without any value becomes zeros, except under "keep" and "gap".
+    A channel without any value keeps them, except under "zero".
     """
     nan = np.isnan(signal)
     if check_choice(missing, Missing, "policy for missing values") in ("keep", "gap") or not nan.any():
@@ -109,8 +109,10 @@ def fill_missing(signal: NDArray[Any], missing: Missing) -> NDArray[Any]:
     time = np.arange(signal.shape[1])
     for values, hole in zip(signal, nan, strict=True):
         known = np.flatnonzero(~hole)
-        if missing == "zero" or not len(known):
+        if missing == "zero":
             values[hole] = 0
+        elif not len(known):
+            continue
         elif missing == "linear":
             values[hole] = np.interp(time[hole], known, values[known])
         else:

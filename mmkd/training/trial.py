@@ -20,6 +20,7 @@ from mmkd.nets.checks import check_outputs, run_once, run_twice
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
+from mmkd.training.idle import idle_options
 from mmkd.training.setup import build_method, select_teacher_parameters
 from mmkd.training.teachers import load_checkpoint, make_network
 from mmkd.units.splits import split_for
@@ -129,6 +130,7 @@ class Trial:
         views: modality -> (4, ...).
         teacher_outputs: modality -> outputs of that teacher for `views`.
         teachers: modality -> untrained network.
+        setup: that the method was built with.
     """
 
     student: nn.Module
@@ -136,6 +138,7 @@ class Trial:
     views: Mapping[str, Tensor]
     teacher_outputs: Mapping[str, Outputs]
     teachers: Mapping[str, nn.Module]
+    setup: Setup
 
     @classmethod
     def make(
@@ -203,11 +206,14 @@ class Trial:
             raise
         except MmkdError as error:
             raise Refused(str(error)) from error
-        return cls(student, method, views, teacher_outputs, nets)
+        return cls(student, method, views, teacher_outputs, nets, setup)
 
 
-def preflight(spec: UnitSpec, data: Dataset) -> None:
+def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
     """Try a unit on random windows, which takes a moment, to find errors before anything is trained.
+
+    Returns:
+        Name of a given option of the method -> whether it changes nothing, see `idle_options`.
 
     Raises:
         MmkdError: a network cannot read these windows, or a file of weights does not fit its teacher.
@@ -245,6 +251,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
             student = student.steps(labels >= 0)
             labels = labels.flatten()
         batch = Batch(labels, index, 0, spec.training.epochs)
+        idle = idle_options(spec, trial.method, trial.setup, student, trial.teacher_outputs, batch)
         terms = trial.method.terms(student, trial.teacher_outputs, batch)
         select_teacher_parameters(trial.method, trial.teachers)
         if data.form == "window":
@@ -260,6 +267,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> None:
     if not isinstance(outputs, Outputs) or outputs.logits.shape != (4, classes, *data.y.shape[1:]):
         shape = f"(B, {classes}{', T' if data.form == 'step' else ''})"
         raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits {shape}")
+    return idle
 
 
 def check_terms(name: str, terms: Any) -> None:

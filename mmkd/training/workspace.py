@@ -161,7 +161,7 @@ class Workspace:
         from mmkd.data import data_root
 
         root = data_root(request.data_root)
-        return cls(data=request.data, data_root=root, plugins=request.plugins, **settings)
+        return cls(data=request.own, data_root=root, plugins=request.plugins, **settings)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], group: ProcessGroup = SINGLE_PROCESS) -> "Workspace":
@@ -171,9 +171,9 @@ class Workspace:
 
 @lru_cache(maxsize=2)
 def _load_windows(name: str, path: str | None, root: str, nan: Any, rate: float) -> "Dataset":
-    from mmkd.data import load_dataset, load_file
+    from mmkd.data import load_dataset, load_own
 
-    return load_dataset(name, root or None, nan, rate) if path is None else load_file(path, nan)
+    return load_dataset(name, root or None, nan, rate) if path is None else load_own(path, root or None, nan, "", rate)
 
 
 def check_engine(name: str) -> None:

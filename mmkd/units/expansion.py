@@ -10,7 +10,7 @@ from typing import Any
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import older_options, recorded
 from mmkd.core.registry import METHODS
-from mmkd.data import Dataset, load_dataset, load_file
+from mmkd.data import Dataset, load_dataset, load_own
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
@@ -45,7 +45,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
     loaders = _loaders(request)
-    if request.data is not None:  # defaults depend on the content of the file
+    if request.own is not None:  # defaults depend on the content of the file
         file_data = loaders[0]()
         request = _with_defaults(request, file_data)
         loaders = [lambda: file_data]
@@ -107,10 +107,10 @@ def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
 def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     """A function for each data set of a request that loads it."""
     nan: Any = request.nan
-    if request.data is not None:
-        form = TASKS.get(request.task).form
-        return [lambda path=request.data: load_file(path, nan, form)]  # type: ignore[misc]
     rate = request.rate or 0.0
+    if request.own is not None:
+        form = TASKS.get(request.task).form
+        return [lambda path=request.own: load_own(path, request.data_root, nan, form, rate)]  # type: ignore[misc]
     return [lambda name=name: load_dataset(name, request.data_root, nan, rate) for name in request.datasets]  # type: ignore[misc]
 
 

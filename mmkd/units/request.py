@@ -62,6 +62,13 @@ class Request(TrainingSettings):
         metavar="FILE",
         group="what",
     )
+    card: str | None = setting(
+        None,
+        "the card.toml of a private data set, which may lie anywhere",
+        flag="--card",
+        metavar="FILE",
+        group="what",
+    )
     task: str = setting(
         DEFAULT_TASK,
         "classification (default), segmentation (a class a time step), or anomaly",
@@ -128,7 +135,7 @@ class Request(TrainingSettings):
     )
     rate: float | None = setting(
         None,
-        "resample windows to this rate (default: that of the data set)",
+        "resample windows to this rate (default: that of the data)",
         flag="--rate",
         metavar="HZ",
         gt=0,
@@ -162,16 +169,21 @@ class Request(TrainingSettings):
         self._check_texts()
         self._check_split()
         self._check_seeds()
+        if self.data is not None and self.card is not None:
+            raise MmkdError("--data and --card both name windows; give one of them")
+        if any(name.endswith(".toml") for name in self.datasets):
+            raise MmkdError(f"data set {shown(self.datasets[0])}: name the file of a card with --card")
         self.check_optimizers()
-        if self.rate is not None and self.data is not None:
-            raise MmkdError(
-                f"--rate {self.rate:g}: a file of --data does not say its own rate; resample its windows first"
-            )
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
         if len(self.methods) > 1 and "all" in self.methods:
             raise MmkdError("methods: 'all' must be the only name")
+
+    @property
+    def own(self) -> str | None:
+        """The user's own file, of windows or series or the card of a private data set."""
+        return self.data if self.data is not None else self.card
 
     def _fill_defaults(self) -> None:
         """Fill in the defaults of the task; plugins are loaded first, because one may register the task."""
@@ -248,8 +260,9 @@ def read_suite(path: str | Path, **changes: Any) -> Request:
         if name in values and name != "name":
             raise MmkdError(f"--suite {path}: the key {name!r} is given in both spellings")
         values[name] = value
-    if {"data", "datasets"} <= set(values):
-        raise MmkdError(f"--suite {path}: 'data' and 'datasets' both name windows; give one of them")
+    windows = [name for name in ("data", "card", "datasets") if name in values]
+    if len(windows) > 1:
+        raise MmkdError(f"--suite {path}: {windows[0]!r} and {windows[1]!r} both name windows; give one of them")
     if "methods" not in values and "methods" not in changes:
         raise MmkdError(f"--suite {path}: the key 'methods' is missing")
     try:

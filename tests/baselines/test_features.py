@@ -216,6 +216,27 @@ def test_pkt_by_loops():
     assert found == pytest.approx(np.sum(p * np.log(p / q)) / (64 * B), rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["sp", "base+sp", "pkt", "mlkd", "kd", "at", "nst", "dist"])
+def test_a_batch_with_every_window_twice_has_the_same_loss(name):
+    """So that the scale of a term, and of its gradient, does not depend on the number of windows in a batch."""
+    maps, others = torch.rand(B, 3, 8), torch.rand(B, 4, 8)
+    logits, target = torch.randn(2, B, K), torch.arange(B) % K
+    found = []
+    for times in (1, 2):
+        own = maps.clone().requires_grad_()
+        scores = logits[0].clone().requires_grad_()
+        twice = torch.arange(B).repeat(times)
+        student = Outputs(scores[twice], own.flatten(1)[twice], {"s": own[twice]})
+        teacher = Outputs(logits[1][twice], others.flatten(1)[twice], {"s": others[twice]})
+        terms = METHODS.get(name)().losses(student, {"sig": teacher}, Batch(target[twice], torch.arange(len(twice))))
+        total = sum(terms.values())
+        found.append((total, *torch.autograd.grad(total, [own, scores], allow_unused=True)))
+    for one, two in zip(*found, strict=True):
+        assert (one is None) == (two is None)
+        if one is not None:
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["at", "sp", *VECTORS])
 def test_equal_features_cost_nothing(name):
     x = torch.rand(B, 4, 6)

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
+from mmkd.specs.unit import Training
+from mmkd.training.optimization import make_optimizer
 
 ORACLE = np.load(Path(__file__).parents[1] / "oracles" / "losses.npz", allow_pickle=False)
 T = float(ORACLE["temperature"])
@@ -142,6 +144,24 @@ def trained_against(epoch, epochs=240, names=NAMES, **options):
     method = built("ctkd", student, teachers, **options).double()
     terms = method.losses(student, teachers, replace(batch, epoch=epoch, epochs=epochs))
     return method, student, teachers, sum(v for k, v in terms.items() if k not in SUPERVISED)
+
+
+def test_the_temperature_of_ctkd_moves():
+    """By the factor 100 on its learning rate: AdamW at 2e-3 over 40 steps, in which a factor of 1 does not move it."""
+    moved = {}
+    for factor in (1.0, 100.0):
+        torch.manual_seed(0)
+        method, student, *_ = trained_against(239, names=("sig",))
+        _, teachers, batch = case(kind=torch.double)
+        assert method.config.method_lr_factor == 100
+        optimizer = make_optimizer([], Training(), method=method.parameters(), method_factor=factor)
+        for _ in range(40):
+            optimizer.zero_grad()
+            method.losses(student, used(teachers, "sig"), replace(batch, epoch=239, epochs=240))["ctkd_sig"].backward()
+            optimizer.step()
+        moved[factor] = abs(20 * (torch.sigmoid(method.raw[0]) - torch.sigmoid(torch.tensor(1.0))).item())
+    assert moved[1.0] < 0.5
+    assert moved[100.0] > 3
 
 
 def test_ctkd_at_its_lowest_temperature_is_the_reference_of_kd():

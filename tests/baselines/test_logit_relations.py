@@ -53,6 +53,28 @@ def test_ls_kd_equals_the_reference():
     assert_reference(distilled("ls-kd"), "logit_standardisation_T2", scale=9)
 
 
+def test_ls_kd_weighs_cross_entropy_as_the_authors_train():
+    student, teachers, batch = case()
+    terms = METHODS.get("ls-kd")().losses(student, {"sig": teachers["sig"]}, batch)
+    full = METHODS.get("student")().losses(student, {}, batch)["ce"]
+    assert terms["ce"].item() == pytest.approx(0.1 * full.item(), rel=1e-6)
+
+
+def test_two_standardised_logits_have_no_gradient():
+    """Why `ls-kd` refuses two classes; and what two classes leave of `dkd` and `dist`."""
+    batch = Batch(torch.arange(6) % 2, torch.arange(6), **LAST)
+    logits = torch.randn(6, 2, dtype=torch.double, requires_grad=True)
+    teacher = Outputs(3 * torch.randn(6, 2, dtype=torch.double), logits)
+    for name, empty in (("ls-kd", "kd"), ("dkd", "dkd_others"), ("dist", "dist_classes")):
+        terms = METHODS.get(name)().losses(Outputs(logits, logits), {"sig": teacher}, batch)
+        size = {key: torch.autograd.grad(term, logits, retain_graph=True)[0].abs().max() for key, term in terms.items()}
+        assert size[empty] < 1e-4
+        assert all(value > 1e-3 for key, value in size.items() if key not in (empty, "ce"))
+    soft = METHODS.get("kd")(kd_weight=1.0, temperature=4.0).losses(Outputs(logits, logits), {"sig": teacher}, batch)
+    terms = METHODS.get("dkd")().losses(Outputs(logits, logits), {"sig": teacher}, batch)
+    assert terms["dkd_target"].item() == pytest.approx(soft["kd"].item())
+
+
 def test_entropy_weighted_term_equals_the_reference_but_for_its_scale():
     """The reference's weights sum to M - 1 = 2 and it divides by M = 3; ours sum to 1."""
     found = distilled("ebkd-entropy", NAMES, kd_weight=1, temperature=float(ORACLE["temperature"]))

@@ -133,12 +133,13 @@ def test_soft_targets_and_cross_entropy_have_the_weights_of_kd(name, pairs):
     assert other["kd"].item() == pytest.approx(3 * expected["kd"].item())
 
 
-def test_camkd_of_equal_maps_is_zero_whatever_their_scale():
+@pytest.mark.parametrize("scale", [0.05, 5])
+def test_camkd_of_equal_maps_is_zero_whatever_their_scale(scale):
     _, student, teachers = images()
     for m in ("gaf", "pi"):
         branch = student.branches[m]
         shifted = torch.cat([branch.features["stage2"], torch.ones_like(branch.features["stage2"][:, :1])], 1)
-        weight = torch.cat([5 * branch.classifier, noise(1)[:K]], 1)  # maps times 5, plus a number a class
+        weight = torch.cat([scale * branch.classifier, noise(1)[:K]], 1)  # maps times `scale`, plus a number a class
         teachers[m] = replace(teachers[m], features={"stage2": shifted.detach()}, classifier=weight)
     terms = terms_of("camkd", student, teachers)
     assert terms["camkd_gaf"].item() == pytest.approx(0, abs=1e-12)

@@ -100,14 +100,19 @@ def test_shortest_combinations_that_are_known():
     torch.testing.assert_close(ae_kd.least_conflict(0 * g, 0.6), torch.tensor([0.5, 0.5]))
 
 
-def test_ae_kd_is_its_formula():
-    method, student, teachers, batch = scene("ae-kd", temperature=3.0, kd_weight=0.8, tolerance=0.5)
+@pytest.mark.parametrize("tolerance", [0.5, 1.0])
+def test_ae_kd_is_its_formula(tolerance):
+    method, student, teachers, batch = scene("ae-kd", temperature=3.0, kd_weight=0.8, tolerance=tolerance)
+    if tolerance == 1:  # two that pull apart, so that no weight is at its limit
+        opposite = 2 * student.logits.detach() - teachers["sig"].logits
+        teachers = {"sig": teachers["sig"], "gaf": Outputs(opposite, teachers["gaf"].embedding)}
     logits = student.logits.detach().requires_grad_()
     slopes = [
         torch.autograd.grad(sum(slow_kl(logits[i], t.logits[i], 3.0) for i in range(B)), logits)[0].mean(0)
         for t in teachers.values()
     ]
-    shares = ae_kd.least_conflict(torch.stack(slopes), 0.5)
+    shares = ae_kd.least_conflict(torch.stack(slopes), tolerance)
+    assert ((shares > 0.01) & (shares < tolerance - 0.01)).all() == (tolerance == 1)
     expected = sum(
         share * slow_kl(student.logits[i], t.logits[i], 3.0) / B
         for share, t in zip(shares, teachers.values(), strict=True)
@@ -437,6 +442,11 @@ def test_c2kd_is_its_formula():
         assert terms[f"teacher_{m}"].item() == pytest.approx((ce + yours / B).item(), rel=1e-5)
         torch.testing.assert_close(*each, rtol=1e-4, atol=1e-6)
     assert 0 < used < 2 * B
+    for m, logits in moving.items():  # what is a target in a term is not moved by it
+        assert torch.autograd.grad(terms[f"c2kd_{m}"], logits, retain_graph=True, allow_unused=True) == (None,)
+        inputs = [*student.features.values(), *method.own.parameters()]
+        slopes = torch.autograd.grad(terms[f"teacher_{m}"], inputs, retain_graph=True, allow_unused=True)
+        assert all(slope is None for slope in slopes)
 
 
 def test_at_a_threshold_of_one_no_sample_is_used():
@@ -535,6 +545,32 @@ def test_teachers_rest_without_co_training():
     assert not list(METHODS.get("mst-distill")(co_training=False).teacher_parameters(nets))
     for name in ("mst-distill", "c2kd"):
         assert len(list(METHODS.get(name)().teacher_parameters(nets))) == 2
+
+
+# weights that are computed from the student
+
+
+@pytest.mark.parametrize(("name", "weighs"), [("mtkd-rl", "agent"), ("meta-mkd", "weigh")])
+def test_the_student_gets_no_gradient_through_its_teachers_weights(name, weighs):
+    """The gradient is the same with the weights as constants, and reaches the student by the distances alone."""
+    method, student, teachers, batch = scene(name)
+    method.eval()
+    network, slopes = getattr(method, weighs), []
+    real = network.forward
+
+    def constant(*inputs):
+        answer = real(*inputs)
+        return answer.detach() if isinstance(answer, torch.Tensor) else tuple(part.detach() for part in answer)
+
+    for network.forward in (real, constant):
+        terms = method.losses(student, teachers, batch)
+        inputs = list(student.features.values())
+        slopes.append(torch.autograd.grad(terms["kd"] + terms["feature"], inputs, allow_unused=True, retain_graph=True))
+    for one, other in zip(*slopes, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+    assert any(slope is not None for slope in slopes[0])
 
 
 # whom they trust

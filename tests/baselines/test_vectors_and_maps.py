@@ -119,6 +119,32 @@ def test_ca_mkd_feature_term_by_loops():
     assert found == pytest.approx(7 * (v * far).sum(0).mean().item(), rel=1e-5)
 
 
+def test_ca_mkd_weights_of_the_maps_have_a_gradient():
+    """As in the authors' code v_k is no constant: the gradient is that of the whole formula."""
+    student, teachers = confident_case(double=True)
+    own = student.features["stage1"].requires_grad_()
+    method = built("ca-mkd", student, teachers, beta=7).double()
+    batch = Batch(torch.arange(B) % K, torch.arange(B))
+    found = method.losses(student, teachers, batch)["feature"]
+    wrong, far = [], []
+    for project, teacher in zip(method.projections, teachers.values(), strict=True):
+        s, hint = own, teacher.features["stage1"]
+        if hint.ndim == 4:
+            s, hint = s.mean(2, keepdim=True), hint.mean((2, 3))[..., None]
+        projected = project(s.movedim(1, 2).flatten(0, 1)).view(B, s.shape[2], -1).movedim(2, 1)
+        logits = teacher.logits + (projected.mean(2) - teacher.embedding) @ teacher.classifier.T
+        wrong.append(-logits.log_softmax(1)[torch.arange(B), batch.targets])
+        far.append((projected - hint).square().mean((1, 2)))
+    v = (1 - torch.stack(wrong).softmax(0)) / 2
+    slopes = [
+        torch.autograd.grad(7 * (weights * torch.stack(far)).sum(0).mean(), own, retain_graph=True)[0]
+        for weights in (v, v.detach())
+    ]
+    (gradient,) = torch.autograd.grad(found, own)
+    torch.testing.assert_close(gradient, slopes[0])
+    assert not torch.allclose(*slopes, rtol=1e-2), "constant weights would have another one"
+
+
 def test_ca_mkd_rectifies_only_towards_maps_without_negative_values():
     student, teachers = confident_case()
     teachers["gaf"] = network(torch.randn(B, 5, 4, 4))

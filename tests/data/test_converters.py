@@ -7,11 +7,13 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import data_root
+from mmkd.data.cards import find_card
 from mmkd.data.converters.dsads import DSADS_STEPS, convert_dsads
 from mmkd.data.converters.motionsense import MOTIONSENSE_CLASSES, MOTIONSENSE_COLUMNS, convert_motionsense
 from mmkd.data.converters.pamap2 import PAMAP2_CLASSES, convert_pamap2
 from mmkd.data.converters.uci_har import HAPT_CLASSES, convert_hapt, convert_uci_har
 from mmkd.data.converters.wisdm import convert_wisdm
+from mmkd.data.prepare import doubts
 
 RNG = np.random.default_rng(0)
 
@@ -62,7 +64,13 @@ def test_uci_har(uci):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("y_test.txt", "1\n2\n", r"body_acc_x_test\.txt: 3 .*|body_acc_x_test\.txt has 3 windows and y_test\.txt 2"),
+        ("y_test.txt", "1\n2\n", r"body_acc_x_test\.txt has 3 lines and y_test\.txt 2; they go together line by line"),
+        ("y_test.txt", "1\n2.5\n3\n", r"y_test\.txt: line 2 holds something else than whole numbers"),
+        (
+            "subject_train.txt",
+            "1\n1\n3\n",
+            r"subject_train\.txt has 3 lines and y_train\.txt 4; .* subject_train\.txt is probably cut off: unpack the",
+        ),
         ("y_train.txt", "1\n2\n7\n1\n", r"y_train\.txt: labels go from 1 to 7"),
         ("body_gyro_y_train.txt", "1 2\n", r"body_gyro_y_train\.txt: 2 numbers a line in 1 lines; there should be 128"),
         ("body_gyro_y_train.txt", "1 x\n", r"body_gyro_y_train\.txt: not 128 numbers a line"),
@@ -73,6 +81,17 @@ def test_uci_har_that_is_damaged(uci, name, change, message):
     (path,) = uci[0].rglob(name)
     path.unlink() if change is None else path.write_text(change)
     with pytest.raises(MmkdError, match=message):
+        convert_uci_har(uci[0])
+
+
+def test_uci_har_twice_in_a_folder(uci):
+    (path,) = uci[0].rglob("y_train.txt")
+    (uci[0] / "copy").mkdir()
+    copy = uci[0] / "copy" / "y_train.txt"
+    copy.write_text(path.read_text())
+    convert_uci_har(uci[0])
+    copy.write_text("1\n1\n1\n1\n")
+    with pytest.raises(MmkdError, match=r"two different files y_train\.txt: .*; name the folder of one of them"):
         convert_uci_har(uci[0])
 
 
@@ -119,6 +138,11 @@ def test_hapt(small_hapt):
         ("2 3 3 1 200\n", "of user 3"),
         ("2 2 13 1 200\n", "13 of user 2"),
         ("2 2 1 1\n", r"labels\.txt: not 5 numbers a line"),
+        ("2 2 1 1.5 200\n", r"labels\.txt: line 4 holds something else than whole numbers"),
+        (
+            "3 2 1 1 200\n",
+            r"labels\.txt names experiment 3, and there is no acc_exp03_user\*\.txt; is the",
+        ),
     ],
 )
 def test_hapt_with_labels_that_do_not_fit(small_hapt, row, message):
@@ -370,3 +394,20 @@ def test_real_dsads_as_text_comes_back_byte_for_byte(tmp_path):
         assert found[name].dtype == z[name].dtype
     np.testing.assert_array_equal(found["scale"], z["scale"])
     assert found["class_names"].tolist() == z["class_names"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "line"),
+    [
+        ({"subject": np.arange(8).repeat(3), "segment": np.zeros(24)}, None),
+        ({"subject": np.arange(8).repeat(3)[1:], "segment": np.zeros(23)}, "its subjects have 2 to 3 recordings"),
+        (
+            {"subject": np.arange(7).repeat(3), "segment": np.zeros(21)},
+            "7 subjects are in these files, and 8 in the data",
+        ),
+    ],
+)
+def test_what_suggests_that_original_files_are_not_whole(arrays, line):
+    found = list(doubts(find_card("dsads"), arrays))
+    assert len(found) == (line is not None)
+    assert line is None or found[0].startswith(line)

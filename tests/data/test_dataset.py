@@ -76,9 +76,9 @@ def test_rates_that_are_none(rate):
         Request(("student",), rate=rate)
 
 
-def test_a_file_says_no_rate():
-    with pytest.raises(MmkdError, match="--rate 25: a file of --data does not say its own rate"):
-        Request(("student",), data="own.npz", rate=25)
+def test_a_file_that_says_no_rate(sines):
+    with pytest.raises(MmkdError, match="--rate 25: data 'sines' has no known rate of its own; add an array rate_hz"):
+        list(expand(Request(("student",), data=str(sines), rate=25)))
 
 
 def units(**fields):

@@ -271,9 +271,36 @@ def test_impute_fills_along_time(save):
     np.testing.assert_allclose(found[3, 0], np.arange(30))  # linear between its neighbours
     assert found[7, 1, 0] == np.float32(X[7, 1, 1])  # the nearest at the ends
     assert found[7, 1, 29] == np.float32(X[7, 1, 28])
-    assert (found[9, 1] == 0).all()  # no value at all
+    assert np.isfinite(found[9, 1]).all()  # no value at all; see below
     whole = np.isfinite(x)
     np.testing.assert_array_equal(found[whole], x.astype(np.float32)[whole])
+
+
+def test_a_channel_without_any_value_has_its_median_in_training_windows(save):
+    """Not 0, which is a value like any other in raw units; and it is counted and said."""
+    x = X + 100
+    x[9:12, 1] = np.nan
+    test = np.arange(24) >= 12
+    x[test, 1] += 50  # what is tested counts for nothing
+    data = load_file(save(x=x, test=test), nan="impute")
+    expected = np.median(x[:9, 1].astype(np.float32))
+    assert (data.x[9:12, 1] == expected).all()
+    (line,) = data.warnings
+    assert line == (
+        "channels without any value have their median in the training windows: channel_1 in 3 of 24 windows "
+        f"({expected:.4g})"
+    )
+    again = x.copy()
+    again[9:12, 1, 0] = 100
+    assert load_file(save(x=again, test=test), nan="impute").warnings == ()
+
+
+def test_a_channel_without_any_training_value_cannot_be_filled(save):
+    x = X.copy()
+    x[:20, 1] = np.nan
+    refused(
+        save(x=x, test=np.arange(24) >= 20), "channel 'channel_1' has no value in any training window", nan="impute"
+    )
 
 
 def test_drop_leaves_those_windows_out_of_every_array(save):

@@ -153,3 +153,22 @@ def test_checksum_changes_with_every_part():
     splits.append(Split(np.array([1]), np.array([2, 3]), b, "window"))  # the same numbers, cut elsewhere
     assert len({s.sha256 for s in splits}) == len(splits)
     assert Split(a.astype(np.int32), b, b, "window").sha256 == splits[0].sha256
+
+
+def test_kept_training_subjects_hold_every_class():
+    """Of ten subjects two have the third class: whichever are kept, one of these two is among them."""
+    data = by_subject()
+    rare = np.isin(data.subject, (101, 106))
+    data = replace(data, y=np.where(rare, 2, np.arange(len(data.y)) % 2))
+    kept = []
+    for seed in range(20):
+        split = split_windows(data, seed, train_subjects=2)
+        kept.append(set(data.subject[split.train].tolist()))
+        assert len(kept[-1]) == 2
+        assert set(data.y[split.train]) == {0, 1, 2}
+        assert not kept[-1] & set(data.subject[split.validation].tolist())
+    assert len({tuple(sorted(each)) for each in kept}) > 3, "they are drawn"
+    with pytest.raises(MmkdError, match=r"--train-subjects 1: .*a class has no training windows left; keep more"):
+        split_windows(data, 0, train_subjects=1)
+    with pytest.raises(MmkdError, match="has 6 of them left for training"):
+        split_windows(data, 0, train_subjects=7)

@@ -22,6 +22,8 @@ import mmkd.training.trial
 from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
 from mmkd.cli.listing import describe_needs, first_line
 from mmkd.nets import build_student, build_teacher
+from mmkd.specs.unit import Training
+from mmkd.training.optimization import make_optimizer, set_learning_rate
 from mmkd.training.setup import build_method
 
 CLASSES, B = 3, 6
@@ -177,6 +179,28 @@ def test_terms_gradients_and_a_step(name, student, teachers):
     assert not still, f"neither the loop nor after_step trains {still[:3]}"
     for m, net in s.teachers.items():
         assert all(torch.equal(taught[m][n], v) for n, v in net.state_dict().items())
+
+
+@every_method
+def test_the_factor_scales_how_far_own_parameters_move(name):
+    """A step of SGD moves the method's own parameters by the factor, and the student's as before."""
+    s = scene(name, "sig+gaf+pi", ("sig", "gaf") if METHODS.get(name).distils else ())
+    own, theirs = list(s.trained().values()), list(s.student.parameters())
+    if not own:
+        pytest.skip("no parameters of its own that train along")
+    s.backward()
+    moves = []
+    for factor in (1.0, 10.0):
+        before = [p.detach().clone() for p in (*own, *theirs)]
+        optimizer = make_optimizer(theirs, Training(optimizer="sgd"), method=own, method_factor=factor)
+        set_learning_rate(optimizer, 0.25)
+        optimizer.step()
+        moves.append([p.detach() - b for p, b in zip((*own, *theirs), before, strict=True)])
+        for p, b in zip((*own, *theirs), before, strict=True):
+            p.data.copy_(b)
+    for number, (one, ten) in enumerate(zip(*moves, strict=True)):
+        torch.testing.assert_close(ten, one * 10 if number < len(own) else one, rtol=1e-2, atol=1e-5)
+    assert sum(move.abs().sum() for move in moves[0][: len(own)]) > 0
 
 
 def test_label_smoothing_is_cross_entropy_with_smoothed_labels():

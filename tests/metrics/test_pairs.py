@@ -255,6 +255,33 @@ def test_no_gap_has_no_share(alone, teacher, why):
     assert why in found.why
 
 
+def test_the_error_of_a_gap_is_the_standard_error_of_the_sample():
+    """Of gaps with mean 0.05 there is a share where 0.05 > s / sqrt(n); s has the divisor n - 1."""
+    for n in (2, 3, 5):
+        signs = np.array([1.0, -1.0] * n)[:n]
+        signs -= signs.mean()
+        shape = signs / np.sqrt((signs**2).sum() / (n - 1))
+        for factor, known in ((0.99, True), (1.01, False)):
+            teacher = 0.85 + factor * 0.05 * np.sqrt(n) * shape
+            alone = np.full(n, 0.80)
+            assert np.mean(teacher - alone) == pytest.approx(0.05)
+            found = st.gap_closed(alone, teacher, alone + 0.025)
+            assert isinstance(found, float) == known, (n, factor)
+            assert known == (found == pytest.approx(0.5) if known else False)
+
+
+def test_a_comparison_that_cannot_be_tested_is_no_test_of_its_family():
+    scores = RNG.uniform(size=7)
+    family = [
+        st.against("a", "c", scores, scores - 0.1 - 0.01 * np.arange(7)),
+        st.against("b", "c", scores[:4], scores[:4] + 0.1),
+    ]
+    assert isinstance(family[1].test, Refusal)
+    first, second = st.corrected(family)
+    assert first.p_holm == first.test.p == 2 / 2**7, "one test needs no correction"
+    assert second.p_holm is None
+
+
 # Scores ---------------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,9 @@ from mmkd.metrics import classes
 from mmkd.report import page
 from mmkd.report.columns import columns
 from mmkd.report.output import FIGURES
+from mmkd.report.page.album import Album
+from mmkd.report.page.context import GroupContext
+from mmkd.report.page.section import group_section
 from mmkd.report.phrases import mean_and_deviation, name_seeds, row_name
 from mmkd.report.reproducibility import reproducibility
 from mmkd.specs.data import DataSpec
@@ -47,6 +50,7 @@ ALONE = replace(
     KD, method="student", options={"branch_weight": 0.5}, views={"sig": {}}, teachers={}, teacher_training=None
 )
 CLASSES, WINDOWS = 3, 60
+KINDS = ("kd", "student")
 LEVELS = {"noise": (0.06, 0.12), "dead-channel": ("acc_x", "acc_y")}
 
 
@@ -249,6 +253,39 @@ def test_columns_sort_by_what_they_show(made):
     for column in columns([group], "student"):
         for row in group.rows:
             assert (column.value(row) is None) == (column.text(row) == ""), (column.head, row.name)
+
+
+def test_every_row_has_a_line_with_its_own_values(made):
+    (group,) = made[1].groups
+    shown = columns([group], "student")
+    lines = group_section(GroupContext(1, group, "student", Album(), True))["rows"]
+    assert [line["name"] for line in lines] == [row_name(row, group) for row in group.rows]
+    for line, row in zip(lines, group.rows, strict=True):
+        assert [cell["text"] for cell in line["cells"]] == [column.text(row) for column in shown]
+        values = [column.value(row) for column in shown]
+        assert [cell["value"] for cell in line["cells"]] == ["" if v is None else repr(float(v)) for v in values]
+        at = [column.head for column in shown].index("macro-F1")
+        assert float(line["cells"][at]["value"]) == pytest.approx(np.mean(row.values("macro_f1")))
+
+
+def test_the_lead_names_the_best_student_and_the_student_alone(made, reader):
+    best, alone = ([row.values("macro_f1") for row in made[1].groups[0].rows if row.name == name] for name in KINDS)
+    said = " ".join(reader.texts)
+    assert np.mean(best[0]) > np.mean(alone[0])
+    assert f"The highest mean macro-F1 of a student is {mean_and_deviation(best[0])} (kd)" in said
+    assert f"the student alone has {mean_and_deviation(alone[0])}." in said
+
+
+def test_what_is_left_out_is_told(tmp_path):
+    suite(tmp_path, seeds=(0, 1), measured=False)
+    damaged = tmp_path / replace(KD, seed=1).key / "predictions.npz"
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    found, given = files(tmp_path)
+    (line,) = [line for line in found.left_out if damaged.parent.name in line]
+    assert "is damaged" in line
+    left_out = given["report.html"].partition('id="left-out"')[2].partition("</section>")[0]
+    assert damaged.parent.name in left_out
+    assert "predictions.npz has" in left_out
 
 
 def test_hooks(reader):

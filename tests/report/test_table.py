@@ -2,7 +2,7 @@
 
 import io
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from mmkd.report.phrases import mean_and_deviation
 from mmkd.report.run_rows import TableRow, rows
 from mmkd.report.table import print_tables
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import Training, UnitSpec
+from mmkd.specs.unit import DetectorSpec, Training, UnitSpec
 from mmkd.store.record import Record
 from mmkd.units.names import option_names
 from mmkd.units.result import UnitResult
@@ -358,3 +358,15 @@ def test_names_are_printed_as_they_are(monkeypatch, name):
     lines = printed([row], 100, monkeypatch)
     assert lines[0].startswith(f"{name}, student")
     assert any(line.startswith(f"{name} ") and "1,234,567" in line for line in lines)
+
+
+def test_detectors_are_listed_from_the_best_on():
+    scores = {"moving-median": 0.2, "k-means": 0.6, "random": 0.1}
+    references = []
+    for name, score in scores.items():
+        spec = DetectorSpec(DataSpec("nab", "ab" * 32), 0, name, "anomaly")
+        values = {"kind": "simple", "key": spec.key, "spec": asdict(spec), "parameters": 0, "seconds": 1.0}
+        references.append(Record(Path(spec.key), {**values, "metrics": {"test": {"vus_pr": score}}}))
+    found = rows([], references=references)
+    assert [row.name for row in found] == ["k-means", "moving-median", "random"]
+    assert [row.score for row in found] == [(0.6,), (0.2,), (0.1,)]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -134,6 +135,15 @@ def test_damaged_record(records, text):
     with pytest.warns(DamageWarning, match=r"record .*k is damaged \(result\.json: .* does not count"):
         assert records.get("k") is None
     assert "result.json" in records.describe_damage("k")
+
+
+def test_record_of_another_unit(records):
+    """A folder that somebody copied: its content is whole, and it is not that of this unit."""
+    shutil.copytree(records.write("k", content()).folder, records.runs / "other")
+    with pytest.warns(DamageWarning, match="it is of unit 'k'"):
+        assert records.get("other") is None
+    with pytest.warns(DamageWarning, match="it is of unit 'k'"):
+        assert [record.key for record in records] == ["k"]
 
 
 def test_record_that_is_no_text(records):

@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 import mmkd
-from mmkd import METHODS, MmkdError
+from mmkd import METHODS, MmkdError, Outputs
 from mmkd.metrics.classes import mixture_shares
 from mmkd.store.records import Records
 from mmkd.training import preparation
 from mmkd.training import student as unit
+from mmkd.training.data import TrainingData
+from mmkd.training.teachers import Teacher
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 
@@ -96,6 +98,32 @@ def test_shares_by_search_are_the_best_mixture_on_validation(tiny, tmp_path, mon
     assert len(y) == record.result["data"]["windows"]["validation"]
     fixed = mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights=record.result["teacher_weights"])
     assert fixed.metrics == record.metrics
+
+
+def test_shares_are_searched_with_predictions_of_the_validation_windows(monkeypatch):
+    """Each teacher's own predictions of these windows, beside their labels, in the order of the teachers."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3, 4)).astype(np.float32)
+    windows = TrainingData({"sig": x}, np.arange(40) % 3, np.arange(24), np.arange(24, 40), "abc", torch.device("cpu"))
+
+    class Says(torch.nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor = factor
+
+        def forward(self, views):
+            logits = self.factor * views["sig"].mean(2)
+            return Outputs(logits, logits)
+
+    teachers = {name: Teacher(None, Says(factor), None) for name, factor in (("gaf", 1.0), ("sig", 5.0))}
+    seen = []
+    monkeypatch.setattr(preparation, "mixture_shares", lambda y, each: seen.append((y, each)) or np.array([0.25, 0.75]))
+    assert preparation.search_shares(teachers, windows) == "gaf=0.2500,sig=0.7500"
+    ((y, each),) = seen
+    assert y.tolist() == windows.y[24:].tolist()
+    for factor, found in zip((1.0, 5.0), each, strict=True):
+        logits = torch.from_numpy(factor * x[24:].mean(2)).double()
+        np.testing.assert_allclose(found, logits.softmax(1), rtol=1e-5)
 
 
 def test_search_without_validation_windows_is_refused(tiny, tmp_path):

@@ -1,5 +1,7 @@
 """Teachers' outputs: what is read from disk equals what the networks say live."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,24 @@ def test_outputs_are_computed_once(windows, teachers, tmp_path, monkeypatch):
         "mmkd.training.teacher_outputs._write_outputs", lambda *_: pytest.fail("computed a second time")
     )
     make_teacher_source(teachers, FEATURES, windows, cache, Progress())
+
+
+@pytest.mark.parametrize("needs", [frozenset({"logits"}), FEATURES])
+def test_every_teacher_has_outputs_of_its_own(windows, teachers, tmp_path, needs):
+    """Another seed, network or epoch of a teacher never finds what another one put out."""
+    cache, first = Cache(tmp_path), teachers["sig"]
+    positions = np.array([1, 4])
+    others = {
+        "seed": replace(first, spec=replace(first.spec, seed=1)),
+        "training": replace(first, spec=replace(first.spec, training=Training(epochs=7))),
+        "epoch": replace(first, checkpoint="last"),
+    }
+    for number, teacher in enumerate((first, *others.values())):
+        torch.manual_seed(100 + number)
+        net = build_teacher("WRN10-1", "sig", SHAPES["sig"], 3).eval().requires_grad_(False)
+        source = make_teacher_source({"sig": replace(teacher, network=net)}, needs, windows, cache, Progress())
+        views = windows.load_views(windows.train[positions])
+        torch.testing.assert_close(source.outputs(positions, views)["sig"].logits, net(views).logits)
 
 
 def test_no_teachers(windows, tmp_path):

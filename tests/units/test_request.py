@@ -512,3 +512,17 @@ def test_the_student_alone_has_the_same_weight_of_branches():
     request = Request(methods=("kd",), options={"kd": {"branch_weight": 0.2}})
     ((spec, _),) = expand(request)
     assert student_alone(spec).options == {"branch_weight": 0.2}
+
+
+def test_a_method_whose_numbers_have_changed_makes_other_units(monkeypatch):
+    """By its `revision`; the units of other methods, and the student alone, stay what they were."""
+    methods = ("kd", "aver", "student")
+    before = {spec.method: spec for spec in specs(methods=methods)}
+    monkeypatch.setattr(METHODS.get("kd"), "revision", METHODS.get("kd").revision + 1)
+    after = {spec.method: spec for spec in specs(methods=methods)}
+    assert before["kd"].key != after["kd"].key
+    for name in ("aver", "student"):
+        assert before[name].key == after[name].key
+    assert before["kd"].teachers
+    assert all(before["kd"].teacher(name).key == after["kd"].teacher(name).key for name in before["kd"].teachers)
+    assert student_alone(before["kd"]).key == student_alone(after["kd"]).key

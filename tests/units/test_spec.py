@@ -52,6 +52,7 @@ OTHER_DATA = {
     "epoch_rule": "last",
     "train_subjects": 5,
     "test_subjects": (3, 4),
+    "by_name": True,
     "rate": 25.0,
 }
 OTHER_TRAINING = {

@@ -140,9 +140,9 @@ def test_teachers_and_student_train_with_what_was_set(sines, tmp_path, monkeypat
     """And the record holds it."""
     made = []
 
-    def spy(parameters, training):
+    def spy(parameters, training, **parts):
         made.append(training)
-        return make_optimizer(parameters, training)
+        return make_optimizer(parameters, training, **parts)
 
     smoothings = []
     student = METHODS.get("student")

@@ -1,5 +1,7 @@
 """Views: fitted on training windows only, cached by what shapes them, the same from the cache as fresh."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
-from mmkd.views import make_modality
+from mmkd.views import GAF, make_modality
 from mmkd.views.cached import CHUNK, get_view, view_configs, view_key
 
 
@@ -46,6 +48,29 @@ def test_fitted_views_depend_on_the_training_windows_and_others_do_not(data):
         config = view_configs((name,), 16)[name]
         keys = {view_key(name, config, spec(data), split) for split in splits}
         assert (len(keys) == 2) == differ
+
+
+def test_the_key_of_a_view_is_of_everything_that_shapes_it(data, monkeypatch):
+    """Two views that may differ never share an entry of the cache."""
+    split, own = split_windows(data, 0), spec(data)
+    config = view_configs(("gaf",), 16)["gaf"]
+    key = view_key("gaf", config, own, split)
+    others = {
+        "option": view_key("gaf", {**config, "method": "difference"}, own, split),
+        "size": view_key("gaf", {**config, "size": 8}, own, split),
+        "data": view_key("gaf", config, replace(own, sha256="cd" * 32), split),
+        "missing values": view_key("gaf", config, replace(own, nan="impute"), split),
+        "group": view_key("gaf@acc", {**config, "channels": [0]}, own, split),
+        "another group": view_key("gaf@acc", {**config, "channels": [1]}, own, split),
+        "fitted": view_key("gaf", {**config, "range": "train"}, own, split),
+        "a plugin's source": view_key("gaf", config, own, split, {"gaf": "12" * 32}),
+        "an edited plugin's source": view_key("gaf", config, own, split, {"gaf": "34" * 32}),
+    }
+    monkeypatch.setattr(GAF, "version", GAF.version + 1)
+    others["version"] = view_key("gaf", config, own, split)
+    assert len({key, *others.values()}) == 1 + len(others), others
+    monkeypatch.undo()
+    assert view_key("gaf", dict(reversed(config.items())), replace(own, validation=0.3), split) == key
 
 
 def test_the_fit_never_sees_validation_or_test(data, tmp_path):

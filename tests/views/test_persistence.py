@@ -51,6 +51,20 @@ def test_fitted_grid_equals_the_definition():
             np.testing.assert_allclose(images[c], expected / state["scale"][c], atol=1e-5)
 
 
+def test_fitted_axes_span_the_quantiles_of_the_training_windows_with_a_margin():
+    """Births from the 1 - q quantile of the least to the q quantile of the greatest, 5 % on either side; persistence up
+    to the q quantile of the greatest, and 5 % more."""
+    state = PersistenceImage(16, quantile=0.9).fit(X).state()
+    for c in range(X.shape[1]):
+        pairs = [window[c] for window in sublevel_diagrams(X)]
+        low = np.quantile([each[:, 0].min() for each in pairs], 0.1)
+        high = np.quantile([each[:, 0].max() for each in pairs], 0.9)
+        top = np.quantile([(each[:, 1] - each[:, 0]).max() for each in pairs], 0.9)
+        assert state["birth_low"][c] == pytest.approx(low - 0.05 * (high - low))
+        assert state["birth_high"][c] == pytest.approx(high + 0.05 * (high - low))
+        assert state["persistence_high"][c] == pytest.approx(1.05 * top)
+
+
 def test_fitted_values_suit_a_network():
     x = X[:, :1] * np.array([1e-3, 1.0, 1e4])[:, None] + np.array([0.0, 5.0, -2e4])[:, None]
     images = PersistenceImage(32).fit(x).transform(x)

@@ -27,6 +27,49 @@ def find_files(folder: Path, pattern: str) -> list[Path]:
     return paths
 
 
+def find_file(folder: Path, name: str) -> Path:
+    """The file of this name anywhere below the folder.
+
+    Raises:
+        MmkdError: there is none, or several with different content.
+    """
+    first, *others = find_files(folder, name)
+    for other in others:
+        if other.read_bytes() != first.read_bytes():
+            raise MmkdError(
+                f"there are two different files {name}: {first.relative_to(folder)} and {other.relative_to(folder)}; "
+                f"name the folder of one of them with --originals"
+            )
+    return first
+
+
+def check_lines(one: Path, lines: int, other: Path, other_lines: int) -> None:
+    """Check that two files that go together, line by line, have the same number of lines.
+
+    Raises:
+        MmkdError: they do not.
+    """
+    if lines != other_lines:
+        short = one if lines < other_lines else other
+        raise MmkdError(
+            f"{one.name} has {lines:,} lines and {other.name} {other_lines:,}; they go together line by line, and "
+            f"{short.name} is probably cut off: unpack the archive again"
+        )
+
+
+def read_whole_numbers(path: Path, columns: int) -> NDArray[np.int64]:
+    """The whole numbers in a text file, (lines, columns).
+
+    Raises:
+        MmkdError: the file has something else, with its name and the first such line.
+    """
+    values = read_numbers(path, columns)
+    wrong = (values != np.round(values)).any(axis=1)  # NaN, too
+    if wrong.any():
+        raise MmkdError(f"{path.name}: line {int(wrong.argmax()) + 1} holds something else than whole numbers")
+    return values.astype(np.int64)
+
+
 def read_numbers(path: Path, columns: int, delimiter: str | None = None) -> NDArray[np.float64]:
     """The numbers in a text file, (lines, columns).
 

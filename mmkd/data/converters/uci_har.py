@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
-from mmkd.data.converters.base import Arrays, find_files, read_numbers
+from mmkd.data.converters.base import Arrays, check_lines, find_file, find_files, read_numbers, read_whole_numbers
 
 HAPT_CLASSES = (
     "none",
@@ -37,19 +37,19 @@ def convert_uci_har(folder: Path) -> Arrays:
     axes = [f"{signal}_{axis}" for signal in ("body_acc", "body_gyro", "total_acc") for axis in "xyz"]
     parts: dict[str, list[NDArray[Any]]] = {"x": [], "y": [], "subject": [], "test": []}
     for part in ("train", "test"):
-        labels = find_files(folder, f"y_{part}.txt")[0]
-        subjects = find_files(folder, f"subject_{part}.txt")[0]
-        y = read_numbers(labels, 1)[:, 0].astype(np.int64)
+        labels = find_file(folder, f"y_{part}.txt")
+        subjects = find_file(folder, f"subject_{part}.txt")
+        y = read_whole_numbers(labels, 1)[:, 0]
         x = np.empty((len(y), len(axes), 128), np.float32)
         for channel, axis in enumerate(axes):
-            path = find_files(folder, f"{axis}_{part}.txt")[0]
+            path = find_file(folder, f"{axis}_{part}.txt")
             values = read_numbers(path, 128)
-            if len(values) != len(y):
-                raise MmkdError(f"{path.name} has {len(values)} windows and {labels.name} {len(y)} labels")
+            check_lines(path, len(values), labels, len(y))
             x[:, channel] = values
         if y.min() < 1 or y.max() > 6:
             raise MmkdError(f"{labels.name}: labels go from {y.min()} to {y.max()}; they should be 1 to 6")
-        subject = read_numbers(subjects, 1)[:, 0].astype(np.int64)
+        subject = read_whole_numbers(subjects, 1)[:, 0]
+        check_lines(subjects, len(subject), labels, len(y))
         arrays: tuple[NDArray[Any], ...] = (x, y - 1, subject, np.full(len(y), part == "test"))
         for name, array in zip(parts, arrays, strict=True):
             parts[name].append(array)
@@ -63,7 +63,7 @@ def convert_hapt(folder: Path) -> Arrays:
     A line of `labels.txt` is a labelled piece: experiment, user, activity, first and last sample (counted from 1).
     Windows are those of the official list: 128 samples, every 64 samples, inside each labelled piece.
     """
-    pieces = read_numbers(find_files(folder, "labels.txt")[0], 5).astype(np.int64)
+    pieces = read_whole_numbers(find_file(folder, "labels.txt"), 5)
     streams = []
     labels = []
     experiments = []
@@ -81,8 +81,7 @@ def convert_hapt(folder: Path) -> Arrays:
             raise MmkdError(f"{gyro.name} is missing beside {path.name}")
         acceleration = read_numbers(path, 3)
         rotation = read_numbers(gyro, 3)
-        if len(acceleration) != len(rotation):
-            raise MmkdError(f"{path.name} has {len(acceleration)} samples and {gyro.name} {len(rotation)}")
+        check_lines(path, len(acceleration), gyro, len(rotation))
         y = np.zeros(len(acceleration), np.int8)
         for _, user, activity, first, last in pieces[pieces[:, 0] == experiment].tolist():
             if user != subject or not 1 <= first <= last <= len(y) or not 1 <= activity <= 12:
@@ -95,6 +94,12 @@ def convert_hapt(folder: Path) -> Arrays:
         experiments.append(np.full(len(y), experiment, np.int8))
         subjects.append(np.full(len(y), subject, np.int8))
         offset += len(y)
+    unknown = sorted(set(pieces[:, 0].tolist()) - {int(number[0]) for number in experiments})
+    if unknown:
+        raise MmkdError(
+            f"labels.txt names experiment {unknown[0]}, and there is no acc_exp{unknown[0]:02d}_user*.txt; is the "
+            f"folder whole? unpack the archive again"
+        )
     if not windows:
         raise MmkdError("labels.txt: no labelled piece is as long as a window of 128 samples")
     start, label, window_subject, window_experiment = np.array(windows).T

@@ -28,6 +28,8 @@ class RawDataset(NamedTuple):
     start: Any = None
     classes: tuple[str, ...] | None = None
     series: SeriesSet | None = None
+    warnings: tuple[str, ...] = ()
+    offset: tuple[float, ...] | None = None
 
 
 def load_arrays(card: Card, folder: Path) -> Mapping[str, NDArray[Any]]:

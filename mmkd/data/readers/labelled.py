@@ -4,7 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from mmkd.core.errors import MmkdError
 from mmkd.data.cards import Card
+from mmkd.data.labels import step_labels, subject_names, window_labels
+from mmkd.data.npz_windows import read_npz
+from mmkd.data.precision import as_float32, find_offsets
 from mmkd.data.readers.base import RawDataset, class_numbers, cut_labelled, load_arrays
 from mmkd.data.recordings import Recording
 
@@ -13,10 +17,49 @@ CHUNK = 512
 
 
 def read_windows(card: Card, folder: Path) -> RawDataset:
-    """Windows that were cut by the publisher: x (N, C, W), y, subject, test, class_names."""
-    arrays = load_arrays(card, folder)
-    y = class_numbers(card, arrays["class_names"])[arrays["y"]]
-    return RawDataset(arrays["x"], y, arrays["subject"], arrays["test"])
+    """Windows that are cut already, in the `.npz` form of own windows; see `npz_windows.read_npz`.
+
+    Labels are names of classes on the card, or numbers of the names in the file. Windows of classes that are not on the
+    card are left out. Which windows are for the test is in the file, or `test_subjects` on the card say it.
+    """
+    content = read_npz(folder / card.reader_options["file"])
+    both = {"channels": (card.channels, content.channels), "rate_hz": (card.rate_hz, content.rate_hz)}
+    for what, (said, found) in both.items():
+        if found is not None and said is not None and found != said:
+            raise MmkdError(f"data set {card.name!r}: its card.toml says {what} {said}, its files {found}")
+    warnings = list(content.warnings)
+    subject = None if content.subject is None else subject_names(content.subject, "subject")[0]
+    test_subjects = card.reader_options.get("test_subjects")
+    test = content.test
+    if test is None and test_subjects is not None and subject is not None:
+        test = np.isin(subject, test_subjects)
+    if test is None:
+        raise MmkdError(
+            f"data set {card.name!r}: nothing names its test windows; add an array 'test', or subjects and "
+            f"test_subjects under [reader_options]"
+        )
+    if content.dense:
+        labels = step_labels(content.labels, content.classes or card.classes)
+        y = np.append(class_numbers(card, labels.classes), -1)[labels.numbers]
+        kept = (y >= 0).any(axis=1)
+    else:
+        labels = window_labels(content.labels, content.classes, declared=True)
+        y = class_numbers(card, labels.classes)[labels.numbers]
+        kept = y >= 0
+    offset = find_offsets(content.x, test)
+    x = content.x if offset is None else content.x.astype(np.float64) - offset[:, None]
+    recording = np.arange(len(y)) if content.recording is None else subject_names(content.recording, "recording")[0]
+    start = np.zeros(len(y), np.int64) if content.start is None else content.start
+    return RawDataset(
+        x=as_float32(x)[kept],
+        y=y[kept],
+        subject=recording[kept] if subject is None and content.dense else None if subject is None else subject[kept],
+        test=test[kept],
+        recording=recording[kept] if content.dense else None,
+        start=start[kept] if content.dense else None,
+        warnings=(*warnings, *labels.warnings),
+        offset=None if offset is None else tuple(offset.tolist()),
+    )
 
 
 def read_hapt(card: Card, folder: Path) -> RawDataset:

@@ -1,0 +1,84 @@
+"""Options that change nothing in a unit: its loss terms are computed with and without them."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.registry import METHODS
+from mmkd.methods.contract import Method, MethodConfig
+from mmkd.methods.outputs import Batch, Outputs, Setup
+from mmkd.specs.unit import UnitSpec
+from mmkd.training.setup import build_method
+
+LOSS_OPTIONS = (
+    "branch_weight",
+    "label_smoothing",
+    "weight_schedule",
+    "temperature_schedule",
+    "teacher_weights",
+    "temperature",
+    "pairs",
+    "mixed",
+)
+"""Options of several methods that can only act through the terms of a step, so that one step shows whether they do."""
+
+
+def idle_options(
+    spec: UnitSpec, method: Method, setup: Setup, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch
+) -> dict[str, bool]:
+    """Whether each of `LOSS_OPTIONS` that is not at its default leaves every loss term as it is without it.
+
+    Args:
+        method: the method of the unit.
+        setup: that it was built with.
+        student, teachers, batch: of one step.
+
+    Returns:
+        Name of an option -> True if it changes no term, in the first, the middle and the last epoch.
+    """
+    config = method.config
+    others: dict[str, Any] = {}
+    for name in LOSS_OPTIONS:
+        default = getattr(METHODS.get(spec.method).Config(), name, None)
+        if getattr(config, name, default) != default:
+            others[name] = default
+    if spec.searches_shares:  # shares that are not searched yet; others must count for something
+        others["teacher_weights"] = ",".join(f"{name}={1 + number}" for number, name in enumerate(teachers))
+    if not others:
+        return {}
+    inputs = (setup, student, teachers, batch)
+    found = _terms(spec, config, *inputs)
+    return {
+        name: _equal(found, _terms(spec, replace(config, **{name: other}), *inputs)) for name, other in others.items()
+    }
+
+
+def _terms(
+    spec: UnitSpec,
+    config: MethodConfig,
+    setup: Setup,
+    student: Outputs,
+    teachers: Mapping[str, Outputs],
+    batch: Batch,
+) -> list[Mapping[str, Tensor]] | None:
+    """The terms of three epochs under these options; None if the method refuses them."""
+    method: Method = METHODS.get(spec.method)(config)
+    try:
+        build_method(method, setup, spec.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            epochs = sorted({0, batch.epochs // 2, batch.epochs - 1})
+            return [method.terms(student, teachers, replace(batch, epoch=epoch)) for epoch in epochs]
+    except MmkdError:
+        return None
+
+
+def _equal(some: list[Mapping[str, Tensor]] | None, others: list[Mapping[str, Tensor]] | None) -> bool:
+    if some is None or others is None:
+        return False
+    pairs = zip(some, others, strict=True)
+    return all(a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a) for a, b in pairs)
