@@ -13,6 +13,7 @@ from mmkd.core.threads import wait_passively
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
+    from mmkd.comparison.reproduction import recompute_scores
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
@@ -33,6 +34,7 @@ wait_passively()  # every command and worker imports this package first, and PyT
 _MODULES = {
     "run": "api",
     "load_student": "api",
+    "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
     "BACKBONES": "nets",
     "DENSE": "nets",
@@ -102,6 +104,7 @@ __all__ = [
     "only_of_kind",
     "option",
     "paired_branch",
+    "recompute_scores",
     "run",
     "soft_targets",
 ]

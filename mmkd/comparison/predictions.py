@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.classes import accuracy, mean_of
-from mmkd.metrics.recordings import StepScores, stitch
+from mmkd.metrics.recordings import StepScores
 from mmkd.metrics.registry import METRICS, checksum_field, count_metrics
+from mmkd.metrics.reproduction import joined_recordings
 from mmkd.metrics.scores import window_scores
-from mmkd.metrics.steps import confusion_matrix
+from mmkd.metrics.steps import Recording, confusion_matrix
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 
@@ -130,7 +131,7 @@ def _count_classes(record: Record) -> int:
         return int(max(z["true"].max(initial=0), z["predicted"].max(initial=0))) + 1
 
 
-def _recordings(record: Record) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _recordings(record: Record) -> list[Recording]:
     """True and predicted classes (T,): all windows as one, or each recording or image with a label a step."""
     with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
         true = z["true"].astype(np.int64)
@@ -139,10 +140,7 @@ def _recordings(record: Record) -> list[tuple[NDArray[np.int64], NDArray[np.int6
             return [(true, predicted)]
         if "recording" not in z.files:
             return [(one.ravel(), other.ravel()) for one, other in zip(true, predicted, strict=True)]
-        votes = z["probabilities"].transpose(0, 2, 1).astype(np.float64) if "probabilities" in z.files else predicted
-        joined = stitch(true, z["recording"], z["start"])
-        answers = stitch(votes, z["recording"], z["start"])
-        return [(steps, answers[number][: len(steps)]) for number, steps in joined.items()]
+        return joined_recordings({name: z[name] for name in z.files})
 
 
 def combine(members: Sequence[Predictions | Refusal]) -> JointPrediction | Refusal:

@@ -107,7 +107,6 @@ def load_series_file(path: Path) -> Dataset:
         rate_hz=_rate(arrays),
         sha256=sha256(file_sha256(path).encode()).hexdigest(),
         series=series_set,
-        test_from="file",
         warnings=tuple(_suspicions(series_set)),
     )
 

@@ -6,6 +6,7 @@ A lone point of the other side within the tolerance of it may be its partner and
 such gap (our rule; the papers have recordings without such gaps).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -115,8 +116,16 @@ def unmatched(lone: Ints, unknown: Ints, tolerance: float) -> int:
     return len(lone) - match_count(lone, unknown, tolerance)
 
 
+TOLERANCE_MS = 150.0
+"""How far off a boundary or onset may lie: the limit that is usual for ECG, and ours elsewhere."""
+SHARE_OF_SEGMENT = 0.05
+"""The same as a share of the mean true segment, where there is no rate or `TOLERANCE_MS` would be too easy."""
+LARGEST_SHARE = 0.1
+"""Share of the mean true segment that `TOLERANCE_MS` may have: random boundaries then score about 0.2 at most."""
+
+
 def tolerance_in_steps(tolerance: float, rate_hz: float | None) -> float:
-    """The tolerance in steps.
+    """A tolerance in ms as steps; without a rate it is in steps already.
 
     Raises:
         MmkdError: it is below 0, or the rate is not above 0.
@@ -124,3 +133,25 @@ def tolerance_in_steps(tolerance: float, rate_hz: float | None) -> float:
     if not tolerance >= 0 or (rate_hz is not None and not rate_hz > 0):
         raise MmkdError(f"tolerance {tolerance} at {rate_hz} steps a second; use a tolerance from 0 and a rate above 0")
     return tolerance if rate_hz is None else tolerance * rate_hz / 1000
+
+
+def mean_segment(true_labels: Sequence[NDArray[np.integer[Any]]]) -> float:
+    """The mean length in steps of the true segments of recordings, of those steps that have a label."""
+    steps = sum(int((labels >= 0).sum()) for labels in true_labels)
+    segments = sum(len(boundaries(labels)) + 1 for labels in true_labels if (labels >= 0).any())
+    return steps / segments if segments else 0.0
+
+
+def boundary_tolerance(true_labels: Sequence[NDArray[np.integer[Any]]], rate_hz: float | None) -> tuple[str, float]:
+    """The name of the boundary F1 of some data, and its tolerance in steps. It depends on the true labels alone.
+
+    `boundary_f1` is within `TOLERANCE_MS`. Where time has no unit, or that is more than `LARGEST_SHARE` of the mean
+    true segment, so that boundaries at random would score well, it is `boundary_f1_steps`, within `SHARE_OF_SEGMENT` of
+    the mean true segment, in whole steps.
+    """
+    segment = mean_segment(true_labels)
+    if rate_hz is not None:
+        tolerance = tolerance_in_steps(TOLERANCE_MS, rate_hz)
+        if tolerance <= LARGEST_SHARE * segment:
+            return "boundary_f1", tolerance
+    return "boundary_f1_steps", float(int(SHARE_OF_SEGMENT * segment))

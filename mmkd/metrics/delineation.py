@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from mmkd.core.errors import MmkdError
 from mmkd.core.text import snake_case
-from mmkd.metrics.boundaries import match_closest, tolerance_in_steps, unmatched
+from mmkd.metrics.boundaries import TOLERANCE_MS, match_closest, tolerance_in_steps, unmatched
 from mmkd.metrics.steps import Floats, Ints, Mask, Recording, checked_pair, class_names, f1_from_counts
 
 
@@ -54,7 +55,7 @@ def delineation(
     recordings: Sequence[Recording],
     classes: int | Sequence[str],
     rate_hz: float | None,
-    tolerance_ms: float = 150.0,
+    tolerance_ms: float | None = None,
 ) -> dict[tuple[str, str], PointScores]:
     """Onset and offset of each class's segments but the null class's: (class, "onset" or "offset") -> scores.
 
@@ -67,9 +68,16 @@ def delineation(
         recordings: pairs (true, predicted) of (T,) labels.
         classes: number of classes K, or their K names; the first is the null class.
         rate_hz: steps a second; None: the tolerance and the errors are in steps.
-        tolerance_ms: in ms, or in steps.
+        tolerance_ms: in ms, or in steps without a rate, where it has no default; 150 ms.
+
+    Raises:
+        MmkdError: there is neither a rate nor a tolerance, or one that makes no sense.
     """
     names = class_names(classes)
+    if tolerance_ms is None:
+        if rate_hz is None:
+            raise MmkdError(f"onsets within {TOLERANCE_MS:g} ms of data without a rate; give a tolerance in steps")
+        tolerance_ms = TOLERANCE_MS
     steps = tolerance_in_steps(tolerance_ms, rate_hz)
     unit = 1000 / rate_hz if rate_hz else 1.0
     totals = {(name, end): ([0, 0, 0], list[Floats]()) for name in names[1:] for end in ("onset", "offset")}
@@ -108,7 +116,7 @@ def delineation_scores(
     recordings: Sequence[Recording],
     classes: int | Sequence[str],
     rate_hz: float | None,
-    tolerance_ms: float = 150.0,
+    tolerance_ms: float | None = None,
 ) -> dict[str, float]:
     """`delineation` as one flat mapping, such as `onset_ppv_qrs`; what is not defined is left out, for a record."""
     flat = {

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mmkd.core.errors import MmkdError
 from mmkd.data.series import Series, SeriesSet
 from mmkd.metrics.series import SERIES_METRICS, Floats, evaluate, events, mean_scores, window_length
 
@@ -58,7 +59,11 @@ def mean_metrics(results: Sequence[SeriesResult]) -> dict[str, float]:
 
 
 def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
-    """`series.csv`, a row a series, and `scores.npz`, the scores of its steps (float32, by the number of the row)."""
+    """Write `series.csv`, a row a series, and `scores.npz`, from which `read_series_scores` computes the scores again.
+
+    `scores.npz` has, for series number I, the scores `sI` (n,) of its steps from the end of its validation part on, and
+    their labels `sI_y`.
+    """
     with (folder / "series.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow(["series", "steps", "prefix", "events", "window", "threshold", *SERIES_METRICS])
@@ -72,8 +77,35 @@ def write_series_results(folder: Path, results: Sequence[SeriesResult]) -> None:
                 result.threshold,
             ]
             table.writerow([series.name, *facts, *(result.metrics[name] for name in SERIES_METRICS)])
-    arrays: dict[str, Any] = {f"s{i}": result.score.astype(np.float32) for i, result in enumerate(results)}
+    arrays: dict[str, Any] = {f"s{i}": result.score for i, result in enumerate(results)}
+    arrays |= {f"s{i}_y": result.series.labels[-len(result.score) :] for i, result in enumerate(results)}
     np.savez_compressed(folder / "scores.npz", **arrays)
+
+
+def read_series_scores(table: Path, scores: Path) -> dict[str, float]:
+    """The mean over series of each metric, from the files that `write_series_results` wrote.
+
+    Args:
+        table: `series.csv`.
+        scores: `scores.npz`.
+
+    Raises:
+        MmkdError: the scores are from before labels were stored beside them, or the two do not fit together.
+    """
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    with np.load(scores, allow_pickle=False) as z:
+        missing = [f"s{i}_y" for i in range(len(rows)) if f"s{i}_y" not in z.files]
+        if missing or not rows:
+            raise MmkdError(f"{scores}: there is no {', '.join(missing[:1]) or 'series'}; run its unit again")
+        found = {}
+        for i, row in enumerate(rows):
+            steps = int(row["steps"]) - int(row["prefix"])
+            score = z[f"s{i}"][-steps:].astype(np.float64)
+            found[row["series"]] = evaluate(
+                score, z[f"s{i}_y"][-steps:], score > float(row["threshold"]), int(row["window"])
+            )
+    return mean_scores(found)
 
 
 def series_counts(series_set: SeriesSet) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import snake_case
-from mmkd.metrics.boundaries import boundary_f1, tolerance_in_steps
+from mmkd.metrics.boundaries import boundary_f1, boundary_tolerance, tolerance_in_steps
 from mmkd.metrics.scores import count_scores
 from mmkd.metrics.segments import OVERLAPS, edit_score, segment_counts
 from mmkd.metrics.steps import (
@@ -83,27 +83,32 @@ def dense_scores(
     recordings: Sequence[Recording],
     classes: int | Sequence[str],
     rate_hz: float | None,
-    tolerance_ms: float = 150.0,
+    tolerance_ms: float | None = None,
 ) -> dict[str, float]:
     """The scores of the dense task by name; none is NaN. A recording without a step that counts is left out.
 
     - The registered metrics of steps (`accuracy`, `macro_f1`, `miou`), `edit` (edit score of the segments, 0 to 100)
-      and `boundary_f1` (of boundaries within the tolerance): of each recording, then their mean.
+      and the F1 of boundaries: of each recording, then their mean. That F1 is `boundary_f1`, within 150 ms; or, where
+      time has no unit or 150 ms are long beside a segment, `boundary_f1_steps`, within `boundary_tolerance_steps`: see
+      `boundaries.boundary_tolerance`.
     - `f1_10`, `f1_25`, `f1_50`: segmental F1 at IoU 0.10 and so on; counts are pooled over recordings, as published.
     - `pooled_...` and `iou_<class>`: see `StepScores.details`.
 
     Args:
         recordings: pairs (true, predicted) of (T,) labels from -1 to K - 1.
         classes: number of classes K, or their K names; the first is the null class.
-        rate_hz: steps a second; None: `tolerance_ms` is in steps.
-        tolerance_ms: of `boundary_f1`, in ms; the default is that of ECG and ours elsewhere.
+        rate_hz: steps a second; None if time has no unit.
+        tolerance_ms: of `boundary_f1`, in place of the tolerance above; in ms, or in steps without a rate.
 
     Raises:
         MmkdError: no recording has a step that counts; two classes have one name; tolerance or rate make no sense.
         ValueError: sequences of different lengths, or labels out of range.
     """
     steps = StepScores(classes)
-    tolerance = tolerance_in_steps(tolerance_ms, rate_hz)
+    if tolerance_ms is None:
+        name, tolerance = boundary_tolerance([np.asarray(true) for true, _ in recordings], rate_hz)
+    else:
+        name, tolerance = "boundary_f1", tolerance_in_steps(tolerance_ms, rate_hz)
     edits: list[float] = []
     boundary_f1s: list[float] = []
     segments = np.zeros((len(OVERLAPS), 3), np.int64)
@@ -117,7 +122,9 @@ def dense_scores(
         segments += segment_counts(true, predicted)
     if not edits:
         raise MmkdError(f"{len(recordings)} recordings without one annotated and predicted step; nothing to score")
-    scores = steps.means() | {"edit": mean_of_known(edits), "boundary_f1": mean_of_known(boundary_f1s)}
+    scores = steps.means() | {"edit": mean_of_known(edits), name: mean_of_known(boundary_f1s)}
+    if name == "boundary_f1_steps":
+        scores["boundary_tolerance_steps"] = tolerance
     for overlap, (hits, false, missed) in zip(OVERLAPS, segments.tolist(), strict=True):
         scores[f"f1_{round(100 * overlap)}"] = f1_from_counts(hits, false, missed)
     return scores | steps.details()

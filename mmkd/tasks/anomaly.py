@@ -49,6 +49,7 @@ ANOMALY = Task(
     notes=(
         "mean over series; VUS as TSB-AD 1.5 (opt, 250 thresholds); "
         "F1 at thresholds from the end of each normal prefix",
+        "chance is not 0: random scores reach 0.4 to 0.6 in affil. F1 and 0.5 to 0.9 in VUS-ROC; see the row random",
         "(PA F1): point-adjusted, a warning: random scores can come near 1 there; never compare by it",
     ),
     charts=("vus_pr", "vus_roc", "event_f1"),

@@ -9,10 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmkd.metrics.classes import Probabilities, log_loss, reliability
-from mmkd.metrics.delineation import delineation_scores
-from mmkd.metrics.recordings import dense_scores, stitch
-from mmkd.metrics.scores import window_scores
+from mmkd.metrics.reproduction import prediction_scores
 from mmkd.tasks.base import task_of_form
 
 PREDICTION_BATCH = 256  # windows
@@ -36,6 +33,7 @@ class TrainingData:
         grid: (H, W) of images, None for signals. If every pixel has a label, T is H W, row by row.
         subject: (N,) numbers or names of the persons or recordings, None where there are none.
         task_name: the name of the task; if empty, the shape of the labels decides.
+        rate_hz: samples per second, None where time has no unit.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -50,6 +48,7 @@ class TrainingData:
     grid: tuple[int, int] | None = None
     subject: NDArray[Any] | None = None
     task_name: str = ""
+    rate_hz: float | None = None
 
     @property
     def task(self) -> str:
@@ -87,27 +86,17 @@ class TrainingData:
             tensors[name] = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
         return tensors
 
-    def scores(self, windows: NDArray[np.int64], probabilities: Probabilities) -> dict[str, float]:
+    def scores(self, windows: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
         """Scores of predictions for these windows.
 
-        They are those of `window_scores`; or, where every time step has a label, those of `dense_scores` over the
-        recordings that the windows are joined to, with `nll` and `ece`.
+        They are those of `metrics.reproduction.prediction_scores`.
 
         Args:
             windows: (n,) indices.
             probabilities: (n, K), or (n, K, T).
         """
-        y = self.y[windows]
-        if self.locations is None:
-            return window_scores(y, probabilities)
-        steps = probabilities.transpose(0, 2, 1)
-        known = y >= 0
-        recording, start = (location[windows] for location in self.locations)
-        true = stitch(y, recording, start)
-        predicted = stitch(steps, recording, start)
-        pairs = [(true[number], predicted[number][: len(true[number])]) for number in true]
-        rate = y.shape[1] / self.window_s if self.window_s else None
-        scores = dense_scores(pairs, self.names, rate)
-        if self.delineated:
-            scores |= delineation_scores(pairs, self.names, rate)
-        return scores | {"nll": log_loss(y[known], steps[known]), "ece": reliability(y[known], steps[known]).error}
+        arrays = {"true": self.y[windows], "probabilities": probabilities}
+        if self.locations is not None:
+            recording, start = self.locations
+            arrays |= {"recording": recording[windows], "start": start[windows]}
+        return prediction_scores(arrays, self.names, self.rate_hz, self.delineated)

@@ -6,9 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from mmkd.metrics.classes import log_loss
-from mmkd.metrics.recordings import StepScores
-from mmkd.metrics.steps import confusion_matrix
+from mmkd.metrics.reproduction import prediction_scores
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
 from mmkd.training.finite import check_outputs
@@ -26,25 +24,25 @@ def evaluate(
 ) -> tuple[dict[str, float], dict[str, NDArray[Any]]]:
     """Scores of the network on the windows with these indices, and its predictions for them.
 
-    If every pixel of images has a label, a few images are predicted at a time: the probabilities of all pixels would
-    not fit into memory. They are not returned, and there is no `ece`.
+    Probabilities are rounded to float32, as they are stored, before they are scored. If every pixel of images has a
+    label, a few images are predicted at a time: the probabilities of all pixels would not fit into memory. They are not
+    returned, and there is no `ece`.
 
     Returns:
-        The scores; and the arrays `predicted` (classes) and `probabilities`.
+        The scores; and the arrays `predicted` (classes), and `probabilities` or, of pixels, `true_probability`: that of
+        the true class, NaN where it is unknown.
 
     Raises:
         UnitFailed: outputs of the network are not finite.
     """
     if windows.grid is None or not windows.per_step:
         context = autocast(training, windows.device)
-        probabilities = predict(network, windows.load_views, indices, context, windows.prediction_batch)
-        check_outputs(probabilities)
-        predictions = {"predicted": probabilities.argmax(1), "probabilities": probabilities}
-        return windows.scores(indices, probabilities), predictions
-    scores = StepScores(windows.names)
+        exact = predict(network, windows.load_views, indices, context, windows.prediction_batch)
+        check_outputs(exact)
+        stored = exact.astype(np.float32)
+        return windows.scores(indices, stored), {"predicted": stored.argmax(1), "probabilities": stored}
     labels = []
-    loss = 0.0
-    steps = 0
+    likelihoods = []
     for start in range(0, len(indices), windows.prediction_batch):
         batch = indices[start : start + windows.prediction_batch]
         y = windows.y[batch]
@@ -52,10 +50,7 @@ def evaluate(
         probabilities = predict(network, windows.load_views, batch, context, windows.prediction_batch)
         check_outputs(probabilities)
         labels.append(probabilities.argmax(1).astype(np.int16))
-        for true, predicted in zip(y, labels[-1], strict=True):
-            scores.add(confusion_matrix(true, predicted, windows.classes))
-        known = y >= 0
-        if known.any():
-            loss += log_loss(y[known], probabilities.transpose(0, 2, 1)[known]) * int(known.sum())
-            steps += int(known.sum())
-    return scores.all() | {"nll": loss / steps}, {"predicted": np.concatenate(labels)}
+        of_true = np.take_along_axis(probabilities, np.maximum(y, 0)[:, None], 1)[:, 0]
+        likelihoods.append(np.where(y >= 0, of_true, np.nan).astype(np.float32))
+    predictions = {"predicted": np.concatenate(labels), "true_probability": np.concatenate(likelihoods)}
+    return prediction_scores({"true": windows.y[indices], **predictions}, windows.names), predictions

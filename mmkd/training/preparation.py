@@ -192,6 +192,7 @@ def training_data(
         grid=data.grid,
         subject=data.subject,
         task_name=spec.task,
+        rate_hz=data.rate_hz,
     )
 
 

@@ -26,8 +26,9 @@ def evaluate_on_test(
 
     Returns:
         Scores by part: "test", "test_last" and, if there are validation windows, "validation"; and the arrays of
-        `predictions.npz`, by the weights of the best epoch. If every pixel of images has a label, these are `true` and
-        `predicted` (n, H, W) without `probabilities`.
+        `predictions.npz`, by the weights of the best epoch, from which `metrics.reproduction.prediction_scores`
+        computes the scores "test" again. If every pixel of images has a label, `true`, `predicted` and
+        `true_probability` are (n, H, W), without `probabilities`.
     """
     scores: dict[str, dict[str, float]] = {}
     for name, state in (("test_last", result.last), ("test", result.best)):
@@ -37,11 +38,10 @@ def evaluate_on_test(
     if windows.locations is not None:
         recording, start = windows.locations
         arrays |= {"recording": recording[test], "start": start[test]}
-    if "probabilities" in arrays:
-        precision = np.float16 if windows.per_step else np.float32  # less precision, since there are many more
-        arrays["probabilities"] = arrays["probabilities"].astype(precision)
-    elif windows.grid is not None:
-        arrays |= {name: arrays[name].astype(np.int16).reshape(-1, *windows.grid) for name in ("true", "predicted")}
+    if "true_probability" in arrays and windows.grid is not None:
+        arrays["true"] = arrays["true"].astype(np.int16)
+        names = ("true", "predicted", "true_probability")
+        arrays |= {name: arrays[name].reshape(-1, *windows.grid) for name in names}
     if windows.subject is not None:
         arrays["subject"] = windows.subject[test]
     if len(windows.validation):

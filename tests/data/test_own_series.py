@@ -220,4 +220,9 @@ def test_own_series_train_score_compare_and_load(save, tmp_path, capsys):
         model = mmkd.load_student(record)
         assert model.predict(load_file(path).x[:3]).shape == (3,)
     assert compare(["--runs", str(runs)]) == 0
-    assert "reverse-kd" in capsys.readouterr().out
+    table = capsys.readouterr().out.split("Over ")[0]
+    assert "reverse-kd" in table
+    assert "test part as in the file" not in table, "the file names what is normal"
+    pytest.importorskip("mlflow")
+    assert compare(["--runs", str(runs), "--experiment", "mmkd/mine/anomaly"]) == 0
+    assert capsys.readouterr().out.split("Over ")[0].splitlines()[:8] == table.splitlines()[:8]

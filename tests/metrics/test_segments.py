@@ -470,7 +470,7 @@ def test_dense_scores_are_means_and_pools_of_the_parts(seed):
 
 def test_names_of_the_scores():
     true = labels((0, 3), (1, 3))
-    found = dense_scores([(true, true)], ["null", "STAND_TO_SIT", "Lying (left)"], 50.0)
+    found = dense_scores([(true, true)], ["null", "STAND_TO_SIT", "Lying (left)"], 50.0, 20)
     assert list(found) == [
         *("accuracy", "macro_f1", "balanced_accuracy", "miou", "edit", "boundary_f1", "f1_10", "f1_25", "f1_50"),
         *("pooled_accuracy", "pooled_macro_f1", "pooled_balanced_accuracy", "pooled_miou"),
@@ -478,7 +478,9 @@ def test_names_of_the_scores():
     ]
     assert set(found.values()) == {1.0, 100.0}
     assert found["edit"] == 100
-    assert {n: v for n, v in dense_scores([(true, true)], 2, 50.0).items() if "iou_" in n} == {
+    without = dense_scores([(true, true)], 2, None)
+    assert {*without} - {*found} == {"boundary_f1_steps", "boundary_tolerance_steps", "iou_0", "iou_1"}
+    assert {n: v for n, v in without.items() if "iou_" in n} == {
         "iou_0": 1.0,
         "iou_1": 1.0,
     }
@@ -498,11 +500,11 @@ def test_a_recording_counts_once_however_long():
 
 def test_all_null_single_steps_and_all_ignored():
     null, one, nothing = labels((0, 9)), labels((2, 1)), labels((-1, 7))
-    assert set(dense_scores([(null, null), (one, one)], 3, None).values()) == {1.0, 100.0}
-    assert set(dense_scores([(null, null)], 3, None).values()) == {1.0, 100.0}
+    assert set(dense_scores([(null, null), (one, one)], 3, None, 1).values()) == {1.0, 100.0}
+    assert set(dense_scores([(null, null)], 3, None, 1).values()) == {1.0, 100.0}
     found = dense_scores([(null, null + 1), (nothing, labels((0, 7)))], 3, None)
     assert found["accuracy"] == found["edit"] == found["f1_10"] == 0
-    assert found["boundary_f1"] == 1  # no boundary on either side
+    assert found["boundary_f1_steps"] == 1  # no boundary on either side
     with_it = dense_scores([(one, one), (nothing, labels((1, 7))), (labels(), labels())], 3, None)
     assert with_it == dense_scores([(one, one)], 3, None)
     for recordings in ([], [(nothing, labels((0, 7)))], [(labels((0, 7)), nothing)], [(labels(), labels())]):
@@ -617,7 +619,7 @@ def test_labels_cut_into_windows_come_back():
 def test_stitched_gaps_are_not_scored():
     windows = np.array([[1, 1], [2, 2]])
     predicted = stitch(windows, np.array([0, 0]), np.array([0, 4]))[0]
-    found = dense_scores([(labels((1, 4), (2, 2)), predicted)], 3, None)
+    found = dense_scores([(labels((1, 4), (2, 2)), predicted)], 3, None, 1)
     assert set(found.values()) == {1.0, 100.0}
 
 

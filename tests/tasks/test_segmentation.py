@@ -171,7 +171,7 @@ def test_the_record_is_whole(records, name, picture_size):
 def test_the_metrics_have_their_names(records):
     names = {"accuracy", "macro_f1", "balanced_accuracy", "miou"}
     names |= {f"pooled_{name}" for name in names}
-    names |= {"edit", "boundary_f1", "f1_10", "f1_25", "f1_50", "nll", "ece"}
+    names |= {"edit", "boundary_f1_steps", "boundary_tolerance_steps", "f1_10", "f1_25", "f1_50", "nll", "ece"}
     names |= {f"iou_{k}" for k in range(CLASSES)}
     for record in records.values():
         assert set(record.metrics["test"]) == set(record.metrics["test_last"]) == names

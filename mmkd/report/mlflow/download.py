@@ -14,6 +14,9 @@ from mmkd.report.mlflow.runs import DeletedExperiment
 from mmkd.report.mlflow.store import database_of, default_uri, one_line, without_password
 from mmkd.store.record import MEASUREMENTS, Record
 
+COMPARED = {"predictions.npz", "series.csv", "scores.npz", "history.csv"}
+"""Files of a record that a comparison reads, where the record has them."""
+
 
 def fetch(runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
     """The records that the store holds, as they were sent, without weights and pictures.
@@ -79,7 +82,7 @@ def _fetch_record(client: Any, run: Any, mark: str, folder: Path) -> Record:
     record = Record(folder, json.loads(text))
     if record.key != run.data.tags.get("mmkd.key"):
         raise MmkdError(f"it holds unit {record.key}")
-    for name in ("predictions.npz", "history.csv"):
+    for name in COMPARED & set(record.result.get("files") or ("predictions.npz", "history.csv")):
         client.download_artifacts(run.info.run_id, name, str(folder))
         record.file(name)
     hashes = dict(part.partition(":")[::2] for part in run.data.tags.get("mmkd.measured", "").split())
