@@ -134,7 +134,7 @@ def _prepare(card: Card, folder: Path, originals: Path, scratch: Path, log: Log)
     same = ", identical to the file of the card" if prepared_checksum == card.sha256[next(iter(card.sha256))] else ""
     damaged = f"; {arrays['damaged']} damaged entries were left out" if "damaged" in arrays else ""
     log(f"{card.name}: made {target}{same}: {shapes}{damaged}")
-    for line in _doubts(card, arrays):
+    for line in doubts(card, arrays):
         log(f"{card.name}: {line}")
 
 
@@ -148,12 +148,16 @@ def _facts(card: Card) -> Arrays:
     return facts
 
 
-def _doubts(card: Card, arrays: Arrays) -> Iterator[str]:
+def doubts(card: Card, arrays: Arrays) -> Iterator[str]:
     """One line for each thing that suggests that the original files are not whole, or lack values."""
     names = ("subject", "win_subject", "seq_subject")
     subjects = next((len(np.unique(arrays[name])) for name in names if name in arrays), None)
     if subjects is not None and card.subjects is not None and subjects != card.subjects:
         yield f"{subjects} subjects are in these files, and {card.subjects} in the data set; is the folder whole?"
+    for pieces, name in (("segment", "subject"), ("seq_trial", "seq_subject")):
+        of = np.unique(arrays[name], return_counts=True)[1] if pieces in arrays else np.ones(1, int)
+        if of.min() < of.max():
+            yield f"its subjects have {of.min()} to {of.max()} recordings; is the folder whole?"
     x = arrays.get("x")
     if x is None or x.ndim != 2 or x.dtype.kind != "f":
         return

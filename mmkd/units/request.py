@@ -135,7 +135,7 @@ class Request(TrainingSettings):
     )
     rate: float | None = setting(
         None,
-        "resample windows to this rate (default: that of the data set)",
+        "resample windows to this rate (default: that of the data)",
         flag="--rate",
         metavar="HZ",
         gt=0,

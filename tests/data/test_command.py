@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from mmkd import MmkdError
 from mmkd.data import load_dataset
 from mmkd.data.__main__ import main
 from mmkd.data.cards import cards_folder, find_cards
@@ -30,7 +31,7 @@ def run(tmp_path, capsys):
     return command
 
 
-def pamap2_archive(path):
+def pamap2_archive(path, without_heart_rate=()):
     """A zip with a zip, as the archive has it: four subjects, each 400 samples of two activities."""
     rng = np.random.default_rng(0)
     with zipfile.ZipFile(path.parent / "inner.zip", "w") as z:
@@ -38,6 +39,7 @@ def pamap2_archive(path):
             rows = rng.normal(size=(1400, 54)).round(3)
             rows[:, 0] = np.arange(1400) / 100
             rows[:, 1] = np.repeat([1, 2, 0, 24], 350)
+            rows[:, 2] = np.nan if subject in without_heart_rate else rows[:, 2] + 100
             text = "".join(" ".join(map(str, row)) + "\n" for row in rows)
             z.writestr(f"PAMAP2_Dataset/Protocol/subject{subject}.dat", text)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +113,22 @@ def test_pamap2_from_its_archive_to_windows(run, tmp_path):
     assert set(data.subject[data.test]) == {105, 106}
     first = int(np.flatnonzero(labels == 0)[0])
     np.testing.assert_array_equal(data.x[0], stream[first : first + 100].T)
+
+
+def test_a_sensor_that_is_missing_in_a_recording_is_said_and_not_made_up(run, tmp_path):
+    archive = tmp_path / "data" / "pamap2" / "pamap2+physical+activity+monitoring.zip"
+    archive.parent.mkdir(parents=True)
+    pamap2_archive(archive, without_heart_rate=(102,))
+    code, out, _ = run("prepare", "pamap2")
+    assert code == 0
+    assert "pamap2: 4 subjects are in these files, and 9 in the data set; is the folder whole?" in out
+    assert "without any value in a whole recording, and left so: heart_rate at 467 of 1,868 samples; --nan" in out
+    with pytest.raises(MmkdError, match="3 of 12 windows hold NaN or inf"):
+        load_dataset("pamap2", tmp_path / "data")
+    data = load_dataset("pamap2", tmp_path / "data", "impute")
+    filled = data.x[data.subject == 102, 0]
+    assert (filled == np.median(data.x[data.subject == 101, 0])).all(), "the other training subject"
+    assert "heart_rate in 3 of 12 windows" in data.warnings[0]
 
 
 def test_a_set_of_the_archive(run, tmp_path):

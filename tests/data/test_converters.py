@@ -7,11 +7,13 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import data_root
+from mmkd.data.cards import find_card
 from mmkd.data.converters.dsads import DSADS_STEPS, convert_dsads
 from mmkd.data.converters.motionsense import MOTIONSENSE_CLASSES, MOTIONSENSE_COLUMNS, convert_motionsense
 from mmkd.data.converters.pamap2 import PAMAP2_CLASSES, convert_pamap2
 from mmkd.data.converters.uci_har import HAPT_CLASSES, convert_hapt, convert_uci_har
 from mmkd.data.converters.wisdm import convert_wisdm
+from mmkd.data.prepare import doubts
 
 RNG = np.random.default_rng(0)
 
@@ -392,3 +394,20 @@ def test_real_dsads_as_text_comes_back_byte_for_byte(tmp_path):
         assert found[name].dtype == z[name].dtype
     np.testing.assert_array_equal(found["scale"], z["scale"])
     assert found["class_names"].tolist() == z["class_names"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "line"),
+    [
+        ({"subject": np.arange(8).repeat(3), "segment": np.zeros(24)}, None),
+        ({"subject": np.arange(8).repeat(3)[1:], "segment": np.zeros(23)}, "its subjects have 2 to 3 recordings"),
+        (
+            {"subject": np.arange(7).repeat(3), "segment": np.zeros(21)},
+            "7 subjects are in these files, and 8 in the data",
+        ),
+    ],
+)
+def test_what_suggests_that_original_files_are_not_whole(arrays, line):
+    found = list(doubts(find_card("dsads"), arrays))
+    assert len(found) == (line is not None)
+    assert line is None or found[0].startswith(line)
