@@ -34,6 +34,10 @@ class DataWarning(UserWarning):
     """Something in a data set is suspicious. The message is one line that names the data set."""
 
 
+class MachineWarning(UserWarning):
+    """This machine, or a setting on it, makes results much later than they need be. The message is one line."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint such as `; did you mean 'fam'?`, or the empty string when no known name is close.
 

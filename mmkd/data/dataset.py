@@ -64,6 +64,7 @@ class Dataset:
             were "drawn" by `own_split.draw_test_windows`.
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
+        missing: what was done about missing values, in a few words; empty if there were none.
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
@@ -89,6 +90,7 @@ class Dataset:
     fold: Fold | None = None
     test_from: Literal["card", "file", "drawn"] = "card"
     warnings: tuple[str, ...] = ()
+    missing: str = ""
     offset: tuple[float, ...] | None = None
     resampled: bool = False
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -179,7 +181,7 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
     """
     x = data.x
     bad = ~np.isfinite(x)
-    bad_windows = bad.any(axis=(1, 2))
+    bad_windows: NDArray[np.bool_] = np.any(bad, axis=(1, 2))
     if bad_windows.any():
         if nan == "refuse":
             first = int(np.flatnonzero(bad_windows)[0])
@@ -192,9 +194,9 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             names = ("x", "y", "subject", "test", "recording", "start")
             arrays = ((name, getattr(data, name)) for name in names)
             kept: dict[str, Any] = {name: None if array is None else array[~bad_windows] for name, array in arrays}
-            data = replace(data, **kept)
+            data = replace(data, **kept, missing=f"{_windows(bad_windows)} with missing values left out")
         else:
-            data = _impute(data, bad)
+            data = _impute(replace(data, missing=f"missing values filled in {_windows(bad_windows)}"), bad)
     _check_classes(data)
     largest = max(float(data.x.max()), -float(data.x.min()))
     if largest > LARGEST_VALUE:
@@ -203,6 +205,11 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             f"float32; rescale them"
         )
     return data
+
+
+def _windows(chosen: NDArray[np.bool_]) -> str:
+    count = int(chosen.sum())
+    return f"{count:,} window{'s' * (count > 1)}"
 
 
 def _impute(data: Dataset, bad: NDArray[np.bool_]) -> Dataset:

@@ -17,8 +17,10 @@ SAME = 1e-4
 """1 - r of two scaled parts that are the same."""
 COPY = 1e-6
 """1 - r of two windows that are copies; of different windows of smooth archives it comes down to 6e-6."""
-VALUES = 1024
-"""Values of a window that are compared."""
+VALUES = (64, 1024)
+"""Values of a window that are compared; of many windows fewer."""
+ALL_VALUES = 50_000_000
+"""Values that are compared of all windows."""
 TESTED = 2000
 """Test windows that are compared with all others."""
 
@@ -76,12 +78,14 @@ def scaled_copies(x: NDArray[np.float32], test: Flags) -> int:
     from scipy.spatial import cKDTree
 
     n, channels, width = x.shape
-    thin = x[:, :, :: max(1, channels * width // VALUES)]
+    largest = float(np.abs(x).max()) or 1.0
+    values = max(VALUES[0], min(VALUES[1], ALL_VALUES // n))
+    thin = x[:, :, :: max(1, channels * width // values)] / np.float32(largest)
     thin = thin - thin.mean(axis=2, keepdims=True)
     flat = thin.reshape(n, -1)
     norm = np.linalg.norm(flat, axis=1)
     flat /= np.maximum(norm, np.finfo(np.float32).tiny)[:, None]
-    some = norm > 1e-6 * float(np.abs(x).max())
+    some = norm > 1e-6
     tested, others = np.flatnonzero(test & some), np.flatnonzero(~test & some)
     if not len(tested) or not len(others):
         return 0

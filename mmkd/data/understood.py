@@ -29,7 +29,8 @@ def describe_windows(data: Dataset) -> str:
     shape = f"{count(len(data.x), 'window')} of {channels} x {data.window} samples"
     if data.rate_hz and data.window_s:
         shape += f" ({data.window_s:.4g} s at {data.rate_hz:g} Hz)"
-    return f"{shape}; {labels}{', a label a sample' if data.form == 'step' else ''}"
+    labels += ", a label a sample" if data.form == "step" else ""
+    return f"{shape}; {labels}" + (f"; {data.missing}" if data.missing else "")
 
 
 def describe_split(data: Dataset, splits: Sequence[Split]) -> str:

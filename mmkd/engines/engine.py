@@ -39,8 +39,15 @@ def run_jobs(
     records = workspace.records
     specs = {spec.key: spec for spec, _ in units}
     results: dict[str, UnitResult] = {}
+    overview = workspace.progress.overview
+
+    def start(job: Job) -> None:
+        if overview is not None and workspace.engine == "local":  # Ray has a queue of its own
+            overview.start_elsewhere(job)
 
     def report(job: Job, job_result: JobResult) -> None:
+        if overview is not None:
+            overview.end(job.id)
         for note in job_result.notes:
             warnings.warn(note, DamageWarning, stacklevel=1)
         if job.kind != "unit" or job.key not in specs:
@@ -63,7 +70,7 @@ def run_jobs(
         with records.lock("jobs"):  # an error here, before anything is run, if the folder cannot be written
             pass
         with engine as running_engine:
-            run_plan(plan, running_engine, report)
+            run_plan(plan, running_engine, report, start)
     return [results[key] for key in specs]
 
 

@@ -14,6 +14,8 @@ from mmkd.engines.plan import Job, JobResult, pending, run_plan
 from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
 
+SAME_TIME = {"epochs", "lr", "weight_decay", "label_smoothing", "schedule"}
+"""Options of a training that do not change the time of a window and epoch."""
 IGNORED_FIELDS = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
 
 
@@ -59,30 +61,47 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
         threads: threads of each job.
         device: device of the records to use; "auto" uses all records.
     """
-    rates: dict[
-        str, list[tuple[int, float]]
-    ] = {}  # hash of similar trainings -> threads, seconds for one window and epoch
-    for record in records:
-        sample = _rate(record, device)
-        if sample is not None:
-            rates.setdefault(_kind(record.spec), []).append(sample)
-    jobs = [job for job in pending(plan) if job.kind != "view"]
-    specs = {job.id: job.spec if job.kind == "unit" else job.spec.teacher(job.modality) for job in jobs}
-    trainings = [job for job in jobs if specs[job.id].training.epochs]  # 0 epochs: weights are loaded from a file
+    rates = Rates(records, threads, device)
+    jobs = trainings(plan)
     seconds: dict[str, float] = {}
     kinds: set[str] = set()
-    for job in trainings:
-        spec = specs[job.id]
-        kind = _kind(spec)
-        same_threads = [rate for count, rate in rates.get(kind, []) if count == threads]
-        samples = same_threads or [rate for _, rate in rates.get(kind, [])]
-        if samples:
+    for job in jobs:
+        kind = kind_of_training(job.trained)
+        rate = rates.of(kind)
+        if rate is not None:
             kinds.add(kind)
-            seconds[job.id] = median(samples) * job.windows * spec.training.epochs
+            seconds[job.id] = rate * job.windows * job.trained.training.epochs
     clock = _Clock(workers, seconds)
     run_plan(plan, clock, lambda job, result: None)
-    count = sum(len(rates[kind]) for kind in kinds)
-    return Estimate(clock.now if seconds else None, len(trainings), len(seconds), count)
+    count = sum(len(rates.samples[kind]) for kind in kinds)
+    return Estimate(clock.now if seconds else None, len(jobs), len(seconds), count)
+
+
+def trainings(plan: Iterable[Job]) -> list[Job]:
+    """The teachers and units of a plan that are to be trained; with 0 epochs weights are loaded from a file."""
+    return [job for job in pending(plan) if job.kind != "view" and job.trained.training.epochs]
+
+
+class Rates:
+    """How long trainings on record took: seconds for one window and epoch, by their kind.
+
+    Attributes:
+        samples: kind of training -> (threads, seconds for one window and epoch) of each record.
+    """
+
+    def __init__(self, records: Iterable[Record], threads: int, device: str) -> None:
+        self.threads = threads
+        self.samples: dict[str, list[tuple[int, float]]] = {}
+        for record in records:
+            sample = _rate(record, device)
+            if sample is not None:
+                self.samples.setdefault(kind_of_training(record.spec), []).append(sample)
+
+    def of(self, kind: str) -> float | None:
+        """The median of a kind, of records with the same number of threads if there are any."""
+        samples = self.samples.get(kind, [])
+        rates = [rate for count, rate in samples if count == self.threads] or [rate for _, rate in samples]
+        return median(rates) if rates else None
 
 
 def _rate(record: Record, device: str) -> tuple[int, float] | None:
@@ -101,10 +120,10 @@ def _rate(record: Record, device: str) -> tuple[int, float] | None:
         return None
 
 
-def _kind(spec: Spec) -> str:
+def kind_of_training(spec: Spec) -> str:
     """A hash that is equal for similar trainings: those with equal time for one window and epoch."""
     values = {name: value for name, value in recorded(spec).items() if name not in IGNORED_FIELDS}
-    training = {name: value for name, value in values["training"].items() if name != "epochs"}
+    training = {name: value for name, value in values["training"].items() if name not in SAME_TIME}
     return digest(values | {"data": spec.data.name, "training": training})
 
 

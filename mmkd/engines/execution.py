@@ -6,13 +6,14 @@ This module is light to import.
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
+from mmkd.engines.plan import make_plan
+from mmkd.engines.remaining import Remaining
 from mmkd.engines.sweep import Existing, run_units
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
@@ -97,19 +98,32 @@ def execute(
     pending = {spec.key for spec, _ in todo if spec.key not in refused} if existing != "only" else set()
     if pending and workspace.group.world_size > 1:
         workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
+    if pending:
+        prepare = import_function("mmkd.training.machine:prepare_machine")
+        prepare([spec for spec, _ in todo if spec.key in pending], workspace)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
-    with workspace.progress.overall(len(pending)) if len(pending) > 1 else nullcontext() as bar:
+    overview = _overview(remaining, workspace, existing == "rerun") if pending and workspace.progress.shows else None
+    with workspace.progress.overall(overview):
 
         def advance(result: UnitResult) -> None:
             on_result(result)
-            if bar is not None and result.spec.key in pending:
-                bar.advance()
+            if overview is not None:
+                overview.end(f"unit/{result.spec.key}")
 
         if workspace.uses_workers and pending:
             results += run_by_workers(remaining, workspace, existing == "rerun", broken, advance)
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
     return _outcome(units, results, workspace, existing != "only", measurements)
+
+
+def _overview(units: Units, workspace: Workspace, rerun: bool) -> Remaining:
+    """What is to be trained for these units, and how long it takes."""
+    plan = make_plan(units, workspace.records, workspace.cache, rerun)
+    workers = workspace.jobs if workspace.engine not in ENGINES else None
+    return Remaining(
+        plan, workspace.records, workers=workers, threads=workspace.threads, device=str(workspace.torch_device)
+    )
 
 
 def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str], None]) -> None:
@@ -177,7 +191,7 @@ def run_by_workers(
 ) -> list[UnitResult]:
     """Run the units in worker processes or on Ray; those whose method is broken fail without being started."""
     from mmkd.engines.engine import run_jobs
-    from mmkd.engines.plan import make_plan, pending
+    from mmkd.engines.plan import pending
     from mmkd.engines.processes import ProcessEngine
 
     failing = [(spec, data) for spec, data in units if spec.key in broken]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
 from mmkd.data import Dataset
-from mmkd.specs.unit import UnitSpec
+from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.records import Records
 from mmkd.units.expansion import student_alone
@@ -44,6 +44,11 @@ class Job:
     @property
     def id(self) -> str:
         return f"{self.kind}/{self.key}"
+
+    @property
+    def trained(self) -> UnitSpec | TeacherSpec:
+        """The spec of the training of a teacher or unit."""
+        return self.spec.teacher(self.modality) if self.kind == "teacher" else self.spec
 
     @property
     def title(self) -> str:
@@ -145,11 +150,17 @@ def pending(plan: Iterable[Job]) -> list[Job]:
     return sorted((job for job in plan if not job.exists), key=lambda job: order.index(job.kind))
 
 
-def run_plan(plan: Sequence[Job], engine: Engine, on_result: Callable[[Job, JobResult], None]) -> None:
+def run_plan(
+    plan: Sequence[Job],
+    engine: Engine,
+    on_result: Callable[[Job, JobResult], None],
+    on_start: Callable[[Job], None] = lambda job: None,
+) -> None:
     """Run the jobs whose results do not exist. If a job fails, those that need it fail with the same error.
 
     Args:
         on_result: called in this process with the result of each job as it ends.
+        on_start: called with each job that is given to the engine.
     """
     waiting = {job.id: job for job in pending(plan)}
     unfinished = set(waiting)
@@ -169,6 +180,7 @@ def run_plan(plan: Sequence[Job], engine: Engine, on_result: Callable[[Job, JobR
                 end(waiting.pop(job.id), failed[failed_need])
             elif engine.free_slots > 0 and unfinished.isdisjoint(job.needs):
                 engine.start(waiting.pop(job.id))
+                on_start(job)
                 running += 1
         if running:
             for job, result in engine.wait():

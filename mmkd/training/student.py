@@ -61,7 +61,7 @@ def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:
         training=spec.training,
         seed=spec.seed,
         label=f"{spec.method} -> {spec.student_name}",
-        progress=workspace.progress,
+        progress=workspace.progress.of_training(f"unit/{spec.key}"),
         checkpoint=student_checkpoint(spec, workspace),
         group=workspace.group,
     )

@@ -166,7 +166,7 @@ def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, 
         training=spec.training,
         seed=spec.seed,
         label=f"teacher {spec.modality}",
-        progress=workspace.progress,
+        progress=workspace.progress.of_training(f"teacher/{spec.key}"),
         checkpoint=_checkpoint(spec, workspace.cache),
         group=workspace.group,
     )

@@ -1119,7 +1119,7 @@ def test_a_runs_folder_that_cannot_be_made(number, tmp_path, monkeypatch):
     def no(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    args = npz()(tmp_path)
+    args = [*npz()(tmp_path), "--quiet"]  # the line of what was understood comes before
     monkeypatch.setattr(Path, "mkdir", no)
     refused(args, tmp_path, ("--runs", os.strerror(number)))
 

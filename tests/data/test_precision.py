@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import mmkd
 from mmkd.bench import main
 from mmkd.data import load_file
+from mmkd.data.checksums import file_sha256
 
 RNG = np.random.default_rng(0)
 Y = np.arange(40) % 2
@@ -47,6 +49,14 @@ def test_other_values_are_left_as_they_are(tmp_path, x):
     data = load_file(save(tmp_path / "own.npz", x))
     np.testing.assert_array_equal(data.x, x.astype(np.float32))
     assert (data.offset, data.warnings) == (None, ())
+
+
+def test_records_of_data_without_its_offset_are_not_taken_for_those_with(tmp_path):
+    """Older versions read the same file, and lost the variation of its values: the checksum is another one."""
+    path, other = save(tmp_path / "own.npz", WAVE + OFFSET[:, None]), save(tmp_path / "small.npz", WAVE)
+    for file, has_offset in ((path, True), (other, False)):
+        of_the_file = sha256(file_sha256(file).encode()).hexdigest()
+        assert (load_file(file).sha256 != of_the_file) == has_offset
 
 
 def test_the_offset_is_not_found_in_test_windows(tmp_path):

@@ -16,7 +16,6 @@ import pytest
 
 from mmkd import METHODS
 from mmkd.bench import main
-from mmkd.core.progress import Lines, duration
 from mmkd.engines.estimate import estimate
 from mmkd.engines.plan import Job, JobResult, make_plan, pending, run_plan
 from mmkd.specs.unit import UnitSpec
@@ -194,19 +193,6 @@ def test_an_estimate_takes_no_other_machine_and_no_other_method(units, place, tm
     slow, fast = fake(spec, 30.0, 10, tmp_path, threads=1), fake(spec, 15.0, 10, tmp_path, threads=2)
     assert estimate(plan, [slow, fast], 1, 2, "cpu").seconds == pytest.approx(3.0)
     assert estimate(plan, [slow, fast], 1, 1, "cpu").seconds == pytest.approx(6.0)
-
-
-def test_lines_say_how_far_it_is_once_a_minute(monkeypatch, capsys):
-    now = [0.0]
-    monkeypatch.setattr("mmkd.core.progress.time.monotonic", lambda: now[0])
-    with Lines(sys.stdout).overall(100) as bar:
-        for _ in range(100):
-            now[0] += 7
-            bar.advance()
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "9 of 100 units, about 11 min left"
-    assert 10 <= len(lines) <= 12
-    assert [duration(s) for s in (4, 100, 7200)] == ["4.0 s", "100 s", "2.0 h"]
 
 
 def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes(sines, tmp_path, capsys):

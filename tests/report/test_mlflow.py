@@ -58,6 +58,8 @@ def test_every_record_becomes_one_run(fresh):
         run = found[record.key]
         assert run.info.status == "FINISHED"
         assert run.data.tags["mmkd.kind"] == record.kind
+        assert run.data.tags["mmkd.understood"] == record.data["understood"]
+        assert run.data.tags["mmkd.warnings"] == ("; ".join(record.data["warnings"]) or "none")
         assert run.data.metrics["test/macro_f1"] == pytest.approx(record.metrics["test"]["macro_f1"])
         epochs = client.get_metric_history(run.info.run_id, "loss")
         assert [m.step for m in epochs] == [1, 2, 3]

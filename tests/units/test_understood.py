@@ -170,6 +170,21 @@ def test_the_command(own, tmp_path, capsys):
     assert json.loads(out)[0]["data"]["understood"] == line.removeprefix("mine.npz: ").strip()
 
 
+def test_a_comparison_and_its_page_tell_it(own, tmp_path, capsys):
+    from mmkd.compare import main as compare_main
+
+    mmkd.run("student", data=own(40, overlap=True), runs=tmp_path / "runs", **ONE)
+    assert compare_main(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "test windows drawn at random in each class, as there are no subjects" in out
+    assert "warning: 12 of 12 test windows share samples" in out
+    page = (tmp_path / "out" / "report.html").read_text()
+    facts = (tmp_path / "out" / "reproducibility.md").read_text()
+    for text in ("12 of 12 test windows share samples", "40 windows of 2 channels x 24 samples; 2 classes; split by"):
+        assert text in page
+        assert text in facts
+
+
 def test_long_refusals_are_not_cut(own, capsys):
     path = own(40, overlap=True)
     with np.load(path) as z:
