@@ -128,7 +128,7 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
     if outcome.unmeasured:
         _warn(f"{len(outcome.unmeasured)} not measured, the first: {one_line(outcome.unmeasured[0])}")
     for note in latency_notes(outcome.records):
-        _warn(note)
+        workspace.progress.say(f"warning: {note}")
     unmeasured = args.robustness and outcome.unmeasured
     return 1 if unmeasured or any(result.status in ("failed", "missing") for result in outcome.results) else 0
 

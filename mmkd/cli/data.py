@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, refuse_unknown_flags
+from mmkd.cli.flags import Parser, load_plugins, refuse_unknown_flags
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Bar, Bars, Progress
 
@@ -50,6 +50,9 @@ def make_parser() -> Parser:
     parser.add_argument("--originals", metavar="PATH", help="of prepare: an archive or folder with the original files")
     parser.add_argument("--folds", metavar="K", type=int, help="of folds: how many groups of subjects")
     parser.add_argument("--out", metavar="FILE", help="of folds: where to write (default NAME.split.json)")
+    parser.add_argument(
+        "--plugin", metavar="FILE.py", action="append", default=[], help="a file with a reader or task of one's own"
+    )
     parser.add_argument("--json", action="store_true", help="of check: one JSON document on stdout")
     parser.add_argument("--quiet", action="store_true", help="no progress")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
@@ -77,6 +80,7 @@ def command(argv: Sequence[str]) -> int:
         raise MmkdError("--data-root, --originals: the name is empty; name a folder or file")
     if args.originals is not None and (name != "prepare" or len(data_names) > 1):
         raise MmkdError("--originals goes with prepare and one NAME")
+    load_plugins(args.plugin)
     if name == "page":
         if data_names:
             raise MmkdError("page takes no NAME")

@@ -14,23 +14,16 @@ from mmkd.methods.outputs import Batch, Outputs, Setup
 from mmkd.specs.unit import UnitSpec
 from mmkd.training.setup import build_method
 
-LOSS_OPTIONS = (
-    "branch_weight",
-    "label_smoothing",
-    "weight_schedule",
-    "temperature_schedule",
-    "teacher_weights",
-    "temperature",
-    "pairs",
-    "mixed",
-)
-"""Options of several methods that can only act through the terms of a step, so that one step shows whether they do."""
+SHARED = ("branch_weight", "label_smoothing", "weight_schedule", "temperature_schedule", "teacher_weights")
+"""Options of the contract that can only act through the loss terms, so that one step shows whether they do."""
+OWN = ("temperature", "pairs", "mixed")
+"""Options that many methods have, and that act through the loss terms unless a method has a hook that may read them."""
 
 
 def idle_options(
     spec: UnitSpec, method: Method, setup: Setup, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch
 ) -> dict[str, bool]:
-    """Whether each of `LOSS_OPTIONS` that is not at its default leaves every loss term as it is without it.
+    """Whether each of `SHARED` and `OWN` that is not at its default leaves every loss term as it is without it.
 
     Args:
         method: the method of the unit.
@@ -42,7 +35,8 @@ def idle_options(
     """
     config = method.config
     others: dict[str, Any] = {}
-    for name in LOSS_OPTIONS:
+    hooks = method.steps_itself or type(method).deploy is not Method.deploy or hasattr(method, "step_scores")
+    for name in SHARED if hooks else SHARED + OWN:
         default = getattr(METHODS.get(spec.method).Config(), name, None)
         if getattr(config, name, default) != default:
             others[name] = default

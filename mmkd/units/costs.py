@@ -46,12 +46,11 @@ def middle(measurements: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def known_costs(runs: Path, conditions: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What equal students need not be measured for again: cost key -> the middle one of the measurements on record.
+    """The costs on record: cost key -> the middle one of the measurements of equal students.
 
     Args:
         runs: the folder of the records.
-        conditions: how it is measured now, such as the processor; only measurements under the same ones count, and only
-            steady ones.
+        conditions: how it is measured now, such as the processor; only measurements under the same ones count.
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for path in sorted(runs.glob(f"[!.]*/{DEPLOYMENT}")):
@@ -60,7 +59,7 @@ def known_costs(runs: Path, conditions: Mapping[str, Any]) -> dict[str, Mapping[
         if measured is None:
             continue
         torch = (record.environment.get("versions") or {}).get("torch")  # older measurements do not name it
-        if is_steady(measured) and conditions.items() <= {"torch": torch, **measured}.items():
+        if conditions.items() <= {"torch": torch, **measured}.items():
             found.setdefault(cost_key(record), []).append(measured)
     return {key: middle(measurements) for key, measurements in found.items()}
 
@@ -104,7 +103,7 @@ def share_costs(records: Iterable[Record]) -> list[Record]:
 def latency_notes(records: Iterable[Record]) -> list[str]:
     """What is to be known of the latencies of these records: several measurements of one network, and unsteady ones."""
     equal: dict[str, None] = {}
-    unsteady: dict[str, None] = {}
+    unsteady: dict[str, str] = {}  # one line a student
     for record in records:
         measured = _costs_of(record)
         if measured is None:
@@ -116,9 +115,10 @@ def latency_notes(records: Iterable[Record]) -> list[str]:
                 f"middle one, {measured['latency_ms']:.2f} ms"
             ] = None
         if not is_steady(measured):
-            unsteady[
+            unsteady.setdefault(
+                record.unit.student_title,
                 f"latency of {record.unit.student_title} is unsteady: p95 {measured['latency_p95_ms']:.2f} ms, over "
                 f"twice the median of {measured['latency_ms']:.2f} ms; the machine was busy, so do not compare it "
-                "(the same command measures it again)"
-            ] = None
-    return [*equal, *unsteady]
+                "(the same command measures it again)",
+            )
+    return [*equal, *unsteady.values()]

@@ -52,10 +52,10 @@ def test_a_trained_start_is_the_student_trained_alone(tiny, tmp_path, starts):
 
 
 def test_a_trained_start_of_the_same_shape_and_branch_weight(tiny, tmp_path, starts):
-    mmkd.run("aver", **tiny, runs=tmp_path, init_student="trained", branch_weight=0.25, student="sig")
+    mmkd.run("aver", **tiny, runs=tmp_path, init_student="trained", branch_weight=0.25, student="sig+gaf")
     specs = {r.spec.method: r.spec for r in Records(tmp_path) if r.kind == "student"}
     assert specs["student"].options == {"branch_weight": 0.25}
-    assert specs["student"].student == ("sig",)
+    assert specs["student"].student == ("sig", "gaf")
 
 
 def test_full_kd_takes_the_last_epoch_of_the_same_teachers(tiny, tmp_path, monkeypatch):

@@ -190,7 +190,7 @@ def test_several_processes_are_refused_to_methods_with_an_after_step_alone(windo
     for name in WITH_HOOKS:
         method, net = METHODS.get(name)(**WITH_HOOKS[name]), student()
         arguments = (net, method, windows, source(method, teachers()))
-        settings = {"training": replace(TRAINING, epochs=1), "seed": 0, "label": "", "progress": Progress()}
+        settings = {"training": TRAINING, "seed": 0, "label": "", "progress": Progress()}
         if name in ("crd", "meta-mkd", "mtkd-rl"):
             with pytest.raises(MmkdError, match=f"{name} .*in place of torchrun"):
                 train(*arguments, **settings, group=Two())

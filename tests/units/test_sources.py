@@ -1,17 +1,22 @@
 """The code of plugins is part of the keys of what is made with it, and of nothing else."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 import mmkd
 from mmkd import MmkdError
+from mmkd.comparison.compare import compare
 from mmkd.core.plugins import load_plugin
 from mmkd.data.cards import read_card
 from mmkd.data.load import load_dataset
+from mmkd.engines.plan import make_plan
+from mmkd.engines.worker import perform
 from mmkd.nets import BACKBONES
+from mmkd.training.followers import join_training
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.sources import check_loaded
@@ -208,6 +213,21 @@ def test_a_worker_refuses_what_changed_since_the_command_began(spec):
         )
 
 
+@pytest.mark.parametrize("kind", ["backbone", "modality", "fusion", "task"])
+def test_an_edit_during_a_command_is_refused_by_its_workers_and_followers(files, spec, tmp_path, sines, kind):
+    ((unit, _),) = spec()
+    workspace = Workspace(tmp_path / "runs", data=str(sines), plugins=unit.plugins)
+    edit(files[kind])
+    jobs = make_plan([(unit, spec()[0][1])], workspace.records, workspace.cache)
+    values = {**jobs[-1].values(), "spec": asdict(unit), "key": unit.key}
+    result = perform(values, workspace.to_json())
+    assert result["status"] == "failed"
+    assert "has changed since the command began; start it again" in result["error"]
+    message = {"kind": "student", "key": unit.key, "spec": asdict(unit), "shares": None}
+    with pytest.raises(MmkdError, match="has another version here than in the process that leads"):
+        join_training(message, workspace)
+
+
 READER = """
 import numpy as np
 from mmkd import READERS, RawDataset
@@ -271,9 +291,7 @@ def test_a_student_is_loaded_with_its_plugins_or_says_which_it_lacks(files, tmp_
     edit(plugin)
     np.testing.assert_array_equal(mmkd.load_student(record).predict(windows), expected)  # of the text that was run
     forget("mine")
-    with pytest.raises(
-        MmkdError, match="modality 'halves' of this record has changed: .*mine.py is not the file"
-    ) as error:
+    with pytest.raises(MmkdError, match="modality 'halves' of this record has changed: .*mine.py is not") as error:
         mmkd.load_student(record)
     assert "\n" not in str(error.value)
     forget("mine")
@@ -287,6 +305,9 @@ def test_a_student_is_loaded_with_its_plugins_or_says_which_it_lacks(files, tmp_
     edit(moved)
     other = mmkd.run("student", student_net=("line",), plugin=moved, **settings)
     assert other.key != record.key, "an edited backbone does not answer with old numbers"
+    groups = compare([record, other]).groups
+    assert [len(group.rows) for group in groups] == [1, 1], "units of two texts are never in one row"
+    assert sum("source.backbone line=" in group.title for group in groups) == 1, "the other is the usual one"
 
 
 def forget(stem):
