@@ -37,7 +37,7 @@ class TrainingSettings(Options):
     )
     optimizer: str | None = setting(
         None,
-        f"{', '.join(OPTIMIZERS)}; of teachers and student (default: by preset)",
+        f"{', '.join(OPTIMIZERS)}; of teachers and student (default: by preset); also give the --lr that suits it",
         flag="--optimizer",
         metavar="NAME",
     )

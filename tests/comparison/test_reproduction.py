@@ -6,6 +6,8 @@ import pytest
 import mmkd
 from mmkd import MmkdError
 from mmkd.comparison.reproduction import recompute_scores
+from mmkd.metrics.delineation import delineation_scores
+from mmkd.metrics.reproduction import joined_recordings
 from mmkd.store.records import Records
 
 
@@ -97,6 +99,21 @@ def test_a_changed_prediction_changes_the_scores(made, tmp_path):
     assert found.keys() == student.metrics.test.keys()
     assert found["nll"] != student.metrics.test["nll"]
     assert found["f1_50"] != student.metrics.test["f1_50"]
+
+
+@pytest.mark.parametrize("change", [{"data": "delineated"}, {"metrics": "onset_ppv_1"}])
+def test_onsets_are_computed_again_where_a_record_has_them(made, change):
+    """Newer records say that their data are delineated; older ones have the scores."""
+    (student,) = (record for record in made["steps"] if record.kind == "student")
+    data = {**student.result["data"], "rate_hz": 500.0} | ({"delineated": True} if "data" in change else {})
+    test = {**student.metrics.test} | ({"onset_ppv_1": 0.5} if "metrics" in change else {})
+    record = mmkd.store.record.Record(student.folder, {**student.result, "data": data, "metrics": {"test": test}})
+    found = recompute_scores(record)
+    with np.load(student.folder / "predictions.npz") as z:
+        recordings = joined_recordings({name: z[name] for name in z.files})
+    expected = delineation_scores(recordings, data["classes"], 500.0)
+    assert expected
+    assert {name: value for name, value in found.items() if name.startswith(("onset_", "offset_"))} == expected
 
 
 def test_what_cannot_be_computed_is_one_line(made, tmp_path):

@@ -1,6 +1,8 @@
 """Offsets beside which float32 cannot hold the variation of values: they are subtracted before the cast, and said."""
 
+import hashlib
 import warnings
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import mmkd
 from mmkd.bench import main
 from mmkd.data import load_file
+from mmkd.data.checksums import file_sha256
 
 RNG = np.random.default_rng(0)
 Y = np.arange(40) % 2
@@ -30,8 +33,12 @@ def test_an_offset_is_subtracted_before_the_cast(tmp_path, kind):
     np.testing.assert_array_equal(data.x, (x.astype(np.float64) - np.array(data.offset)[:, None]).astype(np.float32))
     assert data.x[:, 1].std() == pytest.approx(x[:, 1].std(), rel=1e-6)
     assert data.warnings[0].startswith("offsets that float32 cannot hold were subtracted: channel_1 1000000")
-    plain = load_file(save(tmp_path / "plain.npz", x))
-    assert plain.sha256 != load_file(save(tmp_path / "small.npz", WAVE)).sha256
+    content = hashlib.sha256((tmp_path / "own.npz").read_bytes()).hexdigest()
+    plain = hashlib.sha256(content.encode()).hexdigest()
+    assert data.sha256 != plain, "older records of this file are of other windows"
+    path = save(tmp_path / "small.npz", WAVE)
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_file(path).sha256 == hashlib.sha256(content.encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -42,6 +49,14 @@ def test_other_values_are_left_as_they_are(tmp_path, x):
     data = load_file(save(tmp_path / "own.npz", x))
     np.testing.assert_array_equal(data.x, x.astype(np.float32))
     assert (data.offset, data.warnings) == (None, ())
+
+
+def test_records_of_data_without_its_offset_are_not_taken_for_those_with(tmp_path):
+    """Older versions read the same file, and lost the variation of its values: the checksum is another one."""
+    path, other = save(tmp_path / "own.npz", WAVE + OFFSET[:, None]), save(tmp_path / "small.npz", WAVE)
+    for file, has_offset in ((path, True), (other, False)):
+        of_the_file = sha256(file_sha256(file).encode()).hexdigest()
+        assert (load_file(file).sha256 != of_the_file) == has_offset
 
 
 def test_the_offset_is_not_found_in_test_windows(tmp_path):

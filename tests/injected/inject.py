@@ -140,7 +140,7 @@ def _be_pytest(tests: Sequence[str], root: Path, output: int) -> NoReturn:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(root)
-    os.environ["PYTHONPATH"] = str(root)
+    os.environ |= {"PYTHONPATH": str(root), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     sys.path.insert(0, str(root))
     sys.dont_write_bytecode = True
     code = pytest.main(["-x", "-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", *tests])
@@ -151,7 +151,7 @@ def _be_pytest(tests: Sequence[str], root: Path, output: int) -> NoReturn:
 
 def import_packages() -> None:
     """Import what most tests import, except for this project, on one thread."""
-    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     for name in PACKAGES:
         with suppress(ImportError):
             import_module(name)

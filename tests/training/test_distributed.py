@@ -237,8 +237,9 @@ def torchrun(environment):
 
 
 def said(done):
-    """What the command itself wrote to stderr; torchrun has lines of its own."""
-    return [line for line in done.stderr.splitlines() if line.startswith("mmkd.bench:")]
+    """What the command itself wrote to stderr, but for a latency on a busy machine; torchrun has lines of its own."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("mmkd.bench:")]
+    return [line for line in lines if "the machine was busy" not in line]
 
 
 @pytest.fixture(scope="module")

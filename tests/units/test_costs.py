@@ -54,3 +54,18 @@ def test_students_share_a_measurement_only_where_they_cost_the_same():
         "own network by other teachers": cost_key(replace(SPEC, teachers={"gaf": "WRN16-1"}), deploys="method"),
     }
     assert len({cost_key(), *others.values()}) == 1 + len(others)
+
+
+def test_the_middle_of_the_steady_measurements_stands_for_all(monkeypatch):
+    """Of two in the middle the lower; where none is steady, of all. Steady: the 95th percentile is up to 2 medians."""
+    monkeypatch.setattr(costs, "UNSTEADY", 2.0)  # in other tests everything is steady
+
+    def middle(*times):
+        return costs.middle([{"latency_ms": ms, "latency_p95_ms": p95} for ms, p95 in times])["latency_ms"]
+
+    assert middle((3, 4), (1, 9), (5, 6), (2, 3)) == 3
+    assert middle((5, 6), (2, 3), (3, 4), (4, 4)) == 3
+    assert middle((1, 9)) == 1
+    assert middle((3, 9), (1, 9), (2, 9)) == 2
+    assert costs.is_steady({"latency_ms": 2.0, "latency_p95_ms": 4.0})
+    assert not costs.is_steady({"latency_ms": 2.0, "latency_p95_ms": 4.1})
