@@ -5,7 +5,8 @@ student sig+gaf+pi, three WRN16-1 teachers; the windows are made up. Teachers' o
 runner reads them from its cache; a method that trains teachers runs them. Each step of a method is timed next to one of
 `student`, round after round; the table has the median of their ratios and its quartiles, and the ratio of the sums, in
 which steps count that come once in several (`meta-mkd`). Options are those of the preset; `progressive` is in its
-second stage, with the features, and so is `mst-distill`, whose first costs most.
+second stage, with the features, and so is `mst-distill`, whose first costs most. How large each term of a method is
+beside cross-entropy is measured by `method_scale.py`.
 """
 
 import argparse

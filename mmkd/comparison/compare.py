@@ -121,7 +121,8 @@ def _unusable(record: Record) -> str:
         if not all(isinstance(text, str) for text in texts) or not isinstance(spec.seed, int):
             raise TypeError("task, data set, method or seed")
         needed = needed_scores(task, record.kind)
-        if not needed <= set(record.metrics.test) or not np.isfinite([*recorded_metrics(record).values()]).all():
+        complete = all(needed <= set(scores) for scores in (record.metrics.test, record.metrics.test_last or needed))
+        if not complete or not np.isfinite([*recorded_metrics(record).values()]).all():
             raise ValueError("scores")
         machine(Unit(record.key, 0, {}, record))
     except (KeyError, TypeError, ValueError, AttributeError, MmkdError) as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mmkd.comparison.changes import enter_changes
+from mmkd.comparison.equal import enter_equals
 from mmkd.comparison.identity import (
     Settings,
     as_key,
@@ -20,13 +21,11 @@ from mmkd.comparison.identity import (
     row_settings,
     student_spec,
     student_title,
-    teacher_name,
-    teacher_settings,
     test_part_notes,
 )
 from mmkd.comparison.repeats import Repeats
 from mmkd.comparison.rows import Row, best_first, name_by_difference
-from mmkd.comparison.teachers import JointPredictions, enter_agreement, mean_rows
+from mmkd.comparison.teachers import JointPredictions, Numbers, enter_agreement, mean_rows, teacher_rows
 from mmkd.comparison.units import Unit
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import METRICS, Metric
@@ -69,6 +68,11 @@ class Group:
         return METRICS.get(self.task_object.headline)
 
     @property
+    def shown_rows(self) -> list[Row]:
+        """The rows as tables show them: of those that are equal to the bit one, with the names of all."""
+        return [row for row in self.rows if row.folded_into is None]
+
+    @property
     def seeds(self) -> list[int]:
         return sorted({unit.seed for row in self.rows for unit in row.units.values()})
 
@@ -98,22 +102,24 @@ def build_group(
     repeats = Repeats(members)
     joint = JointPredictions()
     notes: dict[str, None] = dict.fromkeys([*_series_counts(members), *task.notes])
-    teacher_rows = _teacher_rows(members, teachers, repeats, notes) if task.teachers_share_metrics else []
-    students = _student_rows(members, names, teacher_rows, repeats, notes)
+    taught_by, numbers = teacher_rows(members if task.teachers_share_metrics else [], teachers, repeats, notes)
+    students = _student_rows(members, names, numbers, repeats, notes)
     taught = Counter(row.teachers for row in students if row.teachers)
-    means = [row for numbers in taught if len(numbers) > 1 for row in mean_rows(numbers, teacher_rows, joint, notes)]
+    means = [row for several in taught if len(several) > 1 for row in mean_rows(several, taught_by, joint, notes)]
     usual = taught.most_common(1)[0][0] if taught else ()
     for row in students:
-        enter_agreement(row, [teacher_rows[number] for number in row.teachers or usual], joint, notes)
+        enter_agreement(row, [taught_by[number] for number in row.teachers or usual], joint, notes)
     if repeats.folds:
-        repeats.merge_folds([*teacher_rows, *means, *students], notes)
+        repeats.merge_folds([*taught_by, *means, *students], notes)
         students = best_first([row for row in students if row.units])
-    enter_changes(students, teacher_rows, control, task.teachers_share_metrics, notes)
+    enter_changes(students, taught_by, control, task.teachers_share_metrics, notes)
     if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
         notes["latency was not measured on one kind of processor; do not compare it"] = None
     notes |= dict.fromkeys(latency_notes(members))
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
+    rows = [row for row in (*taught_by, *means, *students) if row.units]
+    enter_equals(rows, notes)
     dataset = shorten(str(settings["data"]["name"]))
     student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))
@@ -123,7 +129,7 @@ def build_group(
         dataset=dataset,
         student=student,
         settings=settings,
-        rows=[row for row in (*teacher_rows, *means, *students) if row.units],
+        rows=rows,
         notes=list(notes),
         folds=tuple(repeats.folds.values()),
         all_folds=count,
@@ -151,34 +157,13 @@ def _series_counts(members: Sequence[Record]) -> list[str]:
     return [f"{scored} series scored, {left_out} left out" for scored, left_out in counts]
 
 
-def _teacher_rows(
-    members: Sequence[Record], teachers: Mapping[str, Record], repeats: Repeats, notes: dict[str, None]
-) -> list[Row]:
-    keys = dict.fromkeys(key for record in members for key in record.teachers.values())
-    missing = [key for key in keys if key not in teachers]
-    if missing:
-        notes[f"{len(missing)} of {len(keys)} teachers are not on record"] = None
-    by_settings: dict[str, list[Record]] = {}
-    for key in keys:
-        if key in teachers:
-            record = teachers[key]
-            by_settings.setdefault(as_key([teacher_name(record), teacher_settings(record)]), []).append(record)
-    rows = []
-    for records in by_settings.values():
-        name = teacher_name(records[0])
-        rows.append(Row("teacher", name, name, teacher_settings(records[0]), repeats.units(records, notes)))
-    name_by_difference(rows, [row.settings for row in rows])
-    return rows
-
-
 def _student_rows(
     members: Sequence[Record],
     names: Mapping[str, str],
-    teachers: Sequence[Row],
+    numbers: Numbers,
     repeats: Repeats,
     notes: dict[str, None],
 ) -> list[Row]:
-    numbers = {unit.key: number for number, row in enumerate(teachers) for unit in row.units.values()}
     by_settings: dict[str, list[Record]] = {}
     for record in members:
         identity = [student_spec(record).method, row_settings(record), making_settings(record)]
@@ -186,7 +171,8 @@ def _student_rows(
     rows = []
     for records in by_settings.values():
         first = records[0]
-        taught_by = {numbers[key] for record in records for key in record.teachers.values() if key in numbers}
+        taught = [(key, record.teacher_epoch) for record in records for key in record.teachers.values()]
+        taught_by = {numbers[pair] for pair in taught if pair in numbers}
         row = Row(
             kind=first.kind,
             base=student_spec(first).method,

@@ -96,8 +96,11 @@ def data_warnings(records: Iterable[Record]) -> list[str]:
 def row_settings(record: Record) -> dict[str, Any]:
     """What makes a row besides its method: options and teachers' networks; of a trained detector its own network."""
     spec = student_spec(record)
-    own = _network(spec) if not _by_student(spec) and isinstance(spec, UnitSpec) else {}
-    return {**spec.options, "teachers": dict(spec.teachers), **own}
+    if not isinstance(spec, UnitSpec):
+        return {**spec.options, "teachers": dict(spec.teachers)}
+    own = {} if _by_student(spec) else _network(spec)
+    epoch = {"teacher_epoch": record.teacher_epoch} if spec.chooses_epoch else {}
+    return {**spec.distinct_options, **epoch, "teachers": dict(spec.teachers), **own}
 
 
 def making_settings(record: Record) -> dict[str, Any]:
@@ -122,11 +125,12 @@ def making_settings(record: Record) -> dict[str, Any]:
 
 
 def teacher_settings(record: Record) -> dict[str, Any]:
-    """What makes a teacher's row besides its modality and network."""
+    """What makes a teacher's row besides its modality, its network and the epoch of its weights."""
     spec = record.teacher
+    validation = spec.data.validation if spec.data.epoch_rule == "val-best" else 0.0
     training = training_settings(spec.training)
     settings = flat({"training": training, "view": dict(spec.view), "source": _short(spec.sources)})
-    return {**settings, "checkpoint": spec.checkpoint_sha256[:8]}
+    return {**settings, "checkpoint": spec.checkpoint_sha256[:8], "validation": validation}
 
 
 def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Settings]:

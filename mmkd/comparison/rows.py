@@ -34,6 +34,8 @@ class Row:
         control: the row that `change` is measured against, None of that row itself.
         change: of the score, paired by repeat; gap: share closed; time: training time over that of the student alone.
         score: the metric that is compared.
+        equals: the names of other rows that are equal to the bit; folded_into: the first of them, in whose line this
+            one is shown.
     """
 
     kind: str
@@ -49,6 +51,13 @@ class Row:
     gap: float | Refusal | None = None
     time: float | Refusal | None = None
     score: str = SELECTION
+    equals: tuple[str, ...] = ()
+    folded_into: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name, and those of the rows that it equals."""
+        return " = ".join([self.name, *self.equals])
 
     def values(self, metric: str) -> list[float]:
         """One value a repeat that has it."""

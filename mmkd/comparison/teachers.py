@@ -1,25 +1,59 @@
 """The teachers of a group together: the mean of their probabilities, their upper bound, and who agrees with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from mmkd.comparison.identity import as_key, teacher_name, teacher_settings
 from mmkd.comparison.predictions import JointPrediction, combine, read_predictions
-from mmkd.comparison.rows import Row, common_repeats
+from mmkd.comparison.repeats import Repeats
+from mmkd.comparison.rows import Row, common_repeats, name_by_difference
+from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
 from mmkd.comparison.units import Unit
 from mmkd.core.refusal import Refusal
 from mmkd.core.text import shorten
 from mmkd.store.record import Record
+
+Numbers = dict[tuple[str, str], int]
+"""Key of a teacher and the epoch with which it taught -> the number of its row."""
+
+
+def teacher_rows(
+    members: Sequence[Record], teachers: Mapping[str, Record], repeats: Repeats, notes: dict[str, None]
+) -> tuple[list[Row], Numbers]:
+    """The rows of the teachers of these units, one for each epoch with which they taught; and their numbers."""
+    taught = dict.fromkeys((key, record.teacher_epoch) for record in members for key in record.teachers.values())
+    keys = {key for key, _ in taught}
+    missing = keys - set(teachers)
+    if missing:
+        notes[f"{len(missing)} of {len(keys)} teachers are not on record"] = None
+    known = [(_identity(teachers[key]), teachers[key], epoch) for key, epoch in taught if key in teachers]
+    rows: list[Row] = []
+    numbers: Numbers = {}
+    for row in by_epoch(known):
+        name = teacher_name(row.records[0])
+        units = repeats.units(row.records, notes)
+        numbers |= {(unit.key, epoch): len(rows) for unit in units.values() for epoch in row.asked}
+        rows.append(Row("teacher", name, name, {**teacher_settings(row.records[0]), "epoch": row.epoch}, units))
+    name_by_difference(rows, [row.settings for row in rows])
+    notes |= dict.fromkeys(epoch_notes(str(row.settings["epoch"]) for row in rows))
+    notes |= dict.fromkeys(validation_notes((record.spec for record in members), teachers))
+    return rows, numbers
+
+
+def _identity(record: Record) -> str:
+    """What all teachers of a row have in common."""
+    return as_key([teacher_name(record), teacher_settings(record)])
 
 
 class JointPredictions:
     """Reads the joint prediction of each set of records once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], JointPrediction | Refusal] = {}
+        self._known: dict[tuple[tuple[str, str], ...], JointPrediction | Refusal] = {}
 
     def of(self, records: Sequence[Record]) -> JointPrediction | Refusal:
         """What these networks predict together, or why that is not known."""
-        keys = tuple(sorted(record.key for record in records))
+        keys = tuple(sorted((record.key, record.epoch) for record in records))
         if keys not in self._known:
             self._known[keys] = combine([read_predictions(record) for record in records])
         return self._known[keys]

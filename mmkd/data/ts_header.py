@@ -17,6 +17,7 @@ class Header:
     def __init__(self) -> None:
         self.classes: tuple[str, ...] = ()
         self._values: dict[str, str] = {}
+        self._first = 0
 
     def add(self, line: str, where: str) -> bool:
         """Take in one header line; returns whether it is `@data`, after which the cases begin.
@@ -71,10 +72,11 @@ class Header:
             raise MmkdError(f"{where} has {len(lengths)} dimensions, and @dimensions says {dimensions}")
         if self._says("univariate", "true") and len(lengths) > 1:
             raise MmkdError(f"{where} has {len(lengths)} dimensions, and @univariate says true")
-        if len(set(lengths)) > 1 and self._says("equallength", "true"):
-            raise MmkdError(
-                f"{where}: its dimensions have {min(lengths)} to {max(lengths)} values, and @equalLength says true"
-            )
+        if unequal and self._says("equallength", "true"):
+            self._first = self._first or lengths[0]
+            other = next((n for n in lengths if n != self._first), None)
+            if other is not None:
+                raise MmkdError(f"{where} has {other} values, {self._first} were before, and @equalLength says true")
         if length and not unequal and not self._says("equallength", "false") and set(lengths) != {length}:
             other = next(n for n in lengths if n != length)
             raise MmkdError(f"{where} has {other} values in a dimension, and @seriesLength says {length}; pad or cut")

@@ -51,7 +51,7 @@ class MeasurementRunner:
         self.problems: list[str] = []
         self._timed: set[str] = set()  # cost keys of the students that were measured here
         self._costs: dict[str, Mapping[str, Any]] | None = None  # by cost key; None: not looked up yet
-        self._teacher_maps: dict[str, tuple[Any, Any]] = {}  # by the key of the teacher
+        self._teacher_maps: dict[tuple[str, str], tuple[Any, Any]] = {}  # by key and epoch of the teacher
 
     def run(self, jobs: Sequence[MeasurementJob]) -> None:
         """Make the measurements of all jobs, costs first; records that cannot be written are left out."""
@@ -123,10 +123,12 @@ class MeasurementRunner:
             arrays.update({f"cam/{network.partition('-')[0]}-{name or modality}": cam for name, cam in cams.items()})
 
         for modality, key in record.teachers.items():
-            if key not in self._teacher_maps and (teacher := self.workspace.records.get(key)) is not None:
-                self._teacher_maps[key] = compute_maps(load_teacher(teacher), [modality])
-            if key in self._teacher_maps:
-                add_maps(f"teacher-{modality}", self._teacher_maps[key], modality)
+            taught = key, record.teacher_epoch
+            if taught not in self._teacher_maps and (teacher := self.workspace.records.get(key)) is not None:
+                network = load_teacher(teacher.at_epoch(record.teacher_epoch))
+                self._teacher_maps[taught] = compute_maps(network, [modality])
+            if taught in self._teacher_maps:
+                add_maps(f"teacher-{modality}", self._teacher_maps[taught], modality)
         add_maps("student", compute_maps(StudentModel.load(record).network, spec.student), spec.student[0])
         return maps.to_npz(arrays)
 

@@ -35,7 +35,7 @@ def markdown_tables(comparison: Comparison, rankings: Sequence[Ranking]) -> str:
         parts += [f"## {markdown(group.title)}, {name_repeats(group)}", ""]
         parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
         parts.append("|---|" + "---:|" * len(shown))
-        for row in group.rows:
+        for row in group.shown_rows:
             cells = [markdown(row_name(row, group)), *(markdown(column.text(row)) for column in shown)]
             parts.append("| " + " | ".join(cells) + " |")
         parts += ["", *(f"- {markdown(note)}" for note in group_notes(group)), ""]
@@ -55,7 +55,7 @@ def latex_tables(comparison: Comparison) -> str:
         parts += [f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
         parts.append(" & ".join(["", *(latex(column.head) for column in shown)]) + r" \\")
         kind = ""
-        for row in group.rows:
+        for row in group.shown_rows:
             if row.kind != kind:
                 parts.append("\\midrule")
             kind = row.kind

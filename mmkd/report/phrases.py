@@ -45,8 +45,8 @@ def control_name(control: str) -> str:
 
 
 def row_name(row: Row, group: Group) -> str:
-    """The name of a row; of one that has not all seeds, or folds, of its group with how many."""
-    name = f"teacher {row.name}" if row.kind == "teacher" else row.name
+    """The name of a row, with those that it equals; of one without all seeds, or folds, of its group with how many."""
+    name = f"teacher {row.title}" if row.kind == "teacher" else row.title
     count = len(group.repeats)
     return name if len(row.units) == count else f"{name} ({len(row.units)} of {count} {group.by}s)"
 

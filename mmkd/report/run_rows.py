@@ -1,11 +1,13 @@
 """The rows of the table at the end of a run: teachers, the student alone, methods and references."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from mmkd.comparison.equal import SAME, fold_equal, prediction_mark
 from mmkd.comparison.identity import student_spec, test_part_notes
+from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.record import Record
@@ -29,6 +31,8 @@ class TableRow:
         seconds: mean training time.
         test_part: how the test part of own data was made; empty of that of a card.
         of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
+        notes: lines below the table.
+        mark: seed, fold and checksum of the predictions of each unit; empty if they are not on record.
     """
 
     group: str
@@ -42,6 +46,8 @@ class TableRow:
     of: str = "seed"
     folds: int = 0
     test_part: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    mark: tuple[tuple[int, str, str], ...] = ()
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -119,13 +125,16 @@ def _student_group(
     repeats = _repeats_of(members)
     group = f"{data}{_in_folds(members, kind, len(repeats.folds))}, {student}"
     task = TASKS.get(members[0].spec.task)
-    by_teacher: dict[str, dict[str, Record]] = {}
+    taught: list[tuple[str, Record, str]] = []
+    titles: dict[str, str] = {}
     for result in members:
         for modality in result.spec.teachers:
             teacher = result.spec.teacher(modality)
             key = teacher.key
             if key in teachers and task.teachers_share_metrics:
-                by_teacher.setdefault(teacher.title, {})[key] = teachers[key]
+                epoch = result.record.teacher_epoch if result.record else "best"
+                taught.append((f"{teacher.title}, {teacher.data.epoch_rule}", teachers[key], epoch))
+                titles[key] = teacher.title
                 repeats.add(teachers[key], result)
     by_name: dict[str, list[Record]] = {}
     base: dict[str, Record] = {}
@@ -136,13 +145,42 @@ def _student_group(
             if result.spec.key in alone:
                 base[result.spec.key] = alone[result.spec.key]
                 repeats.add(alone[result.spec.key], result)
-    table = [_row(group, "teacher", name, list(r.values()), {}, repeats, task) for name, r in by_teacher.items()]
+    table = _teacher_rows(group, taught, titles, repeats, task)
     alone_by_key = {record.key: record for record in base.values()}
     shown = {record.key for records in by_name.values() for record in records}
     if alone_by_key and not shown & set(alone_by_key):
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
     table += [_row(group, "student", name, records, base, repeats, task) for name, records in by_name.items()]
-    return table
+    notes = validation_notes([result.spec for result in members], teachers)
+    return _fold([replace(row, notes=(*row.notes, *notes)) for row in table])
+
+
+def _teacher_rows(
+    group: str,
+    taught: Sequence[tuple[str, Record, str]],
+    titles: Mapping[str, str],
+    repeats: _Repeats,
+    task: Task,
+) -> list[TableRow]:
+    """A row for each network and epoch with which it taught; `titles` are of each key."""
+    rows = by_epoch(taught)
+    names = [titles[row.records[0].key] for row in rows]
+    table = []
+    for name, row in zip(names, rows, strict=True):
+        title = f"{name}, {' or '.join(row.asked)} epoch" if names.count(name) > 1 else name
+        table.append(_row(group, "teacher", title, row.records, {}, repeats, task))
+    notes = tuple(epoch_notes(row.epoch for row in rows))
+    return [replace(row, notes=notes) for row in table]
+
+
+def _fold(table: Sequence[TableRow]) -> list[TableRow]:
+    """Rows that are equal to the bit as one, with the names of all and a note."""
+    folded = []
+    for equal in fold_equal(table, lambda row: (row.kind, row.mark) if row.mark else None):
+        title = " = ".join(row.name for row in equal)
+        same = (SAME.format(title),) if len(equal) > 1 else ()
+        folded.append(replace(equal[0], name=title, notes=(*equal[0].notes, *same)))
+    return folded
 
 
 def _detector_group(data: str, members: Sequence[UnitResult], references: Sequence[Record]) -> list[TableRow]:
@@ -213,4 +251,10 @@ def _row(
         of=repeats.of,
         folds=len(repeats.folds),
         test_part=tuple(test_part_notes(records)),
+        mark=_mark(records, repeats),
     )
+
+
+def _mark(records: Sequence[Record], repeats: _Repeats) -> tuple[tuple[int, str, str], ...]:
+    marks = [(*repeats.by_key.get(record.key, (0, "")), prediction_mark(record) or "") for record in records]
+    return tuple(sorted(marks)) if all(mark for *_, mark in marks) else ()

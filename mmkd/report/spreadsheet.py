@@ -57,6 +57,8 @@ def plain_row(row: Row, group: Group) -> dict[str, Any]:
     if group.folds:
         cells |= {"n_of": f"{group.by}s", "folds": f"{len(group.folds)} of {group.all_folds}"}
         cells["incomplete"] = "; ".join(row.incomplete)
+    cells["same_as"] = " = ".join(row.equals) or None
+    cells["teacher_epoch"] = row.settings.get("epoch") or row.settings.get("teacher_epoch")
     scores = file_scores(group.task_object)
     for metric in scores:
         values = row.values(metric.name)

@@ -99,7 +99,7 @@ def _footnotes(table: Sequence[TableRow]) -> list[str]:
         lines.append("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
     lines += dict.fromkeys(note for row in table for note in row.test_part)
     notes = [note for name in dict.fromkeys(row.task for row in table) for note in TASKS.get(name).notes]
-    return [*lines, *notes]
+    return [*lines, *dict.fromkeys(note for row in table for note in row.notes), *notes]
 
 
 def reference_as_json(record: Record) -> dict[str, Any]:

@@ -37,13 +37,13 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
 def _table(group: Group, control: str) -> Any:
     from rich.table import Table
 
-    names = [row_name(row, group) for row in group.rows]
+    names = [row_name(row, group) for row in group.shown_rows]
     longest = max(map(len, names))
     shown = [column for column in columns([group], control) if not column.wide]
     spare = [column for column in shown if column.spare]
     while spare and WIDTH - _total_width(shown, group) < min(longest, LEAST_ROOM):
         shown.remove(spare.pop())
-    lines = [[_cell(column, row) for column in shown] for row in group.rows]
+    lines = [[_cell(column, row) for column in shown] for row in group.shown_rows]
     sizes = [_width(column, group) for column in shown]
     room = max(12, min(longest, WIDTH - _total_width(shown, group)))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
@@ -51,8 +51,8 @@ def _table(group: Group, control: str) -> Any:
     for column, size in zip(shown, sizes, strict=True):
         side: Literal["right"] = "right"
         table.add_column(column.head, justify=side, no_wrap=True, width=size)
-    following = [*(row.kind for row in group.rows[1:]), None]
-    for row, name, line, kind in zip(group.rows, names, lines, following, strict=True):
+    following = [*(row.kind for row in group.shown_rows[1:]), None]
+    for row, name, line, kind in zip(group.shown_rows, names, lines, following, strict=True):
         table.add_row(name, *line, end_section=row.kind != kind)
     return table
 
@@ -62,7 +62,7 @@ def _cell(column: Column, row: Row) -> str:
 
 
 def _width(column: Column, group: Group) -> int:
-    return max(len(column.head), *(len(_cell(column, row)) for row in group.rows))
+    return max(len(column.head), *(len(_cell(column, row)) for row in group.shown_rows))
 
 
 def _total_width(shown: Sequence[Column], group: Group) -> int:

@@ -159,15 +159,18 @@ class UnitSpec:
         return digest({"kind": "student", "format": FORMAT, **recorded(self), "options": self.distinct_options})
 
     @property
-    def distinct_options(self) -> dict[str, Any]:
-        """The options, without the epoch of the teachers where there is no choice.
+    def chooses_epoch(self) -> bool:
+        """Whether its teachers have a last epoch that need not be the best.
 
-        Weights that were given have no epochs, and without validation windows the last epoch is the best. Older records
-        of such units name no epoch.
+        Weights that were given have no epochs, and without validation windows the last epoch is the best.
         """
         validated = self.data.epoch_rule != "last" or self.teacher_validation > 0
-        chosen = validated and not set(self.teachers) <= set(self.checkpoint_sha256)
-        return {name: value for name, value in self.options.items() if chosen or name != "teacher_epoch"}
+        return validated and not set(self.teachers) <= set(self.checkpoint_sha256)
+
+    @property
+    def distinct_options(self) -> dict[str, Any]:
+        """The options, without the epoch of the teachers where there is no choice; older records then name none."""
+        return {name: value for name, value in self.options.items() if self.chooses_epoch or name != "teacher_epoch"}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "UnitSpec":

@@ -12,10 +12,10 @@ The files in `MEASUREMENTS` are added to a finished record when they are measure
 import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmkd.core.errors import MmkdError
 from mmkd.specs.unit import KINDS, Spec, TeacherSpec, UnitSpec
@@ -23,6 +23,8 @@ from mmkd.store.files import find_damage
 
 MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")
 """Files that may be added to the record of a student."""
+LAST_EPOCH = {"predictions.npz": "predictions_last.npz", "teacher.safetensors": "teacher_last.safetensors"}
+"""Files of a teacher's record, by the weights of its best epoch -> by those of its last, where that is another."""
 CHECKSUMS = "measured.json"
 """The file with the checksums of the measurements."""
 
@@ -67,6 +69,7 @@ class Record:
 
     Attributes:
         replaced: name of a measurement -> what is read in place of the file's content, where records share one.
+        epoch: whose scores, predictions and weights it has, see `at_epoch`.
 
     The properties of a record that was edited by hand may raise KeyError, TypeError, ValueError or MmkdError.
     """
@@ -74,6 +77,26 @@ class Record:
     folder: Path
     result: Mapping[str, Any]
     replaced: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
+    epoch: Literal["best", "last"] = "best"
+
+    @property
+    def has_one_epoch(self) -> bool:
+        """Whether the best epoch of a teacher is its last one: always if its weights were given, or never validated."""
+        if not self.metrics.test_last or self.result.get("best_epoch") == self.teacher.training.epochs:
+            return True
+        return self.teacher.data.epoch_rule == "last"
+
+    @property
+    def knows_last_epoch(self) -> bool:
+        """Whether the record of a teacher has the predictions of its last epoch; older ones do not."""
+        return self.has_one_epoch or set(LAST_EPOCH.values()) <= set(self.result.get("files", {}))
+
+    def at_epoch(self, epoch: str) -> "Record":
+        """The record of a teacher with the test scores, predictions and weights of its "best" or "last" epoch."""
+        if epoch != "last" or self.epoch == "last" or self.has_one_epoch:
+            return self
+        scores = {"test": self.metrics.test_last, "test_last": self.metrics.test_last}
+        return replace(self, result={**self.result, "metrics": scores}, epoch="last")
 
     @property
     def key(self) -> str:
@@ -138,6 +161,11 @@ class Record:
         return dict(self.result.get("teachers") or {})
 
     @property
+    def teacher_epoch(self) -> str:
+        """The epoch of the teachers' weights that taught, "best" or "last"."""
+        return str(self.result.get("teacher_checkpoint") or "best")
+
+    @property
     def data(self) -> Mapping[str, Any]:
         """Facts about the data: classes, channels, window, subjects, numbers of windows."""
         return dict(self.result.get("data") or {})
@@ -153,7 +181,15 @@ class Record:
         Raises:
             MmkdError: the file is missing or damaged.
         """
-        expected = self.result.get("files", {}).get(name)
+        files = self.result.get("files", {})
+        if self.epoch == "last" and name in LAST_EPOCH:
+            name = LAST_EPOCH[name]
+            if name not in files:
+                raise MmkdError(
+                    f"record {self.folder} is older than {name}, of the last epoch; delete the cache, and a new run of "
+                    f"a unit that it teaches adds it"
+                )
+        expected = files.get(name)
         try:
             if expected is not None:
                 damage = find_damage(self.folder, {name: expected}, (name,))

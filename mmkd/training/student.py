@@ -38,7 +38,7 @@ def run_unit(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
         result = train_student(unit, workspace)
 
     def write_files(folder: Path) -> Mapping[str, Any]:
-        metrics, predictions = evaluate_on_test(result, unit.windows, unit.split.test, spec.training)
+        metrics, predictions, _ = evaluate_on_test(result, unit.windows, unit.split.test, spec.training)
         np.savez(folder / "predictions.npz", **predictions)
         log_scores(unit, metrics["test"])
         try:

@@ -42,10 +42,13 @@ def load_weights(network: nn.Module, path: Path, kind: str) -> None:
 
 
 def load_teacher(record: Record) -> nn.Module:
-    """The network of a teacher's record, with the weights of its best epoch, in evaluation mode.
+    """The network of a teacher's record in evaluation mode, with the weights of the record's epoch.
+
+    Args:
+        record: its weights are those of the best epoch, unless it comes from `Record.at_epoch("last")`.
 
     Raises:
-        MmkdError: the record is damaged, or a plugin that it needs is missing or has changed.
+        MmkdError: the record is damaged or lacks these weights, or a plugin that it needs is missing or has changed.
     """
     spec = record.teacher
     load_recorded(spec, lambda: entries_of(spec))

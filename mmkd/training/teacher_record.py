@@ -20,19 +20,24 @@ from mmkd.units.understood import understand_split
 
 
 def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Records) -> None:
-    """Write the record of a teacher, if there is none yet."""
+    """Write the record of a teacher, if there is none yet, or an older one that lacks its last epoch."""
     spec = teacher.spec
     with records.lock(spec.key):
-        if records.get(spec.key) is not None:
+        record = records.get(spec.key)
+        if record is not None and (record.knows_last_epoch or not (teacher.folder / "predictions_last.npz").is_file()):
             return
 
         def write_files(folder: Path) -> Mapping[str, Any]:
-            predictions = _predictions(teacher, data)
+            predictions = _predictions(teacher, data, "predictions.npz")
             np.savez(folder / "predictions.npz", **predictions)
             shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
             history = json.loads((teacher.folder / "history.json").read_text())
             write_history(folder / "history.csv", history)
             result = json.loads((teacher.folder / "result.json").read_text())
+            has_last = (teacher.folder / "predictions_last.npz").is_file()  # not in an older entry of the cache
+            if has_last and history and result["best_epoch"] != len(history):
+                np.savez(folder / "predictions_last.npz", **_predictions(teacher, data, "predictions_last.npz"))
+                shutil.copy(teacher.folder / "last.safetensors", folder / "teacher_last.safetensors")
             name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
             with suppress(Exception):  # a record is written even if a picture fails
                 save_score_pictures(folder, name, data, predictions, history, result["best_epoch"])
@@ -48,9 +53,9 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Record
         records.write(spec.key, write_files)
 
 
-def _predictions(teacher: Teacher, data: Dataset) -> dict[str, Any]:
+def _predictions(teacher: Teacher, data: Dataset, name: str) -> dict[str, Any]:
     """The predictions of the test windows; the subjects are added if an older cache entry lacks them."""
-    with np.load(teacher.folder / "predictions.npz", allow_pickle=False) as z:
+    with np.load(teacher.folder / name, allow_pickle=False) as z:
         arrays = {name: z[name] for name in z.files}
     if data.subject is not None and "subject" not in arrays:
         arrays["subject"] = data.subject[arrays["window"]]

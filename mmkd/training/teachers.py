@@ -91,8 +91,8 @@ def get_teacher(
 
     A teacher whose spec names a file of weights is not trained; its weights are loaded from that file.
 
-    Its cache folder holds `best.safetensors`, `last.safetensors`, `history.json`, `result.json` and `predictions.npz`,
-    the predictions of the test windows, which are read once, after training.
+    Its cache folder holds `best.safetensors`, `last.safetensors`, `history.json`, `result.json`, and the predictions of
+    the test windows, which are read once, after training: `predictions.npz` of the best epoch, `predictions_last.npz`.
 
     Args:
         test: indices of the test windows.
@@ -121,8 +121,10 @@ def get_teacher(
                 result = train_teacher(spec, net, windows, workspace)
         save_file(result.last, folder / "last.safetensors")
         save_file(result.best, folder / "best.safetensors")
-        metrics, predictions = evaluate_on_test(result, windows.select_views([spec.modality]), test, spec.training)
+        own = windows.select_views([spec.modality])
+        metrics, predictions, last = evaluate_on_test(result, own, test, spec.training)
         np.savez(folder / "predictions.npz", **predictions)
+        np.savez(folder / "predictions_last.npz", **last)
         (folder / "history.json").write_text(json.dumps(result.history))
         values: dict[str, Any] = {
             "metrics": metrics,

@@ -1,5 +1,6 @@
 """The evaluation on the test windows: they are read once, after a network is trained."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ VALIDATION_METRICS = ("accuracy", "macro_f1", "nll")
 
 def evaluate_on_test(
     result: TrainingResult, windows: TrainingData, test: NDArray[np.int64], training: Training
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, Any], dict[str, Any]]:
     """Evaluate a trained network on the test windows, with the weights of its best and of its last epoch.
 
     Afterwards the network has the weights of its best epoch.
@@ -25,15 +26,26 @@ def evaluate_on_test(
         test: indices of the test windows.
 
     Returns:
-        Scores by part: "test", "test_last" and, if there are validation windows, "validation"; and the arrays of
+        Scores by part: "test", "test_last" and, if there are validation windows, "validation"; the arrays of
         `predictions.npz`, by the weights of the best epoch, from which `metrics.reproduction.prediction_scores`
-        computes the scores "test" again. If every pixel of images has a label, `true`, `predicted` and
-        `true_probability` are (n, H, W), without `probabilities`.
+        computes the scores "test" again; and the same by those of the last. If every pixel of images has a label,
+        `true`, `predicted` and `true_probability` are (n, H, W), without `probabilities`.
     """
     scores: dict[str, dict[str, float]] = {}
+    arrays = {}
     for name, state in (("test_last", result.last), ("test", result.best)):
         result.network.load_state_dict(state)
         scores[name], predictions = evaluate(result.network, windows, test, training)
+        arrays[name] = _prediction_arrays(predictions, windows, test)
+    if len(windows.validation):
+        scores["validation"] = _validation_scores(result, windows, training)
+    return scores, arrays["test"], arrays["test_last"]
+
+
+def _prediction_arrays(
+    predictions: Mapping[str, NDArray[Any]], windows: TrainingData, test: NDArray[np.int64]
+) -> dict[str, Any]:
+    """The arrays of `predictions.npz`."""
     arrays: dict[str, Any] = {"window": test, "true": windows.y[test], **predictions}
     if windows.locations is not None:
         recording, start = windows.locations
@@ -44,9 +56,7 @@ def evaluate_on_test(
         arrays |= {name: arrays[name].reshape(-1, *windows.grid) for name in names}
     if windows.subject is not None:
         arrays["subject"] = windows.subject[test]
-    if len(windows.validation):
-        scores["validation"] = _validation_scores(result, windows, training)
-    return scores, arrays
+    return arrays
 
 
 def _validation_scores(result: TrainingResult, windows: TrainingData, training: Training) -> dict[str, float]:

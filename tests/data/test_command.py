@@ -1,5 +1,6 @@
 """`python -m mmkd.data`: from archives like the originals to windows, and what is said where it cannot be."""
 
+import hashlib
 import json
 import zipfile
 
@@ -10,7 +11,7 @@ from mmkd import MmkdError
 from mmkd.data import load_dataset
 from mmkd.data.__main__ import main
 from mmkd.data.cards import cards_folder, find_cards
-from mmkd.data.checksums import PREPARED
+from mmkd.data.checksums import PREPARED, file_sha256
 from mmkd.data.page import page_text
 
 
@@ -213,3 +214,19 @@ def test_the_page_names_every_set_with_licence_and_flaws():
         for part in (card.title, card.split, card.source["licence"], card.source["citation"], *card.notes["flaws"]):
             assert part in section
         assert all(checksum in section for checksum in card.sha256.values())
+
+
+@pytest.mark.parametrize(("labels", "as_before"), [(("1", "2"), True), (("2", "10"), False)])
+def test_classes_of_an_archive_are_in_the_order_of_their_numbers(tmp_path, labels, as_before):
+    """Older records of a set whose numbers were sorted as texts have other class numbers: they must not answer."""
+    folder = tmp_path / "ucr_uea" / "Own"
+    folder.mkdir(parents=True)
+    for part in ("TRAIN", "TEST"):
+        rows = "".join(f"{label}\t{k}\t{k + 1}\n" for k, label in enumerate(labels * 2))
+        (folder / f"Own_{part}.tsv").write_text(rows)
+    data = load_dataset("ucr-uea.Own", tmp_path)
+    assert data.classes == labels
+    names = sorted(f"ucr_uea/Own/{path.name}" for path in folder.iterdir())
+    files = "".join(f"{name}={file_sha256(tmp_path / name)};" for name in names)
+    settings = ("archive", [], (), None, None, None)
+    assert (data.sha256 == hashlib.sha256(files.encode() + repr(settings).encode()).hexdigest()) == as_before

@@ -290,6 +290,8 @@ def test_a_channel_without_any_value_has_its_median_in_training_windows(save):
         "channels without any value have their median in the training windows: channel_1 in 3 of 24 windows "
         f"({expected:.4g})"
     )
+    plain = load_file(save(x=x, test=test), nan="drop").sha256
+    assert data.sha256 != plain, "older records had 0 there"
     again = x.copy()
     again[9:12, 1, 0] = 100
     assert load_file(save(x=again, test=test), nan="impute").warnings == ()

@@ -5,6 +5,7 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import load_file
+from mmkd.data.text_files import read_ts
 
 X = np.round(np.random.default_rng(0).normal(size=(12, 2, 9)), 6)
 Y = np.array(["walk", "sit", "lie"])[np.arange(12) % 3]
@@ -240,3 +241,12 @@ def test_fractions_without_a_list_of_classes_are_a_regression_target(save):
 def test_a_tsv_with_decimal_commas(save):
     rows = "\n".join(f"{k}\t0,5\t1,25\t{k},0" for k in (1, 2) * 5)
     refused(save(rows, "own.tsv"), "line 1 of own.tsv: could not convert .*; write decimals with a point")
+
+
+def test_cases_of_unequal_length_in_an_archive(save):
+    """They are padded, unless the header says that they have one length."""
+    rows = "@data\n1,2,3:4,5,6:a\n1,2:4,5:b\n"
+    padded = read_ts(save("@equalLength false\n" + rows), pad=True)
+    assert padded.x.tolist() == [[[1, 2, 3], [4, 5, 6]], [[1, 2, 0], [4, 5, 0]]]
+    with pytest.raises(MmkdError, match=r"line 4 of own\.ts has 2 values, 3 were before, and @equalLength says true"):
+        read_ts(save("@equalLength true\n" + rows), pad=True)

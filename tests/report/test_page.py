@@ -720,7 +720,7 @@ def test_a_large_suite_stays_small(tmp_path):
     suite(tmp_path)
     for n in range(10):
         for seed in range(3):
-            write(tmp_path, replace(KD, method=f"method-{n}", seed=seed), 40 + n + seed, measured=True)
+            write(tmp_path, replace(KD, method=f"method-{n}", seed=seed), 44 + n - seed, measured=True)
     html = files(tmp_path)[1]["report.html"]
     assert len(html.encode()) < 1 << 20
     assert html.count("<details") == 14

@@ -12,9 +12,9 @@ from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.report.mlflow import store
 from mmkd.report.mlflow.runs import DeletedExperiment
 from mmkd.report.mlflow.store import database_of, default_uri, one_line, without_password
-from mmkd.store.record import MEASUREMENTS, Record
+from mmkd.store.record import LAST_EPOCH, MEASUREMENTS, Record
 
-COMPARED = {"predictions.npz", "series.csv", "scores.npz", "history.csv"}
+COMPARED = {"predictions.npz", LAST_EPOCH["predictions.npz"], "series.csv", "scores.npz", "history.csv"}
 """Files of a record that a comparison reads, where the record has them."""
 
 

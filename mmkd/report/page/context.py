@@ -30,11 +30,13 @@ class GroupContext:
 
     @property
     def students(self) -> list[Row]:
-        return [row for row in self.group.rows if row.kind == "student"]
+        """The rows of students, as tables show them."""
+        return [row for row in self.group.shown_rows if row.kind == "student"]
 
     def control_of(self, row: Row) -> Row | None:
         """The row that a row's change is measured against."""
-        return next((other for other in self.students if other.name == row.control), None)
+        students = (other for other in self.group.rows if other.kind == "student")
+        return next((other for other in students if other.name == row.control), None)
 
     def figure(self, name: str, title: str, caption: str, chart: ET.Element) -> Figure:
         """Add a figure of this group."""

@@ -48,8 +48,8 @@ def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[Point
     points: list[Point] = []
     seen: set[tuple[str, ...]] = set()
     for number, group in enumerate(groups):
-        for row in group.rows:
-            keys = tuple(unit.key for unit in row.members)
+        for row in group.shown_rows:
+            keys = (str(row.settings.get("epoch")), *(unit.key for unit in row.members))
             if row.kind not in NETWORKS or not row.values(metric) or not row.values(row.score) or keys in seen:
                 continue
             seen.add(keys)
@@ -69,7 +69,7 @@ def _point(row: Row, metric: str, number: int) -> Point:
     teacher = row.kind == "teacher"
     alone = row.base == STUDENT_ONLY and not teacher
     return Point(
-        f"teacher {row.name}" if teacher else row.name,
+        f"teacher {row.title}" if teacher else row.title,
         mean_cost(row.values(metric)),
         float(np.mean(scores)),
         number,

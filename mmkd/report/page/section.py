@@ -32,7 +32,7 @@ def group_section(context: GroupContext) -> dict[str, Any]:
         "notes": group_notes(group),
         "figures": [*_change_figures(context), *curves.group_figures(), *maps],
         "tables": curves.tables(),
-        "details": [network_details(context, row, curves) for row in group.rows if row.kind in NETWORKS],
+        "details": [network_details(context, row, curves) for row in group.shown_rows if row.kind in NETWORKS],
     }
 
 
@@ -44,7 +44,7 @@ def _lead(context: GroupContext) -> str:
     best = max(complete, key=lambda row: score.sign * float(np.mean(row.values(score.name))))
     extreme = "lowest" if score.direction == "lower" else "highest"
     text = f"{name_repeats(group).capitalize()}. The {extreme} mean {score.label} of a student is "
-    text += f"{mean_and_deviation(best.values(score.name))} ({best.name})"
+    text += f"{mean_and_deviation(best.values(score.name))} ({best.title})"
     alone = next((row for row in students if row.base == STUDENT_ONLY), None)
     if alone is None or alone is best:
         return f"{text}."
@@ -54,9 +54,9 @@ def _lead(context: GroupContext) -> str:
 def _rows(context: GroupContext) -> list[dict[str, Any]]:
     group = context.group
     shown = columns([group], context.control)
-    kind = group.rows[0].kind
+    kind = group.shown_rows[0].kind
     rows = []
-    for row in group.rows:
+    for row in group.shown_rows:
         cells = [{"text": column.text(row), "value": _sortable(column.value(row))} for column in shown]
         rows.append(
             {
@@ -84,7 +84,7 @@ def _change_figures(context: GroupContext) -> list[Figure]:
         repeats = common_repeats(row, control)
         values = [POINTS * (a - b) for a, b in zip(row.scores(repeats), control.scores(repeats), strict=True)]
         low, high = (None if end is None else POINTS * end for end in (row.change.low, row.change.high))
-        changes.append(Change(row.name, POINTS * row.change.mean, low, high, values))
+        changes.append(Change(row.title, POINTS * row.change.mean, low, high, values))
     if not changes:
         return []
     changes.sort(key=lambda change: -change.mean)
