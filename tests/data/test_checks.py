@@ -183,6 +183,14 @@ def test_windows_that_go_on_where_another_ends():
     assert lines(dataset(shuffled, test=drawn(len(x)))) == []
 
 
+def test_padding_is_no_copy_and_minus_zero_is_zero():
+    x = np.zeros((200, 1, 64), np.float32)
+    x[:, :, 20:44] = noise(200, 1, 24)
+    assert lines(dataset(x)) == []
+    x[6] = np.where(x[7] == 0, np.float32(-0.0), x[7])  # one for the test, one for training
+    assert lines(dataset(x)) == ["1 of 67 test windows is identical to a training window"]
+
+
 def test_a_resting_sensor_and_coarse_values_are_no_copies():
     rng = np.random.default_rng(0)
     resting = np.repeat(noise(200, 1, 1), 64, axis=2)

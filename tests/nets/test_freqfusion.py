@@ -412,14 +412,14 @@ def test_carafe_predicts_its_filters_from_the_coarse_map() -> None:
 @pytest.mark.parametrize("name", STAGE_FUSIONS)
 def test_stages_of_a_decoder(name: str, sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     high, low = pair(sizes)
-    net = STAGE_FUSIONS[name](5, 4, len(sizes[0]))
+    net = STAGE_FUSIONS.get(name)(5, 4, len(sizes[0]))
     assert net.channels == (5 if name in ("sum", "gated") else 9)
     joined = net(high, low)
     assert joined.shape == (2, net.channels, *sizes[0])
     if list(net.parameters()):
         (joined * torch.randn_like(joined)).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
-    again = STAGE_FUSIONS[name](5, 4, len(sizes[0]))
+    again = STAGE_FUSIONS.get(name)(5, 4, len(sizes[0]))
     again.load_state_dict(net.state_dict())
     torch.testing.assert_close(again(high[:1], low[:1]), joined[:1])
 
@@ -440,7 +440,7 @@ def test_plain_joins() -> None:
 def test_what_cannot_be_is_refused() -> None:
     high, low = torch.randn(2, 5, 8), torch.randn(2, 4, 4)
     for name in STAGE_FUSIONS:
-        net = STAGE_FUSIONS[name](5, 4, 1)
+        net = STAGE_FUSIONS.get(name)(5, 4, 1)
         with pytest.raises(MmkdError, match=r"was made for a low map \(B, 4, T\) and got \(2, 5, 8\)"):
             net(high, high)
         with pytest.raises(MmkdError, match=r"was made for a high map \(B, 5, T\) and got \(2, 5, 8, 1\)"):

@@ -147,13 +147,6 @@ def test_the_teacher_moves_the_student(tmp_path, shared_cache):
     assert any(not np.array_equal(weights[0.0][name], weights[1.0][name]) for name in weights[0.0])
 
 
-def test_a_teacher_alone_has_a_share_of_one(tmp_path, shared_cache):
-    path = images(tmp_path / "own.npz", dense=True, n=16)
-    more = {"data": path, "task": "segmentation", "epochs": 1, "runs": tmp_path / "r", "cache": shared_cache}
-    record = mmkd.run("kd", teacher_weights="search", teacher_nets={"img": "segformer-small"}, **more)
-    assert float(record.result["teacher_weights"].removeprefix("img=")) == 1
-
-
 # Scores ---------------------------------------------------------------------------------------------------------------
 
 

@@ -471,13 +471,6 @@ def test_stored_outputs_of_teachers_are_the_live_ones(dense, tmp_path, method):
         assert stored == pytest.approx(live, rel=1e-3)
 
 
-def test_shares_searched_for_one_teacher(dense, tmp_path):
-    record = mmkd.run("kd", teacher_weights="search", **dense, runs=tmp_path)
-    assert record.result["teacher_weights"] == "sig=1.0000"
-    plain = mmkd.run("kd", **dense, runs=tmp_path)
-    assert record.metrics == plain.metrics
-
-
 # Subjects -------------------------------------------------------------------------------------------------------------
 
 

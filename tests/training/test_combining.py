@@ -126,6 +126,28 @@ def test_shares_are_searched_with_predictions_of_the_validation_windows(monkeypa
         np.testing.assert_allclose(found, logits.softmax(1), rtol=1e-5)
 
 
+def test_shares_of_step_labels_are_searched_on_labelled_steps(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(10, 3, 16)).astype(np.float32)
+    y = rng.integers(-1, 3, (10, 16))
+    parts = np.arange(6), np.arange(6, 10)
+    windows = TrainingData({"sig": x}, y, *parts, "abc", torch.device("cpu"), task_name="segmentation")
+
+    class Says(torch.nn.Module):
+        def forward(self, views):
+            return Outputs(views["sig"], views["sig"].mean(2))
+
+    seen = []
+    monkeypatch.setattr(preparation, "mixture_shares", lambda y, each: seen.append((y, each)) or np.array([0.25, 0.75]))
+    teachers = {name: Teacher(None, Says(), None) for name in ("sig@acc", "sig@gyro")}
+    assert preparation.search_shares(teachers, windows) == "sig@acc=0.2500,sig@gyro=0.7500"
+    ((found_y, (found, _)),) = seen
+    labelled = [(n, t) for n in range(6, 10) for t in range(16) if y[n, t] >= 0]
+    assert found_y.tolist() == [y[place] for place in labelled]
+    expected = torch.from_numpy(np.stack([x[n, :, t] for n, t in labelled])).double().softmax(1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_search_without_validation_windows_is_refused(tiny, tmp_path):
     with pytest.raises(MmkdError, match="--epoch-rule val-best"):
         mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights="search", epoch_rule="last")
