@@ -92,7 +92,7 @@ DAMAGE = {
 }
 FILES = {
     "views": ["view.npy", "state.json", "manifest.json"],
-    "teachers": ["best.safetensors", "history.json", "predictions.npz", "result.json"],
+    "teachers": ["best.safetensors", "last.safetensors", "history.json", "predictions.npz", "result.json"],
     "outputs": ["logits.npy", "order.json"],
     "features": ["features.stage2.npy", "order.json"],
 }
@@ -440,7 +440,7 @@ def test_a_cache_with_payloads_runs_none(whole, sines, tmp_path, how):
         kinds = ("views", "teachers", "outputs", "features") if how != "torch" else ("views", "teachers")
         for kind in kinds:
             entry = entry_of(tmp_path / "cache", kind)
-            for name in ("view.npy", "best.safetensors", "logits.npy"):
+            for name in ("view.npy", "last.safetensors", "logits.npy"):
                 if (entry / name).exists():
                     pickled(how, payload, entry / name)
             (entry / "manifest.json").unlink()
