@@ -53,7 +53,7 @@ def refused(found, *words):
 def test_the_main_road(bench, tmp_path):
     code, out, err = bench("--method", "fam")
     assert code == 0
-    lines = [line for line in out.splitlines() if line.startswith(("teacher", "fam"))]
+    lines = [line for line in out.splitlines() if line.startswith(("teacher ", "fam "))]
     assert [line.split()[:2] for line in lines] == [
         ["teacher", "sig"],
         ["teacher", "gaf"],

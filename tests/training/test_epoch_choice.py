@@ -171,16 +171,16 @@ def test_test_scores_are_of_the_best_weights_and_test_last_of_the_last(windows):
     last = {name: value + 0.1 if value.is_floating_point() else value for name, value in best.items()}
     row = {"val_accuracy": 0.1, "val_macro_f1": 0.2, "val_nll": 0.3}
     result = TrainingResult([{**row, "val_nll": 9.0}, row], network, best, last, 1, 0.0, 0)
-    scores, arrays = evaluate_on_test(result, windows, TEST, Training())
-    for part, weights in (("test_last", last), ("test", best)):
+    scores, arrays, last_arrays = evaluate_on_test(result, windows, TEST, Training())
+    for part, weights, kept in (("test_last", last, last_arrays), ("test", best, arrays)):
         network.load_state_dict(weights)
         probabilities = answers(network, windows, TEST)
+        np.testing.assert_allclose(kept["probabilities"], probabilities, atol=1e-6)
         assert scores[part]["nll"] == pytest.approx(window_scores(windows.y[TEST], probabilities)["nll"])
     assert scores["test"]["nll"] != pytest.approx(scores["test_last"]["nll"])
     assert scores["validation"] == {"accuracy": 0.1, "macro_f1": 0.2, "nll": 0.3}
     np.testing.assert_array_equal(arrays["window"], TEST)
     np.testing.assert_array_equal(arrays["true"], windows.y[TEST])
-    np.testing.assert_allclose(arrays["probabilities"], probabilities, atol=1e-6)
 
 
 def test_best_and_last_weights_are_stored_by_their_names(tiny, tmp_path, monkeypatch):

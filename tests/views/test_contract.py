@@ -234,7 +234,7 @@ def test_a_modality_is_one_file(tmp_path):
     root = Path(__file__).parents[2]
     shutil.copytree(root / "mmkd", tmp_path / "mmkd", ignore=shutil.ignore_patterns("__pycache__"))
     text = (root / "mmkd" / "views" / "signal.py").read_text(encoding="utf-8")
-    (tmp_path / "mmkd" / "views" / "mine.py").write_text(text.replace('register("sig")', 'register("mine")'))
+    (tmp_path / "mmkd" / "views" / "mine.py").write_text(text.replace('"sig"', '"mine"'))
     code = "from mmkd.views import MODALITIES; print('mine' in MODALITIES, 'sig' in MODALITIES)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "True True\n"
