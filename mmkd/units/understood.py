@@ -10,6 +10,7 @@ import numpy as np
 from mmkd.core.errors import MmkdError, SuspiciousData
 from mmkd.data import Dataset, Split
 from mmkd.data.checks import DataChecks
+from mmkd.data.folds import UNCHECKED
 from mmkd.data.understood import describe_split, describe_windows
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import UnitSpec
@@ -112,7 +113,8 @@ def refuse_warnings(understood: Sequence[Understood]) -> None:
 
 
 def _text(data: Dataset, splits: Sequence[Split]) -> str:
-    return f"{describe_windows(data)}; {describe_split(data, splits)}"
+    said = [describe_windows(data), describe_split(data, splits), data.splits.get(UNCHECKED, "")]
+    return "; ".join(filter(None, said))
 
 
 def _checks(data: Dataset) -> DataChecks:
