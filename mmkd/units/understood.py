@@ -88,7 +88,9 @@ def _understand_parts(parts: Units) -> Understood:
     else:
         both = zip(parts, splits, strict=True)
         found = [(part, lines) for (_, part), split in both if (lines := _of_unit(part, split))]
-        others = f" (and {len(found) - 1} other folds have warnings)" if len(found) > 1 else ""
+        others = {0: "", 1: " (and another fold has warnings)"}.get(
+            len(found) - 1, f" (and {len(found) - 1} other folds have warnings)"
+        )
         warnings += [f"{part.fold.name}: {line}{others}" for part, lines in found[:1] if part.fold for line in lines]
     return Understood(data.name, _text(data, splits), tuple(warnings))
 
