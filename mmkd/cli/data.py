@@ -72,7 +72,7 @@ def command(argv: Sequence[str]) -> int:
         MmkdError: the arguments are invalid, or the command fails.
     """
     parser = make_parser()
-    args, rest = parser.parse_known_args(list(argv))
+    args, rest = parser.parse_known_intermixed_args(list(argv))  # NAME may follow an option
     if args.help or not args.words:
         print(parser.format_help(), end="")
         return 0 if args.help else 2

@@ -38,8 +38,8 @@ def describe_windows(data: Dataset) -> str:
 def _describe_series(data: Dataset, found: SeriesSet, channels: str) -> str:
     """The sizes of series: their steps, events and normal prefixes, and the segments that are cut from these.
 
-    Such as "1 series of 3 channels and 3,000 steps at 50 Hz; 2 events, 240 steps (8 %); normal prefix of 1,568 steps; 178
-    segments of 32 samples to learn from".
+    Such as "1 series of 3 channels and 3,000 steps at 50 Hz; 2 events, 240 steps (8 %); normal prefix of 1,568 steps;
+    178 segments of 32 samples to learn from".
     """
     steps = sum(len(series.labels) for series in found.scored)
     inside = sum(int(series.labels.sum()) for series in found.scored)
@@ -100,8 +100,8 @@ def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
     """
     unit = splits[0].unit
     if unit == "time":
-        sizes = [count(len(getattr(splits[0], part)), "segment") + f" {what}" for part, what in OF_PREFIX.items()]
-        return f"prefixes split in time: {', '.join(size for size in sizes if not size.startswith('0 '))}"
+        segments = {what: len(getattr(splits[0], part)) for part, what in OF_PREFIX.items()}
+        return f"split in time: {', '.join(f'{size:,} {what}' for what, size in segments.items() if size)}"
     members = data.subject if data.subject is not None and unit == "subject" else np.arange(len(data.x))
     named = unit == "subject" and len(splits) == 1 and len(np.unique(members)) <= MOST_NAMED
     sizes = []
