@@ -25,11 +25,13 @@ class Labels(NamedTuple):
         numbers: (N,) the class of each window, or (N, W) of each sample.
         classes: K names.
         warnings: what was understood that may not have been meant, one line each.
+        notes: what was understood as README says, one line each.
     """
 
     numbers: NDArray[np.int64]
     classes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def encode_labels(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -93,24 +95,31 @@ def window_labels(labels: NDArray[Any], classes: Sequence[str] | None = None, de
         MmkdError: labels are missing, are no classes, or are not among `classes`.
     """
     warnings: list[str] = []
+    notes: list[str] = []
     if labels.ndim == 2:
         labels, line = _from_one_hot(labels, classes)
-        warnings.append(line)
+        notes.append(line)
     if labels.dtype.kind == "U":
         labels = strip_blanks(labels, "labels", warnings)
     labels = _whole(labels, "y")
     if classes is not None:
-        return Labels(_number_of(labels, classes), tuple(classes), (*warnings, *_without_window(labels, classes)))
+        warnings += _without_window(labels, classes)
+        return Labels(_number_of(labels, classes), tuple(classes), tuple(warnings), tuple(notes))
     if labels.dtype.kind == "U":
         refuse_missing(labels, "y")
     numbers, names = encode_labels(labels)
     if labels.dtype.kind in "iU" and not declared and _all_numbers(names):
         _check_numbers(numbers, names)
+    if len(names) == len(labels) > 2:
+        raise MmkdError(
+            f"y holds {len(names)} classes, one window each: a regression target, or an index of the windows? mmkd "
+            f"trains classes"
+        )
     maybe = [name for name in names if name in MAYBE_MISSING]
     if maybe:
         warnings.append(f"the label {maybe[0]!r} of {(numbers == names.index(maybe[0])).sum()} windows is a class")
     warnings += case_differences(names, "classes")
-    return Labels(numbers, names, tuple(warnings))
+    return Labels(numbers, names, tuple(warnings), tuple(notes))
 
 
 def strip_blanks(texts: NDArray[Any], what: str, warnings: list[str]) -> NDArray[Any]:

@@ -118,6 +118,7 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
         series=raw.series,
         groups={name: tuple(map(card.channels.index, members)) for name, members in card.groups.items()},
         warnings=raw.warnings,
+        notes=raw.notes,
         offset=raw.offset,
     )
     if data.subject is not None:

@@ -5,6 +5,7 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import load_file
+from mmkd.data.understood import describe_windows
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 2, 30))
@@ -77,7 +78,8 @@ def test_one_hot_rows(load, kind):
     data = load(y=np.eye(3)[np.arange(40) % 3].astype(kind))
     assert data.y.tolist() == (np.arange(40) % 3).tolist()
     assert data.classes == ("0", "1", "2")
-    assert data.warnings == ("y (40, 3) is one-hot: the column of the 1 is the class",)
+    assert data.warnings == ()  # README says that it is understood
+    assert describe_windows(data).endswith("3 classes; y (40, 3) is one-hot: the column of the 1 is the class")
     assert load(y=np.eye(3)[np.arange(40) % 3], classes=np.array(["a", "b", "c"])).classes == ("a", "b", "c")
 
 
@@ -87,6 +89,12 @@ def test_rows_that_are_no_one_hot(load):
             load(y=rows)
     with pytest.raises(MmkdError, match="y has 3 one-hot columns and classes 2 names"):
         load(y=np.eye(3)[np.arange(40) % 3], classes=np.array(["a", "b"]))
+
+
+def test_an_index_or_a_regression_target_is_no_class(load):
+    for y in (np.arange(40), np.arange(40) * 7.0, np.arange(40).astype(str), [f"w{k}" for k in range(40)]):
+        with pytest.raises(MmkdError, match="y holds 40 classes, one window each: a regression target, or an index"):
+            load(y=np.array(y))
 
 
 def test_a_column_is_a_list(load):
