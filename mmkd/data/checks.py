@@ -81,7 +81,8 @@ class DataChecks:
         x = self.data.x
         if self._shapes is None and x.shape[2] > SHORTEST:
             self._shapes = find_copies(shape_levels(x))
-        scaled = 0 if self._shapes is None else int(self._shapes.sharing(test).sum())
+        shapes = self._shapes
+        scaled = 0 if shapes is None else int((shapes.sharing(test) & ~shapes.equal(test)).sum())
         if scaled > SCALED_SHARE * test.sum():
             return [f"{scaled:,} {count} overlap a training window but for scale{self._way_out()}"]
         if self._lag is None:
