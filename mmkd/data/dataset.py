@@ -209,7 +209,7 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             f"float32; rescale them"
         )
     lines = [] if data.grid else describe_sentinels(data.x, data.channels, data.offset)
-    return replace(data, warnings=(*data.warnings, *lines))
+    return replace(data, warnings=(*data.warnings, *lines)) if lines else data
 
 
 def _windows(chosen: NDArray[np.bool_]) -> str:
