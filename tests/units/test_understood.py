@@ -96,7 +96,7 @@ def test_folds_tell_the_first_warning_and_how_many_have_some(own):
     np.savez(path, **arrays)
     _, warnings = told(path, split="loso")
     assert warnings == (
-        "subject 0: 1 of 10 test windows is identical to a training window (and 1 other folds have warnings)".replace(
+        "subject 0: 1 of 10 test windows is identical to a training window (and another fold has warnings)".replace(
             "subject 0",
             str(next(iter(expand(Request(methods=("student",), data=str(path), split="loso"))))[1].fold.name),
         ),
