@@ -178,7 +178,7 @@ def test_teachers_and_student_train_with_what_was_set(sines, tmp_path, monkeypat
 
 
 def test_options_of_views_that_the_user_set_are_named_and_in_no_key():
-    spec = spec_of(teachers=("sig,gaf",), view={"gaf": {"range": "train"}, "pi": {"size": 8}})
+    spec = spec_of(teachers=("sig,gaf",), view={"gaf": {"range": "train"}})
     assert spec.given_views == ("gaf.range",)
     assert spec.teacher("gaf").title == "gaf WRN16-1 (gaf.range=train)"
     assert not {"given_views"} & {*recorded(spec), *recorded(spec.teacher("gaf"))}
