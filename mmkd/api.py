@@ -12,7 +12,7 @@ from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.engines.execution import execute
 from mmkd.engines.sweep import Existing
 from mmkd.store.record import Record
-from mmkd.store.records import Records
+from mmkd.store.records import open_record
 from mmkd.training.workspace import Workspace
 from mmkd.units.request import Request
 
@@ -138,16 +138,4 @@ def load_student(run: Record | str | Path, *, plugin: str | Path | None = None) 
     from mmkd.training.student_model import StudentModel
 
     _check_types({}, {"plugin": plugin})
-    plugins = () if plugin is None else (plugin,)
-    if isinstance(run, Record):
-        return StudentModel.load(run, plugins)
-    if not isinstance(run, str | PathLike):
-        raise MmkdError(f"{shown(run)} is no record; give what mmkd.run returned, or the folder of a record")
-    _check_types({}, {"run": run})
-    folder = Path(run)
-    records = Records(folder.parent)
-    damage = records.describe_damage(folder.name)
-    record = None if damage else records.get(folder.name)
-    if record is None:
-        raise MmkdError(damage or f"{folder} is no record of a unit: it has no result.json")
-    return StudentModel.load(record, plugins)
+    return StudentModel.load(open_record(run), () if plugin is None else (plugin,))

@@ -61,7 +61,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
         print(f"{job.key}  {job.title}  for --init-student trained")
     for spec, _ in units:
         print(f"{spec.key}  {title(spec)}{'  on record' if requested[spec.key] else ''}")
-    print(f"{len(units)} units, {sum(requested.values())} on record")
+    print(f"{len(units)} unit{'s' * (len(units) != 1)}, {sum(requested.values())} on record")
     for kind, kind_jobs in jobs.items():
         cached = sum(job.exists for job in kind_jobs)
         print(f"{kind}s: {cached} cached, {len(kind_jobs) - cached} to be made, each once")

@@ -142,7 +142,7 @@ def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
     if hint == tuple[str, ...]:
         return (text,) if f.metadata["whole"] else split_names(text, flag)
     if f.name == "view":
-        return _view_options(text, flag)
+        return _assignments(text, flag, "VALUE", "gaf.range")
     if get_origin(hint) is Mapping:
         example = f.metadata["metavar"].partition("=")[2].partition(",")[0]
         return _assignments(text, flag, {"NET": "WRN16-1", "FILE": "FILE.safetensors"}[example])
@@ -256,17 +256,6 @@ def _assignments(text: str, flag: str, example: str, name_example: str = "sig") 
         if name in values:
             raise MmkdError(f"{flag} {text}: {name} is named twice")
         values[name] = value
-    return values
-
-
-def _view_options(text: str, flag: str) -> dict[str, dict[str, str]]:
-    """Modality -> options from a text such as gaf.range=train,pi.size=16; MmkdError if it is malformed."""
-    values: dict[str, dict[str, str]] = {}
-    for name, value in _assignments(text, flag, "VALUE", "gaf.range").items():
-        modality, dot, option = name.rpartition(".")
-        if not dot or not modality or not option:
-            raise MmkdError(f"{flag}: {name!r} is not a modality and its option, such as gaf.range=train")
-        values.setdefault(modality, {})[option] = value
     return values
 
 

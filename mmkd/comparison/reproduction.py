@@ -1,5 +1,6 @@
 """The test scores of a record, computed again from its files. Needs neither torch nor mlflow."""
 
+from os import PathLike
 from zipfile import BadZipFile
 
 import numpy as np
@@ -8,17 +9,22 @@ from mmkd.core.errors import MmkdError, describe_error
 from mmkd.metrics.detections import read_series_scores
 from mmkd.metrics.reproduction import prediction_scores
 from mmkd.store.record import Record
+from mmkd.store.records import open_record
 
 
-def recompute_scores(record: Record) -> dict[str, float]:
+def recompute_scores(run: Record | str | PathLike[str]) -> dict[str, float]:
     """Every test score of a record from `predictions.npz`, or from `series.csv` and `scores.npz`.
 
     They equal `record.metrics.test` to the last bit; of records from before this was so, to the precision of what they
     have stored.
 
+    Args:
+        run: a record, as `mmkd.run` returns it, or the folder of a record (`runs/<key>`).
+
     Raises:
-        MmkdError: the files are missing or damaged, or an older record lacks an array.
+        MmkdError: there is no such record, its files are missing or damaged, or an older record lacks an array.
     """
+    record = open_record(run)
     try:
         if "scores.npz" in record.result.get("files", {}):
             return read_series_scores(record.file("series.csv"), record.file("scores.npz"))

@@ -24,6 +24,8 @@ from mmkd.tasks import TASKS
 KEYS = {"title", "task", "reader", "reader_options", "classes", "subjects", "split", "signal", "source", "notes"}
 KEYS |= {"groups", "prepare"}
 TABLES = ("signal", "source", "reader_options", "notes", "groups", "prepare")
+READS_NAMES = "windows"
+"""The reader whose file may name classes and channels, so that a private card need not."""
 REQUIRED = {"title", "task", "reader", "classes", "split", "signal", "source"}
 
 
@@ -105,7 +107,8 @@ def read_card(path: Path, private: bool = False) -> Card:
 
     Args:
         private: whether the card is of a private data set. It then needs no title, no split and no [source], and no
-            checksums: those of the files as they are count.
+            checksums: those of the files as they are count. Classes and channels may be in its file instead, if its
+            reader is `windows`; the card's are then empty.
 
     Raises:
         MmkdError: the file is not TOML, lacks a key, or has an unknown key or an invalid value.
@@ -152,7 +155,11 @@ def _with_private_defaults(raw: dict[str, Any], name: str) -> dict[str, Any]:
     files = [options[key] for key in ("file", "test_file") if key in options] if isinstance(options, dict) else []
     if isinstance(source, dict) and "sha256" not in source and files:
         source = {**source, "sha256": {str(file): "" for file in files}}
-    return {"title": name, "split": "as its file has it", **raw, "source": source}
+    raw = {"title": name, "split": "as its file has it", **raw, "source": source}
+    signal = raw.get("signal", {})
+    if raw.get("reader") == READS_NAMES and isinstance(signal, dict):
+        raw = {"classes": [], **raw, "signal": {"channels": [], **signal}}
+    return raw
 
 
 def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
@@ -166,14 +173,18 @@ def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
     named = task is not None and not task.of_series and raw["reader"] != "archive"  # an archive's own files name theirs
     least = 2 if named else 0
     wanted = "a list of two or more texts, each once" if least else "a list of texts, each once"
-    yield "classes", raw["classes"], _is_names(raw["classes"], least), wanted
-    yield "channels", signal["channels"], _is_names(signal["channels"], 1), "a list of texts, each once"
+    in_file = raw["reader"] == READS_NAMES  # and not on the card, where they are empty
+    valid = _is_names(raw["classes"], least) or (in_file and raw["classes"] == [])
+    yield "classes", raw["classes"], valid, wanted
+    valid = _is_names(signal["channels"], 0 if in_file else 1)
+    yield "channels", signal["channels"], valid, "a list of texts, each once"
     subjects = raw.get("subjects", 1)
     yield "subjects", subjects, _is_count(subjects), "a whole number of at least 1"
     for name, members in raw.get("groups", {}).items():
         valid = re.fullmatch(r"[A-Za-z0-9_-]+", name) is not None and _is_names(members, 1)
+        valid = valid and (set(members) <= set(signal["channels"]) or (in_file and not signal["channels"]))
         wanted = "a list of the channels of a group, each once, under a name of letters, digits, _ and -"
-        yield f"groups.{name}", members, valid and set(members) <= set(signal["channels"]), wanted
+        yield f"groups.{name}", members, valid, wanted
     for key in ("window", "step"):
         value = signal.get(key)
         needed = task is not None and task.per_step

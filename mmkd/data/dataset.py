@@ -69,7 +69,8 @@ class Dataset:
             beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
         splits: the splits of units made so far, each computed once, and the checks of the
-            data, which folds share; see `units.splits.split_for` and `units.understood`.
+            data, which folds share; see `units.splits.split_for` and `units.understood`. Also what is said of a split
+            file without checksum, `folds.UNCHECKED`.
     """
 
     name: str

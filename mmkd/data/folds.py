@@ -3,11 +3,12 @@
 A fold is named by its test subjects; all other subjects are for training. Subjects have the names of the data set's
 files, numbers or texts. A split file is JSON:
 `{"data": NAME, "folds": [{"name": TEXT, "test_subjects": [NAMES]}, ...], "sha256": of the folds}`.
+One that is written by hand may leave out `data` and `sha256`.
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ from mmkd.core.options import shown
 from mmkd.core.text import shorten
 from mmkd.data.dataset import Dataset, Fold, SubjectName
 from mmkd.data.splits import present_labels
+
+FORM = 'a split file is {"folds": [{"name": "a", "test_subjects": ["ann", "ben"]}, ...]}, optional "data" and "sha256"'
+"""The form of a split file, for messages."""
+KEYS = ("data", "folds", "sha256")
+UNCHECKED = "unchecked split file"
+"""The entry of `Dataset.splits` with what is said of a split file without checksum."""
 
 
 def apply_fold(data: Dataset, fold: Fold | None) -> Dataset:
@@ -96,38 +103,67 @@ def fold_document(name: str, folds: Sequence[Fold]) -> dict[str, Any]:
 def read_folds(path: Path, data: Dataset) -> list[Fold]:
     """The folds of a split file.
 
+    If the file has no checksum, `data.splits[UNCHECKED]` says so.
+
     Raises:
         MmkdError: the file does not exist, has another form, is of another data set, or has changed since its checksum
             was made.
     """
-    wanted = 'a split file has "data", "folds" with a "name" and "test_subjects" each, and "sha256"'
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MmkdError(f"--split {path}: {error.strerror or error}; or say card or loso") from None
     except (ValueError, RecursionError):
-        raise MmkdError(f"--split {path}: not JSON; {wanted}") from None
+        raise MmkdError(f"--split {path}: not JSON; {FORM}") from None
     try:
-        folds = [Fold(_text(entry["name"]), _subjects(entry["test_subjects"])) for entry in document["folds"]]
-        name = _text(document["data"])
-        checksum = _text(document["sha256"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise MmkdError(f"--split {path}: {error}; {wanted}") from None
-    if name != data.name:
+        folds = _folds_of(document)
+        name, checksum = (_text(document, key) if key in document else None for key in ("data", "sha256"))
+    except ValueError as error:
+        raise MmkdError(f"--split {path}: {error}; {FORM}") from None
+    if name not in (None, data.name):
         raise MmkdError(f"--split {path}: it is for data {shown(name)}, not {data.name!r}")
-    if checksum != folds_sha256(folds):
-        raise MmkdError(f"--split {path}: its folds are not those of its sha256; python -m mmkd.data folds writes both")
+    if checksum not in (None, folds_sha256(folds)):
+        raise MmkdError(
+            f"--split {path}: its folds are not those of its sha256; python -m mmkd.data folds writes both, and a file "
+            f"that you write yourself may leave sha256 out"
+        )
     if len({fold.name for fold in folds}) < len(folds) or not folds:
         raise MmkdError(f"--split {path}: no folds, or two of one name")
+    if checksum is None:
+        data.splits[UNCHECKED] = f"{path.name} has no sha256, so whether its folds were changed is not checked"
     names = {} if data.subject is None else {str(name): name for name in np.unique(data.subject).tolist()}
     as_in_data = [tuple(names.get(str(name), name) for name in fold.test_subjects) for fold in folds]  # "1" is 1
     return [Fold(fold.name, subjects) for fold, subjects in zip(folds, as_in_data, strict=True)]
 
 
-def _text(value: Any) -> str:
-    """The value if it is a text, and not empty; ValueError otherwise."""
+def _folds_of(document: Any) -> list[Fold]:
+    """The folds in the content of a split file; ValueError, with what is wrong, if it has another form."""
+    if not isinstance(document, dict):
+        raise ValueError(f"it holds {_kind(document)}")
+    unknown = next((key for key in document if key not in KEYS), None)
+    if unknown is not None or "folds" not in document:
+        raise ValueError(f"unknown {shown(unknown)}" if unknown is not None else 'it has no "folds"')
+    entries = document["folds"]
+    if not isinstance(entries, list):
+        raise ValueError(f'"folds" is {_kind(entries)}')
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict) or entry.keys() != {"name", "test_subjects"}:
+            raise ValueError(f"fold {number} is {_kind(entry)}")
+    return [Fold(_text(entry, "name"), _subjects(entry["test_subjects"])) for entry in entries]
+
+
+def _kind(value: Any) -> str:
+    """What a value of JSON is, in words."""
+    if isinstance(value, dict):
+        return f"an object with {shorten(', '.join(map(shown, value)) or 'nothing', 80)}"
+    return "a list" if isinstance(value, list) else shown(value)
+
+
+def _text(document: Mapping[str, Any], key: str) -> str:
+    """The value of `key` if it is a text, and not empty; ValueError otherwise."""
+    value = document[key]
     if not isinstance(value, str) or not value:
-        raise ValueError(f"{shown(value)} should be a text")
+        raise ValueError(f'"{key}" is {shown(value)}, and should be a text')
     return value
 
 

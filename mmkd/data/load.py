@@ -71,6 +71,8 @@ def load_card(card: Card, root: str | Path | None = None, nan: NanPolicy = "refu
         by_value = card.reader == "archive" and list(raw.classes or ()) != sorted(raw.classes or ())
         if by_value:  # older versions sorted numbers as texts
             checksum.update(repr(raw.classes).encode())
+        if card.rate_hz is None and raw.rate_hz is not None:  # older versions did not look for it in the file
+            checksum.update(f"rate_hz {raw.rate_hz!r}".encode())
         data = _build_dataset(card, raw, checksum.hexdigest())
     except MmkdError:
         raise
@@ -98,7 +100,7 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
         MmkdError: the two contradict each other.
     """
     task = TASKS.get(card.task)
-    channels = card.channels
+    channels = card.channels or raw.channels or tuple(f"channel_{i}" for i in range(np.shape(raw.x)[1]))
     own_channels = card.reader == "archive" and np.ndim(raw.x) == 3
     if own_channels and len(channels) != np.shape(raw.x)[1]:  # the archive's own files say how many
         channels = tuple(f"channel_{i}" for i in range(np.shape(raw.x)[1]))
@@ -110,13 +112,13 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
         test=np.asarray(raw.test, bool),
         classes=raw.classes or card.classes,
         channels=channels,
-        rate_hz=card.rate_hz,
+        rate_hz=card.rate_hz or raw.rate_hz,
         sha256=checksum,
         recording=_as_names(raw.recording) if task.per_step else None,
         start=_as_names(raw.start) if task.per_step else None,
         delineated=bool(card.signal.get("delineated", False)),
         series=raw.series,
-        groups={name: tuple(map(card.channels.index, members)) for name, members in card.groups.items()},
+        groups=_groups(card, raw, channels),
         warnings=raw.warnings,
         offset=raw.offset,
     )
@@ -130,6 +132,25 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
         if value != actual[key]:
             raise MmkdError(f"data set {card.name!r}: its card.toml says {key} {value}, its files {actual[key]}")
     return data
+
+
+def _groups(card: Card, raw: RawDataset, channels: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Channel group -> the numbers of its channels, of the card and of its files."""
+    for name in sorted(card.groups.keys() & raw.groups.keys()):
+        if set(card.groups[name]) != set(raw.groups[name]):
+            raise MmkdError(
+                f"data set {card.name!r}: its card.toml says group {name} {card.groups[name]}, its files "
+                f"{raw.groups[name]}"
+            )
+    groups = {**raw.groups, **card.groups}
+    for name, members in groups.items():
+        unknown = [member for member in members if member not in channels]
+        if unknown:
+            raise MmkdError(
+                f"data set {card.name!r}: group {name} has no channel {unknown[0]!r}; the channels are "
+                f"{', '.join(channels[:9])}"
+            )
+    return {name: tuple(map(channels.index, members)) for name, members in groups.items()}
 
 
 def _as_names(values: Any) -> Any:

@@ -28,7 +28,7 @@ def read_arrays(
     is_known: Callable[[str], bool] | None = None,
     meant: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` file.
+    """The arrays of an `.npz` file; labels and names in bytes are read as texts in UTF-8.
 
     Args:
         known: the names that it may have.
@@ -37,7 +37,8 @@ def read_arrays(
         meant: a name that users try, in small letters -> the known one.
 
     Raises:
-        MmkdError: the file is damaged or no `.npz` file, contains pickled objects, or has an unknown array.
+        MmkdError: the file is damaged or no `.npz` file, contains pickled objects, or has an unknown array, or names
+            in bytes that are no text.
     """
     try:
         with path.open("rb") as stream:
@@ -50,7 +51,7 @@ def read_arrays(
                 if not (name in known if is_known is None else is_known(name)):
                     hint = did_you_mean(meant.get(name.lower(), name), known)
                     raise MmkdError(f"unknown array {name!r}{hint}; it may hold {', '.join(known)}")
-            arrays = {name: z[name] for name in z.files}
+            arrays = {name: _texts_of(name, z[name]) for name in z.files}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("a member that is no array")
     except MmkdError:
@@ -60,3 +61,16 @@ def read_arrays(
             raise MmkdError("holds pickled objects, which are never loaded; save plain number or text arrays") from None
         raise MmkdError(f"not an intact .npz file ({' '.join(str(error).split()) or type(error).__name__})") from None
     return arrays
+
+
+def _texts_of(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Labels or names in bytes as texts; any other array as it is."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "S" or array.ndim > 1:
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError:
+        raise MmkdError(
+            f"{name} holds bytes ({array.dtype}) that are not UTF-8 text; save texts, decoded with "
+            f"np.char.decode({name}, ENCODING)"
+        ) from None

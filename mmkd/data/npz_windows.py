@@ -1,9 +1,11 @@
 """Windows in an `.npz` file: the arrays that it may hold, and what they mean."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
@@ -26,16 +28,20 @@ PART = re.compile(
 )
 
 
-def read_npz(path: Path) -> FileContent:
+def read_npz(path: Path, channels: tuple[str, ...] | None = None) -> FileContent:
     """Read an `.npz` file with the arrays x (N, C, W) and y (N,), numbers or texts, and optionally others.
 
-    Per window: subject (N,), numbers or texts; test (N,) bool. If every sample has a label, y is (N, W) whole numbers,
-    0 for the null class and -1 for unlabelled samples; recording and start (N,) may then say from which recording each
-    window was cut, and at which of its samples. Images are x (N, C, H, W) with y (N,), or (N, H, W) if every pixel has
-    a label. One-hot rows y (N, K) are understood, and so are x_train, y_train, x_test, y_test in place of x, y, test.
+    Per window: subject (N,), numbers or texts; test (N,) bool, or 0 and 1. If every sample has a label, y is (N, W)
+    whole numbers, 0 for the null class and -1 for unlabelled samples; recording and start (N,) may then say from which
+    recording each window was cut, and at which of its samples. Images are x (N, C, H, W) with y (N,), or (N, H, W)
+    if every pixel has a label. One-hot rows y (N, K) are understood, and so are x_train, y_train, x_test, y_test in
+    place of x, y, test.
 
     Of the whole: channels, classes, rate_hz, window_s, groups and kind; see `facts.read_facts`. Names count in any case
     of letters.
+
+    Args:
+        channels: C names, for a file that does not name its channels.
 
     Raises:
         MmkdError: the file is damaged or no `.npz` file, contains pickled objects, or has arrays that are missing,
@@ -45,14 +51,14 @@ def read_npz(path: Path) -> FileContent:
     arrays = {name: array for name, array in named.items() if name not in FACTS}
     parts = _parts(arrays)
     _check_names(arrays, parts)
+    facts = read_facts({name: array for name, array in named.items() if name in FACTS})
+    facts = replace(facts, channels=facts.channels or channels)
     if not parts:
-        facts = {name: array for name, array in named.items() if name in FACTS}
-        return _content(path, arrays, read_facts(facts))
-    facts_of_all = read_facts({name: array for name, array in named.items() if name in FACTS})
+        return _content(path, arrays, facts)
     contents = []
     for part, members in parts.items():
         try:
-            contents.append(_content(path, members, facts_of_all))
+            contents.append(_content(path, members, facts))
         except MmkdError as error:
             raise MmkdError(f"arrays of {part}: {error}") from None
     joined = join_parts(contents, [part == "test" for part in parts])
@@ -127,7 +133,10 @@ def _content(path: Path, arrays: dict[str, NDArray[Any]], facts: Facts) -> FileC
     _check_shapes(arrays, x.shape, grid, dense)
     test = arrays.get("test")
     if test is not None and test.dtype.kind != "b":
-        raise MmkdError(f"test holds {test.dtype}; it must hold True or False")
+        if test.dtype.kind not in "iu" or not np.isin(test, (0, 1)).all():
+            kind = "other numbers than 0 and 1" if test.dtype.kind in "iu" else str(test.dtype)
+            raise MmkdError(f"test holds {kind}; it must hold True or False, or 1 for a test window and 0 elsewhere")
+        test = test.astype(bool)
     facts.check(x.shape[1], x.shape[2], grid is not None)
     return FileContent(
         x=x,

@@ -12,6 +12,9 @@ from mmkd.core.errors import MmkdError
 from mmkd.data.formats import FileContent, read_with_partner
 from mmkd.data.ts_header import Header
 
+SEPARATORS = {";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "a blank"}
+"""Signs that other programs write between values, and their names."""
+
 
 def read_ts(path: Path, pad: bool = False) -> FileContent:
     """Read a UEA/UCR `.ts` text file.
@@ -112,4 +115,10 @@ def _numbers(dimension: str, where: str) -> list[float]:
     except ValueError as error:
         if dimension.startswith("("):
             raise MmkdError(f"{where}: cases with time stamps are not supported; resample them") from None
+        separator = next((name for sign, name in SEPARATORS.items() if sign in dimension.strip()), None)
+        if separator:
+            raise MmkdError(
+                f"{where}: {separator} between values is not understood; write commas between them, and decimals with "
+                f"a point"
+            ) from None
         raise MmkdError(f"{where}: {error!s:.100}") from None

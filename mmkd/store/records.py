@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +15,7 @@ from uuid import uuid4
 import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
+from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
 from mmkd.store.record import CHECKSUMS, Record, read_json, refuse_constant
 
@@ -212,3 +214,22 @@ def _check(result: Any, key: str) -> None:
     texts = [result["kind"], spec["data"]["name"], spec["data"]["sha256"]]
     if not all(isinstance(n, int | float) for n in numbers) or not all(isinstance(t, str) for t in texts):
         raise ValueError("its values are not those of a record")
+
+
+def open_record(run: Record | str | PathLike[str]) -> Record:
+    """The record itself, or that in a folder such as `runs/<key>`.
+
+    Raises:
+        MmkdError: there is none, or its files are damaged.
+    """
+    if isinstance(run, Record):
+        return run
+    if not isinstance(run, str | PathLike) or len(str(run)) > LONGEST_PATH:
+        raise MmkdError(f"{shown(run)} is no record; give what mmkd.run returned, or the folder of a record")
+    folder = Path(run)
+    records = Records(folder.parent)
+    damage = records.describe_damage(folder.name)
+    record = None if damage else records.get(folder.name)
+    if record is None:
+        raise MmkdError(damage or f"{folder} is no record of a unit: it has no result.json")
+    return record

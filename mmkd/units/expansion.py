@@ -13,7 +13,7 @@ from mmkd.core.registry import METHODS
 from mmkd.data import Dataset, load_dataset, load_own
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
-from mmkd.data.folds import apply_fold, leave_one_subject_out, read_folds, subject_folds
+from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec, student_sources
 from mmkd.tasks import TASKS
@@ -81,6 +81,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
 
 def _folds(request: Request, data: Dataset) -> list[Fold | None]:
     """The folds of a request; None stands for the data set's own split."""
+    data.splits.pop(UNCHECKED, None)  # of an earlier request
     if request.split == "card" and request.folds is None:
         return [None]
     if request.folds is not None:

@@ -164,6 +164,7 @@ class Request(TrainingSettings):
 
     def __post_init__(self) -> None:
         self._check_numbers()
+        object.__setattr__(self, "view", _by_modality(self.view))
         super().__post_init__()
         self._fill_defaults()
         self._check_texts()
@@ -232,6 +233,33 @@ class Request(TrainingSettings):
     def _check_seeds(self) -> None:
         if min(self.seeds) < 0:
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
+
+
+def _by_modality(view: Any) -> Any:
+    """Options of views as modality -> option -> value; they may also be given as {"gaf.range": "train"}.
+
+    Raises:
+        MmkdError: a name has no option, or an option is given twice.
+    """
+    if isinstance(view, str):
+        raise MmkdError(f"view {shown(view)}: write a mapping, such as {{'gaf.range': 'train'}}")
+    if not isinstance(view, Mapping):
+        return view
+    nested: dict[str, dict[str, Any]] = {}
+    for name, value in view.items():
+        modality, dot, option = str(name).rpartition(".")
+        if isinstance(value, Mapping):
+            modality, options = str(name), dict(value)
+        elif dot and modality and option:
+            options = {option: value}
+        else:
+            raise MmkdError(f"--view {shown(name)}: write a modality and its option, such as gaf.range=train")
+        own = nested.setdefault(modality, {})
+        for option in options:
+            if option in own:
+                raise MmkdError(f"--view: {modality}.{option} is given twice")
+        own.update(options)
+    return nested
 
 
 def request_fields() -> list["Field[Any]"]:

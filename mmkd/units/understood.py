@@ -10,6 +10,7 @@ import numpy as np
 from mmkd.core.errors import MmkdError, SuspiciousData
 from mmkd.data import Dataset, Split
 from mmkd.data.checks import DataChecks
+from mmkd.data.folds import UNCHECKED
 from mmkd.data.understood import describe_split, describe_windows
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import UnitSpec
@@ -87,7 +88,9 @@ def _understand_parts(parts: Units) -> Understood:
     else:
         both = zip(parts, splits, strict=True)
         found = [(part, lines) for (_, part), split in both if (lines := _of_unit(part, split))]
-        others = f" (and {len(found) - 1} other folds have warnings)" if len(found) > 1 else ""
+        others = {0: "", 1: " (and another fold has warnings)"}.get(
+            len(found) - 1, f" (and {len(found) - 1} other folds have warnings)"
+        )
         warnings += [f"{part.fold.name}: {line}{others}" for part, lines in found[:1] if part.fold for line in lines]
     return Understood(data.name, _text(data, splits), tuple(warnings))
 
@@ -112,7 +115,8 @@ def refuse_warnings(understood: Sequence[Understood]) -> None:
 
 
 def _text(data: Dataset, splits: Sequence[Split]) -> str:
-    return f"{describe_windows(data)}; {describe_split(data, splits)}"
+    said = [describe_windows(data), describe_split(data, splits), data.splits.get(UNCHECKED, "")]
+    return "; ".join(filter(None, said))
 
 
 def _checks(data: Dataset) -> DataChecks:

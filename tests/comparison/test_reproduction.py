@@ -85,6 +85,7 @@ def test_every_score_of_every_record_is_computed_again(made, name):
     assert sorted(record.kind for record in made[name]) == KINDS[name]
     for record in made[name]:
         assert recompute_scores(record) == dict(record.metrics.test), (name, record.kind, record.spec)
+    assert recompute_scores(str(record.folder)) == dict(record.metrics.test)
 
 
 def test_a_changed_prediction_changes_the_scores(made, tmp_path):
@@ -125,3 +126,6 @@ def test_what_cannot_be_computed_is_one_line(made, tmp_path):
     (tmp_path / "predictions.npz").unlink()
     with pytest.raises(MmkdError, match="missing"):
         recompute_scores(bare)
+    for nothing, words in ((tmp_path, "no result.json"), ([3], "is no record; give what mmkd.run returned")):
+        with pytest.raises(MmkdError, match=words):
+            recompute_scores(nothing)

@@ -50,7 +50,7 @@ def pamap2_archive(path, without_heart_rate=()):
 
 WISDM = "".join(
     f"{user},{activity},{(1 + k * 700 + n) * 50_000_000},{n % 7},{user},{k};\n"
-    for user in range(25, 33)
+    for user in range(25, 37)
     for k, activity in enumerate(["Walking", "Jogging", "Upstairs", "Downstairs", "Sitting", "Standing"])
     for n in range(450)
 )
@@ -63,16 +63,16 @@ def test_wisdm_from_its_text_to_windows(run, tmp_path):
     assert "made" in out
     assert "1 damaged entries were left out" in out
     data = load_dataset("wisdm", tmp_path / "data")
-    assert data.x.shape == (8 * 6 * 2, 3, 200)
-    assert np.bincount(data.y).tolist() == [16] * 6
+    assert data.x.shape == (12 * 6 * 2, 3, 200)
+    assert np.bincount(data.y).tolist() == [24] * 6
     assert (data.x[:, 1] == data.subject[:, None]).all(), "no window has samples of two users"
     assert (data.x[:, 2] == data.y[:, None]).all(), "nor of two activities"
-    assert set(data.subject[data.test]) == {29, 30, 31, 32}
+    assert set(data.subject[data.test]) == set(range(29, 37))
     assert data.groups == {"acc": (0, 1, 2)}
     code, out, _ = run("check", "wisdm", "--json")
     (found,) = json.loads(out)
     assert found["prepared_here"]
-    assert found["parts"]["test"]["subjects"] == [29, 30, 31, 32]
+    assert found["parts"]["test"]["subjects"] == list(range(29, 37))
     assert "exists already, checksums verified" in run("prepare", "wisdm")[1]
     assert "with the checksums of the card" in run("fetch", "wisdm")[1]
 

@@ -20,6 +20,7 @@ from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
 from mmkd.units.splits import split_for
+from mmkd.units.understood import understand_data
 from mmkd.views.cached import get_view, view_configs
 
 CARDS = {name: card for name, card in find_cards()[0].items() if card.reader in READERS and card.reader != "archive"}
@@ -99,8 +100,12 @@ def change(path, **more):
         ({"data": "other"}, "it is for data 'other', not 'own'"),
         ({"sha256": "0" * 64}, "its folds are not those of its sha256"),
         ({"folds": [{"name": "f", "test_subjects": [1]}]}, "its folds are not those of its sha256"),
-        ({"folds": 3}, "a split file has"),
-        ({"folds": [3]}, "a split file has"),
+        ({"folds": 3}, '"folds" is 3; a split file is'),
+        ({"folds": [3]}, "fold 1 is 3; a split file is"),
+        ({"folds": [["ann"], ["ben"]]}, "fold 1 is a list; a split file is"),
+        ({"folds": [{"name": "f", "subjects": [1]}]}, "fold 1 is an object with 'name', 'subjects'; a split file is"),
+        ({"fold": 3}, "unknown 'fold'; a split file is"),
+        ({"sha256": 3}, '"sha256" is 3, and should be a text'),
         ({"folds": [{"name": "f", "test_subjects": [1.5]}]}, "should be whole numbers or texts, each once"),
         ({"folds": [{"name": "f", "test_subjects": [1, 1]}]}, "should be whole numbers or texts, each once"),
         ({"folds": [{"name": "f", "test_subjects": [1, "1"]}]}, "should be whole numbers or texts, each once"),
@@ -112,6 +117,25 @@ def test_split_files_that_are_wrong(split_file, more, message):
     with pytest.raises(MmkdError, match=message) as error:
         read_folds(split_file, dataset())
     assert str(split_file) in str(error.value)
+
+
+def test_a_split_file_written_by_hand_needs_no_checksum(tmp_path):
+    path = tmp_path / "hand.json"
+    path.write_text('{"folds": [{"name": "a", "test_subjects": [11]}, {"name": "b", "test_subjects": [10, 12]}]}')
+    data = dataset()
+    folds = read_folds(path, data)
+    assert folds == [Fold("a", (11,)), Fold("b", (10, 12))]
+    line = "hand.json has no sha256, so whether its folds were changed is not checked"
+    assert line in understand_data(apply_fold(data, folds[0])).text
+    assert line not in understand_data(dataset()).text
+
+
+@pytest.mark.parametrize("text", ["[[10], [11]]", "[]", "3", "null", '"a"', "{}", '{"folds": []}', '{"folds": null}'])
+def test_other_json_is_one_line(tmp_path, text):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(MmkdError, match='it holds|no folds|it has no|"folds" is') as error:
+        read_folds(tmp_path / "s.json", dataset())
+    assert "indices" not in str(error.value)
 
 
 def test_split_files_that_are_none(tmp_path):

@@ -107,6 +107,14 @@ def test_checksum_is_that_of_the_content(save):
     assert load_file(save(x=X + 1)).sha256 != first
 
 
+def test_bytes_are_texts_and_0_and_1_name_test_windows(save):
+    texts = np.array(["häuslich", "b", "c"])[Y]
+    test = np.arange(24) % 4 == 0
+    data = load_file(save(y=np.char.encode(texts, "utf-8"), test=test.astype(int)))
+    assert data.classes == ("b", "c", "häuslich")
+    np.testing.assert_array_equal(data.test, test)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
@@ -129,7 +137,8 @@ def test_checksum_is_that_of_the_content(save):
         ({"subject": np.where(Y == 0, np.nan, Y)}, "subject holds NaN at 8 of 24 windows"),
         ({"subject": np.zeros(24)}, "one subject only: name the test windows in an array 'test'"),
         ({"subject": Y}, "no choice of test subjects leaves every class training windows"),
-        ({"test": np.arange(24) % 2}, "test holds int64; it must hold True or False"),
+        ({"test": np.arange(24) % 3}, "test holds other numbers than 0 and 1; it must hold True or False"),
+        ({"y": np.array([b"\xe9", b"e"] * 12)}, r"y holds bytes \(\|S1\) that are not UTF-8 text"),
         ({"test": np.zeros(23, bool)}, r"test has shape \(23,\)"),
         ({"test": np.zeros(24, bool)}, "no windows are test windows"),
         ({"test": np.ones(24, bool)}, "8 test windows and none for training"),

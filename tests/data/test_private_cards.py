@@ -101,15 +101,50 @@ def test_labels_of_samples(card):
         (("hr", "heart"), {"channels": ["acc", "hr"]}, r"its card.toml says channels \('acc', 'heart'\), its files"),
         (("= 20", "= 25"), {"rate_hz": 20.0}, "its card.toml says rate_hz 25, its files 20.0"),
         (("walk", "run"), {}, "have no class run"),
-        (("test_subjects", "tests"), {}, "nothing names its test windows; add an array 'test', or subjects"),
+        (
+            ('test_subjects = ["ben", "eve"]', ""),
+            {},
+            "nothing names its test windows; add an array 'test', or subjects",
+        ),
         (("", ""), {"subject": PERSON[:3]}, r"subject has shape \(3,\); with 48 windows in x it must be \(48,\)"),
         (("", ""), {"y": np.where(Y == 0, "nan", "walk")}, "y is 'nan', a missing value, at 24 of 48 windows"),
         (("[signal]", "[signals]"), {}, "unknown key 'signals'; did you mean 'signal'"),
+        (('"ben"', '"ben", "zoe"'), {}, "test_subjects: no subject 'zoe'; the subjects are anna, ben, carl, dora"),
+        (('["ben", "eve"]', '["Ben"]'), {}, "test_subjects: no subject 'Ben'; the subjects are anna, ben, carl, dora"),
+        (('["ben", "eve"]', "[]"), {}, "test_subjects: nobody is named; the subjects are anna"),
+        (("test_subjects", "test_subject"), {}, "has no 'test_subject'; did you mean 'test_subjects'"),
+        (("", ""), {"subject": None}, "test_subjects needs an array 'subject' in its file"),
+        (
+            ("", ""),
+            {"test": PERSON == "dora"},
+            "the array 'test' in its file and test_subjects on its card name differ",
+        ),
+        (("[signal]", "[groups]\nb = ['acc']\n[signal]"), {"groups": ["b=hr"]}, "says group b .*its files"),
+        (("[signal]", "[groups]\nb = ['eda']\n[signal]"), {}, "groups.b"),
     ],
 )
 def test_refused(card, change, arrays, message):
     with pytest.raises(MmkdError, match=message):
         load_own(card(CARD.replace(*change) if change[0] else CARD, **arrays))
+
+
+BARE = (
+    'task = "classification"\nreader = "windows"\nreader_options = {file = "w.npz", test_subjects = ["ben", "eve"]}\n'
+)
+
+
+def test_classes_signal_and_groups_out_of_the_file(card):
+    said = {"classes": ["sit", "walk"], "channels": ["acc", "hr"], "rate_hz": 20.0, "groups": ["heart=hr"]}
+    data = load_own(card(BARE, **said))
+    of_card = load_own(card())
+    for field in ("x", "y", "test"):
+        np.testing.assert_array_equal(getattr(data, field), getattr(of_card, field))
+    assert (data.classes, data.channels, data.rate_hz) == (of_card.classes, of_card.channels, of_card.rate_hz)
+    assert (data.groups, of_card.groups) == ({"heart": (1,)}, {})
+    assert load_own(card(**said)).groups == {"heart": (1,)}, "the card has the channels, the file the groups"
+    assert load_own(card(BARE + "[groups]\nmotion = ['acc']\n", **said)).groups == {"heart": (1,), "motion": (0,)}
+    named = load_own(card(BARE))
+    assert (named.classes, named.channels, named.rate_hz) == (("sit", "walk"), ("channel_0", "channel_1"), None)
 
 
 def test_in_requests(card, tmp_path):

@@ -222,6 +222,16 @@ def test_decimal_commas(save, header):
     )
 
 
+@pytest.mark.parametrize(("sign", "name"), [(";", "a semicolon"), ("\t", "a tab"), (" ", "a blank"), ("|", "a bar")])
+def test_other_separators_are_named(save, sign, name):
+    header, cases = text().split("@data\n")
+    refused(
+        save(f"{header}@data\n{cases.replace(',', sign)}"),
+        f"line .* of own.ts: {name} between values is not understood; write commas between them, and decimals with",
+    )
+    refused(save(f"{header}@data\n{cases.replace(',', sign).replace('.', ',')}"), f"{name} between values is not")
+
+
 def test_whole_numbers_have_no_decimal_commas(save):
     x = np.arange(216).reshape(12, 2, 9) % 100
     same(load_file(save(text(x))), x)

@@ -317,6 +317,8 @@ def test_options_of_views_are_those_of_the_modality_and_of_its_groups():
     assert other.views["sig@acc"] == plain.views["sig@acc"]
     for modality in other.teachers:
         assert other.teacher(modality).key != plain.teacher(modality).key
+    short = {"gaf.range": "train", "gaf.size": 20, "gaf@gyro": {"size": 16}, "pi.sigma-pixels": 2.0}
+    assert specs(methods=("kd",), datasets=("basic-motions",), view=short, **groups) == [other]
 
 
 def test_methods_of_one_seed_share_data_views_teachers_and_training():
@@ -352,6 +354,9 @@ def test_methods_of_one_seed_share_data_views_teachers_and_training():
         ),
         ({"datasets": ("pigcvp",)}, "use --epoch-rule last"),
         ({"plugins": ("absent.py",)}, "--plugin .*absent.py: no such Python file"),
+        ({"view": "gaf.range=train"}, "view 'gaf.range=train': write a mapping, such as {'gaf.range': 'train'}"),
+        ({"view": {"gaf": "train"}}, "--view 'gaf': write a modality and its option, such as gaf.range=train"),
+        ({"view": {"gaf.size": 8, "gaf": {"size": 9}}}, "--view: gaf.size is given twice"),
         ({"view": {"gfa": {"range": "train"}}}, "--view gfa.range: unknown modality 'gfa'; did you mean 'gaf'"),
         (
             {"students": ("gaf",), "view": {"gaf": {"rang": "train"}}},

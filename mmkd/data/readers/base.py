@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import shorten
 from mmkd.data.cards import Card
 from mmkd.data.recordings import Recording, window_labels, window_starts
 from mmkd.data.resampling import resample
@@ -17,7 +19,8 @@ from mmkd.data.series import SeriesSet
 class RawDataset(NamedTuple):
     """What a reader returns; the fields are those of `Dataset`.
 
-    `classes` is set if the files name the classes and the card does not.
+    `classes`, `channels` and `rate_hz` are set if the files name them and the card does not. `groups` are those of the
+    files, by the names of their channels; the card may have more.
     """
 
     x: Any
@@ -30,6 +33,9 @@ class RawDataset(NamedTuple):
     series: SeriesSet | None = None
     warnings: tuple[str, ...] = ()
     offset: tuple[float, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    rate_hz: float | None = None
+    groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def load_arrays(card: Card, folder: Path) -> Mapping[str, NDArray[Any]]:
@@ -65,15 +71,42 @@ def encode_card_labels(card: Card, labels: NDArray[Any]) -> NDArray[np.int64]:
     return np.array([number[str(label)] for label in labels])
 
 
-def cut_labelled(card: Card, recordings: Iterable[Recording], test: Collection[int]) -> RawDataset:
+def is_test_subject(card: Card, subject: ArrayLike, option: str = "test_subjects") -> NDArray[np.bool_]:
+    """Which of the windows or recordings are of the test subjects on the card.
+
+    Args:
+        subject: (N,) the names of their subjects, numbers or texts.
+        option: the entry of the card's `reader_options` that names the test subjects.
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        MmkdError: the card names none, or one that the files do not have.
+    """
+    named = card.reader_options[option]
+    texts = [str(name) for name in (named if isinstance(named, list) else [named])]
+    subjects = np.asarray(subject)
+    known = [str(name) for name in np.unique(subjects).tolist()]
+    unknown = [name for name in texts if name not in known]
+    if unknown or not texts:
+        what = f"no subject {', '.join(map(repr, unknown))}" if unknown else "nobody is named"
+        raise MmkdError(f"data set {card.name!r}: {option}: {what}; the subjects are {shorten(', '.join(known), 100)}")
+    return np.isin(subjects.astype(str), texts)
+
+
+def cut_labelled(card: Card, recordings: Iterable[Recording]) -> RawDataset:
     """Cut recordings into windows with one label each, of the card's length and step.
 
     `[reader_options]` of the card may name `rule` and `grid` (see `recordings.window_labels` and `window_starts`), and
-    `recorded_hz`: recordings are then resampled from this rate to the card's rate.
+    `recorded_hz`: recordings are then resampled from this rate to the card's rate. `test_subjects` are those of the
+    test split.
 
     Args:
         recordings: their labels are class numbers of the card, -1 for none.
-        test: the subjects of the test split.
+
+    Raises:
+        MmkdError: a test subject on the card has no recording.
     """
     options = card.reader_options
     length = card.signal["window"]
@@ -92,12 +125,12 @@ def cut_labelled(card: Card, recordings: Iterable[Recording], test: Collection[i
             x[row] = recording.signal[:, start : start + length]
             row += 1
     counts = [len(y) for *_, y in parts]
-    subject = np.repeat([recording.subject for recording, *_ in parts], counts)
+    subjects = [recording.subject for recording, *_ in parts]
     return RawDataset(
         x=x,
         y=np.concatenate([y for *_, y in parts]),
-        subject=subject,
-        test=np.isin(subject, list(test)),
+        subject=np.repeat(subjects, counts),
+        test=np.repeat(is_test_subject(card, subjects), counts),
         recording=np.repeat([number for _, number, *_ in parts], counts),
         start=np.concatenate([starts for *_, starts, _ in parts]),
     )

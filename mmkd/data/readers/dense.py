@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.data.cards import Card
-from mmkd.data.readers.base import RawDataset, cut_dense, load_arrays
+from mmkd.data.readers.base import RawDataset, cut_dense, is_test_subject, load_arrays
 from mmkd.data.recordings import Recording
 
 
@@ -19,7 +19,7 @@ def read_hapt_dense(card: Card, folder: Path) -> RawDataset:
     borders = np.flatnonzero(np.diff(experiment)) + 1
     ranges = zip([0, *borders], [*borders, len(labels)], strict=True)
     recordings = (Recording(stream[start:stop].T, labels[start:stop], int(subject[start])) for start, stop in ranges)
-    return cut_dense(card, recordings, card.reader_options["test_subjects"])
+    return cut_dense(card, recordings, np.unique(subject[is_test_subject(card, subject)]).tolist())
 
 
 def read_ludb(card: Card, folder: Path) -> RawDataset:

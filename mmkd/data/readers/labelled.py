@@ -1,50 +1,58 @@
 """Readers of classification sets: one label for each window."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError
+from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.data.cards import Card
 from mmkd.data.labels import step_labels, subject_names, window_labels
 from mmkd.data.npz_windows import read_npz
 from mmkd.data.precision import as_float32, find_offsets
-from mmkd.data.readers.base import RawDataset, class_numbers, cut_labelled, load_arrays
+from mmkd.data.readers.base import RawDataset, class_numbers, cut_labelled, is_test_subject, load_arrays
 from mmkd.data.recordings import Recording
 
 CHUNK = 512
 """Windows that are decoded at a time."""
+WINDOWS_OPTIONS = ("file", "test_subjects")
+"""What `reader_options` of the reader `windows` may have."""
 
 
 def read_windows(card: Card, folder: Path) -> RawDataset:
     """Windows that are cut already, in the `.npz` form of own windows; see `npz_windows.read_npz`.
 
     Labels are names of classes on the card, or numbers of the names in the file. Windows of classes that are not on the
-    card are left out. Which windows are for the test is in the file, or `test_subjects` on the card say it.
+    card are left out. Which windows are for the test is in the file, or `test_subjects` on the card say it. A private
+    card may leave classes and channels to the file.
+
+    Raises:
+        MmkdError: the card and the file contradict each other, nothing names the test windows, or a test subject has
+            no window.
     """
-    content = read_npz(folder / card.reader_options["file"])
-    both = {"channels": (card.channels, content.channels), "rate_hz": (card.rate_hz, content.rate_hz)}
+    for option in card.reader_options:
+        if option not in WINDOWS_OPTIONS:
+            hint = did_you_mean(option, WINDOWS_OPTIONS)
+            raise MmkdError(f"data set {card.name!r}: [reader_options] has no {option!r}{hint}")
+    content = read_npz(folder / card.reader_options["file"], card.channels or None)
+    both = {"channels": (card.channels or None, content.channels), "rate_hz": (card.rate_hz, content.rate_hz)}
     for what, (said, found) in both.items():
         if found is not None and said is not None and found != said:
             raise MmkdError(f"data set {card.name!r}: its card.toml says {what} {said}, its files {found}")
     warnings = list(content.warnings)
     subject = None if content.subject is None else subject_names(content.subject, "subject")[0]
-    test_subjects = card.reader_options.get("test_subjects")
-    test = content.test
-    if test is None and test_subjects is not None and subject is not None:
-        test = np.isin(subject, test_subjects)
-    if test is None:
-        raise MmkdError(
-            f"data set {card.name!r}: nothing names its test windows; add an array 'test', or subjects and "
-            f"test_subjects under [reader_options]"
-        )
+    test = _test_windows(card, content.test, subject)
     if content.dense:
-        labels = step_labels(content.labels, content.classes or card.classes)
-        y = np.append(class_numbers(card, labels.classes), -1)[labels.numbers]
+        labels = step_labels(content.labels, content.classes or card.classes or None)
+        names = card if card.classes else replace(card, classes=labels.classes)
+        y = np.append(class_numbers(names, labels.classes), -1)[labels.numbers]
         kept = (y >= 0).any(axis=1)
     else:
         labels = window_labels(content.labels, content.classes, declared=True)
-        y = class_numbers(card, labels.classes)[labels.numbers]
+        names = card if card.classes else replace(card, classes=labels.classes)
+        y = class_numbers(names, labels.classes)[labels.numbers]
         kept = y >= 0
     offset = find_offsets(content.x, test)
     x = content.x if offset is None else content.x.astype(np.float64) - offset[:, None]
@@ -59,7 +67,31 @@ def read_windows(card: Card, folder: Path) -> RawDataset:
         start=start[kept] if content.dense else None,
         warnings=(*warnings, *labels.warnings),
         offset=None if offset is None else tuple(offset.tolist()),
+        classes=None if card.classes else labels.classes,
+        channels=content.channels,
+        rate_hz=content.rate_hz,
+        groups=content.groups,
     )
+
+
+def _test_windows(card: Card, test: NDArray[np.bool_] | None, subject: NDArray[Any] | None) -> NDArray[np.bool_]:
+    """(N,) bool, the test windows that the file or the card names; an error if neither does, or they differ."""
+    if "test_subjects" in card.reader_options:
+        if subject is None:
+            raise MmkdError(f"data set {card.name!r}: test_subjects needs an array 'subject' in its file")
+        named = is_test_subject(card, subject)
+        if test is not None and (test != named).any():
+            raise MmkdError(
+                f"data set {card.name!r}: the array 'test' in its file and test_subjects on its card name different "
+                f"windows; leave one of them out"
+            )
+        return named
+    if test is None:
+        raise MmkdError(
+            f"data set {card.name!r}: nothing names its test windows; add an array 'test', or subjects and "
+            f"test_subjects under [reader_options]"
+        )
+    return test
 
 
 def read_hapt(card: Card, folder: Path) -> RawDataset:
@@ -109,7 +141,7 @@ def read_streams(card: Card, folder: Path) -> RawDataset:
         Recording(arrays["x"][start:stop].T, labels[start:stop], int(subject))
         for start, stop, subject in zip(borders[:-1], borders[1:], arrays["subject"], strict=True)
     )
-    return cut_labelled(card, recordings, card.reader_options["test_subjects"])
+    return cut_labelled(card, recordings)
 
 
 def read_motionsense(card: Card, folder: Path) -> RawDataset:
@@ -123,7 +155,7 @@ def read_motionsense(card: Card, folder: Path) -> RawDataset:
         )
         for start, length, label, subject in zip(*(arrays[name].tolist() for name in columns), strict=True)
     )
-    return cut_labelled(card, recordings, card.reader_options["test_subjects"])
+    return cut_labelled(card, recordings)
 
 
 def read_dsads(card: Card, folder: Path) -> RawDataset:
@@ -138,12 +170,12 @@ def read_dsads(card: Card, folder: Path) -> RawDataset:
         steps = (high[part].astype(np.int16) << 8) | low[part]
         x[part] = np.cumsum(steps, axis=2, dtype=np.int16) * scale
     y = class_numbers(card, arrays["class_names"])[arrays["y"]]
-    return RawDataset(x, y, arrays["subject"], np.isin(arrays["subject"], card.reader_options["test_subjects"]))
+    return RawDataset(x, y, arrays["subject"], is_test_subject(card, arrays["subject"]))
 
 
 def read_beats(card: Card, folder: Path) -> RawDataset:
     """Heartbeats of whole records, one lead: xq (N, W) int16 times scale."""
     arrays = load_arrays(card, folder)
     y = class_numbers(card, arrays["class_names"])[arrays["y"]]
-    test = np.isin(arrays["record"], card.reader_options["test_records"])
+    test = is_test_subject(card, arrays["record"], "test_records")
     return RawDataset((arrays["xq"] * arrays["scale"])[:, None], y, arrays["record"], test)
