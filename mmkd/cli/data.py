@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.cli.console import command_line
 from mmkd.cli.flags import Parser, load_plugins, refuse_unknown_flags
-from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.errors import MissingValues, MmkdError, unknown_name
 from mmkd.core.progress import Bar, Bars, Progress
 
 if TYPE_CHECKING:
     from mmkd.data.cards import Card
+    from mmkd.data.dataset import Dataset, NanPolicy
 
 NAME = "mmkd.data"
 COMMANDS = {
@@ -48,6 +49,11 @@ def make_parser() -> Parser:
         "--data-root", metavar="DIR", help="data folder (default: MMKD_DATA, else the user's cache folder)"
     )
     parser.add_argument("--originals", metavar="PATH", help="of prepare: an archive or folder with the original files")
+    parser.add_argument(
+        "--nan",
+        choices=("refuse", "impute", "drop"),
+        help="of check and folds: load as a run with this --nan (default: say that a run needs it, and impute)",
+    )
     parser.add_argument("--folds", metavar="K", type=int, help="of folds: how many groups of subjects")
     parser.add_argument("--out", metavar="FILE", help="of folds: where to write (default NAME.split.json)")
     parser.add_argument(
@@ -66,7 +72,7 @@ def command(argv: Sequence[str]) -> int:
         MmkdError: the arguments are invalid, or the command fails.
     """
     parser = make_parser()
-    args, rest = parser.parse_known_args(list(argv))
+    args, rest = parser.parse_known_intermixed_args(list(argv))  # NAME may follow an option
     if args.help or not args.words:
         print(parser.format_help(), end="")
         return 0 if args.help else 2
@@ -88,6 +94,8 @@ def command(argv: Sequence[str]) -> int:
 
         print(write_page())
         return 0
+    if args.nan is not None and name not in ("check", "folds"):
+        raise MmkdError("--nan goes with check and folds")
     if name != "folds" and (args.folds is not None or args.out is not None):
         raise MmkdError("--folds and --out go with the command folds")
     if not data_names:
@@ -104,12 +112,10 @@ def command(argv: Sequence[str]) -> int:
 
 def _write_folds(names: Sequence[str], args: Any) -> int:
     from mmkd.data.folds import fold_document, leave_one_subject_out, subject_folds
-    from mmkd.data.load import FORMATS, load_dataset, load_file
 
     if len(names) > 1:
         raise MmkdError("folds takes one NAME")
-    is_file = Path(names[0]).suffix in FORMATS
-    data = load_file(names[0], "impute") if is_file else load_dataset(names[0], args.data_root, "impute")
+    data, _ = _load(names[0], args)
     folds = leave_one_subject_out(data) if args.folds is None else subject_folds(data, args.folds)
     path = Path(args.out or f"{data.name}.split.json")
     text = json.dumps(fold_document(data.name, folds), indent=1) + "\n"
@@ -118,6 +124,26 @@ def _write_folds(names: Sequence[str], args: Any) -> int:
     temporary.replace(path)
     print(f"{path}: {len(folds)} folds of {sum(len(fold.test_subjects) for fold in folds)} subjects; --split {path}")
     return 0
+
+
+def _load(name: str, args: Any) -> tuple["Dataset", list[str]]:
+    """The data set or file `name`, and the warning that runs on it are refused until --nan is chosen."""
+    from mmkd.data.load import FORMATS, load_dataset, load_file
+
+    def load(nan: "NanPolicy") -> "Dataset":
+        return load_file(name, nan) if Path(name).suffix in FORMATS else load_dataset(name, args.data_root, nan)
+
+    if args.nan is not None:
+        return load(args.nan), []
+    try:
+        return load("refuse"), []
+    except MissingValues as error:
+        hold = "1 window holds" if error.windows == 1 else f"{error.windows:,} windows hold"
+        warning = f"{hold} NaN or inf: a run is refused unless --nan {{}} is given"
+    try:
+        return load("impute"), [warning.format("impute or drop")]
+    except MmkdError:  # images, or a channel without any value
+        return load("drop"), [warning.format("drop")]
 
 
 def _fetch(cards: Sequence["Card"], args: Any) -> int:
@@ -142,16 +168,17 @@ def _prepare(cards: Sequence["Card"], args: Any) -> int:
 
 def _check(names: Sequence[str], args: Any) -> int:
     from mmkd.data.cards import find_card
-    from mmkd.data.load import FORMATS, load_dataset, load_file
+    from mmkd.data.load import FORMATS
     from mmkd.data.prepare import check_files, summary
-    from mmkd.units.understood import understand_data
+    from mmkd.units.understood import first_split, understand_data
 
     summaries = []
     for name in names:
-        is_file = Path(name).suffix in FORMATS
-        files = {} if is_file else check_files(find_card(name), args.data_root)
-        data = load_file(name, "impute") if is_file else load_dataset(name, args.data_root, "impute")
-        summaries.append({**files, **summary(data), **understand_data(data).as_json()})
+        files = {} if Path(name).suffix in FORMATS else check_files(find_card(name), args.data_root)
+        data, refusals = _load(name, args)
+        understood = understand_data(data).as_json()
+        understood["warnings"] = [*refusals, *understood["warnings"]]
+        summaries.append({**files, **summary(data, first_split(data)), **understood})
     print(json.dumps(summaries, indent=1) if args.json else "\n".join(map(_format_summary, summaries)))
     return 0
 
@@ -175,13 +202,17 @@ def _percent_callback(bar: Bar) -> Callable[[int, int], None]:
 
 def _format_summary(summary: dict[str, Any]) -> str:
     """The lines of one data set for the command `check`."""
+    from mmkd.data.understood import describe_one_series
+
     lines = [f"{summary['name']}: {summary['task']}"]
     lines += [f"  {name}  sha256 {checksum}" for name, checksum in summary.get("files", {}).items()]
     lines.append(f"  {summary['understood']}")
     lines += [f"  warning: {line}" for line in summary["warnings"]]
     if summary["groups"]:
         lines.append(f"  channel groups: {', '.join(summary['groups'])} (as in sig@{next(iter(summary['groups']))})")
+    lines += [f"  series {series['name']}: {describe_one_series(series)}" for series in summary["series"]]
     for part, facts in summary["parts"].items():
+        part += " (seed 0)" if part == "validation" else ""
         subjects = f", subjects {', '.join(map(str, facts['subjects']))}" if "subjects" in facts else ""
         lines.append(f"  {part}: {facts['windows']} windows{subjects}")
         lines.append(f"    {', '.join(f'{name} {count}' for name, count in facts['of_classes'].items())}")

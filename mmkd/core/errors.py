@@ -30,6 +30,14 @@ class SuspiciousData(MmkdError):
     """Something in the data is suspicious, and the user wants that refused. The message names all of it, uncut."""
 
 
+class MissingValues(MmkdError):
+    """Windows hold NaN or infinity, and nobody has said what to do about it."""
+
+    def __init__(self, message: str, windows: int) -> None:
+        super().__init__(message)
+        self.windows = windows
+
+
 class DataWarning(UserWarning):
     """Something in a data set is suspicious. The message is one line that names the data set."""
 

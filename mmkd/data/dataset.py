@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.errors import MissingValues, MmkdError, unknown_name
 from mmkd.data.missing import fill_channels, interpolate
 from mmkd.data.resampling import resample_windows
 from mmkd.data.series import SeriesSet
@@ -177,7 +177,8 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
         The data set with finite values.
 
     Raises:
-        MmkdError: there are NaN or infinity under "refuse", only one class, a class without training windows, no test
+        MissingValues: there are NaN or infinity under "refuse".
+        MmkdError: there is only one class, a class without training windows, no test
             windows or no others, or values beyond `LARGEST_VALUE`.
     """
     x = data.x
@@ -187,9 +188,10 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
         if nan == "refuse":
             first = int(np.flatnonzero(bad_windows)[0])
             impute = "" if data.grid else "--nan impute fills them along time, "
-            raise MmkdError(
+            raise MissingValues(
                 f"data {data.name!r}: {int(bad_windows.sum())} of {len(x)} windows hold NaN or inf "
-                f"({int(bad.sum())} values), the first is window {first}; {impute}--nan drop leaves those windows out"
+                f"({int(bad.sum())} values), the first is window {first}; {impute}--nan drop leaves those windows out",
+                int(bad_windows.sum()),
             )
         if nan == "drop":
             names = ("x", "y", "subject", "test", "recording", "start")

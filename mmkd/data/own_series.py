@@ -1,8 +1,8 @@
 """The user's own series for anomaly detection, from an `.npz` file with an array `series`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import shown
+from mmkd.core.text import shorten
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import SHORTEST_WINDOW, Dataset
 from mmkd.data.npz import npz_names, read_arrays
@@ -96,6 +97,7 @@ def load_series_file(path: Path) -> Dataset:
         prefix = None if train is None else train[i]
         series[names[i]] = RawSeries(values[low:high].T, inside, prefix, has_gap=gaps[i])
     x, y, test, series_set = make_pretext(path.stem, series, window, step)
+    channels = _channels(arrays, values.shape[1])
     return Dataset(
         name=path.stem,
         x=np.ascontiguousarray(x, np.float32),
@@ -103,11 +105,11 @@ def load_series_file(path: Path) -> Dataset:
         subject=None,
         test=test,
         classes=PRETEXT_CLASSES,
-        channels=_channels(arrays, values.shape[1]),
+        channels=channels,
         rate_hz=_rate(arrays),
         sha256=sha256(file_sha256(path).encode()).hexdigest(),
         series=series_set,
-        warnings=tuple(_suspicions(series_set)),
+        warnings=(*_suspicions(series_set), *_stuck_channels(series_set, channels)),
     )
 
 
@@ -122,6 +124,36 @@ def _suspicions(series_set: SeriesSet) -> Iterator[str]:
                 f"{share:.0%} of the scored steps of series {shown(series.name)} are inside events; 1 (True) is inside "
                 "an event, 0 is normal"
             )
+
+
+def _stuck_channels(series_set: SeriesSet, channels: Sequence[str]) -> Iterator[str]:
+    """A line for channels that are constant in a whole series, or in the part that networks learn from; or identical.
+
+    Published telemetry has many such channels, commands that were never given, so this is asked of own files only.
+    """
+    everywhere = np.stack([_constant(series.x) for series in series_set.scored])  # (S, C)
+    learned = np.stack([_constant(series.x[:, : series.train_end]) for series in series_set.scored])
+    number = f"{len(series_set.scored)} series"
+    for what, stuck in (
+        ("are constant", everywhere),
+        ("are constant where networks learn, and vary later", learned & ~everywhere),
+    ):
+        if stuck.any():
+            named = [f"{channels[c]} in {stuck[:, c].sum()}" for c in np.flatnonzero(stuck.any(axis=0)).tolist()]
+            yield f"channels that {what}: {shorten(', '.join(named), 100)} of {number}"
+    pairs = [
+        f"{channels[a]} = {channels[b]}"
+        for a, b in combinations(range(len(channels)), 2)
+        if not everywhere[:, a].all() and all((series.x[a] == series.x[b]).all() for series in series_set.scored)
+    ]
+    if pairs:
+        yield f"channels that are identical: {shorten(', '.join(pairs), 100)}"
+
+
+def _constant(x: NDArray[Any]) -> NDArray[np.bool_]:
+    """(C,) bool: whether each channel of x (C, n) has one value."""
+    constant: NDArray[np.bool_] = (x == x[:, :1]).all(axis=1)
+    return constant
 
 
 def _values(series: NDArray[Any]) -> NDArray[Any]:

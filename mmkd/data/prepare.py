@@ -21,6 +21,8 @@ from mmkd.data.converters.base import Arrays
 from mmkd.data.dataset import Dataset
 from mmkd.data.downloads import ProgressCallback, download, verify_download
 from mmkd.data.load import reader_folder, resolve_suffix
+from mmkd.data.splits import Split
+from mmkd.data.understood import series_facts
 
 Log = Callable[[str], None]
 """Shows one line to the user."""
@@ -211,10 +213,13 @@ def check_files(card: Card, root: str | Path | None) -> dict[str, Any]:
     return {"files": checksums, "prepared_here": prepared_here}
 
 
-def summary(data: Dataset) -> dict[str, Any]:
-    """What is in a data set, in plain values."""
-    parts = {}
-    for part, selected in (("training", ~data.test), ("test", data.test)):
+def summary(data: Dataset, split: Split) -> dict[str, Any]:
+    """What is in a data set, in plain values: the windows of each part and class, or the series."""
+    parts: dict[str, dict[str, Any]] = {}
+    sets = {"training": split.train, "validation": split.validation, "test": split.test}
+    for part, selected in sets.items() if data.series is None else ():
+        if not len(selected):
+            continue
         y = data.y[selected]
         counts = np.bincount(y[y >= 0], minlength=len(data.classes)).tolist()
         parts[part] = {"windows": len(y), "of_classes": dict(zip(data.classes, counts, strict=True))}
@@ -229,4 +234,5 @@ def summary(data: Dataset) -> dict[str, Any]:
         "groups": {name: [data.channels[k] for k in members] for name, members in data.groups.items()},
         "sha256": data.sha256,
         "parts": parts,
+        "series": [series_facts(series) for series in data.series.scored] if data.series else [],
     }

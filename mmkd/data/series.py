@@ -39,6 +39,13 @@ class Series:
     prefix_end: int
     has_gap: bool = False
 
+    @property
+    def events(self) -> list[tuple[int, int]]:
+        """The first step of each event, and the step after its last."""
+        inside = np.concatenate([[0], self.labels, [0]])
+        borders = np.flatnonzero(np.diff(inside)).tolist()
+        return list(zip(borders[::2], borders[1::2], strict=True))
+
     def continuous_ranges(self, first: int = 0) -> list[tuple[int, int]]:
         """Start and stop of the ranges of steps without a gap in time, from the step `first` on."""
         borders = [first, self.prefix_end, len(self.labels)] if self.has_gap else [first, len(self.labels)]

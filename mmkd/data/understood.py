@@ -1,15 +1,19 @@
 """What was understood of a data set and its split, in one line, said before a training and kept in its record."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from mmkd.data.dataset import Dataset
+from mmkd.data.series import Series, SeriesSet
 from mmkd.data.splits import Split
 
 MOST_NAMED = 6
 """Subjects of a data set that are named; of more, only their number is said."""
 PARTS = ("train", "validation", "test")
+OF_PREFIX = {"train": "to train on", "validation": "to choose the epoch", "test": "to set the threshold"}
+"""What the parts of normal prefixes are for."""
 
 
 def describe_windows(data: Dataset) -> str:
@@ -20,9 +24,7 @@ def describe_windows(data: Dataset) -> str:
     channels = count(data.x.shape[1], "channel")
     labels = count(len(data.classes), "class", "classes")
     if data.series is not None:
-        steps = sum(series.x.shape[1] for series in data.series.scored)
-        of = f"{count(len(data.series.scored), 'series', 'series')} of {channels} and {steps:,} steps in all"
-        return f"{of}; {count(len(data.x), 'segment')} of {data.window} samples of their normal prefixes"
+        return _describe_series(data, data.series, channels)
     if data.grid is not None:
         shape = f"{count(len(data.x), 'image')} of {channels} x {data.grid[0]} x {data.grid[1]} pixels"
         return f"{shape}; {labels}{', a label a pixel' if data.form == 'step' else ''}"
@@ -31,6 +33,61 @@ def describe_windows(data: Dataset) -> str:
         shape += f" ({data.window_s:.4g} s at {data.rate_hz:g} Hz)"
     labels += ", a label a sample" if data.form == "step" else ""
     return f"{shape}; {labels}" + (f"; {data.missing}" if data.missing else "")
+
+
+def _describe_series(data: Dataset, found: SeriesSet, channels: str) -> str:
+    """The sizes of series: their steps, events and normal prefixes, and the segments that are cut from these.
+
+    Such as "1 series of 3 channels and 3,000 steps at 50 Hz; 2 events, 240 steps (8 %); normal prefix of 1,568 steps;
+    178 segments of 32 samples to learn from".
+    """
+    steps = sum(len(series.labels) for series in found.scored)
+    inside = sum(int(series.labels.sum()) for series in found.scored)
+    events = count(sum(len(series.events) for series in found.scored), "event")
+    several = len(found.scored) > 1
+    rate = f" at {data.rate_hz:g} Hz" if data.rate_hz else ""
+    prefixes = _between([series.prefix_end for series in found.scored])
+    facts = (
+        f"{count(len(found.scored), 'series', 'series')} of {channels} and {count(steps, 'step')}"
+        f"{' in all' if several else ''}{rate}",
+        f"{events}, {count(inside, 'step')} ({_percent(inside, steps)})",
+        f"normal {'prefixes' if several else 'prefix'} of {prefixes} steps",
+        f"{count(len(data.x), 'segment')} of {data.window} samples to learn from",
+    )
+    return "; ".join(facts)
+
+
+def describe_one_series(facts: Mapping[str, Any]) -> str:
+    """One series in a line.
+
+    Args:
+        facts: as `series_facts`.
+    """
+    events = count(facts["events"], "event")
+    share = _percent(facts["event_steps"], facts["scored_steps"])
+    return (
+        f"{count(facts['steps'], 'step')}, normal prefix {facts['normal_prefix']:,}; {events}, the first at step "
+        f"{facts['first_event']:,}; {share} of {facts['scored_steps']:,} scored steps in events"
+    )
+
+
+def series_facts(series: Series) -> dict[str, Any]:
+    """The sizes of one series, in steps counted from 0."""
+    return {
+        "name": series.name,
+        "steps": len(series.labels),
+        "normal_prefix": series.prefix_end,
+        "scored_steps": len(series.labels) - series.prefix_end,
+        "events": len(series.events),
+        "event_steps": int(series.labels.sum()),
+        "first_event": series.events[0][0],
+    }
+
+
+def _percent(part: int, whole: int) -> str:
+    """A share in percent, with a decimal where it is small."""
+    share = 100 * part / whole
+    return f"{share:.0f} %" if share >= 2 else f"{share:.2g} %"
 
 
 def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
@@ -42,6 +99,9 @@ def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
         splits: of the data set; several are its folds.
     """
     unit = splits[0].unit
+    if unit == "time":
+        segments = {what: len(getattr(splits[0], part)) for part, what in OF_PREFIX.items()}
+        return f"split in time: {', '.join(f'{size:,} {what}' for what, size in segments.items() if size)}"
     members = data.subject if data.subject is not None and unit == "subject" else np.arange(len(data.x))
     named = unit == "subject" and len(splits) == 1 and len(np.unique(members)) <= MOST_NAMED
     sizes = []
@@ -59,8 +119,6 @@ def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
 
 def _kind(data: Dataset, unit: str, folds: int) -> str:
     """How the split was made."""
-    if unit == "time":
-        return "prefixes split in time, the test part for thresholds"
     if folds > 1:
         return f"{folds} folds by subject, each tested once"
     if data.fold is not None:

@@ -194,8 +194,8 @@ class Record:
             name = LAST_EPOCH[name]
             if name not in files:
                 raise MmkdError(
-                    f"record {self.folder} is older than {name}, of the last epoch; delete the cache, and a new run of "
-                    f"a unit that it teaches adds it"
+                    f"record {self.folder} is older than {name}, of the last epoch; a run of a unit that it teaches "
+                    f"with --existing rerun adds it"
                 )
         expected = files.get(name)
         try:

@@ -53,13 +53,17 @@ def understand_split(data: Dataset, split: Split) -> Understood:
 
 
 def understand_data(data: Dataset) -> Understood:
-    """What was understood of a data set that nothing is trained on yet, with the validation part of seed 0."""
+    """What was understood of a data set that nothing is trained on yet, with its `first_split`."""
+    return understand_split(data, first_split(data))
+
+
+def first_split(data: Dataset) -> Split:
+    """The split of seed 0; without a validation part where there are too few windows or subjects for one."""
     spec = DataSpec(data.name, data.sha256)
     try:
-        split = split_for(data, spec, 0)
-    except MmkdError:  # too few windows or subjects for a validation part
-        split = split_for(data, replace(spec, epoch_rule="last", validation=0.0), 0)
-    return understand_split(data, split)
+        return split_for(data, spec, 0)
+    except MmkdError:
+        return split_for(data, replace(spec, epoch_rule="last", validation=0.0), 0)
 
 
 def understand(units: Units, file: str | None = None) -> list[Understood]:

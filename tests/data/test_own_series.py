@@ -1,11 +1,14 @@
 """The user's own series for anomaly detection: what a file may hold, and what is refused in one line."""
 
+import json
+
 import numpy as np
 import pytest
 
 import mmkd
 from mmkd import MmkdError
 from mmkd.bench import main
+from mmkd.cli.data import main as data_main
 from mmkd.compare import main as compare
 from mmkd.data import load_file
 from mmkd.data.own_series import ARRAYS, load_series_file
@@ -226,3 +229,42 @@ def test_own_series_train_score_compare_and_load(save, tmp_path, capsys):
     pytest.importorskip("mlflow")
     assert compare(["--runs", str(runs), "--experiment", "mmkd/mine/anomaly"]) == 0
     assert capsys.readouterr().out.split("Over ")[0].splitlines()[:8] == table.splitlines()[:8]
+
+
+def test_stuck_channels_and_those_that_are_there_twice(save):
+    x = values(channels=4)
+    x[:, 1] = 0
+    x[:450, 2] = 7
+    x[:, 3] = x[:, 0]
+    names = np.array(["a", "b", "c", "d"])
+    arrays = one(series=np.concatenate([x, values(1, 4)]), labels=np.tile(labels(), 2), lengths=[N, N], channels=names)
+    assert load_file(save(arrays)).warnings == (
+        "channels that are constant: b in 1 of 2 series",
+        "channels that are constant where networks learn, and vary later: c in 1 of 2 series",
+    )
+    assert "channels that are identical: a = d" in load_file(save(one(series=x, channels=names))).warnings
+    assert load_file(save(one(series=values(channels=4)))).warnings == ()
+
+
+def test_check_says_what_is_in_a_series(save, capsys):
+    assert data_main(["check", str(save(one(labels=labels((600, 640), (700, 720)), rate_hz=50.0)))]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "mine: anomaly",
+        "  1 series of 1 channel and 900 steps at 50 Hz; 2 events, 60 steps (7 %); normal prefix of 450 steps; "
+        "46 segments of 32 samples to learn from; split in time: 30 to train on, 8 to choose the epoch, 8 to set the "
+        "threshold",
+        "  series mine: 900 steps, normal prefix 450; 2 events, the first at step 600; 13 % of 450 scored steps in "
+        "events",
+    ]
+    assert data_main(["check", "--json", str(save(three()))]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["parts"] == {}, "counts of disturbances are no classes of the data"
+    assert found["series"][1] == {
+        "name": "b",
+        "steps": 900,
+        "normal_prefix": 400,
+        "scored_steps": 500,
+        "events": 1,
+        "event_steps": 40,
+        "first_event": 600,
+    }
