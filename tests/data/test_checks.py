@@ -78,7 +78,7 @@ def test_axes_that_are_swapped_though_there_are_more_of_the_other():
 @pytest.mark.parametrize("classes", [("walk", "walk "), ("Sit", "sit"), ("stand up", "standup")])
 def test_class_names_that_are_hardly_different(classes):
     assert lines(dataset(noise(), classes=classes, y=np.arange(60) // 2 % 2)) == [
-        f"classes differ only in case or blanks: {classes[0]!r}, {classes[1]!r}"
+        f"classes differ only in how they are written: {classes[0]!r}, {classes[1]!r}"
     ]
 
 

@@ -35,8 +35,12 @@ def test_missing_labels_are_no_class(load, missing):
 
 def test_minus_one_is_no_class_beside_others(load):
     for y in (np.where(SOME, -1, Y), np.where(SOME, -1.0, Y), np.where(SOME, "-1", Y.astype(str)), -Y):
-        with pytest.raises(MmkdError, match=r"the label of (9|20) of 40 windows is -1, .*; leave these windows out"):
+        with pytest.raises(
+            MmkdError, match=r"the label of (9|20) of 40 windows is -1, .*not known\? Leave these windows"
+        ):
             load(y=y)
+    with pytest.raises(MmkdError, match="the label of 9 of 40 windows is -999, beside larger labels"):
+        load(y=np.where(SOME, -999, Y))
     assert load(y=2 * Y - 1).classes == ("-1", "1")
     assert load(y=5 * Y - 5).classes == ("-5", "0")
 
@@ -47,8 +51,17 @@ def test_blanks_are_left_out_and_case_is_said(load):
     assert (data.y == 2).sum() == 20
     blanks, case = data.warnings
     assert blanks == "blanks around 20 of 40 labels were left out"
-    assert case == "classes differ only in case or blanks: 'Run', 'run'"
+    assert case == "classes differ only in how they are written: 'Run', 'run'"
     assert load(y=WORDS).warnings == ()
+
+
+@pytest.mark.parametrize("names", [("1", "1.0", "2"), ("01", "1", "2"), ("caf\u00e9", "cafe\u0301", "tea")])
+def test_one_class_that_is_written_in_two_ways_is_said(load, names):
+    data = load(y=np.array(names)[np.arange(40) % 3])
+    assert len(data.classes) == 3
+    (line,) = data.warnings
+    assert line.startswith("classes differ only in how they are written: ")
+    assert line.count(", ") == 1
 
 
 def test_a_file_that_is_read_otherwise_than_before_has_another_checksum(load, tmp_path):
