@@ -1,14 +1,15 @@
 """Records to groups: which of them can be compared, and why others are left out. Needs neither torch nor mlflow."""
 
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from mmkd.comparison.groups import Group, build_group
 from mmkd.comparison.identity import (
+    Settings,
     as_key,
     flat,
     group_settings,
@@ -17,6 +18,7 @@ from mmkd.comparison.identity import (
     most_usual,
     row_settings,
     student_spec,
+    student_title,
     teacher_name,
     teacher_settings,
 )
@@ -26,6 +28,7 @@ from mmkd.comparison.units import Unit, machine, recorded_metrics
 from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import SELECTION, count_metrics
+from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import TeacherSpec
 from mmkd.store.record import Record
 from mmkd.store.records import Records
@@ -81,10 +84,10 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     methods = {student_spec(record).method for record in students}
     if control not in methods and control != STUDENT_ONLY:
         raise unknown_name("method", control, methods)
-    names = method_names(students)
     by_settings: dict[str, list[Record]] = {}
     for record in students:
         by_settings.setdefault(as_key(group_settings(record)), []).append(record)
+    names = _names(list(by_settings.values()))
     groups = []
     for members in by_settings.values():
         group = build_group(members, teachers, names, control)
@@ -95,6 +98,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     if not groups:
         raise MmkdError(f"no unit here has all its folds on record ({left_out[-1]})")
     _name_differences(groups)
+    _note_differences(groups, method_names(students))
     groups.sort(key=lambda group: (group.task, group.dataset, group.student, group.title))
     used = {unit.key for group in groups for row in group.rows for unit in row.members}
     used |= {key for r in students if not TASKS.get(r.spec.task).teachers_share_metrics for key in r.teachers.values()}
@@ -143,8 +147,38 @@ def _order(record: Record) -> tuple[Any, ...]:
     return spec.task, spec.data.name, spec.method, spec.seed, record.key
 
 
+def _names(groups: Sequence[Sequence[Record]]) -> dict[str, str]:
+    """The names of all units: in groups of one task and student, which rankings compare, by the same rule."""
+    together: dict[tuple[str, str], list[Record]] = {}
+    for members in groups:
+        together.setdefault((members[0].spec.task, student_title(members[0])), []).extend(members)
+    return {key: name for students in together.values() for key, name in method_names(students).items()}
+
+
+def _note_differences(groups: Sequence[Group], everywhere: Mapping[str, str]) -> None:
+    """Note options in which a row differs from rows of its method in tables of other students; its name has none.
+
+    Args:
+        everywhere: key of a unit -> its method with the options in which the units of the method differ anywhere.
+    """
+    for group in groups:
+        for row in group.rows:
+            words = shorten(everywhere.get(row.members[0].key, "")).removeprefix(shorten(row.base)).split()
+            told = row.name.split()
+            hidden = [word for word in words if word not in told and not word.startswith("teachers=")]
+            if hidden:
+                group.notes.append(f"{row.name}: {', '.join(hidden)}, unlike in tables of other students")
+
+
 def _name_differences(groups: Sequence[Group]) -> None:
-    """Add to the titles of groups in what else they differ."""
-    named = [(group.title, flat(group.settings)) for group in groups]
-    for group, title in zip(groups, variant_names(named, most_usual(named)), strict=True):
+    """Add to the titles of groups in what else they differ; a field of the data that has its default has no name."""
+    defaults = {f"data.{f.name}": f.default for f in fields(DataSpec) if f.default is not MISSING}
+
+    def told(settings: Settings) -> dict[str, Any]:
+        return {name: None if value == defaults.get(name, MISSING) else value for name, value in settings.items()}
+
+    named = [(group.title, told(flat(group.settings))) for group in groups]
+    usual = most_usual(named)
+    names = variant_names(named, lambda title: {**usual(title), **dict.fromkeys(defaults)})
+    for group, title in zip(groups, names, strict=True):
         group.title = shorten(title)

@@ -33,6 +33,7 @@ from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
 from mmkd.units.costs import latency_notes
+from mmkd.units.names import data_title
 
 
 @dataclass
@@ -61,6 +62,11 @@ class Group:
     def task_object(self) -> Task:
         """The task itself."""
         return TASKS.get(self.task)
+
+    @property
+    def data(self) -> str:
+        """The data set in words: its name, and its rate where it was resampled."""
+        return data_title(self.dataset, self.settings["data"]["rate"])
 
     @property
     def score(self) -> Metric:
@@ -94,7 +100,8 @@ def build_group(
     Args:
         members: records of students, and of references, that may be compared.
         teachers: key -> record of all teachers.
-        names: key of a unit -> its method with the options in which units of the method differ anywhere.
+        names: key of a unit -> its method with the options in which the units of the method differ, here and on the
+            other data sets that the student is compared over.
         control: the method that changes are measured against.
     """
     settings = group_settings(members[0])
@@ -121,10 +128,11 @@ def build_group(
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
     dataset = shorten(str(settings["data"]["name"]))
+    data = data_title(dataset, settings["data"]["rate"])
     student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))
     return Group(
-        title=f"{dataset}{_in_folds(len(repeats.folds), count)}, {student}",
+        title=f"{data}{_in_folds(len(repeats.folds), count)}, {student}",
         task=task.name,
         dataset=dataset,
         student=student,

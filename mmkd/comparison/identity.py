@@ -149,9 +149,10 @@ def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Setting
 
 
 def method_names(students: Sequence[Record]) -> dict[str, str]:
-    """Key -> the unit's method and the options in which the units of one method differ anywhere.
+    """Key -> the unit's method and the options in which these units of one method differ.
 
-    So a row has the same name on every data set.
+    Args:
+        students: all units of one task and student, on any data set, so that a row has the same name on each.
     """
     named = [(student_spec(record).method, row_settings(record)) for record in students]
     usual = most_usual(named)
@@ -166,11 +167,11 @@ def training_settings(training: Training) -> dict[str, Any]:
 
 
 def student_title(record: Record) -> str:
-    """The student in words: its modalities, network and fusion, and what the user set of its training."""
+    """The student in words: its modalities, network and fusion, and what the user set of its views and training."""
     spec = student_spec(record)
     return spec.student_title if isinstance(spec, UnitSpec) and _by_student(spec) else "detectors"
 
 
 def teacher_name(record: Record) -> str:
-    """A teacher's modality and network, and what the user set of its training."""
+    """A teacher's modality and network, and what the user set of its view and training."""
     return record.teacher.title

@@ -20,6 +20,7 @@ class Maps:
 
     Attributes:
         window: modality -> (C, W), (C, S, S) or (P, S, S).
+        index: the window's number among all of the data set; part: "validation", or without one "train".
         similarity: network -> (B, B); cam: network -> (W,) or (S, S).
     """
 
@@ -29,6 +30,7 @@ class Maps:
     similarity: Mapping[str, NDArray[Any]]
     labels: NDArray[Any]
     cam: Mapping[str, NDArray[Any]]
+    part: str = "validation"
 
     def same_window(self, other: "Maps") -> bool:
         return (self.index, self.label) == (other.index, other.label)
@@ -65,7 +67,8 @@ def _sort_arrays(arrays: Mapping[str, NDArray[Any]]) -> Maps:
         raise ValueError("it holds no window")
     labels = np.asarray(arrays.get("similarity_labels", np.zeros(0, int)))
     label, index = (int(arrays[name]) for name in ("window_label", "window_index"))
-    return Maps(kinds["window"], label, index, kinds["similarity"], labels, kinds["cam"])
+    part = shorten(str(arrays.get("window_part", "validation")), 20)
+    return Maps(kinds["window"], label, index, kinds["similarity"], labels, kinds["cam"], part)
 
 
 def of_networks(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Sequence[tuple[str, NDArray[Any]]]:

@@ -19,8 +19,13 @@ OF_PREFIX = {"train": "to train on", "validation": "to choose the epoch", "test"
 def describe_windows(data: Dataset) -> str:
     """The size of the windows, and what has a label.
 
-    Such as "4,610 windows of 3 channels x 128 samples (2.56 s at 50 Hz); 9 classes".
+    Such as "4,610 windows of 3 channels x 128 samples (2.56 s at 50 Hz); 9 classes". What was read as README says is
+    added.
     """
+    return "; ".join([_sizes(data), *data.notes])
+
+
+def _sizes(data: Dataset) -> str:
     channels = count(data.x.shape[1], "channel")
     labels = count(len(data.classes), "class", "classes")
     if data.series is not None:

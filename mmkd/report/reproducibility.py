@@ -11,6 +11,7 @@ from mmkd.comparison.groups import Group
 from mmkd.comparison.identity import data_warnings, flat
 from mmkd.core.errors import MmkdError
 from mmkd.report.markup import markdown
+from mmkd.units.names import data_title
 
 SEEDS = {
     "split": "which training subjects, or windows of each class, are the validation split",
@@ -157,7 +158,9 @@ def reproducibility_markdown(facts: Mapping[str, Any]) -> str:
             values = ", ".join(f"{name} {value}" for name, value in fact.items() if name != "records")
             lines.append(f"- {head}: {values} ({fact['records']} records)")
     for data in facts["data"]:
-        lines.append(f"- data {data['name']}: sha256 {data['sha256']}; licence: {data['licence']}")
+        lines.append(
+            f"- data {data_title(data['name'], data['rate'])}: sha256 {data['sha256']}; licence: {data['licence']}"
+        )
         if data["understood"]:
             lines.append(f"- understood as: {data['understood']}")
         lines += [f"- warning: {line}" for line in data["warnings"]]

@@ -10,9 +10,10 @@ from mmkd.comparison.identity import student_spec, test_part_notes
 from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
+from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
-from mmkd.units.names import option_names
+from mmkd.units.names import data_title, option_names, options_note
 from mmkd.units.result import UnitResult
 
 
@@ -110,7 +111,7 @@ def rows(
 
 
 def _data_name(data: DataSpec) -> str:
-    return f"{data.name} at {data.rate:g} Hz" if data.rate else data.name
+    return data_title(data.name, data.rate)
 
 
 def _student_group(
@@ -137,10 +138,12 @@ def _student_group(
                 titles[key] = teacher.title
                 repeats.add(teachers[key], result)
     by_name: dict[str, list[Record]] = {}
+    specs: dict[str, UnitSpec] = {}
     base: dict[str, Record] = {}
     for result, name in zip(members, option_names([result.spec for result in members]), strict=True):
         if result.record is not None:
             by_name.setdefault(name, []).append(result.record)
+            specs[name] = result.spec
             repeats.add(result.record, result)
             if result.spec.key in alone:
                 base[result.spec.key] = alone[result.spec.key]
@@ -150,7 +153,9 @@ def _student_group(
     shown = {record.key for records in by_name.values() for record in records}
     if alone_by_key and not shown & set(alone_by_key):
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
-    table += [_row(group, "student", name, records, base, repeats, task) for name, records in by_name.items()]
+    for name, records in by_name.items():
+        row = _row(group, "student", name, records, base, repeats, task)
+        table.append(replace(row, notes=tuple(options_note(specs[name], name))))
     notes = validation_notes([result.spec for result in members], teachers)
     return _fold([replace(row, notes=(*row.notes, *notes)) for row in table])
 
@@ -186,10 +191,13 @@ def _fold(table: Sequence[TableRow]) -> list[TableRow]:
 def _detector_group(data: str, members: Sequence[UnitResult], references: Sequence[Record]) -> list[TableRow]:
     """Methods of any student and the references, the best first."""
     by_name: dict[str, list[Record]] = {}
+    specs: dict[str, UnitSpec] = {}
     for result, name in zip(members, option_names([result.spec for result in members]), strict=True):
         if result.record is not None:
-            title = f"{name} ({result.spec.student_name} {result.spec.student_net})"
+            network = f"{result.spec.student_name} {result.spec.student_net}"
+            title = f"{name} ({', '.join(part for part in (network, result.spec.given_text) if part)})"
             by_name.setdefault(title, []).append(result.record)
+            specs[title] = result.spec
     for record in references:
         by_name.setdefault(student_spec(record).method, []).append(record)
     records = [record for group in by_name.values() for record in group]
@@ -199,7 +207,10 @@ def _detector_group(data: str, members: Sequence[UnitResult], references: Sequen
     series = records[0].result.get("series")
     counts = f", {series['scored']} series, {len(series['left_out'])} left out" if series else ""
     repeats = _Repeats(frozenset(), "seed")
-    table = [_row(f"{data}{counts}", "student", name, r, {}, repeats, task) for name, r in by_name.items()]
+    table = []
+    for name, own in by_name.items():
+        row = _row(f"{data}{counts}", "student", name, own, {}, repeats, task)
+        table.append(replace(row, notes=tuple(options_note(specs[name], name) if name in specs else ())))
     sign = METRICS.get(task.headline).sign
     return sorted(table, key=lambda row: -sign * float(np.mean(row.score)))
 

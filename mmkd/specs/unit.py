@@ -49,6 +49,16 @@ class Training(Options):
         return ", ".join(f"{name.replace('_', '-')}={getattr(self, name)}" for name in self.given)
 
 
+def given_options(views: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> list[str]:
+    """Those options of views that the user set, with their values.
+
+    >>> given_options({"gaf": {"range": "train", "size": 32}}, ["gaf.range", "pi.size"])
+    ['gaf.range=train']
+    """
+    parts = [name.rpartition(".") for name in given]
+    return [f"{view}.{option}={views[view].get(option)}" for view, _, option in parts if view in views]
+
+
 def select_sources(
     sources: Mapping[str, str],
     task: str,
@@ -79,6 +89,7 @@ class TeacherSpec:
         checkpoint_file: that file; it is not part of the key.
         sources: checksums of the code of plugins that it is made with, see `UnitSpec.sources`.
         plugins: files of plugins; they are not part of the key.
+        given_views: as in `UnitSpec`.
     """
 
     data: DataSpec
@@ -92,6 +103,7 @@ class TeacherSpec:
     checkpoint_file: str = field(default="", metadata={"in_key": False})
     sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     plugins: tuple[str, ...] = field(default=(), metadata={"in_key": False})
+    given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
 
     @cached_property
     def key(self) -> str:
@@ -100,14 +112,17 @@ class TeacherSpec:
 
     @property
     def title(self) -> str:
-        """The teacher in words: its modality and network, and what the user set of its training."""
-        return f"{self.modality} {self.net}" + (f" ({self.training.given_text})" if self.training.given else "")
+        """The teacher in words: its modality and network, and what the user set of its view and training."""
+        given = [*given_options({self.modality: self.view}, self.given_views), self.training.given_text]
+        text = ", ".join(part for part in given if part)
+        return f"{self.modality} {self.net}" + (f" ({text})" if text else "")
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "TeacherSpec":
         """The spec from the JSON values of a record."""
         typed = {"data": DataSpec(**values["data"]), "training": Training(**values["training"])}
-        return cls(**{**values, **typed, "plugins": tuple(values.get("plugins", ()))})
+        texts = {name: tuple(values.get(name, ())) for name in ("plugins", "given_views")}
+        return cls(**{**values, **typed, **texts})
 
 
 @dataclass(frozen=True)
@@ -131,6 +146,8 @@ class UnitSpec:
         revision: of the method, see `Method.revision`.
         teacher_validation: fraction of the training windows that is used for the validation of the teachers, if the
             student is trained without one and they are those of their best epoch; 0: they have the student's windows.
+        given_views: options of views that the user set to another value than the preset's, such as "gaf.range"; titles
+            show them. They are not part of the key.
     """
 
     data: DataSpec
@@ -152,6 +169,7 @@ class UnitSpec:
     sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     revision: int = field(default=1, metadata={"since": 3})
     teacher_validation: float = field(default=0.0, metadata={"since": 3})
+    given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
 
     @cached_property
     def key(self) -> str:
@@ -182,6 +200,7 @@ class UnitSpec:
             "teacher_training": None if teachers is None else Training(**teachers),
             "student": tuple(values["student"]),
             "plugins": tuple(values["plugins"]),
+            "given_views": tuple(values.get("given_views", ())),
         }
         return cls(**{**values, **typed})
 
@@ -202,9 +221,15 @@ class UnitSpec:
 
     @property
     def student_title(self) -> str:
-        """The student in words: its modalities, network, fusion, and what the user set of its training."""
-        parts = [self.student_net, self.fusion, self.training.given_text]
+        """The student in words: its modalities, network, fusion, and what the user set of its views and training."""
+        parts = [self.student_net, self.fusion, self.given_text]
         return f"student {self.student_name} ({', '.join(part for part in parts if part)})"
+
+    @property
+    def given_text(self) -> str:
+        """What the user set of the student's views and training, such as "gaf.range=train, lr=0.01"."""
+        own = given_options({name: self.views[name] for name in self.student if name in self.views}, self.given_views)
+        return ", ".join(part for part in (*own, self.training.given_text) if part)
 
     def view_sources(self, modality: str) -> dict[str, str]:
         """The checksums of the plugins' code that a view is made with."""
@@ -243,6 +268,7 @@ class UnitSpec:
             checkpoint_file=self.checkpoint_files.get(modality, ""),
             sources=select_sources(self.sources, self.task, (modality,), (self.teachers[modality],)),
             plugins=self.plugins,
+            given_views=tuple(name for name in self.given_views if name.rpartition(".")[0] == modality),
         )
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -214,12 +214,14 @@ def resolve(
         )
         return preset.resolve(windows, teacher, changes)
 
+    configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
+    own_views = configs(request.view)
     return UnitSpec(
         data=data_spec,
         seed=seed,
         method=method,
         options=dict(options),
-        views=view_configs(views, size, data.grid[0] if data.grid else None, data, request.view),
+        views=own_views,
         teachers=teacher_nets,
         teacher_training=training(True) if teacher_names else None,
         student=branches,
@@ -234,7 +236,14 @@ def resolve(
         sources=checksums_of(entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion)),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
+        given_views=_changed_options(own_views, configs({})) if request.view else (),
     )
+
+
+def _changed_options(views: Mapping[str, Mapping[str, Any]], usual: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """The options of views that have another value than usual, such as "gaf.range"."""
+    options = [(view, name) for view, config in views.items() for name in config]
+    return tuple(f"{view}.{name}" for view, name in options if views[view][name] != usual[view].get(name))
 
 
 def _takes_best_epoch(method: str, options: Mapping[str, Any], trained: Collection[str]) -> bool:
@@ -296,4 +305,5 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         checkpoint_files={},
         revision=METHODS.get("student").revision,
         teacher_validation=0.0,
+        given_views=tuple(name for name in spec.given_views if name.rpartition(".")[0] in spec.student),
     )

@@ -9,6 +9,15 @@ from mmkd.core.registry import METHODS
 from mmkd.specs.unit import UnitSpec
 
 
+def data_title(name: str, rate: float) -> str:
+    """A data set in words: its name, and its rate where it was resampled (else 0).
+
+    >>> data_title("gestures", 25.0)
+    'gestures at 25 Hz'
+    """
+    return f"{name} at {rate:g} Hz" if rate else name
+
+
 def option_names(specs: Sequence[Any]) -> list[str]:
     """The method of each unit, with the options in which the units of this method differ.
 
@@ -29,7 +38,7 @@ def variant_names(
     """Each name, followed by those of its settings in which the variants of this name differ.
 
     If they differ in several settings, settings with their default value are left out. The setting `teachers`
-    (modality -> network) is shown as its modalities.
+    (modality -> network) is shown as its modalities, and the checksum of data by its first 8 digits.
 
     >>> variant_names([("kd", {"temperature": 4}), ("kd", {"temperature": 2})], lambda name: {"temperature": 4})
     ['kd temperature=4', 'kd temperature=2']
@@ -51,9 +60,29 @@ def variant_names(
             default = defaults(name)
             keys = [k for k in keys if k not in default or settings.get(k) != default[k]]
         keys = [k for k in keys if settings.get(k) is not None]  # what is not set has no name
-        values = [f"{k}={','.join(settings[k]) if k == 'teachers' else settings.get(k)}" for k in keys]
-        names.append(" ".join([name, *values]))
+        names.append(" ".join([name, *(_in_words(key, settings[key]) for key in keys)]))
     return names
+
+
+def _in_words(name: str, value: Any) -> str:
+    if name == "data.sha256":
+        return f"data {value[:8]}"
+    return f"{name}={','.join(value) if name == 'teachers' else value}"
+
+
+def options_note(spec: UnitSpec, name: str) -> list[str]:
+    """The options of a unit that are not its method's defaults and that its name in a table does not show.
+
+    Returns:
+        One line, such as "kd: teacher_epoch=best"; none if there are no such options.
+    """
+    defaults = asdict(METHODS.get(spec.method).Config())
+    options = method_options(spec)
+    if not spec.chooses_epoch:
+        options.pop("teacher_epoch", None)
+    changed = [f"{key}={value}" for key, value in options.items() if value != defaults.get(key)]
+    hidden = [text for text in changed if f" {text} " not in f"{name} "]
+    return [f"{name}: {', '.join(hidden)}"] if hidden else []
 
 
 def title(spec: UnitSpec) -> str:
@@ -61,5 +90,5 @@ def title(spec: UnitSpec) -> str:
     defaults = asdict(METHODS.get(spec.method).Config())
     options = [f"{name}={value}" for name, value in method_options(spec).items() if value != defaults.get(name)]
     fold = f", {spec.data.fold}" if spec.data.fold else ""
-    rate = f" at {spec.data.rate:g} Hz" if spec.data.rate else ""
-    return f"{spec.data.name}{rate}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"
+    data = data_title(spec.data.name, spec.data.rate)
+    return f"{data}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"

@@ -305,7 +305,7 @@ def test_costs_are_shown_where_records_have_them(tmp_path):
     [
         ({"training": Training(epochs=6)}, "training.epochs=6"),
         ({"data": DataSpec("sines", "ab" * 32, train_subjects=2)}, "data.train_subjects=2"),
-        ({"data": DataSpec("sines", "ba" * 32)}, "data.sha256"),
+        ({"data": DataSpec("sines", "ba" * 32)}, "data babababa"),
         ({"data": DataSpec("other", "ab" * 32)}, "other"),
         ({"student_net": "WRN16-1"}, "WRN16-1"),
     ],
@@ -322,6 +322,37 @@ def test_other_settings_are_another_group(runs, changes, said):
 def test_other_views_of_the_student_are_another_group(runs):
     suite(runs, student=("sig",), views={"sig": {"size": 8}, "gaf": {"size": 16}})
     assert len(compared(runs).groups) == 2
+
+
+def test_titles_say_the_rate_and_differences_in_few_words(runs):
+    for data in (DataSpec("sines", "ab" * 32, rate=25.0), DataSpec("sines", "cd" * 32, train_subjects=2)):
+        suite(runs, data=data)
+    titles = [group.title for group in compared(runs).groups]
+    assert titles == [
+        "sines at 25 Hz, student sig (small)",
+        "sines, student sig (small) data abababab",
+        "sines, student sig (small) data.train_subjects=2",
+    ]
+
+
+def test_teachers_of_another_students_table_add_nothing_to_names(runs):
+    """But on another data set of the same student they do: rankings go by these names."""
+    more = {"sig": "WRN16-1", "gaf": "WRN16-1", "pi": "WRN16-1"}
+    views = {"sig": {}, "gaf": {"size": 16}, "pi": {}}
+    wide = {"student": ("sig", "gaf"), "fusion": "concat", "views": views}
+    write(runs, KD, 50)
+    write(runs, replace(KD, teachers=more, options={**KD.options, "temperature": 2.0}, **wide), 51)
+    notes = {group.student: [note for note in group.notes if "temperature" in note] for group in compared(runs).groups}
+    assert notes["student sig+gaf (small, concat)"] == ["kd: temperature=2.0, unlike in tables of other students"]
+    assert [[row.name for row in group.rows if row.base == "kd"] for group in compared(runs).groups] == [["kd"]] * 2
+    write(runs, replace(KD, data=DataSpec("other", "cd" * 32), teachers=more, views=views), 52)
+    found = compared(runs)
+    names = {group.title: row.variant for group in found.groups for row in group.rows if row.base == "kd"}
+    assert names == {
+        "other, student sig (small)": "kd teachers=sig,gaf,pi",
+        "sines, student sig (small)": "kd teachers=sig,gaf",
+        "sines, student sig+gaf (small, concat)": "kd",
+    }
 
 
 def test_options_and_teachers_are_rows_of_their_own(runs):

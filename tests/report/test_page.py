@@ -319,6 +319,38 @@ def predicted(right):
     return np.where(np.arange(WINDOWS) < right, true, (true + 1) % CLASSES)
 
 
+def test_what_was_understood_stands_under_the_heading(tmp_path):
+    """And the last section has nothing that is empty or not set."""
+    warned = {"understood": "60 windows of 2 channels; 3 classes", "warnings": []}
+    facts = {"classes": list("abc"), "channels": ["x", "y"], "window": 32, **warned}
+    rate = replace(KD.data, rate=25.0)
+    for spec in (KD, ALONE, replace(KD, data=rate), replace(ALONE, data=rate)):
+        write(tmp_path, spec, 50, data=facts)
+    html = files(tmp_path)[1]["report.html"]
+    first = html[html.index('id="group-1"') :].partition("<table")[0]
+    assert "Data as understood: 60 windows of 2 channels; 3 classes." in first
+    last = Reader(html[html.index('<section id="reproducibility"') :].partition("</main>")[0]).texts
+    assert not {"test_subjects", "by_name", "warnings", "data.by_name", "training.label_smoothing"} & set(last)
+    assert last.count("data.rate") == last.count("rate") == 1, "only where the data was resampled"
+    assert "Data: sines at 25 Hz" in last
+    assert {"data.validation", "training.epochs"} <= set(last), "what is set stays"
+
+
+@pytest.mark.parametrize("part", ["validation", "train"])
+def test_a_window_is_named_by_its_number_in_the_data_set(tmp_path, part):
+    suite(tmp_path, (0,), measured=False)
+    with np.load(io.BytesIO(measurements(KD, 0.5)["maps.npz"])) as z:
+        arrays = {**z, "window_index": np.array(216), "window_part": np.array(part)}
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    (record,) = [record for record in Records(tmp_path) if record.key == KD.key]
+    Records(tmp_path).add_measurements(record, {"maps.npz": stream.getvalue()})
+    html = files(tmp_path)[1]["report.html"]
+    name = {"validation": "validation", "train": "training"}[part]
+    assert f"window 216 of the data set (in its {name} part)" in html
+    assert f"{name} windows, sorted by class" in html
+
+
 def test_one_seed_is_not_told_as_many(tmp_path):
     suite(tmp_path, seeds=(0,), measured=False)
     _, given = files(tmp_path)

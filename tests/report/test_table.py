@@ -69,6 +69,28 @@ def test_one_row_a_method_over_its_seeds():
     assert {row.kind for row in found.values()} == {"student"}
 
 
+def test_options_that_a_name_does_not_show_are_a_note():
+    """One row of a method has no options in its name; what is not its default is said below the table."""
+    changed = replace(UNIT, options={"teacher_epoch": "best", "temperature": 2.0})
+    (row,) = rows([done(changed)], [], {})
+    assert row.name == "kd"
+    assert row.notes == ("kd: teacher_epoch=best, temperature=2.0",)
+    both = [done(changed), done(replace(changed, options={"teacher_epoch": "best", "temperature": 3.0}))]
+    assert rows(both, [], {})[0].notes == ("kd temperature=2.0: teacher_epoch=best",)
+    given = replace(changed, checkpoint_sha256={"sig": "ab" * 32, "gaf": "cd" * 32})
+    assert rows([done(given)], [], {})[0].notes == ("kd: temperature=2.0",), "given weights have one epoch"
+
+
+def test_options_of_views_that_the_user_set_are_in_titles():
+    given = replace(UNIT, views={"sig": {}, "gaf": {"range": "train"}}, given_views=("gaf.range",))
+    assert given.key == replace(given, given_views=()).key
+    assert given.teacher("gaf").title == "gaf WRN16-1 (gaf.range=train)"
+    assert given.teacher("sig").title == "sig WRN16-1"
+    assert given.student_title == "student sig (small)", "its own view is as it was"
+    (row,) = rows([done(replace(given, student=("gaf",)))], [], {})
+    assert row.group == "gunpoint, student gaf (small, gaf.range=train)"
+
+
 def test_groups_are_data_set_student_net_and_fusion():
     variants = [
         UNIT,

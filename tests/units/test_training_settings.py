@@ -1,6 +1,7 @@
 """Learning rate, batch size, optimizer, weight decay and label smoothing: from flags, suites and Python to keys."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -174,3 +175,14 @@ def test_teachers_and_student_train_with_what_was_set(sines, tmp_path, monkeypat
     assert stored["teacher_training"]["label_smoothing"] == 0.2
     assert stored["options"]["label_smoothing"] == 0.1
     assert record.unit.key == record.key
+
+
+def test_options_of_views_that_the_user_set_are_named_and_in_no_key():
+    spec = spec_of(teachers=("sig,gaf",), view={"gaf": {"range": "train"}})
+    assert spec.given_views == ("gaf.range",)
+    assert spec.teacher("gaf").title == "gaf WRN16-1 (gaf.range=train)"
+    assert not {"given_views"} & {*recorded(spec), *recorded(spec.teacher("gaf"))}
+    usual = spec_of(teachers=("sig,gaf",))
+    same = spec_of(teachers=("sig,gaf",), view={"gaf": {"range": usual.views["gaf"]["range"]}})
+    assert (same.given_views, same.key) == ((), usual.key)
+    assert type(spec).parse(json.loads(json.dumps(asdict(spec)))) == spec

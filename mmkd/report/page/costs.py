@@ -31,7 +31,7 @@ def cost_figures(comparison: Comparison, album: Album) -> list[Figure]:
             if len(points) < 2 or len({point.cost for point in points}) < 2:
                 continue
             score = groups[0].score.label
-            title = f"{groups[0].dataset}: {score} against {label}"
+            title = f"{groups[0].data}: {score} against {label}"
             caption = (
                 f"{len(points)} networks, means over {kinds_of_repeats(groups)}, bars ± a standard deviation. The "
                 "broken line is the Pareto front of the means; its networks are named where there is room, all where "
@@ -44,7 +44,7 @@ def cost_figures(comparison: Comparison, album: Album) -> list[Figure]:
 
 def _points(groups: Sequence[Group], metric: str) -> tuple[list[str], list[Point]]:
     """The networks whose cost is known, teachers once; and the names of their series, a number each."""
-    students = [group.title.removeprefix(group.dataset).lstrip(", ") for group in groups]
+    students = [group.title.removeprefix(group.data).lstrip(", ") for group in groups]
     points: list[Point] = []
     seen: set[tuple[str, ...]] = set()
     for number, group in enumerate(groups):

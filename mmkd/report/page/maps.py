@@ -19,6 +19,7 @@ from mmkd.report.page.context import GroupContext
 from mmkd.report.page.words import count
 from mmkd.store.record import Record
 
+PARTS = {"validation": "in its validation part", "train": "in its training part"}
 RowMaps = tuple[Row, Maps]
 
 
@@ -33,7 +34,7 @@ def map_figures(context: GroupContext) -> list[Figure]:
     record = next(unit.record for unit in row.members if unit.record is not None)
     classes = class_names(record)
     label = classes[example.label] if 0 <= example.label < len(classes) else f"class {example.label}"
-    window = f"window {example.index} of the validation part, {label}"
+    window = f"window {example.index} of the data set ({PARTS.get(example.part, example.part)}), {label}"
     return [
         *(_view_figures(context, example, window, record) if context.show_windows else ()),
         *_similarity_figures(context, maps, example),
@@ -75,8 +76,9 @@ def _similarity_figures(context: GroupContext, maps: Sequence[RowMaps], example:
     ends = [value_range(array) for _, array in panels]
     span = min(low for low, _ in ends), max(high for _, high in ends)
     title = "Who is alike"
+    kind = "training" if example.part == "train" else "validation"
     caption = (
-        f"Cosine similarity of the embeddings of {len(panels[0][1])} validation windows, sorted by class: blocks "
+        f"Cosine similarity of the embeddings of {len(panels[0][1])} {kind} windows, sorted by class: blocks "
         "on the diagonal are classes that a network holds together. Teachers first."
     )
     return [context.figure("similarity", title, caption, heatmap_grid(title, caption, panels, span))]

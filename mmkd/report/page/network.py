@@ -14,7 +14,7 @@ from mmkd.metrics.registry import METRICS, SELECTION
 from mmkd.report.page.album import Figure, Table
 from mmkd.report.page.context import GroupContext
 from mmkd.report.page.robustness import RobustnessCurves
-from mmkd.report.page.words import count, setting
+from mmkd.report.page.words import count, told_settings
 from mmkd.report.phrases import mean_and_deviation, row_name
 
 CURVES_SHOWN = 8  # learning curves of one network in one figure
@@ -29,7 +29,7 @@ def network_details(context: GroupContext, row: Row, robustness: RobustnessCurve
         figures += _tested_figures(context, row, tested)
     figures += robustness.row_figures(row)
     facts = [
-        ("Options", [(name, setting(value)) for name, value in flat(row.settings).items()]),
+        ("Options", told_settings(flat(row.settings))),
         ("Units", [(group.label(unit), f"{unit.key}, {unit.metrics[row.score]:.4f}") for unit in row.members]),
         ("Deployed", _deployment(row)),
     ]

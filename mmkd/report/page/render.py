@@ -110,7 +110,7 @@ def _colours() -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    names = list(dict.fromkeys(group.dataset for group in comparison.groups))
+    names = list(dict.fromkeys(group.data for group in comparison.groups))
     return shorten(f"Comparison on {', '.join(names)}", 120)
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from mmkd.comparison.identity import flat
 from mmkd.core.text import printable
-from mmkd.report.page.words import count, setting
+from mmkd.report.page.words import count, told_settings
 from mmkd.report.phrases import seed_list
+from mmkd.units.names import data_title
 
 Facts = list[tuple[str, list[tuple[str, str]]]]
 
@@ -25,16 +26,14 @@ def reproducibility_section(facts: Mapping[str, Any]) -> Facts:
     for head, name in (("Versions", "versions"), ("Machine", "machines")):
         for fact in facts[name]:
             rest = {key: value for key, value in fact.items() if key != "records"}
-            section.append((f"{head}, {count(fact['records'], 'record')}", _pairs(rest)))
-    section += [(f"Data: {data['name']}", _pairs(flat(data))) for data in facts["data"]]
-    section.append(("Kept epoch", _pairs(facts["epoch_rules"])))
+            section.append((f"{head}, {count(fact['records'], 'record')}", told_settings(rest)))
+    section += [
+        (f"Data: {data_title(data['name'], data['rate'])}", told_settings(flat(data))) for data in facts["data"]
+    ]
+    section.append(("Kept epoch", told_settings(facts["epoch_rules"])))
     seeds = seed_list(facts["seeds"]["values"])
-    section.append(("What each seed controls", [("seeds", seeds), *_pairs(facts["seeds"]["control"])]))
+    section.append(("What each seed controls", [("seeds", seeds), *told_settings(facts["seeds"]["control"])]))
     commands = [(str(number), printable(command)) for number, command in enumerate(facts["commands"], 1)]
     section.append(("Commands", commands))
-    section += [(f"Settings of {group['title']}", _pairs(group["settings"])) for group in facts["groups"]]
+    section += [(f"Settings of {group['title']}", told_settings(group["settings"])) for group in facts["groups"]]
     return [(printable(head), pairs) for head, pairs in section if pairs]
-
-
-def _pairs(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(printable(str(name)), setting(value)) for name, value in facts.items() if value not in (None, "")]

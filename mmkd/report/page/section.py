@@ -27,6 +27,7 @@ def group_section(context: GroupContext) -> dict[str, Any]:
         "number": context.number,
         "title": group.title,
         "lead": _lead(context),
+        "understood": _understood(context),
         "columns": columns([group], context.control),
         "rows": _rows(context),
         "notes": group_notes(group),
@@ -49,6 +50,16 @@ def _lead(context: GroupContext) -> str:
     if alone is None or alone is best:
         return f"{text}."
     return f"{text}; the student alone has {mean_and_deviation(alone.values(score.name))}."
+
+
+def _understood(context: GroupContext) -> str:
+    """What was understood of the data, as its first unit says it, and of folds of which it says it."""
+    units = [unit for row in context.students for unit in row.members if unit.record is not None]
+    for unit in units:
+        if unit.record is not None and (text := unit.record.data.get("understood")):
+            fold = f", {context.group.folds[unit.fold - 1]}" if unit.fold else ""
+            return shorten(f"Data as understood{fold}: {text}.", 600)
+    return ""
 
 
 def _rows(context: GroupContext) -> list[dict[str, Any]]:
