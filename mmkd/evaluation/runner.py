@@ -17,7 +17,7 @@ from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.store.record import Record
-from mmkd.training.preparation import load_view
+from mmkd.training.preparation import complete_teacher, load_view
 from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.workspace import Workspace
 from mmkd.units.costs import cost_key, is_steady, known_costs
@@ -124,6 +124,8 @@ class MeasurementRunner:
 
         for modality, key in record.teachers.items():
             taught = key, record.teacher_epoch
+            if record.teacher_epoch == "last" and taught not in self._teacher_maps:
+                complete_teacher(modality, spec, data, self.workspace)
             if taught not in self._teacher_maps and (teacher := self.workspace.records.get(key)) is not None:
                 network = load_teacher(teacher.at_epoch(record.teacher_epoch))
                 self._teacher_maps[taught] = compute_maps(network, [modality])

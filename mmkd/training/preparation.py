@@ -24,6 +24,7 @@ from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import student_alone
+from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
 from mmkd.views.cached import View, get_view
 
@@ -85,7 +86,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             own_split, own_windows[name] = teacher_windows(spec.teacher(name), data, workspace)
         teachers[name] = get_teacher(spec.teacher(name), own_windows[name], split.test, workspace, method.checkpoint)
         if workspace.group.is_leader:
-            write_teacher(teachers[name], data, own_split, workspace.records)
+            write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
         log.add(f"teacher {name}: {teachers[name].spec.key}, {teachers[name].checkpoint} epoch")
     if spec.searches_shares and shares is None:
         shares = search_shares(teachers, windows)
@@ -147,7 +148,17 @@ def make_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace)
     """Train one teacher of a unit and write its record, if they do not exist yet."""
     split, windows = teacher_windows(spec.teacher(name), data, workspace)
     teacher = get_teacher(spec.teacher(name), windows, split.test, workspace)
-    write_teacher(teacher, data, split, workspace.records)
+    write_teacher(teacher, data, split, windows, workspace.records)
+
+
+def complete_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> None:
+    """Add the last epoch to the record of a unit's teacher if it is older than that and the cache has the teacher."""
+    teacher = spec.teacher(name)
+    record = workspace.records.get(teacher.key)
+    if record is None or record.knows_last_epoch or workspace.cache.find_damage("teachers", teacher.key) is not None:
+        return
+    load_recorded(teacher, lambda: entries_of(teacher))
+    make_teacher(name, spec, data, workspace)
 
 
 def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> tuple[Split, TrainingData]:

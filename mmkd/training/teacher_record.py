@@ -14,29 +14,35 @@ from mmkd.data import Dataset, Split
 from mmkd.data.understood import how_test_was_made
 from mmkd.store.record import write_history
 from mmkd.store.records import Records
+from mmkd.training.data import TrainingData
 from mmkd.training.pictures import save_score_pictures
-from mmkd.training.teachers import Teacher
+from mmkd.training.teachers import Teacher, last_predictions
 from mmkd.units.understood import understand_split
 
 
-def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Records) -> None:
-    """Write the record of a teacher, if there is none yet, or an older one that lacks its last epoch."""
+def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: TrainingData, records: Records) -> None:
+    """Write the record of a teacher, if there is none yet, or an older one that lacks its last epoch.
+
+    Args:
+        windows: that the teacher was trained on, with its view.
+    """
     spec = teacher.spec
     with records.lock(spec.key):
         record = records.get(spec.key)
-        if record is not None and (record.knows_last_epoch or not (teacher.folder / "predictions_last.npz").is_file()):
+        if record is not None and record.knows_last_epoch:
             return
 
         def write_files(folder: Path) -> Mapping[str, Any]:
-            predictions = _predictions(teacher, data, "predictions.npz")
+            with np.load(teacher.folder / "predictions.npz", allow_pickle=False) as z:
+                predictions = _with_subjects({name: z[name] for name in z.files}, data)
             np.savez(folder / "predictions.npz", **predictions)
             shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
             history = json.loads((teacher.folder / "history.json").read_text())
             write_history(folder / "history.csv", history)
             result = json.loads((teacher.folder / "result.json").read_text())
-            has_last = (teacher.folder / "predictions_last.npz").is_file()  # not in an older entry of the cache
-            if has_last and history and result["best_epoch"] != len(history):
-                np.savez(folder / "predictions_last.npz", **_predictions(teacher, data, "predictions_last.npz"))
+            if history and result["best_epoch"] != len(history):
+                last = _with_subjects(last_predictions(teacher, windows, split.test), data)
+                np.savez(folder / "predictions_last.npz", **last)
                 shutil.copy(teacher.folder / "last.safetensors", folder / "teacher_last.safetensors")
             name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
             with suppress(Exception):  # a record is written even if a picture fails
@@ -53,13 +59,11 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, records: Record
         records.write(spec.key, write_files)
 
 
-def _predictions(teacher: Teacher, data: Dataset, name: str) -> dict[str, Any]:
-    """The predictions of the test windows; the subjects are added if an older cache entry lacks them."""
-    with np.load(teacher.folder / name, allow_pickle=False) as z:
-        arrays = {name: z[name] for name in z.files}
-    if data.subject is not None and "subject" not in arrays:
-        arrays["subject"] = data.subject[arrays["window"]]
-    return arrays
+def _with_subjects(predictions: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    """Predictions of test windows with the subjects of the windows, which older cache entries lack."""
+    if data.subject is None or "subject" in predictions:
+        return predictions
+    return {**predictions, "subject": data.subject[predictions["window"]]}
 
 
 def describe_data(data: Dataset, split: Split) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from mmkd.training.data import TrainingData
 from mmkd.training.loop import TrainingResult, train
 from mmkd.training.state import snapshot
 from mmkd.training.teacher_outputs import NoTeachers
-from mmkd.training.testing import evaluate_on_test
+from mmkd.training.testing import evaluate_on_test, evaluate_weights
 from mmkd.training.workspace import Workspace
 from mmkd.views import MODALITIES
 
@@ -147,6 +147,23 @@ def get_teacher(
     teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()
     return teacher
+
+
+def last_predictions(teacher: Teacher, windows: TrainingData, test: NDArray[np.int64]) -> dict[str, Any]:
+    """The arrays of `predictions_last.npz`; computed if the teacher's entry in the cache is older than that file.
+
+    Args:
+        windows: with the teacher's view.
+        test: indices of the test windows.
+    """
+    path = teacher.folder / "predictions_last.npz"
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as z:
+            return {name: z[name] for name in z.files}
+    net = initial_network(teacher.spec, windows)
+    net.load_state_dict(load_file(teacher.folder / "last.safetensors"))
+    own = windows.select_views([teacher.spec.modality])
+    return evaluate_weights(net, own, test, teacher.spec.training)[1]
 
 
 def initial_network(spec: TeacherSpec, windows: TrainingData) -> nn.Module:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
@@ -35,11 +36,22 @@ def evaluate_on_test(
     arrays = {}
     for name, state in (("test_last", result.last), ("test", result.best)):
         result.network.load_state_dict(state)
-        scores[name], predictions = evaluate(result.network, windows, test, training)
-        arrays[name] = _prediction_arrays(predictions, windows, test)
+        scores[name], arrays[name] = evaluate_weights(result.network, windows, test, training)
     if len(windows.validation):
         scores["validation"] = _validation_scores(result, windows, training)
     return scores, arrays["test"], arrays["test_last"]
+
+
+def evaluate_weights(
+    network: nn.Module, windows: TrainingData, test: NDArray[np.int64], training: Training
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The scores of a network on the test windows with its present weights, and the arrays of `predictions.npz`.
+
+    Args:
+        test: indices of the test windows.
+    """
+    scores, predictions = evaluate(network, windows, test, training)
+    return scores, _prediction_arrays(predictions, windows, test)
 
 
 def _prediction_arrays(

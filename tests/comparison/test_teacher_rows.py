@@ -7,16 +7,23 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import mmkd
 from mmkd.bench import main as bench
 from mmkd.compare import main as compare_main
 from mmkd.comparison.compare import compare
 from mmkd.comparison.equal import fold_equal
+from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 from mmkd.metrics.scores import window_scores
 from mmkd.report.spreadsheet import leaderboard_csv
-from mmkd.store.record import Record
+from mmkd.store.cache import Cache
+from mmkd.store.record import MEASUREMENTS, Record
 from mmkd.store.records import Records
+from mmkd.training.workspace import Workspace
+from mmkd.units.expansion import expand
+from mmkd.units.request import Request
 
 METHODS = ("student", "kd", "eskd", "full-kd")
 
@@ -78,28 +85,86 @@ def test_a_record_that_is_older_than_the_predictions_of_the_last_epoch_says_so(u
     record = next(r for r in records if r.kind == "teacher" and not r.has_one_epoch)
     files = {name: value for name, value in record.result["files"].items() if "last" not in name}
     older = Record(record.folder, {**record.result, "files": files})
-    with pytest.raises(mmkd.MmkdError, match="older than predictions_last.npz.*delete the cache"):
+    with pytest.raises(mmkd.MmkdError, match="older than predictions_last.npz.*--existing rerun"):
         older.at_epoch("last").file("predictions.npz")
     assert older.at_epoch("last").metrics.test == record.metrics.test_last
 
 
-def test_an_older_record_of_a_teacher_gets_its_last_epoch_when_it_teaches_again(units, tiny, tmp_path):
+@pytest.fixture
+def older(units, tiny, tmp_path):
+    """`kd` and its teacher as they were before a teacher's last epoch was kept: in the record, and in the cache."""
     _, records = units
-    record = next(r for r in records if r.kind == "teacher" and not r.has_one_epoch)
-    shutil.copytree(record.folder, tmp_path / record.key)
-    own = Records(tmp_path)
+    teacher = next(r for r in records if r.kind == "teacher" and not r.has_one_epoch)
+    student = next(
+        r for r in records if r.kind == "student" and r.spec.method == "kd" and r.spec.seed == teacher.spec.seed
+    )
+    shutil.copytree(student.folder, tmp_path / "runs" / student.key)
+    for name in (*MEASUREMENTS, "measured.json"):
+        (tmp_path / "runs" / student.key / name).unlink(missing_ok=True)
 
     def without_last(folder):
-        for path in (tmp_path / record.key).iterdir():
+        for path in teacher.folder.iterdir():
             if "last" not in path.name and path.name != "result.json":
                 shutil.copy(path, folder)
-        return {name: value for name, value in record.result.items() if name not in ("files", "sha256")}
+        return {name: value for name, value in teacher.result.items() if name not in ("files", "sha256")}
 
-    own.write(record.key, without_last)
-    assert not own.get(record.key).knows_last_epoch
-    mmkd.run("at", student="sig", teachers="sig", seed=record.spec.seed, **tiny, runs=tmp_path)
-    assert own.get(record.key).knows_last_epoch
-    assert own.get(record.key).metrics == record.metrics
+    def older_entry(folder):
+        for path in Cache(tiny["cache"]).path("teachers", teacher.key).iterdir():
+            if path.name not in ("predictions_last.npz", "manifest.json"):
+                shutil.copy(path, folder)
+
+    own = Records(tmp_path / "runs")
+    own.write(teacher.key, without_last)
+    assert not own.get(teacher.key).knows_last_epoch
+    Cache(tmp_path / "cache").get_or_create("teachers", teacher.key, older_entry)
+    settings = {**tiny, "cache": tmp_path / "cache", "runs": tmp_path / "runs", "seed": teacher.spec.seed}
+    return own, teacher, student, {"student": "sig", "teachers": "sig", **settings}
+
+
+def check_last_epoch(own, teacher):
+    found = own.get(teacher.key)
+    assert found.knows_last_epoch
+    assert found.metrics == teacher.metrics
+    one, two = (load_file(record.at_epoch("last").file("teacher.safetensors")) for record in (found, teacher))
+    assert all(torch.equal(one[name], two[name]) for name in two)
+    with np.load(found.file("predictions_last.npz")) as z, np.load(teacher.file("predictions_last.npz")) as expected:
+        assert set(z) == set(expected)
+        for name in z:
+            np.testing.assert_array_equal(z[name], expected[name])
+
+
+def test_an_older_record_of_a_teacher_gets_its_last_epoch_when_it_teaches_again(older):
+    own, teacher, _, settings = older
+    mmkd.run("at", **settings)
+    check_last_epoch(own, teacher)
+
+
+def test_an_older_record_of_a_teacher_gets_its_last_epoch_when_maps_are_measured(older, capsys):
+    own, teacher, student, settings = older
+    names = {"data": "data", "student": "student", "teachers": "teachers", "image_size": "image-size"}
+    names |= {"epochs": "epochs", "seed": "seeds", "cache": "cache", "runs": "runs"}
+    flags = [word for name, flag in names.items() for word in (f"--{flag}", str(settings[name]))]
+    assert bench(["--method", "kd", *flags]) == 0
+    assert "not measured" not in capsys.readouterr().out
+    assert own.get(student.key).result == student.result, "it was not trained again"
+    with np.load(own.get(student.key).measurements["maps.npz"]) as z:
+        assert "similarity/teacher-sig" in z
+    check_last_epoch(own, teacher)
+
+
+def test_where_the_cache_lacks_the_teacher_maps_are_left_out_in_one_line(older, tmp_path):
+    own, teacher, student, settings = older
+    shutil.rmtree(tmp_path / "cache" / "teachers")
+    workspace = Workspace(tmp_path / "runs", tmp_path / "cache")
+    runner = MeasurementRunner(workspace)
+    ((_, data),) = expand(Request(("kd",), data=str(settings["data"]), students=("sig",), teachers=("sig",)))
+    runner.run([MeasurementJob(own.get(student.key), data, ("maps.npz",))])
+    (problem,) = runner.problems
+    assert "older than teacher_last.safetensors" in problem
+    assert "with --existing rerun adds it" in problem
+    assert not (tmp_path / "cache" / "teachers").exists(), "nothing was trained"
+    mmkd.run("kd", **settings, existing="rerun")
+    assert own.get(teacher.key).knows_last_epoch
 
 
 def test_equal_rows_are_one_line_in_every_table(units, capsys, tmp_path):
