@@ -192,7 +192,7 @@ def _warn(line: str) -> None:
 
 
 def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None:
-    """Print the table of the task, or the results as one JSON document."""
+    """Print the table of the task, with the warnings of its data again; or the results as one JSON document."""
     from mmkd.report import run_rows, table
     from mmkd.units import result
 
@@ -203,6 +203,8 @@ def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None
     shown = [unit for unit in outcome.results if unit.status != "refused"]
     rows = run_rows.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
     table.print_tables(rows, sys.stdout)
+    for line in outcome.data_warnings:
+        print(f"warning: {one_line(line)}")
 
 
 def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, ...]:

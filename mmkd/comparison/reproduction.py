@@ -16,7 +16,7 @@ def recompute_scores(run: Record | str | PathLike[str]) -> dict[str, float]:
     """Every test score of a record from `predictions.npz`, or from `series.csv` and `scores.npz`.
 
     They equal `record.metrics.test` to the last bit; of records from before this was so, to the precision of what they
-    have stored.
+    have stored: steps have probabilities of half precision there, so that a tie may fall otherwise.
 
     Args:
         run: a record, as `mmkd.run` returns it, or the folder of a record (`runs/<key>`).

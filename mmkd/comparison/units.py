@@ -38,8 +38,6 @@ def unit_metrics(record: Record) -> dict[str, float]:
 def recorded_metrics(record: Record) -> dict[str, float]:
     """What a record says of its unit: test scores, costs, and what was measured of the deployed student."""
     metrics = {name: float(value) for name, value in record.metrics.test.items()}
-    if "boundary_f1" in metrics and record.data.get("rate_hz") is None:
-        del metrics["boundary_f1"]  # of an older record: 150 ms read as 150 steps; today it is `boundary_f1_steps`
     metrics |= {"parameters": float(record.parameters), "seconds": record.seconds}
     measured = record.measurement("deployment.json")
     names = [metric.name for metric in from_source("deployment")]

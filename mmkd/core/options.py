@@ -9,6 +9,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
+from numbers import Integral, Real
 from os import PathLike, fspath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -202,8 +203,10 @@ def _mapping(value: Any, hint: Any, name: str) -> Mapping[str, Any]:
 
 
 def _number(value: Any, hint: type, what: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, Real | str):
         raise MmkdError(f"{what} is not a number")
+    if not isinstance(value, str):  # NumPy's numbers become Python's
+        value = int(value) if isinstance(value, Integral) else float(value)
     try:
         exact = Decimal(value)  # keeps every digit of a large whole number
         number = float(exact)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.data.copies import Copies, find_copies
+from mmkd.data.copies import SHORTEST, Copies, find_copies, shape_levels
 from mmkd.data.dataset import Dataset
 from mmkd.data.labels import case_differences
 from mmkd.data.neighbours import beside_training, continue_each_other, overlapping_lag, scaled_copies
@@ -21,8 +21,11 @@ STUCK_SHARE = 0.01
 """Share of the windows in which a channel may be constant without a word."""
 SMOOTH = 8
 """Channels and samples that are needed to compare the smoothness along both axes."""
+SCALED_SHARE = 0.25
+"""Share of the test windows with runs shaped as in a training window, above which coarse values are not the reason."""
 NAMES = 4
 """Names that a line lists."""
+BOTH_SIDES = "windows of one person or recording may be on both sides of the split, and scores are then too high"
 
 
 @dataclass
@@ -38,6 +41,7 @@ class DataChecks:
     def __post_init__(self) -> None:
         self.of_content = [*self.data.warnings, *check_content(self.data)]
         self._copies: Copies | None = None
+        self._shapes: Copies | None = None
         self._lag: int | None = None
         self._continues: bool | None = None
 
@@ -66,12 +70,21 @@ class DataChecks:
         if sharing > equal:
             lines.append(f"{sharing:,} {count} share samples with a training window{self._way_out()}")
         elif self.data.subject is None and self.data.grid is None:
-            lines += self._neighbours(test, count)
+            lines += self._neighbours(test, count) or self._by_window()
         return lines
 
+    def _by_window(self) -> list[str]:
+        return [f"no array 'subject': {BOTH_SIDES}"] if self.data.test_from == "drawn" else []
+
     def _neighbours(self, test: NDArray[np.bool_], count: str) -> list[str]:
-        """Without subjects, and where no samples are shared: neighbours that overlap but for scale, or continue."""
+        """Without subjects, and where no samples are shared: windows that overlap but for scale, or continue."""
         x = self.data.x
+        if self._shapes is None and x.shape[2] > SHORTEST:
+            self._shapes = find_copies(shape_levels(x))
+        shapes = self._shapes
+        scaled = 0 if shapes is None else int((shapes.sharing(test) & ~shapes.equal(test)).sum())
+        if scaled > SCALED_SHARE * test.sum():
+            return [f"{scaled:,} {count} overlap a training window but for scale{self._way_out()}"]
         if self._lag is None:
             self._lag = overlapping_lag(x)
         if self._lag:
@@ -92,7 +105,7 @@ def check_content(data: Dataset) -> list[str]:
     """What is suspicious in the windows and their names, whatever the split."""
     lines = case_differences(data.classes, "classes") if data.test_from == "card" else []  # a reader says it of a file
     if data.grid is None and data.series is None:
-        lines += [*_check_axes(data.x), *_check_channels(data)]
+        lines += [*_check_axes(data.x), *_check_channels(data), *_check_subjects(data)]
     return lines
 
 
@@ -100,7 +113,7 @@ def check_sizes(data: Dataset) -> list[str]:
     """What is suspicious in the sizes of the parts and classes."""
     lines = []
     share = float(data.test.mean())
-    if data.test_from != "card" and data.fold is None and share > LARGEST_TEST_SHARE:
+    if (data.test_from == "drawn" or data.fold is not None) and share > LARGEST_TEST_SHARE:
         lines.append(f"the test part is {100 * share:.0f} % of the windows")
     if data.form == "window":
         counts = np.bincount(data.y[~data.test], minlength=len(data.classes))
@@ -114,6 +127,15 @@ def check_sizes(data: Dataset) -> list[str]:
         if untested and data.fold is None:
             lines.append(f"no test windows of a class: {_listed(untested)}")
     return lines
+
+
+def _check_subjects(data: Dataset) -> list[str]:
+    """Subjects of own data, each of which has one window, so that the split is one by window."""
+    if data.subject is None or data.test_from != "drawn" or len(np.unique(data.subject)) < len(data.x):
+        return []
+    if data.form == "step":
+        return [f"each window is a recording of its own; without an array 'recording' or 'subject' {BOTH_SIDES}"]
+    return [f"each subject has one window; if the array 'subject' numbers them, {BOTH_SIDES}"]
 
 
 def _check_axes(x: NDArray[np.float32]) -> list[str]:
@@ -148,18 +170,36 @@ def _check_channels(data: Dataset) -> list[str]:
     if dead.any():
         zero = int((x[dead] == 0).all(axis=(1, 2)).sum())
         kind = "zero" if zero == dead.sum() else f"constant in every channel, {zero:,} of them zero"
-        lines.append(f"{int(dead.sum()):,} of {len(x):,} windows {_are(int(dead.sum()))} {kind}")
+        lines.append(f"{int(dead.sum()):,} of {len(x):,} windows {_are(int(dead.sum()))} {kind}{_whose(data, dead)}")
     stuck = (constant & ~dead[:, None]).sum(axis=0)
     if x.shape[1] > 1 and (stuck > STUCK_SHARE * len(x)).any():
         order = [c for c in np.argsort(-stuck, kind="stable") if stuck[c] > STUCK_SHARE * len(x)]
-        named = [f"{data.channels[c]} in {stuck[c]:,}" for c in order]
-        lines.append(f"channels that are constant in whole windows: {_listed(named)} of {len(x):,}")
+        of = f"of {len(x):,}"
+        alive = constant & ~dead[:, None]
+        named = [f"{data.channels[c]} in {stuck[c]:,} {of}{_whose(data, alive[:, c])}" for c in order]
+        lines.append(f"channels that are constant in whole windows: {_listed(named)}")
     twice = _equal_channels(x)
     if twice:
         lines.append(
             f"channels that are identical: {_listed([f'{data.channels[a]} = {data.channels[b]}' for a, b in twice])}"
         )
     return lines
+
+
+def _whose(data: Dataset, windows: NDArray[np.bool_]) -> str:
+    """The subjects of these windows, in brackets, where they are few of several; whether they are test subjects."""
+    if data.subject is None:
+        return ""
+    names = np.unique(data.subject[windows]).tolist()
+    if len(names) > NAMES or len(names) == len(np.unique(data.subject)):
+        return ""
+    tested = set() if data.fold is not None else set(np.unique(data.subject[windows & data.test]).tolist())
+    parts = []
+    for of_test in (False, True):
+        some = [str(name) for name in names if (name in tested) == of_test]
+        if some:
+            parts.append(f"{'test ' * of_test}subject{'s' * (len(some) > 1)} {', '.join(some)}")
+    return f" ({' and '.join(parts)})"
 
 
 def _equal_channels(x: NDArray[np.float32]) -> list[tuple[int, int]]:

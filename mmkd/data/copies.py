@@ -23,6 +23,12 @@ MOST_RUNS = 4_000_000
 """Runs that are compared; of larger data sets those are, whose hash ends in zeros, the same in every window."""
 BLOCK = 2_000_000
 """Values that are hashed at a time."""
+LEVELS = 64
+"""Levels of the shape of three samples, equally frequent."""
+SHAPES = 200_000
+"""Shapes of a channel from which the levels are taken."""
+BESIDE = 1e-4
+"""Radians by which a border of levels lies beside a frequent shape, so that rounding does not move it across."""
 
 Hashes = NDArray[np.uint64]
 
@@ -60,6 +66,36 @@ def _on_both_sides(group: NDArray[np.int64], window: NDArray[np.int64], test: ND
         outside[group[~test[window]]] = True
         found[window[test[window] & outside[group]]] = True
     return found
+
+
+def shape_levels(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The shape of each three samples, which neither an offset nor a factor of a window's channel changes.
+
+    It is the angle of the two steps between them, in levels that are equally frequent in a channel. Windows that
+    overlap have the same levels there, though each was scaled by itself.
+
+    Args:
+        x: (N, C, W) finite, W >= 3.
+
+    Returns:
+        (N, C, W - 2) whole numbers below `LEVELS`.
+    """
+    n, channels, width = x.shape
+    some = _angles(x[:: max(1, n * width // SHAPES)])
+    shares = np.arange(1, LEVELS) / LEVELS
+    borders = [np.unique(np.quantile(some[:, channel], shares)) + BESIDE for channel in range(channels)]
+    levels = np.empty((n, channels, width - 2), np.float32)
+    step = max(1, BLOCK // (channels * width))
+    for start in range(0, n, step):
+        angles = _angles(x[start : start + step])
+        for channel in range(channels):
+            levels[start : start + step, channel] = np.searchsorted(borders[channel], angles[:, channel])
+    return levels
+
+
+def _angles(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    steps = np.diff(x.astype(np.float64), axis=2)
+    return np.arctan2(steps[:, :, 1:], steps[:, :, :-1])
 
 
 def find_copies(x: NDArray[np.float32]) -> Copies:

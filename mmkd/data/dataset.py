@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MissingValues, MmkdError, unknown_name
 from mmkd.data.missing import fill_channels, interpolate
 from mmkd.data.resampling import resample_windows
+from mmkd.data.sentinels import describe_sentinels
 from mmkd.data.series import SeriesSet
 from mmkd.tasks.base import task_of_form
 
@@ -64,6 +65,8 @@ class Dataset:
             were "drawn" by `own_split.draw_test_windows`.
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
+        notes: one line each for what a reader understood as README says, such as one-hot labels; part of the line of
+            what was understood, and nothing to refuse.
         missing: what was done about missing values, in a few words; empty if there were none.
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
@@ -91,6 +94,7 @@ class Dataset:
     fold: Fold | None = None
     test_from: Literal["card", "file", "drawn"] = "card"
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     missing: str = ""
     offset: tuple[float, ...] | None = None
     resampled: bool = False
@@ -174,7 +178,7 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             removes the windows.
 
     Returns:
-        The data set with finite values.
+        The data set with finite values; with a warning where some seem to stand for missing ones.
 
     Raises:
         MissingValues: there are NaN or infinity under "refuse".
@@ -207,7 +211,8 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
             f"data {data.name!r}: values go up to {largest:.2g}, past {LARGEST_VALUE:g}, where their differences leave "
             f"float32; rescale them"
         )
-    return data
+    lines = [] if data.grid else describe_sentinels(data.x, data.channels, data.offset)
+    return replace(data, warnings=(*data.warnings, *lines)) if lines else data
 
 
 def _windows(chosen: NDArray[np.bool_]) -> str:

@@ -1,6 +1,7 @@
 """Labels as class numbers, and names of subjects, as a user's file has them: what is read, said and refused."""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from mmkd.data.axes import is_one_hot
 
 MISSING = {"", "nan", "<na>", "nat", "?"}
 """Texts, in small letters, that stand for a missing label: an empty one, and what pandas writes."""
+UNKNOWN = (-1, -9, -99, -999, -9999)
+"""Numbers that stand for a label that is not known, if they are the lowest of all labels; {-1, 1} are two classes."""
 MAYBE_MISSING = {"None", "NULL", "Null", "null", "NA", "N/A", "n/a"}
 """Texts that often stand for a missing label, but may be a class."""
 
@@ -25,11 +28,13 @@ class Labels(NamedTuple):
         numbers: (N,) the class of each window, or (N, W) of each sample.
         classes: K names.
         warnings: what was understood that may not have been meant, one line each.
+        notes: what was understood as README says, one line each.
     """
 
     numbers: NDArray[np.int64]
     classes: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def encode_labels(labels: NDArray[Any], what: str = "y") -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -93,24 +98,31 @@ def window_labels(labels: NDArray[Any], classes: Sequence[str] | None = None, de
         MmkdError: labels are missing, are no classes, or are not among `classes`.
     """
     warnings: list[str] = []
+    notes: list[str] = []
     if labels.ndim == 2:
         labels, line = _from_one_hot(labels, classes)
-        warnings.append(line)
+        notes.append(line)
     if labels.dtype.kind == "U":
         labels = strip_blanks(labels, "labels", warnings)
     labels = _whole(labels, "y")
     if classes is not None:
-        return Labels(_number_of(labels, classes), tuple(classes), (*warnings, *_without_window(labels, classes)))
+        warnings += _without_window(labels, classes)
+        return Labels(_number_of(labels, classes), tuple(classes), tuple(warnings), tuple(notes))
     if labels.dtype.kind == "U":
         refuse_missing(labels, "y")
     numbers, names = encode_labels(labels)
     if labels.dtype.kind in "iU" and not declared and _all_numbers(names):
         _check_numbers(numbers, names)
+    if len(names) == len(labels) > 2:
+        raise MmkdError(
+            f"y holds {len(names)} classes, one window each: a regression target, or an index of the windows? mmkd "
+            f"trains classes"
+        )
     maybe = [name for name in names if name in MAYBE_MISSING]
     if maybe:
         warnings.append(f"the label {maybe[0]!r} of {(numbers == names.index(maybe[0])).sum()} windows is a class")
     warnings += case_differences(names, "classes")
-    return Labels(numbers, names, tuple(warnings))
+    return Labels(numbers, names, tuple(warnings), tuple(notes))
 
 
 def strip_blanks(texts: NDArray[Any], what: str, warnings: list[str]) -> NDArray[Any]:
@@ -138,25 +150,32 @@ def refuse_missing(texts: NDArray[Any], what: str) -> None:
 
 
 def case_differences(names: Sequence[str], what: str) -> list[str]:
-    """A warning for names that differ only in case or blanks."""
+    """A warning for names that differ only in how they are written: in case, blanks, Unicode form, or as numbers."""
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault("".join(name.split()).casefold(), []).append(name)
+        alike.setdefault(_plain(name), []).append(name)
     twins = [repr(name) for same in alike.values() if len(same) > 1 for name in same]
-    return [f"{what} differ only in case or blanks: {shorten(', '.join(twins), 100)}"] if twins else []
+    return [f"{what} differ only in how they are written: {shorten(', '.join(twins), 100)}"] if twins else []
+
+
+def _plain(name: str) -> str:
+    """The same text for names that a reader takes for one: "Walk" and "walk ", "1" and "1.0"."""
+    plain = "".join(unicodedata.normalize("NFKC", name).split()).casefold()
+    return str(float(plain)) if _all_numbers([plain]) else plain
 
 
 def _check_numbers(numbers: NDArray[np.int64], names: Sequence[str]) -> None:
-    """Refuse numbers that are no classes: fractions, and -1 for unknown."""
+    """Refuse numbers that are no classes: fractions, and -1, -99 or -999 for unknown."""
     values = [float(name) for name in names]
     if any(value != round(value) for value in values):
         fraction = next(name for name in names if float(name) != round(float(name)))
         raise MmkdError(f"labels are fractions such as {fraction}: a regression target? mmkd trains classes")
-    if min(values) == -1 and values != [-1, 1]:
-        count = int((numbers == 0).sum())
+    unknown = values.index(min(values))
+    if min(values) in UNKNOWN and values != [-1, 1]:
+        count = int((numbers == unknown).sum())
         raise MmkdError(
-            f"the label of {count} of {len(numbers)} windows is -1, which elsewhere means not known; leave these "
-            f"windows out, or name the classes in words if it is one"
+            f"the label of {count} of {len(numbers)} windows is {names[unknown]}, beside larger labels: not known? "
+            f"Leave these windows out, or name the classes in words if it is a class"
         )
 
 

@@ -120,6 +120,7 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
         series=raw.series,
         groups=_groups(card, raw, channels),
         warnings=raw.warnings,
+        notes=raw.notes,
         offset=raw.offset,
     )
     if data.subject is not None:

@@ -55,9 +55,7 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
     start = np.zeros(n, np.int64) if content.start is None else content.start.astype(np.int64)
     in_recordings = content.dense and not content.grid
     return Dataset(
-        name=part_of_name(path.stem)
-        if len(content.files) > 1
-        else path.stem.removesuffix("_TRAIN").removesuffix("_TEST"),
+        name=_name(path, content),
         x=as_float32(x),
         y=labels.numbers,
         subject=subject,
@@ -72,6 +70,7 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
         groups={name: tuple(map(channels.index, members)) for name, members in content.groups.items()},
         test_from=test_from,
         warnings=tuple(warnings),
+        notes=labels.notes,
         offset=None if offset is None else tuple(offset.tolist()),
     )
 

@@ -12,7 +12,7 @@ from mmkd.core.errors import MmkdError
 TEST_SHARE = 0.3
 """Share of the windows that are drawn for the test."""
 LARGEST_TEST_SHARE = 0.4
-"""A larger share of own data is said in a warning."""
+"""A larger share that was drawn, or is one of several folds, is said in a warning."""
 NEAR = 0.05
 """Choices of subjects whose share is this near to the wanted one are equally good; then classes in the test count."""
 ALL_SUBSETS = 12
@@ -93,8 +93,11 @@ class _Subjects:
             return np.asarray(first[self.member])
         choices = [choice for choice in self._choices() if self._is_possible(choice)]
         if not choices:
+            alone = int((self.has_class.sum(0) == 1).sum())
             raise MmkdError(
-                "no choice of test subjects leaves every class training windows: name them in an array 'test'"
+                f"no choice of test subjects leaves every class training windows, as {alone} of "
+                f"{self.has_class.shape[1]} classes have windows of one subject only; name test windows in an array "
+                f"'test', or leave such classes out"
             )
         return np.asarray(min(choices, key=self._cost)[self.member])
 

@@ -24,7 +24,7 @@ from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
-from mmkd.units.understood import Understood, refuse_warnings, understand
+from mmkd.units.understood import Understood, refuse_warnings, understand, warning_lines
 
 Units = list[tuple[UnitSpec, Dataset]]
 OnResult = Callable[[UnitResult], None]
@@ -40,6 +40,7 @@ class Outcome:
         students_alone: key of a unit -> record of its student trained alone under the same seed, if there is one.
         unmeasured: one line for each measurement that failed.
         references: records of the task's reference rows, such as the simple detectors of anomalies.
+        data_warnings: one line for each thing that is suspicious in the data.
     """
 
     results: Sequence[UnitResult]
@@ -47,6 +48,7 @@ class Outcome:
     students_alone: Mapping[str, Record] = field(default_factory=dict)
     unmeasured: Sequence[str] = ()
     references: Sequence[Record] = ()
+    data_warnings: Sequence[str] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -114,7 +116,8 @@ def execute(
             results += run_by_workers(remaining, workspace, existing == "rerun", broken, advance)
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
-    return _outcome(units, results, workspace, existing != "only", measurements)
+    outcome = _outcome(units, results, workspace, existing != "only", measurements)
+    return replace(outcome, data_warnings=warning_lines(understood))
 
 
 def _overview(units: Units, workspace: Workspace, rerun: bool) -> Remaining:
@@ -134,8 +137,8 @@ def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str
     """
     for data in understood:
         say(data.line)
-    for name, line in dict.fromkeys((data.name, line) for data in understood for line in data.warnings):
-        warnings.warn(f"{name}: {line}", DataWarning, stacklevel=1)  # always from this line: shown once
+    for line in warning_lines(understood):
+        warnings.warn(line, DataWarning, stacklevel=1)  # always from this line: shown once
 
 
 def try_units(

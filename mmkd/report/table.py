@@ -111,6 +111,6 @@ def reference_as_json(record: Record) -> dict[str, Any]:
         "dataset": spec.data.name,
         "seed": spec.seed,
         "kind": record.kind,
-        "metrics": record.result["metrics"],
+        "metrics": {part: dict(scores) for part, scores in record.metrics.items()},
         "paths": {"record": str(record.folder)},
     }

@@ -25,6 +25,8 @@ MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")
 """Files that may be added to the record of a student."""
 LAST_EPOCH = {"predictions.npz": "predictions_last.npz", "teacher.safetensors": "teacher_last.safetensors"}
 """Files of a teacher's record, by the weights of its best epoch -> by those of its last, where that is another."""
+IN_MILLISECONDS = ("boundary_f1",)
+"""Scores within 150 ms. Older records without a rate have them too, of 150 steps; they are left out."""
 CHECKSUMS = "measured.json"
 """The file with the checksums of the measurements."""
 
@@ -143,7 +145,13 @@ class Record:
     @cached_property
     def metrics(self) -> Metrics:
         """The scores: `metrics.test["macro_f1"]`, or `metrics["test"]["macro_f1"]`."""
-        return Metrics(self.result["metrics"])
+        values = self.result["metrics"]
+        if (self.result.get("data") or {}).get("rate_hz") is None:
+            values = {
+                part: {name: score for name, score in scores.items() if name not in IN_MILLISECONDS}
+                for part, scores in values.items()
+            }
+        return Metrics(values)
 
     @property
     def parameters(self) -> int:

@@ -43,7 +43,7 @@ def as_json(result: UnitResult) -> dict[str, Any]:
     if record is not None:
         facts = {name: record.data[name] for name in ("understood", "warnings") if name in record.data}
         values |= {"data": facts} if facts else {}  # older records do not say it
-        values["metrics"] = record.result["metrics"]
+        values["metrics"] = {part: dict(scores) for part, scores in record.metrics.items()}
         values["parameters"] = record.parameters
         values["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
     if result.error:

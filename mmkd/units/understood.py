@@ -107,6 +107,11 @@ def _of_unit(data: Dataset, split: Split) -> list[str]:
     return lines
 
 
+def warning_lines(understood: Sequence[Understood]) -> list[str]:
+    """Each warning once, with the name of its data set."""
+    return list(dict.fromkeys(f"{data.name}: {line}" for data in understood for line in data.warnings))
+
+
 def refuse_warnings(understood: Sequence[Understood]) -> None:
     """Refuse data of which something is suspicious, for `--strict`.
 

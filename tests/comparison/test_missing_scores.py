@@ -81,16 +81,6 @@ def test_of_recordings_whose_windows_overlap(tmp_path, with_probabilities):
     assert missing_scores(old)["miou"] == pytest.approx(np.mean(each))
 
 
-@pytest.mark.parametrize(("rate", "kept"), [(None, False), (50.0, True)])
-def test_an_older_boundary_score_of_150_steps_is_in_no_table(tmp_path, rate, kept):
-    true, predicted = RNG.integers(0, 3, (2, 2, 9))
-    scores = {"boundary_f1": 0.97, "accuracy": 0.5}
-    old = record(tmp_path, "segmentation", scores, true=true, predicted=predicted)
-    old.data = {"rate_hz": rate}
-    assert ("boundary_f1" in unit_metrics(old)) is kept
-    assert unit_metrics(old)["accuracy"] == 0.5
-
-
 def test_of_images(tmp_path):
     true, predicted = RNG.integers(0, 3, (2, 4, 5, 6))
     old = record(tmp_path, "segmentation", {}, true=true, predicted=predicted)

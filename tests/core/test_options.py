@@ -3,6 +3,7 @@
 from dataclasses import FrozenInstanceError, asdict, dataclass
 from typing import Literal, Optional
 
+import numpy as np
 import pytest
 
 from mmkd import METHODS, MmkdError, Options, option
@@ -99,6 +100,14 @@ def test_unknown_option_gives_the_close_match_and_all_names():
 def test_option_given_twice():
     with pytest.raises(MmkdError, match=r"'kd_weight' is given twice"):
         Sample.parse({"kd-weight": 0.1, "kd_weight": 0.2}, "a sample")
+
+
+def test_numbers_of_numpy_are_numbers():
+    sample = Sample(temperature=np.float32(2), count=np.int64(5), side=np.uint8(8))
+    assert sample == Sample(temperature=2.0, count=5, side=8)
+    assert [type(value) for value in (sample.temperature, sample.count, sample.side)] == [float, int, int]
+    with pytest.raises(MmkdError, match="temperature = .* is not a number"):
+        Sample(temperature=np.bool_(True))
 
 
 def test_frozen():

@@ -8,6 +8,7 @@ import pytest
 from mmkd import MmkdError
 from mmkd.data import Dataset, load_dataset
 from mmkd.data.checks import DataChecks, check_content, check_sizes
+from mmkd.data.dataset import Fold
 
 DATA_ROOT = os.environ.get("MMKD_DATA")
 
@@ -77,7 +78,7 @@ def test_axes_that_are_swapped_though_there_are_more_of_the_other():
 @pytest.mark.parametrize("classes", [("walk", "walk "), ("Sit", "sit"), ("stand up", "standup")])
 def test_class_names_that_are_hardly_different(classes):
     assert lines(dataset(noise(), classes=classes, y=np.arange(60) // 2 % 2)) == [
-        f"classes differ only in case or blanks: {classes[0]!r}, {classes[1]!r}"
+        f"classes differ only in how they are written: {classes[0]!r}, {classes[1]!r}"
     ]
 
 
@@ -96,6 +97,46 @@ def test_dead_windows_and_stuck_channels():
     assert lines(dataset(x)) == ["channels that are constant in whole windows: c2 in 60 of 60"]
 
 
+def test_whose_channel_is_stuck():
+    subject = np.array(["ann", "ben", "eve", "zoe"])[np.arange(60) // 15]
+    x = noise()
+    x[45:, 1] = 3.0
+    data = dataset(x, subject=subject, test=subject == "zoe")
+    assert check_content(data) == ["channels that are constant in whole windows: c1 in 15 of 60 (test subject zoe)"]
+    x[0, 1] = 1.0
+    x[2, 2] = x[20, 2] = 1.0
+    x[21] = 0
+    assert check_content(data) == [
+        "1 of 60 windows is zero (subject ben)",
+        "channels that are constant in whole windows: c1 in 16 of 60 (subject ann and test subject zoe), "
+        "c2 in 2 of 60 (subjects ann, ben)",
+    ]
+    x[::15, 1] = 1.0  # of all
+    assert "c1 in 18 of 60, c2" in check_content(data)[1]
+
+
+def test_windows_that_were_drawn_one_by_one():
+    both = "windows of one person or recording may be on both sides of the split, and scores are then too high"
+    assert lines(dataset(noise(), test_from="drawn")) == [f"no array 'subject': {both}"]
+    assert lines(dataset(noise(), test_from="file")) == []
+    drawn_by_subject = {"subject": np.arange(60) // 6, "test": np.arange(60) // 6 % 3 == 0}
+    assert lines(dataset(noise(), test_from="drawn", **drawn_by_subject)) == []
+    image = dataset(noise(width=36), test_from="drawn", grid=(6, 6))
+    assert lines(image) == []
+
+
+def test_subjects_that_number_the_windows():
+    both = "windows of one person or recording may be on both sides of the split, and scores are then too high"
+    index = np.arange(60)
+    data = dataset(noise(), subject=index, test_from="drawn")
+    assert lines(data) == [f"each subject has one window; if the array 'subject' numbers them, {both}"]
+    assert lines(dataset(noise(), subject=index)) == []
+    assert lines(dataset(noise(), subject=np.maximum(index, 1), test_from="drawn")) == []
+    dense = dataset(noise(), y=np.tile(np.arange(40) % 2, (60, 1)), subject=index, test_from="drawn")
+    (line,) = lines(dense)
+    assert line.startswith("each window is a recording of its own; without an array 'recording' or 'subject' windows")
+
+
 def test_a_channel_that_is_there_twice():
     x = noise(channels=4)
     x[:, 3] = x[:, 1]
@@ -106,9 +147,12 @@ def test_a_channel_that_is_there_twice():
 
 def test_sizes_of_parts_and_classes():
     test = np.arange(60) % 2 == 0
-    data = dataset(noise(), y=np.arange(60) // 2 % 2, test=test, test_from="file")
-    assert lines(data) == ["the test part is 50 % of the windows"]
-    assert lines(dataset(noise(), y=np.arange(60) // 2 % 2, test=test)) == []  # a card's own part
+    persons = {"subject": np.arange(60) % 4, "y": np.arange(60) // 2 % 2, "test": test}
+    share = ["the test part is 50 % of the windows"]
+    assert lines(dataset(noise(), test_from="drawn", **persons)) == share
+    assert lines(dataset(noise(), test_from="file", fold=Fold("fold 1 of 2", (0, 2)), **persons)) == share
+    assert lines(dataset(noise(), test_from="file", **persons)) == []  # its author's own part
+    assert lines(dataset(noise(), **persons)) == []  # a card's own part
     few = np.where(np.arange(60) < 4, 1, 0)
     data = dataset(noise(), y=few, test=np.arange(60) % 3 == 2)
     assert check_sizes(data) == ["few training windows of a class: 'b' 3"]
@@ -171,6 +215,22 @@ def test_overlapping_windows_that_were_scaled_one_by_one():
     )
     count, total = int(line.split()[0]), int(data.test.sum())
     assert 0.85 * total < count < total
+
+
+@pytest.mark.parametrize("order", ["file", "shuffled"])
+@pytest.mark.parametrize("scale", ["z", "range"])
+def test_overlapping_windows_that_were_scaled_one_by_one_in_any_order(order, scale):
+    """75 % overlap."""
+    x = windows(recording(4000), 40, 10)
+    if order == "shuffled":
+        x = x[np.random.default_rng(0).permutation(len(x))]
+    low, high = x.min(axis=2, keepdims=True), x.max(axis=2, keepdims=True)
+    x = (x - x.mean(axis=2, keepdims=True)) / x.std(axis=2, keepdims=True) if scale == "z" else (x - low) / (high - low)
+    total = int(drawn(len(x)).sum())
+    assert lines(dataset(x, test=drawn(len(x)))) == [
+        f"{total} of {total} test windows overlap a training window but for scale; an array 'subject' would keep them "
+        f"on one side"
+    ]
 
 
 def test_windows_that_go_on_where_another_ends():

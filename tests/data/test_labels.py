@@ -5,6 +5,7 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.data import load_file
+from mmkd.data.understood import describe_windows
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 2, 30))
@@ -34,8 +35,12 @@ def test_missing_labels_are_no_class(load, missing):
 
 def test_minus_one_is_no_class_beside_others(load):
     for y in (np.where(SOME, -1, Y), np.where(SOME, -1.0, Y), np.where(SOME, "-1", Y.astype(str)), -Y):
-        with pytest.raises(MmkdError, match=r"the label of (9|20) of 40 windows is -1, .*; leave these windows out"):
+        with pytest.raises(
+            MmkdError, match=r"the label of (9|20) of 40 windows is -1, .*not known\? Leave these windows"
+        ):
             load(y=y)
+    with pytest.raises(MmkdError, match="the label of 9 of 40 windows is -999, beside larger labels"):
+        load(y=np.where(SOME, -999, Y))
     assert load(y=2 * Y - 1).classes == ("-1", "1")
     assert load(y=5 * Y - 5).classes == ("-5", "0")
 
@@ -46,8 +51,17 @@ def test_blanks_are_left_out_and_case_is_said(load):
     assert (data.y == 2).sum() == 20
     blanks, case = data.warnings
     assert blanks == "blanks around 20 of 40 labels were left out"
-    assert case == "classes differ only in case or blanks: 'Run', 'run'"
+    assert case == "classes differ only in how they are written: 'Run', 'run'"
     assert load(y=WORDS).warnings == ()
+
+
+@pytest.mark.parametrize("names", [("1", "1.0", "2"), ("01", "1", "2"), ("caf\u00e9", "cafe\u0301", "tea")])
+def test_one_class_that_is_written_in_two_ways_is_said(load, names):
+    data = load(y=np.array(names)[np.arange(40) % 3])
+    assert len(data.classes) == 3
+    (line,) = data.warnings
+    assert line.startswith("classes differ only in how they are written: ")
+    assert line.count(", ") == 1
 
 
 def test_a_file_that_is_read_otherwise_than_before_has_another_checksum(load, tmp_path):
@@ -77,7 +91,8 @@ def test_one_hot_rows(load, kind):
     data = load(y=np.eye(3)[np.arange(40) % 3].astype(kind))
     assert data.y.tolist() == (np.arange(40) % 3).tolist()
     assert data.classes == ("0", "1", "2")
-    assert data.warnings == ("y (40, 3) is one-hot: the column of the 1 is the class",)
+    assert data.warnings == ()  # README says that it is understood
+    assert describe_windows(data).endswith("3 classes; y (40, 3) is one-hot: the column of the 1 is the class")
     assert load(y=np.eye(3)[np.arange(40) % 3], classes=np.array(["a", "b", "c"])).classes == ("a", "b", "c")
 
 
@@ -87,6 +102,12 @@ def test_rows_that_are_no_one_hot(load):
             load(y=rows)
     with pytest.raises(MmkdError, match="y has 3 one-hot columns and classes 2 names"):
         load(y=np.eye(3)[np.arange(40) % 3], classes=np.array(["a", "b"]))
+
+
+def test_an_index_or_a_regression_target_is_no_class(load):
+    for y in (np.arange(40), np.arange(40) * 7.0, np.arange(40).astype(str), [f"w{k}" for k in range(40)]):
+        with pytest.raises(MmkdError, match="y holds 40 classes, one window each: a regression target, or an index"):
+            load(y=np.array(y))
 
 
 def test_a_column_is_a_list(load):

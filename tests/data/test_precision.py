@@ -73,7 +73,7 @@ def test_a_student_takes_raw_windows(tmp_path, capsys):
     flags = ["--student", "sig", "--epochs", "2", "--quiet", "--runs", str(tmp_path / "runs")]
     with warnings.catch_warnings(action="always"):
         assert main(["--method", "student", "--data", str(path), *flags]) == 0
-    assert "note: own.npz: offsets that float32 cannot hold were subtracted" in capsys.readouterr().err
+    assert "warning: own.npz: offsets that float32 cannot hold were subtracted" in capsys.readouterr().err
     (record,) = (tmp_path / "runs").glob("*/predictions.npz")
     with np.load(record) as z:
         found = mmkd.load_student(record.parent).predict_proba(x[z["window"]])

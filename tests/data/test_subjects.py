@@ -113,7 +113,9 @@ def test_refused(save, subject, message):
 
 def test_names_that_differ_in_case_are_said(save):
     mixed = np.where(np.arange(N) < 5, "Anna", WORDS)
-    assert load_file(save(mixed)).warnings == ("names in 'subject' differ only in case or blanks: 'Anna', 'anna'",)
+    assert load_file(save(mixed)).warnings == (
+        "names in 'subject' differ only in how they are written: 'Anna', 'anna'",
+    )
 
 
 def test_folds_of_a_file(save, tmp_path, capsys, monkeypatch):

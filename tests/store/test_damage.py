@@ -218,7 +218,7 @@ def test_a_damaged_record_ends_in_no_traceback(whole, sines, runs, capsys, monke
     assert [unit["status"] for unit in units] == ["missing", "cached"]
     assert "is damaged" in units[0]["error"]
     assert name in units[0]["error"]
-    assert f"mmkd.bench: note: record {kd} is damaged ({name}" in err
+    assert f"mmkd.bench: warning: record {kd} is damaged ({name}" in err
     assert "Traceback" not in err
 
     with pytest.raises(MmkdError, match=f"is damaged .{name}"):

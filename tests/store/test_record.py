@@ -16,7 +16,7 @@ import pytest
 from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
 from mmkd.store.environment import environment, git_state
-from mmkd.store.record import write_history
+from mmkd.store.record import Record, write_history
 from mmkd.store.records import Records
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +39,14 @@ def content(value=1, key="k"):
 
 def names(folder: Path) -> set[str]:
     return {p.name for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(None, False), (50.0, True)])
+def test_an_older_boundary_score_of_150_steps_is_left_out(tmp_path, rate, kept):
+    scores = {"boundary_f1": 0.97, "accuracy": 0.5}
+    old = Record(tmp_path, {"metrics": {"test": scores, "test_last": scores}, "data": {"rate_hz": rate}})
+    expected = scores if kept else {"accuracy": 0.5}
+    assert old.metrics == {"test": expected, "test_last": expected}
 
 
 def test_round_trip(records):

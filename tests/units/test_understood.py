@@ -66,7 +66,8 @@ def test_windows_at_random(own):
     assert text == (
         "split by window, at random in each class (no subjects): 56 train, 14 validation, 30 test (30 % of the windows)"
     )
-    assert warnings == ()
+    (line,) = warnings
+    assert line.startswith("no array 'subject': windows of one person or recording may be on both sides of the split")
 
 
 def test_a_test_part_of_the_file(own):
@@ -74,7 +75,9 @@ def test_a_test_part_of_the_file(own):
     assert text.startswith("split by subject, the test part as in the file: 4 train, 1 validation, 2 test (29 %")
     text, warnings = told(own(50, test=np.arange(50) >= 25))
     assert text.startswith("test part as in the file, validation by window: 20 train, 5 validation, 25 test (50 %")
-    assert warnings == ("the test part is 50 % of the windows",)
+    assert warnings == ()
+    _, warnings = told(own(10, 10), epoch_rule="last")
+    assert warnings == ("the test part is 50 % of the windows", "one subject only is left for training")
 
 
 def test_folds_are_one_line(own):
@@ -93,7 +96,7 @@ def test_folds_tell_the_first_warning_and_how_many_have_some(own):
     np.savez(path, **arrays)
     _, warnings = told(path, split="loso")
     assert warnings == (
-        "subject 0: 1 of 10 test windows is identical to a training window (and 1 other folds have warnings)".replace(
+        "subject 0: 1 of 10 test windows is identical to a training window (and another fold has warnings)".replace(
             "subject 0",
             str(next(iter(expand(Request(methods=("student",), data=str(path), split="loso"))))[1].fold.name),
         ),
@@ -146,7 +149,7 @@ def test_the_command(own, tmp_path, capsys):
         "mine.npz: 40 windows of 2 channels x 24 samples; 2 classes; split by window, at random in each class (no "
         "subjects): 22 train, 6 validation, 12 test (30 % of the windows)\n"
     )
-    warning = f"mmkd.bench: note: mine.npz: 12 of 12 {SHARING}\n"
+    warning = f"mmkd.bench: warning: mine.npz: 12 of 12 {SHARING}\n"
 
     from mmkd.bench import main
 
@@ -164,6 +167,7 @@ def test_the_command(own, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert err.startswith(line + warning)
     assert "test windows drawn at random in each class, as there are no subjects" in out
+    assert f"\nwarning: mine.npz: 12 of 12 {SHARING}\n" in out.partition("macro-F1")[2]  # below the table
     assert main([*flags, "--json", "--quiet"]) == 0
     out, err = capsys.readouterr()
     assert err == warning
@@ -202,7 +206,7 @@ def test_long_refusals_are_not_cut(own, capsys):
     assert main([*flags, "--strict", "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert len(line) > LONGEST_MESSAGE
-    for part in ("differ only in case or blanks", "24 channels of 2 samples", "identical", " ... "):
+    for part in ("differ only in how they are written", "24 channels of 2 samples", "identical", " ... "):
         assert (part in line) == (part != " ... ")
 
 
@@ -212,3 +216,12 @@ def test_data_check_tells_the_same_of_a_file(own, capsys):
     out = capsys.readouterr().out
     assert "  40 windows of 2 channels x 24 samples; 2 classes; split by window, at random in each class" in out
     assert f"  warning: 12 of 12 {SHARING}\n" in out
+
+
+def test_strict_takes_one_hot_labels(own):
+    path = own(10, 10, 10, 10)
+    with np.load(path) as z:
+        np.savez(path, **{**z, "y": np.eye(2)[z["y"]]})
+    text, warnings = told(path)
+    assert warnings == ()
+    assert text.startswith("y (40, 2) is one-hot: the column of the 1 is the class; split by subject")

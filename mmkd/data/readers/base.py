@@ -32,6 +32,7 @@ class RawDataset(NamedTuple):
     classes: tuple[str, ...] | None = None
     series: SeriesSet | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     offset: tuple[float, ...] | None = None
     channels: tuple[str, ...] | None = None
     rate_hz: float | None = None

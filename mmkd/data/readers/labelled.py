@@ -66,6 +66,7 @@ def read_windows(card: Card, folder: Path) -> RawDataset:
         recording=recording[kept] if content.dense else None,
         start=start[kept] if content.dense else None,
         warnings=(*warnings, *labels.warnings),
+        notes=labels.notes,
         offset=None if offset is None else tuple(offset.tolist()),
         classes=None if card.classes else labels.classes,
         channels=content.channels,
