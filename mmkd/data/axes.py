@@ -99,12 +99,26 @@ def labels_of_samples(x_shape: tuple[int, ...], y: NDArray[Any], grid: tuple[int
     n, channels, length = x_shape
     if y.shape == ((n, *grid) if grid else (n, length)):
         return True
-    if grid is None and y.shape == (n, channels) and channels > 1 and not is_one_hot(y):
+    if grid is None and y.shape == (n, channels) and channels > 1 and not _are_rows_of_classes(y, length):
         raise MmkdError(
             f"x has shape {x_shape} and y {y.shape}, a label for each step of x's second axis; samples must come last, "
             f"(N, C channels, W samples): save x.transpose(0, 2, 1)"
         )
     return False
+
+
+def _are_rows_of_classes(labels: NDArray[Any], length: int) -> bool:
+    """Whether labels (N, K) are one-hot, shares of classes, or zeros and ones for each class.
+
+    Args:
+        length: samples of a window; of zeros and ones it must be above K.
+    """
+    if labels.dtype.kind not in "iubf":
+        return False
+    values = labels[~np.isnan(labels)] if labels.dtype.kind == "f" else labels
+    has_fractions = bool((values != np.round(values)).any()) if labels.dtype.kind == "f" else False
+    is_of_classes = length > labels.shape[1] and bool(np.isin(values, (0, 1)).all())
+    return has_fractions or is_of_classes or is_one_hot(labels)
 
 
 def is_one_hot(labels: NDArray[Any]) -> bool:

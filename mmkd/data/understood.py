@@ -119,13 +119,15 @@ def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
         if any(parts):
             brackets = f" ({'; '.join(in_brackets)})" if in_brackets else ""
             sizes.append(f"{_between([len(part) for part in parts])} {name}{brackets}")
-    return f"{_kind(data, unit, len(splits))}: {', '.join(sizes)}"
+    return f"{_kind(data, unit, splits)}: {', '.join(sizes)}"
 
 
-def _kind(data: Dataset, unit: str, folds: int) -> str:
+def _kind(data: Dataset, unit: str, splits: Sequence[Split]) -> str:
     """How the split was made."""
-    if folds > 1:
-        return f"{folds} folds by subject, each tested once"
+    if len(splits) > 1:
+        tested = np.concatenate([split.test for split in splits])
+        once = len(tested) == len(data.x) == len(np.unique(tested))
+        return f"{len(splits)} folds by subject" + (", each tested once" if once else "")
     if data.fold is not None:
         return f"split by subject, {data.fold.name}"
     if unit == "subject":

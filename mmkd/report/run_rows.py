@@ -184,7 +184,8 @@ def _fold(table: Sequence[TableRow]) -> list[TableRow]:
     for equal in fold_equal(table, lambda row: (row.kind, row.mark) if row.mark else None):
         title = " = ".join(row.name for row in equal)
         same = (SAME.format(title),) if len(equal) > 1 else ()
-        folded.append(replace(equal[0], name=title, notes=(*equal[0].notes, *same)))
+        notes = dict.fromkeys(note for row in equal for note in row.notes)
+        folded.append(replace(equal[0], name=title, notes=(*notes, *same)))
     return folded
 
 

@@ -92,6 +92,39 @@ def test_transposed_windows_with_labels_of_samples(load):
 
 
 @pytest.mark.parametrize(
+    "y",
+    [
+        RNG.dirichlet(np.ones(6), 40),
+        RNG.dirichlet(np.ones(6), 40).astype(np.float16),
+        RNG.integers(0, 2, size=(40, 6)),
+        RNG.integers(0, 2, size=(40, 6)).astype(np.float32),
+        RNG.integers(0, 2, size=(40, 6)).astype(bool),
+        np.zeros((40, 6), np.int64),
+    ],
+)
+def test_as_many_classes_as_channels_are_no_transposed_windows(load, y):
+    with pytest.raises(
+        MmkdError, match=r"y has shape \(40, 6\); .*several labels a window, or shares of classes, cannot"
+    ):
+        load(SIX, y=y)
+
+
+def test_as_many_one_hot_classes_as_channels(load):
+    numbers = np.arange(40) % 6
+    np.testing.assert_array_equal(load(SIX, y=np.eye(6)[numbers]).y, numbers)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_transposed_windows_with_labels_of_two_or_three_kinds(load, kind):
+    """Zeros and ones of many steps before few channels, and numbers of classes of few steps."""
+    zeros_and_ones = RNG.integers(0, 2, size=(40, 64)).astype(kind)
+    numbers = RNG.integers(0, 3, size=(40, 6)).astype(kind)
+    for x, y in ((SIX.transpose(0, 2, 1), zeros_and_ones), (SIX, numbers)):
+        with pytest.raises(MmkdError, match=r"save x\.transpose\(0, 2, 1\)"):
+            load(x, y=y)
+
+
+@pytest.mark.parametrize(
     ("x", "more", "message"),
     [
         (SIX[:, 0], {}, r"x has shape \(40, 64\).*: of one channel save x\[:, None\]"),

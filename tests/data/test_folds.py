@@ -15,6 +15,7 @@ from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold, fold_document, leave_one_subject_out, read_folds, subject_folds
 from mmkd.data.load import is_available, reader_folder, resolve_suffix
 from mmkd.data.readers import READERS
+from mmkd.data.understood import describe_split
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand
@@ -128,6 +129,16 @@ def test_a_split_file_written_by_hand_needs_no_checksum(tmp_path):
     line = "hand.json has no sha256, so whether its folds were changed is not checked"
     assert line in understand_data(apply_fold(data, folds[0])).text
     assert line not in understand_data(dataset()).text
+
+
+def test_subjects_that_no_fold_tests_are_not_said_to_be_tested():
+    data = dataset()
+    splits = [
+        split_for(apply_fold(data, fold), DataSpec("own", "0", test_subjects=fold.test_subjects), 0)
+        for fold in subject_folds(data, 7)
+    ]
+    assert describe_split(data, splits).startswith("7 folds by subject, each tested once: ")
+    assert describe_split(data, splits[:3]).startswith("3 folds by subject: ")
 
 
 @pytest.mark.parametrize("text", ["[[10], [11]]", "[]", "3", "null", '"a"', "{}", '{"folds": []}', '{"folds": null}'])

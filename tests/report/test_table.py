@@ -81,6 +81,14 @@ def test_options_that_a_name_does_not_show_are_a_note():
     assert rows([done(given)], [], {})[0].notes == ("kd: temperature=2.0",), "given weights have one epoch"
 
 
+def test_rows_in_one_line_keep_the_notes_of_all(monkeypatch):
+    monkeypatch.setattr("mmkd.report.run_rows.prediction_mark", lambda record: "the same")
+    hot = replace(UNIT, method="fam", options={**UNIT.options, "temperature": 2.0})
+    (row,) = rows([done(UNIT), done(hot)], [], {})
+    assert row.name == "kd = fam"
+    assert any(note.startswith("fam: ") and "temperature=2.0" in note for note in row.notes)
+
+
 def test_options_of_views_that_the_user_set_are_in_titles():
     given = replace(UNIT, views={"sig": {}, "gaf": {"range": "train"}}, given_views=("gaf.range",))
     assert given.key == replace(given, given_views=()).key
