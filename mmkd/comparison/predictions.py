@@ -57,6 +57,22 @@ def _same_windows(one: Predictions | JointPrediction, other: Predictions | Joint
     return np.array_equal(one.window, other.window) and np.array_equal(one.true, other.true)
 
 
+def one_class_note(name: str, records: Sequence[Record]) -> list[str]:
+    """A line for networks that predict one class for all test windows, as after a training that diverged; else none.
+
+    Args:
+        name: of the row.
+        records: its units; those without predictions of windows are left out.
+    """
+    found = [read_predictions(record) for record in records if (record.folder / "predictions.npz").exists()]
+    windows = [read for read in found if isinstance(read, Predictions) and read.true.ndim == 1]
+    single = [read for read in windows if len(np.unique(read.predicted)) == 1 < len(np.unique(read.true))]
+    if not single:
+        return []
+    units = "" if len(windows) == 1 else f" in {len(single)} of {len(windows)} units"
+    return [f"{name}: one class is predicted for all test windows{units}; did the training diverge, or hardly begin?"]
+
+
 def read_predictions(record: Record) -> Predictions | Refusal:
     """The predictions of a record, or why they cannot be read."""
     try:

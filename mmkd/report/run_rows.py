@@ -7,6 +7,7 @@ import numpy as np
 
 from mmkd.comparison.equal import SAME, fold_equal, prediction_mark
 from mmkd.comparison.identity import student_spec, test_part_notes
+from mmkd.comparison.predictions import one_class_note
 from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
@@ -155,7 +156,7 @@ def _student_group(
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
     for name, records in by_name.items():
         row = _row(group, "student", name, records, base, repeats, task)
-        table.append(replace(row, notes=tuple(options_note(specs[name], name))))
+        table.append(replace(row, notes=(*options_note(specs[name], name), *one_class_note(name, records))))
     notes = validation_notes([result.spec for result in members], teachers)
     return _fold([replace(row, notes=(*row.notes, *notes)) for row in table])
 
