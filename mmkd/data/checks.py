@@ -140,7 +140,7 @@ def _check_subjects(data: Dataset) -> list[str]:
 
 def _check_axes(x: NDArray[np.float32]) -> list[str]:
     _, channels, width = x.shape
-    if channels > width:
+    if channels > width and not _is_smooth_in_time(x):
         return [
             f"{channels} channels of {width} samples: are the axes swapped? x is (N windows, C channels, W samples)"
         ]
@@ -150,6 +150,14 @@ def _check_axes(x: NDArray[np.float32]) -> list[str]:
             f"{channels} channels of {width} samples"
         ]
     return []
+
+
+def _is_smooth_in_time(x: NDArray[np.float32]) -> bool:
+    """Whether samples follow each other smoothly, and more so than channels, as in an EEG of many electrodes."""
+    if x.shape[2] < SMOOTH:
+        return False
+    along_time = _smoothness(x)
+    return along_time > 0.8 and along_time > _smoothness(x.transpose(0, 2, 1))
 
 
 def _smoothness(x: NDArray[np.float32]) -> float:
@@ -172,18 +180,28 @@ def _check_channels(data: Dataset) -> list[str]:
         kind = "zero" if zero == dead.sum() else f"constant in every channel, {zero:,} of them zero"
         lines.append(f"{int(dead.sum()):,} of {len(x):,} windows {_are(int(dead.sum()))} {kind}{_whose(data, dead)}")
     stuck = (constant & ~dead[:, None]).sum(axis=0)
-    if x.shape[1] > 1 and (stuck > STUCK_SHARE * len(x)).any():
+    if x.shape[1] > 1:
         order = [c for c in np.argsort(-stuck, kind="stable") if stuck[c] > STUCK_SHARE * len(x)]
+        order = [c for c in order if not _is_slow_or_binary(x[:, c])]
         of = f"of {len(x):,}"
         alive = constant & ~dead[:, None]
         named = [f"{data.channels[c]} in {stuck[c]:,} {of}{_whose(data, alive[:, c])}" for c in order]
-        lines.append(f"channels that are constant in whole windows: {_listed(named)}")
+        if named:
+            lines.append(f"channels that are constant in whole windows: {_listed(named)}")
     twice = _equal_channels(x)
     if twice:
         lines.append(
             f"channels that are identical: {_listed([f'{data.channels[a]} = {data.channels[b]}' for a, b in twice])}"
         )
     return lines
+
+
+def _is_slow_or_binary(channel: NDArray[np.float32]) -> bool:
+    """Whether a channel (N, W) is meant to be constant in a window: one value a window, or on and off."""
+    low, high = channel.min(), channel.max()
+    by_window = channel[:, 0]
+    slow = bool((channel == by_window[:, None]).all())
+    return bool(low < high) and (slow or bool(((channel == low) | (channel == high)).all()))
 
 
 def _whose(data: Dataset, windows: NDArray[np.bool_]) -> str:

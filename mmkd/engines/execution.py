@@ -116,8 +116,8 @@ def execute(
             results += run_by_workers(remaining, workspace, existing == "rerun", broken, advance)
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
-    outcome = _outcome(units, results, workspace, existing != "only", measurements)
-    return replace(outcome, data_warnings=warning_lines(understood))
+    said = warning_lines(understood)
+    return _outcome(units, results, workspace, existing != "only", measurements, said)
 
 
 def _overview(units: Units, workspace: Workspace, rerun: bool) -> Remaining:
@@ -211,7 +211,12 @@ def run_by_workers(
 
 
 def _outcome(
-    units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool, measurements: Sequence[str]
+    units: Units,
+    results: Sequence[UnitResult],
+    workspace: Workspace,
+    make: bool,
+    measurements: Sequence[str],
+    data_warnings: Sequence[str],
 ) -> Outcome:
     """The outcome of a request; if `make`, missing measurements and reference rows are made first."""
     records = workspace.records
@@ -229,6 +234,7 @@ def _outcome(
         students_alone={key: with_current_scores(record) for key, record in alone.items()},
         unmeasured=[*problems, *more_problems],
         references=references,
+        data_warnings=data_warnings,
     )
 
 

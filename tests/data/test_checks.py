@@ -67,6 +67,22 @@ def test_more_channels_than_samples():
     assert lines(dataset(noise(channels=9, width=9))) == []
 
 
+def test_many_channels_that_are_smooth_in_time_are_channels():
+    assert lines(dataset(waves(channels=48, width=40))) == []
+    (line,) = lines(dataset(waves(channels=40, width=48).transpose(0, 2, 1)))
+    assert line.startswith("48 channels of 40 samples: are the axes swapped?")
+
+
+def test_channels_that_are_meant_to_be_constant_in_a_window():
+    rng = np.random.default_rng(3)
+    x = noise()
+    x[:, 1] = rng.uniform(60, 90, (60, 1))  # one value a window, such as a heart rate
+    x[:, 2] = rng.uniform(size=(60, 40)) < 0.01  # on and off
+    assert lines(dataset(x)) == []
+    x[:, 1] = 70.0
+    assert lines(dataset(x)) == ["channels that are constant in whole windows: c1 in 60 of 60"]
+
+
 def test_axes_that_are_swapped_though_there_are_more_of_the_other():
     (line,) = check_content(dataset(waves(channels=40, width=24).transpose(0, 2, 1)))
     assert line.startswith("x is smooth from channel to channel and not from sample to sample")
