@@ -171,11 +171,15 @@ def _note_differences(groups: Sequence[Group], everywhere: Mapping[str, str]) ->
 
 
 def _name_differences(groups: Sequence[Group]) -> None:
-    """Add to the titles of groups in what else they differ; a field of the data that has its default has no name."""
+    """Add to the titles of groups in what else they differ; a field of the data that has its default has no name.
+
+    Nor do subjects that are known by their names; those that are counted from 0 are of older records.
+    """
     defaults = {f"data.{f.name}": f.default for f in fields(DataSpec) if f.default is not MISSING}
 
     def told(settings: Settings) -> dict[str, Any]:
-        return {name: None if value == defaults.get(name, MISSING) else value for name, value in settings.items()}
+        told = {name: None if value == defaults.get(name, MISSING) else value for name, value in settings.items()}
+        return {**told, "data.by_name": None if settings.get("data.by_name") else False}
 
     named = [(group.title, told(flat(group.settings))) for group in groups]
     usual = most_usual(named)

@@ -13,6 +13,7 @@ from typing import Literal
 from mmkd.comparison.changes import enter_changes
 from mmkd.comparison.equal import enter_equals
 from mmkd.comparison.identity import (
+    OLDER,
     Settings,
     as_key,
     data_warnings,
@@ -192,5 +193,7 @@ def _student_rows(
             score=TASKS.get(first.spec.task).headline,
         )
         rows.append(row)
+    if any(OLDER in row.variant.split() for row in rows):
+        notes[f"{OLDER}: made by an older form of the method, with fewer options or another computation"] = None
     name_by_difference(rows, [making_settings(records[0]) for records in by_settings.values()])
     return best_first(rows)

@@ -13,6 +13,8 @@ from mmkd.tasks import TASKS
 from mmkd.units.names import variant_names
 
 Settings = Mapping[str, Any]
+OLDER = "older-form"
+"""Stands in the name of a row that an older form of its method made."""
 
 
 def flat(settings: Settings, prefix: str = "") -> dict[str, Any]:
@@ -148,17 +150,36 @@ def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Setting
     return usual
 
 
+def _form(record: Record) -> tuple[int, int]:
+    """The form of the method that made a unit, newer ones last: its revision, and how many options it had."""
+    spec = student_spec(record)
+    return (spec.revision if isinstance(spec, UnitSpec) else 1), len(spec.options)
+
+
 def method_names(students: Sequence[Record]) -> dict[str, str]:
     """Key -> the unit's method and the options in which these units of one method differ.
+
+    If they differ in several options, those are left out that have the most usual value among the units that the newest
+    form of the method made. `OLDER` is added to the names of units whose form has a lower revision or lacks an option.
 
     Args:
         students: all units of one task and student, on any data set, so that a row has the same name on each.
     """
     named = [(student_spec(record).method, row_settings(record)) for record in students]
-    usual = most_usual(named)
-    common = {method: usual(method) for method in {method for method, _ in named}}
-    keys = [record.key for record in students]
-    return dict(zip(keys, variant_names(named, lambda method: common[method]), strict=True))
+    forms = [_form(record) for record in students]
+    newest: dict[str, tuple[int, int]] = {}
+    for (method, _), form in zip(named, forms, strict=True):
+        newest[method] = max(form, newest.get(method, form))
+    new = [own for own, form in zip(named, forms, strict=True) if form == newest[own[0]]]
+    usual = most_usual(new)
+    common = {method: usual(method) for method in newest}
+    texts = variant_names(named, lambda method: common[method])
+    names = {}
+    for record, (method, settings), form, text in zip(students, named, forms, texts, strict=True):
+        lacks = common[method].keys() - settings.keys() - {"teacher_epoch"}  # whose absence means that none is chosen
+        is_older = form[0] < newest[method][0] or (form < newest[method] and lacks)
+        names[record.key] = f"{text} {OLDER}" if is_older else text
+    return names
 
 
 def training_settings(training: Training) -> dict[str, Any]:

@@ -67,6 +67,8 @@ def variant_names(
 def _in_words(name: str, value: Any) -> str:
     if name == "data.sha256":
         return f"data {value[:8]}"
+    if name == "data.by_name":
+        return "subjects by name" if value else "subjects counted from 0"
     return f"{name}={','.join(value) if name == 'teachers' else value}"
 
 

@@ -370,6 +370,39 @@ def test_options_and_teachers_are_rows_of_their_own(runs):
     assert sum(row.kind == "teacher" for row in group.rows) == 3
 
 
+def names_of_kd(runs):
+    (group,) = compared(runs).groups
+    return {row.members[0].record.spec.revision: row.variant for row in group.rows if row.base == "kd"}, group.notes
+
+
+def test_the_newest_form_of_a_method_has_the_bare_name(runs):
+    """The older one has three seeds here, the newer one a single seed."""
+    newer = {**KD.options, "temperature": 2.0, "kd_weight": 0.9, "teacher_epoch": "last"}
+    write(runs, replace(KD, options=newer, seed=7), 50)
+    (group,) = compared(runs).groups
+    names = [row.name for row in group.rows if row.base == "kd"]
+    assert sorted(names) == ["kd", "kd kd_weight=0.7 temperature=4.0"]
+    write(runs, replace(KD, options={**newer, "width": 3}, seed=7), 51)
+    (group,) = compared(runs).groups
+    names = [row.name for row in group.rows if row.base == "kd"]
+    assert "kd" in names
+    assert "kd kd_weight=0.7 temperature=4.0 older-form" in names
+    assert [note for note in group.notes if note.startswith("older-form: made by an older form of the method")]
+
+
+def test_a_lower_revision_is_an_older_form(runs):
+    assert names_of_kd(runs)[0] == {1: "kd"}
+    write(runs, replace(KD, revision=2), 50)
+    names, notes = names_of_kd(runs)
+    assert names == {1: "kd older-form", 2: "kd"}
+    (group,) = compared(runs).groups
+    assert {"kd", "kd older-form"} <= {row.name for row in group.rows}, "nothing else is added"
+    assert len([note for note in notes if note.startswith("older-form")]) == 1
+    found = ranking.rankings(compared(runs))
+    assert found
+    assert not any("several sets of teachers" in note for part in found for note in part.notes)
+
+
 def test_the_control_of_a_variant_is_the_nearest_one(runs):
     half = {"branch_weight": 0.1}
     for seed in (0, 1):
@@ -435,6 +468,19 @@ def test_folds_of_one_seed_are_one_group_paired_by_fold(tmp_path):
     assert any("folds share training data" in note and "optimistic" in note for note in notes)
     assert any("paired by fold" in note for note in notes)
     assert not any("incomplete" in note for note in notes)
+
+
+def test_folds_of_subjects_that_were_counted_say_so(tmp_path):
+    folded(tmp_path)
+    for spec in (KD, ALONE):
+        for fold in RIGHT:
+            cut = fold_spec(spec, fold)
+            write(tmp_path, replace(cut, data=replace(cut.data, by_name=True)), RIGHT[fold], **SUBJECTS)
+    titles = sorted(group.title for group in compared(tmp_path).groups)
+    assert titles == [
+        "sines in 3 folds, student sig (small)",
+        "sines in 3 folds, student sig (small) subjects counted from 0",
+    ]
 
 
 def test_of_several_seeds_each_is_the_mean_over_its_folds(tmp_path):
