@@ -124,9 +124,11 @@ class MeasurementRunner:
 
         for modality, key in record.teachers.items():
             taught = key, record.teacher_epoch
-            if record.teacher_epoch == "last" and taught not in self._teacher_maps:
+            teacher = None if taught in self._teacher_maps else self.workspace.records.get(key)
+            if teacher is not None and record.teacher_epoch == "last" and not teacher.knows_last_epoch:
                 complete_teacher(modality, spec, data, self.workspace)
-            if taught not in self._teacher_maps and (teacher := self.workspace.records.get(key)) is not None:
+                teacher = self.workspace.records.get(key)
+            if teacher is not None:
                 network = load_teacher(teacher.at_epoch(record.teacher_epoch))
                 self._teacher_maps[taught] = compute_maps(network, [modality])
             if taught in self._teacher_maps:
