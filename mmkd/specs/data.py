@@ -43,7 +43,7 @@ class DataSpec:
     labelled_subjects: int = field(default=0, metadata={"since": 5})
     labelled_windows: int = field(default=0, metadata={"since": 5})
     unlabelled_sha256: str = field(default="", metadata={"since": 5})
-    unlabelled_file: str = field(default="", metadata={"in_key": False})
+    unlabelled_file: str = field(default="", metadata={"in_key": False, "since": 5})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
