@@ -90,7 +90,6 @@ def split_windows(
     test = np.flatnonzero(data.test)
     train = np.flatnonzero(~data.test)
     unit = "window" if data.subject is None else "subject"
-    rng = np.random.default_rng(seed)
     unlabelled = no_windows()
     if labelled_subjects or labelled_windows:
         own_rng = np.random.default_rng([seed, 1])  # so that the draw does not depend on the validation part
@@ -98,6 +97,7 @@ def split_windows(
         train_subjects = 0
         train = draw_labelled(data, pool, own_rng, labelled_subjects, labelled_windows)
         unlabelled = np.setdiff1d(pool, train)
+    rng = np.random.default_rng(seed)
     validation = train[:0]
     if validate:
         draw = _draw_windows if data.subject is None else _draw_subjects
