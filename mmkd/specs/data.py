@@ -22,6 +22,9 @@ class DataSpec:
             records before subjects kept their names, and so they are where those are their names.
         fold: the name of the fold; it is not part of the key.
         rate: samples a second after resampling; 0: not resampled.
+        inner_fold: (k, K): the unit is one of the selection phase. Its test part is fold k of K of the training part
+            that it has otherwise, and it trains on the rest of that part; the test windows are in none of its parts.
+            Empty: a usual unit.
     """
 
     name: str
@@ -34,9 +37,11 @@ class DataSpec:
     by_name: bool = field(default=False, metadata={"since": 4})
     fold: str = field(default="", metadata={"in_key": False})
     rate: float = field(default=0.0, metadata={"since": 3})
+    inner_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
+        for name in ("test_subjects", "inner_fold"):  # JSON has lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 def fold_kind(name: str, test_subjects: Sequence[int | str]) -> str:

@@ -54,6 +54,7 @@ OTHER_DATA = {
     "test_subjects": (3, 4),
     "by_name": True,
     "rate": 25.0,
+    "inner_fold": (1, 3),
 }
 OTHER_TRAINING = {
     "epochs": 21,
@@ -64,6 +65,7 @@ OTHER_TRAINING = {
     "schedule": "steps",
     "precision": "bf16",
     "label_smoothing": 0.1,
+    "steps": 500,
 }
 
 
