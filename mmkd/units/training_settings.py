@@ -103,7 +103,7 @@ class TrainingSettings(Options):
         if teacher:
             own = {name: getattr(self, f"teacher_{name}") for name in (*SHARED, "label_smoothing")}
             own = {name: value for name, value in own.items() if value is not None}
-            for length in {"epochs", "steps"} & set(own):  # it replaces the length of all trainings
+            if {"epochs", "steps"} & set(own):  # they replace the length of all trainings
                 values |= {"epochs": None, "steps": None}
             values |= own
         return {name: value for name, value in values.items() if value is not None} | {"precision": self.precision}

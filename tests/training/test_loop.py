@@ -169,9 +169,7 @@ def test_a_fixed_number_of_steps_is_taken_whatever_the_pool(windows, monkeypatch
         pool = replace(windows, train=np.arange(count))
         training = Training(epochs=2, steps=7, batch_size=16)
         method = METHODS.get("student")()
-        trained = train(
-            student(), method, pool, NoTeachers(), training=training, seed=0, label="", progress=Progress()
-        )
+        trained = train(student(), method, pool, NoTeachers(), training=training, seed=0, label="", progress=Progress())
         assert len(taken) == 7
         assert [row["epoch"] for row in trained.history] == [1, 2]
 
