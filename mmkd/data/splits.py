@@ -100,8 +100,7 @@ def split_windows(
     rng = np.random.default_rng(seed)
     validation = train[:0]
     if validate:
-        draw = _draw_windows if data.subject is None else _draw_subjects
-        validation = draw(data, train, rng, fraction)
+        validation = draw_validation(data, train, rng, fraction)
     train = train[~np.isin(train, validation)]
     if train_subjects:
         train = _keep_subjects(data, train, rng, train_subjects)
@@ -233,6 +232,16 @@ def _keep_subjects(data: Dataset, train: Indices, rng: np.random.Generator, coun
         f"--train-subjects {count}: whichever of the {len(subjects)} subjects of data {data.name!r} are kept, a class "
         f"has no training windows left; keep more"
     )
+
+
+def draw_validation(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
+    """The windows that become the validation part: of drawn subjects, or of each class if there are no subjects.
+
+    Raises:
+        MmkdError: there are too few subjects, or windows of a class.
+    """
+    draw = _draw_windows if data.subject is None else _draw_subjects
+    return draw(data, train, rng, fraction)
 
 
 def _draw_subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:

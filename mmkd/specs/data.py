@@ -28,6 +28,9 @@ class DataSpec:
             subjects; 0: all.
         unlabelled_sha256: checksum of the content of a file of unlabelled windows; empty: none.
         unlabelled_file: that file; it is not part of the key.
+        inner_fold: (k, K): the unit is one of the selection phase. Its test part is fold k of K of the training part
+            that it has otherwise, and it trains on the rest of that part; the test windows are in none of its parts.
+            Empty: a usual unit.
     """
 
     name: str
@@ -44,9 +47,11 @@ class DataSpec:
     labelled_windows: int = field(default=0, metadata={"since": 5})
     unlabelled_sha256: str = field(default="", metadata={"since": 5})
     unlabelled_file: str = field(default="", metadata={"in_key": False, "since": 5})
+    inner_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
+        for name in ("test_subjects", "inner_fold"):  # JSON has lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def few_labels(self) -> bool:

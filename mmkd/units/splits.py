@@ -1,5 +1,7 @@
 """The fold of a unit, and its split into training, validation and test windows."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from mmkd.core.errors import MmkdError
@@ -7,6 +9,7 @@ from mmkd.core.keys import seed_for
 from mmkd.data import Dataset, Split, split_prefixes, split_windows
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold
+from mmkd.data.inner_folds import split_inner
 from mmkd.specs.data import DataSpec
 
 
@@ -31,7 +34,10 @@ def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
     """The split of a unit into training, validation and test windows; it is made once for all units that share it."""
     key = spec, seed
     if key not in data.splits:
-        data.splits[key] = _make_split(select_fold(data, spec), spec, seed)
+        if spec.inner_fold:
+            data.splits[key] = _make_inner_split(data, spec, seed)
+        else:
+            data.splits[key] = _make_split(select_fold(data, spec), spec, seed)
     split: Split = data.splits[key]
     return split
 
@@ -51,3 +57,11 @@ def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
         spec.labelled_subjects,
         spec.labelled_windows,
     )
+
+
+def _make_inner_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
+    """The split of a unit of the selection phase; it holds no test window of the unit without `inner_fold`."""
+    number, folds = spec.inner_fold
+    outer = split_for(data, replace(spec, inner_fold=()), seed)
+    fraction = (spec.validation or 0.2) if spec.epoch_rule == "val-best" else 0.0
+    return split_inner(data, outer, number, folds, seed_for(seed, "inner split"), fraction)

@@ -57,6 +57,7 @@ OTHER_DATA = {
     "labelled_subjects": 5,
     "labelled_windows": 10,
     "unlabelled_sha256": "34" * 32,
+    "inner_fold": (1, 3),
 }
 OTHER_TRAINING = {
     "epochs": 21,
@@ -67,6 +68,7 @@ OTHER_TRAINING = {
     "schedule": "steps",
     "precision": "bf16",
     "label_smoothing": 0.1,
+    "steps": 500,
 }
 
 
