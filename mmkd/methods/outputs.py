@@ -102,12 +102,15 @@ class Batch:
             address a memory bank.
         epoch: the current epoch, counted from 0.
         epochs: the total number of epochs.
+        mixed: where windows are mixtures of two (`mixup`): the classes (B,) of the second ones, and the shares (B,) of
+            `targets`, at least 0.5 each. None where they are not.
     """
 
     targets: Tensor
     index: Tensor
     epoch: int = 0
     epochs: int = 1
+    mixed: tuple[Tensor, Tensor] | None = None
 
     def ramp(self, share: float) -> float:
         """Linear warm-up factor in (0, 1], which reaches 1 after the first `share` of the epochs.

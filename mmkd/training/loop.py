@@ -193,7 +193,6 @@ def train_epoch(
     method.train()
     for teacher in teachers.networks.values():
         teacher.train(any(parameter.requires_grad for parameter in teacher.parameters()))
-    read = partial(_read, windows, teachers, training, epoch, targets)
     sums: dict[str, Tensor] = {}
     count = 0
     parts = batches(len(windows.train), training.batch_size, seed, epoch)
@@ -201,6 +200,7 @@ def train_epoch(
     check = FiniteCheck(label, epoch, len(parts), at_once=windows.device.type == "cpu")
     lr = 0.0
     for step, positions in enumerate(parts):
+        read = partial(_read, windows, teachers, training, epoch, epoch, targets)
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
         set_learning_rate(optimizer, lr)
         shard = positions
@@ -257,12 +257,24 @@ def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
 
 
 def _read(
-    windows: TrainingData, teachers: TeacherSource, training: Training, epoch: int, targets: Tensor, index: Tensor
+    windows: TrainingData,
+    teachers: TeacherSource,
+    training: Training,
+    epoch: int,
+    number: int,
+    targets: Tensor,
+    index: Tensor,
 ) -> BatchInputs:
-    """The inputs of the training windows at these positions, as `Step.read` returns them."""
-    positions = index.cpu().numpy()
-    views = windows.load_views(windows.train[positions])
-    return views, teachers.outputs(positions, views), Batch(targets[index], index, epoch, training.epochs)
+    """The inputs of the training windows at these positions, as `Step.read` returns them.
+
+    Args:
+        number: of the pass over the training windows, from 0: another one reads other augmentations of a window.
+    """
+    rows = windows.rows(index.cpu().numpy(), number)
+    views = windows.load_rows(rows)
+    mixed = windows.mixed(rows, targets)
+    batch = Batch(targets[index], index, epoch, training.epochs, mixed=mixed)
+    return views, teachers.outputs(rows, views), batch
 
 
 def _terms(
