@@ -1,10 +1,8 @@
 """Augmentations: random changes of training windows, such as `rotate:30`, drawn anew each time a window is read.
 
-An augmentation changes raw windows (N, C, W), before their views are made; `mixup` also mixes two of them. All numbers
-come from `Draws`, which gives a window the same ones whatever else is in its batch. numpy only; which windows of a
-training are read, and what is stored of them, is decided in `training/`.
+An augmentation changes raw windows (N, C, W), before their views are made. All numbers come from `Draws`, which gives
+a window the same ones whatever its batch. No torch; what is read and stored of them is decided in `training/`.
 
->>> from mmkd.augment import parse_augmentation
 >>> parse_augmentation("rotate:30.0").label
 'rotate:30'
 """

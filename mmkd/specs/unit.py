@@ -272,6 +272,8 @@ class UnitSpec:
             training = Training(epochs=0, precision=training.precision)
         elif self.teacher_validation:
             data = replace(data, epoch_rule="val-best", validation=self.teacher_validation)
+        names = training.augmentation_names
+        sources = select_sources(self.sources, self.task, (modality,), (self.teachers[modality],), augmentations=names)
         return TeacherSpec(
             data=data,
             seed=self.seed,
@@ -282,13 +284,7 @@ class UnitSpec:
             task=self.task,
             checkpoint_sha256=checkpoint,
             checkpoint_file=self.checkpoint_files.get(modality, ""),
-            sources=select_sources(
-                self.sources,
-                self.task,
-                (modality,),
-                (self.teachers[modality],),
-                augmentations=training.augmentation_names,
-            ),
+            sources=sources,
             plugins=self.plugins,
             given_views=tuple(name for name in self.given_views if name.rpartition(".")[0] == modality),
         )

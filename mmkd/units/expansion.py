@@ -219,8 +219,9 @@ def resolve(
     own_views = configs(request.view)
     student_training = training(False)
     teacher_training = training(True) if teacher_names else None
-    augmented = [used for used in (student_training, teacher_training) if used is not None]
-    augmentations = [name for used in augmented for name in used.augmentation_names]
+    augmented = [options for options in (student_training, teacher_training) if options is not None]
+    augmentations = [name for options in augmented for name in options.augmentation_names]
+    used = entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion, augmentations)
     return UnitSpec(
         data=data_spec,
         seed=seed,
@@ -238,9 +239,7 @@ def resolve(
         plugins=tuple(str(Path(path).resolve()) for path in request.plugins),
         checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
-        sources=checksums_of(
-            entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion, augmentations)
-        ),
+        sources=checksums_of(used),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
         given_views=_changed_options(own_views, configs({})) if request.view else (),

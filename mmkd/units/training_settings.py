@@ -73,7 +73,7 @@ class TrainingSettings(Options):
     )
     augment_copies: int | None = setting(
         None,
-        "augmented copies of each training window, which students read in turn; 0: new ones each time (default: by preset)",
+        "augmented copies of the training windows that students read; 0: new ones each time (default: by preset)",
         flag="--augment-copies",
         metavar="N",
         ge=0,
