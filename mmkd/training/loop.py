@@ -98,6 +98,7 @@ def train(
         deployed = method.deploy(network)
         targets = setup.targets
         assert targets is not None
+        assert windows.augmentation == (training.augment, training.augment_copies), "windows of another training"
         if group.world_size > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
             raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
