@@ -40,8 +40,18 @@ class Training(Options):
     label_smoothing: float = option(
         0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, lt=1, since=3
     )
+    steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
     given: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     """Names of the options that the user set to another value than the preset's; titles show them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps and not 0 < self.epochs <= self.steps:
+            raise MmkdError(f"{self.steps} steps cannot be cut into {self.epochs} parts")
+
+    def windows_read(self, windows: int) -> int:
+        """How many windows are read in all, of so many training windows; the time of a training grows with it."""
+        return self.steps * min(self.batch_size, windows) if self.steps else self.epochs * windows
 
     @property
     def given_text(self) -> str:

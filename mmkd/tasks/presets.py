@@ -6,8 +6,10 @@ from typing import Any
 
 from mmkd.specs.unit import Training
 
-UNNAMED = ("epochs", "precision")
+UNNAMED = ("epochs", "steps", "precision")
 """Options that no title shows."""
+STEPS_A_PART = 100
+"""Steps after which a training of a fixed number of steps ends a part: its history, checkpoint and schedules go on."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Preset:
             windows: number of training windows.
             changes: options of `Training` that the user set. Without `epochs` there are as many as `steps` or
                 `teacher_steps` need at this batch size, within `epochs_range`; without `batch_size` it is that of the
-                preset, or a smaller one for few windows.
+                preset, or a smaller one for few windows. With `steps` there are as many steps, in parts of about
+                `STEPS_A_PART`.
         """
         usual = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
         default = {**asdict(self.training), "batch_size": usual}
@@ -54,5 +57,7 @@ class Preset:
         low, high = self.epochs_range
         steps = self.teacher_steps if teacher else self.steps
         default["epochs"] = min(max(round(steps / epoch_steps), low), high)
+        if "steps" in changes:
+            default["epochs"] = max(1, round(int(changes["steps"]) / STEPS_A_PART))
         given = [name for name, value in changes.items() if name not in UNNAMED and value != default[name]]
         return Training(**{**default, **changes, "given": tuple(given)})

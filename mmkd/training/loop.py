@@ -182,7 +182,9 @@ def train_epoch(
     group: ProcessGroup = SINGLE_PROCESS,
     label: str = "",
 ) -> dict[str, float]:
-    """One pass over the training windows; returns the mean of each loss term, weighted by batch size.
+    """One pass over the training windows, or one part of a training of a fixed number of steps.
+
+    Returns the mean of each loss term, weighted by batch size.
 
     In a group, the loss of a batch is the mean over the shards, weighted by the number of known labels of each.
 
@@ -196,11 +198,11 @@ def train_epoch(
     read = partial(_read, windows, teachers, training, epoch, targets)
     sums: dict[str, Tensor] = {}
     count = 0
-    parts = batches(len(windows.train), training.batch_size, seed, epoch)
+    parts = batches_of(training, len(windows.train), seed, epoch)
     parameters = [parameter for options in optimizer.param_groups for parameter in options["params"]]
     check = FiniteCheck(label, epoch, len(parts), at_once=windows.device.type == "cpu")
     lr = 0.0
-    for step, positions in enumerate(parts):
+    for step, (_, positions) in enumerate(parts):
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
         set_learning_rate(optimizer, lr)
         shard = positions
@@ -247,6 +249,27 @@ def batches(count: int, size: int, seed: int, epoch: int) -> list[NDArray[np.int
     order = np.random.default_rng([seed_for(seed, "batches"), epoch]).permutation(count)
     parts = [order[i : i + size] for i in range(0, count, size)]
     return parts if len(parts[-1]) > 1 or len(parts) == 1 else parts[:-1]
+
+
+def batches_of(training: Training, count: int, seed: int, epoch: int) -> list[tuple[int, NDArray[np.int64]]]:
+    """The batches of an epoch, each with the number of its pass over the `count` training windows, from 0.
+
+    In a training of a fixed number of steps an epoch is one of `training.epochs` equal parts of a stream of batches:
+    pass after pass, without the windows at the end of a pass that fill no batch. A method then takes as many steps as
+    any other, however many training windows it has.
+    """
+    if not training.steps:
+        return [(epoch, positions) for positions in batches(count, training.batch_size, seed, epoch)]
+    size = min(training.batch_size, count)
+    first, end = (training.steps * number // training.epochs for number in (epoch, epoch + 1))
+    passes: dict[int, list[NDArray[np.int64]]] = {}
+    stream = []
+    for step in range(first, end):
+        number, place = divmod(step, count // size)
+        if number not in passes:
+            passes[number] = batches(count, size, seed, number)
+        stream.append((number, passes[number][place]))
+    return stream
 
 
 def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
