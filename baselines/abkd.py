@@ -40,6 +40,7 @@ class AlphaBeta(Method):
         )
 
     tasks = frozenset({"classification", "segmentation"})
+    unlabelled = "all"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -53,6 +53,7 @@ class ImprovedKL(Method):
             check_temperature(f"weight-temperature = {self.weight_temperature:g}", self.weight_temperature)
 
     tasks = frozenset({"classification", "segmentation"})
+    unlabelled = "teacher"
 
     def build(self, setup: Setup) -> None:
         if self.config.prior == "class":

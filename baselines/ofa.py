@@ -42,6 +42,7 @@ class OneForAll(Method):
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     minimum_batch = 2
+    unlabelled = "teacher"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

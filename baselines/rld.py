@@ -45,6 +45,7 @@ class RefinedLogits(Method):
             check_temperature(f"confidence-temperature = {self.confidence_temperature:g}", self.confidence_temperature)
 
     tasks = frozenset({"classification", "segmentation"})
+    unlabelled = "teacher"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

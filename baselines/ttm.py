@@ -34,6 +34,7 @@ class TransformedTeacher(Method):
         )
 
     tasks = frozenset({"classification", "segmentation"})
+    unlabelled = "all"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -41,6 +41,7 @@ class WassersteinFeatures(Method):
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})
+    unlabelled = "all"
     needs = frozenset({"features"})
 
     def check(self, setup: Setup) -> None:

@@ -60,8 +60,7 @@ def select_taught(
 def is_wrong(teacher: Tensor, batch: Batch) -> Tensor:
     """Whether a teacher's first largest logit of (B, K) is not that of the label; (B,) bool, False without a label."""
     wrong: Tensor = (teacher.argmax(1) != batch.targets) & (batch.targets >= 0)
-    labelled = getattr(batch, "labelled", None)
-    return wrong if labelled is None else wrong & labelled
+    return wrong if batch.labelled is None else wrong & batch.labelled
 
 
 def corrected(logits: Tensor, targets: Tensor, how: TeacherErrors, temperature: float = 1.0) -> Tensor:
