@@ -352,15 +352,14 @@ class Method(nn.Module):
         """
         losses = []
         for modality, share in self.weights(teachers).items():
-            logits = paired_branch(student, modality, pairs).logits
-            if batch is None:
-                losses.append(share * soft_targets(logits, teachers[modality].logits.detach(), temperature))
-                continue
-            taught = self.taught(logits, teachers[modality].logits, batch, temperature)
-            losses.append(share * taught.share * soft_targets(taught.student, taught.teacher, temperature))
+            own, other = paired_branch(student, modality, pairs).logits, teachers[modality].logits.detach()
+            if batch is not None:
+                taught = self.taught(own, other, batch, temperature)
+                own, other, share = taught.student, taught.teacher, share * taught.share
+            losses.append(share * soft_targets(own, other, temperature))
         return torch.stack(losses).sum()
 
-    def taught(self, student: Tensor, teacher: Tensor, batch: Batch, temperature: float = 1.0) -> Taught:
+    def taught(self, student: Tensor, teacher: Tensor, batch: Batch, temperature: float | Tensor = 1.0) -> Taught:
         """The logits of student and teacher that are compared, after the option `teacher_errors`.
 
         Args:

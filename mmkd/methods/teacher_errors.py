@@ -32,7 +32,7 @@ class Taught:
 
 
 def select_taught(
-    student: Tensor, teacher: Tensor, batch: Batch, how: TeacherErrors = "keep", temperature: float = 1.0
+    student: Tensor, teacher: Tensor, batch: Batch, how: TeacherErrors = "keep", temperature: float | Tensor = 1.0
 ) -> Taught:
     """Pair the logits of student and teacher, after what `how` says of windows on which the teacher is wrong.
 
@@ -63,7 +63,7 @@ def is_wrong(teacher: Tensor, batch: Batch) -> Tensor:
     return wrong if batch.labelled is None else wrong & batch.labelled
 
 
-def corrected(logits: Tensor, targets: Tensor, how: TeacherErrors, temperature: float = 1.0) -> Tensor:
+def corrected(logits: Tensor, targets: Tensor, how: TeacherErrors, temperature: float | Tensor = 1.0) -> Tensor:
     """Correct the logits of a teacher that is wrong.
 
     `swap` exchanges the values of the label and of the largest logit, as in the code of Sun et al., ICCV 2025
