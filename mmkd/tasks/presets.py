@@ -24,6 +24,7 @@ class Preset:
         steps, teacher_steps: optimiser steps of the training of a student and of a teacher.
         epochs_range: the least and the greatest number of epochs.
         options: method -> options that replace its defaults.
+        peers: the reference rows of its tables, where `--peers` names none; empty: all that the task has.
     """
 
     image_size: int
@@ -34,6 +35,7 @@ class Preset:
     teacher_steps: int
     epochs_range: tuple[int, int]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
 
     def teacher_net(self, modality: str) -> str:
         """The network of the teacher of a modality."""
