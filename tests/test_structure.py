@@ -20,7 +20,7 @@ FLOORS = (
     {"specs", "methods", "frequency", "drawing"},
     {"store", "tasks"},
     {"data", "nets"},
-    {"views", "metrics", "peers"},
+    {"views", "metrics", "augment", "peers"},
     {"units"},
     {"training", "comparison"},
     {"evaluation", "report"},

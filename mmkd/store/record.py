@@ -154,6 +154,15 @@ class Record:
         return Metrics(values)
 
     @property
+    def training_fit(self) -> Mapping[str, Any]:
+        """How a teacher does on its training windows, at the epoch of this record; empty of older records.
+
+        `accuracy`, `wrong` (share whose most probable class is not the label) and `nll` of the labels.
+        """
+        fit = self.result.get("training_fit") or {}
+        return dict(fit.get(self.epoch) or {})
+
+    @property
     def parameters(self) -> int:
         """Number of parameters of the trained network; 0 for a reference that is no network."""
         return int(self.result["parameters"])

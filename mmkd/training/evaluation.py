@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from mmkd.metrics.classes import log_loss
 from mmkd.metrics.reproduction import prediction_scores
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
@@ -54,3 +55,35 @@ def evaluate(
         likelihoods.append(np.where(y >= 0, of_true, np.nan).astype(np.float32))
     predictions = {"predicted": np.concatenate(labels), "true_probability": np.concatenate(likelihoods)}
     return prediction_scores({"true": windows.y[indices], **predictions}, windows.names), predictions
+
+
+def training_fit(network: nn.Module, windows: TrainingData, training: Training) -> dict[str, float]:
+    """How a network does on the windows that it was trained on, in evaluation mode and without augmentation.
+
+    Windows, or steps, without a label do not count.
+
+    Returns:
+        `accuracy`; `wrong`, the share whose most probable class is not the label; and `nll`, the mean negative
+        log-likelihood of the labels in nats. Empty if no training window has a label.
+
+    Raises:
+        UnitFailed: outputs of the network are not finite.
+    """
+    count = right = 0
+    surprise = 0.0
+    for start in range(0, len(windows.train), windows.prediction_batch):
+        batch = windows.train[start : start + windows.prediction_batch]
+        context = autocast(training, windows.device)
+        probabilities = predict(network, windows.load_views, batch, context, windows.prediction_batch)
+        check_outputs(probabilities)
+        y = windows.y[batch]
+        by_class = np.moveaxis(probabilities, 1, -1)[y >= 0]
+        known = y[y >= 0]
+        if not len(known):
+            continue
+        count += len(known)
+        right += int((by_class.argmax(-1) == known).sum())
+        surprise += len(known) * log_loss(known, by_class)
+    if not count:
+        return {}
+    return {"accuracy": right / count, "wrong": 1 - right / count, "nll": surprise / count}

@@ -28,6 +28,7 @@ from mmkd.store.environment import environment
 from mmkd.tasks import TASKS
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.data import TrainingData
+from mmkd.training.evaluation import training_fit
 from mmkd.training.loop import TrainingResult, train
 from mmkd.training.state import snapshot
 from mmkd.training.teacher_outputs import NoTeachers
@@ -125,9 +126,15 @@ def get_teacher(
         metrics, predictions, last = evaluate_on_test(result, own, test, spec.training)
         np.savez(folder / "predictions.npz", **predictions)
         np.savez(folder / "predictions_last.npz", **last)
+        best_fit = training_fit(net, own, spec.training)  # the weights are those of the best epoch after the test
+        last_fit = best_fit
+        if result.best_epoch + 1 < len(result.history):
+            net.load_state_dict(result.last)
+            last_fit = training_fit(net, own, spec.training)
         (folder / "history.json").write_text(json.dumps(result.history))
         values: dict[str, Any] = {
             "metrics": metrics,
+            "training_fit": {"best": best_fit, "last": last_fit},
             **checksum_field(),
             "parameters": count_parameters(net),
             "seconds": result.seconds,

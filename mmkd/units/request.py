@@ -182,6 +182,7 @@ class Request(TrainingSettings):
             raise MmkdError("--data and --card both name windows; give one of them")
         if any(name.endswith(".toml") for name in self.datasets):
             raise MmkdError(f"data set {shown(self.datasets[0])}: name the file of a card with --card")
+        self.check_lengths()
         self.check_optimizers()
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
