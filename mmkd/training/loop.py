@@ -29,7 +29,7 @@ from mmkd.training.evaluation import validate
 from mmkd.training.finite import ADVICE, FiniteCheck
 from mmkd.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from mmkd.training.precision import as_float, autocast
-from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
+from mmkd.training.setup import build_method, fill_targets, make_setup, select_teacher_parameters
 from mmkd.training.state import TrainingState, Weights, snapshot
 from mmkd.training.teacher_outputs import TeacherSource
 
@@ -88,16 +88,21 @@ def train(
         label: the network and its method in words, for the progress bar and for errors.
 
     Raises:
-        MmkdError: the method refuses the set-up, or has an `after_step` and there is more than one process.
+        MmkdError: the method refuses the set-up; or there is more than one process, and the method has an
+            `after_step`, or some windows have no label.
         UnitFailed: a loss term is not finite, or another process of the group failed.
     """
     with group.synchronized():
         setup = make_setup(network, windows, teachers, training)
+        if windows.labelled is not None and method.unlabelled == "teacher":
+            setup = fill_targets(setup, windows, teachers)
         build_method(method, setup, seed)
         method.to(windows.device)
         deployed = method.deploy(network)
         targets = setup.targets
         assert targets is not None
+        if group.world_size > 1 and windows.labelled is not None:
+            raise MmkdError("windows without labels are trained on in one process; use python in place of torchrun")
         if group.world_size > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
             raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
@@ -285,7 +290,9 @@ def _read(
     """The inputs of the training windows at these positions, as `Step.read` returns them."""
     positions = index.cpu().numpy()
     views = windows.load_views(windows.train[positions])
-    return views, teachers.outputs(positions, views), Batch(targets[index], index, epoch, training.epochs)
+    labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled[positions]).to(index.device)
+    batch = Batch(targets[index], index, epoch, training.epochs, labelled)
+    return views, teachers.outputs(positions, views), batch
 
 
 def _terms(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
@@ -79,7 +80,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"student starts from {record.key}")
     student.to(workspace.torch_device)
     teachers: dict[str, Teacher] = {}
-    own_windows: dict[str, TrainingData] = {}
+    own_windows: dict[str, TrainingData] = {}  # of teachers, all with labels
     for name in spec.teachers:
         own_split, own_windows[name] = split, windows
         if spec.teacher_validation:
@@ -93,6 +94,10 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         method = make_method(spec, shares)
         log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
     networks = {name: teacher.network for name, teacher in teachers.items()}
+    others = split.unlabelled if method.unlabelled != "labelled" else split.unlabelled[:0]
+    if len(others):
+        windows = windows.add_unlabelled(others)
+        log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     source: TeacherSource
     read_windows = windows
     if spec.teacher_validation:  # their views are fitted on their own training windows
@@ -107,7 +112,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             read_windows,
             cache=workspace.cache,
             progress=workspace.progress,
-            part=split.train_digest if spec.teacher_validation else "",
+            part=digest(windows.train.tolist()) if spec.teacher_validation or len(others) else "",
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if isinstance(source, LiveTeachers) and spec.teacher_validation:
@@ -189,10 +194,14 @@ def training_data(
     spec: UnitSpec | TeacherSpec,
     workspace: Workspace,
 ) -> TrainingData:
-    """The data of a unit or teacher as the training loop reads them."""
+    """The data of a unit or teacher as the training loop reads them, without the labels that are not used."""
+    y = data.y
+    if len(split.unlabelled):
+        y = y.copy()
+        y[split.unlabelled] = -1
     return TrainingData(
         views=arrays,
-        y=data.y,
+        y=y,
         train=split.train,
         validation=split.validation,
         names=data.classes,

@@ -197,6 +197,8 @@ def resolve(
         by_name=bool(fold.test_subjects) and counts_subjects(data),
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
+        labelled_subjects=request.labelled_subjects or 0,
+        labelled_windows=request.labelled_windows or 0,
     )
     teacher_nets = {name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names}
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
@@ -207,12 +209,16 @@ def resolve(
 
     def training(teacher: bool) -> Training:
         validated = replace(data_spec, epoch_rule="val-best", validation=VALIDATION)
-        windows = len(split_for(data, validated if teacher and own_validation else data_spec, seed).train)
+        split = split_for(data, validated if teacher and own_validation else data_spec, seed)
+        windows = len(split.train if teacher else split.pool)
         changes = request.training_changes(teacher)
         _check_batch(
             changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
         )
-        return preset.resolve(windows, teacher, changes)
+        options = preset.resolve(windows, teacher, changes)
+        if data_spec.few_labels and not teacher:  # passes of the labelled windows alone would be shorter
+            return options.in_steps(windows)
+        return options
 
     configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
     own_views = configs(request.view)
