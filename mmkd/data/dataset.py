@@ -71,6 +71,9 @@ class Dataset:
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
+        unlabelled: (M, C, W), windows of a user's file that have no label; None if none were added. They are counted
+            after the N windows, from N on, in views and in splits.
+        unlabelled_sha256, unlabelled_file: checksum of that file, and its path.
         splits: the splits of units made so far, each computed once, and the checks of the
             data, which folds share; see `units.splits.split_for` and `units.understood`. Also what is said of a split
             file without checksum, `folds.UNCHECKED`.
@@ -98,6 +101,9 @@ class Dataset:
     missing: str = ""
     offset: tuple[float, ...] | None = None
     resampled: bool = False
+    unlabelled: NDArray[np.float32] | None = None
+    unlabelled_sha256: str = ""
+    unlabelled_file: str = ""
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def channel_group(self, name: str) -> tuple[int, ...]:

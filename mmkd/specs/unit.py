@@ -267,7 +267,7 @@ class UnitSpec:
         if self.teacher_training is None:
             raise MmkdError(f"a unit of method {self.method!r} has no teachers")
         training = self.teacher_training
-        data = self.data
+        data = replace(self.data, unlabelled_sha256="", unlabelled_file="")  # it is trained on labelled windows
         checkpoint = self.checkpoint_sha256.get(modality, "")
         if checkpoint:  # it is not trained, so that its key must not depend on the options of a training
             training = Training(epochs=0, precision=training.precision)

@@ -82,9 +82,10 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     teachers: dict[str, Teacher] = {}
     own_windows: dict[str, TrainingData] = {}  # of teachers, all with labels
     for name in spec.teachers:
-        own_split, own_windows[name] = split, windows
+        own_windows[name] = windows
         if spec.teacher_validation:
-            own_split, own_windows[name] = teacher_windows(spec.teacher(name), data, workspace)
+            own_windows[name] = teacher_windows(_with_file(spec.teacher(name), spec), data, workspace)[1]
+        own_split = split_for(data, spec.teacher(name).data, spec.seed)
         teachers[name] = get_teacher(spec.teacher(name), own_windows[name], split.test, workspace, method.checkpoint)
         if workspace.group.is_leader:
             write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
@@ -112,7 +113,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             read_windows,
             cache=workspace.cache,
             progress=workspace.progress,
-            part=digest(windows.train.tolist()) if spec.teacher_validation or len(others) else "",
+            part=_pool_digest(windows, spec) if spec.teacher_validation or len(others) else "",
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if isinstance(source, LiveTeachers) and spec.teacher_validation:
@@ -132,6 +133,18 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         source=source,
         log=log,
     )
+
+
+def _with_file(teacher: TeacherSpec, spec: UnitSpec) -> TeacherSpec:
+    """The teacher's spec with the unit's file of unlabelled windows, for views that hold these windows too."""
+    file = {"unlabelled_sha256": spec.data.unlabelled_sha256, "unlabelled_file": spec.data.unlabelled_file}
+    return replace(teacher, data=replace(teacher.data, **file))
+
+
+def _pool_digest(windows: TrainingData, spec: UnitSpec) -> str:
+    """Hash of the training windows, for the keys of outputs of teachers that were trained on others."""
+    numbers = windows.train.tolist()
+    return digest([numbers, spec.data.unlabelled_sha256] if spec.data.unlabelled_sha256 else numbers)
 
 
 def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
@@ -197,7 +210,7 @@ def training_data(
     """The data of a unit or teacher as the training loop reads them, without the labels that are not used."""
     y = data.y
     if len(split.unlabelled):
-        y = y.copy()
+        y = np.concatenate([y, np.full(0 if data.unlabelled is None else len(data.unlabelled), -1)])
         y[split.unlabelled] = -1
     return TrainingData(
         views=arrays,

@@ -136,6 +136,12 @@ class Request(TrainingSettings):
         ge=1,
         le=MOST,
     )
+    unlabelled: str | None = setting(
+        None,
+        "an .npz file with x (M, C, W): more training windows, without labels",
+        flag="--unlabelled",
+        metavar="FILE.npz",
+    )
     split: str = setting(
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
     )
