@@ -285,7 +285,8 @@ class Method(nn.Module):
     def supervised(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the student's prediction, and the mean cross-entropy of its branches if it has any.
 
-        They are means over the labelled windows of the batch, and 0 if there is none.
+        They are means over the labelled windows of the batch, and 0 if there is none. Of a window that is a mixture of
+        two, the cross-entropy with each label counts by its share.
 
         Returns:
             {"ce": scalar}, and "branch_ce" (multiplied by the option `branch_weight`) for a multi-branch student.
@@ -299,12 +300,21 @@ class Method(nn.Module):
     def _cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of the labelled windows; 0, with a gradient of 0, if there is none."""
         targets = batch.targets
+        mixed = batch.mixed
         if batch.labelled is not None:
             logits = logits[batch.labelled]
             targets = targets[batch.labelled]
             if not len(targets):
                 return logits.sum()
-        return F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+            if mixed is not None:
+                mixed = mixed[0][batch.labelled], mixed[1][batch.labelled]
+        smoothing = self.config.label_smoothing
+        if mixed is None:
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        others, shares = mixed
+        own = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+        other = F.cross_entropy(logits, others, label_smoothing=smoothing, reduction="none")
+        return (shares * own + (1 - shares) * other).mean()
 
     def soft(
         self, student: Outputs, teachers: Mapping[str, Outputs], temperature: float, pairs: str = "fused"

@@ -105,6 +105,8 @@ class Batch:
         epochs: the total number of epochs.
         labelled: (B,) bool, False for windows without label; None if all have one. Cross-entropy is the mean over the
             labelled windows, see `Method.supervised`.
+        mixed: where windows are mixtures of two (`mixup`): the classes (B,) of the second ones, and the shares (B,) of
+            `targets`, at least 0.5 each. None where they are not.
     """
 
     targets: Tensor
@@ -112,6 +114,7 @@ class Batch:
     epoch: int = 0
     epochs: int = 1
     labelled: Tensor | None = None
+    mixed: tuple[Tensor, Tensor] | None = None
 
     def labelled_mean(self, losses: Tensor) -> Tensor:
         """The mean of losses (B,) over the labelled windows; 0, with a gradient of 0, if there is none.

@@ -29,7 +29,7 @@ from mmkd.training.evaluation import validate
 from mmkd.training.finite import ADVICE, FiniteCheck
 from mmkd.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from mmkd.training.precision import as_float, autocast
-from mmkd.training.setup import build_method, fill_targets, make_setup, select_teacher_parameters
+from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
 from mmkd.training.state import TrainingState, Weights, snapshot
 from mmkd.training.teacher_outputs import TeacherSource
 
@@ -94,8 +94,6 @@ def train(
     """
     with group.synchronized():
         setup = make_setup(network, windows, teachers, training)
-        if windows.labelled is not None and method.unlabelled == "teacher":
-            setup = fill_targets(setup, windows, teachers)
         build_method(method, setup, seed)
         method.to(windows.device)
         deployed = method.deploy(network)
@@ -200,14 +198,14 @@ def train_epoch(
     method.train()
     for teacher in teachers.networks.values():
         teacher.train(any(parameter.requires_grad for parameter in teacher.parameters()))
-    read = partial(_read, windows, teachers, training, epoch, targets)
     sums: dict[str, Tensor] = {}
     count = 0
     parts = batches_of(training, len(windows.train), seed, epoch)
     parameters = [parameter for options in optimizer.param_groups for parameter in options["params"]]
     check = FiniteCheck(label, epoch, len(parts), at_once=windows.device.type == "cpu")
     lr = 0.0
-    for step, (_, positions) in enumerate(parts):
+    for step, (number, positions) in enumerate(parts):
+        read = partial(_read, windows, teachers, training, epoch, number, targets)
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
         set_learning_rate(optimizer, lr)
         shard = positions
@@ -285,14 +283,26 @@ def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
 
 
 def _read(
-    windows: TrainingData, teachers: TeacherSource, training: Training, epoch: int, targets: Tensor, index: Tensor
+    windows: TrainingData,
+    teachers: TeacherSource,
+    training: Training,
+    epoch: int,
+    number: int,
+    targets: Tensor,
+    index: Tensor,
 ) -> BatchInputs:
-    """The inputs of the training windows at these positions, as `Step.read` returns them."""
+    """The inputs of the training windows at these positions, as `Step.read` returns them.
+
+    Args:
+        number: of the pass over the training windows, from 0: another one reads other augmentations of a window.
+    """
     positions = index.cpu().numpy()
-    views = windows.load_views(windows.train[positions])
+    rows = windows.rows(positions, number)
+    views = windows.load_rows(rows)
+    mixed = windows.mixed(rows, targets)
     labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled[positions]).to(index.device)
-    batch = Batch(targets[index], index, epoch, training.epochs, labelled)
-    return views, teachers.outputs(positions, views), batch
+    batch = Batch(targets[index], index, epoch, training.epochs, labelled, mixed)
+    return views, teachers.outputs(rows, views), batch
 
 
 def _terms(

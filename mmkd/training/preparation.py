@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from mmkd.metrics.classes import mixture_shares
 from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
+from mmkd.training.augmented import AugmentedWindows
 from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
@@ -27,7 +29,7 @@ from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import student_alone
 from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
-from mmkd.views.cached import View, get_view
+from mmkd.views.cached import View, get_view, view_key
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
     views = {name: load_view(name, spec, data, workspace) for name in spec.views}
-    windows = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
+    labelled = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec, shares)
+    others = split.unlabelled if method.unlabelled != "labelled" else split.unlabelled[:0]
+    windows = labelled.add_unlabelled(others) if len(others) else labelled
+    windows = augment_windows(windows, views, data, split, spec, workspace)
+    if len(others):
+        log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
     if spec.starts_trained:
         record = student_alone_record(spec, data, workspace)
@@ -82,9 +89,11 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     teachers: dict[str, Teacher] = {}
     own_windows: dict[str, TrainingData] = {}  # of teachers, all with labels
     for name in spec.teachers:
-        own_windows[name] = windows
         if spec.teacher_validation:
             own_windows[name] = teacher_windows(_with_file(spec.teacher(name), spec), data, workspace)[1]
+        else:
+            own = labelled.select_views([name])
+            own_windows[name] = augment_windows(own, {name: views[name]}, data, split, spec.teacher(name), workspace)
         own_split = split_for(data, spec.teacher(name).data, spec.seed)
         teachers[name] = get_teacher(spec.teacher(name), own_windows[name], split.test, workspace, method.checkpoint)
         if workspace.group.is_leader:
@@ -95,15 +104,13 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         method = make_method(spec, shares)
         log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
     networks = {name: teacher.network for name, teacher in teachers.items()}
-    others = split.unlabelled if method.unlabelled != "labelled" else split.unlabelled[:0]
-    if len(others):
-        windows = windows.add_unlabelled(others)
-        log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     source: TeacherSource
     read_windows = windows
     if spec.teacher_validation:  # their views are fitted on their own training windows
         own_views = {name: own.views[name] for name, own in own_windows.items()}
         read_windows = replace(windows, views={**windows.views, **own_views})
+    if method.unlabelled == "teacher" and len(others):
+        windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
@@ -137,8 +144,9 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
 
 def _with_file(teacher: TeacherSpec, spec: UnitSpec) -> TeacherSpec:
     """The teacher's spec with the unit's file of unlabelled windows, for views that hold these windows too."""
-    file = {"unlabelled_sha256": spec.data.unlabelled_sha256, "unlabelled_file": spec.data.unlabelled_file}
-    return replace(teacher, data=replace(teacher.data, **file))
+    sha256 = spec.data.unlabelled_sha256
+    data = replace(teacher.data, unlabelled_sha256=sha256, unlabelled_file=spec.data.unlabelled_file)
+    return replace(teacher, data=data)
 
 
 def _pool_digest(windows: TrainingData, spec: UnitSpec) -> str:
@@ -197,7 +205,8 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
         progress=workspace.progress,
         sources=select_sources(spec.sources, spec.task, (name,)),
     )
-    return split, training_data(data, split, {name: view.array}, spec, workspace)
+    windows = training_data(data, split, {name: view.array}, spec, workspace)
+    return split, augment_windows(windows, {name: view}, data, split, spec, workspace)
 
 
 def training_data(
@@ -229,6 +238,50 @@ def training_data(
     )
 
 
+def augment_windows(
+    windows: TrainingData,
+    views: Mapping[str, View],
+    data: Dataset,
+    split: Split,
+    spec: UnitSpec | TeacherSpec,
+    workspace: Workspace,
+) -> TrainingData:
+    """The data of a unit or teacher with the augmentations of its training, if there are any.
+
+    Args:
+        windows: its training windows are those that are augmented.
+        views: modality -> the view, of all modalities of `windows`.
+    """
+    if not spec.training.augment:
+        return windows
+    role = "student"
+    configs: Mapping[str, Mapping[str, Any]] = {}
+    if isinstance(spec, TeacherSpec):
+        role = f"teacher/{spec.modality}"
+        configs = {spec.modality: spec.view}
+    else:
+        configs = spec.views
+    keys = {}
+    for name in views:
+        sources = select_sources(spec.sources, spec.task, (name,))
+        keys[name] = view_key(name, configs[name], spec.data, split, sources)
+    augmented = AugmentedWindows(
+        data.all_x,
+        fitted_on=split.train,
+        train=windows.train,
+        training=spec.training,
+        modalities={name: view.modality for name, view in views.items()},
+        view_keys=keys,
+        seed=spec.seed,
+        role=role,
+        labelled=windows.labelled,
+        sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
+        cache=workspace.cache,
+        progress=workspace.progress,
+    )
+    return replace(windows, augmented=augmented)
+
+
 def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
     """The record of the unit's student trained alone under the same seed; it is trained first if there is none.
 
@@ -244,6 +297,22 @@ def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) ->
         return record
     with records.lock(alone.key):
         return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
+
+
+def fill_labels(
+    teachers: Mapping[str, Teacher], windows: TrainingData, unlabelled: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The labels (N,) with those that the teachers predict for unlabelled windows.
+
+    It is the class of the highest mean of the teachers' probabilities for the windows as they are, not augmented.
+    """
+    size = windows.prediction_batch
+    probabilities = [
+        predict(teacher.network, windows.load_views, unlabelled, batch_size=size) for teacher in teachers.values()
+    ]
+    y = windows.y.copy()
+    y[unlabelled] = np.mean(probabilities, axis=0).argmax(1)
+    return y
 
 
 def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:

@@ -1,7 +1,6 @@
 """What happens to a method before its training: it is checked, built, and told which parameters of teachers train."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -41,24 +40,6 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         window_s=windows.window_s,
         task=windows.task,
     )
-
-
-def fill_targets(setup: Setup, windows: TrainingData, teachers: TeacherSource) -> Setup:
-    """The set-up with a target for every window: of those without a label, the class that the teachers predict.
-
-    It is the class of the highest mean of the teachers' probabilities, before any of them trains along.
-    """
-    assert setup.targets is not None
-    assert windows.labelled is not None
-    targets = setup.targets.clone()
-    unlabelled = np.flatnonzero(~windows.labelled)
-    for start in range(0, len(unlabelled), windows.prediction_batch):
-        positions = unlabelled[start : start + windows.prediction_batch]
-        with torch.no_grad():
-            outputs = teachers.outputs(positions, windows.load_views(windows.train[positions]))
-        mean = torch.stack([teacher.logits.softmax(1) for teacher in outputs.values()]).mean(0)
-        targets[torch.from_numpy(positions).to(targets.device)] = mean.argmax(1)
-    return replace(setup, targets=targets)
 
 
 def build_method(method: Method, setup: Setup, seed: int) -> None:
