@@ -158,6 +158,9 @@ class Setup:
         window_s: length of a window in seconds; None if the data have no sampling rate. A map of T positions has
             T / window_s positions a second.
         task: "classification", "segmentation" (one class for each time step) or "anomaly".
+        read: a function of positions (n,) in the training set (see `Batch.index`). It returns the outputs of the
+            teachers for these windows, without gradients. Where every time step has a label, the logits are (n, K, T).
+            None in a trial on random windows, before teachers are trained, and in unit tests.
     """
 
     student: Outputs
@@ -169,6 +172,7 @@ class Setup:
     validated: bool = True
     window_s: float | None = None
     task: str = "classification"
+    read: Callable[[Tensor], Mapping[str, Outputs]] | None = None
 
 
 @dataclass(frozen=True)
