@@ -306,12 +306,11 @@ def fill_labels(
 
     It is the class of the highest mean of the teachers' probabilities for the windows as they are, not augmented.
     """
-    size = windows.prediction_batch
-    probabilities = [
-        predict(teacher.network, windows.load_views, unlabelled, batch_size=size) for teacher in teachers.values()
-    ]
+    sums = np.zeros((len(unlabelled), windows.classes))
+    for teacher in teachers.values():
+        sums += predict(teacher.network, windows.load_views, unlabelled, batch_size=windows.prediction_batch)
     y = windows.y.copy()
-    y[unlabelled] = np.mean(probabilities, axis=0).argmax(1)
+    y[unlabelled] = sums.argmax(1)
     return y
 
 

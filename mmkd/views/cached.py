@@ -88,8 +88,9 @@ def view_key(
             "modality": name,
             "config": dict(config),
             "version": modality.version,
-            "data": [data.sha256, data.nan, *([data.unlabelled_sha256] if data.unlabelled_sha256 else [])],
+            "data": [data.sha256, data.nan],
             "fitted": fitted_on,
+            **({"unlabelled": data.unlabelled_sha256} if data.unlabelled_sha256 else {}),
             **({"sources": dict(sources)} if sources else {}),
         }
     )
