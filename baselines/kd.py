@@ -27,6 +27,7 @@ class KD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
