@@ -49,6 +49,7 @@ class AdaptiveEnsemble(Method):
         )
 
     minimum_teachers = 2
+    status = "classic"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

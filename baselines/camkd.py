@@ -37,6 +37,7 @@ class CAMKD(Method):
         )
 
     needs = frozenset({"logits", "branches", "features"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

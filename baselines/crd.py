@@ -115,6 +115,7 @@ class CRD(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
+    status = "classic"
     targets: Tensor | None
 
     def check(self, setup: Setup) -> None:

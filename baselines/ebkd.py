@@ -45,6 +45,7 @@ class EBKD(Method):
         )
 
     needs = frozenset({"logits", "branches", "attention"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

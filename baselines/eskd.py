@@ -44,6 +44,7 @@ class FullKD(Method):
         )
 
     tasks = frozenset({"classification", "segmentation"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
@@ -79,6 +80,8 @@ class EarlyStopped(FullKD):
                     f"those of their {epoch} epoch; leave it out, or use --method kd"
                 )
             object.__setattr__(self, "teacher_epoch", epoch)
+
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         if self.config.early_stop == "student" and batch.epoch >= self.config.stop * batch.epochs:

@@ -32,6 +32,7 @@ class FeatureKD(Method):
 
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     needs = frozenset({"embedding"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

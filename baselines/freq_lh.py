@@ -138,6 +138,7 @@ class FreqLH(Method):
 
     needs = frozenset({"logits", "features"})
     tasks = frozenset({"classification", "segmentation"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

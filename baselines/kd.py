@@ -28,6 +28,7 @@ class KD(Method):
         )
 
     tasks = frozenset({"classification", "segmentation", "anomaly"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -41,6 +41,7 @@ class Progressive(Method):
                 )
 
     needs = frozenset({"embedding", "branches"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

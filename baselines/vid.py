@@ -44,6 +44,7 @@ class VID(Method):
 
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
+    status = "classic"
     revision = 2
 
     def build(self, setup: Setup) -> None:
