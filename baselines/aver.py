@@ -26,6 +26,7 @@ class Aver(Method):
         temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     status = "classic"
 

@@ -60,6 +60,7 @@ class CurriculumTemperature(Method):
             check_temperature(f"t-start = {self.t_start:g}", self.t_start)
             check_temperature(f"t-start + t-range = {self.t_start + self.t_range:g}", self.t_start + self.t_range)
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
 
     def build(self, setup: Setup) -> None:

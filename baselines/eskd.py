@@ -43,6 +43,7 @@ class FullKD(Method):
             "last", "weights of the teachers: always of their last epoch", since=3, before="last"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     status = "classic"
 

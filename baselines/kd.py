@@ -27,6 +27,7 @@ class KD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     status = "classic"
 

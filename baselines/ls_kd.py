@@ -30,6 +30,7 @@ class LogitStandardisation(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     minimum_classes = 3
     revision = 2

@@ -55,6 +55,7 @@ class MultiLevel(Method):
             super().__post_init__()
             numbers(self.temperatures)
 
+    unlabelled = "all"
     revision = 3
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -116,6 +116,19 @@ class Batch:
     labelled: Tensor | None = None
     mixed: tuple[Tensor, Tensor] | None = None
 
+    def labelled_mean(self, losses: Tensor) -> Tensor:
+        """The mean of losses (B,) over the labelled windows; 0, with a gradient of 0, if there is none.
+
+        >>> import torch
+        >>> labelled = torch.tensor([True, False, True])
+        >>> batch = Batch(torch.tensor([0, -1, 1]), torch.arange(3), labelled=labelled)
+        >>> batch.labelled_mean(torch.tensor([1.0, 7.0, 3.0])).item()
+        2.0
+        """
+        if self.labelled is None:
+            return losses.mean()
+        return losses[self.labelled].sum() / self.labelled.sum().clamp_min(1)
+
     def ramp(self, share: float) -> float:
         """Linear warm-up factor in (0, 1], which reaches 1 after the first `share` of the epochs.
 
