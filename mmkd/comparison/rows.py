@@ -24,7 +24,8 @@ class Row:
 
     Attributes:
         kind: "teacher", "mean" (of the teachers' probabilities), "oracle" (for each test window the best teacher: an
-            upper bound for choosing among them, no method), "student", or "simple" (a reference that is no network).
+            upper bound for choosing among them, no method), "student", "simple" (a detector that is no network) or
+            "reference" (a peer of the networks on the same windows).
         base: the method, or the modality and network of a teacher.
         variant: of a student its method and options, the same on every data set; `name` may say more.
         settings: what the row's units have in common beyond the group's settings.
@@ -36,6 +37,7 @@ class Row:
         score: the metric that is compared.
         equals: the names of other rows that are equal to the bit; folded_into: the first of them, in whose line this
             one is shown.
+        status: of a student's method, see `mmkd.methods.contract.STATUSES`; "" where it is not known.
     """
 
     kind: str
@@ -53,11 +55,17 @@ class Row:
     score: str = SELECTION
     equals: tuple[str, ...] = ()
     folded_into: str | None = None
+    status: str = ""
 
     @property
     def title(self) -> str:
         """Its name, and those of the rows that it equals."""
         return " = ".join([self.name, *self.equals])
+
+    @property
+    def prefix(self) -> str:
+        """What stands before its name where rows of several kinds meet: "teacher ", "peer " or nothing."""
+        return {"teacher": "teacher ", "reference": "peer "}.get(self.kind, "")
 
     def values(self, metric: str) -> list[float]:
         """One value a repeat that has it."""
