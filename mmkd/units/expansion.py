@@ -186,12 +186,13 @@ def resolve(
     views = tuple(dict.fromkeys(branches + teacher_names))
     size = request.image_size or min(preset.image_size, data.window)
     fold = data.fold or Fold("", ())
+    epoch_rule = request.epoch_rule or preset.epoch_rule
     data_spec = DataSpec(
         name=data.name,
         sha256=data.sha256,
         nan=request.nan,
-        validation=VALIDATION if request.epoch_rule == "val-best" else 0.0,
-        epoch_rule=request.epoch_rule,
+        validation=VALIDATION if epoch_rule == "val-best" else 0.0,
+        epoch_rule=epoch_rule,
         train_subjects=request.train_subjects or 0,
         test_subjects=fold.test_subjects,
         by_name=bool(fold.test_subjects) and counts_subjects(data),
@@ -202,7 +203,7 @@ def resolve(
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
     trained = set(teacher_names) - set(checkpoints)
-    own_validation = request.epoch_rule == "last" and _takes_best_epoch(method, options, trained)
+    own_validation = epoch_rule == "last" and _takes_best_epoch(method, options, trained)
     teacher_validation = VALIDATION if own_validation else 0.0
 
     def training(teacher: bool) -> Training:
@@ -215,7 +216,7 @@ def resolve(
         return preset.resolve(windows, teacher, changes)
 
     configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
-    own_views = configs(request.view)
+    own_views = configs(merge_options(preset.views, request.view))
     return UnitSpec(
         data=data_spec,
         seed=seed,
@@ -236,8 +237,19 @@ def resolve(
         sources=checksums_of(entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion)),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
-        given_views=_changed_options(own_views, configs({})) if request.view else (),
+        given_views=_changed_options(own_views, configs(preset.views)) if request.view else (),
     )
+
+
+def merge_options(
+    usual: Mapping[str, Mapping[str, Any]], own: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Options of views, of which `own` replaces the usual ones.
+
+    >>> merge_options({"gaf": {"range": "train"}}, {"gaf": {"size": 16}, "pi": {"size": 8}})
+    {'gaf': {'range': 'train', 'size': 16}, 'pi': {'size': 8}}
+    """
+    return {name: {**usual.get(name, {}), **own.get(name, {})} for name in dict.fromkeys((*usual, *own))}
 
 
 def _changed_options(views: Mapping[str, Mapping[str, Any]], usual: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
