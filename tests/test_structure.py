@@ -20,7 +20,7 @@ FLOORS = (
     {"specs", "methods", "frequency", "drawing"},
     {"store", "tasks"},
     {"data", "nets"},
-    {"views", "metrics"},
+    {"views", "metrics", "augment"},
     {"units"},
     {"training", "comparison"},
     {"evaluation", "report"},

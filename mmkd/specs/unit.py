@@ -41,6 +41,11 @@ class Training(Options):
         0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, lt=1, since=3
     )
     steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
+    augment: tuple[str, ...] = option((), "augmentations of the training windows, such as rotate:30", since=5)
+    augment_copies: int = option(0, "augmented copies of the training windows; 0: drawn anew each time", ge=0, since=5)
+    triads: tuple[str, ...] = option(
+        (), "the axes that they turn together, as `augment.format_sites` has them", since=5
+    )
     given: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     """Names of the options that the user set to another value than the preset's; titles show them."""
 
@@ -56,7 +61,16 @@ class Training(Options):
     @property
     def given_text(self) -> str:
         """The options that the user set, such as "lr=0.01, batch-size=32"; empty if there are none."""
-        return ", ".join(f"{name.replace('_', '-')}={getattr(self, name)}" for name in self.given)
+        values = {name: getattr(self, name) for name in self.given}
+        texts = {
+            name: "+".join(value) or "none" if isinstance(value, tuple) else value for name, value in values.items()
+        }
+        return ", ".join(f"{name.replace('_', '-')}={text}" for name, text in texts.items())
+
+    @property
+    def augmentation_names(self) -> tuple[str, ...]:
+        """The registered names of its augmentations, such as "rotate"."""
+        return tuple(text.partition(":")[0] for text in self.augment)
 
 
 def given_options(views: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> list[str]:
@@ -75,16 +89,18 @@ def select_sources(
     modalities: Iterable[str],
     nets: Iterable[str] = (),
     fusion: str | None = None,
+    augmentations: Iterable[str] = (),
 ) -> dict[str, str]:
     """The checksums of what a part of a unit is made with.
 
     Args:
         sources: as in `UnitSpec.sources`.
-        modalities, nets, fusion: of that part.
+        modalities, nets, fusion, augmentations: of that part.
     """
     names = [f"task {task}", *(f"modality {kind_of(name)}" for name in modalities)]
     names += [f"{kind} {net}" for net in nets for kind in ("backbone", "dense network")]
     names += [f"{kind} {fusion}" for kind in ("fusion", "stage fusion")]
+    names += [f"augmentation {name}" for name in augmentations]
     return {name: sources[name] for name in names if name in sources}
 
 
@@ -266,6 +282,8 @@ class UnitSpec:
             training = Training(epochs=0, precision=training.precision)
         elif self.teacher_validation:
             data = replace(data, epoch_rule="val-best", validation=self.teacher_validation)
+        names = training.augmentation_names
+        sources = select_sources(self.sources, self.task, (modality,), (self.teachers[modality],), augmentations=names)
         return TeacherSpec(
             data=data,
             seed=self.seed,
@@ -276,7 +294,7 @@ class UnitSpec:
             task=self.task,
             checkpoint_sha256=checkpoint,
             checkpoint_file=self.checkpoint_files.get(modality, ""),
-            sources=select_sources(self.sources, self.task, (modality,), (self.teachers[modality],)),
+            sources=sources,
             plugins=self.plugins,
             given_views=tuple(name for name in self.given_views if name.rpartition(".")[0] == modality),
         )

@@ -30,6 +30,8 @@ PRESETS = {
         passes=40,
         steps_range=(1200, 3000),
         views={"gaf": {"range": "train"}},
+        augment=("card",),
+        augment_copies=4,
     ),
     "full": Preset(
         image_size=64,

@@ -195,14 +195,14 @@ def train_epoch(
     method.train()
     for teacher in teachers.networks.values():
         teacher.train(any(parameter.requires_grad for parameter in teacher.parameters()))
-    read = partial(_read, windows, teachers, training, epoch, targets)
     sums: dict[str, Tensor] = {}
     count = 0
     parts = batches_of(training, len(windows.train), seed, epoch)
     parameters = [parameter for options in optimizer.param_groups for parameter in options["params"]]
     check = FiniteCheck(label, epoch, len(parts), at_once=windows.device.type == "cpu")
     lr = 0.0
-    for step, (_, positions) in enumerate(parts):
+    for step, (number, positions) in enumerate(parts):
+        read = partial(_read, windows, teachers, training, epoch, number, targets)
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
         set_learning_rate(optimizer, lr)
         shard = positions
@@ -280,12 +280,24 @@ def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
 
 
 def _read(
-    windows: TrainingData, teachers: TeacherSource, training: Training, epoch: int, targets: Tensor, index: Tensor
+    windows: TrainingData,
+    teachers: TeacherSource,
+    training: Training,
+    epoch: int,
+    number: int,
+    targets: Tensor,
+    index: Tensor,
 ) -> BatchInputs:
-    """The inputs of the training windows at these positions, as `Step.read` returns them."""
-    positions = index.cpu().numpy()
-    views = windows.load_views(windows.train[positions])
-    return views, teachers.outputs(positions, views), Batch(targets[index], index, epoch, training.epochs)
+    """The inputs of the training windows at these positions, as `Step.read` returns them.
+
+    Args:
+        number: of the pass over the training windows, from 0: another one reads other augmentations of a window.
+    """
+    rows = windows.rows(index.cpu().numpy(), number)
+    views = windows.load_rows(rows)
+    mixed = windows.mixed(rows, targets)
+    batch = Batch(targets[index], index, epoch, training.epochs, mixed=mixed)
+    return views, teachers.outputs(rows, views), batch
 
 
 def _terms(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mmkd.core.errors import MmkdError
 from mmkd.core.keys import seed_for
 from mmkd.data import Dataset, Split, split_prefixes, split_windows
 from mmkd.data.dataset import Fold
@@ -44,8 +45,18 @@ def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
 def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
     validate = spec.epoch_rule == "val-best"
     if data.series is not None:
+        if spec.few_labels:
+            raise MmkdError(f"data {data.name!r} has series, whose labels are for the test alone; leave few labels out")
         return split_prefixes(data, validate, spec.train_subjects)
-    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)
+    return split_windows(
+        data,
+        seed_for(seed, "split"),
+        spec.validation or 0.2,
+        validate,
+        spec.train_subjects,
+        spec.labelled_subjects,
+        spec.labelled_windows,
+    )
 
 
 def _make_inner_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
