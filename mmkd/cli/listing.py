@@ -33,10 +33,13 @@ def _preset_lines(name: str, p: Preset) -> list[str]:
         epochs = f"{low} epochs"
     else:
         epochs = f"{p.teacher_steps} steps a teacher and {p.steps} the student, in {low} to {high} epochs"
+    more = [_RULES[p.epoch_rule], *(f"{view} with {_flags(options)}" for view, options in p.views.items())]
+    if p.augment:
+        more.append(f"augmentations of the {'+'.join(p.augment)}, the student's in {p.augment_copies} copies")
     return [
         f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
         f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
-        f"         {', '.join((_RULES[p.epoch_rule], *(f'{view} with {_flags(o)}' for view, o in p.views.items())))}",
+        f"         {', '.join(more)}",
         *(f"         {method} with {_flags(options)}" for method, options in p.options.items()),
     ]
 
