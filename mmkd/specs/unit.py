@@ -40,6 +40,9 @@ class Training(Options):
     label_smoothing: float = option(
         0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, lt=1, since=3
     )
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "of a teacher's cross-entropy; a student's is an option of its method", since=5
+    )
     steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
     augment: tuple[str, ...] = option((), "augmentations of the training windows, such as rotate:30", since=5)
     augment_copies: int = option(0, "augmented copies of the training windows; 0: drawn anew each time", ge=0, since=5)
@@ -334,6 +337,43 @@ class DetectorSpec:
         return cls(**{**values, "data": DataSpec(**values["data"]), "student": tuple(values["student"])})
 
 
+@dataclass(frozen=True)
+class PeerSpec(DetectorSpec):
+    """The spec of a reference row of windows, such as a random forest; `method` is its name.
+
+    Attributes:
+        student: the modalities of the signals that it reads, such as ("sig@acc",).
+        revision: of the peer, see `Peer.revision`.
+    """
+
+    revision: int = field(default=1, metadata={"since": 5})
+
+    @cached_property
+    def key(self) -> str:
+        """The name of its record."""
+        return digest({"kind": "reference", "format": FORMAT, **recorded(self)})
+
+    @classmethod
+    def beside(cls, unit: UnitSpec, name: str, revision: int = 1) -> "PeerSpec":
+        """The spec of the peer `name` beside a unit: on the same windows, and the channels that its student reads."""
+        return cls(unit.data, unit.seed, name, unit.task, student=signals_of(unit.student), revision=revision)
+
+
+def signals_of(student: Iterable[str]) -> tuple[str, ...]:
+    """The signals that a student is made from, whatever its views: a modality for each group of channels that it reads.
+
+    >>> signals_of(["sig@acc", "gaf@acc", "pi@gyro"]), signals_of(["gaf", "sig@acc"]), signals_of(["img"])
+    (('sig@acc', 'sig@gyro'), ('sig',), ('img',))
+    """
+    names = dict.fromkeys(name if name == "img" else "sig" + name[len(kind_of(name)) :] for name in student)
+    return ("sig",) if "sig" in names else tuple(names)
+
+
 Spec = UnitSpec | TeacherSpec | DetectorSpec
-KINDS: Mapping[str, type[Spec]] = {"student": UnitSpec, "teacher": TeacherSpec, "simple": DetectorSpec}
+KINDS: Mapping[str, type[Spec]] = {
+    "student": UnitSpec,
+    "teacher": TeacherSpec,
+    "simple": DetectorSpec,
+    "reference": PeerSpec,
+}
 """Kind of a record -> the type of its spec."""

@@ -14,6 +14,7 @@ PRESETS = {
         steps=650,
         teacher_steps=750,
         epochs_range=(8, 60),
+<<<<<<< HEAD
         options=DEEP_STAGES,
         epoch_rule="last",
     ),
@@ -32,6 +33,10 @@ PRESETS = {
         views={"gaf": {"range": "train"}},
         augment=("card",),
         augment_copies=4,
+=======
+        options={name: {"stages": "deep"} for name in ("fam", "fam-1d", "fam-review")},
+        peers=("random-forest",),
+>>>>>>> main
     ),
     "full": Preset(
         image_size=64,
@@ -54,5 +59,7 @@ CLASSIFICATION = Task(
     teachers=("sig,gaf,pi",),
     measurements=("deployment.json", "maps.npz"),
     optional_measurements=("robustness.json",),
+    references="mmkd.evaluation.references:reference_records",
+    reference_names=("random-forest", "minirocket"),
 )
 TASKS.register(CLASSIFICATION.name)(CLASSIFICATION)

@@ -32,6 +32,7 @@ class Preset:
         passes: how many passes over the training windows a training of a fixed number of steps is worth; 0: epochs.
         steps_range: the least and the greatest number of those steps.
         views: modality -> options that replace its defaults.
+        peers: the reference rows of its tables, where `--peers` names none; empty: all that the task has.
         augment: the augmentations of all trainings; ("card",): those of the data set's card, if it names any.
         augment_copies: how many augmented copies of the training windows the student reads; 0: new ones each time.
     """
@@ -48,6 +49,7 @@ class Preset:
     passes: int = 0
     steps_range: tuple[int, int] = (0, 0)
     views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
     augment_copies: int = 0
 

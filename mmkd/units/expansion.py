@@ -22,6 +22,7 @@ from mmkd.units.checks import check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
+from mmkd.units.training_settings import OF_METHODS
 from mmkd.views.cached import view_configs
 
 VALIDATION = 0.2
@@ -97,8 +98,8 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
 def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
     """The options of each unit of a method: every combination of the lists in `options`, then those of the variants."""
     preset = TASKS.get(request.task).preset(request.preset).options.get(method, {})
-    smoothing = {} if request.label_smoothing is None else {"label_smoothing": request.label_smoothing}
-    base = {**preset, **smoothing, **_field_names(request.options.get(method, {}))}
+    given = {name: getattr(request, name) for name in OF_METHODS if getattr(request, name) is not None}
+    base = {**preset, **given, **_field_names(request.options.get(method, {}))}
     yield from _option_sets(method, base)
     for variant in request.variants:
         if variant["method"] == method:

@@ -144,6 +144,14 @@ class Request(TrainingSettings):
         gt=0,
         le=MOST,
     )
+    peers: tuple[str, ...] = setting(
+        (),
+        "rows beside the networks, fitted on the same windows: all, none, random-forest (seconds; the default of "
+        "quick), minirocket (half a minute, of 7,000 windows two; in other presets too)",
+        flag="--peers",
+        metavar="NAME[,NAME]",
+        group="where",
+    )
     strict: bool = setting(
         False, "refuse data of which something is suspicious, instead of a warning", flag="--strict", group="where"
     )
@@ -197,6 +205,7 @@ class Request(TrainingSettings):
         task = TASKS.get(self.task)
         if self.preset not in task.presets:
             raise unknown_name("preset", self.preset, task.presets)
+        task.chosen_references(self.peers, self.preset)
         for name in ("datasets", "students", "teachers"):
             if getattr(self, name) == BY_TASK:
                 object.__setattr__(self, name, getattr(task, name))
