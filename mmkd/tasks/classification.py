@@ -14,9 +14,9 @@ PRESETS = {
         steps=650,
         teacher_steps=750,
         epochs_range=(8, 60),
-<<<<<<< HEAD
         options=DEEP_STAGES,
         epoch_rule="last",
+        peers=("random-forest",),
     ),
     "standard": Preset(
         image_size=32,
@@ -33,10 +33,6 @@ PRESETS = {
         views={"gaf": {"range": "train"}},
         augment=("card",),
         augment_copies=4,
-=======
-        options={name: {"stages": "deep"} for name in ("fam", "fam-1d", "fam-review")},
-        peers=("random-forest",),
->>>>>>> main
     ),
     "full": Preset(
         image_size=64,
