@@ -40,6 +40,9 @@ class Training(Options):
     label_smoothing: float = option(
         0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, lt=1, since=3
     )
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "of a teacher's cross-entropy; a student's is an option of its method", since=5
+    )
     steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
     augment: tuple[str, ...] = option((), "augmentations of the training windows, such as rotate:30", since=5)
     augment_copies: int = option(0, "augmented copies of the training windows; 0: drawn anew each time", ge=0, since=5)
