@@ -1,8 +1,8 @@
 """Does each part of the recipe hold on subjects that nobody looked at? python experiments/recipe.py run
 
-The parts were first seen in scores of official test subjects. Here the test part of a unit is one of three folds of the
-training subjects (of the training windows, stratified by class, where a set has no subjects), so that no official test
-window is read at all. One thing at a time is changed; what is compared shares data set, fold and seed.
+The parts were first seen in scores of official test subjects. Here the test part of a unit is a third of the official
+training subjects; the official test subjects are among those that it trains on. Sets without subjects have three folds of
+all windows, stratified by class. One thing at a time is changed; what is compared shares data set, fold and seed.
 
 `run` trains what is not on record, as `python -m mmkd.bench` does, and `--dry-run` counts it; `table` reads the records and
 writes `results/recipe.csv`, a line a network, and the tables of `results/recipe.md`.
@@ -10,16 +10,20 @@ writes `results/recipe.csv`, a line a network, and the tables of `results/recipe
 
 import argparse
 import csv
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.model_selection import GroupKFold
 
 from mmkd.core.progress import Lines, duration
-from mmkd.data import Dataset
+from mmkd.data import Dataset, load_dataset
+from mmkd.data.dataset import Fold
+from mmkd.data.folds import fold_document
 from mmkd.engines.estimate import estimate
 from mmkd.engines.execution import run_by_workers
 from mmkd.engines.plan import make_plan
@@ -55,7 +59,7 @@ FACTORS: Mapping[str, Mapping[str, Any]] = {
     "no augmentation": {"augment": ("none",)},
     "best validation epoch": {"epoch_rule": "val-best"},
     "fixed receptive field": {"student_net": ("small",), "teacher_nets": {"sig": "WRN16-1"}},
-    "out-of-fold targets": {"teacher_targets": "out-of-fold"},
+    # "out-of-fold targets": {"teacher_targets": "out-of-fold"},
 }
 """Level -> what differs from the standard, of a student with a teacher that both read the whole signal."""
 GAF: Mapping[str, Mapping[str, Any]] = {
@@ -76,12 +80,20 @@ class Study:
     request: Request
 
 
-def studies(parts: Sequence[str], sets: Sequence[str], seeds: Sequence[int]) -> Iterator[Study]:
-    """All studies of these parts, data sets and seeds."""
+def studies(
+    parts: Sequence[str], sets: Sequence[str], seeds: Sequence[int], root: str | None, folder: Path
+) -> Iterator[Study]:
+    """All studies of these parts, data sets and seeds.
+
+    Args:
+        root: the data folder.
+        folder: where split files are written.
+    """
+    splits = {name: fresh_folds(name, root, folder) for name in sets}
 
     def study(part: str, level: str, name: str, **changes: Any) -> Study:
-        values = {**COMMON, **SETS[name], "datasets": (name,), "seeds": tuple(seeds), **changes}
-        return Study(part, level, name, Request(**values))
+        values = {**COMMON, **SETS[name], **splits[name], "datasets": (name,), "seeds": tuple(seeds), "data_root": root}
+        return Study(part, level, name, Request(**{**values, **changes}))
 
     for name in sets:
         for level, changes in FACTORS.items() if "factors" in parts else ():
@@ -101,19 +113,28 @@ def studies(parts: Sequence[str], sets: Sequence[str], seeds: Sequence[int]) -> 
 Units = list[tuple[UnitSpec, Dataset]]
 
 
-def units_of(study: Study) -> Units:
-    """The units of a study, each in every fold of its training part."""
-    folds = range(1, FOLDS + 1)
-    return [
-        (replace(spec, data=replace(spec.data, inner_fold=(number, FOLDS))), data)
-        for spec, data in expand(study.request)
-        for number in folds
-    ]
+def fresh_folds(name: str, data_root: str | None, folder: Path) -> dict[str, Any]:
+    """The setting of a request that gives the folds of a data set: of its official training subjects, or of its windows.
+
+    Args:
+        folder: where the split file is written.
+    """
+    data = load_dataset(name, data_root)
+    if data.subject is None:
+        return {"folds": FOLDS}
+    subjects = data.subject[~data.test]
+    parts = GroupKFold(FOLDS).split(subjects, groups=subjects)
+    groups = [tuple(np.unique(subjects[test]).tolist()) for _, test in parts]
+    folds = [Fold(f"fold {number} of {FOLDS}", group) for number, group in enumerate(groups, 1)]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.split.json"
+    path.write_text(json.dumps(fold_document(name, folds)))
+    return {"split": str(path)}
 
 
 def run(chosen: Sequence[Study], workspace: Workspace, dry: bool) -> None:
     """Train what is not on record; with `dry`, count it and estimate its time."""
-    units = list({unit[0].key: unit for study in chosen for unit in units_of(study)}.values())
+    units = list({unit[0].key: unit for study in chosen for unit in expand(study.request)}.values())
     if dry:
         plan = make_plan(units, workspace.records, workspace.cache)
         left = sum(not job.exists and job.kind != "view" for job in plan)
@@ -124,13 +145,18 @@ def run(chosen: Sequence[Study], workspace: Workspace, dry: bool) -> None:
     def tell(result: UnitResult) -> None:
         spec = result.spec
         scores = "" if result.record is None else f"{result.record.metrics.test['accuracy']:.4f}"
-        title = f"{spec.data.name} fold {spec.data.inner_fold[0]} seed {spec.seed} {spec.method} {spec.student_net}"
+        title = f"{spec.data.name} {spec.data.fold} seed {spec.seed} {spec.method} {spec.student_net}"
         print(f"{title}: {result.status} {scores}{result.error}", flush=True)
 
     if workspace.uses_workers:
         run_by_workers(units, workspace, False, {}, tell)
     else:
         run_units(units, workspace, "skip", tell)
+
+
+def fold_number(spec: UnitSpec) -> int:
+    """The number of the fold of a unit, from 1."""
+    return int(spec.data.fold.split()[1])
 
 
 COLUMNS = ("part", "level", "dataset", "fold", "seed", "row", "accuracy", "macro_f1", "last_accuracy", "seconds", "key")
@@ -140,7 +166,7 @@ def rows_of(chosen: Sequence[Study], records: Records) -> list[dict[str, Any]]:
     """A row of each network on record: the students, and their teachers."""
     rows = []
     for study in chosen:
-        for spec, _ in units_of(study):
+        for spec, _ in expand(study.request):
             teachers = {f"teacher {name}": spec.teacher(name).key for name in spec.teachers}
             for row, key in {spec.method: spec.key, **teachers}.items():
                 record = records.get(key)
@@ -152,7 +178,7 @@ def rows_of(chosen: Sequence[Study], records: Records) -> list[dict[str, Any]]:
                         "part": study.part,
                         "level": study.level,
                         "dataset": study.dataset,
-                        "fold": spec.data.inner_fold[0],
+                        "fold": fold_number(spec),
                         "seed": spec.seed,
                         "row": row,
                         "accuracy": round(test["accuracy"], 5),
@@ -272,9 +298,8 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_args()
     seeds = [int(seed) for seed in args.seeds.split(",")]
-    chosen = list(studies(args.parts.split(","), args.sets.split(","), seeds))
-    for study in chosen:
-        object.__setattr__(study.request, "data_root", args.data_root or None)
+    folder = Path(args.runs) / "folds"
+    chosen = list(studies(args.parts.split(","), args.sets.split(","), seeds, args.data_root or None, folder))
     workspace = Workspace(
         runs=args.runs,
         cache_folder=args.cache,
