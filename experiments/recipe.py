@@ -1,15 +1,17 @@
 """Does each part of the recipe hold on subjects that nobody looked at? python experiments/recipe.py run
 
 The parts were first seen in scores of official test subjects. Here the test part of a unit is a third of the official
-training subjects; the official test subjects are among those that it trains on. Sets without subjects have three folds of
-all windows, stratified by class. One thing at a time is changed; what is compared shares data set, fold and seed.
+training subjects; the official test subjects are among those that it trains on. Sets without subjects have three
+folds of all windows, stratified by class. One thing at a time is changed; what is compared shares data set, fold and
+seed.
 
-`run` trains what is not on record, as `python -m mmkd.bench` does, and `--dry-run` counts it; `table` reads the records and
-writes `results/recipe.csv`, a line a network, and the tables of `results/recipe.md`.
+`run` trains what is not on record, as `python -m mmkd.bench` does, and `--dry-run` counts it; `table` reads the records
+and writes `results/recipe.csv`, a line a network, and the tables of `results/recipe.md`.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +38,7 @@ from mmkd.units.expansion import expand
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
 
-RESULTS = Path(__file__).parent / "results"
+PATH = Path(__file__).parent / "results" / "recipe.csv"
 SETS: Mapping[str, dict[str, Any]] = {
     "hapt6": {"rate": 25.0},
     "motionsense": {"rate": 25.0},
@@ -51,6 +53,8 @@ COMMON: Mapping[str, Any] = {
     "students": ("sig",),
     "teachers": ("sig",),
     "teacher_nets": {"sig": "WRN16-1-window"},
+    "steps": 1500,
+    "teacher_steps": 1500,
 }
 STUDENTS = ("student", "kd", "aver", "fam-1d", "feature-kd", "sp")
 """Methods of the regimes."""
@@ -95,26 +99,28 @@ def studies(
         values = {**COMMON, **SETS[name], **splits[name], "datasets": (name,), "seeds": tuple(seeds), "data_root": root}
         return Study(part, level, name, Request(**{**values, **changes}))
 
-    for name in sets:
-        for level, changes in FACTORS.items() if "factors" in parts else ():
+    for part, name in itertools.product(parts, sets):
+        if part == "factors":
             net = {"student_net": ("small-window",), "methods": ("student", "kd")}
-            yield study("factors", level, name, **{**net, **changes})
-        for level, changes in GAF.items() if "gaf" in parts else ():
+            for level, changes in FACTORS.items():
+                yield study(part, level, name, **{**net, **changes})
+        elif part == "gaf":
             own = {"students": ("gaf",), "student_net": ("WRN16-1",), "methods": ("student",), "image_size": 16}
-            yield study("gaf", level, name, **{**own, **changes})
-        if "A" in parts:
+            for level, changes in GAF.items():
+                yield study(part, level, name, **{**own, **changes})
+        elif part == "A":
             few = {"labelled_subjects": 5} if name in SITES else {"labelled_windows": 10}
-            yield study("A", "few labels", name, student_net=("micro",), methods=STUDENTS, **few)
-        if "B" in parts and name in SITES:
-            changes = {"students": (SITES[name],), "student_net": ("micro",), "methods": STUDENTS}
-            yield study("B", SITES[name], name, **changes)
+            yield study(part, "few labels", name, student_net=("micro",), methods=STUDENTS, **few)
+        elif name in SITES:
+            net = {"students": (SITES[name],), "student_net": ("micro",), "methods": STUDENTS}
+            yield study(part, SITES[name], name, **net)
 
 
 Units = list[tuple[UnitSpec, Dataset]]
 
 
 def fresh_folds(name: str, data_root: str | None, folder: Path) -> dict[str, Any]:
-    """The setting of a request that gives the folds of a data set: of its official training subjects, or of its windows.
+    """The setting of a request that makes the folds: of the official training subjects, or of windows.
 
     Args:
         folder: where the split file is written.
@@ -159,6 +165,7 @@ def fold_number(spec: UnitSpec) -> int:
     return int(spec.data.fold.split()[1])
 
 
+PLACE = ("part", "level", "dataset", "fold", "seed", "row")
 COLUMNS = ("part", "level", "dataset", "fold", "seed", "row", "accuracy", "macro_f1", "last_accuracy", "seconds", "key")
 
 
@@ -193,7 +200,7 @@ def rows_of(chosen: Sequence[Study], records: Records) -> list[dict[str, Any]]:
 
 def write(rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the rows as CSV."""
-    with (RESULTS / "recipe.csv").open("w", newline="") as file:
+    with PATH.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -311,10 +318,12 @@ def main() -> None:
     if args.what == "run":
         run(chosen, workspace, args.dry_run)
         return
-    rows = rows_of(chosen, workspace.records)
+    stored = list(csv.DictReader(PATH.open())) if PATH.is_file() else []
+    merged = {tuple(str(row[name]) for name in PLACE): row for row in (*stored, *rows_of(chosen, workspace.records))}
+    rows = [merged[place] for place in sorted(merged)]
     write(rows)
     print("\n".join(tables(rows)))
-    print(f"{len(rows)} networks, {duration(sum(row['seconds'] for row in rows))} of training")
+    print(f"{len(rows)} networks, {duration(sum(float(row['seconds']) for row in rows))} of training")
 
 
 if __name__ == "__main__":
