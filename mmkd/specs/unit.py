@@ -175,6 +175,8 @@ class UnitSpec:
         revision: of the method, see `Method.revision`.
         teacher_validation: fraction of the training windows that is used for the validation of the teachers, if the
             student is trained without one and they are those of their best epoch; 0: they have the student's windows.
+        selection_folds: number of folds of the training part in which the weights of the teachers are searched, where
+            there are no validation windows; 0: they are searched on validation windows, or not at all.
         given_views: options of views that the user set to another value than the preset's, such as "gaf.range"; titles
             show them. They are not part of the key.
     """
@@ -198,6 +200,7 @@ class UnitSpec:
     sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     revision: int = field(default=1, metadata={"since": 3})
     teacher_validation: float = field(default=0.0, metadata={"since": 3})
+    selection_folds: int = field(default=0, metadata={"since": 5})
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
 
     @cached_property

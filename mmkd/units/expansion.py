@@ -189,6 +189,7 @@ def resolve(
     size = request.image_size or min(preset.image_size, data.window)
     fold = data.fold or Fold("", ())
     epoch_rule = request.epoch_rule or preset.epoch_rule
+    searches = options.get("teacher_weights") == "search"
     data_spec = DataSpec(
         name=data.name,
         sha256=data.sha256,
@@ -244,6 +245,7 @@ def resolve(
         sources=checksums_of(used),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
+        selection_folds=(request.select or 0) if searches and epoch_rule == "last" else 0,
         given_views=_changed_options(own_views, configs(preset.views)) if request.view else (),
     )
 
@@ -327,5 +329,6 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         checkpoint_files={},
         revision=METHODS.get("student").revision,
         teacher_validation=0.0,
+        selection_folds=0,
         given_views=tuple(name for name in spec.given_views if name.rpartition(".")[0] in spec.student),
     )

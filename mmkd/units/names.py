@@ -92,5 +92,7 @@ def title(spec: UnitSpec) -> str:
     defaults = asdict(METHODS.get(spec.method).Config())
     options = [f"{name}={value}" for name, value in method_options(spec).items() if value != defaults.get(name)]
     fold = f", {spec.data.fold}" if spec.data.fold else ""
+    if spec.data.inner_fold:
+        fold += ", inner fold {} of {}".format(*spec.data.inner_fold)
     data = data_title(spec.data.name, spec.data.rate)
     return f"{data}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"

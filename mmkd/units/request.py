@@ -79,7 +79,9 @@ class Request(TrainingSettings):
     seeds: tuple[int, ...] = setting(
         (0,), "several, such as 0-4 or 0,3,7", flag="--seeds", metavar="LIST", group="what"
     )
-    preset: str = setting("quick", "quick (default), standard (for comparisons) or full, see below", flag="--preset", metavar="NAME")
+    preset: str = setting(
+        "quick", "quick (default), standard (for comparisons) or full, see below", flag="--preset", metavar="NAME"
+    )
     students: tuple[str, ...] = setting(
         BY_TASK,
         "branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro",
@@ -127,6 +129,14 @@ class Request(TrainingSettings):
         None, "K folds of subjects, each used once for the test", flag="--folds", metavar="K", ge=1, le=MOST
     )
     fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
+    select: int | None = setting(
+        None,
+        "first, in K folds of the training windows: the gap of each teacher, and teacher-weights search",
+        flag="--select",
+        metavar="K",
+        ge=2,
+        le=MOST,
+    )
     epoch_rule: Literal["val-best", "last"] | None = setting(
         None,
         "last, on all training windows, or val-best, on a validation split (default: by preset)",
