@@ -12,6 +12,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
+from mmkd.peers.base import softmax
 from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -20,6 +21,7 @@ from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
 from mmkd.training.student_model import StudentModel
+from mmkd.training.targets import FoldTargets, FoldTeacher, Retargeted, Targets, WindowTargets
 from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, OwnViews, TeacherSource, make_teacher_source
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
@@ -107,11 +109,12 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if spec.teacher_validation:  # their views are fitted on their own training windows
         own_views = {name: own.views[name] for name, own in own_windows.items()}
         read_windows = replace(windows, views={**windows.views, **own_views})
+    live = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
     if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
         source = make_teacher_source(
-            teachers,
+            live,
             method.needs,
             read_windows,
             cache=workspace.cache,
@@ -120,9 +123,13 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if isinstance(source, LiveTeachers) and spec.teacher_validation:
-        source = OwnViews(source, read_windows.select_views(teachers))
+        source = OwnViews(source, read_windows.select_views(live))
+    targets = replaced_targets(spec, data, windows, teachers, method.checkpoint, workspace)
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
+    if targets:
+        source = Retargeted(source, targets, tuple(teachers))
+        log.add(f"targets of training windows out of fold: {', '.join(targets)}")
     return PreparedUnit(
         spec=spec,
         data=data,
@@ -135,6 +142,54 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         shares=shares,
         source=source,
         log=log,
+    )
+
+
+def replaced_targets(
+    spec: UnitSpec,
+    data: Dataset,
+    windows: TrainingData,
+    teachers: Mapping[str, Teacher],
+    checkpoint: str,
+    workspace: Workspace,
+) -> dict[str, Targets]:
+    """Modality -> the logits that teach in place of the teacher's own: of peers, and with out-of-fold targets of all.
+
+    The teachers without a fold are trained first if they are not in the cache.
+
+    Args:
+        windows: of the student, with its augmentations.
+        checkpoint: the epoch of the weights, "best" or "last".
+
+    Raises:
+        MmkdError: the augmentations mix windows, and a peer has no logits of mixtures.
+    """
+    targets: dict[str, Targets] = {}
+    for name, teacher in teachers.items():
+        if teacher.logits is not None:
+            if windows.augmented is not None and windows.augmented.mixing(np.arange(1)) is not None:
+                raise MmkdError(
+                    f"a peer has no logits of windows that are mixed; leave mixup out, or {name}={teacher.spec.net}"
+                )
+            targets[name] = WindowTargets(teacher.logits, windows.train, workspace.torch_device)
+        elif spec.teacher_targets != "fitted":
+            parts = [fold_teacher(name, inner, data, checkpoint, workspace) for inner in spec.without_folds]
+            out_of_fold = FoldTargets(parts, windows)
+            out_of_fold.store(workspace.cache, workspace.progress)
+            targets[name] = out_of_fold
+    return targets
+
+
+def fold_teacher(name: str, inner: UnitSpec, data: Dataset, checkpoint: str, workspace: Workspace) -> FoldTeacher:
+    """The teacher of a unit without one fold, with its view; its record is written, too."""
+    spec = inner.teacher(name)
+    split, windows = teacher_windows(spec, data, workspace)
+    teacher = get_teacher(spec, windows, split.test, workspace, checkpoint)
+    if workspace.group.is_leader:
+        write_teacher(teacher, data, split, windows, workspace.records)
+    view = load_view(name, replace(inner, data=spec.data), data, workspace)
+    return FoldTeacher(
+        spec.key, teacher.checkpoint, teacher.network, name, view.modality, windows.views[name], split.test
     )
 
 
@@ -288,6 +343,8 @@ def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str
     size = windows.prediction_batch
     probabilities = [
         predict(teacher.network, windows.load_views, windows.validation, batch_size=size)
+        if teacher.logits is None
+        else softmax(teacher.logits[windows.validation])
         for teacher in teachers.values()
     ]
     y = windows.y[windows.validation]
