@@ -48,6 +48,7 @@ class AdaptiveEnsemble(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     minimum_teachers = 2
 
     def check(self, setup: Setup) -> None:

@@ -37,6 +37,7 @@ class AT(Method):
             "outer", "how the attention of a line becomes that of an image"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 

@@ -36,6 +36,7 @@ class CAMKD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "teacher"
     needs = frozenset({"logits", "branches", "features"})
 
     def check(self, setup: Setup) -> None:

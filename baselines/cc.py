@@ -36,6 +36,7 @@ class CC(Method):
         temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
     revision = 2

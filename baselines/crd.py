@@ -113,6 +113,7 @@ class CRD(Method):
             "fused", "which of the student's embeddings is compared with a teacher's"
         )
 
+    unlabelled = "teacher"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
     targets: Tensor | None

@@ -44,6 +44,7 @@ class EBKD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "teacher"
     needs = frozenset({"logits", "branches", "attention"})
 
     def check(self, setup: Setup) -> None:

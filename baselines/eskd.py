@@ -19,11 +19,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, option
+from mmkd import METHODS, Batch, LogitConfig, Method, MmkdError, Outputs, option
 
 
 @dataclass(frozen=True)
-class SoftTargets(DistillConfig):
+class SoftTargets(LogitConfig):
     """The options of soft targets, as those of `kd`."""
 
     temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
@@ -43,12 +43,13 @@ class FullKD(Method):
             "last", "weights of the teachers: always of their last epoch", since=3, before="last"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
-        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)}
+        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs, batch)}
 
 
 @METHODS.register("eskd")

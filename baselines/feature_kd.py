@@ -30,6 +30,7 @@ class FeatureKD(Method):
             "fused", "which of the student's embeddings is compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     needs = frozenset({"embedding"})
 

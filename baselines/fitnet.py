@@ -38,6 +38,7 @@ class FitNet(Method):
             "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
     minimum_batch = 2

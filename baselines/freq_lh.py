@@ -136,6 +136,7 @@ class FreqLH(Method):
                     f"--low-high-ratio out"
                 )
 
+    unlabelled = "all"
     needs = frozenset({"logits", "features"})
     tasks = frozenset({"classification", "segmentation"})
 

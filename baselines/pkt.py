@@ -30,6 +30,7 @@ class PKT(Method):
         weight: float = option(30000.0, "weight of the mean over pairs", ge=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
     revision = 2

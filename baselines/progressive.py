@@ -40,6 +40,7 @@ class Progressive(Method):
                     f"ends before stage 2"
                 )
 
+    unlabelled = "all"
     needs = frozenset({"embedding", "branches"})
 
     def check(self, setup: Setup) -> None:

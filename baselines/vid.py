@@ -42,6 +42,7 @@ class VID(Method):
             "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
     revision = 2

@@ -67,7 +67,7 @@ class Group:
     @property
     def data(self) -> str:
         """The data set in words: its name, and its rate where it was resampled."""
-        return data_title(self.dataset, self.settings["data"]["rate"])
+        return data_title(self.dataset, self.settings["data"]["rate"], self.settings["data"])
 
     @property
     def score(self) -> Metric:
@@ -136,7 +136,7 @@ def build_group(
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
     dataset = shorten(str(settings["data"]["name"]))
-    data = data_title(dataset, settings["data"]["rate"])
+    data = data_title(dataset, settings["data"]["rate"], settings["data"])
     student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))
     return Group(

@@ -19,6 +19,7 @@ from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.methods.pairing import paired_branch
 from mmkd.methods.schedules import Schedule
 from mmkd.methods.shares import teacher_shares
+from mmkd.methods.teacher_errors import Taught, TeacherErrors, select_taught
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
 """The outputs of networks that a method can name in `Method.needs`."""
@@ -77,6 +78,19 @@ class DistillConfig(TaughtConfig):
 
     teacher_weights: str = option(
         "equal", "share of each teacher: 'equal', such as sig=0.5,gaf=0.2,pi=0.3, or 'search' on validation windows"
+    )
+
+
+@dataclass(frozen=True)
+class LogitConfig(DistillConfig):
+    """Options of all methods that teach by logits alone, with teachers of fixed shares."""
+
+    teacher_errors: TeacherErrors = option(
+        "keep",
+        "a teacher's logits on windows that it gets wrong: keep, drop (no soft targets there), swap (exchange those of "
+        "label and largest), reorder (label first, the others in their order), translate (raise the label to the "
+        "largest) or mix (add the label to the probabilities until it is level)",
+        since=5,
     )
 
 
@@ -317,7 +331,12 @@ class Method(nn.Module):
         return (shares * own + (1 - shares) * other).mean()
 
     def soft(
-        self, student: Outputs, teachers: Mapping[str, Outputs], temperature: float, pairs: str = "fused"
+        self,
+        student: Outputs,
+        teachers: Mapping[str, Outputs],
+        temperature: float,
+        pairs: str = "fused",
+        batch: Batch | None = None,
     ) -> Tensor:
         """Soft-target loss of all teachers, each multiplied by its share (see `weights`).
 
@@ -326,16 +345,33 @@ class Method(nn.Module):
             teachers: modality -> outputs of that teacher.
             temperature: as for `soft_targets`.
             pairs: which part of the student is compared with a teacher, as for `paired_branch`.
+            batch: of a method with the option `teacher_errors`, which reads the labels.
 
         Returns:
             A scalar.
         """
         losses = []
         for modality, share in self.weights(teachers).items():
-            student_logits = paired_branch(student, modality, pairs).logits
-            teacher_logits = teachers[modality].logits.detach()
-            losses.append(share * soft_targets(student_logits, teacher_logits, temperature))
+            own, other = paired_branch(student, modality, pairs).logits, teachers[modality].logits.detach()
+            if batch is not None:
+                taught = self.taught(own, other, batch, temperature)
+                own, other, share = taught.student, taught.teacher, share * taught.share
+            losses.append(share * soft_targets(own, other, temperature))
         return torch.stack(losses).sum()
+
+    def taught(self, student: Tensor, teacher: Tensor, batch: Batch, temperature: float | Tensor = 1.0) -> Taught:
+        """The logits of student and teacher that are compared, after the option `teacher_errors`.
+
+        Args:
+            student: (B, K) logits.
+            teacher: (B, K) logits.
+            batch: of B windows.
+            temperature: that of the probabilities that the choice "mix" changes.
+
+        Returns:
+            Logits of n windows, and n / B, with which a mean over them is to be multiplied.
+        """
+        return select_taught(student, teacher, batch, getattr(self.config, "teacher_errors", "keep"), temperature)
 
     def weights(self, teachers: Mapping[str, Any]) -> dict[str, float]:
         """Return the share of each teacher, from the option `teacher_weights`; the shares sum to 1.

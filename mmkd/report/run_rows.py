@@ -113,7 +113,7 @@ def rows(
 
 
 def _data_name(data: DataSpec) -> str:
-    return data_title(data.name, data.rate)
+    return data_title(data.name, data.rate, data)
 
 
 def _student_group(

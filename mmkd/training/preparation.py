@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
@@ -73,16 +74,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
     views = {name: load_view(name, spec, data, workspace) for name in spec.views}
-    windows = augment_windows(
-        training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace),
-        views,
-        data,
-        split,
-        spec,
-        workspace,
-    )
+    labelled = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec, shares)
+    others = split.unlabelled if method.unlabelled != "labelled" else split.unlabelled[:0]
+    windows = labelled.add_unlabelled(others) if len(others) else labelled
+    windows = augment_windows(windows, views, data, split, spec, workspace)
+    if len(others):
+        log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
     if spec.starts_trained:
         record = student_alone_record(spec, data, workspace)
@@ -90,11 +89,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"student starts from {record.key}")
     student.to(workspace.torch_device)
     teachers: dict[str, Teacher] = {}
-    own_windows: dict[str, TrainingData] = {}
+    own_windows: dict[str, TrainingData] = {}  # of teachers, all with labels
     for name in spec.teachers:
-        own_split, own_windows[name] = split, windows
         if spec.teacher_validation:
-            own_split, own_windows[name] = teacher_windows(spec.teacher(name), data, workspace)
+            own_windows[name] = teacher_windows(_with_file(spec.teacher(name), spec), data, workspace)[1]
+        else:
+            own = labelled.select_views([name])
+            own_windows[name] = augment_windows(own, {name: views[name]}, data, split, spec.teacher(name), workspace)
+        own_split = split_for(data, spec.teacher(name).data, spec.seed)
         teachers[name] = get_teacher(spec.teacher(name), own_windows[name], split.test, workspace, method.checkpoint)
         if workspace.group.is_leader:
             write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
@@ -110,6 +112,8 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         own_views = {name: own.views[name] for name, own in own_windows.items()}
         read_windows = replace(windows, views={**windows.views, **own_views})
     live = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
+    if method.unlabelled == "teacher" and len(others):
+        windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
@@ -119,7 +123,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             read_windows,
             cache=workspace.cache,
             progress=workspace.progress,
-            part=split.train_digest if spec.teacher_validation else "",
+            part=_pool_digest(windows, spec) if spec.teacher_validation or len(others) else "",
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if isinstance(source, LiveTeachers) and spec.teacher_validation:
@@ -193,6 +197,19 @@ def fold_teacher(name: str, inner: UnitSpec, data: Dataset, checkpoint: str, wor
     )
 
 
+def _with_file(teacher: TeacherSpec, spec: UnitSpec) -> TeacherSpec:
+    """The teacher's spec with the unit's file of unlabelled windows, for views that hold these windows too."""
+    sha256 = spec.data.unlabelled_sha256
+    data = replace(teacher.data, unlabelled_sha256=sha256, unlabelled_file=spec.data.unlabelled_file)
+    return replace(teacher, data=data)
+
+
+def _pool_digest(windows: TrainingData, spec: UnitSpec) -> str:
+    """Hash of the training windows, for the keys of outputs of teachers that were trained on others."""
+    numbers = windows.train.tolist()
+    return digest([numbers, spec.data.unlabelled_sha256] if spec.data.unlabelled_sha256 else numbers)
+
+
 def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
     """One view of a unit from the cache; it is computed first if it is not there."""
     split = split_for(data, spec.data, spec.seed)
@@ -254,10 +271,14 @@ def training_data(
     spec: UnitSpec | TeacherSpec,
     workspace: Workspace,
 ) -> TrainingData:
-    """The data of a unit or teacher as the training loop reads them."""
+    """The data of a unit or teacher as the training loop reads them, without the labels that are not used."""
+    y = data.y
+    if len(split.unlabelled):
+        y = np.concatenate([y, np.full(0 if data.unlabelled is None else len(data.unlabelled), -1)])
+        y[split.unlabelled] = -1
     return TrainingData(
         views=arrays,
-        y=data.y,
+        y=y,
         train=split.train,
         validation=split.validation,
         names=data.classes,
@@ -300,7 +321,7 @@ def augment_windows(
         sources = select_sources(spec.sources, spec.task, (name,))
         keys[name] = view_key(name, configs[name], spec.data, split, sources)
     augmented = AugmentedWindows(
-        data.x,
+        data.all_x,
         fitted_on=split.train,
         train=windows.train,
         training=spec.training,
@@ -308,6 +329,7 @@ def augment_windows(
         view_keys=keys,
         seed=spec.seed,
         role=role,
+        labelled=windows.labelled,
         sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
         cache=workspace.cache,
         progress=workspace.progress,
@@ -332,6 +354,28 @@ def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) ->
         return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
 
 
+def fill_labels(
+    teachers: Mapping[str, Teacher], windows: TrainingData, unlabelled: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The labels (N,) with those that the teachers predict for unlabelled windows.
+
+    It is the class of the highest mean of the teachers' probabilities for the windows as they are, not augmented.
+    """
+    sums = np.zeros((len(unlabelled), windows.classes))
+    for teacher in teachers.values():
+        sums += _probabilities(teacher, windows, unlabelled)
+    y = windows.y.copy()
+    y[unlabelled] = sums.argmax(1)
+    return y
+
+
+def _probabilities(teacher: Teacher, windows: TrainingData, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A teacher's class probabilities of windows, as they are and not augmented: (n, K), or (n, K, T)."""
+    if teacher.logits is not None:
+        return softmax(teacher.logits[indices])
+    return predict(teacher.network, windows.load_views, indices, batch_size=windows.prediction_batch)
+
+
 def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:
     """The weights with which the mixture of the teachers' probabilities predicts the validation windows best.
 
@@ -340,13 +384,7 @@ def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str
     Returns:
         A value of the option `teacher_weights`, such as "sig=0.7000,gaf=0.3000".
     """
-    size = windows.prediction_batch
-    probabilities = [
-        predict(teacher.network, windows.load_views, windows.validation, batch_size=size)
-        if teacher.logits is None
-        else softmax(teacher.logits[windows.validation])
-        for teacher in teachers.values()
-    ]
+    probabilities = [_probabilities(teacher, windows, windows.validation) for teacher in teachers.values()]
     y = windows.y[windows.validation]
     if windows.per_step:
         probabilities = [p.transpose(0, 2, 1)[y >= 0] for p in probabilities]

@@ -14,6 +14,7 @@ from mmkd.data import Dataset, load_dataset, load_own
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_folds, subject_folds
+from mmkd.data.unlabelled import add_unlabelled
 from mmkd.specs.data import DataSpec
 from mmkd.specs.teacher_nets import canonical_net, kind_of_net, target_folds
 from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
@@ -59,6 +60,8 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
     for load in loaders:
         data = task.accept(load())
+        if request.unlabelled:
+            data = add_unlabelled(data, request.unlabelled, request.nan)
         check_modalities(request, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
         combinations = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
@@ -199,6 +202,10 @@ def resolve(
         by_name=bool(fold.test_subjects) and counts_subjects(data),
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
+        labelled_subjects=request.labelled_subjects or 0,
+        labelled_windows=request.labelled_windows or 0,
+        unlabelled_sha256=data.unlabelled_sha256,
+        unlabelled_file=data.unlabelled_file,
     )
     usual_nets = {name: preset.teacher_net(name) for name in teacher_names}
     teacher_nets = {name: canonical_net(request.teacher_nets.get(name) or net, net) for name, net in usual_nets.items()}
@@ -215,12 +222,16 @@ def resolve(
 
     def training(teacher: bool) -> Training:
         validated = replace(data_spec, epoch_rule="val-best", validation=VALIDATION)
-        windows = len(split_for(data, validated if teacher and own_validation else data_spec, seed).train)
+        split = split_for(data, validated if teacher and own_validation else data_spec, seed)
+        windows = len(split.train if teacher else split.pool)
         changes = request.training_changes(teacher)
         _check_batch(
             changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
         )
-        return with_augmentations(preset.resolve(windows, teacher, changes), request, data, teacher)
+        options = preset.resolve(windows, teacher, changes)
+        if data_spec.few_labels and not teacher:  # passes of the labelled windows alone would be shorter
+            options = options.in_steps(windows)
+        return with_augmentations(options, request, data, teacher)
 
     configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
     own_views = configs(request.view)
@@ -230,6 +241,10 @@ def resolve(
     if peers and "mixup" in student_training.augmentation_names:
         raise MmkdError(
             f"--augment mixup: {peers[0]}={teacher_nets[peers[0]]} has no logits of mixtures; leave one out"
+        )
+    if peers and data.unlabelled_sha256:
+        raise MmkdError(
+            f"--unlabelled: {peers[0]}={teacher_nets[peers[0]]} teaches the data set's own windows; leave one out"
         )
     augmented = [options for options in (student_training, teacher_training) if options is not None]
     augmentations = [name for options in augmented for name in options.augmentation_names]

@@ -132,6 +132,28 @@ class Request(TrainingSettings):
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
+    labelled_subjects: int | None = setting(
+        None,
+        "use the labels of N training subjects only, drawn by the seed (default all)",
+        flag="--labelled-subjects",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
+    labelled_windows: int | None = setting(
+        None,
+        "without subjects: use N labels of each class only",
+        flag="--labelled-windows",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
+    unlabelled: str | None = setting(
+        None,
+        "an .npz file with x (M, C, W): more training windows, without labels",
+        flag="--unlabelled",
+        metavar="FILE.npz",
+    )
     split: str = setting(
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
     )
@@ -190,6 +212,8 @@ class Request(TrainingSettings):
         self._check_texts()
         self._check_split()
         self._check_seeds()
+        if self.labelled_subjects and self.labelled_windows:
+            raise MmkdError("--labelled-subjects and --labelled-windows both choose the labels that are used; give one")
         if self.data is not None and self.card is not None:
             raise MmkdError("--data and --card both name windows; give one of them")
         if any(name.endswith(".toml") for name in self.datasets):

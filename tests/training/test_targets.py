@@ -290,3 +290,34 @@ def test_names_of_teachers():
     for text in ("out-of-fold:1", "out-of-fold:", "none"):
         with pytest.raises(MmkdError, match="write fitted"):
             target_folds(text)
+
+
+def test_few_labels_with_targets_out_of_fold(unit):
+    """Folds are of the labelled windows; those without a label are taught by the teacher of all labelled ones."""
+    spec, data, workspace = unit(teacher_targets="out-of-fold:2", labelled_subjects=2, epoch_rule="last")
+    split = split_for(data, spec.data, spec.seed)
+    prepared = prepare_unit(spec, data, workspace)
+    train = prepared.windows.train
+    assert len(train) == len(split.train) + len(split.unlabelled) > len(split.train)
+    folds = prepared.source.targets["sig"].folds
+    np.testing.assert_array_equal(folds >= 0, prepared.windows.labelled)
+    rows = np.arange(len(train))
+    own = prepared.source.source.outputs(rows, {})["sig"].logits
+    logits = prepared.source.outputs(rows, {})["sig"].logits
+    torch.testing.assert_close(logits[folds < 0], own[folds < 0])
+    assert not torch.isclose(logits[folds >= 0], own[folds >= 0]).all(1).any()
+
+
+def test_few_labels_with_a_peer(unit, monkeypatch):
+    fitted = []
+    fit = PEERS["random-forest"].fit
+    monkeypatch.setattr(
+        PEERS["random-forest"], "fit", lambda self, x, y, *rest: (fitted.append(y), fit(self, x, y, *rest))[1]
+    )
+    spec, data, workspace = unit(net="random-forest", labelled_subjects=2, epoch_rule="last")
+    split = split_for(data, spec.data, spec.seed)
+    prepared = prepare_unit(spec, data, workspace)
+    np.testing.assert_array_equal(fitted[0], data.y[split.train])
+    assert sum(len(y) for y in fitted[1:]) == len(split.train)
+    rows = np.arange(len(prepared.windows.train))
+    assert torch.isfinite(prepared.source.outputs(rows, {})["sig"].logits).all()

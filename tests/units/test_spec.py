@@ -108,7 +108,8 @@ def test_key_changes_with_every_field(name):
 def test_key_changes_with_every_field_of_the_data(name):
     other = replace(SPEC, data=replace(SPEC.data, **{name: OTHER_DATA[name]}))
     assert other.key != SPEC.key
-    assert other.teacher("sig").key != SPEC.teacher("sig").key
+    same = name == "unlabelled_sha256"  # teachers are trained on labelled windows
+    assert (other.teacher("sig").key == SPEC.teacher("sig").key) is same
 
 
 def test_key_hangs_on_who_is_tested_and_not_on_what_a_fold_is_called():
