@@ -50,6 +50,7 @@ class AdaptiveEnsemble(Method):
 
     unlabelled = "all"
     minimum_teachers = 2
+    status = "classic"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

@@ -28,6 +28,7 @@ class Aver(Method):
 
     unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -38,6 +38,7 @@ class CAMKD(Method):
 
     unlabelled = "teacher"
     needs = frozenset({"logits", "branches", "features"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

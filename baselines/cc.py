@@ -39,6 +39,7 @@ class CC(Method):
     unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
+    status = "classic"
     revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

@@ -116,6 +116,7 @@ class CRD(Method):
     unlabelled = "teacher"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
+    status = "classic"
     targets: Tensor | None
 
     def check(self, setup: Setup) -> None:

@@ -46,6 +46,7 @@ class EBKD(Method):
 
     unlabelled = "teacher"
     needs = frozenset({"logits", "branches", "attention"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

@@ -29,6 +29,7 @@ class EntropyKD(Method):
 
     unlabelled = "all"
     minimum_teachers = 2
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

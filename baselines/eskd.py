@@ -45,6 +45,7 @@ class FullKD(Method):
 
     unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
@@ -80,6 +81,8 @@ class EarlyStopped(FullKD):
                     f"those of their {epoch} epoch; leave it out, or use --method kd"
                 )
             object.__setattr__(self, "teacher_epoch", epoch)
+
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         if self.config.early_stop == "student" and batch.epoch >= self.config.stop * batch.epochs:

@@ -33,6 +33,7 @@ class FeatureKD(Method):
     unlabelled = "all"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     needs = frozenset({"embedding"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

@@ -42,6 +42,7 @@ class FitNet(Method):
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
     minimum_batch = 2
+    status = "classic"
     revision = 2
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:

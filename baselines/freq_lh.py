@@ -139,6 +139,7 @@ class FreqLH(Method):
     unlabelled = "all"
     needs = frozenset({"logits", "features"})
     tasks = frozenset({"classification", "segmentation"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

@@ -29,6 +29,7 @@ class KD(Method):
 
     unlabelled = "all"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

@@ -42,6 +42,7 @@ class Progressive(Method):
 
     unlabelled = "all"
     needs = frozenset({"embedding", "branches"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

@@ -45,6 +45,7 @@ class VID(Method):
     unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
+    status = "classic"
     revision = 2
 
     def build(self, setup: Setup) -> None:

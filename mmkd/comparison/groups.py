@@ -34,6 +34,7 @@ from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
 from mmkd.units.costs import latency_notes
+from mmkd.units.methods import status_of
 from mmkd.units.names import data_title
 
 
@@ -197,6 +198,7 @@ def _student_rows(
             units=repeats.units(records, notes),
             teachers=tuple(sorted(taught_by)),
             variant=shorten(names[first.key]),
+            status=status_of(student_spec(first).method, first.result),
             score=TASKS.get(first.spec.task).headline,
         )
         rows.append(row)

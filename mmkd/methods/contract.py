@@ -32,6 +32,14 @@ UNLABELLED = {
 }
 """What a method does where few windows have a label: the values of `Method.unlabelled`."""
 
+STATUSES = {
+    "current": "of 2021 or later",
+    "classic": "of before 2021",
+    "notes": "named in the project's founding notes, with a meaning of its own",
+    "control": "no method, but what methods are held against",
+}
+"""The values of `Method.status`."""
+
 
 @dataclass(frozen=True)
 class MethodConfig(Options):
@@ -122,6 +130,9 @@ class Method(nn.Module):
             "teacher": it needs a class for every window; the targets of unlabelled windows are the class of the highest
             mean probability of the teachers, and `supervised` reads the labelled windows alone. "labelled": its batches
             hold labelled windows only.
+        status: a key of `STATUSES`, which tables mark: "current" (of 2021 or later), "classic" (of before), "notes"
+            (named in the project's founding notes, with a meaning of its own) or "control" (no method, but what methods
+            are held against). `--method current` runs those of the first kind.
         revision: raised by one when the method computes something else under the same options. It is part of the key of
             a unit, so that records of the older form are neither answered nor compared as if they were of this one.
     """
@@ -135,6 +146,7 @@ class Method(nn.Module):
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     unlabelled: ClassVar[Literal["all", "teacher", "labelled"]] = "labelled"
+    status: ClassVar[Literal["current", "classic", "notes", "control"]] = "current"
     revision: ClassVar[int] = 1
     config: Any
 
@@ -166,6 +178,8 @@ class Method(nn.Module):
         unknown_needs = self.needs - NEEDS
         if unknown_needs:
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
+        if self.status not in STATUSES:
+            raise MmkdError(f"{name}.status is {self.status!r}; known: {', '.join(STATUSES)}")
         if setup.task not in self.tasks:
             raise MmkdError(f"{name} is not defined for --task {setup.task}; use another --method")
         if self.distils and not setup.teachers:

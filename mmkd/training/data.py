@@ -109,6 +109,11 @@ class TrainingData:
         return positions if self.augmented is None else self.augmented.rows(positions, number)
 
     @property
+    def augmentation(self) -> tuple[tuple[str, ...], int]:
+        """The augmentations of the training windows and the number of copies, as in `Training`."""
+        return ((), 0) if self.augmented is None else (self.augmented.augment, self.augmented.copies)
+
+    @property
     def stored_rows(self) -> int:
         """How many rows there are whose views are stored: one a training window, or one a window and copy."""
         return len(self.train) if self.augmented is None else self.augmented.count

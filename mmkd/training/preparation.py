@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +108,12 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if spec.teacher_validation:  # their views are fitted on their own training windows
         own_views = {name: own.views[name] for name, own in own_windows.items()}
         read_windows = replace(windows, views={**windows.views, **own_views})
+        if windows.augmented is not None:
+            own_specs = {name: _with_file(spec.teacher(name), spec) for name in spec.teachers}
+            made = {name: teacher_view(own, data, workspace) for name, own in own_specs.items()}
+            modalities = {name: view.modality for name, (_, view) in made.items()}
+            keys = {name: _view_key(name, own_specs[name], part) for name, (part, _) in made.items()}
+            read_windows = replace(read_windows, augmented=windows.augmented.with_views(modalities, keys))
     if method.unlabelled == "teacher" and len(others):
         windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     if list(method.teacher_parameters(networks)):
@@ -127,6 +132,8 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         source = OwnViews(source, read_windows.select_views(teachers))
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
+    if windows.augmented is not None:
+        windows.augmented.prepare(windows.views)
     return PreparedUnit(
         spec=spec,
         data=data,
@@ -193,6 +200,13 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
     They are those of the units that it teaches, unless it alone has validation windows
     (`UnitSpec.teacher_validation`).
     """
+    split, view = teacher_view(spec, data, workspace)
+    windows = training_data(data, split, {spec.modality: view.array}, spec, workspace)
+    return split, augment_windows(windows, {spec.modality: view}, data, split, spec, workspace)
+
+
+def teacher_view(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> tuple[Split, View]:
+    """The split of a teacher, and its view from the cache; it is computed first if it is not there."""
     name = spec.modality
     split = split_for(data, spec.data, spec.seed)
     view = get_view(
@@ -205,8 +219,7 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
         progress=workspace.progress,
         sources=select_sources(spec.sources, spec.task, (name,)),
     )
-    windows = training_data(data, split, {name: view.array}, spec, workspace)
-    return split, augment_windows(windows, {name: view}, data, split, spec, workspace)
+    return split, view
 
 
 def training_data(
@@ -254,32 +267,27 @@ def augment_windows(
     """
     if not spec.training.augment:
         return windows
-    role = "student"
-    configs: Mapping[str, Mapping[str, Any]] = {}
-    if isinstance(spec, TeacherSpec):
-        role = f"teacher/{spec.modality}"
-        configs = {spec.modality: spec.view}
-    else:
-        configs = spec.views
-    keys = {}
-    for name in views:
-        sources = select_sources(spec.sources, spec.task, (name,))
-        keys[name] = view_key(name, configs[name], spec.data, split, sources)
     augmented = AugmentedWindows(
         data.all_x,
         fitted_on=split.train,
         train=windows.train,
         training=spec.training,
         modalities={name: view.modality for name, view in views.items()},
-        view_keys=keys,
+        view_keys={name: _view_key(name, spec, split) for name in views},
         seed=spec.seed,
-        role=role,
+        role=f"teacher/{spec.modality}" if isinstance(spec, TeacherSpec) else "student",
         labelled=windows.labelled,
         sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
         cache=workspace.cache,
         progress=workspace.progress,
     )
     return replace(windows, augmented=augmented)
+
+
+def _view_key(name: str, spec: UnitSpec | TeacherSpec, split: Split) -> str:
+    """The cache key of a view of a unit or teacher."""
+    config = spec.view if isinstance(spec, TeacherSpec) else spec.views[name]
+    return view_key(name, config, spec.data, split, select_sources(spec.sources, spec.task, (name,)))
 
 
 def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:

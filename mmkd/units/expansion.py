@@ -20,6 +20,7 @@ from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
 from mmkd.units.checks import check_modalities, check_networks, parse_modalities
+from mmkd.units.methods import named_methods
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
@@ -37,7 +38,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     Raises:
         MmkdError: a part of the request is invalid.
     """
-    methods = tuple(METHODS) if request.methods == ("all",) else request.methods
+    methods = named_methods(request.methods)
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
         if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")

@@ -15,6 +15,7 @@ from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
+from mmkd.units.methods import check_words
 from mmkd.units.setting import MOST, setting
 from mmkd.units.training_settings import TrainingSettings
 
@@ -43,7 +44,7 @@ class Request(TrainingSettings):
 
     methods: tuple[str, ...] = setting(
         (),
-        "methods, or 'all'; --method NAME --help shows its options",
+        "methods, 'all', or 'current' (those of 2021 or later, and student); --method NAME --help shows its options",
         flag="--method",
         metavar="NAME[,NAME]",
         group="what",
@@ -211,8 +212,7 @@ class Request(TrainingSettings):
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
-        if len(self.methods) > 1 and "all" in self.methods:
-            raise MmkdError("methods: 'all' must be the only name")
+        check_words(self.methods)
 
     @property
     def own(self) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmkd import METHODS, Batch, LogitConfig, Outputs, Setup
+from mmkd.bench import main
 from mmkd.methods.teacher_errors import corrected, is_wrong, select_taught
 
 ORACLE = np.load(Path(__file__).parents[1] / "oracles" / "losses2.npz", allow_pickle=False)
@@ -153,6 +154,16 @@ def test_a_teacher_that_is_right_everywhere_is_not_changed(how):
         batch = Batch(teachers["sig"].logits.argmax(1), batch.index)
         terms.append(method.losses(student, teachers, batch)["kd"].item())
     assert terms[0] == terms[1]
+
+
+def test_a_run_says_that_teachers_are_wrong_on_almost_no_window(tiny, tmp_path, capsys):
+    where = ["--runs", str(tmp_path), "--cache", str(tiny["cache"]), "--data", str(tiny["data"])]
+    flags = ["--method", "student,kd", "--student", "sig", "--teachers", "sig", "--epochs", "1", *where]
+    line = "teacher-errors drop: the teachers of kd are wrong on less than 1% of the training windows"
+    for epochs, errors, said in ((12, "drop", True), (12, "keep", False), (1, "drop", False)):
+        own = ["--teacher-epochs", str(epochs), "--teacher-errors", errors]
+        assert main([*flags, *own]) == 0
+        assert (line in capsys.readouterr().out) == said, (epochs, errors)
 
 
 @pytest.mark.parametrize("average", ["logits", "losses", "probabilities"])
