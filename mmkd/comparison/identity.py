@@ -52,6 +52,7 @@ def group_settings(record: Record) -> dict[str, Any]:
         **asdict(spec.data),
         "test_subjects": [],
         "fold": fold_kind(fold, subjects) if subjects else "",
+        "unlabelled_file": "",  # its checksum tells it from others
     }  # of one cut
     own = _network(spec) | _making(spec) if _by_student(spec) else {}
     return {"task": spec.task, "data": data, **own}
@@ -122,6 +123,7 @@ def making_settings(record: Record) -> dict[str, Any]:
         **({"teacher_net": "+".join(f"{m}:{n}" for m, n in spec.teachers.items())} if spec.teachers else {}),
         **{f"checkpoint.{name}": sha[:8] for name, sha in spec.checkpoint_sha256.items()},
         **({"selection_folds": spec.selection_folds} if spec.selection_folds else {}),
+        **({"teacher_targets": spec.teacher_targets} if spec.teacher_targets != "fitted" else {}),
         "method_sha256": spec.method_sha256[:8],
         "revision": spec.revision,
     }

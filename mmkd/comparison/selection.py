@@ -65,7 +65,7 @@ def selections(records: Iterable[Record]) -> list[Selection]:
         spec = students[0].unit
         gaps = record_gaps(students, teachers, _pair(students))
         if gaps:
-            title = data_title(spec.data.name, spec.data.rate)
+            title = data_title(spec.data.name, spec.data.rate, spec.data)
             found.append(Selection(title, student_title(students[0]), spec.data.inner_fold[1], gaps))
     return sorted(found, key=lambda selection: (selection.dataset, selection.student))
 

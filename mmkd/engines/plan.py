@@ -57,10 +57,10 @@ class Job:
         if self.kind == "unit":
             return title(self.spec)
         name = self.spec.teacher(self.modality).title if self.kind == "teacher" else self.modality
-        data = self.spec.data
-        fold = f", {data.fold}" if data.fold else ""
-        if data.inner_fold:
-            fold += ", inner fold {} of {}".format(*data.inner_fold)
+        fold = f", {self.spec.data.fold}" if self.spec.data.fold else ""
+        if self.spec.data.inner_fold:
+            number, folds = self.spec.data.inner_fold
+            fold += f", without part {number} of {folds} of the training part"
         return f"{self.spec.data.name}{fold}, {self.kind} {name}, seed {self.spec.seed}"
 
     def values(self) -> dict[str, Any]:
@@ -147,11 +147,10 @@ def make_plan(
         needs = [add_view(name, spec, data) for name in spec.views]
         for name in spec.teachers:
             needs += add_teacher(name, spec, data)
-        if spec.selection_folds:
-            for number in range(1, spec.selection_folds + 1):
-                inner = in_fold(spec, number, spec.selection_folds)
-                for name in inner.teachers:
-                    needs += add_teacher(name, inner, data)
+        selected = [in_fold(spec, number, spec.selection_folds) for number in range(1, spec.selection_folds + 1)]
+        for inner in (*spec.without_folds, *selected):
+            for name in spec.network_teachers:
+                needs += add_teacher(name, inner, data)
         if spec.starts_trained:
             needs.append(add_unit(student_alone(spec), data))
         return add_job(replace(job, windows=count, needs=tuple(dict.fromkeys(needs))))

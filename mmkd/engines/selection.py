@@ -59,7 +59,8 @@ class Phase:
 def plan_phase(units: Units, folds: int | None) -> Phase:
     """The selection phase of these units; without `folds` nothing.
 
-    A teacher whose weights were given is left out: nobody knows which windows it has seen.
+    Peers are no networks and have rows of their own. A teacher whose weights were given is left out, too: nobody
+    knows which windows it has seen.
 
     Raises:
         MmkdError: a training part cannot be cut into so many folds.
@@ -72,7 +73,7 @@ def plan_phase(units: Units, folds: int | None) -> Phase:
             split_for(data, inner.data, inner.seed)
             single = student_alone(inner)
             alone.setdefault(single.key, (single, data))
-            names = [name for name in inner.teachers if name not in inner.checkpoint_sha256]
+            names = [name for name in inner.network_teachers if name not in inner.checkpoint_sha256]
             if names:
                 keys = shown([inner.teacher(name).key for name in names])
                 taught.setdefault(keys, (replace(inner, teachers={n: inner.teachers[n] for n in names}), data))

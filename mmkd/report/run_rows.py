@@ -8,12 +8,13 @@ import numpy as np
 from mmkd.comparison.equal import SAME, fold_equal, prediction_mark
 from mmkd.comparison.identity import student_spec, test_part_notes
 from mmkd.comparison.predictions import one_class_note
-from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
+from mmkd.comparison.taught import by_epoch, epoch_notes, few_errors_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.specs.unit import PeerSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
+from mmkd.units.methods import status_of
 from mmkd.units.names import data_title, option_names, options_note
 from mmkd.units.result import UnitResult
 
@@ -34,6 +35,7 @@ class TableRow:
         test_part: how the test part of own data was made; empty of that of a card.
         of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
         notes: lines below the table.
+        status: of the method, see `mmkd.methods.contract.STATUSES`; empty of what is none.
         mark: seed, fold and checksum of the predictions of each unit; empty if they are not on record.
     """
 
@@ -50,6 +52,7 @@ class TableRow:
     test_part: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     mark: tuple[tuple[int, str, str], ...] = ()
+    status: str = ""
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -113,7 +116,7 @@ def rows(
 
 
 def _data_name(data: DataSpec) -> str:
-    return data_title(data.name, data.rate)
+    return data_title(data.name, data.rate, data)
 
 
 def _student_group(
@@ -158,9 +161,11 @@ def _student_group(
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
     for name, records in by_name.items():
         row = _row(group, "student", name, records, base, repeats, task)
-        table.append(replace(row, notes=(*options_note(specs[name], name), *one_class_note(name, records))))
+        lines = (*options_note(specs[name], name), *one_class_note(name, records))
+        table.append(replace(row, notes=lines, status=status_of(specs[name].method, records[0].result)))
     table += _peer_rows(group, members, alone, references, repeats, task)
-    notes = validation_notes([result.spec for result in members], teachers)
+    sent = [result.spec for result in members]
+    notes = validation_notes(sent, teachers) + few_errors_notes(sent, teachers)
     return _fold([replace(row, notes=(*row.notes, *notes)) for row in table])
 
 

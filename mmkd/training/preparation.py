@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
+from mmkd.peers.base import softmax
 from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -20,6 +21,7 @@ from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
 from mmkd.training.student_model import StudentModel
+from mmkd.training.targets import FoldTargets, FoldTeacher, Retargeted, Targets, WindowTargets
 from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, OwnViews, TeacherSource, make_teacher_source
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
@@ -75,16 +77,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
     views = {name: load_view(name, spec, data, workspace) for name in spec.views}
-    windows = augment_windows(
-        training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace),
-        views,
-        data,
-        split,
-        spec,
-        workspace,
-    )
+    labelled = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec, shares)
+    others = split.unlabelled if method.unlabelled != "labelled" else split.unlabelled[:0]
+    windows = labelled.add_unlabelled(others) if len(others) else labelled
+    windows = augment_windows(windows, views, data, split, spec, workspace)
+    if len(others):
+        log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
     if spec.starts_trained:
         record = student_alone_record(spec, data, workspace)
@@ -92,11 +92,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"student starts from {record.key}")
     student.to(workspace.torch_device)
     teachers: dict[str, Teacher] = {}
-    own_windows: dict[str, TrainingData] = {}
+    own_windows: dict[str, TrainingData] = {}  # of teachers, all with labels
     for name in spec.teachers:
-        own_split, own_windows[name] = split, windows
         if spec.teacher_validation:
-            own_split, own_windows[name] = teacher_windows(spec.teacher(name), data, workspace)
+            own_windows[name] = teacher_windows(_with_file(spec.teacher(name), spec), data, workspace)[1]
+        else:
+            own = labelled.select_views([name])
+            own_windows[name] = augment_windows(own, {name: views[name]}, data, split, spec.teacher(name), workspace)
+        own_split = split_for(data, spec.teacher(name).data, spec.seed)
         teachers[name] = get_teacher(spec.teacher(name), own_windows[name], split.test, workspace, method.checkpoint)
         if workspace.group.is_leader:
             write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
@@ -116,22 +119,37 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if spec.teacher_validation:  # their views are fitted on their own training windows
         own_views = {name: own.views[name] for name, own in own_windows.items()}
         read_windows = replace(windows, views={**windows.views, **own_views})
+        if windows.augmented is not None:
+            own_specs = {name: _with_file(spec.teacher(name), spec) for name in spec.teachers}
+            made = {name: teacher_view(own, data, workspace) for name, own in own_specs.items()}
+            modalities = {name: view.modality for name, (_, view) in made.items()}
+            keys = {name: _view_key(name, own_specs[name], part) for name, (part, _) in made.items()}
+            read_windows = replace(read_windows, augmented=windows.augmented.with_views(modalities, keys))
+    live = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
+    if method.unlabelled == "teacher" and len(others):
+        windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
         source = make_teacher_source(
-            teachers,
+            live,
             method.needs,
             read_windows,
             cache=workspace.cache,
             progress=workspace.progress,
-            part=split.train_digest if spec.teacher_validation else "",
+            part=_pool_digest(windows, spec) if spec.teacher_validation or len(others) else "",
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if isinstance(source, LiveTeachers) and spec.teacher_validation:
-        source = OwnViews(source, read_windows.select_views(teachers))
+        source = OwnViews(source, read_windows.select_views(live))
+    targets = replaced_targets(spec, data, windows, teachers, method.checkpoint, workspace)
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
+    if targets:
+        source = Retargeted(source, targets, tuple(teachers))
+        log.add(f"targets of training windows out of fold: {', '.join(targets)}")
+    if windows.augmented is not None:
+        windows.augmented.prepare(windows.views)
     return PreparedUnit(
         spec=spec,
         data=data,
@@ -145,6 +163,67 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         source=source,
         log=log,
     )
+
+
+def replaced_targets(
+    spec: UnitSpec,
+    data: Dataset,
+    windows: TrainingData,
+    teachers: Mapping[str, Teacher],
+    checkpoint: str,
+    workspace: Workspace,
+) -> dict[str, Targets]:
+    """Modality -> the logits that teach in place of the teacher's own: of peers, and with out-of-fold targets of all.
+
+    The teachers without a fold are trained first if they are not in the cache.
+
+    Args:
+        windows: of the student, with its augmentations.
+        checkpoint: the epoch of the weights, "best" or "last".
+
+    Raises:
+        MmkdError: the augmentations mix windows, and a peer has no logits of mixtures.
+    """
+    targets: dict[str, Targets] = {}
+    for name, teacher in teachers.items():
+        if teacher.logits is not None:
+            if windows.augmented is not None and windows.augmented.mixing(np.arange(1)) is not None:
+                raise MmkdError(
+                    f"a peer has no logits of windows that are mixed; leave mixup out, or {name}={teacher.spec.net}"
+                )
+            targets[name] = WindowTargets(teacher.logits, windows.train, workspace.torch_device)
+        elif spec.teacher_targets != "fitted":
+            parts = [fold_teacher(name, inner, data, checkpoint, workspace) for inner in spec.without_folds]
+            out_of_fold = FoldTargets(parts, windows)
+            out_of_fold.store(workspace.cache, workspace.progress)
+            targets[name] = out_of_fold
+    return targets
+
+
+def fold_teacher(name: str, inner: UnitSpec, data: Dataset, checkpoint: str, workspace: Workspace) -> FoldTeacher:
+    """The teacher of a unit without one fold, with its view; its record is written, too."""
+    spec = inner.teacher(name)
+    split, windows = teacher_windows(spec, data, workspace)
+    teacher = get_teacher(spec, windows, split.test, workspace, checkpoint)
+    if workspace.group.is_leader:
+        write_teacher(teacher, data, split, windows, workspace.records)
+    view = load_view(name, replace(inner, data=spec.data), data, workspace)
+    return FoldTeacher(
+        spec.key, teacher.checkpoint, teacher.network, name, view.modality, windows.views[name], split.test
+    )
+
+
+def _with_file(teacher: TeacherSpec, spec: UnitSpec) -> TeacherSpec:
+    """The teacher's spec with the unit's file of unlabelled windows, for views that hold these windows too."""
+    sha256 = spec.data.unlabelled_sha256
+    data = replace(teacher.data, unlabelled_sha256=sha256, unlabelled_file=spec.data.unlabelled_file)
+    return replace(teacher, data=data)
+
+
+def _pool_digest(windows: TrainingData, spec: UnitSpec) -> str:
+    """Hash of the training windows, for the keys of outputs of teachers that were trained on others."""
+    numbers = windows.train.tolist()
+    return digest([numbers, spec.data.unlabelled_sha256] if spec.data.unlabelled_sha256 else numbers)
 
 
 def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
@@ -185,6 +264,13 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
     They are those of the units that it teaches, unless it alone has validation windows
     (`UnitSpec.teacher_validation`).
     """
+    split, view = teacher_view(spec, data, workspace)
+    windows = training_data(data, split, {spec.modality: view.array}, spec, workspace)
+    return split, augment_windows(windows, {spec.modality: view}, data, split, spec, workspace)
+
+
+def teacher_view(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> tuple[Split, View]:
+    """The split of a teacher, and its view from the cache; it is computed first if it is not there."""
     name = spec.modality
     split = split_for(data, spec.data, spec.seed)
     view = get_view(
@@ -197,8 +283,7 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
         progress=workspace.progress,
         sources=select_sources(spec.sources, spec.task, (name,)),
     )
-    windows = training_data(data, split, {name: view.array}, spec, workspace)
-    return split, augment_windows(windows, {name: view}, data, split, spec, workspace)
+    return split, view
 
 
 def training_data(
@@ -208,10 +293,14 @@ def training_data(
     spec: UnitSpec | TeacherSpec,
     workspace: Workspace,
 ) -> TrainingData:
-    """The data of a unit or teacher as the training loop reads them."""
+    """The data of a unit or teacher as the training loop reads them, without the labels that are not used."""
+    y = data.y
+    if len(split.unlabelled):
+        y = np.concatenate([y, np.full(0 if data.unlabelled is None else len(data.unlabelled), -1)])
+        y[split.unlabelled] = -1
     return TrainingData(
         views=arrays,
-        y=data.y,
+        y=y,
         train=split.train,
         validation=split.validation,
         names=data.classes,
@@ -242,31 +331,27 @@ def augment_windows(
     """
     if not spec.training.augment:
         return windows
-    role = "student"
-    configs: Mapping[str, Mapping[str, Any]] = {}
-    if isinstance(spec, TeacherSpec):
-        role = f"teacher/{spec.modality}"
-        configs = {spec.modality: spec.view}
-    else:
-        configs = spec.views
-    keys = {}
-    for name in views:
-        sources = select_sources(spec.sources, spec.task, (name,))
-        keys[name] = view_key(name, configs[name], spec.data, split, sources)
     augmented = AugmentedWindows(
-        data.x,
+        data.all_x,
         fitted_on=split.train,
         train=windows.train,
         training=spec.training,
         modalities={name: view.modality for name, view in views.items()},
-        view_keys=keys,
+        view_keys={name: _view_key(name, spec, split) for name in views},
         seed=spec.seed,
-        role=role,
+        role=f"teacher/{spec.modality}" if isinstance(spec, TeacherSpec) else "student",
+        labelled=windows.labelled,
         sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
         cache=workspace.cache,
         progress=workspace.progress,
     )
     return replace(windows, augmented=augmented)
+
+
+def _view_key(name: str, spec: UnitSpec | TeacherSpec, split: Split) -> str:
+    """The cache key of a view of a unit or teacher."""
+    config = spec.view if isinstance(spec, TeacherSpec) else spec.views[name]
+    return view_key(name, config, spec.data, split, select_sources(spec.sources, spec.task, (name,)))
 
 
 def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
@@ -284,6 +369,28 @@ def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) ->
         return record
     with records.lock(alone.key):
         return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
+
+
+def fill_labels(
+    teachers: Mapping[str, Teacher], windows: TrainingData, unlabelled: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The labels (N,) with those that the teachers predict for unlabelled windows.
+
+    It is the class of the highest mean of the teachers' probabilities for the windows as they are, not augmented.
+    """
+    sums = np.zeros((len(unlabelled), windows.classes))
+    for teacher in teachers.values():
+        sums += _probabilities(teacher, windows, unlabelled)
+    y = windows.y.copy()
+    y[unlabelled] = sums.argmax(1)
+    return y
+
+
+def _probabilities(teacher: Teacher, windows: TrainingData, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A teacher's class probabilities of windows, as they are and not augmented: (n, K), or (n, K, T)."""
+    if teacher.logits is not None:
+        return softmax(teacher.logits[indices])
+    return predict(teacher.network, windows.load_views, indices, batch_size=windows.prediction_batch)
 
 
 def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:
@@ -323,7 +430,7 @@ def search_in_folds(spec: UnitSpec, data: Dataset, workspace: Workspace) -> str:
 
 def _predict_known(teacher: Teacher, windows: TrainingData, rows: NDArray[np.int64]) -> Predictions:
     """The labels (n,) of these windows, or of their steps, that are known, and a teacher's probabilities (n, K)."""
-    probabilities = predict(teacher.network, windows.load_views, rows, batch_size=windows.prediction_batch)
+    probabilities = _probabilities(teacher, windows, rows)
     y = windows.y[rows]
     if windows.per_step:
         probabilities = probabilities.transpose(0, 2, 1)[y >= 0]

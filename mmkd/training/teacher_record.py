@@ -36,11 +36,13 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: Traini
             with np.load(teacher.folder / "predictions.npz", allow_pickle=False) as z:
                 predictions = _with_subjects({name: z[name] for name in z.files}, data)
             np.savez(folder / "predictions.npz", **predictions)
-            shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
+            if teacher.logits is None:
+                shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
             history = json.loads((teacher.folder / "history.json").read_text())
             write_history(folder / "history.csv", history)
             result = json.loads((teacher.folder / "result.json").read_text())
-            if history and result["best_epoch"] != len(history):
+            of_members = bool(spec.members) and spec.data.epoch_rule != "last"
+            if of_members or (history and result["best_epoch"] != len(history)):
                 last = _with_subjects(last_predictions(teacher, windows, split.test), data)
                 np.savez(folder / "predictions_last.npz", **last)
                 shutil.copy(teacher.folder / "last.safetensors", folder / "teacher_last.safetensors")
@@ -78,7 +80,7 @@ def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
         "rate_hz": data.rate_hz,
         **({"offset": list(data.offset)} if data.offset else {}),
         **({"delineated": True} if data.delineated else {}),
-        "windows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "windows": {name: len(part) for name, part in split.parts.items()},
         "split": {"unit": split.unit, "sha256": split.sha256},
         "test_part": how_test_was_made(data.test_from if data.fold is None else "card", split.unit),
         "understood": understood.text,

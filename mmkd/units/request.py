@@ -14,7 +14,9 @@ from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
+from mmkd.specs.teacher_nets import target_folds
 from mmkd.tasks import DEFAULT_TASK, TASKS
+from mmkd.units.methods import check_words
 from mmkd.units.setting import MOST, setting
 from mmkd.units.training_settings import TrainingSettings
 
@@ -43,7 +45,7 @@ class Request(TrainingSettings):
 
     methods: tuple[str, ...] = setting(
         (),
-        "methods, or 'all'; --method NAME --help shows its options",
+        "methods, 'all', or 'current' (those of 2021 or later, and student); --method NAME --help shows its options",
         flag="--method",
         metavar="NAME[,NAME]",
         group="what",
@@ -96,10 +98,21 @@ class Request(TrainingSettings):
         whole=True,
     )
     teacher_nets: Mapping[str, str] = setting(
-        {}, "a backbone a modality, such as sig=InceptionTime", flag="--teacher-net", metavar="M=NET,..."
+        {},
+        "a backbone a modality, such as sig=InceptionTime; ensemble (3 of the usual ones; ensemble:N:NET), each "
+        "trained; of sig minirocket or random-forest, whose logits teach",
+        flag="--teacher-net",
+        metavar="M=NET,...",
     )
     teacher_checkpoints: Mapping[str, str] = setting(
         {}, "your own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
+    )
+    teacher_targets: str = setting(
+        "fitted",
+        "logits of training windows: of the teachers fitted to them (fitted, the default), or out-of-fold[:K]: of K "
+        "more teachers (default 5), each without a fold of subjects",
+        flag="--teacher-targets",
+        metavar="HOW",
     )
     student_net: tuple[str, ...] = setting(
         (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
@@ -121,6 +134,28 @@ class Request(TrainingSettings):
     )
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
+    )
+    labelled_subjects: int | None = setting(
+        None,
+        "use the labels of N training subjects only, drawn by the seed (default all)",
+        flag="--labelled-subjects",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
+    labelled_windows: int | None = setting(
+        None,
+        "without subjects: use N labels of each class only",
+        flag="--labelled-windows",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
+    unlabelled: str | None = setting(
+        None,
+        "an .npz file with x (M, C, W): more training windows, without labels",
+        flag="--unlabelled",
+        metavar="FILE.npz",
     )
     split: str = setting(
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
@@ -191,6 +226,8 @@ class Request(TrainingSettings):
         self._check_texts()
         self._check_split()
         self._check_seeds()
+        if self.labelled_subjects and self.labelled_windows:
+            raise MmkdError("--labelled-subjects and --labelled-windows both choose the labels that are used; give one")
         if self.data is not None and self.card is not None:
             raise MmkdError("--data and --card both name windows; give one of them")
         if any(name.endswith(".toml") for name in self.datasets):
@@ -200,8 +237,7 @@ class Request(TrainingSettings):
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
-        if len(self.methods) > 1 and "all" in self.methods:
-            raise MmkdError("methods: 'all' must be the only name")
+        check_words(self.methods)
 
     @property
     def own(self) -> str | None:
@@ -244,6 +280,7 @@ class Request(TrainingSettings):
                 raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 
     def _check_split(self) -> None:
+        target_folds(self.teacher_targets)
         if not self.split:
             raise MmkdError(f"split {shown(self.split)}: write card, loso, or the name of a split file")
         if self.folds is not None and self.split != "card":

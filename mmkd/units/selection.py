@@ -12,4 +12,6 @@ def in_fold(spec: UnitSpec, number: int, folds: int) -> UnitSpec:
         number: of the fold, from 1.
         folds: number of folds.
     """
-    return replace(spec, data=replace(spec.data, inner_fold=(number, folds)), teacher_validation=0.0)
+    return replace(
+        spec, data=replace(spec.data, inner_fold=(number, folds)), teacher_validation=0.0, teacher_targets="fitted"
+    )
