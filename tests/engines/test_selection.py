@@ -25,20 +25,6 @@ from mmkd.units.request import Request
 
 SMALL = {"students": ("sig",), "teachers": ("sig",), "epochs": 1, "image_size": 16, "teacher_nets": {"sig": "small"}}
 FLAGS = ["--student=sig", "--teachers=sig", "--teacher-net=sig=small", "--epochs=1", "--image-size=16", "--quiet"]
-    *[
-        "--student",
-        "sig",
-        "--teachers",
-        "sig",
-        "--teacher-net",
-        "sig=small",
-        "--epochs",
-        "1",
-        "--image-size",
-        "16",
-        "--quiet",
-    ]
-]
 
 
 def workspace_of(request, folder, **more):

@@ -191,6 +191,7 @@ def test_teacher_key_changes_with_every_field():
         "task": "segmentation",
         "checkpoint_sha256": "12" * 32,
         "sources": {"backbone WRN16-1": "ef" * 32},
+        "member": 1,
     }
     assert set(other) | {"checkpoint_file", "plugins", "given_views"} == {f.name for f in fields(TeacherSpec)}
     keys = {teacher.key} | {replace(teacher, **{name: value}).key for name, value in other.items()}
