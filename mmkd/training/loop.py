@@ -99,6 +99,7 @@ def train(
         deployed = method.deploy(network)
         targets = setup.targets
         assert targets is not None
+        assert windows.augmentation == (training.augment, training.augment_copies), "windows of another training"
         if group.world_size > 1 and windows.labelled is not None:
             raise MmkdError("windows without labels are trained on in one process; use python in place of torchrun")
         if group.world_size > 1 and method.steps_itself:

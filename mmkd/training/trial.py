@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmkd.augment import parse_augmentations
+from mmkd.augment.base import describe_channels, parse_sites
+from mmkd.augment.checks import check_augmentation
 from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
 from mmkd.core.options import older_options
@@ -18,6 +22,7 @@ from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.nets import MultiBranch, Shape, SingleView, build_student, build_teacher
 from mmkd.nets.checks import check_outputs, run_once, run_twice
 from mmkd.nets.reverse import NETWORK, ReverseNet
+from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
 from mmkd.training.idle import idle_options
@@ -120,6 +125,42 @@ def explain_refusal(method: Method, task: str) -> str:
     return "its loss is that of one label a window"
 
 
+def check_teacher_outputs(spec: UnitSpec, method: Method) -> None:
+    """Check that the teachers of a unit have the outputs that its method reads.
+
+    Raises:
+        Refused: the method reads more than logits of a teacher that has no more.
+    """
+    words = {
+        "embedding": "embeddings",
+        "features": "feature maps",
+        "cam": "class activation maps",
+        "attention": "attention",
+    }
+    reads = [word for need, word in words.items() if need in method.needs]
+    for modality, net in spec.teachers.items():
+        if reads and kind_of_net(net) != "network":
+            raise Refused(
+                f"{spec.method} reads {', '.join(reads)} of its teachers, and {modality}={net} has logits alone; use "
+                f"another --method, or a network as --teacher-net"
+            )
+
+
+def check_moving_teachers(spec: UnitSpec) -> None:
+    """Check that teachers that train along with the student can do so.
+
+    Raises:
+        Refused: they are no networks, or the targets come from others.
+    """
+    if spec.teacher_targets != "fitted":
+        raise Refused(f"{spec.method} trains its teachers along: no targets out of fold; use --teacher-targets fitted")
+    for modality, net in spec.teachers.items():
+        if kind_of_net(net) != "network":
+            raise Refused(
+                f"{spec.method} trains its teachers along, and {modality}={net} cannot; use another --teacher-net"
+            )
+
+
 @dataclass(frozen=True)
 class Trial:
     """The untrained networks and the built method of a unit, with random views of four windows.
@@ -200,6 +241,7 @@ class Trial:
         if spec.task not in method.tasks:
             why = explain_refusal(method, spec.task)
             raise Refused(f"{spec.method} is not defined for --task {spec.task}: {why}; use another --method")
+        check_teacher_outputs(spec, method)
         try:
             build_method(method, setup, spec.seed)
         except UnitFailed:
@@ -227,6 +269,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
     for name in spec.views:
         if f"modality {kind_of(name)}" in spec.sources:
             check_modality(name, spec.views[name], np.asarray(data.x[split.train[:8]], np.float32))
+    _check_augmentations(spec, data, split.train)
     targets = torch.from_numpy(data.y[split.train])
     channels, window = data.x.shape[1:]
     for name in spec.checkpoint_files:
@@ -253,7 +296,8 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
         batch = Batch(labels, index, 0, spec.training.epochs)
         idle = idle_options(spec, trial.method, trial.setup, student, trial.teacher_outputs, batch)
         terms = trial.method.terms(student, trial.teacher_outputs, batch)
-        select_teacher_parameters(trial.method, trial.teachers)
+        if select_teacher_parameters(trial.method, trial.teachers):
+            check_moving_teachers(spec)
         if data.form == "window":
             inputs = (trial.views, trial.teacher_outputs, batch)
             trial.method.after_step(Step(trial.student, batch, spec.training.lr, lambda _: inputs))
@@ -268,6 +312,20 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
         shape = f"(B, {classes}{', T' if data.form == 'step' else ''})"
         raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits {shape}")
     return idle
+
+
+def _check_augmentations(spec: UnitSpec, data: Dataset, train: NDArray[np.int64]) -> None:
+    """Check the plugins' augmentations of a unit on a few training windows.
+
+    Raises:
+        MmkdError: one of them does not do what an augmentation does.
+    """
+    for training in filter(None, (spec.training, spec.teacher_training)):
+        for augmentation in parse_augmentations(training.augment):
+            if f"augmentation {augmentation.name}" in spec.sources:
+                windows = np.asarray(data.x[train[:8]], np.float32)
+                channels = describe_channels(windows, np.arange(len(windows)), parse_sites(training.triads))
+                check_augmentation(augmentation, windows, channels)
 
 
 def check_terms(name: str, terms: Any) -> None:

@@ -84,6 +84,8 @@ def _in_words(name: str, value: Any) -> str:
         return f"data {value[:8]}"
     if name == "data.by_name":
         return "subjects by name" if value else "subjects counted from 0"
+    if isinstance(value, list | tuple):  # such as the augmentations of a training
+        value = "+".join(map(str, value)) or "none"
     return f"{name}={','.join(value) if name == 'teachers' else value}"
 
 

@@ -69,6 +69,9 @@ OTHER_TRAINING = {
     "precision": "bf16",
     "label_smoothing": 0.1,
     "steps": 500,
+    "augment": ("rotate:30",),
+    "augment_copies": 4,
+    "triads": ("wrist=0,1,2",),
 }
 
 
