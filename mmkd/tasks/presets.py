@@ -90,4 +90,4 @@ class Preset:
         fixed number of steps 2 will do.
         """
         batches = 2 if self.passes else 8
-        return min(self.training.batch_size, max(8, 2 ** int(windows / batches).bit_length() // 2))
+        return min(self.training.batch_size, max(8, (1 << int(windows / batches).bit_length()) // 2))

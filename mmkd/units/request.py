@@ -14,6 +14,7 @@ from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
+from mmkd.specs.teacher_nets import target_folds
 from mmkd.tasks import DEFAULT_TASK, TASKS
 from mmkd.units.methods import check_words
 from mmkd.units.setting import MOST, setting
@@ -80,7 +81,9 @@ class Request(TrainingSettings):
     seeds: tuple[int, ...] = setting(
         (0,), "several, such as 0-4 or 0,3,7", flag="--seeds", metavar="LIST", group="what"
     )
-    preset: str = setting("quick", "quick (default), standard (for comparisons) or full, see below", flag="--preset", metavar="NAME")
+    preset: str = setting(
+        "quick", "quick (default), standard (for comparisons) or full, see below", flag="--preset", metavar="NAME"
+    )
     students: tuple[str, ...] = setting(
         BY_TASK,
         "branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro",
@@ -95,10 +98,21 @@ class Request(TrainingSettings):
         whole=True,
     )
     teacher_nets: Mapping[str, str] = setting(
-        {}, "a backbone a modality, such as sig=InceptionTime", flag="--teacher-net", metavar="M=NET,..."
+        {},
+        "a backbone a modality, such as sig=InceptionTime; ensemble (3 of the usual ones; ensemble:N:NET), each "
+        "trained; of sig minirocket or random-forest, whose logits teach",
+        flag="--teacher-net",
+        metavar="M=NET,...",
     )
     teacher_checkpoints: Mapping[str, str] = setting(
         {}, "your own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
+    )
+    teacher_targets: str = setting(
+        "fitted",
+        "logits of training windows: of the teachers fitted to them (fitted, the default), or out-of-fold[:K]: of K "
+        "more teachers (default 5), each without a fold of subjects",
+        flag="--teacher-targets",
+        metavar="HOW",
     )
     student_net: tuple[str, ...] = setting(
         (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
@@ -150,6 +164,14 @@ class Request(TrainingSettings):
         None, "K folds of subjects, each used once for the test", flag="--folds", metavar="K", ge=1, le=MOST
     )
     fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
+    select: int | None = setting(
+        None,
+        "first, in K folds of the training windows: the gap of each teacher, and teacher-weights search",
+        flag="--select",
+        metavar="K",
+        ge=2,
+        le=MOST,
+    )
     epoch_rule: Literal["val-best", "last"] | None = setting(
         None,
         "last, on all training windows, or val-best, on a validation split (default: by preset)",
@@ -258,6 +280,7 @@ class Request(TrainingSettings):
                 raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 
     def _check_split(self) -> None:
+        target_folds(self.teacher_targets)
         if not self.split:
             raise MmkdError(f"split {shown(self.split)}: write card, loso, or the name of a split file")
         if self.folds is not None and self.split != "card":
