@@ -63,7 +63,6 @@ FACTORS: Mapping[str, Mapping[str, Any]] = {
     "no augmentation": {"augment": ("none",)},
     "best validation epoch": {"epoch_rule": "val-best"},
     "fixed receptive field": {"student_net": ("small",), "teacher_nets": {"sig": "WRN16-1"}},
-    # "out-of-fold targets": {"teacher_targets": "out-of-fold"},
 }
 """Level -> what differs from the standard, of a student with a teacher that both read the whole signal."""
 GAF: Mapping[str, Mapping[str, Any]] = {
@@ -104,8 +103,12 @@ def studies(
             net = {"student_net": ("small-window",), "methods": ("student", "kd")}
             for level, changes in FACTORS.items():
                 yield study(part, level, name, **{**net, **changes})
+        elif part == "targets":
+            net = {"student_net": ("small-window",), "methods": ("kd",), "teacher_targets": f"out-of-fold:{FOLDS}"}
+            yield study(part, "out-of-fold", name, **net)
         elif part == "gaf":
             own = {"students": ("gaf",), "student_net": ("WRN16-1",), "methods": ("student",), "image_size": 16}
+            own |= {"teacher_nets": {}, "teacher_steps": None}
             for level, changes in GAF.items():
                 yield study(part, level, name, **{**own, **changes})
         elif part == "A":
@@ -263,10 +266,10 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield table(header, lines)
     lines = []
     for name in sets:
-        of = {"part": "factors", "dataset": name}
-        alone = scores(rows, level="standard", row="student", **of)
-        fitted = scores(rows, level="standard", row="kd", **of)
-        honest = scores(rows, level="out-of-fold targets", row="kd", **of)
+        of = {"level": "standard", "dataset": name}
+        alone = scores(rows, row="student", **of)
+        fitted = scores(rows, row="kd", **of)
+        honest = scores(rows, part="targets", dataset=name, row="kd")
         lines.append([name, difference(fitted, alone), difference(honest, alone), difference(honest, fitted)])
     yield "`kd` with all labels and the same input, in points:\n"
     yield table(("set", "fitted - alone", "out-of-fold - alone", "out-of-fold - fitted"), lines)
@@ -294,7 +297,7 @@ def main() -> None:
     """Parse the flags and run the study, or write its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--parts", default="factors,gaf,A,B")
+    parser.add_argument("--parts", default="A,B,factors,targets,gaf")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--runs", default="runs/recipe")
