@@ -17,7 +17,7 @@ from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_f
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec, student_sources
 from mmkd.tasks import TASKS
-from mmkd.units.checks import check_modalities, check_networks, parse_modalities
+from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
@@ -57,9 +57,10 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
     for load in loaders:
         data = task.accept(load())
-        check_modalities(request, data)
+        own = at_student_rate(request, data)
+        check_modalities(own, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
-        combinations = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
+        combinations = itertools.product(parts, request.seeds, own.students, nets, fusions, request.teachers)
         for part, seed, student, net, fusion, teachers in combinations:
             for method in methods:
                 for options in choices[method]:
@@ -214,7 +215,8 @@ def resolve(
         )
         return preset.resolve(windows, teacher, changes)
 
-    configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
+    height = data.grid[0] if data.grid else None
+    configs = partial(view_configs, views, size, height, data, shrinks=request.image_size is None)
     own_views = configs(request.view)
     return UnitSpec(
         data=data_spec,
