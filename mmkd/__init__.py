@@ -13,6 +13,7 @@ from mmkd.core.threads import wait_passively
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
+    from mmkd.augment import AUGMENTATIONS, Augmentation
     from mmkd.comparison.reproduction import recompute_scores
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
@@ -36,6 +37,8 @@ _MODULES = {
     "load_student": "api",
     "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
+    "AUGMENTATIONS": "augment",
+    "Augmentation": "augment",
     "BACKBONES": "nets",
     "DENSE": "nets",
     "FUSIONS": "nets",
@@ -69,6 +72,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "AUGMENTATIONS",
     "BACKBONES",
     "DENSE",
     "FUSIONS",
@@ -78,6 +82,7 @@ __all__ = [
     "READERS",
     "STAGE_FUSIONS",
     "TASKS",
+    "Augmentation",
     "Batch",
     "DistillConfig",
     "Method",

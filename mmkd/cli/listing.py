@@ -8,7 +8,7 @@ from typing import Any
 
 from mmkd.tasks import DEFAULT_TASK, TASKS, Preset
 
-LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "stage-fusions")
+LISTS = ("methods", "datasets", "modalities", "augmentations", "backbones", "dense", "fusions", "stage-fusions")
 
 
 def preset_help() -> str:
@@ -77,12 +77,14 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
         registry: Registry[Any] = METHODS
     elif what == "modalities":
         from mmkd.views import MODALITIES as registry
+    elif what == "augmentations":
+        from mmkd.augment import AUGMENTATIONS as registry
     else:
         from mmkd.nets import BACKBONES, DENSE, FUSIONS
 
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
-    more = _view_options if what == "modalities" else describe_needs
+    more = {"modalities": _view_options, "augmentations": _amount}.get(what, describe_needs)
     return [
         (name, first_line(registry.get(name)) + more(registry.get(name))) for name in registry
     ], registry.import_errors
@@ -94,6 +96,12 @@ def _view_options(entry: Any) -> str:
 
     options = [f"{flag}={default} ({words})" for flag, words, default, _ in describe(entry.Config)]
     return f" --view {entry.name}.OPTION=VALUE: {', '.join(options)}" if options else ""
+
+
+def _amount(entry: Any) -> str:
+    """The number of an augmentation, for `--augment`."""
+    most = "" if entry.highest == float("inf") else f", at most {entry.highest:g}"
+    return f" --augment {entry.name}:{entry.unit}, such as {entry.example()}{most}"
 
 
 def describe_dataset(card: Any, available: bool) -> str:

@@ -97,16 +97,21 @@ class Group:
 
 
 def build_group(
-    members: Sequence[Record], teachers: Mapping[str, Record], names: Mapping[str, str], control: str
+    members: Sequence[Record],
+    teachers: Mapping[str, Record],
+    names: Mapping[str, str],
+    control: str,
+    references: Sequence[Record] = (),
 ) -> Group:
     """The group of these units.
 
     Args:
-        members: records of students, and of references, that may be compared.
+        members: records of students, and of detectors beside them, that may be compared.
         teachers: key -> record of all teachers.
         names: key of a unit -> its method with the options in which the units of the method differ, here and on the
             other data sets that the student is compared over.
         control: the method that changes are measured against.
+        references: records of peers on the same windows.
     """
     settings = group_settings(members[0])
     task = TASKS.get(str(settings["task"]))
@@ -114,7 +119,8 @@ def build_group(
     joint = JointPredictions()
     notes: dict[str, None] = dict.fromkeys([*_series_counts(members), *task.notes])
     taught_by, numbers = teacher_rows(members if task.teachers_share_metrics else [], teachers, repeats, notes)
-    students = _student_rows(members, names, numbers, repeats, notes)
+    names = {**names, **{record.key: student_spec(record).method for record in references}}
+    students = _student_rows([*members, *references], names, numbers, repeats, notes)
     taught = Counter(row.teachers for row in students if row.teachers)
     means = [row for several in taught if len(several) > 1 for row in mean_rows(several, taught_by, joint, notes)]
     usual = taught.most_common(1)[0][0] if taught else ()
@@ -130,6 +136,7 @@ def build_group(
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
     gaps = row_gaps(taught_by, students, repeats.by) if task.teachers_share_metrics else []
+    notes |= dict.fromkeys(str(line) for record in references for line in record.result.get("notes") or ())
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
     dataset = shorten(str(settings["data"]["name"]))

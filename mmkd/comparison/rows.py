@@ -24,7 +24,8 @@ class Row:
 
     Attributes:
         kind: "teacher", "mean" (of the teachers' probabilities), "oracle" (for each test window the best teacher: an
-            upper bound for choosing among them, no method), "student", or "simple" (a reference that is no network).
+            upper bound for choosing among them, no method), "student", "simple" (a detector that is no network) or
+            "reference" (a peer of the networks on the same windows).
         base: the method, or the modality and network of a teacher.
         variant: of a student its method and options, the same on every data set; `name` may say more.
         settings: what the row's units have in common beyond the group's settings.
@@ -58,6 +59,11 @@ class Row:
     def title(self) -> str:
         """Its name, and those of the rows that it equals."""
         return " = ".join([self.name, *self.equals])
+
+    @property
+    def prefix(self) -> str:
+        """What stands before its name where rows of several kinds meet: "teacher ", "peer " or nothing."""
+        return {"teacher": "teacher ", "reference": "peer "}.get(self.kind, "")
 
     def values(self, metric: str) -> list[float]:
         """One value a repeat that has it."""

@@ -1,7 +1,7 @@
 """A data set: windows with their labels, and the checks that it passes before anything is trained."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
@@ -60,6 +60,8 @@ class Dataset:
             of these series, `y` has the classes of the pretext task, and the test windows are those on which thresholds
             are set.
         groups: channel group -> the numbers of its channels. Each channel's own name is also a group, of one channel.
+        triads: body site -> the numbers of the channels x, y, z of each sensor there.
+        augment: the augmentations that suit the data, such as "rotate:30"; those of `--augment card`.
         fold: which test part `test` is, if it is not the data set's own; see `folds`.
         test_from: who named the test windows: the "card" of the data set, the "file" of a user, or nobody, so that they
             were "drawn" by `own_split.draw_test_windows`.
@@ -91,6 +93,8 @@ class Dataset:
     grid: tuple[int, int] | None = None
     series: SeriesSet | None = None
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    triads: Mapping[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
+    augment: tuple[str, ...] = ()
     fold: Fold | None = None
     test_from: Literal["card", "file", "drawn"] = "card"
     warnings: tuple[str, ...] = ()
@@ -133,6 +137,17 @@ class Dataset:
     def window_s(self) -> float | None:
         """Length of a window in seconds."""
         return self.window / self.rate_hz if self.rate_hz else None
+
+
+def channel_numbers(
+    triads: Mapping[str, tuple[tuple[str, ...], ...]], channels: Sequence[str]
+) -> dict[str, tuple[tuple[int, int, int], ...]]:
+    """The triads of body sites by the numbers of their channels, from their names."""
+    numbered = {}
+    for site, members in triads.items():
+        numbers = [tuple(map(channels.index, triad)) for triad in members]
+        numbered[site] = tuple((x, y, z) for x, y, z in numbers)
+    return numbered
 
 
 def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:

@@ -1,6 +1,6 @@
 """Training, validation and test windows: split by subject, or stratified by class if there are no subjects."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 
@@ -12,6 +12,13 @@ from mmkd.core.errors import MmkdError
 from mmkd.data.dataset import Dataset
 
 Indices = NDArray[np.int64]
+DRAWS = 200
+"""Draws of subjects that are tried until every class keeps training windows."""
+
+
+def no_windows() -> Indices:
+    """An empty part."""
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -19,14 +26,23 @@ class Split:
     """The window numbers of each part.
 
     Attributes:
+        train: the training windows whose labels are used. Teachers are trained, and views are fitted, on them alone.
         validation: empty if the last epoch is used, which needs no validation part.
         unit: what was split: whole "subject"s, single "window"s (stratified by class), or "time" (prefixes of series).
+        unlabelled: the training windows whose labels are not used; empty unless few labels are asked for. Which
+            windows these are depends on the seed alone, not on the method.
     """
 
     train: Indices
     validation: Indices
     test: Indices
     unit: str
+    unlabelled: Indices = field(default_factory=no_windows)
+
+    @property
+    def pool(self) -> Indices:
+        """All training windows, those with labels first."""
+        return np.concatenate([self.train, self.unlabelled])
 
     @cached_property
     def train_digest(self) -> str:
@@ -35,15 +51,22 @@ class Split:
 
     @cached_property
     def sha256(self) -> str:
-        """Checksum of the three parts, for records and cache keys."""
+        """Checksum of the parts, for records and cache keys."""
         digest = sha256()
-        for part in (self.train, self.validation, self.test):
+        unlabelled = [self.unlabelled] if len(self.unlabelled) else []
+        for part in (self.train, self.validation, self.test, *unlabelled):
             digest.update(np.asarray(part, np.int64).tobytes() + b"|")
         return digest.hexdigest()
 
 
 def split_windows(
-    data: Dataset, seed: int, fraction: float = 0.2, validate: bool = True, train_subjects: int = 0
+    data: Dataset,
+    seed: int,
+    fraction: float = 0.2,
+    validate: bool = True,
+    train_subjects: int = 0,
+    labelled_subjects: int = 0,
+    labelled_windows: int = 0,
 ) -> Split:
     """Split a validation part off the training windows. The test part is the data set's own.
 
@@ -56,6 +79,8 @@ def split_windows(
         validate: False leaves the validation part empty.
         train_subjects: use only this many of the remaining subjects for training, drawn such that every class keeps
             training windows; 0 uses all.
+        labelled_subjects, labelled_windows: use the labels of only this many training subjects, or windows of each
+            class, see `draw_labelled`; 0 uses all. The validation part is then a part of the labelled windows.
 
     Raises:
         MmkdError: there are too few subjects, or windows of a class (the message says what to do); or the data set
@@ -65,15 +90,84 @@ def split_windows(
     test = np.flatnonzero(data.test)
     train = np.flatnonzero(~data.test)
     unit = "window" if data.subject is None else "subject"
+    unlabelled = no_windows()
+    if labelled_subjects or labelled_windows:
+        own_rng = np.random.default_rng([seed, 1])  # so that the draw does not depend on the validation part
+        pool = _keep_subjects(data, train, own_rng, train_subjects) if train_subjects else train
+        train_subjects = 0
+        train = draw_labelled(data, pool, own_rng, labelled_subjects, labelled_windows)
+        unlabelled = np.setdiff1d(pool, train)
     rng = np.random.default_rng(seed)
     validation = train[:0]
     if validate:
-        draw = _draw_windows if data.subject is None else _draw_subjects
-        validation = draw(data, train, rng, fraction)
+        validation = draw_validation(data, train, rng, fraction)
     train = train[~np.isin(train, validation)]
     if train_subjects:
         train = _keep_subjects(data, train, rng, train_subjects)
-    return Split(train, validation, test, unit)
+    return Split(train, validation, test, unit, unlabelled)
+
+
+def draw_labelled(data: Dataset, train: Indices, rng: np.random.Generator, subjects: int, windows: int) -> Indices:
+    """The training windows whose labels are used, where few are.
+
+    Whole subjects are drawn, anew until every class has windows of them; or, of a data set without subjects, windows of
+    each class.
+
+    Args:
+        train: the training windows.
+        subjects: number of training subjects, of a data set with subjects; else 0.
+        windows: number of windows of each class, of a data set without subjects; else 0.
+
+    Raises:
+        MmkdError: both numbers are given, or the one that does not fit the data set; there are no more subjects, or
+            windows of a class, than that; or a class has no window of as many subjects.
+    """
+    if subjects and windows:
+        raise MmkdError("--labelled-subjects and --labelled-windows both choose the labels that are used; give one")
+    flag = f"--labelled-subjects {subjects}" if subjects else f"--labelled-windows {windows}"
+    if data.form != "window":
+        raise MmkdError(f"{flag}: data {data.name!r} has no label a window, but of samples; leave it out")
+    if subjects and data.subject is None:
+        raise MmkdError(f"{flag}: data {data.name!r} has no subjects; use --labelled-windows, a number of each class")
+    if windows and data.subject is not None:
+        raise MmkdError(
+            f"{flag}: data {data.name!r} has subjects, of which all windows have a label or none; "
+            f"use --labelled-subjects"
+        )
+    if windows:
+        return _draw_of_each_class(data, train, rng, windows)
+    assert data.subject is not None
+    names = np.unique(data.subject[train])
+    if subjects >= len(names):
+        raise MmkdError(
+            f"{flag}: data {data.name!r} has {len(names)} training subjects, and some must stay unlabelled; take fewer"
+        )
+    classes = np.arange(len(data.classes))
+    for _ in range(DRAWS):
+        drawn = train[np.isin(data.subject[train], rng.permutation(names)[:subjects])]
+        if np.isin(classes, data.y[drawn]).all():
+            return drawn
+    raise MmkdError(
+        f"{flag}: of {len(names)} training subjects of data {data.name!r}, no draw of {subjects} has windows of each "
+        f"of the {len(classes)} classes; take more"
+    )
+
+
+def _draw_of_each_class(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
+    """As many training windows of each class."""
+    drawn = []
+    for k, name in enumerate(data.classes):
+        members = train[data.y[train] == k]
+        if len(members) < count:
+            raise MmkdError(
+                f"--labelled-windows {count}: data {data.name!r} has {len(members)} training windows of class "
+                f"{name!r}; take at most as many"
+            )
+        drawn.append(rng.permutation(members)[:count])
+    labelled = np.sort(np.concatenate(drawn))
+    if len(labelled) == len(train):
+        raise MmkdError(f"--labelled-windows {count}: all training windows of data {data.name!r} would have a label")
+    return labelled
 
 
 def split_prefixes(data: Dataset, validate: bool = True, train_subjects: int = 0) -> Split:
@@ -130,7 +224,7 @@ def _keep_subjects(data: Dataset, train: Indices, rng: np.random.Generator, coun
     if count > len(subjects):
         raise MmkdError(f"--train-subjects {count}: data {data.name!r} has {len(subjects)} of them left for training")
     classes = present_labels(data.y[train])
-    for _ in range(200):
+    for _ in range(DRAWS):
         kept = train[np.isin(data.subject[train], rng.permutation(subjects)[:count])]
         if np.isin(classes, data.y[kept]).all():
             return kept
@@ -138,6 +232,16 @@ def _keep_subjects(data: Dataset, train: Indices, rng: np.random.Generator, coun
         f"--train-subjects {count}: whichever of the {len(subjects)} subjects of data {data.name!r} are kept, a class "
         f"has no training windows left; keep more"
     )
+
+
+def draw_validation(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
+    """The windows that become the validation part: of drawn subjects, or of each class if there are no subjects.
+
+    Raises:
+        MmkdError: there are too few subjects, or windows of a class.
+    """
+    draw = _draw_windows if data.subject is None else _draw_subjects
+    return draw(data, train, rng, fraction)
 
 
 def _draw_subjects(data: Dataset, train: Indices, rng: np.random.Generator, fraction: float) -> Indices:
@@ -151,7 +255,7 @@ def _draw_subjects(data: Dataset, train: Indices, rng: np.random.Generator, frac
         )
     count = min(max(1, round(fraction * len(subjects))), len(subjects) - 1)
     classes = present_labels(data.y[train])
-    for _ in range(200):
+    for _ in range(DRAWS):
         drawn = rng.permutation(subjects)[:count]
         validation = np.isin(data.subject[train], drawn)
         has_labels = (data.y[train[validation]] >= 0).any()  # a part without labels could not be scored

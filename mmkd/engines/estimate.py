@@ -14,7 +14,7 @@ from mmkd.engines.plan import Job, JobResult, pending, run_plan
 from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
 
-SAME_TIME = {"epochs", "lr", "weight_decay", "label_smoothing", "schedule"}
+SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "schedule"}
 """Options of a training that do not change the time of a window and epoch."""
 IGNORED_FIELDS = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
 
@@ -70,7 +70,7 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
         rate = rates.of(kind)
         if rate is not None:
             kinds.add(kind)
-            seconds[job.id] = rate * job.windows * job.trained.training.epochs
+            seconds[job.id] = rate * job.trained.training.windows_read(job.windows)
     clock = _Clock(workers, seconds)
     run_plan(plan, clock, lambda job, result: None)
     count = sum(len(rates.samples[kind]) for kind in kinds)
@@ -111,7 +111,7 @@ def _rate(record: Record, device: str) -> tuple[int, float] | None:
     try:
         spec = record.unit if record.kind == "student" else record.teacher
         environment = record.environment
-        work = record.data["windows"]["train"] * spec.training.epochs
+        work = spec.training.windows_read(record.data["windows"]["train"])
         same_platform = environment.get("platform") == platform.platform()
         if not same_platform or not work or device not in ("auto", environment.get("device")):
             return None

@@ -117,7 +117,8 @@ def execute(
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
     said = warning_lines(understood)
-    return _outcome(units, results, workspace, existing != "only", measurements, said)
+    peers = TASKS.get(request.task).chosen_references(request.peers, request.preset)
+    return _outcome(units, results, workspace, existing != "only", measurements, said, peers)
 
 
 def _overview(units: Units, workspace: Workspace, rerun: bool) -> Remaining:
@@ -217,8 +218,9 @@ def _outcome(
     make: bool,
     measurements: Sequence[str],
     data_warnings: Sequence[str],
+    peers: Sequence[str],
 ) -> Outcome:
-    """The outcome of a request; if `make`, missing measurements and reference rows are made first."""
+    """The outcome of a request; if `make`, missing measurements and the reference rows `peers` are made first."""
     records = workspace.records
     keys = dict.fromkeys(result.spec.teacher(name).key for result in results for name in result.spec.teachers)
     alone: dict[str, Record] = {}
@@ -227,7 +229,7 @@ def _outcome(
         if record is not None:
             alone[spec.key] = record
     problems = measure_students(units, results, workspace, measurements) if make else []
-    references, more_problems = _references(units, results, workspace, make)
+    references, more_problems = _references(units, results, workspace, make, peers)
     return Outcome(
         results=[replace(result, record=result.record and with_current_scores(result.record)) for result in results],
         teachers=[with_current_scores(record) for record in map(records.get, keys) if record is not None],
@@ -239,17 +241,20 @@ def _outcome(
 
 
 def _references(
-    units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool
+    units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool, names: Sequence[str]
 ) -> tuple[list[Record], list[str]]:
     """The records of the reference rows of these units, and one line for each error; if `make`, run missing ones."""
     on_record = {result.spec.key for result in results if result.record is not None}
     records: dict[str, Record] = {}
     problems: dict[str, None] = {}
+    done = set()
     for spec, data in units:
         path = TASKS.get(spec.task).references
-        if path and spec.key in on_record:
-            references, errors = import_function(path)(spec, data, workspace.records, make)
-            records |= {record.key: record for record in references}
+        shared = spec.data, spec.seed, spec.student
+        if path and spec.key in on_record and shared not in done:
+            done.add(shared)
+            references, errors = import_function(path)(spec, data, workspace, names, make)
+            records |= {record.key: with_current_scores(record) for record in references}
             problems |= dict.fromkeys(errors)
     return list(records.values()), list(problems)
 

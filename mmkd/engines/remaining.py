@@ -16,7 +16,7 @@ class _Training:
 
     Attributes:
         kind: equal for trainings with equal time for a window and epoch.
-        work: windows times epochs.
+        work: windows that are read in all.
         started: when it began to train here, or was given to a worker; None: not yet.
         done: share of its epochs that are done, where this process sees them.
         resumed: share that an earlier process had done.
@@ -56,7 +56,7 @@ class Remaining:
         jobs = trainings(plan)
         self.total = len(jobs)
         self.left = {
-            job.id: _Training(job, kind_of_training(job.trained), job.windows * job.trained.training.epochs)
+            job.id: _Training(job, kind_of_training(job.trained), job.trained.training.windows_read(job.windows))
             for job in jobs
         }
         self.seen: dict[str, list[float]] = {}

@@ -24,6 +24,12 @@ NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branc
 """The outputs of networks that a method can name in `Method.needs`."""
 SUPERVISED = ("ce", "branch_ce")
 """The names of the terms of `Method.supervised`, which the weight schedule does not scale."""
+UNLABELLED = {
+    "all": "its terms but cross-entropy read no label, and run over windows without one too",
+    "teacher": "where a window has no label, it reads the class that the teachers predict",
+    "labelled": "it trains on labelled windows only",
+}
+"""What a method does where few windows have a label: the values of `Method.unlabelled`."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,11 @@ class Method(nn.Module):
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
             "anomaly".
         needs: a subset of `NEEDS`.
+        unlabelled: what the method does where some training windows have no label, a key of `UNLABELLED`. "all": all of
+            its terms but cross-entropy (`supervised`) can do without labels; the targets of unlabelled windows are -1.
+            "teacher": it needs a class for every window; the targets of unlabelled windows are the class of the highest
+            mean probability of the teachers, and `supervised` reads the labelled windows alone. "labelled": its batches
+            hold labelled windows only.
         revision: raised by one when the method computes something else under the same options. It is part of the key of
             a unit, so that records of the older form are neither answered nor compared as if they were of this one.
     """
@@ -109,6 +120,7 @@ class Method(nn.Module):
     supervised_by_labels: ClassVar[bool] = True
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
+    unlabelled: ClassVar[Literal["all", "teacher", "labelled"]] = "labelled"
     revision: ClassVar[int] = 1
     config: Any
 
@@ -273,18 +285,36 @@ class Method(nn.Module):
     def supervised(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the student's prediction, and the mean cross-entropy of its branches if it has any.
 
+        They are means over the labelled windows of the batch, and 0 if there is none. Of a window that is a mixture of
+        two, the cross-entropy with each label counts by its share.
+
         Returns:
             {"ce": scalar}, and "branch_ce" (multiplied by the option `branch_weight`) for a multi-branch student.
         """
-        smoothing = self.config.label_smoothing
-        terms = {"ce": F.cross_entropy(student.logits, batch.targets, label_smoothing=smoothing)}
+        terms = {"ce": self._cross_entropy(student.logits, batch)}
         if student.branches and self.config.branch_weight > 0:
-            losses = [
-                F.cross_entropy(branch.logits, batch.targets, label_smoothing=smoothing)
-                for branch in student.branches.values()
-            ]
+            losses = [self._cross_entropy(branch.logits, batch) for branch in student.branches.values()]
             terms["branch_ce"] = self.config.branch_weight * torch.stack(losses).mean()
         return terms
+
+    def _cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy of the labelled windows; 0, with a gradient of 0, if there is none."""
+        targets = batch.targets
+        mixed = batch.mixed
+        if batch.labelled is not None:
+            logits = logits[batch.labelled]
+            targets = targets[batch.labelled]
+            if not len(targets):
+                return logits.sum()
+            if mixed is not None:
+                mixed = mixed[0][batch.labelled], mixed[1][batch.labelled]
+        smoothing = self.config.label_smoothing
+        if mixed is None:
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        others, shares = mixed
+        own = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+        other = F.cross_entropy(logits, others, label_smoothing=smoothing, reduction="none")
+        return (shares * own + (1 - shares) * other).mean()
 
     def soft(
         self, student: Outputs, teachers: Mapping[str, Outputs], temperature: float, pairs: str = "fused"

@@ -98,16 +98,23 @@ class Batch:
 
     Attributes:
         targets: (B,) int64 class numbers. Where every time step has a label: (n,), the labels of the annotated steps.
+            Of a window without label, it is what `Method.unlabelled` says: -1, or what the teachers predict.
         index: (B,) int64 position of each sample in the training set. It is the same in every epoch, so that it can
             address a memory bank.
         epoch: the current epoch, counted from 0.
         epochs: the total number of epochs.
+        labelled: (B,) bool, False for windows without label; None if all have one. Cross-entropy is the mean over the
+            labelled windows, see `Method.supervised`.
+        mixed: where windows are mixtures of two (`mixup`): the classes (B,) of the second ones, and the shares (B,) of
+            `targets`, at least 0.5 each. None where they are not.
     """
 
     targets: Tensor
     index: Tensor
     epoch: int = 0
     epochs: int = 1
+    labelled: Tensor | None = None
+    mixed: tuple[Tensor, Tensor] | None = None
 
     def ramp(self, share: float) -> float:
         """Linear warm-up factor in (0, 1], which reaches 1 after the first `share` of the epochs.
@@ -132,7 +139,8 @@ class Setup:
         train_size: number N of training samples.
         epochs: number of epochs of the training.
         targets: (N,) classes of the training samples, in the order of `Batch.index`; or (N, T) classes of their time
-            steps, -1 where a step has no label. None in a unit test that needs no targets.
+            steps, -1 where a step has no label. Windows without label have the targets that `Batch.targets` has. None
+            in a unit test that needs no targets.
         validated: whether there are validation windows. Without them a teacher's best epoch is its last epoch.
         window_s: length of a window in seconds; None if the data have no sampling rate. A map of T positions has
             T / window_s positions a second.

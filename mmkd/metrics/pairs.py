@@ -6,6 +6,7 @@ cannot answer is answered by a `Refusal`, whose text says why; never by a number
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations, combinations_with_replacement
 from math import ceil, comb, lgamma, log2
 
@@ -64,15 +65,11 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0, level: float = 0.95) ->
     """The middle `level` of the bootstrap distribution of the mean of `values` (n,), and how it was found.
 
     Up to 8 values all n^n resamples are counted, by the multisets that they are; of more 10,000 are drawn from `seed`.
-    An end is the smallest mean at which the distribution function reaches its share.
     """
     x = np.asarray(values, np.float64)
     n = len(x)
     if n <= ALL_RESAMPLES:
-        picks = np.array(list(combinations_with_replacement(range(n), n)))
-        counts = (picks[:, :, None] == np.arange(n)).sum(1)
-        factorials = np.array([lgamma(k + 1) for k in range(n + 1)])
-        weights = np.exp(factorials[n] - factorials[counts].sum(1) - n * np.log(n))
+        counts, weights = every_resample(n)
         means = counts @ x / n
         how = "exact"
     else:
@@ -80,11 +77,38 @@ def bootstrap_interval(values: ArrayLike, seed: int = 0, level: float = 0.95) ->
         means = x[draws].mean(1)
         weights = np.full(RESAMPLES, 1 / RESAMPLES)
         how = "sampled"
-    order = np.argsort(means, kind="stable")
-    reached = np.cumsum(weights[order])
+    low, high = weighted_interval(means, weights, level)
+    return low, high, how
+
+
+def every_resample(n: int) -> tuple[Floats, Floats]:
+    """All resamples of n things: (R, n) how often each is in it, and (R,) the probability of that multiset."""
+    picks = np.array(list(combinations_with_replacement(range(n), n)))
+    counts = (picks[:, :, None] == np.arange(n)).sum(1)
+    factorials = np.array([lgamma(k + 1) for k in range(n + 1)])
+    weights = np.exp(factorials[n] - factorials[counts].sum(1) - n * np.log(n))
+    return counts.astype(np.float64), weights
+
+
+@lru_cache(maxsize=2)
+def resamples(n: int, seed: int, draws: int) -> tuple[Floats, Floats]:
+    """Resamples of n things as `every_resample` returns them: every one of up to 8 things, else `draws` from `seed`."""
+    if n <= ALL_RESAMPLES:
+        return every_resample(n)
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), draws)
+    return counts.astype(np.float64), np.full(draws, 1 / draws)
+
+
+def weighted_interval(values: Floats, weights: Floats, level: float = 0.95) -> tuple[float, float]:
+    """The middle `level` of a distribution: values (R,) with weights (R,).
+
+    An end is the smallest value at which the distribution function reaches its share.
+    """
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order] / weights.sum())
     tail = (1 - level) / 2
     at = [min(int(np.searchsorted(reached, share - 1e-12)), len(order) - 1) for share in (tail, 1 - tail)]
-    return float(means[order[at[0]]]), float(means[order[at[1]]]), how
+    return float(values[order[at[0]]]), float(values[order[at[1]]])
 
 
 # Tests over data sets -------------------------------------------------------------------------------------------------

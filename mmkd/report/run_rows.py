@@ -13,7 +13,7 @@ from mmkd.comparison.predictions import one_class_note
 from mmkd.comparison.taught import Taught, by_epoch, epoch_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
-from mmkd.specs.unit import UnitSpec
+from mmkd.specs.unit import PeerSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
 from mmkd.units.names import data_title, option_names, options_note
@@ -117,12 +117,13 @@ def rows(
         student = spec.student_title if TASKS.get(spec.task).groups_by_student else ""
         groups.setdefault((_data_name(spec.data), kind, student), []).append(result)
     for record in references:
-        groups.setdefault((_data_name(record.spec.data), "", ""), [])
+        if not TASKS.get(record.spec.task).groups_by_student:
+            groups.setdefault((_data_name(record.spec.data), "", ""), [])
     table = []
     for (data, kind, student), members in groups.items():
         own = [record for record in references if _data_name(record.spec.data) == data and not student]
         if student:
-            table += _student_group(data, kind, student, members, by_key, alone or {})
+            table += _student_group(data, kind, student, members, by_key, alone or {}, references)
         else:
             table += _detector_group(data, members, own)
     return table
@@ -139,8 +140,9 @@ def _student_group(
     members: Sequence[UnitResult],
     teachers: Mapping[str, Record],
     alone: Mapping[str, Record],
+    references: Sequence[Record] = (),
 ) -> list[TableRow]:
-    """Teachers, the student alone and the methods, in the order of the sweep."""
+    """Teachers, the student alone and the methods, in the order of the sweep; then the peers on the same windows."""
     repeats = _repeats_of(members)
     group = f"{data}{_in_folds(members, kind, len(repeats.folds))}, {student}"
     task = TASKS.get(members[0].spec.task)
@@ -174,6 +176,7 @@ def _student_group(
     for name, records in by_name.items():
         row = _row(group, "student", name, records, base, repeats, task)
         table.append(replace(row, notes=(*options_note(specs[name], name), *one_class_note(name, records))))
+    table += _peer_rows(group, members, alone, references, repeats, task)
     notes = validation_notes([result.spec for result in members], teachers)
     gaps = _gaps(taught, titles, alone_by_key.values(), repeats)
     before = (*gap_lines(gaps), *([NO_STUDENT_ALONE] if taught and not alone_by_key else []))
@@ -213,6 +216,35 @@ def _teacher_titles(rows: Sequence[Taught], titles: Mapping[str, str]) -> list[s
         f"{name}, {' or '.join(row.asked)} epoch" if names.count(name) > 1 else name
         for name, row in zip(names, rows, strict=True)
     ]
+
+
+def _peer_rows(
+    group: str,
+    members: Sequence[UnitResult],
+    alone: Mapping[str, Record],
+    references: Sequence[Record],
+    repeats: _Repeats,
+    task: Task,
+) -> list[TableRow]:
+    """A row for each peer that was fitted on the windows of these units."""
+    by_name: dict[str, list[Record]] = {}
+    base: dict[str, Record] = {}
+    for record in references:
+        spec = record.spec
+        assert isinstance(spec, PeerSpec)
+        same = [r for r in members if PeerSpec.beside(r.spec, spec.method, spec.revision).key == record.key]
+        if same:
+            by_name.setdefault(spec.method, []).append(record)
+            repeats.add(record, same[0])
+            for result in same:
+                if result.spec.key in alone:
+                    base[record.key] = alone[result.spec.key]
+    table = []
+    for name, records in by_name.items():
+        notes = dict.fromkeys(str(line) for record in records for line in record.result.get("notes") or ())
+        row = _row(group, "reference", name, records, base, repeats, task)
+        table.append(replace(row, notes=tuple(notes)))
+    return table
 
 
 def _teacher_rows(

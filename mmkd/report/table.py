@@ -78,7 +78,7 @@ def cells(members: Sequence[TableRow], seeds: int, brief: bool = False) -> list[
     has_change = any(row.change for row in members)
     lines = [["", *(metric.head for metric in metrics), *(["vs alone"] if has_change else []), "params", "time"]]
     for row in members:
-        name = f"teacher {row.name}" if row.kind == "teacher" else row.name
+        name = {"teacher": "teacher ", "reference": "peer "}.get(row.kind, "") + row.name
         count = len(row.score)
         line = [name + (f" ({count} of {seeds})" if count < seeds else "")]
         for metric in metrics:

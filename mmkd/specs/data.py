@@ -22,6 +22,15 @@ class DataSpec:
             records before subjects kept their names, and so they are where those are their names.
         fold: the name of the fold; it is not part of the key.
         rate: samples a second after resampling; 0: not resampled.
+        labelled_subjects: number of training subjects whose labels are used; 0: all. The windows of the others are
+            unlabelled.
+        labelled_windows: number of training windows of each class whose labels are used, of a data set without
+            subjects; 0: all.
+        unlabelled_sha256: checksum of the content of a file of unlabelled windows; empty: none.
+        unlabelled_file: that file; it is not part of the key.
+        inner_fold: (k, K): the unit is one of the selection phase. Its test part is fold k of K of the training part
+            that it has otherwise, and it trains on the rest of that part; the test windows are in none of its parts.
+            Empty: a usual unit.
     """
 
     name: str
@@ -34,9 +43,20 @@ class DataSpec:
     by_name: bool = field(default=False, metadata={"since": 4})
     fold: str = field(default="", metadata={"in_key": False})
     rate: float = field(default=0.0, metadata={"since": 3})
+    labelled_subjects: int = field(default=0, metadata={"since": 5})
+    labelled_windows: int = field(default=0, metadata={"since": 5})
+    unlabelled_sha256: str = field(default="", metadata={"since": 5})
+    unlabelled_file: str = field(default="", metadata={"in_key": False, "since": 5})
+    inner_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "test_subjects", tuple(self.test_subjects))  # JSON has lists
+        for name in ("test_subjects", "inner_fold"):  # JSON has lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def few_labels(self) -> bool:
+        """Whether some training windows are used without their labels, or have none."""
+        return bool(self.labelled_subjects or self.labelled_windows or self.unlabelled_sha256)
 
 
 def fold_kind(name: str, test_subjects: Sequence[int | str]) -> str:

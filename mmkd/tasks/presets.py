@@ -6,8 +6,10 @@ from typing import Any
 
 from mmkd.specs.unit import Training
 
-UNNAMED = ("epochs", "precision")
+UNNAMED = ("epochs", "steps", "precision")
 """Options that no title shows."""
+STEPS_A_PART = 100
+"""Steps after which a training of a fixed number of steps ends a part: its history, checkpoint and schedules go on."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class Preset:
         steps, teacher_steps: optimiser steps of the training of a student and of a teacher.
         epochs_range: the least and the greatest number of epochs.
         options: method -> options that replace its defaults.
+        peers: the reference rows of its tables, where `--peers` names none; empty: all that the task has.
+        augment: the augmentations of all trainings; ("card",): those of the data set's card, if it names any.
+        augment_copies: how many augmented copies of the training windows the student reads; 0: new ones each time.
     """
 
     image_size: int
@@ -34,6 +39,9 @@ class Preset:
     teacher_steps: int
     epochs_range: tuple[int, int]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
+    augment_copies: int = 0
 
     def teacher_net(self, modality: str) -> str:
         """The network of the teacher of a modality."""
@@ -46,7 +54,8 @@ class Preset:
             windows: number of training windows.
             changes: options of `Training` that the user set. Without `epochs` there are as many as `steps` or
                 `teacher_steps` need at this batch size, within `epochs_range`; without `batch_size` it is that of the
-                preset, or a smaller one for few windows.
+                preset, or a smaller one for few windows. With `steps` there are as many steps, in parts of about
+                `STEPS_A_PART`.
         """
         usual = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
         default = {**asdict(self.training), "batch_size": usual}
@@ -54,5 +63,7 @@ class Preset:
         low, high = self.epochs_range
         steps = self.teacher_steps if teacher else self.steps
         default["epochs"] = min(max(round(steps / epoch_steps), low), high)
+        if "steps" in changes:
+            default["epochs"] = max(1, round(int(changes["steps"]) / STEPS_A_PART))
         given = [name for name, value in changes.items() if name not in UNNAMED and value != default[name]]
         return Training(**{**default, **changes, "given": tuple(given)})

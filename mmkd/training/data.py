@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmkd.metrics.reproduction import prediction_scores
 from mmkd.tasks.base import task_of_form
+from mmkd.training.augmented import AugmentedWindows
 
 PREDICTION_BATCH = 256  # windows
 MAX_PREDICTION_VALUES = 1 << 23
@@ -34,6 +35,7 @@ class TrainingData:
         subject: (N,) numbers or names of the persons or recordings, None where there are none.
         task_name: the name of the task; if empty, the shape of the labels decides.
         rate_hz: samples per second, None where time has no unit.
+        augmented: the training windows as augmentations change them; None: they are read as they are.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -49,6 +51,7 @@ class TrainingData:
     subject: NDArray[Any] | None = None
     task_name: str = ""
     rate_hz: float | None = None
+    augmented: AugmentedWindows | None = None
 
     @property
     def task(self) -> str:
@@ -80,11 +83,45 @@ class TrainingData:
 
     def load_views(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The views of these windows as tensors on the device; images are in channels-last memory format."""
+        return self._as_tensors({name: array[windows] for name, array in self.views.items()})
+
+    def _as_tensors(self, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
         tensors = {}
-        for name, array in self.views.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(array[windows])).to(self.device)
+        for name, array in arrays.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
             tensors[name] = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
         return tensors
+
+    def rows(self, positions: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+        """The rows of training windows that are read for the time `number`, from 0: their positions if not augmented.
+
+        Args:
+            positions: (B,) positions in `train`.
+        """
+        return positions if self.augmented is None else self.augmented.rows(positions, number)
+
+    @property
+    def stored_rows(self) -> int:
+        """How many rows there are whose views are stored: one a training window, or one a window and copy."""
+        return len(self.train) if self.augmented is None else self.augmented.count
+
+    def load_rows(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The views of these rows of the training windows, augmented, as tensors as in `load_views`."""
+        if self.augmented is None:
+            return self.load_views(self.train[rows])
+        return self._as_tensors(self.augmented.views(rows, self.views))
+
+    def mixed(self, rows: NDArray[np.int64], targets: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The field `mixed` of the batch of these rows.
+
+        Args:
+            targets: (n,) of all training windows.
+        """
+        mixing = None if self.augmented is None else self.augmented.mixing(rows)
+        if mixing is None:
+            return None
+        partners = torch.from_numpy(mixing.partners).to(targets.device)
+        return targets[partners], torch.from_numpy(mixing.shares).to(targets.device)
 
     def scores(self, windows: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
         """Scores of predictions for these windows.

@@ -182,7 +182,9 @@ def train_epoch(
     group: ProcessGroup = SINGLE_PROCESS,
     label: str = "",
 ) -> dict[str, float]:
-    """One pass over the training windows; returns the mean of each loss term, weighted by batch size.
+    """One pass over the training windows, or one part of a training of a fixed number of steps.
+
+    Returns the mean of each loss term, weighted by batch size.
 
     In a group, the loss of a batch is the mean over the shards, weighted by the number of known labels of each.
 
@@ -193,14 +195,14 @@ def train_epoch(
     method.train()
     for teacher in teachers.networks.values():
         teacher.train(any(parameter.requires_grad for parameter in teacher.parameters()))
-    read = partial(_read, windows, teachers, training, epoch, targets)
     sums: dict[str, Tensor] = {}
     count = 0
-    parts = batches(len(windows.train), training.batch_size, seed, epoch)
+    parts = batches_of(training, len(windows.train), seed, epoch)
     parameters = [parameter for options in optimizer.param_groups for parameter in options["params"]]
     check = FiniteCheck(label, epoch, len(parts), at_once=windows.device.type == "cpu")
     lr = 0.0
-    for step, positions in enumerate(parts):
+    for step, (number, positions) in enumerate(parts):
+        read = partial(_read, windows, teachers, training, epoch, number, targets)
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
         set_learning_rate(optimizer, lr)
         shard = positions
@@ -249,6 +251,27 @@ def batches(count: int, size: int, seed: int, epoch: int) -> list[NDArray[np.int
     return parts if len(parts[-1]) > 1 or len(parts) == 1 else parts[:-1]
 
 
+def batches_of(training: Training, count: int, seed: int, epoch: int) -> list[tuple[int, NDArray[np.int64]]]:
+    """The batches of an epoch, each with the number of its pass over the `count` training windows, from 0.
+
+    In a training of a fixed number of steps an epoch is one of `training.epochs` equal parts of a stream of batches:
+    pass after pass, without the windows at the end of a pass that fill no batch. A method then takes as many steps as
+    any other, however many training windows it has.
+    """
+    if not training.steps:
+        return [(epoch, positions) for positions in batches(count, training.batch_size, seed, epoch)]
+    size = min(training.batch_size, count)
+    first, end = (training.steps * number // training.epochs for number in (epoch, epoch + 1))
+    passes: dict[int, list[NDArray[np.int64]]] = {}
+    stream = []
+    for step in range(first, end):
+        number, place = divmod(step, count // size)
+        if number not in passes:
+            passes[number] = batches(count, size, seed, number)
+        stream.append((number, passes[number][place]))
+    return stream
+
+
 def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
     """How many labels of these windows are known: one a window, or those of their steps."""
     if targets.ndim == 1:
@@ -257,12 +280,24 @@ def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
 
 
 def _read(
-    windows: TrainingData, teachers: TeacherSource, training: Training, epoch: int, targets: Tensor, index: Tensor
+    windows: TrainingData,
+    teachers: TeacherSource,
+    training: Training,
+    epoch: int,
+    number: int,
+    targets: Tensor,
+    index: Tensor,
 ) -> BatchInputs:
-    """The inputs of the training windows at these positions, as `Step.read` returns them."""
-    positions = index.cpu().numpy()
-    views = windows.load_views(windows.train[positions])
-    return views, teachers.outputs(positions, views), Batch(targets[index], index, epoch, training.epochs)
+    """The inputs of the training windows at these positions, as `Step.read` returns them.
+
+    Args:
+        number: of the pass over the training windows, from 0: another one reads other augmentations of a window.
+    """
+    rows = windows.rows(index.cpu().numpy(), number)
+    views = windows.load_rows(rows)
+    mixed = windows.mixed(rows, targets)
+    batch = Batch(targets[index], index, epoch, training.epochs, mixed=mixed)
+    return views, teachers.outputs(rows, views), batch
 
 
 def _terms(

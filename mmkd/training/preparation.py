@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from mmkd.metrics.classes import mixture_shares
 from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
+from mmkd.training.augmented import AugmentedWindows
 from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
@@ -26,7 +28,7 @@ from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import student_alone
 from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
-from mmkd.views.cached import View, get_view
+from mmkd.views.cached import View, get_view, view_key
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
     views = {name: load_view(name, spec, data, workspace) for name in spec.views}
-    windows = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
+    windows = augment_windows(
+        training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace),
+        views,
+        data,
+        split,
+        spec,
+        workspace,
+    )
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec, shares)
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
@@ -179,7 +188,8 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
         progress=workspace.progress,
         sources=select_sources(spec.sources, spec.task, (name,)),
     )
-    return split, training_data(data, split, {name: view.array}, spec, workspace)
+    windows = training_data(data, split, {name: view.array}, spec, workspace)
+    return split, augment_windows(windows, {name: view}, data, split, spec, workspace)
 
 
 def training_data(
@@ -205,6 +215,49 @@ def training_data(
         task_name=spec.task,
         rate_hz=data.rate_hz,
     )
+
+
+def augment_windows(
+    windows: TrainingData,
+    views: Mapping[str, View],
+    data: Dataset,
+    split: Split,
+    spec: UnitSpec | TeacherSpec,
+    workspace: Workspace,
+) -> TrainingData:
+    """The data of a unit or teacher with the augmentations of its training, if there are any.
+
+    Args:
+        windows: its training windows are those that are augmented.
+        views: modality -> the view, of all modalities of `windows`.
+    """
+    if not spec.training.augment:
+        return windows
+    role = "student"
+    configs: Mapping[str, Mapping[str, Any]] = {}
+    if isinstance(spec, TeacherSpec):
+        role = f"teacher/{spec.modality}"
+        configs = {spec.modality: spec.view}
+    else:
+        configs = spec.views
+    keys = {}
+    for name in views:
+        sources = select_sources(spec.sources, spec.task, (name,))
+        keys[name] = view_key(name, configs[name], spec.data, split, sources)
+    augmented = AugmentedWindows(
+        data.x,
+        fitted_on=split.train,
+        train=windows.train,
+        training=spec.training,
+        modalities={name: view.modality for name, view in views.items()},
+        view_keys=keys,
+        seed=spec.seed,
+        role=role,
+        sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
+        cache=workspace.cache,
+        progress=workspace.progress,
+    )
+    return replace(windows, augmented=augmented)
 
 
 def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:

@@ -65,8 +65,8 @@ def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:
         checkpoint=student_checkpoint(spec, workspace),
         group=workspace.group,
     )
-    epochs = spec.training.epochs
-    unit.log.add(f"trained {epochs} epochs in {result.seconds:.1f} s, best epoch {result.best_epoch + 1}")
+    length = f"{spec.training.steps} steps" if spec.training.steps else f"{spec.training.epochs} epochs"
+    unit.log.add(f"trained {length} in {result.seconds:.1f} s, best epoch {result.best_epoch + 1}")
     return result
 
 

@@ -15,8 +15,9 @@ from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import Training, UnitSpec, student_sources
+from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
+from mmkd.units.augmentations import with_augmentations
 from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
@@ -213,11 +214,16 @@ def resolve(
         _check_batch(
             changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
         )
-        return preset.resolve(windows, teacher, changes)
+        return with_augmentations(preset.resolve(windows, teacher, changes), request, data, teacher)
 
     height = data.grid[0] if data.grid else None
     configs = partial(view_configs, views, size, height, data, shrinks=request.image_size is None)
     own_views = configs(request.view)
+    student_training = training(False)
+    teacher_training = training(True) if teacher_names else None
+    augmented = [options for options in (student_training, teacher_training) if options is not None]
+    augmentations = [name for options in augmented for name in options.augmentation_names]
+    used = entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion, augmentations)
     return UnitSpec(
         data=data_spec,
         seed=seed,
@@ -225,17 +231,17 @@ def resolve(
         options=dict(options),
         views=own_views,
         teachers=teacher_nets,
-        teacher_training=training(True) if teacher_names else None,
+        teacher_training=teacher_training,
         student=branches,
         student_net=student_net,
         fusion=used_fusion,
-        training=training(False),
+        training=student_training,
         method_sha256=METHODS.source_sha256(method),
         task=request.task,
         plugins=tuple(str(Path(path).resolve()) for path in request.plugins),
         checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
-        sources=checksums_of(entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion)),
+        sources=checksums_of(used),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
         given_views=_changed_options(own_views, configs({})) if request.view else (),
@@ -302,7 +308,10 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         teachers={},
         teacher_training=None,
         method_sha256=METHODS.source_sha256("student"),
-        sources=student_sources(spec),
+        sources={
+            **student_sources(spec),
+            **select_sources(spec.sources, spec.task, (), augmentations=spec.training.augmentation_names),
+        },
         checkpoint_sha256={},
         checkpoint_files={},
         revision=METHODS.get("student").revision,

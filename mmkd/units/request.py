@@ -149,6 +149,14 @@ class Request(TrainingSettings):
         gt=0,
         le=MOST,
     )
+    peers: tuple[str, ...] = setting(
+        (),
+        "rows beside the networks, fitted on the same windows: all, none, random-forest (seconds; the default of "
+        "quick), minirocket (half a minute, of 7,000 windows two; in other presets too)",
+        flag="--peers",
+        metavar="NAME[,NAME]",
+        group="where",
+    )
     strict: bool = setting(
         False, "refuse data of which something is suspicious, instead of a warning", flag="--strict", group="where"
     )
@@ -182,6 +190,7 @@ class Request(TrainingSettings):
             raise MmkdError("--data and --card both name windows; give one of them")
         if any(name.endswith(".toml") for name in self.datasets):
             raise MmkdError(f"data set {shown(self.datasets[0])}: name the file of a card with --card")
+        self.check_lengths()
         self.check_optimizers()
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
@@ -201,6 +210,7 @@ class Request(TrainingSettings):
         task = TASKS.get(self.task)
         if self.preset not in task.presets:
             raise unknown_name("preset", self.preset, task.presets)
+        task.chosen_references(self.peers, self.preset)
         for name in ("datasets", "students", "teachers"):
             if getattr(self, name) == BY_TASK:
                 object.__setattr__(self, name, getattr(task, name))

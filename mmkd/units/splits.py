@@ -1,11 +1,15 @@
 """The fold of a unit, and its split into training, validation and test windows."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from mmkd.core.errors import MmkdError
 from mmkd.core.keys import seed_for
 from mmkd.data import Dataset, Split, split_prefixes, split_windows
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import apply_fold
+from mmkd.data.inner_folds import split_inner
 from mmkd.specs.data import DataSpec
 
 
@@ -30,7 +34,10 @@ def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
     """The split of a unit into training, validation and test windows; it is made once for all units that share it."""
     key = spec, seed
     if key not in data.splits:
-        data.splits[key] = _make_split(select_fold(data, spec), spec, seed)
+        if spec.inner_fold:
+            data.splits[key] = _make_inner_split(data, spec, seed)
+        else:
+            data.splits[key] = _make_split(select_fold(data, spec), spec, seed)
     split: Split = data.splits[key]
     return split
 
@@ -38,5 +45,23 @@ def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
 def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
     validate = spec.epoch_rule == "val-best"
     if data.series is not None:
+        if spec.few_labels:
+            raise MmkdError(f"data {data.name!r} has series, whose labels are for the test alone; leave few labels out")
         return split_prefixes(data, validate, spec.train_subjects)
-    return split_windows(data, seed_for(seed, "split"), spec.validation or 0.2, validate, spec.train_subjects)
+    return split_windows(
+        data,
+        seed_for(seed, "split"),
+        spec.validation or 0.2,
+        validate,
+        spec.train_subjects,
+        spec.labelled_subjects,
+        spec.labelled_windows,
+    )
+
+
+def _make_inner_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
+    """The split of a unit of the selection phase; it holds no test window of the unit without `inner_fold`."""
+    number, folds = spec.inner_fold
+    outer = split_for(data, replace(spec, inner_fold=()), seed)
+    fraction = (spec.validation or 0.2) if spec.epoch_rule == "val-best" else 0.0
+    return split_inner(data, outer, number, folds, seed_for(seed, "inner split"), fraction)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mmkd.core.errors import unknown_name
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.options import Options
 from mmkd.specs.unit import OPTIMIZERS
 from mmkd.units.setting import MOST, setting
 
-SHARED = ("epochs", "batch_size", "lr", "optimizer", "weight_decay")
+SHARED = ("epochs", "steps", "batch_size", "lr", "optimizer", "weight_decay")
 """Fields that hold for teachers too, unless the field `teacher_...` is set."""
 
 
@@ -23,6 +23,17 @@ class TrainingSettings(Options):
     epochs: int | None = setting(None, "epochs of teachers and student", flag="--epochs", metavar="N", ge=1, le=MOST)
     teacher_epochs: int | None = setting(
         None, "epochs of teachers (default --epochs)", flag="--teacher-epochs", metavar="N", ge=1, le=MOST
+    )
+    steps: int | None = setting(
+        None,
+        "optimizer steps of teachers and student, in place of --epochs",
+        flag="--steps",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
+    teacher_steps: int | None = setting(
+        None, "of teachers (default --steps)", flag="--teacher-steps", metavar="N", ge=1, le=MOST
     )
     batch_size: int | None = setting(
         None,
@@ -65,7 +76,28 @@ class TrainingSettings(Options):
     teacher_label_smoothing: float | None = setting(
         None, "of teachers (default 0)", flag="--teacher-label-smoothing", metavar="X", ge=0, lt=1
     )
+    augment: tuple[str, ...] = setting(
+        (),
+        "such as rotate:30,gain:0.1; none; or card: those of the data set's card (default: by preset)",
+        flag="--augment",
+        metavar="NAME:X,...",
+    )
+    augment_copies: int | None = setting(
+        None,
+        "augmented copies of the training windows that students read; 0: new ones each time (default: by preset)",
+        flag="--augment-copies",
+        metavar="N",
+        ge=0,
+        le=1000,
+    )
     precision: Literal["fp32", "bf16"] = setting("fp32", "fp32 (default) or bf16", flag="--precision", metavar="P")
+
+    def check_lengths(self) -> None:
+        """Raise MmkdError if the user gave epochs and steps, which both set the length of a training."""
+        for epochs, steps in (("epochs", "steps"), ("teacher_epochs", "teacher_steps")):
+            if getattr(self, epochs) is not None and getattr(self, steps) is not None:
+                flags = [f"--{name.replace('_', '-')} {getattr(self, name)}" for name in (epochs, steps)]
+                raise MmkdError(f"{' and '.join(flags)} both set how long is trained; give one of them")
 
     def check_optimizers(self) -> None:
         """Raise MmkdError if there is no optimizer of a name that the user gave."""
@@ -84,5 +116,8 @@ class TrainingSettings(Options):
         values = {name: getattr(self, name) for name in SHARED}
         if teacher:
             own = {name: getattr(self, f"teacher_{name}") for name in (*SHARED, "label_smoothing")}
-            values |= {name: value for name, value in own.items() if value is not None}
+            own = {name: value for name, value in own.items() if value is not None}
+            if {"epochs", "steps"} & set(own):  # they replace the length of all trainings
+                values |= {"epochs": None, "steps": None}
+            values |= own
         return {name: value for name, value in values.items() if value is not None} | {"precision": self.precision}

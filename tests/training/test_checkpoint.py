@@ -89,6 +89,20 @@ def test_a_student_goes_on(tiny, tmp_path, epochs, method, cuts):
     assert not list((tiny["cache"] / "checkpoints").glob(f"*{again.key}*"))
 
 
+def test_a_fixed_number_of_steps_goes_on(tiny, tmp_path, epochs):
+    """The stream of batches begins where it ended."""
+    settings = {name: value for name, value in tiny.items() if name != "epochs"} | {"steps": 251}
+    whole = mmkd.run("student", student="sig", runs=tmp_path / "whole", **settings)
+    epochs.clear()
+    epochs.cut = (("student", 1),)
+    with pytest.raises(UnitFailed, match="Cut"):
+        mmkd.run("student", student="sig", runs=tmp_path / "cut", **settings)
+    epochs.cut = ()
+    again = mmkd.run("student", student="sig", runs=tmp_path / "cut", **settings)
+    assert [number for _, number in epochs] == [0, 1, 2][: whole.unit.training.epochs]
+    assert same(whole, again)
+
+
 def test_a_teacher_goes_on(tiny, tmp_path, epochs):
     own = {**tiny, "cache": tmp_path / "cache"}
     epochs.cut = (("student", 1),)

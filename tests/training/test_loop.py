@@ -1,6 +1,7 @@
 """The loop: it learns, the method's parameters and the student move, the teachers do not, and seeds fix everything."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
-from mmkd.training.loop import batches, train
+from mmkd.training.loop import batches, batches_of, train
 from mmkd.training.optimization import learning_rate
 from mmkd.training.teacher_outputs import LiveTeachers, NoTeachers
 from mmkd.training.teachers import Teacher
@@ -138,6 +139,39 @@ def test_batches_depend_on_seed_and_epoch_only():
 def test_a_last_batch_of_one_is_left_out_unless_it_is_the_only_one():
     assert [len(b) for b in batches(33, 16, 0, 0)] == [16, 16]
     assert [len(b) for b in batches(1, 16, 0, 0)] == [1]
+
+
+@pytest.mark.parametrize("count", [17, 40, 5, 300])
+def test_a_stream_of_batches_is_one_pass_after_the_other(count):
+    """The same stream however it is cut into parts; each pass has no window twice, and every batch is full."""
+    training = Training(epochs=4, steps=37, batch_size=16)
+    parts = [batches_of(training, count, 0, epoch) for epoch in range(4)]
+    assert [len(part) for part in parts] == [9, 9, 9, 10]
+    stream = [batch for part in parts for batch in part]
+    (whole,) = [batches_of(replace(training, epochs=1), count, 0, 0)]
+    assert all(a == b and (one == two).all() for (a, one), (b, two) in zip(stream, whole, strict=True))
+    size = min(16, count)
+    assert {len(positions) for _, positions in stream} == {size}
+    assert [number for number, _ in stream] == [step // (count // size) for step in range(37)]
+    for number in {number for number, _ in stream}:
+        read = np.concatenate([positions for own, positions in stream if own == number])
+        assert len(set(read.tolist())) == len(read)
+        assert read.tolist() == np.concatenate(batches(count, size, 0, number))[: len(read)].tolist()
+
+
+def test_a_fixed_number_of_steps_is_taken_whatever_the_pool(windows, monkeypatch):
+    """So that a method with more training windows is not trained longer."""
+    taken = []
+    real = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *args, **more: (taken.append(1), real(*args, **more))[1])
+    for count in (40, 24):
+        taken.clear()
+        pool = replace(windows, train=np.arange(count))
+        training = Training(epochs=2, steps=7, batch_size=16)
+        method = METHODS.get("student")()
+        trained = train(student(), method, pool, NoTeachers(), training=training, seed=0, label="", progress=Progress())
+        assert len(taken) == 7
+        assert [row["epoch"] for row in trained.history] == [1, 2]
 
 
 def test_the_best_epoch_is_chosen_on_validation(windows):

@@ -54,6 +54,10 @@ OTHER_DATA = {
     "test_subjects": (3, 4),
     "by_name": True,
     "rate": 25.0,
+    "labelled_subjects": 5,
+    "labelled_windows": 10,
+    "unlabelled_sha256": "34" * 32,
+    "inner_fold": (1, 3),
 }
 OTHER_TRAINING = {
     "epochs": 21,
@@ -64,6 +68,7 @@ OTHER_TRAINING = {
     "schedule": "steps",
     "precision": "bf16",
     "label_smoothing": 0.1,
+    "steps": 500,
 }
 
 
@@ -73,7 +78,7 @@ def backwards(mapping):
 
 def test_the_lists_above_name_every_field():
     assert set(OTHER) | {"plugins", "checkpoint_files", "given_views"} == {f.name for f in fields(UnitSpec)}
-    assert set(OTHER_DATA) | {"fold"} == {f.name for f in fields(DataSpec)}
+    assert set(OTHER_DATA) | {"fold", "unlabelled_file"} == {f.name for f in fields(DataSpec)}
     assert set(OTHER_TRAINING) | {"given"} == {f.name for f in fields(Training)}
 
 

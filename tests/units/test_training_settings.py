@@ -67,6 +67,23 @@ def test_the_number_of_epochs_follows_the_batch_size():
     assert spec_of(batch_size=2, epochs=7).training.epochs == 7
 
 
+def test_steps_are_set_in_place_of_epochs():
+    """For both, for teachers alone, and next to the other one's epochs."""
+    both = spec_of(steps=1234)
+    assert (both.training.steps, both.training.epochs) == (1234, 12)
+    assert (both.teacher_training.steps, both.teacher_training.epochs) == (1234, 12)
+    assert both.training.given == ()
+    assert both.key != spec_of(epochs=12).key
+    assert spec_of(steps=30).training.epochs == 1
+    own = spec_of(steps=700, teacher_steps=900)
+    assert (own.training.steps, own.teacher_training.steps) == (700, 900)
+    mixed = spec_of(steps=700, teacher_epochs=3)
+    assert (mixed.training.steps, mixed.teacher_training.steps, mixed.teacher_training.epochs) == (700, 0, 3)
+    mixed = spec_of(epochs=3, teacher_steps=900)
+    assert (mixed.training.steps, mixed.training.epochs, mixed.teacher_training.steps) == (0, 3, 900)
+    assert spec_of("student", steps=700).training.steps == 700
+
+
 def test_label_smoothing_of_the_student_is_the_option_of_its_method():
     spec = spec_of(label_smoothing=0.2)
     assert spec.options["label_smoothing"] == 0.2
@@ -90,6 +107,9 @@ def test_label_smoothing_of_the_student_is_the_option_of_its_method():
         ({"teacher_label_smoothing": -0.1}, "teacher-label-smoothing = -0.1 must be >= 0"),
         ({"optimizer": "adanw"}, "unknown optimizer 'adanw'; did you mean 'adamw'?"),
         ({"teacher_optimizer": "SDG"}, "unknown optimizer 'SDG'; did you mean 'sgd'?"),
+        ({"steps": 0}, "steps = 0 must be >= 1"),
+        ({"steps": 100, "epochs": 3}, "--epochs 3 and --steps 100 both set how long is trained; give one of them"),
+        ({"teacher_steps": 9, "teacher_epochs": 3}, "--teacher-epochs 3 and --teacher-steps 9 both set how long"),
         ({"batch_size": 500}, "--batch-size 500: data 'gunpoint' has 40 training windows; give at most as many"),
         ({"teacher_batch_size": 41}, "--teacher-batch-size 41: data 'gunpoint' has 40 training windows"),
     ],
