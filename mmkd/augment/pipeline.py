@@ -51,7 +51,7 @@ class Pipeline:
         """
         draws = self.streams.draws(windows, numbers, CHANGES)
         for augmentation in self.changes:
-            x = augmentation.apply(x, draws, self.channels)
+            x = np.asarray(augmentation.apply(x, draws, self.channels), np.float32)
         return x
 
     def mixing(

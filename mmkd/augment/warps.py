@@ -25,7 +25,7 @@ class Shift(Augmentation):
 
     def apply(self, x: Float32, draws: Draws, channels: Channels) -> Float32:
         most = int(self.amount * x.shape[2])
-        steps = np.floor(draws.uniform(-most, most + 1)).astype(np.int64)
+        steps = np.minimum(np.floor(draws.uniform(-most, most + 1)).astype(np.int64), most)
         shifted = np.empty_like(x)
         for window, out, step in zip(x, shifted, steps.tolist(), strict=True):
             if step > 0:

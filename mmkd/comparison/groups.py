@@ -35,6 +35,7 @@ from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
 from mmkd.units.costs import latency_notes
+from mmkd.units.methods import status_of
 from mmkd.units.names import data_title
 
 
@@ -70,7 +71,7 @@ class Group:
     @property
     def data(self) -> str:
         """The data set in words: its name, and its rate where it was resampled."""
-        return data_title(self.dataset, self.settings["data"]["rate"])
+        return data_title(self.dataset, self.settings["data"]["rate"], self.settings["data"])
 
     @property
     def score(self) -> Metric:
@@ -140,7 +141,7 @@ def build_group(
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
     dataset = shorten(str(settings["data"]["name"]))
-    data = data_title(dataset, settings["data"]["rate"])
+    data = data_title(dataset, settings["data"]["rate"], settings["data"])
     student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))
     return Group(
@@ -202,6 +203,7 @@ def _student_rows(
             units=repeats.units(records, notes),
             teachers=tuple(sorted(taught_by)),
             variant=shorten(names[first.key]),
+            status=status_of(student_spec(first).method, first.result),
             score=TASKS.get(first.spec.task).headline,
         )
         rows.append(row)

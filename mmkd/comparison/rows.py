@@ -37,6 +37,7 @@ class Row:
         score: the metric that is compared.
         equals: the names of other rows that are equal to the bit; folded_into: the first of them, in whose line this
             one is shown.
+        status: of a student's method, see `mmkd.methods.contract.STATUSES`; "" where it is not known.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Row:
     score: str = SELECTION
     equals: tuple[str, ...] = ()
     folded_into: str | None = None
+    status: str = ""
 
     @property
     def title(self) -> str:

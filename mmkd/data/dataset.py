@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
@@ -73,6 +74,9 @@ class Dataset:
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
+        unlabelled: (M, C, W), windows of a user's file that have no label; None if none were added. They are counted
+            after the N windows, from N on, in views and in splits.
+        unlabelled_sha256, unlabelled_file: checksum of that file, and its path.
         splits: the splits of units made so far, each computed once, and the checks of the
             data, which folds share; see `units.splits.split_for` and `units.understood`. Also what is said of a split
             file without checksum, `folds.UNCHECKED`.
@@ -102,6 +106,9 @@ class Dataset:
     missing: str = ""
     offset: tuple[float, ...] | None = None
     resampled: bool = False
+    unlabelled: NDArray[np.float32] | None = None
+    unlabelled_sha256: str = ""
+    unlabelled_file: str = ""
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def channel_group(self, name: str) -> tuple[int, ...]:
@@ -115,6 +122,11 @@ class Dataset:
             examples = [*self.groups, *self.channels[:9]]
             raise unknown_name("channel group", name, known, f"data {self.name!r} has {', '.join(examples)}")
         return known[name]
+
+    @cached_property
+    def all_x(self) -> NDArray[np.float32]:
+        """The N windows, and then those of `unlabelled`."""
+        return self.x if self.unlabelled is None else np.concatenate([self.x, self.unlabelled])
 
     @property
     def task(self) -> str:

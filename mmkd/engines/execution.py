@@ -22,6 +22,7 @@ from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
+from mmkd.units.methods import stands_for_several
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
 from mmkd.units.understood import Understood, refuse_warnings, understand, warning_lines
@@ -68,7 +69,7 @@ def execute(
     """Run all units of a request, then measure their students.
 
     Every unit is first tried on random windows, so that errors are raised before anything is trained or written. Under
-    `--method all`, a method that refuses is left out, with its reason.
+    `--method all` and `--method current`, a method that refuses is left out, with its reason.
 
     Args:
         existing: "skip" units on record, "rerun" them, or "only" read their records.
@@ -85,7 +86,7 @@ def execute(
         refuse_warnings(understood)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
-    leave_out = request.methods == ("all",)
+    leave_out = stands_for_several(request.methods)
     if existing == "rerun":
         todo = units
     elif existing == "only" and not leave_out:

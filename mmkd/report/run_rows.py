@@ -10,12 +10,13 @@ from mmkd.comparison.gap import SCORE as GAP_SCORE
 from mmkd.comparison.gap import Gap, gap_lines, largest_first, mean_fit, paired_gap
 from mmkd.comparison.identity import as_key, student_spec, test_part_notes
 from mmkd.comparison.predictions import one_class_note
-from mmkd.comparison.taught import Taught, by_epoch, epoch_notes, validation_notes
+from mmkd.comparison.taught import Taught, by_epoch, epoch_notes, few_errors_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.specs.unit import PeerSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
+from mmkd.units.methods import status_of
 from mmkd.units.names import data_title, option_names, options_note
 from mmkd.units.result import UnitResult
 
@@ -40,6 +41,7 @@ class TableRow:
         gaps: of each teacher of the group to the student alone, the same in all its rows.
         before: lines above the table of the group.
         notes: lines below the table.
+        status: of the method, see `mmkd.methods.contract.STATUSES`; empty of what is none.
         mark: seed, fold and checksum of the predictions of each unit; empty if they are not on record.
     """
 
@@ -58,6 +60,7 @@ class TableRow:
     before: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     mark: tuple[tuple[int, str, str], ...] = ()
+    status: str = ""
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -130,7 +133,7 @@ def rows(
 
 
 def _data_name(data: DataSpec) -> str:
-    return data_title(data.name, data.rate)
+    return data_title(data.name, data.rate, data)
 
 
 def _student_group(
@@ -175,9 +178,11 @@ def _student_group(
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
     for name, records in by_name.items():
         row = _row(group, "student", name, records, base, repeats, task)
-        table.append(replace(row, notes=(*options_note(specs[name], name), *one_class_note(name, records))))
+        lines = (*options_note(specs[name], name), *one_class_note(name, records))
+        table.append(replace(row, notes=lines, status=status_of(specs[name].method, records[0].result)))
     table += _peer_rows(group, members, alone, references, repeats, task)
-    notes = validation_notes([result.spec for result in members], teachers)
+    sent = [result.spec for result in members]
+    notes = validation_notes(sent, teachers) + few_errors_notes(sent, teachers)
     gaps = _gaps(taught, titles, alone_by_key.values(), repeats)
     before = (*gap_lines(gaps), *([NO_STUDENT_ALONE] if taught and not alone_by_key else []))
     rows = [replace(row, gaps=tuple(gaps), before=before, notes=(*row.notes, *notes)) for row in table]

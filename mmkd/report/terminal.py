@@ -11,6 +11,7 @@ from mmkd.comparison.rows import Row
 from mmkd.report.columns import Column, columns
 from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
+from mmkd.units.methods import status_line
 
 WIDTH = 118
 """Letters of a line of the table."""
@@ -28,7 +29,8 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
         for line in gap_lines(group.gaps):
             console.print(f"  {line}")
         console.print(_table(group, comparison.control))
-        for note in group_notes(group):
+        statuses = status_line([(row.name, row.status) for row in group.shown_rows])
+        for note in (*group_notes(group), *([statuses] if statuses else [])):
             console.print(f"  {note}")
         console.print()
     for ranking in rankings:

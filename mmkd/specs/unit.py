@@ -54,6 +54,13 @@ class Training(Options):
         if self.steps and not 0 < self.epochs <= self.steps:
             raise MmkdError(f"{self.steps} steps cannot be cut into {self.epochs} parts")
 
+    def in_steps(self, windows: int) -> "Training":
+        """The same training as one of a fixed number of steps, those of its passes over so many windows.
+
+        It is then as long for a method that trains on some of these windows only.
+        """
+        return self if self.steps else replace(self, steps=self.epochs * max(1, windows // self.batch_size))
+
     def windows_read(self, windows: int) -> int:
         """How many windows are read in all, of so many training windows; the time of a training grows with it."""
         return self.steps * min(self.batch_size, windows) if self.steps else self.epochs * windows
@@ -276,7 +283,7 @@ class UnitSpec:
         if self.teacher_training is None:
             raise MmkdError(f"a unit of method {self.method!r} has no teachers")
         training = self.teacher_training
-        data = self.data
+        data = replace(self.data, unlabelled_sha256="", unlabelled_file="")  # it is trained on labelled windows
         checkpoint = self.checkpoint_sha256.get(modality, "")
         if checkpoint:  # it is not trained, so that its key must not depend on the options of a training
             training = Training(epochs=0, precision=training.precision)

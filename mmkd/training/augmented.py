@@ -5,7 +5,8 @@ the time r // n. Copies are stored as their views. Their rows end where the copi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ class AugmentedWindows:
         self.view_keys = view_keys
         self.cache = cache
         self.progress = progress
+        self.augment = training.augment
         self.copies = training.augment_copies
         channels = describe_channels(x, fitted_on, parse_sites(training.triads))
         self.pipeline = Pipeline(parse_augmentations(training.augment), channels, seed_for(seed, f"augment/{role}"))
@@ -117,6 +119,19 @@ class AugmentedWindows:
             return {name: self._copies_of(name)[rows] for name in names}
         x = self.raw(rows)
         return {name: self.modalities[name].transform(x) for name in names}
+
+    def with_views(self, modalities: Mapping[str, Modality], view_keys: Mapping[str, str]) -> "AugmentedWindows":
+        """The same augmented windows with other views of them: `modalities` and `view_keys` replace those of before."""
+        other = copy(self)
+        other.modalities = {**self.modalities, **modalities}
+        other.view_keys = {**self.view_keys, **view_keys}
+        other._stored = {}
+        return other
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Make and store the copies of these views, if copies are read and they are not there yet."""
+        for name in names if self.copies else ():
+            self._copies_of(name)
 
     def _copies_of(self, name: str) -> NDArray[np.float32]:
         """The views of all copies, (copies n, ...); they are made and stored when they are first needed."""

@@ -24,8 +24,9 @@ class TrainingData:
 
     Attributes:
         views: modality -> array (N, ...).
-        y: (N,) classes; or (N, T) where every time step has a label, -1 where it is unknown.
-        train, validation: indices of windows.
+        y: (N,) classes, -1 of windows whose labels are not used; or (N, T) where every time step has a label, -1 where
+            it is unknown.
+        train, validation: indices of windows. `train` holds windows without labels too where a method trains on them.
         names: names of the K classes.
         device: where batches are put.
         window_s: length of a window in seconds, None where time has no unit.
@@ -35,6 +36,7 @@ class TrainingData:
         subject: (N,) numbers or names of the persons or recordings, None where there are none.
         task_name: the name of the task; if empty, the shape of the labels decides.
         rate_hz: samples per second, None where time has no unit.
+        labelled: (n,) which of the windows `train` have a label; None if all have one.
         augmented: the training windows as augmentations change them; None: they are read as they are.
     """
 
@@ -51,6 +53,7 @@ class TrainingData:
     subject: NDArray[Any] | None = None
     task_name: str = ""
     rate_hz: float | None = None
+    labelled: NDArray[np.bool_] | None = None
     augmented: AugmentedWindows | None = None
 
     @property
@@ -81,6 +84,11 @@ class TrainingData:
         """The same data with these views only, so that a batch does not read the others."""
         return replace(self, views={name: view for name, view in self.views.items() if name in modalities})
 
+    def add_unlabelled(self, unlabelled: NDArray[np.int64]) -> "TrainingData":
+        """The same data with these windows for training too, after the labelled ones."""
+        train = np.concatenate([self.train, unlabelled])
+        return replace(self, train=train, labelled=np.arange(len(train)) < len(self.train))
+
     def load_views(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The views of these windows as tensors on the device; images are in channels-last memory format."""
         return self._as_tensors({name: array[windows] for name, array in self.views.items()})
@@ -99,6 +107,11 @@ class TrainingData:
             positions: (B,) positions in `train`.
         """
         return positions if self.augmented is None else self.augmented.rows(positions, number)
+
+    @property
+    def augmentation(self) -> tuple[tuple[str, ...], int]:
+        """The augmentations of the training windows and the number of copies, as in `Training`."""
+        return ((), 0) if self.augmented is None else (self.augmented.augment, self.augmented.copies)
 
     @property
     def stored_rows(self) -> int:

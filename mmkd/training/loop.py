@@ -88,7 +88,8 @@ def train(
         label: the network and its method in words, for the progress bar and for errors.
 
     Raises:
-        MmkdError: the method refuses the set-up, or has an `after_step` and there is more than one process.
+        MmkdError: the method refuses the set-up; or there is more than one process, and the method has an
+            `after_step`, or some windows have no label.
         UnitFailed: a loss term is not finite, or another process of the group failed.
     """
     with group.synchronized():
@@ -98,6 +99,9 @@ def train(
         deployed = method.deploy(network)
         targets = setup.targets
         assert targets is not None
+        assert windows.augmentation == (training.augment, training.augment_copies), "windows of another training"
+        if group.world_size > 1 and windows.labelled is not None:
+            raise MmkdError("windows without labels are trained on in one process; use python in place of torchrun")
         if group.world_size > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
             raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
@@ -293,10 +297,12 @@ def _read(
     Args:
         number: of the pass over the training windows, from 0: another one reads other augmentations of a window.
     """
-    rows = windows.rows(index.cpu().numpy(), number)
+    positions = index.cpu().numpy()
+    rows = windows.rows(positions, number)
     views = windows.load_rows(rows)
     mixed = windows.mixed(rows, targets)
-    batch = Batch(targets[index], index, epoch, training.epochs, mixed=mixed)
+    labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled[positions]).to(index.device)
+    batch = Batch(targets[index], index, epoch, training.epochs, labelled, mixed)
     return views, teachers.outputs(rows, views), batch
 
 

@@ -14,11 +14,13 @@ from mmkd.data import Dataset, load_dataset, load_own
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_folds, subject_folds
+from mmkd.data.unlabelled import add_unlabelled
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
 from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
+from mmkd.units.methods import named_methods
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
@@ -36,7 +38,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     Raises:
         MmkdError: a part of the request is invalid.
     """
-    methods = tuple(METHODS) if request.methods == ("all",) else request.methods
+    methods = named_methods(request.methods)
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
         if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
@@ -58,6 +60,8 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
     for load in loaders:
         data = task.accept(load())
+        if request.unlabelled:
+            data = add_unlabelled(data, request.unlabelled, request.nan)
         own = at_student_rate(request, data)
         check_modalities(own, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
@@ -199,6 +203,10 @@ def resolve(
         by_name=bool(fold.test_subjects) and counts_subjects(data),
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
+        labelled_subjects=request.labelled_subjects or 0,
+        labelled_windows=request.labelled_windows or 0,
+        unlabelled_sha256=data.unlabelled_sha256,
+        unlabelled_file=data.unlabelled_file,
     )
     teacher_nets = {name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names}
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
@@ -209,12 +217,16 @@ def resolve(
 
     def training(teacher: bool) -> Training:
         validated = replace(data_spec, epoch_rule="val-best", validation=VALIDATION)
-        windows = len(split_for(data, validated if teacher and own_validation else data_spec, seed).train)
+        split = split_for(data, validated if teacher and own_validation else data_spec, seed)
+        windows = len(split.train if teacher else split.pool)
         changes = request.training_changes(teacher)
         _check_batch(
             changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
         )
-        return with_augmentations(preset.resolve(windows, teacher, changes), request, data, teacher)
+        options = preset.resolve(windows, teacher, changes)
+        if data_spec.few_labels and not teacher:  # passes of the labelled windows alone would be shorter
+            options = options.in_steps(windows)
+        return with_augmentations(options, request, data, teacher)
 
     height = data.grid[0] if data.grid else None
     configs = partial(view_configs, views, size, height, data, shrinks=request.image_size is None)
