@@ -12,6 +12,7 @@ from typing import Literal
 
 from mmkd.comparison.changes import enter_changes
 from mmkd.comparison.equal import enter_equals
+from mmkd.comparison.gap import Gap, row_gaps
 from mmkd.comparison.identity import (
     OLDER,
     Settings,
@@ -47,6 +48,7 @@ class Group:
         folds: the names of the folds on record, in order; empty where the test part is the data set's own.
         all_folds: how many there are.
         by: what a row has one value of: each seed, or of a single seed each fold.
+        gaps: of each teacher to the student alone, the largest first; empty where one of the two is not here.
     """
 
     title: str
@@ -59,6 +61,7 @@ class Group:
     folds: tuple[str, ...] = ()
     all_folds: int = 0
     by: Literal["seed", "fold"] = "seed"
+    gaps: list[Gap] = field(default_factory=list)
 
     @property
     def task_object(self) -> Task:
@@ -133,6 +136,7 @@ def build_group(
     notes |= dict.fromkeys(latency_notes(members))
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
+    gaps = row_gaps(taught_by, students, repeats.by) if task.teachers_share_metrics else []
     notes |= dict.fromkeys(str(line) for record in references for line in record.result.get("notes") or ())
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
@@ -151,6 +155,7 @@ def build_group(
         folds=tuple(repeats.folds.values()),
         all_folds=count,
         by=repeats.by,
+        gaps=gaps,
     )
 
 
