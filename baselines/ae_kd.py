@@ -48,7 +48,9 @@ class AdaptiveEnsemble(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     minimum_teachers = 2
+    status = "classic"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

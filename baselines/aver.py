@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, soft_targets
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, soft_targets
 
 
 @METHODS.register("aver")
@@ -21,12 +21,14 @@ class Aver(Method):
     """Soft targets from the average of the teachers: of logits, losses or probabilities. You et al., KDD 2017."""
 
     @dataclass(frozen=True)
-    class Config(DistillConfig):
+    class Config(LogitConfig):
         average: Literal["logits", "losses", "probabilities"] = option("logits", "what is averaged over the teachers")
         temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
@@ -34,11 +36,14 @@ class Aver(Method):
         shares = self.weights(teachers)
         if c.average == "logits":
             mean = torch.stack([w * teachers[m].logits for m, w in shares.items()]).sum(0)
-            soft = soft_targets(student.logits, mean, t)
+            taught = self.taught(student.logits, mean, batch, t)
+            soft = taught.share * soft_targets(taught.student, taught.teacher, t)
         elif c.average == "losses":
-            soft = self.soft(student, teachers, t)
+            soft = self.soft(student, teachers, t, batch=batch)
         else:
             mean = torch.stack([w * F.softmax(teachers[m].logits / t, 1) for m, w in shares.items()]).sum(0)
-            soft = t**2 * F.kl_div(F.log_softmax(student.logits / t, 1), mean, reduction="batchmean")
+            taught = self.taught(student.logits, t * mean.log(), batch, t)
+            p = F.softmax(taught.teacher / t, 1)
+            soft = taught.share * t**2 * F.kl_div(F.log_softmax(taught.student / t, 1), p, reduction="batchmean")
         hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         return {**hard, "kd": c.kd_weight * soft}

@@ -35,6 +35,7 @@ class BaseSP(Method):
         sp_weight: float = option(700.0, "weight b of the similarity maps", ge=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "features"})
     revision = 2

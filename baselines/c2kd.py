@@ -35,6 +35,7 @@ class C2KD(Method):
         threshold: float = option(0.0, "Kendall's tau above which a sample is used", ge=-1, le=1)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "teacher"
     minimum_batch = 2
     minimum_classes = 3
     needs = frozenset({"logits", "features"})

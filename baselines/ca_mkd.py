@@ -33,6 +33,7 @@ class ConfidenceAware(Method):
         temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "teacher"
     minimum_teachers = 2
     needs = frozenset({"logits", "features", "cam"})
 

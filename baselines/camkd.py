@@ -36,7 +36,9 @@ class CAMKD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "teacher"
     needs = frozenset({"logits", "branches", "features"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

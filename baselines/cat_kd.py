@@ -37,6 +37,7 @@ class CATKD(Method):
             "repeat", "how the map of a line becomes that of an image"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features", "cam"})
 

@@ -36,8 +36,10 @@ class CC(Method):
         temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
+    status = "classic"
     revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

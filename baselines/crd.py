@@ -113,8 +113,10 @@ class CRD(Method):
             "fused", "which of the student's embeddings is compared with a teacher's"
         )
 
+    unlabelled = "teacher"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
+    status = "classic"
     targets: Tensor | None
 
     def check(self, setup: Setup) -> None:

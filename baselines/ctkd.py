@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from mmkd import (
     METHODS,
     Batch,
-    DistillConfig,
+    LogitConfig,
     Method,
     Outputs,
     Setup,
@@ -43,7 +43,7 @@ class CurriculumTemperature(Method):
     """Soft targets at a temperature trained to raise the loss. Li et al., AAAI 2023, arXiv:2211.16231."""
 
     @dataclass(frozen=True)
-    class Config(DistillConfig):
+    class Config(LogitConfig):
         t_start: float = option(1.0, "lowest temperature", gt=0)
         t_range: float = option(20.0, "range of the temperature above the lowest", gt=0)
         warmup: float = option(1 / 24, "share of the epochs over which the reversed gradient grows", ge=0, le=1)
@@ -60,6 +60,7 @@ class CurriculumTemperature(Method):
             check_temperature(f"t-start = {self.t_start:g}", self.t_start)
             check_temperature(f"t-start + t-range = {self.t_start + self.t_range:g}", self.t_start + self.t_range)
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
 
     def build(self, setup: Setup) -> None:
@@ -71,9 +72,10 @@ class CurriculumTemperature(Method):
         factor = (1 - math.cos(math.pi * batch.ramp(c.warmup))) / 2
         for raw, (modality, share) in zip(self.raw, self.weights(teachers).items(), strict=True):
             temperature = c.t_start + c.t_range * torch.sigmoid(reversed_gradient(raw, factor))
-            branch = paired_branch(student, modality, c.pairs)
-            soft = soft_targets(branch.logits, teachers[modality].logits, temperature)
-            terms[f"ctkd_{modality}"] = c.kd_weight * share * soft
+            logits = paired_branch(student, modality, c.pairs).logits
+            taught = self.taught(logits, teachers[modality].logits, batch, temperature.detach())
+            soft = soft_targets(taught.student, taught.teacher, temperature)
+            terms[f"ctkd_{modality}"] = c.kd_weight * share * taught.share * soft
         return terms
 
 

@@ -73,6 +73,7 @@ class DCD(Method):
             "fused", "which of the student's embeddings is compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
     minimum_batch: ClassVar[int] = 2

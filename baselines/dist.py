@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch
 
 
 @METHODS.register("dist")
@@ -21,7 +21,7 @@ class DIST(Method):
     """Correlations within windows and within classes. Huang et al., NeurIPS 2022, arXiv:2205.10536."""
 
     @dataclass(frozen=True)
-    class Config(DistillConfig):
+    class Config(LogitConfig):
         beta: float = option(1.0, "weight of the relation between the classes of a sample", ge=0)
         gamma: float = option(1.0, "weight of the relation between the samples for a class", ge=0)
         temperature: float = option(1.0, "temperature T of teacher and student", gt=0)
@@ -29,6 +29,7 @@ class DIST(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
@@ -36,8 +37,10 @@ class DIST(Method):
         terms = self.supervised(student, batch)
         inter = intra = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            branch = paired_branch(student, modality, c.pairs)
-            s, t = (F.softmax(x.logits / c.temperature, 1) for x in (branch, teachers[modality]))
+            logits = paired_branch(student, modality, c.pairs).logits
+            taught = self.taught(logits, teachers[modality].logits, batch, c.temperature)
+            s, t = (F.softmax(z / c.temperature, 1) for z in (taught.student, taught.teacher))
+            share = share * taught.share
             inter = inter + share * unlike(s, t)
             intra = intra + share * unlike(s.T, t.T)
         square = c.temperature**2

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch
 
 
 @METHODS.register("dkd")
@@ -22,7 +22,7 @@ class DKD(Method):
     """Soft targets, separately for the target class and the others. Zhao et al., CVPR 2022, arXiv:2203.08679."""
 
     @dataclass(frozen=True)
-    class Config(DistillConfig):
+    class Config(LogitConfig):
         alpha: float = option(1.0, "weight of the target class against all others", ge=0)
         beta: float = option(8.0, "weight of the non-target classes among themselves", ge=0)
         temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
@@ -31,6 +31,7 @@ class DKD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "teacher"
     tasks = frozenset({"classification", "segmentation"})
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
@@ -38,8 +39,10 @@ class DKD(Method):
         terms = self.supervised(student, batch)
         target = other = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            branch = paired_branch(student, modality, c.pairs)
-            s, t = (decoupled(x.logits / c.temperature, batch.targets) for x in (branch, teachers[modality]))
+            logits = paired_branch(student, modality, c.pairs).logits
+            taught = self.taught(logits, teachers[modality].logits, batch, c.temperature)
+            s, t = (decoupled(z / c.temperature, taught.targets) for z in (taught.student, taught.teacher))
+            share = share * taught.share
             kl = [
                 c.temperature**2 * share * F.kl_div(a, b, reduction="batchmean", log_target=True)
                 for a, b in zip(s, t, strict=True)

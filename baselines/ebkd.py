@@ -44,7 +44,9 @@ class EBKD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "teacher"
     needs = frozenset({"logits", "branches", "attention"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

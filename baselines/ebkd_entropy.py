@@ -27,7 +27,9 @@ class EntropyKD(Method):
         temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
 
+    unlabelled = "all"
     minimum_teachers = 2
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config

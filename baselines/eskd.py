@@ -19,11 +19,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, option
+from mmkd import METHODS, Batch, LogitConfig, Method, MmkdError, Outputs, option
 
 
 @dataclass(frozen=True)
-class SoftTargets(DistillConfig):
+class SoftTargets(LogitConfig):
     """The options of soft targets, as those of `kd`."""
 
     temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
@@ -43,12 +43,14 @@ class FullKD(Method):
             "last", "weights of the teachers: always of their last epoch", since=3, before="last"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
-        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)}
+        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs, batch)}
 
 
 @METHODS.register("eskd")
@@ -79,6 +81,8 @@ class EarlyStopped(FullKD):
                     f"those of their {epoch} epoch; leave it out, or use --method kd"
                 )
             object.__setattr__(self, "teacher_epoch", epoch)
+
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         if self.config.early_stop == "student" and batch.epoch >= self.config.stop * batch.epochs:

@@ -44,6 +44,7 @@ class EvidentialKD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     supervised_by_labels = False
     revision = 2
@@ -54,8 +55,8 @@ class EvidentialKD(Method):
         prior = math.exp(c.log_prior)
         log_prior = student.logits.new_tensor(c.log_prior)
         alpha = student.logits.clamp(max=60).exp() + prior
-        own = alpha.gather(1, batch.targets[:, None])[:, 0]
-        terms["ce"] = (alpha.sum(1).digamma() - own.digamma()).mean()
+        own = alpha.gather(1, batch.targets.clamp_min(0)[:, None])[:, 0]
+        terms["ce"] = batch.labelled_mean(alpha.sum(1).digamma() - own.digamma())
         mean = dirichlet = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
             branch = paired_branch(student, modality, c.pairs)

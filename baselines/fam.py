@@ -136,6 +136,7 @@ class FAM1d(Method):
             if self.loss == "reviewkd-hcl" and self.loss_domain != "space":
                 raise MmkdError("loss reviewkd-hcl pools maps in space; leave --loss-domain out, or use --loss mse")
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
 

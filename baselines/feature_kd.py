@@ -30,8 +30,10 @@ class FeatureKD(Method):
             "fused", "which of the student's embeddings is compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     needs = frozenset({"embedding"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

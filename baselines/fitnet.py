@@ -38,9 +38,11 @@ class FitNet(Method):
             "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
     minimum_batch = 2
+    status = "classic"
     revision = 2
 
     def maps(self, student: Outputs, modality: str, teacher: Outputs) -> tuple[Tensor, Tensor]:

@@ -136,8 +136,10 @@ class FreqLH(Method):
                     f"--low-high-ratio out"
                 )
 
+    unlabelled = "all"
     needs = frozenset({"logits", "features"})
     tasks = frozenset({"classification", "segmentation"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

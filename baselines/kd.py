@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option
 
 
 @METHODS.register("kd")
@@ -20,16 +20,18 @@ class KD(Method):
     """Soft targets of each teacher. Hinton, Vinyals, Dean 2015, arXiv:1503.02531."""
 
     @dataclass(frozen=True)
-    class Config(DistillConfig):
+    class Config(LogitConfig):
         temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
+    status = "classic"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         hard = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
-        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)}
+        return {**hard, "kd": c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs, batch)}

@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch, soft_targets
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch, soft_targets
 
 
 @METHODS.register("ls-kd")
@@ -22,7 +22,7 @@ class LogitStandardisation(Method):
     """Soft targets of standardised logits. Sun et al., CVPR 2024, arXiv:2403.01427."""
 
     @dataclass(frozen=True)
-    class Config(DistillConfig):
+    class Config(LogitConfig):
         temperature: float = option(2.0, "temperature T of the standardised logits", gt=0)
         kd_weight: float = option(9.0, "weight of the soft targets", ge=0)
         ce_weight: float = option(0.1, "weight of cross-entropy", ge=0, since=3)
@@ -30,6 +30,7 @@ class LogitStandardisation(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     minimum_classes = 3
     revision = 2
@@ -39,10 +40,11 @@ class LogitStandardisation(Method):
         terms = {name: c.ce_weight * term for name, term in self.supervised(student, batch).items()}
         soft = student.logits.new_zeros(())
         for modality, share in self.weights(teachers).items():
-            branch = paired_branch(student, modality, c.pairs)
-            s = standardised(branch.logits)
-            t = standardised(teachers[modality].logits)
-            soft = soft + share * soft_targets(s, t, c.temperature)
+            logits = paired_branch(student, modality, c.pairs).logits
+            taught = self.taught(logits, teachers[modality].logits, batch, c.temperature)
+            s = standardised(taught.student)
+            t = standardised(taught.teacher)
+            soft = soft + share * taught.share * soft_targets(s, t, c.temperature)
         return {**terms, "kd": c.kd_weight * soft}
 
 

@@ -67,6 +67,7 @@ class MetaWeights(Method):
         look_ahead: int = option(2, "look-ahead steps on the distillation terms", ge=1)
         buffer: int = option(256, "size of the buffer of windows that the weighing networks learn from", ge=1)
 
+    unlabelled = "teacher"
     minimum_teachers = 2
     minimum_batch = 2
     needs = frozenset({"logits", "embedding", "features"})

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from mmkd import (
     METHODS,
     Batch,
-    DistillConfig,
+    LogitConfig,
     Method,
     MmkdError,
     Outputs,
@@ -44,7 +44,7 @@ class MultiLevel(Method):
     """Predictions, and relations of windows and of classes, at several temperatures. Jin, Wang, Lin, CVPR 2023."""
 
     @dataclass(frozen=True)
-    class Config(DistillConfig):
+    class Config(LogitConfig):
         temperatures: str = option("2,3,4,5,6", "temperatures of teacher and student, whose terms are summed")
         kd_weight: float = option(0.9, "share l of the three levels; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option(
@@ -55,23 +55,25 @@ class MultiLevel(Method):
             super().__post_init__()
             numbers(self.temperatures)
 
+    unlabelled = "all"
     revision = 3
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         terms = {name: (1 - c.kd_weight) * term for name, term in self.supervised(student, batch).items()}
         instance = windows = classes = student.logits.new_zeros(())
-        size = len(batch.targets)
         for modality, share in self.weights(teachers).items():
-            own = paired_branch(student, modality, c.pairs).logits
-            other = teachers[modality].logits
+            logits = paired_branch(student, modality, c.pairs).logits
             for temperature in numbers(c.temperatures):
+                taught = self.taught(logits, teachers[modality].logits, batch, temperature)
+                own, other, kept = taught.student, taught.teacher, share * taught.share
                 s, t = (F.softmax(z / temperature, 1) for z in (own, other))
-                instance = instance + share * soft_targets(own, other, temperature)
-                windows = windows + share * (s @ s.T - t @ t.T).square().sum() / s.shape[0]
-                classes = classes + share * (s.T @ s - t.T @ t).square().sum() / s.shape[1]
-        windows = windows * batch_scale(size, growth=1)
-        classes = classes * batch_scale(size, growth=2) * (student.logits.shape[1] / PUBLISHED_CLASSES) ** 2
+                instance = instance + kept * soft_targets(own, other, temperature)
+                between_windows = (s @ s.T - t @ t.T).square().sum() / s.shape[0]
+                windows = windows + kept * batch_scale(len(s), growth=1) * between_windows
+                between_classes = (s.T @ s - t.T @ t).square().sum() / s.shape[1]
+                classes = classes + kept * batch_scale(len(s), growth=2) * between_classes
+        classes = classes * (student.logits.shape[1] / PUBLISHED_CLASSES) ** 2
         levels = {"mlkd_instance": instance, "mlkd_batch": windows, "mlkd_class": classes}
         return {**terms, **{name: c.kd_weight * term for name, term in levels.items()}}
 

@@ -70,6 +70,7 @@ class MixtureOfTeachers(Method):
         first_epochs: int = option(1, "epochs of stage 1", ge=0, since=3)
         second_epochs: int = option(1, "epochs of stage 2", ge=1, since=3)
 
+    unlabelled = "teacher"
     minimum_teachers = 2
     revision = 2
     needs = frozenset({"logits", "embedding", "cam"})

@@ -92,6 +92,7 @@ class Reinforced(Method):
         agent_width: int = option(128, "width of the agent's hidden layer", ge=1)
         agent_lr: float = option(0.1, "learning rate of the agent", gt=0)
 
+    unlabelled = "teacher"
     minimum_teachers = 2
     minimum_batch = 2
     needs = frozenset({"logits", "embedding", "features"})

@@ -30,8 +30,10 @@ class PKT(Method):
         weight: float = option(30000.0, "weight of the mean over pairs", ge=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
+    status = "classic"
     revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

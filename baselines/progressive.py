@@ -40,7 +40,9 @@ class Progressive(Method):
                     f"ends before stage 2"
                 )
 
+    unlabelled = "all"
     needs = frozenset({"embedding", "branches"})
+    status = "notes"
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

@@ -37,6 +37,7 @@ class Projector(Method):
             "same", "which of the student's embeddings is compared with a teacher's"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"logits", "embedding"})
     minimum_batch = 2

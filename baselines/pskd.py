@@ -36,6 +36,7 @@ class AdaptiveConfidence(Method):
         semantic_weight: float = option(1.0, "weight s of the relations of embeddings", ge=0)
         pairs: Literal["fused", "same", "all"] = option("fused", "which part of the student is compared with a teacher")
 
+    unlabelled = "teacher"
     needs = frozenset({"logits", "embedding"})
     minimum_batch = 2
 

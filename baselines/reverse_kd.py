@@ -26,6 +26,7 @@ class ReverseKD(Method):
     class Config(TaughtConfig):
         band: int = option(2, "largest distance from the diagonal of the pixels that score a time step", ge=0)
 
+    unlabelled = "all"
     tasks = frozenset({"anomaly"})
     supervised_by_labels = False
     student_network = "reverse"  # used instead of --student and --student-net; it contains its teacher

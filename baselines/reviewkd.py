@@ -54,6 +54,7 @@ class ReviewKD(Method):
             "outer", "how a student's line becomes a map, to be compared with an image"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding", "features"})
     minimum_batch = 2

@@ -31,8 +31,10 @@ class RKD(Method):
         angle_weight: float = option(50.0, "weight of the angles of triples", ge=0)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"embedding"})
+    status = "classic"
     revision = 2
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:

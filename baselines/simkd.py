@@ -39,6 +39,7 @@ class SimKD(Method):
             "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
+    unlabelled = "all"
     needs = frozenset({"features", "cam"})
     supervised_by_labels = False
     minimum_batch = 2

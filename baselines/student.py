@@ -14,6 +14,7 @@ class Student(Method):
     Config = MethodConfig
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     distils = False
+    status = "control"
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         return self.supervised(student, batch)

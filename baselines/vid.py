@@ -42,8 +42,10 @@ class VID(Method):
             "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"
         )
 
+    unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features"})
+    status = "classic"
     revision = 2
 
     def build(self, setup: Setup) -> None:

@@ -50,12 +50,14 @@ EXPLAINED: Mapping[str, str] = {
     "c2kd": "the other term trains the teachers, which the student does not reach",
     "cat-kd": f"{PUBLISHED}, 15, of normalised maps",
     "fitnet": f"{PUBLISHED} of the usual toolkit, 100",
+    "gkl": f"{PUBLISHED}, 16, of logits at the scale of the teacher",
     "ls-kd": f"{PUBLISHED}s, 9 beside 0.1 of cross-entropy",
     "meta-mkd": f"{PUBLISHED} of features, 100",
     "mlkd": f"{PUBLISHED}s: 0.9 beside 0.1, and soft targets at five temperatures added",
     "mst-distill": "terms that train the teachers, masks and router, which the student does not reach",
     "sp": f"{PUBLISHED}, 3000, at batches of 64",
     "vid": f"{PUBLISHED}, 1, and the published variance at the start, 5",
+    "wkd-f": f"{PUBLISHED} of 256 channels, over the channels of the teacher",
 }
 """Method -> why a term of it is outside the band by default; the method's docstring says more."""
 

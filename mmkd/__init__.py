@@ -13,11 +13,12 @@ from mmkd.core.threads import wait_passively
 
 if TYPE_CHECKING:
     from mmkd.api import load_student, run
+    from mmkd.augment import AUGMENTATIONS, Augmentation
     from mmkd.comparison.reproduction import recompute_scores
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
-    from mmkd.methods.contract import DistillConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.contract import DistillConfig, LogitConfig, Method, MethodConfig, TaughtConfig
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
@@ -36,6 +37,8 @@ _MODULES = {
     "load_student": "api",
     "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
+    "AUGMENTATIONS": "augment",
+    "Augmentation": "augment",
     "BACKBONES": "nets",
     "DENSE": "nets",
     "FUSIONS": "nets",
@@ -46,6 +49,7 @@ _MODULES = {
     "TASKS": "tasks",
     "Batch": "methods.outputs",
     "DistillConfig": "methods.contract",
+    "LogitConfig": "methods.contract",
     "Method": "methods.contract",
     "MethodConfig": "methods.contract",
     "Metric": "metrics.registry",
@@ -68,6 +72,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "AUGMENTATIONS",
     "BACKBONES",
     "DENSE",
     "FUSIONS",
@@ -77,8 +82,10 @@ __all__ = [
     "READERS",
     "STAGE_FUSIONS",
     "TASKS",
+    "Augmentation",
     "Batch",
     "DistillConfig",
+    "LogitConfig",
     "Method",
     "MethodConfig",
     "Metric",

@@ -14,6 +14,7 @@ from mmkd.engines.sweep import Existing
 from mmkd.store.record import Record
 from mmkd.store.records import open_record
 from mmkd.training.workspace import Workspace
+from mmkd.units.methods import WORDS
 from mmkd.units.request import Request
 
 
@@ -68,7 +69,7 @@ def run(
             "data='mine.npz'; x is (N, C, W), and subject (N,) may be in it too"
         )
     plural = {"methods", "datasets", "seeds", "students", "plugins", "options", "variants", "name"} & set(settings)
-    if plural or method == "all":
+    if plural or method in WORDS:
         raise MmkdError("mmkd.run does one unit; for several use a suite: python -m mmkd.bench --suite FILE")
     if data is not None and dataset is not None:
         raise MmkdError("data and dataset both name windows; give one of them")

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import warnings
 from contextlib import closing
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -28,8 +29,10 @@ from mmkd import METHODS
 from mmkd.core.registry import REGISTRIES
 from mmkd.core.source import is_own
 from mmkd.evaluation import deployment
+from mmkd.peers import forest
 from mmkd.report.mlflow import store as mlflow_store
 from mmkd.tasks.base import Task
+from mmkd.tasks.classification import PRESETS
 from mmkd.units import costs
 
 torch.set_num_threads(1)
@@ -141,6 +144,16 @@ def _new_stores_are_copies(empty_store):
 def _copy_database(source, target):
     with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
         one.backup(other)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_peers():
+    """Tables have no rows of peers unless a test asks for them, and a forest has nine trees."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, preset in PRESETS.items():
+            patch.setitem(PRESETS, name, replace(preset, peers=("none",)))
+        patch.setattr(forest, "TREES", 9)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -51,6 +51,7 @@ EXAMPLES = sections("CONTRIBUTING.md")
 def test_there_is_an_example_of_every_kind():
     text = "".join(blocks("CONTRIBUTING.md", "python"))
     names = ("METHODS", "MODALITIES", "BACKBONES", "DENSE", "FUSIONS", "STAGE_FUSIONS", "METRICS", "TASKS", "READERS")
+    names += ("AUGMENTATIONS",)
     assert [name for name in names if f"{name}.register(" not in text] == []
     groups = [getattr(mmkd, name).group for name in names]
     assert set(groups) == {registry.group for registry in REGISTRIES if registry.group}

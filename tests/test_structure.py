@@ -20,7 +20,7 @@ FLOORS = (
     {"specs", "methods", "frequency", "drawing"},
     {"store", "tasks"},
     {"data", "nets"},
-    {"views", "metrics"},
+    {"views", "metrics", "augment", "peers"},
     {"units"},
     {"training", "comparison"},
     {"evaluation", "report"},
@@ -180,7 +180,7 @@ TORCH = {"methods", "frequency", "nets", "training", "evaluation", "baselines"}
 
 
 def test_only_methods_networks_and_training_import_torch():
-    lazily = {"engines/worker.py", "core/registry.py"}
+    lazily = {"engines/worker.py", "core/registry.py", "peers/minirocket.py"}
     assert {path for path in importers_of("torch") if package_of(PACKAGE / path) not in TORCH} <= lazily
 
 

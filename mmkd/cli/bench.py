@@ -106,13 +106,14 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
     from mmkd.engines.execution import execute
     from mmkd.report import mlflow
     from mmkd.units.costs import latency_notes
+    from mmkd.units.methods import stands_for_several
 
     workspace = make_workspace(request, args, group)
     measurements = measurements_of(request, args)
     if args.dry_run:
         return dry_run(request, workspace, args.existing == "rerun", args.json)
     keep_freed_memory()
-    if request.methods == ("all",) and not args.quiet:
+    if stands_for_several(request.methods) and not args.quiet:
         for source in METHODS.import_errors.keys() - METHODS.broken_packages:
             _warn(f"left out: {source}: {METHODS.import_errors[source]}")
     outcome = execute(request, workspace, args.existing, Narrator(workspace.progress), measurements)

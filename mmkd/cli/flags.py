@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_origin, get_type_hints
 from mmkd.cli.listing import LISTS, preset_help
 from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.core.options import shown
+from mmkd.units.methods import check_words, named_methods
 
 if TYPE_CHECKING:
     from mmkd.units.request import Request
@@ -164,9 +165,8 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
     """
     from mmkd.core.registry import METHODS
 
-    if "all" in methods and len(methods) > 1:
-        raise MmkdError("--method: 'all' must be the only name")
-    names = list(METHODS) if tuple(methods) == ("all",) else methods
+    check_words(methods)
+    names = named_methods(methods)
     known = {name: _options_of(name) for name in names}
     parsed: dict[str, dict[str, str]] = {}
     rest = list(rest)

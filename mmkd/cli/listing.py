@@ -2,13 +2,14 @@
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from mmkd.tasks import DEFAULT_TASK, TASKS, Preset
+from mmkd.units.methods import named_methods
 
-LISTS = ("methods", "datasets", "modalities", "backbones", "dense", "fusions", "stage-fusions")
+LISTS = ("methods", "datasets", "modalities", "augmentations", "backbones", "dense", "fusions", "stage-fusions")
 
 
 def preset_help() -> str:
@@ -36,14 +37,23 @@ def _preset_lines(name: str, p: Preset) -> list[str]:
 
 
 def show_list(what: str, as_json: bool, root: str | None) -> int:
-    """Print the entries of a registry, one a line, and files that could not be loaded; returns the exit code."""
+    """Print the entries of a registry, one a line, and files that could not be loaded; returns the exit code.
+
+    Methods stand below a line for each status.
+    """
     rows, errors = list_entries(what, root)
+    statuses = method_statuses() if what == "methods" else {}
     if as_json:
-        print(json.dumps({what: [{"name": n, "text": t} for n, t in rows], "broken": errors}, indent=1))
+        entries = [{"name": n, **({"status": statuses[n]} if statuses else {}), "text": t} for n, t in rows]
+        print(json.dumps({what: entries, "broken": errors}, indent=1))
         return 0
     width = max((len(name) for name, _ in rows), default=0)
-    for name, text in rows:
-        print(f"{name:<{width}}  {text}")
+    for status, meaning in status_titles(statuses.values()).items() if statuses else [("", "")]:
+        below = [row for row in rows if statuses.get(row[0], "") == status]
+        if status and below:
+            print(f"{status} ({meaning}):")
+        for name, text in below:
+            print(f"{name:<{width}}  {text}")
     for source, reason in errors.items():
         print(f"broken: {source}: {reason}")
     return 0
@@ -77,15 +87,31 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
         registry: Registry[Any] = METHODS
     elif what == "modalities":
         from mmkd.views import MODALITIES as registry
+    elif what == "augmentations":
+        from mmkd.augment import AUGMENTATIONS as registry
     else:
         from mmkd.nets import BACKBONES, DENSE, FUSIONS
 
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
-    more = _view_options if what == "modalities" else describe_needs
+    more = {"modalities": _view_options, "augmentations": _amount}.get(what, describe_needs)
     return [
         (name, first_line(registry.get(name)) + more(registry.get(name))) for name in registry
     ], registry.import_errors
+
+
+def method_statuses() -> dict[str, str]:
+    """The status of every method."""
+    from mmkd.core.registry import METHODS
+
+    return {name: METHODS.get(name).status for name in METHODS}
+
+
+def status_titles(found: Iterable[str]) -> dict[str, str]:
+    """Every status and its meaning, in the order of the list; those that a plugin made up last."""
+    from mmkd.methods.contract import STATUSES
+
+    return {**STATUSES, **{status: "not known" for status in found if status not in STATUSES}}
 
 
 def _view_options(entry: Any) -> str:
@@ -94,6 +120,12 @@ def _view_options(entry: Any) -> str:
 
     options = [f"{flag}={default} ({words})" for flag, words, default, _ in describe(entry.Config)]
     return f" --view {entry.name}.OPTION=VALUE: {', '.join(options)}" if options else ""
+
+
+def _amount(entry: Any) -> str:
+    """The number of an augmentation, for `--augment`."""
+    most = "" if entry.highest == float("inf") else f", at most {entry.highest:g}"
+    return f" --augment {entry.name}:{entry.unit}, such as {entry.example()}{most}"
 
 
 def describe_dataset(card: Any, available: bool) -> str:
@@ -132,7 +164,7 @@ def method_help(names: Sequence[str]) -> str:
     from mmkd.core.options import describe
     from mmkd.core.registry import METHODS
 
-    methods = {name: METHODS.get(name) for name in (names if tuple(names) != ("all",) else list(METHODS))}
+    methods = {name: METHODS.get(name) for name in named_methods(names)}
     options = {name: describe(method.Config) for name, method in methods.items()}
     common = [row for row in next(iter(options.values())) if all(row in rows for rows in options.values())]
     lines = []

@@ -31,7 +31,7 @@ def enter_changes(
             row.control = other.name
             row.change = change(row, other)
         if alone is not None and alone is not row:
-            if has_gap:
+            if has_gap and row.kind == "student":
                 row.gap = gap(row, alone, [teachers[number] for number in row.teachers])
             if row.kind == "student":
                 row.time = time_ratio(row, alone)

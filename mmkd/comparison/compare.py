@@ -29,7 +29,7 @@ from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import SELECTION, count_metrics
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import TeacherSpec
+from mmkd.specs.unit import PeerSpec, TeacherSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.store.records import Records
 from mmkd.tasks import TASKS, Task
@@ -76,11 +76,12 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
             (teachers if record.kind == "teacher" else units).setdefault(record.key, record)
     units = {record.key: with_current_scores(record) for record in share_costs(units.values())}
     teachers = {key: with_current_scores(record) for key, record in teachers.items()}
-    if not units:
+    if all(record.kind == "reference" for record in units.values()):
         raise MmkdError(
             "no unit is on record here" + (f" ({len(left_out)} left out: {left_out[0]})" if left_out else "")
         )
-    students = sorted(units.values(), key=_order)
+    students = sorted((record for record in units.values() if record.kind != "reference"), key=_order)
+    references = sorted((record for record in units.values() if record.kind == "reference"), key=_order)
     methods = {student_spec(record).method for record in students}
     if control not in methods and control != STUDENT_ONLY:
         raise unknown_name("method", control, methods)
@@ -90,7 +91,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     names = _names(list(by_settings.values()))
     groups = []
     for members in by_settings.values():
-        group = build_group(members, teachers, names, control)
+        group = build_group(members, teachers, names, control, beside(members, references))
         if any(row.kind == "student" for row in group.rows):
             groups.append(group)
         else:
@@ -102,10 +103,15 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     groups.sort(key=lambda group: (group.task, group.dataset, group.student, group.title))
     used = {unit.key for group in groups for row in group.rows for unit in row.members}
     used |= {key for r in students if not TASKS.get(r.spec.task).teachers_share_metrics for key in r.teachers.values()}
+    alone = sum(record.key not in used for record in references)
+    if alone:
+        left_out.append(
+            f"{alone} peer{'s' if alone > 1 else ''} on record beside no unit of the same windows; left out"
+        )
     idle = len(set(teachers) - used)
     if idle:
         left_out.append(f"{idle} teacher{'s' if idle > 1 else ''} on record taught none of these units; left out")
-    compared = [record for record in [*students, *teachers.values()] if record.key in used]
+    compared = [record for record in [*students, *references, *teachers.values()] if record.key in used]
     return Comparison(groups, control, left_out, compared)
 
 
@@ -114,7 +120,7 @@ def _unusable(record: Record) -> str:
     try:
         spec = record.spec
         task = TASKS.get(spec.task)
-        if record.kind not in ("student", "teacher", *["simple"] * bool(task.references)):
+        if record.kind not in ("student", "teacher", *["simple", "reference"] * bool(task.references)):
             return f"it is of an unknown kind, {record.kind!r}"
         if record.kind == "teacher":
             as_key([teacher_name(record), teacher_settings(record)])
@@ -132,6 +138,14 @@ def _unusable(record: Record) -> str:
     except (KeyError, TypeError, ValueError, AttributeError, MmkdError) as error:
         return f"its values are not those of a unit ({type(error).__name__}: {error})"
     return ""
+
+
+def beside(members: Sequence[Record], references: Sequence[Record]) -> list[Record]:
+    """Those references that were fitted on the windows and channels of one of these units."""
+    units = [spec for record in members if isinstance(spec := record.spec, UnitSpec)]
+    forms = {(spec.method, spec.revision) for record in references if isinstance(spec := record.spec, PeerSpec)}
+    keys = {PeerSpec.beside(unit, *form).key for unit in units for form in forms}
+    return [record for record in references if record.key in keys]
 
 
 def needed_scores(task: Task, kind: str) -> set[str]:

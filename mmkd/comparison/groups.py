@@ -36,6 +36,7 @@ from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
 from mmkd.units.costs import latency_notes
+from mmkd.units.methods import status_of
 from mmkd.units.names import data_title
 
 
@@ -69,7 +70,7 @@ class Group:
     @property
     def data(self) -> str:
         """The data set in words: its name, and its rate where it was resampled."""
-        return data_title(self.dataset, self.settings["data"]["rate"])
+        return data_title(self.dataset, self.settings["data"]["rate"], self.settings["data"])
 
     @property
     def score(self) -> Metric:
@@ -96,16 +97,21 @@ class Group:
 
 
 def build_group(
-    members: Sequence[Record], teachers: Mapping[str, Record], names: Mapping[str, str], control: str
+    members: Sequence[Record],
+    teachers: Mapping[str, Record],
+    names: Mapping[str, str],
+    control: str,
+    references: Sequence[Record] = (),
 ) -> Group:
     """The group of these units.
 
     Args:
-        members: records of students, and of references, that may be compared.
+        members: records of students, and of detectors beside them, that may be compared.
         teachers: key -> record of all teachers.
         names: key of a unit -> its method with the options in which the units of the method differ, here and on the
             other data sets that the student is compared over.
         control: the method that changes are measured against.
+        references: records of peers on the same windows.
     """
     settings = group_settings(members[0])
     task = TASKS.get(str(settings["task"]))
@@ -113,7 +119,8 @@ def build_group(
     joint = JointPredictions()
     notes: dict[str, None] = dict.fromkeys([*_series_counts(members), *task.notes])
     taught_by, numbers = teacher_rows(members if task.teachers_share_metrics else [], teachers, repeats, notes)
-    students = _student_rows(members, names, numbers, repeats, notes)
+    names = {**names, **{record.key: student_spec(record).method for record in references}}
+    students = _student_rows([*members, *references], names, numbers, repeats, notes)
     taught = Counter(row.teachers for row in students if row.teachers)
     means = [row for several in taught if len(several) > 1 for row in mean_rows(several, taught_by, joint, notes)]
     usual = taught.most_common(1)[0][0] if taught else ()
@@ -128,10 +135,11 @@ def build_group(
     notes |= dict.fromkeys(latency_notes(members))
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
+    notes |= dict.fromkeys(str(line) for record in references for line in record.result.get("notes") or ())
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
     dataset = shorten(str(settings["data"]["name"]))
-    data = data_title(dataset, settings["data"]["rate"])
+    data = data_title(dataset, settings["data"]["rate"], settings["data"])
     student = shorten(student_title(members[0]))
     count = _count_folds(members, repeats, str(settings["data"]["fold"]))
     return Group(
@@ -192,6 +200,7 @@ def _student_rows(
             units=repeats.units(records, notes),
             teachers=tuple(sorted(taught_by)),
             variant=shorten(names[first.key]),
+            status=status_of(student_spec(first).method, first.result),
             score=TASKS.get(first.spec.task).headline,
         )
         rows.append(row)

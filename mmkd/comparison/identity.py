@@ -52,6 +52,7 @@ def group_settings(record: Record) -> dict[str, Any]:
         **asdict(spec.data),
         "test_subjects": [],
         "fold": fold_kind(fold, subjects) if subjects else "",
+        "unlabelled_file": "",  # its checksum tells it from others
     }  # of one cut
     own = _network(spec) | _making(spec) if _by_student(spec) else {}
     return {"task": spec.task, "data": data, **own}

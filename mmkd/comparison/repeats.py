@@ -90,8 +90,7 @@ class Repeats:
             folds = {unit.fold for unit in units}
             missing = ", ".join(name for number, name in enumerate(names, 1) if number not in folds)
             effect = "its mean is of these alone" if self.by == "fold" else "left out"
-            title = f"teacher {row.name}" if row.kind == "teacher" else row.name
-            part = f"{title}, seed {seed}: {len(folds)} of {len(names)} folds"
+            part = f"{row.prefix}{row.name}, seed {seed}: {len(folds)} of {len(names)} folds"
             notes[f"incomplete: {part}, without {shorten(missing, 100)}; {effect}"] = None
 
 

@@ -26,7 +26,8 @@ class Row:
 
     Attributes:
         kind: "teacher", "mean" (of the teachers' probabilities), "oracle" (for each test window the best teacher: an
-            upper bound for choosing among them, no method), "student", or "simple" (a reference that is no network).
+            upper bound for choosing among them, no method), "student", "simple" (a detector that is no network) or
+            "reference" (a peer of the networks on the same windows).
         base: the method, or the modality and network of a teacher.
         variant: of a student its method and options, the same on every data set; `name` may say more.
         settings: what the row's units have in common beyond the group's settings.
@@ -41,6 +42,7 @@ class Row:
         fidelity: what its students have of their teachers: first of the only one, or of the mean of several, then of
             each.
         verdicts: whether it is better than the student alone and than each control.
+        status: of a student's method, see `mmkd.methods.contract.STATUSES`; "" where it is not known.
     """
 
     kind: str
@@ -60,11 +62,17 @@ class Row:
     folded_into: str | None = None
     fidelity: tuple[Fidelity, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    status: str = ""
 
     @property
     def title(self) -> str:
         """Its name, and those of the rows that it equals."""
         return " = ".join([self.name, *self.equals])
+
+    @property
+    def prefix(self) -> str:
+        """What stands before its name where rows of several kinds meet: "teacher ", "peer " or nothing."""
+        return {"teacher": "teacher ", "reference": "peer "}.get(self.kind, "")
 
     def values(self, metric: str) -> list[float]:
         """One value a repeat that has it."""

@@ -66,3 +66,25 @@ def validation_notes(specs: Iterable[Spec], teachers: Mapping[str, Record]) -> l
     counts = [teachers[key].data.get("windows") or {} for key in keys if key in teachers]
     sizes = " or ".join(dict.fromkeys(f"{part.get('validation')} windows" for part in counts))
     return [f"teachers of {methods}: {sizes or 'some windows'} that the student trains on chose their epoch instead"]
+
+
+FEW_ERRORS = 0.01
+"""Share of the training windows below which a correction of the teachers' errors does next to nothing."""
+
+
+def few_errors_notes(specs: Iterable[Spec], teachers: Mapping[str, Record]) -> list[str]:
+    """A line on rows with the option `teacher_errors` whose teachers are wrong on almost no training window."""
+    lines: dict[str, None] = {}
+    for spec in specs:
+        how = spec.options.get("teacher_errors", "keep") if isinstance(spec, UnitSpec) else "keep"
+        if how == "keep" or not isinstance(spec, UnitSpec):
+            continue
+        keys = [spec.teacher(modality).key for modality in spec.teachers]
+        fits = [teachers[key].result.get("training_fit") or {} for key in keys if key in teachers]
+        shares = [epoch["wrong"] for fit in fits for epoch in fit.values() if "wrong" in epoch]
+        if shares and max(shares) < FEW_ERRORS:
+            lines[
+                f"teacher-errors {how}: the teachers of {spec.method} are wrong on less than {FEW_ERRORS:.0%} of the "
+                f"training windows, so that the option changes next to nothing"
+            ] = None
+    return list(lines)

@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -22,8 +22,8 @@ from mmkd.core.options import shown
 from mmkd.tasks import TASKS
 
 KEYS = {"title", "task", "reader", "reader_options", "classes", "subjects", "split", "signal", "source", "notes"}
-KEYS |= {"groups", "prepare"}
-TABLES = ("signal", "source", "reader_options", "notes", "groups", "prepare")
+KEYS |= {"groups", "prepare", "triads", "augment"}
+TABLES = ("signal", "source", "reader_options", "notes", "groups", "prepare", "triads")
 READS_NAMES = "windows"
 """The reader whose file may name classes and channels, so that a private card need not."""
 REQUIRED = {"title", "task", "reader", "classes", "split", "signal", "source"}
@@ -46,6 +46,10 @@ class Card:
     subjects: int | None
     groups: Mapping[str, tuple[str, ...]]
     prepare: Mapping[str, Any]
+    triads: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """Body site -> the channels x, y, z of each sensor there."""
+    augment: tuple[str, ...] = ()
+    """The augmentations that suit the data, such as "rotate:30"."""
     folder: Path | None = None
     """Where the card of a private data set lies: its files may lie there too."""
 
@@ -145,6 +149,8 @@ def read_card(path: Path, private: bool = False) -> Card:
         subjects=raw.get("subjects"),
         groups={name: tuple(channels) for name, channels in raw.get("groups", {}).items()},
         prepare=raw.get("prepare", {}),
+        triads={site: tuple(map(tuple, triads)) for site, triads in raw.get("triads", {}).items()},
+        augment=tuple(raw.get("augment", ())),
         folder=path.resolve().parent if private else None,
     )
 
@@ -185,6 +191,16 @@ def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
         valid = valid and (set(members) <= set(signal["channels"]) or (in_file and not signal["channels"]))
         wanted = "a list of the channels of a group, each once, under a name of letters, digits, _ and -"
         yield f"groups.{name}", members, valid, wanted
+    named_channels = None if in_file and not signal["channels"] else set(signal["channels"])
+    for site, triads in raw.get("triads", {}).items():
+        wanted = "a list of lists of three channels, x, y and z of a sensor; each channel in one list only"
+        yield f"triads.{site}", triads, _are_triads(triads, named_channels), wanted
+    members = [name for triads in raw.get("triads", {}).values() for triad in triads for name in triad]
+    yield "triads", members, len(set(members)) == len(members), "tables in which each channel is named once"
+    augment = raw.get("augment", [])
+    yield "augment", augment, _is_names(augment, 0), 'a list of augmentations, such as ["jitter:0.05"]'
+    needs_axes = [text for text in augment if text.partition(":")[0] == "rotate"]
+    yield "augment", augment, not needs_axes or bool(members), "without rotate where there are no [triads] of axes"
     for key in ("window", "step"):
         value = signal.get(key)
         needed = task is not None and task.per_step
@@ -218,6 +234,13 @@ def _rules(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool, str]]:
 def _is_count(value: Any) -> bool:
     """Whether the value is a whole number of at least 1."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _are_triads(value: Any, channels: set[str] | None) -> bool:
+    """Whether the value is a list of lists of three of the channels; None for `channels`: they are named elsewhere."""
+    if not isinstance(value, list) or not value or not all(_is_names(triad, 3) for triad in value):
+        return False
+    return all(len(triad) == 3 and (channels is None or set(triad) <= channels) for triad in value)
 
 
 def _is_names(value: Any, least: int) -> bool:

@@ -1,8 +1,9 @@
 """A data set: windows with their labels, and the checks that it passes before anything is trained."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal, NamedTuple
 
@@ -60,6 +61,8 @@ class Dataset:
             of these series, `y` has the classes of the pretext task, and the test windows are those on which thresholds
             are set.
         groups: channel group -> the numbers of its channels. Each channel's own name is also a group, of one channel.
+        triads: body site -> the numbers of the channels x, y, z of each sensor there.
+        augment: the augmentations that suit the data, such as "rotate:30"; those of `--augment card`.
         fold: which test part `test` is, if it is not the data set's own; see `folds`.
         test_from: who named the test windows: the "card" of the data set, the "file" of a user, or nobody, so that they
             were "drawn" by `own_split.draw_test_windows`.
@@ -71,6 +74,9 @@ class Dataset:
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
+        unlabelled: (M, C, W), windows of a user's file that have no label; None if none were added. They are counted
+            after the N windows, from N on, in views and in splits.
+        unlabelled_sha256, unlabelled_file: checksum of that file, and its path.
         splits: the splits of units made so far, each computed once, and the checks of the
             data, which folds share; see `units.splits.split_for` and `units.understood`. Also what is said of a split
             file without checksum, `folds.UNCHECKED`.
@@ -91,6 +97,8 @@ class Dataset:
     grid: tuple[int, int] | None = None
     series: SeriesSet | None = None
     groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    triads: Mapping[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
+    augment: tuple[str, ...] = ()
     fold: Fold | None = None
     test_from: Literal["card", "file", "drawn"] = "card"
     warnings: tuple[str, ...] = ()
@@ -98,6 +106,9 @@ class Dataset:
     missing: str = ""
     offset: tuple[float, ...] | None = None
     resampled: bool = False
+    unlabelled: NDArray[np.float32] | None = None
+    unlabelled_sha256: str = ""
+    unlabelled_file: str = ""
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def channel_group(self, name: str) -> tuple[int, ...]:
@@ -111,6 +122,11 @@ class Dataset:
             examples = [*self.groups, *self.channels[:9]]
             raise unknown_name("channel group", name, known, f"data {self.name!r} has {', '.join(examples)}")
         return known[name]
+
+    @cached_property
+    def all_x(self) -> NDArray[np.float32]:
+        """The N windows, and then those of `unlabelled`."""
+        return self.x if self.unlabelled is None else np.concatenate([self.x, self.unlabelled])
 
     @property
     def task(self) -> str:
@@ -133,6 +149,17 @@ class Dataset:
     def window_s(self) -> float | None:
         """Length of a window in seconds."""
         return self.window / self.rate_hz if self.rate_hz else None
+
+
+def channel_numbers(
+    triads: Mapping[str, tuple[tuple[str, ...], ...]], channels: Sequence[str]
+) -> dict[str, tuple[tuple[int, int, int], ...]]:
+    """The triads of body sites by the numbers of their channels, from their names."""
+    numbered = {}
+    for site, members in triads.items():
+        numbers = [tuple(map(channels.index, triad)) for triad in members]
+        numbered[site] = tuple((x, y, z) for x, y, z in numbers)
+    return numbered
 
 
 def resample_dataset(data: Dataset, rate_hz: float) -> Dataset:

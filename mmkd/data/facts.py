@@ -12,7 +12,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.options import shown
 from mmkd.data.axes import Kind
 
-FACTS = ("kind", "channels", "rate_hz", "window_s", "groups", "classes")
+FACTS = ("kind", "channels", "rate_hz", "window_s", "groups", "classes", "triads", "augment")
 """Arrays that describe the windows as a whole."""
 
 
@@ -26,6 +26,8 @@ class Facts:
         rate_hz: samples a second.
         window_s: seconds that a window lasts.
         groups: `name=channel,channel` texts; or the name of a group for each channel.
+        triads: `site=x,y,z;x,y,z` texts: the channels of the three axes of each sensor of a body site.
+        augment: augmentations, such as "jitter:0.05".
         given: names of the arrays that are in the file.
     """
 
@@ -35,6 +37,8 @@ class Facts:
     rate_hz: float | None = None
     window_s: float | None = None
     groups: tuple[str, ...] = ()
+    triads: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
     given: frozenset[str] = frozenset()
 
     def check(self, channels: int, length: int, images: bool) -> None:
@@ -50,8 +54,8 @@ class Facts:
         """
         if self.channels is not None and len(self.channels) != channels:
             raise MmkdError(f"channels has {len(self.channels)} names, and x {channels} channels; they must be as many")
-        for name in ("rate_hz", "window_s") if images else ():
-            if getattr(self, name) is not None:
+        for name in ("rate_hz", "window_s", "triads", "augment") if images else ():
+            if getattr(self, name):
                 raise MmkdError(f"{name} goes with windows of a signal, and x holds images; leave it out")
         if self.rate_hz and self.window_s and abs(self.rate_hz * self.window_s - length) > 0.5:
             raise MmkdError(
@@ -100,6 +104,30 @@ class Facts:
                 raise MmkdError(f"groups: {group!r} is the name of a channel too; give the group another one")
         return groups
 
+    def triads_of(self, channels: int) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """Body site -> the names of the channels x, y, z of each sensor there.
+
+        Args:
+            channels: C.
+
+        Raises:
+            MmkdError: a text is malformed, or names a channel that there is not, or one twice.
+        """
+        names = self.channels or tuple(f"channel_{number}" for number in range(channels))
+        sites: dict[str, tuple[tuple[str, ...], ...]] = {}
+        for text in self.triads:
+            site, _, members = (part.strip() for part in text.partition("="))
+            triads = tuple(tuple(name.strip() for name in triad.split(",")) for triad in members.split(";"))
+            if not site or site in sites or any(len(triad) != 3 for triad in triads):
+                raise MmkdError(f"triads: write texts such as 'wrist=acc_x,acc_y,acc_z;gyro_x,...', not {shown(text)}")
+            sites[site] = triads
+        used = [name for triads in sites.values() for triad in triads for name in triad]
+        unknown = [name for name in used if name not in names]
+        if unknown or len(set(used)) < len(used):
+            what = f"no channel {unknown[0]!r}" if unknown else "a channel twice"
+            raise MmkdError(f"triads has {what}; the channels are {', '.join(names[:9])}")
+        return sites
+
 
 def read_facts(arrays: Mapping[str, NDArray[Any]]) -> Facts:
     """The facts from the arrays of a file; none is needed.
@@ -108,6 +136,8 @@ def read_facts(arrays: Mapping[str, NDArray[Any]]) -> Facts:
     - channels (C,): the names of the channels.
     - rate_hz: samples a second. window_s: seconds that a window lasts; the rate follows from it.
     - groups: texts such as "acc=acc_x,acc_y"; or (C,) texts, the group of each channel, empty for none.
+    - triads: texts such as "wrist=acc_x,acc_y,acc_z;gyro_x,gyro_y,gyro_z", the axes of the sensors of a body site.
+    - augment: texts such as "rotate:30", the augmentations of `--augment card`.
     - classes (K,): the names of the classes. A whole number in y is then the place of its class, counted from 0.
 
     Raises:
@@ -126,6 +156,8 @@ def read_facts(arrays: Mapping[str, NDArray[Any]]) -> Facts:
         rate_hz=_number(arrays, "rate_hz"),
         window_s=_number(arrays, "window_s"),
         groups=_texts(arrays, "groups") if "groups" in arrays else (),
+        triads=_texts(arrays, "triads") if "triads" in arrays else (),
+        augment=_texts(arrays, "augment") if "augment" in arrays else (),
         given=frozenset(arrays),
     )
 

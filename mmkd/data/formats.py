@@ -27,6 +27,8 @@ class FileContent(NamedTuple):
         channels, classes: names of C channels and K classes; None if the file has none.
         rate_hz: samples a second; None if the file does not say.
         groups: channel group -> the names of its channels.
+        triads: body site -> the names of the channels x, y, z of each sensor there.
+        augment: the augmentations that suit the data.
         declared: whether the file lists the labels that there are.
         warnings: what was understood that may not have been meant, one line each.
     """
@@ -44,6 +46,8 @@ class FileContent(NamedTuple):
     classes: tuple[str, ...] | None = None
     rate_hz: float | None = None
     groups: Mapping[str, tuple[str, ...]] = {}
+    triads: Mapping[str, tuple[tuple[str, ...], ...]] = {}
+    augment: tuple[str, ...] = ()
     declared: bool = False
     warnings: tuple[str, ...] = ()
 
@@ -114,7 +118,7 @@ def join_parts(parts: Sequence[FileContent], is_test: Sequence[bool], pad: bool 
     for part in parts:
         if part.x.shape[1:] != parts[0].x.shape[1:]:
             raise MmkdError(f"training cases have shape {parts[0].x.shape[1:]} and test cases {part.x.shape[1:]}")
-        for name in ("grid", "dense", "channels", "classes", "rate_hz", "groups"):
+        for name in ("grid", "dense", "channels", "classes", "rate_hz", "groups", "triads", "augment"):
             if getattr(part, name) != getattr(first, name):
                 raise MmkdError(f"training and test cases differ in {name}")
         if (part.labels.dtype.kind == "U") != (first.labels.dtype.kind == "U"):

@@ -14,7 +14,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import files_exist, verify_checksums
-from mmkd.data.dataset import Dataset, NanPolicy, resample_dataset, validate_dataset
+from mmkd.data.dataset import Dataset, NanPolicy, channel_numbers, resample_dataset, validate_dataset
 from mmkd.data.formats import FileContent, read_with_partner
 from mmkd.data.npz_windows import read_npz
 from mmkd.data.own import make_dataset
@@ -119,6 +119,8 @@ def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
         delineated=bool(card.signal.get("delineated", False)),
         series=raw.series,
         groups=_groups(card, raw, channels),
+        triads=_triads(card, raw, channels),
+        augment=card.augment or raw.augment,
         warnings=raw.warnings,
         notes=raw.notes,
         offset=raw.offset,
@@ -152,6 +154,17 @@ def _groups(card: Card, raw: RawDataset, channels: tuple[str, ...]) -> dict[str,
                 f"{', '.join(channels[:9])}"
             )
     return {name: tuple(map(channels.index, members)) for name, members in groups.items()}
+
+
+def _triads(card: Card, raw: RawDataset, channels: tuple[str, ...]) -> dict[str, tuple[tuple[int, int, int], ...]]:
+    """Body site -> the numbers of the channels x, y, z of each sensor there, of the card or else of its files."""
+    triads = card.triads or raw.triads
+    unknown = [name for site in triads.values() for triad in site for name in triad if name not in channels]
+    if unknown:
+        raise MmkdError(
+            f"data set {card.name!r}: triads has no channel {unknown[0]!r}; the channels are {', '.join(channels[:9])}"
+        )
+    return channel_numbers(triads, channels)
 
 
 def _as_names(values: Any) -> Any:

@@ -37,8 +37,8 @@ def read_npz(path: Path, channels: tuple[str, ...] | None = None) -> FileContent
     if every pixel has a label. One-hot rows y (N, K) are understood, and so are x_train, y_train, x_test, y_test in
     place of x, y, test.
 
-    Of the whole: channels, classes, rate_hz, window_s, groups and kind; see `facts.read_facts`. Names count in any case
-    of letters.
+    Of the whole: channels, classes, rate_hz, window_s, groups, triads, augment and kind; see `facts.read_facts`. Names
+    count in any case of letters.
 
     Args:
         channels: C names, for a file that does not name its channels.
@@ -152,6 +152,8 @@ def _content(path: Path, arrays: dict[str, NDArray[Any]], facts: Facts) -> FileC
         classes=facts.classes,
         rate_hz=facts.rate(x.shape[2]),
         groups=facts.groups_of(x.shape[1]),
+        triads=facts.triads_of(x.shape[1]),
+        augment=facts.augment,
         warnings=tuple(warnings),
     )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError
 from mmkd.core.text import shorten
 from mmkd.data.checksums import file_sha256
-from mmkd.data.dataset import Dataset, NanPolicy
+from mmkd.data.dataset import Dataset, NanPolicy, channel_numbers
 from mmkd.data.formats import FileContent, part_of_name
 from mmkd.data.labels import Labels, step_labels, subject_names, window_labels
 from mmkd.data.own_split import draw_test_windows, with_test_windows
@@ -68,6 +68,8 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
         start=start if in_recordings else None,
         grid=content.grid,
         groups={name: tuple(map(channels.index, members)) for name, members in content.groups.items()},
+        triads=channel_numbers(content.triads, channels),
+        augment=content.augment,
         test_from=test_from,
         warnings=tuple(warnings),
         notes=labels.notes,

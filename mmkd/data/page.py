@@ -71,6 +71,11 @@ def _section(card: Card) -> list[str]:
     if card.groups:
         groups = [f"`{name}` ({len(members)})" for name, members in card.groups.items()]
         lines.append(f"- channel groups: {', '.join(groups)}")
+    if card.triads:
+        sites = [f"`{site}` ({len(triads)})" for site, triads in card.triads.items()]
+        lines.append(f"- triads of axes, by body site: {', '.join(sites)}")
+    if card.augment:
+        lines.append(f"- `--augment card`: {', '.join(card.augment)}")
     lines.append(f"- split: {card.split}")
     lines.append(f"- home: <{source['home']}>" if "SET" not in source["home"] else f"- home: `{source['home']}`")
     lines.append(f"- where: {source['where']}")

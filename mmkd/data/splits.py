@@ -40,6 +40,12 @@ class Split:
     unlabelled: Indices = field(default_factory=no_windows)
 
     @property
+    def parts(self) -> dict[str, Indices]:
+        """The parts by name; "unlabelled" is one only if it has windows."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return parts | ({"unlabelled": self.unlabelled} if len(self.unlabelled) else {})
+
+    @property
     def pool(self) -> Indices:
         """All training windows, those with labels first."""
         return np.concatenate([self.train, self.unlabelled])
@@ -53,8 +59,7 @@ class Split:
     def sha256(self) -> str:
         """Checksum of the parts, for records and cache keys."""
         digest = sha256()
-        unlabelled = [self.unlabelled] if len(self.unlabelled) else []
-        for part in (self.train, self.validation, self.test, *unlabelled):
+        for part in self.parts.values():
             digest.update(np.asarray(part, np.int64).tobytes() + b"|")
         return digest.hexdigest()
 

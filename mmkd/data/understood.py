@@ -11,7 +11,7 @@ from mmkd.data.splits import Split
 
 MOST_NAMED = 6
 """Subjects of a data set that are named; of more, only their number is said."""
-PARTS = ("train", "validation", "test")
+PARTS = ("train", "validation", "unlabelled", "test")
 OF_PREFIX = {"train": "to train on", "validation": "to choose the epoch", "test": "to set the threshold"}
 """What the parts of normal prefixes are for."""
 
@@ -98,7 +98,9 @@ def _percent(part: int, whole: int) -> str:
 def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
     """How the windows were split, who made the test part, and how large the parts are.
 
-    Such as "split by subject: 9 train, 2 validation, 5 test (59 % of the windows)". Few subjects are named.
+    Such as "split by subject: 9 train, 2 validation, 5 test (59 % of the windows)". Few subjects are named. With few
+    labels "split by subject: 3 labelled, 8 unlabelled, 5 test (59 % of the windows); labels of 310 of 1,105 training
+    windows".
 
     Args:
         splits: of the data set; several are its folds.
@@ -110,16 +112,24 @@ def describe_split(data: Dataset, splits: Sequence[Split]) -> str:
     members = data.subject if data.subject is not None and unit == "subject" else np.arange(len(data.x))
     named = unit == "subject" and len(splits) == 1 and len(np.unique(members)) <= MOST_NAMED
     sizes = []
+    few_labels = any(len(split.unlabelled) for split in splits)
     for name in PARTS:
-        parts = [np.unique(members[getattr(split, name)]).tolist() for split in splits]
+        own = [getattr(split, name) for split in splits]
+        parts = [np.unique(members[part[part < len(members)]]).tolist() for part in own]
         in_brackets = [", ".join(map(str, parts[0]))] if named else []
         if name == "test":
             shares = [round(100 * len(split.test) / len(data.x)) for split in splits]
             in_brackets.append(f"{_between(shares)} % of the windows")
         if any(parts):
             brackets = f" ({'; '.join(in_brackets)})" if in_brackets else ""
-            sizes.append(f"{_between([len(part) for part in parts])} {name}{brackets}")
-    return f"{_kind(data, unit, splits)}: {', '.join(sizes)}"
+            word = "labelled" if few_labels and name == "train" else name
+            sizes.append(f"{_between([len(part) for part in parts])} {word}{brackets}")
+    said = f"{_kind(data, unit, splits)}: {', '.join(sizes)}"
+    if few_labels:
+        labelled = _between([len(split.train) + len(split.validation) for split in splits])
+        whole = _between([len(split.pool) + len(split.validation) for split in splits])
+        said += f"; labels of {labelled} of {whole} training windows"
+    return said
 
 
 def _kind(data: Dataset, unit: str, splits: Sequence[Split]) -> str:

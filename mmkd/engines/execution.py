@@ -22,6 +22,7 @@ from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
+from mmkd.units.methods import stands_for_several
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
 from mmkd.units.understood import Understood, refuse_warnings, understand, warning_lines
@@ -68,7 +69,7 @@ def execute(
     """Run all units of a request, then measure their students.
 
     Every unit is first tried on random windows, so that errors are raised before anything is trained or written. Under
-    `--method all`, a method that refuses is left out, with its reason.
+    `--method all` and `--method current`, a method that refuses is left out, with its reason.
 
     Args:
         existing: "skip" units on record, "rerun" them, or "only" read their records.
@@ -85,7 +86,7 @@ def execute(
         refuse_warnings(understood)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
-    leave_out = request.methods == ("all",)
+    leave_out = stands_for_several(request.methods)
     if existing == "rerun":
         todo = units
     elif existing == "only" and not leave_out:
@@ -117,7 +118,8 @@ def execute(
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
     said = warning_lines(understood)
-    return _outcome(units, results, workspace, existing != "only", measurements, said)
+    peers = TASKS.get(request.task).chosen_references(request.peers, request.preset)
+    return _outcome(units, results, workspace, existing != "only", measurements, said, peers)
 
 
 def _overview(units: Units, workspace: Workspace, rerun: bool) -> Remaining:
@@ -217,8 +219,9 @@ def _outcome(
     make: bool,
     measurements: Sequence[str],
     data_warnings: Sequence[str],
+    peers: Sequence[str],
 ) -> Outcome:
-    """The outcome of a request; if `make`, missing measurements and reference rows are made first."""
+    """The outcome of a request; if `make`, missing measurements and the reference rows `peers` are made first."""
     records = workspace.records
     keys = dict.fromkeys(result.spec.teacher(name).key for result in results for name in result.spec.teachers)
     alone: dict[str, Record] = {}
@@ -227,7 +230,7 @@ def _outcome(
         if record is not None:
             alone[spec.key] = record
     problems = measure_students(units, results, workspace, measurements) if make else []
-    references, more_problems = _references(units, results, workspace, make)
+    references, more_problems = _references(units, results, workspace, make, peers)
     return Outcome(
         results=[replace(result, record=result.record and with_current_scores(result.record)) for result in results],
         teachers=[with_current_scores(record) for record in map(records.get, keys) if record is not None],
@@ -239,17 +242,20 @@ def _outcome(
 
 
 def _references(
-    units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool
+    units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool, names: Sequence[str]
 ) -> tuple[list[Record], list[str]]:
     """The records of the reference rows of these units, and one line for each error; if `make`, run missing ones."""
     on_record = {result.spec.key for result in results if result.record is not None}
     records: dict[str, Record] = {}
     problems: dict[str, None] = {}
+    done = set()
     for spec, data in units:
         path = TASKS.get(spec.task).references
-        if path and spec.key in on_record:
-            references, errors = import_function(path)(spec, data, workspace.records, make)
-            records |= {record.key: record for record in references}
+        shared = spec.data, spec.seed, spec.student
+        if path and spec.key in on_record and shared not in done:
+            done.add(shared)
+            references, errors = import_function(path)(spec, data, workspace, names, make)
+            records |= {record.key: with_current_scores(record) for record in references}
             problems |= dict.fromkeys(errors)
     return list(records.values()), list(problems)
 

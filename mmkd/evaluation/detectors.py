@@ -6,7 +6,7 @@ Sub-sequences are as long as the windows of the networks.
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from mmkd.metrics.series import Floats
 from mmkd.specs.unit import DetectorSpec, UnitSpec
 from mmkd.store.environment import environment
 from mmkd.store.record import Record, write_history
-from mmkd.store.records import Records
+from mmkd.training.workspace import Workspace
 
 MAX_FITTED = 5000  # sub-sequences that a detector is fitted on, evenly spaced
 COMPONENTS = 8  # of PCA
@@ -120,14 +120,18 @@ def detector_spec(name: str, unit: UnitSpec) -> DetectorSpec:
     return DetectorSpec(data=unit.data, seed=unit.seed, method=name, task=unit.task)
 
 
-def reference_records(unit: UnitSpec, data: Dataset, records: Records, make: bool) -> tuple[list[Record], list[str]]:
-    """The records of the simple detectors for the data and seed of a unit, and one line for each that failed.
+def reference_records(
+    unit: UnitSpec, data: Dataset, workspace: Workspace, names: Sequence[str], make: bool
+) -> tuple[list[Record], list[str]]:
+    """The records of simple detectors for the data and seed of a unit, and one line for each that failed.
 
     Args:
+        names: of the detectors.
         make: whether detectors that are not on record are run first.
     """
+    records = workspace.records
     problems = []
-    keys = {name: detector_spec(name, unit).key for name in SIMPLE_DETECTORS}
+    keys = {name: detector_spec(name, unit).key for name in names}
     for name, key in keys.items() if make else ():
         with records.lock(key):
             if records.get(key) is None:

@@ -19,6 +19,7 @@ from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.methods.pairing import paired_branch
 from mmkd.methods.schedules import Schedule
 from mmkd.methods.shares import teacher_shares
+from mmkd.methods.teacher_errors import Taught, TeacherErrors, select_taught
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
 """The outputs of networks that a method can name in `Method.needs`."""
@@ -30,6 +31,14 @@ UNLABELLED = {
     "labelled": "it trains on labelled windows only",
 }
 """What a method does where few windows have a label: the values of `Method.unlabelled`."""
+
+STATUSES = {
+    "current": "of 2021 or later",
+    "classic": "of before 2021",
+    "notes": "named in the project's founding notes, with a meaning of its own",
+    "control": "no method, but what methods are held against",
+}
+"""The values of `Method.status`."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +89,19 @@ class DistillConfig(TaughtConfig):
     )
 
 
+@dataclass(frozen=True)
+class LogitConfig(DistillConfig):
+    """Options of all methods that teach by logits alone, with teachers of fixed shares."""
+
+    teacher_errors: TeacherErrors = option(
+        "keep",
+        "a teacher's logits on windows that it gets wrong: keep, drop (no soft targets there), swap (exchange those of "
+        "label and largest), reorder (label first, the others in their order), translate (raise the label to the "
+        "largest) or mix (add the label to the probabilities until it is level)",
+        since=5,
+    )
+
+
 class Method(nn.Module):
     """Base class of all distillation methods.
 
@@ -108,6 +130,9 @@ class Method(nn.Module):
             "teacher": it needs a class for every window; the targets of unlabelled windows are the class of the highest
             mean probability of the teachers, and `supervised` reads the labelled windows alone. "labelled": its batches
             hold labelled windows only.
+        status: a key of `STATUSES`, which tables mark: "current" (of 2021 or later), "classic" (of before), "notes"
+            (named in the project's founding notes, with a meaning of its own) or "control" (no method, but what methods
+            are held against). `--method current` runs those of the first kind.
         revision: raised by one when the method computes something else under the same options. It is part of the key of
             a unit, so that records of the older form are neither answered nor compared as if they were of this one.
     """
@@ -121,6 +146,7 @@ class Method(nn.Module):
     tasks: ClassVar[frozenset[str]] = frozenset({"classification"})
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     unlabelled: ClassVar[Literal["all", "teacher", "labelled"]] = "labelled"
+    status: ClassVar[Literal["current", "classic", "notes", "control"]] = "current"
     revision: ClassVar[int] = 1
     config: Any
 
@@ -152,6 +178,8 @@ class Method(nn.Module):
         unknown_needs = self.needs - NEEDS
         if unknown_needs:
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
+        if self.status not in STATUSES:
+            raise MmkdError(f"{name}.status is {self.status!r}; known: {', '.join(STATUSES)}")
         if setup.task not in self.tasks:
             raise MmkdError(f"{name} is not defined for --task {setup.task}; use another --method")
         if self.distils and not setup.teachers:
@@ -285,7 +313,8 @@ class Method(nn.Module):
     def supervised(self, student: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the student's prediction, and the mean cross-entropy of its branches if it has any.
 
-        They are means over the labelled windows of the batch, and 0 if there is none.
+        They are means over the labelled windows of the batch, and 0 if there is none. Of a window that is a mixture of
+        two, the cross-entropy with each label counts by its share.
 
         Returns:
             {"ce": scalar}, and "branch_ce" (multiplied by the option `branch_weight`) for a multi-branch student.
@@ -299,15 +328,29 @@ class Method(nn.Module):
     def _cross_entropy(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of the labelled windows; 0, with a gradient of 0, if there is none."""
         targets = batch.targets
+        mixed = batch.mixed
         if batch.labelled is not None:
             logits = logits[batch.labelled]
             targets = targets[batch.labelled]
             if not len(targets):
                 return logits.sum()
-        return F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+            if mixed is not None:
+                mixed = mixed[0][batch.labelled], mixed[1][batch.labelled]
+        smoothing = self.config.label_smoothing
+        if mixed is None:
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        others, shares = mixed
+        own = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+        other = F.cross_entropy(logits, others, label_smoothing=smoothing, reduction="none")
+        return (shares * own + (1 - shares) * other).mean()
 
     def soft(
-        self, student: Outputs, teachers: Mapping[str, Outputs], temperature: float, pairs: str = "fused"
+        self,
+        student: Outputs,
+        teachers: Mapping[str, Outputs],
+        temperature: float,
+        pairs: str = "fused",
+        batch: Batch | None = None,
     ) -> Tensor:
         """Soft-target loss of all teachers, each multiplied by its share (see `weights`).
 
@@ -316,16 +359,33 @@ class Method(nn.Module):
             teachers: modality -> outputs of that teacher.
             temperature: as for `soft_targets`.
             pairs: which part of the student is compared with a teacher, as for `paired_branch`.
+            batch: of a method with the option `teacher_errors`, which reads the labels.
 
         Returns:
             A scalar.
         """
         losses = []
         for modality, share in self.weights(teachers).items():
-            student_logits = paired_branch(student, modality, pairs).logits
-            teacher_logits = teachers[modality].logits.detach()
-            losses.append(share * soft_targets(student_logits, teacher_logits, temperature))
+            own, other = paired_branch(student, modality, pairs).logits, teachers[modality].logits.detach()
+            if batch is not None:
+                taught = self.taught(own, other, batch, temperature)
+                own, other, share = taught.student, taught.teacher, share * taught.share
+            losses.append(share * soft_targets(own, other, temperature))
         return torch.stack(losses).sum()
+
+    def taught(self, student: Tensor, teacher: Tensor, batch: Batch, temperature: float | Tensor = 1.0) -> Taught:
+        """The logits of student and teacher that are compared, after the option `teacher_errors`.
+
+        Args:
+            student: (B, K) logits.
+            teacher: (B, K) logits.
+            batch: of B windows.
+            temperature: that of the probabilities that the choice "mix" changes.
+
+        Returns:
+            Logits of n windows, and n / B, with which a mean over them is to be multiplied.
+        """
+        return select_taught(student, teacher, batch, getattr(self.config, "teacher_errors", "keep"), temperature)
 
     def weights(self, teachers: Mapping[str, Any]) -> dict[str, float]:
         """Return the share of each teacher, from the option `teacher_weights`; the shares sum to 1.

@@ -105,6 +105,8 @@ class Batch:
         epochs: the total number of epochs.
         labelled: (B,) bool, False for windows without label; None if all have one. Cross-entropy is the mean over the
             labelled windows, see `Method.supervised`.
+        mixed: where windows are mixtures of two (`mixup`): the classes (B,) of the second ones, and the shares (B,) of
+            `targets`, at least 0.5 each. None where they are not.
     """
 
     targets: Tensor
@@ -112,6 +114,20 @@ class Batch:
     epoch: int = 0
     epochs: int = 1
     labelled: Tensor | None = None
+    mixed: tuple[Tensor, Tensor] | None = None
+
+    def labelled_mean(self, losses: Tensor) -> Tensor:
+        """The mean of losses (B,) over the labelled windows; 0, with a gradient of 0, if there is none.
+
+        >>> import torch
+        >>> labelled = torch.tensor([True, False, True])
+        >>> batch = Batch(torch.tensor([0, -1, 1]), torch.arange(3), labelled=labelled)
+        >>> batch.labelled_mean(torch.tensor([1.0, 7.0, 3.0])).item()
+        2.0
+        """
+        if self.labelled is None:
+            return losses.mean()
+        return losses[self.labelled].sum() / self.labelled.sum().clamp_min(1)
 
     def ramp(self, share: float) -> float:
         """Linear warm-up factor in (0, 1], which reaches 1 after the first `share` of the epochs.
@@ -142,6 +158,9 @@ class Setup:
         window_s: length of a window in seconds; None if the data have no sampling rate. A map of T positions has
             T / window_s positions a second.
         task: "classification", "segmentation" (one class for each time step) or "anomaly".
+        read: a function of positions (n,) in the training set (see `Batch.index`). It returns the outputs of the
+            teachers for these windows, without gradients. Where every time step has a label, the logits are (n, K, T).
+            None in a trial on random windows, before teachers are trained, and in unit tests.
     """
 
     student: Outputs
@@ -153,6 +172,7 @@ class Setup:
     validated: bool = True
     window_s: float | None = None
     task: str = "classification"
+    read: Callable[[Tensor], Mapping[str, Outputs]] | None = None
 
 
 @dataclass(frozen=True)

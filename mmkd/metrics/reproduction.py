@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mmkd.metrics.classes import log_loss, reliability
 from mmkd.metrics.delineation import delineation_scores
 from mmkd.metrics.recordings import StepScores, dense_scores, stitch
-from mmkd.metrics.scores import window_scores
+from mmkd.metrics.scores import count_scores, window_scores
 from mmkd.metrics.steps import IGNORE, Floats, Recording, confusion_matrix
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -25,9 +25,10 @@ def prediction_scores(
     """Every score of test predictions, by name: of windows, of steps joined to recordings, or of pixels.
 
     Args:
-        arrays: `true` (n,) and `probabilities` (n, K) of windows; or `true` (n, T), `probabilities` (n, K, T),
-            `recording` and `start` (n,) where every time step has a label; or `true` and `predicted` (n, ...) where
-            every pixel has one, with `true_probability` (n, ...), the probability of the true class, for `nll`.
+        arrays: `true` (n,) and `probabilities` (n, K) of windows, or `predicted` (n,) where there are none; or `true`
+            (n, T), `probabilities` (n, K, T), `recording` and `start` (n,) where every time step has a label; or
+            `true` and `predicted` (n, ...) where every pixel has one, with `true_probability` (n, ...), the probability
+            of the true class, for `nll`.
         classes: number of classes K, or their K names.
         rate_hz: time steps a second; None if time has no unit.
         delineated: whether onsets and offsets are scored too, as is usual for an ECG.
@@ -38,6 +39,9 @@ def prediction_scores(
     """
     true = arrays["true"].astype(np.int64)
     if true.ndim == 1:
+        if "probabilities" not in arrays:  # of a peer without them
+            size = classes if isinstance(classes, int) else len(classes)
+            return count_scores(confusion_matrix(true, arrays["predicted"].astype(np.int64), size), "window")
         return window_scores(true, arrays["probabilities"].astype(np.float64))
     if "recording" not in arrays:
         return _pixel_scores(true, arrays, classes)

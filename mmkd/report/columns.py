@@ -15,6 +15,8 @@ from mmkd.metrics.pairs import Paired
 from mmkd.metrics.registry import METRICS, Metric, score_columns
 from mmkd.report.phrases import POINTS, control_name, kinds_of_repeats, mean_and_deviation, score_names
 
+STATUS = "current: of 2021 or later; classic: of before; notes: of the project's notes; control: no method"
+
 
 @dataclass(frozen=True)
 class Column:
@@ -59,6 +61,7 @@ def columns(groups: Iterable[Group], control: str) -> list[Column]:
         *(_mean_column(metric) for metric in details),
         Column("time", _time, lambda row: _known(row.time), meaning="of training, against the student alone"),
         *(_mean_column(metric) for metric in costs),
+        Column("status", lambda row: row.status, lambda row: None, wide=True, meaning=STATUS),
     ]
     rows = [row for group in groups for row in group.rows]
     return [column for column in every if any(column.text(row) for row in rows)]

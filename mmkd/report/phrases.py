@@ -46,7 +46,7 @@ def control_name(control: str) -> str:
 
 def row_name(row: Row, group: Group) -> str:
     """The name of a row, with those that it equals; of one without all seeds, or folds, of its group with how many."""
-    name = f"teacher {row.title}" if row.kind == "teacher" else row.title
+    name = f"{row.prefix}{row.title}"
     count = len(group.repeats)
     return name if len(row.units) == count else f"{name} ({len(row.units)} of {count} {group.by}s)"
 
@@ -58,9 +58,11 @@ def group_notes(group: Group) -> list[str]:
         for name, value in (("change", row.change), ("gap", row.gap), ("time", row.time)):
             if isinstance(value, Refusal):
                 reasons.setdefault(f"{name}: {value.why}", []).append(row.name)
-    others = sum(row.kind in ("student", "simple") for row in group.rows) - 1
+    compared = ("student", "simple", "reference")
     lines = []
     for reason, rows in reasons.items():
+        kinds = compared if reason.startswith("change:") else compared[:2]
+        others = sum(row.kind in kinds for row in group.rows) - 1
         lines.append(f"{reason} ({'all methods' if len(rows) == others > 1 else ', '.join(rows)})")
     return [*group.notes, *lines]
 

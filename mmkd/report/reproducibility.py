@@ -158,9 +158,8 @@ def reproducibility_markdown(facts: Mapping[str, Any]) -> str:
             values = ", ".join(f"{name} {value}" for name, value in fact.items() if name != "records")
             lines.append(f"- {head}: {values} ({fact['records']} records)")
     for data in facts["data"]:
-        lines.append(
-            f"- data {data_title(data['name'], data['rate'])}: sha256 {data['sha256']}; licence: {data['licence']}"
-        )
+        title = data_title(data["name"], data["rate"], data)
+        lines.append(f"- data {title}: sha256 {data['sha256']}; licence: {data['licence']}")
         if data["understood"]:
             lines.append(f"- understood as: {data['understood']}")
         lines += [f"- warning: {line}" for line in data["warnings"]]

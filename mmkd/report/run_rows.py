@@ -8,12 +8,13 @@ import numpy as np
 from mmkd.comparison.equal import SAME, fold_equal, prediction_mark
 from mmkd.comparison.identity import student_spec, test_part_notes
 from mmkd.comparison.predictions import one_class_note
-from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
+from mmkd.comparison.taught import by_epoch, epoch_notes, few_errors_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
-from mmkd.specs.unit import UnitSpec
+from mmkd.specs.unit import PeerSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
+from mmkd.units.methods import status_of
 from mmkd.units.names import data_title, option_names, options_note
 from mmkd.units.result import UnitResult
 
@@ -34,6 +35,7 @@ class TableRow:
         test_part: how the test part of own data was made; empty of that of a card.
         of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
         notes: lines below the table.
+        status: of the method, see `mmkd.methods.contract.STATUSES`; empty of what is none.
         mark: seed, fold and checksum of the predictions of each unit; empty if they are not on record.
     """
 
@@ -50,6 +52,7 @@ class TableRow:
     test_part: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     mark: tuple[tuple[int, str, str], ...] = ()
+    status: str = ""
 
     @property
     def score(self) -> tuple[float, ...]:
@@ -100,19 +103,20 @@ def rows(
         student = spec.student_title if TASKS.get(spec.task).groups_by_student else ""
         groups.setdefault((_data_name(spec.data), kind, student), []).append(result)
     for record in references:
-        groups.setdefault((_data_name(record.spec.data), "", ""), [])
+        if not TASKS.get(record.spec.task).groups_by_student:
+            groups.setdefault((_data_name(record.spec.data), "", ""), [])
     table = []
     for (data, kind, student), members in groups.items():
         own = [record for record in references if _data_name(record.spec.data) == data and not student]
         if student:
-            table += _student_group(data, kind, student, members, by_key, alone or {})
+            table += _student_group(data, kind, student, members, by_key, alone or {}, references)
         else:
             table += _detector_group(data, members, own)
     return table
 
 
 def _data_name(data: DataSpec) -> str:
-    return data_title(data.name, data.rate)
+    return data_title(data.name, data.rate, data)
 
 
 def _student_group(
@@ -122,8 +126,9 @@ def _student_group(
     members: Sequence[UnitResult],
     teachers: Mapping[str, Record],
     alone: Mapping[str, Record],
+    references: Sequence[Record] = (),
 ) -> list[TableRow]:
-    """Teachers, the student alone and the methods, in the order of the sweep."""
+    """Teachers, the student alone and the methods, in the order of the sweep; then the peers on the same windows."""
     repeats = _repeats_of(members)
     group = f"{data}{_in_folds(members, kind, len(repeats.folds))}, {student}"
     task = TASKS.get(members[0].spec.task)
@@ -156,9 +161,41 @@ def _student_group(
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
     for name, records in by_name.items():
         row = _row(group, "student", name, records, base, repeats, task)
-        table.append(replace(row, notes=(*options_note(specs[name], name), *one_class_note(name, records))))
-    notes = validation_notes([result.spec for result in members], teachers)
+        lines = (*options_note(specs[name], name), *one_class_note(name, records))
+        table.append(replace(row, notes=lines, status=status_of(specs[name].method, records[0].result)))
+    table += _peer_rows(group, members, alone, references, repeats, task)
+    sent = [result.spec for result in members]
+    notes = validation_notes(sent, teachers) + few_errors_notes(sent, teachers)
     return _fold([replace(row, notes=(*row.notes, *notes)) for row in table])
+
+
+def _peer_rows(
+    group: str,
+    members: Sequence[UnitResult],
+    alone: Mapping[str, Record],
+    references: Sequence[Record],
+    repeats: _Repeats,
+    task: Task,
+) -> list[TableRow]:
+    """A row for each peer that was fitted on the windows of these units."""
+    by_name: dict[str, list[Record]] = {}
+    base: dict[str, Record] = {}
+    for record in references:
+        spec = record.spec
+        assert isinstance(spec, PeerSpec)
+        same = [r for r in members if PeerSpec.beside(r.spec, spec.method, spec.revision).key == record.key]
+        if same:
+            by_name.setdefault(spec.method, []).append(record)
+            repeats.add(record, same[0])
+            for result in same:
+                if result.spec.key in alone:
+                    base[record.key] = alone[result.spec.key]
+    table = []
+    for name, records in by_name.items():
+        notes = dict.fromkeys(str(line) for record in records for line in record.result.get("notes") or ())
+        row = _row(group, "reference", name, records, base, repeats, task)
+        table.append(replace(row, notes=tuple(notes)))
+    return table
 
 
 def _teacher_rows(

@@ -63,6 +63,7 @@ def plain_row(row: Row, group: Group) -> dict[str, Any]:
     if group.folds:
         cells |= {"n_of": f"{group.by}s", "folds": f"{len(group.folds)} of {group.all_folds}"}
         cells["incomplete"] = "; ".join(row.incomplete)
+    cells["status"] = row.status or None
     cells["same_as"] = " = ".join(row.equals) or None
     cells["teacher_epoch"] = row.settings.get("epoch") or row.settings.get("teacher_epoch")
     scores = file_scores(group.task_object)

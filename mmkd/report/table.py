@@ -15,6 +15,7 @@ from mmkd.report.phrases import mean_and_deviation
 from mmkd.report.run_rows import TableRow
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
+from mmkd.units.methods import status_line
 
 LEAST_NAME = 8  # characters of a name that a narrow terminal shows
 
@@ -73,7 +74,7 @@ def cells(members: Sequence[TableRow], seeds: int, brief: bool = False) -> list[
     has_change = any(row.change for row in members)
     lines = [["", *(metric.head for metric in metrics), *(["vs alone"] if has_change else []), "params", "time"]]
     for row in members:
-        name = f"teacher {row.name}" if row.kind == "teacher" else row.name
+        name = {"teacher": "teacher ", "reference": "peer "}.get(row.kind, "") + row.name
         count = len(row.score)
         line = [name + (f" ({count} of {seeds})" if count < seeds else "")]
         for metric in metrics:
@@ -97,6 +98,8 @@ def _footnotes(table: Sequence[TableRow]) -> list[str]:
         lines.append("in folds: the value of a seed is the mean over its folds; a seed that lacks one has none")
     if any(row.of == "fold" for row in table):
         lines.append("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
+    statuses = status_line([(row.name, row.status) for row in table])
+    lines += [statuses] if statuses else []
     lines += dict.fromkeys(note for row in table for note in row.test_part)
     notes = [note for name in dict.fromkeys(row.task for row in table) for note in TASKS.get(name).notes]
     return [*lines, *dict.fromkeys(note for row in table for note in row.notes), *notes]

@@ -21,6 +21,7 @@ from mmkd.report.fidelity import (
 )
 from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
+from mmkd.units.methods import status_line
 
 WIDTH = 118
 """Letters of a line of the table."""
@@ -36,7 +37,8 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
     for group in comparison.groups:
         console.print(f"{group.title}, {name_repeats(group)}", style="bold")
         console.print(_table(group, comparison.control))
-        for note in group_notes(group):
+        statuses = status_line([(row.name, row.status) for row in group.shown_rows])
+        for note in (*group_notes(group), *([statuses] if statuses else [])):
             console.print(f"  {note}")
         _print_fidelity(group, console)
         console.print()

@@ -41,6 +41,11 @@ class Training(Options):
         0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, lt=1, since=3
     )
     steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
+    augment: tuple[str, ...] = option((), "augmentations of the training windows, such as rotate:30", since=5)
+    augment_copies: int = option(0, "augmented copies of the training windows; 0: drawn anew each time", ge=0, since=5)
+    triads: tuple[str, ...] = option(
+        (), "the axes that they turn together, as `augment.format_sites` has them", since=5
+    )
     given: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     """Names of the options that the user set to another value than the preset's; titles show them."""
 
@@ -49,6 +54,13 @@ class Training(Options):
         if self.steps and not 0 < self.epochs <= self.steps:
             raise MmkdError(f"{self.steps} steps cannot be cut into {self.epochs} parts")
 
+    def in_steps(self, windows: int) -> "Training":
+        """The same training as one of a fixed number of steps, those of its passes over so many windows.
+
+        It is then as long for a method that trains on some of these windows only.
+        """
+        return self if self.steps else replace(self, steps=self.epochs * max(1, windows // self.batch_size))
+
     def windows_read(self, windows: int) -> int:
         """How many windows are read in all, of so many training windows; the time of a training grows with it."""
         return self.steps * min(self.batch_size, windows) if self.steps else self.epochs * windows
@@ -56,7 +68,16 @@ class Training(Options):
     @property
     def given_text(self) -> str:
         """The options that the user set, such as "lr=0.01, batch-size=32"; empty if there are none."""
-        return ", ".join(f"{name.replace('_', '-')}={getattr(self, name)}" for name in self.given)
+        values = {name: getattr(self, name) for name in self.given}
+        texts = {
+            name: "+".join(value) or "none" if isinstance(value, tuple) else value for name, value in values.items()
+        }
+        return ", ".join(f"{name.replace('_', '-')}={text}" for name, text in texts.items())
+
+    @property
+    def augmentation_names(self) -> tuple[str, ...]:
+        """The registered names of its augmentations, such as "rotate"."""
+        return tuple(text.partition(":")[0] for text in self.augment)
 
 
 def given_options(views: Mapping[str, Mapping[str, Any]], given: Iterable[str]) -> list[str]:
@@ -75,16 +96,18 @@ def select_sources(
     modalities: Iterable[str],
     nets: Iterable[str] = (),
     fusion: str | None = None,
+    augmentations: Iterable[str] = (),
 ) -> dict[str, str]:
     """The checksums of what a part of a unit is made with.
 
     Args:
         sources: as in `UnitSpec.sources`.
-        modalities, nets, fusion: of that part.
+        modalities, nets, fusion, augmentations: of that part.
     """
     names = [f"task {task}", *(f"modality {kind_of(name)}" for name in modalities)]
     names += [f"{kind} {net}" for net in nets for kind in ("backbone", "dense network")]
     names += [f"{kind} {fusion}" for kind in ("fusion", "stage fusion")]
+    names += [f"augmentation {name}" for name in augmentations]
     return {name: sources[name] for name in names if name in sources}
 
 
@@ -260,12 +283,14 @@ class UnitSpec:
         if self.teacher_training is None:
             raise MmkdError(f"a unit of method {self.method!r} has no teachers")
         training = self.teacher_training
-        data = self.data
+        data = replace(self.data, unlabelled_sha256="", unlabelled_file="")  # it is trained on labelled windows
         checkpoint = self.checkpoint_sha256.get(modality, "")
         if checkpoint:  # it is not trained, so that its key must not depend on the options of a training
             training = Training(epochs=0, precision=training.precision)
         elif self.teacher_validation:
             data = replace(data, epoch_rule="val-best", validation=self.teacher_validation)
+        names = training.augmentation_names
+        sources = select_sources(self.sources, self.task, (modality,), (self.teachers[modality],), augmentations=names)
         return TeacherSpec(
             data=data,
             seed=self.seed,
@@ -276,7 +301,7 @@ class UnitSpec:
             task=self.task,
             checkpoint_sha256=checkpoint,
             checkpoint_file=self.checkpoint_files.get(modality, ""),
-            sources=select_sources(self.sources, self.task, (modality,), (self.teachers[modality],)),
+            sources=sources,
             plugins=self.plugins,
             given_views=tuple(name for name in self.given_views if name.rpartition(".")[0] == modality),
         )
@@ -316,6 +341,43 @@ class DetectorSpec:
         return cls(**{**values, "data": DataSpec(**values["data"]), "student": tuple(values["student"])})
 
 
+@dataclass(frozen=True)
+class PeerSpec(DetectorSpec):
+    """The spec of a reference row of windows, such as a random forest; `method` is its name.
+
+    Attributes:
+        student: the modalities of the signals that it reads, such as ("sig@acc",).
+        revision: of the peer, see `Peer.revision`.
+    """
+
+    revision: int = field(default=1, metadata={"since": 5})
+
+    @cached_property
+    def key(self) -> str:
+        """The name of its record."""
+        return digest({"kind": "reference", "format": FORMAT, **recorded(self)})
+
+    @classmethod
+    def beside(cls, unit: UnitSpec, name: str, revision: int = 1) -> "PeerSpec":
+        """The spec of the peer `name` beside a unit: on the same windows, and the channels that its student reads."""
+        return cls(unit.data, unit.seed, name, unit.task, student=signals_of(unit.student), revision=revision)
+
+
+def signals_of(student: Iterable[str]) -> tuple[str, ...]:
+    """The signals that a student is made from, whatever its views: a modality for each group of channels that it reads.
+
+    >>> signals_of(["sig@acc", "gaf@acc", "pi@gyro"]), signals_of(["gaf", "sig@acc"]), signals_of(["img"])
+    (('sig@acc', 'sig@gyro'), ('sig',), ('img',))
+    """
+    names = dict.fromkeys(name if name == "img" else "sig" + name[len(kind_of(name)) :] for name in student)
+    return ("sig",) if "sig" in names else tuple(names)
+
+
 Spec = UnitSpec | TeacherSpec | DetectorSpec
-KINDS: Mapping[str, type[Spec]] = {"student": UnitSpec, "teacher": TeacherSpec, "simple": DetectorSpec}
+KINDS: Mapping[str, type[Spec]] = {
+    "student": UnitSpec,
+    "teacher": TeacherSpec,
+    "simple": DetectorSpec,
+    "reference": PeerSpec,
+}
 """Kind of a record -> the type of its spec."""

@@ -107,7 +107,7 @@ class Record:
 
     @property
     def kind(self) -> str:
-        """ "student", "teacher" or "simple" (a reference that is no network)."""
+        """ "student", "teacher", "reference" (a peer beside students) or "simple" (a simple detector)."""
         return str(self.result["kind"])
 
     @property

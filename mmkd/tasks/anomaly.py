@@ -55,6 +55,7 @@ ANOMALY = Task(
     charts=("vus_pr", "vus_roc", "event_f1"),
     runner="mmkd.training.series:run_series",
     references="mmkd.evaluation.detectors:reference_records",
+    reference_names=("random", "constant", "moving-median", "pca", "kmeans"),
     samples="steps",
     has_predictions=False,
     teachers_share_metrics=False,

@@ -1,11 +1,11 @@
 """The task object and the registry of tasks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
 
-from mmkd.core.errors import MmkdError
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.registry import Registry
 from mmkd.tasks.presets import Preset
 
@@ -29,7 +29,10 @@ class Task:
         measurements: made of each student after its training; files of `store.record.MEASUREMENTS`.
         optional_measurements: made if a flag asks for them.
         runner: `module:function` of `run_unit(spec, data, workspace) -> Record`, imported when a unit is run.
-        references: `module:function` of simple methods without a network that are rows of every table; or empty.
+        references: `module:function` of what makes the rows of every table that are no network of ours, such as simple
+            detectors: called with a unit, its data, the workspace, names, and whether those not on record are made, it
+            returns their records and a line for each that failed; or empty.
+        reference_names: the names of these rows, which `--peers` chooses from.
         samples: the word for the samples of test predictions, such as "windows".
         has_predictions: whether records have a predicted class for each sample.
         teachers_share_metrics: whether teachers are scored by the metrics of this task, and so are rows of its tables.
@@ -54,6 +57,7 @@ class Task:
     optional_measurements: tuple[str, ...] = ()
     runner: str = "mmkd.training.student:run_unit"
     references: str = ""
+    reference_names: tuple[str, ...] = ()
     samples: str = "windows"
     has_predictions: bool = True
     teachers_share_metrics: bool = True
@@ -79,6 +83,28 @@ class Task:
     def preset(self, name: str) -> Preset:
         """The preset of this name."""
         return self.presets[name]
+
+    def chosen_references(self, names: Sequence[str], preset: str) -> tuple[str, ...]:
+        """The reference rows of a request.
+
+        Args:
+            names: the value of `--peers`: names, "all" or "none"; empty: those of the preset, or all where it names
+                none.
+
+        Raises:
+            MmkdError: there is no such name, or "all" or "none" stands beside others.
+        """
+        names = tuple(names) or self.preset(preset).peers or ("all",)
+        if names in (("all",), ("none",)):
+            return self.reference_names if names == ("all",) else ()
+        for name in names:
+            if name in ("all", "none"):
+                raise MmkdError(f"--peers {','.join(names)}: {name} must be the only value")
+            if not self.reference_names:
+                raise MmkdError(f"--peers {','.join(names)}: tables of --task {self.name} have none; leave it out")
+            if name not in self.reference_names:
+                raise unknown_name("peer", name, ("all", "none", *self.reference_names))
+        return tuple(dict.fromkeys(names))
 
     def accept(self, data: Any) -> Any:
         """The data set for the units of this task; other tasks may override this to convert a data set.

@@ -14,6 +14,7 @@ PRESETS = {
         teacher_steps=750,
         epochs_range=(8, 60),
         options={name: {"stages": "deep"} for name in ("fam", "fam-1d", "fam-review")},
+        peers=("random-forest",),
     ),
     "full": Preset(
         image_size=64,
@@ -36,5 +37,7 @@ CLASSIFICATION = Task(
     teachers=("sig,gaf,pi",),
     measurements=("deployment.json", "maps.npz"),
     optional_measurements=("robustness.json",),
+    references="mmkd.evaluation.references:reference_records",
+    reference_names=("random-forest", "minirocket"),
 )
 TASKS.register(CLASSIFICATION.name)(CLASSIFICATION)

@@ -26,6 +26,9 @@ class Preset:
         steps, teacher_steps: optimiser steps of the training of a student and of a teacher.
         epochs_range: the least and the greatest number of epochs.
         options: method -> options that replace its defaults.
+        peers: the reference rows of its tables, where `--peers` names none; empty: all that the task has.
+        augment: the augmentations of all trainings; ("card",): those of the data set's card, if it names any.
+        augment_copies: how many augmented copies of the training windows the student reads; 0: new ones each time.
     """
 
     image_size: int
@@ -36,6 +39,9 @@ class Preset:
     teacher_steps: int
     epochs_range: tuple[int, int]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
+    augment_copies: int = 0
 
     def teacher_net(self, modality: str) -> str:
         """The network of the teacher of a modality."""

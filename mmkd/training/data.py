@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmkd.metrics.reproduction import prediction_scores
 from mmkd.tasks.base import task_of_form
+from mmkd.training.augmented import AugmentedWindows
 
 PREDICTION_BATCH = 256  # windows
 MAX_PREDICTION_VALUES = 1 << 23
@@ -23,8 +24,9 @@ class TrainingData:
 
     Attributes:
         views: modality -> array (N, ...).
-        y: (N,) classes; or (N, T) where every time step has a label, -1 where it is unknown.
-        train, validation: indices of windows.
+        y: (N,) classes, -1 of windows whose labels are not used; or (N, T) where every time step has a label, -1 where
+            it is unknown.
+        train, validation: indices of windows. `train` holds windows without labels too where a method trains on them.
         names: names of the K classes.
         device: where batches are put.
         window_s: length of a window in seconds, None where time has no unit.
@@ -34,6 +36,8 @@ class TrainingData:
         subject: (N,) numbers or names of the persons or recordings, None where there are none.
         task_name: the name of the task; if empty, the shape of the labels decides.
         rate_hz: samples per second, None where time has no unit.
+        labelled: (n,) which of the windows `train` have a label; None if all have one.
+        augmented: the training windows as augmentations change them; None: they are read as they are.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -49,6 +53,8 @@ class TrainingData:
     subject: NDArray[Any] | None = None
     task_name: str = ""
     rate_hz: float | None = None
+    labelled: NDArray[np.bool_] | None = None
+    augmented: AugmentedWindows | None = None
 
     @property
     def task(self) -> str:
@@ -78,13 +84,57 @@ class TrainingData:
         """The same data with these views only, so that a batch does not read the others."""
         return replace(self, views={name: view for name, view in self.views.items() if name in modalities})
 
+    def add_unlabelled(self, unlabelled: NDArray[np.int64]) -> "TrainingData":
+        """The same data with these windows for training too, after the labelled ones."""
+        train = np.concatenate([self.train, unlabelled])
+        return replace(self, train=train, labelled=np.arange(len(train)) < len(self.train))
+
     def load_views(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The views of these windows as tensors on the device; images are in channels-last memory format."""
+        return self._as_tensors({name: array[windows] for name, array in self.views.items()})
+
+    def _as_tensors(self, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
         tensors = {}
-        for name, array in self.views.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(array[windows])).to(self.device)
+        for name, array in arrays.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
             tensors[name] = tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
         return tensors
+
+    def rows(self, positions: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+        """The rows of training windows that are read for the time `number`, from 0: their positions if not augmented.
+
+        Args:
+            positions: (B,) positions in `train`.
+        """
+        return positions if self.augmented is None else self.augmented.rows(positions, number)
+
+    @property
+    def augmentation(self) -> tuple[tuple[str, ...], int]:
+        """The augmentations of the training windows and the number of copies, as in `Training`."""
+        return ((), 0) if self.augmented is None else (self.augmented.augment, self.augmented.copies)
+
+    @property
+    def stored_rows(self) -> int:
+        """How many rows there are whose views are stored: one a training window, or one a window and copy."""
+        return len(self.train) if self.augmented is None else self.augmented.count
+
+    def load_rows(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The views of these rows of the training windows, augmented, as tensors as in `load_views`."""
+        if self.augmented is None:
+            return self.load_views(self.train[rows])
+        return self._as_tensors(self.augmented.views(rows, self.views))
+
+    def mixed(self, rows: NDArray[np.int64], targets: Tensor) -> tuple[Tensor, Tensor] | None:
+        """The field `mixed` of the batch of these rows.
+
+        Args:
+            targets: (n,) of all training windows.
+        """
+        mixing = None if self.augmented is None else self.augmented.mixing(rows)
+        if mixing is None:
+            return None
+        partners = torch.from_numpy(mixing.partners).to(targets.device)
+        return targets[partners], torch.from_numpy(mixing.shares).to(targets.device)
 
     def scores(self, windows: NDArray[np.int64], probabilities: NDArray[np.floating[Any]]) -> dict[str, float]:
         """Scores of predictions for these windows.

@@ -88,7 +88,8 @@ def train(
         label: the network and its method in words, for the progress bar and for errors.
 
     Raises:
-        MmkdError: the method refuses the set-up, or has an `after_step` and there is more than one process.
+        MmkdError: the method refuses the set-up; or there is more than one process, and the method has an
+            `after_step`, or some windows have no label.
         UnitFailed: a loss term is not finite, or another process of the group failed.
     """
     with group.synchronized():
@@ -98,6 +99,9 @@ def train(
         deployed = method.deploy(network)
         targets = setup.targets
         assert targets is not None
+        assert windows.augmentation == (training.augment, training.augment_copies), "windows of another training"
+        if group.world_size > 1 and windows.labelled is not None:
+            raise MmkdError("windows without labels are trained on in one process; use python in place of torchrun")
         if group.world_size > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
             raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
@@ -195,14 +199,14 @@ def train_epoch(
     method.train()
     for teacher in teachers.networks.values():
         teacher.train(any(parameter.requires_grad for parameter in teacher.parameters()))
-    read = partial(_read, windows, teachers, training, epoch, targets)
     sums: dict[str, Tensor] = {}
     count = 0
     parts = batches_of(training, len(windows.train), seed, epoch)
     parameters = [parameter for options in optimizer.param_groups for parameter in options["params"]]
     check = FiniteCheck(label, epoch, len(parts), at_once=windows.device.type == "cpu")
     lr = 0.0
-    for step, (_, positions) in enumerate(parts):
+    for step, (number, positions) in enumerate(parts):
+        read = partial(_read, windows, teachers, training, epoch, number, targets)
         lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
         set_learning_rate(optimizer, lr)
         shard = positions
@@ -280,12 +284,26 @@ def count_labels(targets: Tensor, positions: NDArray[np.int64]) -> int:
 
 
 def _read(
-    windows: TrainingData, teachers: TeacherSource, training: Training, epoch: int, targets: Tensor, index: Tensor
+    windows: TrainingData,
+    teachers: TeacherSource,
+    training: Training,
+    epoch: int,
+    number: int,
+    targets: Tensor,
+    index: Tensor,
 ) -> BatchInputs:
-    """The inputs of the training windows at these positions, as `Step.read` returns them."""
+    """The inputs of the training windows at these positions, as `Step.read` returns them.
+
+    Args:
+        number: of the pass over the training windows, from 0: another one reads other augmentations of a window.
+    """
     positions = index.cpu().numpy()
-    views = windows.load_views(windows.train[positions])
-    return views, teachers.outputs(positions, views), Batch(targets[index], index, epoch, training.epochs)
+    rows = windows.rows(positions, number)
+    views = windows.load_rows(rows)
+    mixed = windows.mixed(rows, targets)
+    labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled[positions]).to(index.device)
+    batch = Batch(targets[index], index, epoch, training.epochs, labelled, mixed)
+    return views, teachers.outputs(rows, views), batch
 
 
 def _terms(

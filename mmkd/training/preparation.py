@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
 from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
+from mmkd.training.augmented import AugmentedWindows
 from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
@@ -26,7 +28,7 @@ from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import student_alone
 from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
-from mmkd.views.cached import View, get_view
+from mmkd.views.cached import View, get_view, view_key
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
     views = {name: load_view(name, spec, data, workspace) for name in spec.views}
-    windows = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
+    labelled = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec, shares)
+    others = split.unlabelled if method.unlabelled != "labelled" else split.unlabelled[:0]
+    windows = labelled.add_unlabelled(others) if len(others) else labelled
+    windows = augment_windows(windows, views, data, split, spec, workspace)
+    if len(others):
+        log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
     if spec.starts_trained:
         record = student_alone_record(spec, data, workspace)
@@ -79,11 +86,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"student starts from {record.key}")
     student.to(workspace.torch_device)
     teachers: dict[str, Teacher] = {}
-    own_windows: dict[str, TrainingData] = {}
+    own_windows: dict[str, TrainingData] = {}  # of teachers, all with labels
     for name in spec.teachers:
-        own_split, own_windows[name] = split, windows
         if spec.teacher_validation:
-            own_split, own_windows[name] = teacher_windows(spec.teacher(name), data, workspace)
+            own_windows[name] = teacher_windows(_with_file(spec.teacher(name), spec), data, workspace)[1]
+        else:
+            own = labelled.select_views([name])
+            own_windows[name] = augment_windows(own, {name: views[name]}, data, split, spec.teacher(name), workspace)
+        own_split = split_for(data, spec.teacher(name).data, spec.seed)
         teachers[name] = get_teacher(spec.teacher(name), own_windows[name], split.test, workspace, method.checkpoint)
         if workspace.group.is_leader:
             write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
@@ -98,6 +108,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if spec.teacher_validation:  # their views are fitted on their own training windows
         own_views = {name: own.views[name] for name, own in own_windows.items()}
         read_windows = replace(windows, views={**windows.views, **own_views})
+        if windows.augmented is not None:
+            own_specs = {name: _with_file(spec.teacher(name), spec) for name in spec.teachers}
+            made = {name: teacher_view(own, data, workspace) for name, own in own_specs.items()}
+            modalities = {name: view.modality for name, (_, view) in made.items()}
+            keys = {name: _view_key(name, own_specs[name], part) for name, (part, _) in made.items()}
+            read_windows = replace(read_windows, augmented=windows.augmented.with_views(modalities, keys))
+    if method.unlabelled == "teacher" and len(others):
+        windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
@@ -107,13 +125,15 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             read_windows,
             cache=workspace.cache,
             progress=workspace.progress,
-            part=split.train_digest if spec.teacher_validation else "",
+            part=_pool_digest(windows, spec) if spec.teacher_validation or len(others) else "",
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if isinstance(source, LiveTeachers) and spec.teacher_validation:
         source = OwnViews(source, read_windows.select_views(teachers))
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
+    if windows.augmented is not None:
+        windows.augmented.prepare(windows.views)
     return PreparedUnit(
         spec=spec,
         data=data,
@@ -127,6 +147,19 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         source=source,
         log=log,
     )
+
+
+def _with_file(teacher: TeacherSpec, spec: UnitSpec) -> TeacherSpec:
+    """The teacher's spec with the unit's file of unlabelled windows, for views that hold these windows too."""
+    sha256 = spec.data.unlabelled_sha256
+    data = replace(teacher.data, unlabelled_sha256=sha256, unlabelled_file=spec.data.unlabelled_file)
+    return replace(teacher, data=data)
+
+
+def _pool_digest(windows: TrainingData, spec: UnitSpec) -> str:
+    """Hash of the training windows, for the keys of outputs of teachers that were trained on others."""
+    numbers = windows.train.tolist()
+    return digest([numbers, spec.data.unlabelled_sha256] if spec.data.unlabelled_sha256 else numbers)
 
 
 def load_view(name: str, spec: UnitSpec, data: Dataset, workspace: Workspace) -> View:
@@ -167,6 +200,13 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
     They are those of the units that it teaches, unless it alone has validation windows
     (`UnitSpec.teacher_validation`).
     """
+    split, view = teacher_view(spec, data, workspace)
+    windows = training_data(data, split, {spec.modality: view.array}, spec, workspace)
+    return split, augment_windows(windows, {spec.modality: view}, data, split, spec, workspace)
+
+
+def teacher_view(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> tuple[Split, View]:
+    """The split of a teacher, and its view from the cache; it is computed first if it is not there."""
     name = spec.modality
     split = split_for(data, spec.data, spec.seed)
     view = get_view(
@@ -179,7 +219,7 @@ def teacher_windows(spec: TeacherSpec, data: Dataset, workspace: Workspace) -> t
         progress=workspace.progress,
         sources=select_sources(spec.sources, spec.task, (name,)),
     )
-    return split, training_data(data, split, {name: view.array}, spec, workspace)
+    return split, view
 
 
 def training_data(
@@ -189,10 +229,14 @@ def training_data(
     spec: UnitSpec | TeacherSpec,
     workspace: Workspace,
 ) -> TrainingData:
-    """The data of a unit or teacher as the training loop reads them."""
+    """The data of a unit or teacher as the training loop reads them, without the labels that are not used."""
+    y = data.y
+    if len(split.unlabelled):
+        y = np.concatenate([y, np.full(0 if data.unlabelled is None else len(data.unlabelled), -1)])
+        y[split.unlabelled] = -1
     return TrainingData(
         views=arrays,
-        y=data.y,
+        y=y,
         train=split.train,
         validation=split.validation,
         names=data.classes,
@@ -205,6 +249,45 @@ def training_data(
         task_name=spec.task,
         rate_hz=data.rate_hz,
     )
+
+
+def augment_windows(
+    windows: TrainingData,
+    views: Mapping[str, View],
+    data: Dataset,
+    split: Split,
+    spec: UnitSpec | TeacherSpec,
+    workspace: Workspace,
+) -> TrainingData:
+    """The data of a unit or teacher with the augmentations of its training, if there are any.
+
+    Args:
+        windows: its training windows are those that are augmented.
+        views: modality -> the view, of all modalities of `windows`.
+    """
+    if not spec.training.augment:
+        return windows
+    augmented = AugmentedWindows(
+        data.all_x,
+        fitted_on=split.train,
+        train=windows.train,
+        training=spec.training,
+        modalities={name: view.modality for name, view in views.items()},
+        view_keys={name: _view_key(name, spec, split) for name in views},
+        seed=spec.seed,
+        role=f"teacher/{spec.modality}" if isinstance(spec, TeacherSpec) else "student",
+        labelled=windows.labelled,
+        sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
+        cache=workspace.cache,
+        progress=workspace.progress,
+    )
+    return replace(windows, augmented=augmented)
+
+
+def _view_key(name: str, spec: UnitSpec | TeacherSpec, split: Split) -> str:
+    """The cache key of a view of a unit or teacher."""
+    config = spec.view if isinstance(spec, TeacherSpec) else spec.views[name]
+    return view_key(name, config, spec.data, split, select_sources(spec.sources, spec.task, (name,)))
 
 
 def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
@@ -222,6 +305,21 @@ def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) ->
         return record
     with records.lock(alone.key):
         return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
+
+
+def fill_labels(
+    teachers: Mapping[str, Teacher], windows: TrainingData, unlabelled: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """The labels (N,) with those that the teachers predict for unlabelled windows.
+
+    It is the class of the highest mean of the teachers' probabilities for the windows as they are, not augmented.
+    """
+    sums = np.zeros((len(unlabelled), windows.classes))
+    for teacher in teachers.values():
+        sums += predict(teacher.network, windows.load_views, unlabelled, batch_size=windows.prediction_batch)
+    y = windows.y.copy()
+    y[unlabelled] = sums.argmax(1)
+    return y
 
 
 def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Method
-from mmkd.methods.outputs import Setup
+from mmkd.methods.outputs import Outputs, Setup
 from mmkd.specs.unit import Training
 from mmkd.training.data import TrainingData
 from mmkd.training.teacher_outputs import TeacherSource
@@ -29,6 +29,13 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         all_steps = torch.ones_like(targets[: len(positions)], dtype=torch.bool)
         student = student.steps(all_steps)
         teacher_outputs = {name: outputs.steps(all_steps) for name, outputs in teacher_outputs.items()}
+
+    def read(index: Tensor) -> Mapping[str, Outputs]:
+        chosen = index.cpu().numpy()
+        with torch.no_grad():
+            found = teachers.outputs(chosen, windows.load_views(windows.train[chosen]))
+        return {name: outputs.detach() for name, outputs in found.items()}
+
     return Setup(
         student=student,
         teachers=teacher_outputs,
@@ -39,6 +46,7 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         validated=len(windows.validation) > 0,
         window_s=windows.window_s,
         task=windows.task,
+        read=read,
     )
 
 

@@ -113,6 +113,7 @@ def write_student(
         "best_epoch": result.best_epoch + 1,
         "parameters": count_parameters(result.network),
         "method_parameters": result.method_parameters,
+        "method_status": unit.method.status,
         "seconds": result.seconds,
         "process_peak_memory_mib": peak_memory(),
         "teachers": {name: teacher.spec.key for name, teacher in unit.teachers.items()},

@@ -40,7 +40,7 @@ class TeacherSource(Protocol):
         """Modality -> outputs for the training windows at these positions of the training set.
 
         Args:
-            positions: (B,) positions in `TrainingData.train`.
+            positions: (B,) positions in `TrainingData.train`; of augmented windows their rows, see `TrainingData.rows`.
             views: modality -> the views of these windows, (B, ...).
         """
         ...
@@ -92,7 +92,7 @@ class OwnViews:
         self.networks = teachers.networks
 
     def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
-        return self.teachers.outputs(positions, self.windows.load_views(self.windows.train[positions]))
+        return self.teachers.outputs(positions, self.windows.load_rows(positions))
 
 
 class CachedTeachers:
@@ -111,6 +111,8 @@ class CachedTeachers:
 @dataclass(frozen=True)
 class StoredOutputs:
     """Memory-mapped outputs of one teacher: one row a training window, in the order of the training set.
+
+    Of augmented copies, all rows of the first copy come first, then those of the second, and so on.
 
     Feature maps (C, H, W) are stored and loaded with their channels last in memory, as the networks compute them.
     Pooling them, or comparing them with those of a student, is several times faster in this format.
@@ -189,7 +191,8 @@ def make_teacher_source(
 ) -> LiveTeachers | CachedTeachers | NoTeachers:
     """The cheapest source of the outputs that a method needs.
 
-    Logits and embeddings are always stored in the cache. Feature maps are stored if they fit into `budget` bytes;
+    Logits and embeddings are always stored in the cache, unless the windows are augmented anew each time: then the
+    teachers run live. Feature maps are stored if they fit into `budget` bytes;
     those of other units that were not used for the longest time are removed first. Else the teachers run live.
 
     Args:
@@ -199,16 +202,20 @@ def make_teacher_source(
     """
     if not teachers:
         return NoTeachers()
+    augmented = windows.augmented
+    if augmented is not None and not augmented.is_stored:
+        return LiveTeachers(teachers)
     maps = bool(needs & {"features", "cam", "attention"})
     kind = "features" if maps else "outputs"
     form: dict[str, Any] = {"maps": maps} | ({"layout": "channels last"} if maps else {})
     form |= {"windows": part} if part else {}
+    form |= {"augmented": augmented.key} if augmented is not None else {}
     keys = {n: digest({"teacher": t.spec.key, "weights": t.checkpoint, **form}) for n, t in teachers.items()}
     first_window = windows.load_views(windows.train[:1])
     if maps:
         with torch.no_grad():
             outputs = [flatten(teacher.network(first_window), True) for teacher in teachers.values()]
-        size = sum(value.numel() * 4 for arrays in outputs for value in arrays.values()) * len(windows.train)
+        size = sum(value.numel() * 4 for arrays in outputs for value in arrays.values()) * windows.stored_rows
         if size > budget:
             return LiveTeachers(teachers)
         cache.evict(kind, budget - size, protected=set(keys.values()))
@@ -230,13 +237,13 @@ def _open_outputs(folder: Path) -> dict[str, NDArray[np.float32]]:
 
 def _write_outputs(teacher: "Teacher", maps: bool, windows: TrainingData, folder: Path, progress: Progress) -> None:
     """Run the teacher on the training windows and write its outputs, one `.npy` file an array."""
-    count = len(windows.train)
+    count = windows.stored_rows
     size = windows.prediction_batch
     arrays: dict[str, Any] = {}
     with torch.no_grad(), progress.bar(f"outputs of {teacher.spec.modality} teacher", count) as bar:
         for start in range(0, count, size):
             part = slice(start, min(start + size, count))
-            outputs = teacher.network(windows.load_views(windows.train[part]))
+            outputs = teacher.network(windows.load_rows(np.arange(part.start, part.stop)))
             for name, value in flatten(outputs, maps).items():
                 if name not in arrays:
                     arrays[name] = create_array(folder / f"{name}.npy", (count, *value.shape[1:]))

@@ -78,7 +78,7 @@ def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
         "rate_hz": data.rate_hz,
         **({"offset": list(data.offset)} if data.offset else {}),
         **({"delineated": True} if data.delineated else {}),
-        "windows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "windows": {name: len(part) for name, part in split.parts.items()},
         "split": {"unit": split.unit, "sha256": split.sha256},
         "test_part": how_test_was_made(data.test_from if data.fold is None else "card", split.unit),
         "understood": understood.text,

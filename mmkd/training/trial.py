@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmkd.augment import parse_augmentations
+from mmkd.augment.base import describe_channels, parse_sites
+from mmkd.augment.checks import check_augmentation
 from mmkd.core.errors import MmkdError, Refused, UnitFailed, describe_error
 from mmkd.core.keys import seed_for
 from mmkd.core.options import older_options
@@ -227,6 +231,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
     for name in spec.views:
         if f"modality {kind_of(name)}" in spec.sources:
             check_modality(name, spec.views[name], np.asarray(data.x[split.train[:8]], np.float32))
+    _check_augmentations(spec, data, split.train)
     targets = torch.from_numpy(data.y[split.train])
     channels, window = data.x.shape[1:]
     for name in spec.checkpoint_files:
@@ -268,6 +273,20 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
         shape = f"(B, {classes}{', T' if data.form == 'step' else ''})"
         raise UnitFailed(f"method {spec.method!r} deploys a network that gives no logits {shape}")
     return idle
+
+
+def _check_augmentations(spec: UnitSpec, data: Dataset, train: NDArray[np.int64]) -> None:
+    """Check the plugins' augmentations of a unit on a few training windows.
+
+    Raises:
+        MmkdError: one of them does not do what an augmentation does.
+    """
+    for training in filter(None, (spec.training, spec.teacher_training)):
+        for augmentation in parse_augmentations(training.augment):
+            if f"augmentation {augmentation.name}" in spec.sources:
+                windows = np.asarray(data.x[train[:8]], np.float32)
+                channels = describe_channels(windows, np.arange(len(windows)), parse_sites(training.triads))
+                check_augmentation(augmentation, windows, channels)
 
 
 def check_terms(name: str, terms: Any) -> None:

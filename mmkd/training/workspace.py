@@ -141,7 +141,9 @@ class Workspace:
         Raises:
             MmkdError: it cannot be read.
         """
-        return _load_windows(spec.name, self.data, str(self.data_root), spec.nan, spec.rate)
+        return _load_windows(
+            spec.name, self.data, str(self.data_root), spec.nan, spec.rate, spec.unlabelled_file, spec.unlabelled_sha256
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The workspace as JSON values, with absolute paths, for workers and followers."""
@@ -170,10 +172,20 @@ class Workspace:
 
 
 @lru_cache(maxsize=2)
-def _load_windows(name: str, path: str | None, root: str, nan: Any, rate: float) -> "Dataset":
+def _load_windows(
+    name: str, path: str | None, root: str, nan: Any, rate: float, unlabelled: str, sha256: str
+) -> "Dataset":
     from mmkd.data import load_dataset, load_own
+    from mmkd.data.unlabelled import add_unlabelled
 
-    return load_dataset(name, root or None, nan, rate) if path is None else load_own(path, root or None, nan, "", rate)
+    own = path is not None
+    data = load_own(path, root or None, nan, "", rate) if own else load_dataset(name, root or None, nan, rate)  # type: ignore[arg-type]
+    if not sha256:
+        return data
+    data = add_unlabelled(data, unlabelled, nan)
+    if data.unlabelled_sha256 != sha256:
+        raise MmkdError(f"--unlabelled {unlabelled}: the file changed since the command began; start it again")
+    return data
 
 
 def check_engine(name: str) -> None:

@@ -14,10 +14,13 @@ from mmkd.data import Dataset, load_dataset, load_own
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_folds, subject_folds
+from mmkd.data.unlabelled import add_unlabelled
 from mmkd.specs.data import DataSpec
-from mmkd.specs.unit import Training, UnitSpec, student_sources
+from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
+from mmkd.units.augmentations import with_augmentations
 from mmkd.units.checks import check_modalities, check_networks, parse_modalities
+from mmkd.units.methods import named_methods
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
@@ -35,7 +38,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     Raises:
         MmkdError: a part of the request is invalid.
     """
-    methods = tuple(METHODS) if request.methods == ("all",) else request.methods
+    methods = named_methods(request.methods)
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
         if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
@@ -57,6 +60,8 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
     for load in loaders:
         data = task.accept(load())
+        if request.unlabelled:
+            data = add_unlabelled(data, request.unlabelled, request.nan)
         check_modalities(request, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
         combinations = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
@@ -197,6 +202,10 @@ def resolve(
         by_name=bool(fold.test_subjects) and counts_subjects(data),
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,
+        labelled_subjects=request.labelled_subjects or 0,
+        labelled_windows=request.labelled_windows or 0,
+        unlabelled_sha256=data.unlabelled_sha256,
+        unlabelled_file=data.unlabelled_file,
     )
     teacher_nets = {name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names}
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
@@ -207,15 +216,24 @@ def resolve(
 
     def training(teacher: bool) -> Training:
         validated = replace(data_spec, epoch_rule="val-best", validation=VALIDATION)
-        windows = len(split_for(data, validated if teacher and own_validation else data_spec, seed).train)
+        split = split_for(data, validated if teacher and own_validation else data_spec, seed)
+        windows = len(split.train if teacher else split.pool)
         changes = request.training_changes(teacher)
         _check_batch(
             changes.get("batch_size", 0), windows, data.name, teacher and request.teacher_batch_size is not None
         )
-        return preset.resolve(windows, teacher, changes)
+        options = preset.resolve(windows, teacher, changes)
+        if data_spec.few_labels and not teacher:  # passes of the labelled windows alone would be shorter
+            options = options.in_steps(windows)
+        return with_augmentations(options, request, data, teacher)
 
     configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
     own_views = configs(request.view)
+    student_training = training(False)
+    teacher_training = training(True) if teacher_names else None
+    augmented = [options for options in (student_training, teacher_training) if options is not None]
+    augmentations = [name for options in augmented for name in options.augmentation_names]
+    used = entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion, augmentations)
     return UnitSpec(
         data=data_spec,
         seed=seed,
@@ -223,17 +241,17 @@ def resolve(
         options=dict(options),
         views=own_views,
         teachers=teacher_nets,
-        teacher_training=training(True) if teacher_names else None,
+        teacher_training=teacher_training,
         student=branches,
         student_net=student_net,
         fusion=used_fusion,
-        training=training(False),
+        training=student_training,
         method_sha256=METHODS.source_sha256(method),
         task=request.task,
         plugins=tuple(str(Path(path).resolve()) for path in request.plugins),
         checkpoint_sha256={name: _checkpoint_sha256(name, path) for name, path in checkpoints.items()},
         checkpoint_files={name: str(Path(path).resolve()) for name, path in checkpoints.items()},
-        sources=checksums_of(entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion)),
+        sources=checksums_of(used),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
         given_views=_changed_options(own_views, configs({})) if request.view else (),
@@ -300,7 +318,10 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         teachers={},
         teacher_training=None,
         method_sha256=METHODS.source_sha256("student"),
-        sources=student_sources(spec),
+        sources={
+            **student_sources(spec),
+            **select_sources(spec.sources, spec.task, (), augmentations=spec.training.augmentation_names),
+        },
         checkpoint_sha256={},
         checkpoint_files={},
         revision=METHODS.get("student").revision,

@@ -6,16 +6,31 @@ from typing import Any
 
 from mmkd.core.options import older_options
 from mmkd.core.registry import METHODS
+from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import UnitSpec
 
 
-def data_title(name: str, rate: float) -> str:
-    """A data set in words: its name, and its rate where it was resampled (else 0).
+def data_title(name: str, rate: float, data: Mapping[str, Any] | DataSpec | None = None) -> str:
+    """A data set in words: its name, its rate where it was resampled (else 0), and which labels are used.
+
+    Args:
+        data: the spec of the data, or its values; None says nothing of the labels.
 
     >>> data_title("gestures", 25.0)
     'gestures at 25 Hz'
+    >>> data_title("gestures", 0, {"labelled_subjects": 3})
+    'gestures with labels of 3 subjects'
     """
-    return f"{name} at {rate:g} Hz" if rate else name
+    values = asdict(data) if isinstance(data, DataSpec) else data or {}
+    title = f"{name} at {rate:g} Hz" if rate else name
+    labels = []
+    if count := values.get("labelled_subjects"):
+        labels.append(f"labels of {count} subject{'s' * (count > 1)}")
+    if count := values.get("labelled_windows"):
+        labels.append(f"labels of {count} window{'s' * (count > 1)} a class")
+    if checksum := values.get("unlabelled_sha256"):
+        labels.append(f"a file of unlabelled windows ({checksum[:8]})")
+    return f"{title} with {' and '.join(labels)}" if labels else title
 
 
 def option_names(specs: Sequence[Any]) -> list[str]:
@@ -69,6 +84,8 @@ def _in_words(name: str, value: Any) -> str:
         return f"data {value[:8]}"
     if name == "data.by_name":
         return "subjects by name" if value else "subjects counted from 0"
+    if isinstance(value, list | tuple):  # such as the augmentations of a training
+        value = "+".join(map(str, value)) or "none"
     return f"{name}={','.join(value) if name == 'teachers' else value}"
 
 
@@ -92,5 +109,5 @@ def title(spec: UnitSpec) -> str:
     defaults = asdict(METHODS.get(spec.method).Config())
     options = [f"{name}={value}" for name, value in method_options(spec).items() if value != defaults.get(name)]
     fold = f", {spec.data.fold}" if spec.data.fold else ""
-    data = data_title(spec.data.name, spec.data.rate)
+    data = data_title(spec.data.name, spec.data.rate, spec.data)
     return f"{data}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"

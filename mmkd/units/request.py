@@ -15,6 +15,7 @@ from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
 from mmkd.tasks import DEFAULT_TASK, TASKS
+from mmkd.units.methods import check_words
 from mmkd.units.setting import MOST, setting
 from mmkd.units.training_settings import TrainingSettings
 
@@ -43,7 +44,7 @@ class Request(TrainingSettings):
 
     methods: tuple[str, ...] = setting(
         (),
-        "methods, or 'all'; --method NAME --help shows its options",
+        "methods, 'all', or 'current' (those of 2021 or later, and student); --method NAME --help shows its options",
         flag="--method",
         metavar="NAME[,NAME]",
         group="what",
@@ -120,6 +121,28 @@ class Request(TrainingSettings):
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
+    labelled_subjects: int | None = setting(
+        None,
+        "use the labels of N training subjects only, drawn by the seed (default all)",
+        flag="--labelled-subjects",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
+    labelled_windows: int | None = setting(
+        None,
+        "without subjects: use N labels of each class only",
+        flag="--labelled-windows",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
+    unlabelled: str | None = setting(
+        None,
+        "an .npz file with x (M, C, W): more training windows, without labels",
+        flag="--unlabelled",
+        metavar="FILE.npz",
+    )
     split: str = setting(
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
     )
@@ -140,6 +163,14 @@ class Request(TrainingSettings):
         metavar="HZ",
         gt=0,
         le=MOST,
+    )
+    peers: tuple[str, ...] = setting(
+        (),
+        "rows beside the networks, fitted on the same windows: all, none, random-forest (seconds; the default of "
+        "quick), minirocket (half a minute, of 7,000 windows two; in other presets too)",
+        flag="--peers",
+        metavar="NAME[,NAME]",
+        group="where",
     )
     strict: bool = setting(
         False, "refuse data of which something is suspicious, instead of a warning", flag="--strict", group="where"
@@ -170,6 +201,8 @@ class Request(TrainingSettings):
         self._check_texts()
         self._check_split()
         self._check_seeds()
+        if self.labelled_subjects and self.labelled_windows:
+            raise MmkdError("--labelled-subjects and --labelled-windows both choose the labels that are used; give one")
         if self.data is not None and self.card is not None:
             raise MmkdError("--data and --card both name windows; give one of them")
         if any(name.endswith(".toml") for name in self.datasets):
@@ -179,8 +212,7 @@ class Request(TrainingSettings):
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
-        if len(self.methods) > 1 and "all" in self.methods:
-            raise MmkdError("methods: 'all' must be the only name")
+        check_words(self.methods)
 
     @property
     def own(self) -> str | None:
@@ -194,6 +226,7 @@ class Request(TrainingSettings):
         task = TASKS.get(self.task)
         if self.preset not in task.presets:
             raise unknown_name("preset", self.preset, task.presets)
+        task.chosen_references(self.peers, self.preset)
         for name in ("datasets", "students", "teachers"):
             if getattr(self, name) == BY_TASK:
                 object.__setattr__(self, name, getattr(task, name))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmkd.augment import AUGMENTATIONS
 from mmkd.core.errors import MmkdError
 from mmkd.core.plugins import load_plugin
 from mmkd.core.registry import METHODS, Registry, kind_of
@@ -15,12 +16,19 @@ Entry = tuple[Registry[Any], str]
 """A registry, and a name in it."""
 
 
-def entries(task: str, modalities: Iterable[str], nets: Iterable[str], fusion: str | None = None) -> list[Entry]:
+def entries(
+    task: str,
+    modalities: Iterable[str],
+    nets: Iterable[str],
+    fusion: str | None = None,
+    augmentations: Iterable[str] = (),
+) -> list[Entry]:
     """What a unit, or a part of it, takes from registries.
 
     Args:
         modalities, nets: of student and teachers.
         fusion: of branches, or of the stages of a dense network.
+        augmentations: of the trainings.
     """
     from mmkd.nets import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.nets.reverse import NETWORK
@@ -28,14 +36,22 @@ def entries(task: str, modalities: Iterable[str], nets: Iterable[str], fusion: s
     dense = TASKS.get(task).per_step
     used: list[Entry] = [(TASKS, task), *((MODALITIES, kind_of(name)) for name in modalities)]
     used += [(DENSE if dense else BACKBONES, net) for net in nets if net != NETWORK]
+    used += [(AUGMENTATIONS, name) for name in dict.fromkeys(augmentations)]
     return used if fusion is None else [*used, (STAGE_FUSIONS if dense else FUSIONS, fusion)]
 
 
 def entries_of(spec: UnitSpec | TeacherSpec) -> list[Entry]:
     """What a whole unit, or a teacher, takes from registries, except for its method."""
     if isinstance(spec, TeacherSpec):
-        return entries(spec.task, (spec.modality,), (spec.net,))
-    return entries(spec.task, spec.views, (spec.student_net, *spec.teachers.values()), spec.fusion)
+        return entries(spec.task, (spec.modality,), (spec.net,), augmentations=spec.training.augmentation_names)
+    nets = (spec.student_net, *spec.teachers.values())
+    return entries(spec.task, spec.views, nets, spec.fusion, augmentations_of(spec))
+
+
+def augmentations_of(spec: UnitSpec) -> tuple[str, ...]:
+    """The names of the augmentations of the trainings of a unit's student and teachers."""
+    trainings = (spec.training, spec.teacher_training)
+    return tuple(name for training in trainings if training for name in training.augmentation_names)
 
 
 def student_entries(spec: UnitSpec) -> list[Entry]:

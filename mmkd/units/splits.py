@@ -37,7 +37,7 @@ def split_for(data: Dataset, spec: DataSpec, seed: int) -> Split:
         if spec.inner_fold:
             data.splits[key] = _make_inner_split(data, spec, seed)
         else:
-            data.splits[key] = _make_split(select_fold(data, spec), spec, seed)
+            data.splits[key] = _add_file(_make_split(select_fold(data, spec), spec, seed), data, spec)
     split: Split = data.splits[key]
     return split
 
@@ -57,6 +57,14 @@ def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
         spec.labelled_subjects,
         spec.labelled_windows,
     )
+
+
+def _add_file(split: Split, data: Dataset, spec: DataSpec) -> Split:
+    """The split with the windows of the file of unlabelled windows, which are counted after those of the data set."""
+    if not spec.unlabelled_sha256 or data.unlabelled is None:
+        return split
+    others = len(data.x) + np.arange(len(data.unlabelled))
+    return replace(split, unlabelled=np.concatenate([split.unlabelled, others]))
 
 
 def _make_inner_split(data: Dataset, spec: DataSpec, seed: int) -> Split:

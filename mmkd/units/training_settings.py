@@ -76,6 +76,20 @@ class TrainingSettings(Options):
     teacher_label_smoothing: float | None = setting(
         None, "of teachers (default 0)", flag="--teacher-label-smoothing", metavar="X", ge=0, lt=1
     )
+    augment: tuple[str, ...] = setting(
+        (),
+        "such as rotate:30,gain:0.1; none; or card: those of the data set's card (default: by preset)",
+        flag="--augment",
+        metavar="NAME:X,...",
+    )
+    augment_copies: int | None = setting(
+        None,
+        "augmented copies of the training windows that students read; 0: new ones each time (default: by preset)",
+        flag="--augment-copies",
+        metavar="N",
+        ge=0,
+        le=1000,
+    )
     precision: Literal["fp32", "bf16"] = setting("fp32", "fp32 (default) or bf16", flag="--precision", metavar="P")
 
     def check_lengths(self) -> None:

@@ -75,9 +75,9 @@ def understand(units: Units, file: str | None = None) -> list[Understood]:
     Args:
         file: the user's own file, which has the windows of all units.
     """
-    groups: dict[tuple[Any, ...], dict[tuple[Any, ...], tuple[UnitSpec, Dataset]]] = {}
+    groups: dict[DataSpec, dict[tuple[Any, ...], tuple[UnitSpec, Dataset]]] = {}
     for spec, data in units:
-        settings = spec.data.sha256, spec.data.nan, spec.data.epoch_rule, spec.data.train_subjects
+        settings = replace(spec.data, test_subjects=(), fold="", by_name=False)
         groups.setdefault(settings, {}).setdefault(spec.data.test_subjects, (spec, data))
     found = [_understand_parts(list(parts.values())) for parts in groups.values()]
     return [replace(data, name=Path(file).name) for data in found] if file else found

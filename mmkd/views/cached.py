@@ -27,7 +27,12 @@ IN_MEMORY_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class View:
-    """One modality of all N windows: the fitted modality, and its read-only array (N, ...)."""
+    """One modality of all N windows, and then of M of a file of unlabelled windows, if there is one.
+
+    Attributes:
+        modality: fitted on the training windows.
+        array: (N + M, ...), read-only.
+    """
 
     modality: Modality
     array: NDArray[np.float32]
@@ -85,6 +90,7 @@ def view_key(
             "version": modality.version,
             "data": [data.sha256, data.nan],
             "fitted": fitted_on,
+            **({"unlabelled": data.unlabelled_sha256} if data.unlabelled_sha256 else {}),
             **({"sources": dict(sources)} if sources else {}),
         }
     )
@@ -129,13 +135,15 @@ def get_view(
         if modality.fitted:
             with _training_windows(data.x, split.train, folder) as windows:
                 modality.fit(windows)
-        shape = (len(data.x), *modality.shape(*data.x.shape[1:]))
-        out = create_array(folder / "view.npy", shape)
-        with progress.bar(f"view {name}", len(data.x)) as bar:
-            for start in range(0, len(data.x), CHUNK):
-                part = slice(start, start + CHUNK)
-                modality.transform(data.x[part], out=out[part])
-                bar.advance(len(data.x[part]))
+        extra = data.unlabelled if spec.unlabelled_sha256 and data.unlabelled is not None else data.x[:0]
+        count = len(data.x) + len(extra)
+        out = create_array(folder / "view.npy", (count, *modality.shape(*data.x.shape[1:])))
+        with progress.bar(f"view {name}", count) as bar:
+            for first, windows in ((0, data.x), (len(data.x), extra)):
+                for start in range(0, len(windows), CHUNK):
+                    rows = windows[start : start + CHUNK]
+                    modality.transform(rows, out=out[first + start : first + start + len(rows)])
+                    bar.advance(len(rows))
         out.flush()
         (folder / "state.json").write_text(json.dumps(modality.state()))
 

@@ -15,6 +15,7 @@ GROUPS = {
     "dense": "from torch.nn import Module as Base\nfrom mmkd import DENSE as R",
     "fusions": "from torch.nn import Module as Base\nfrom mmkd import FUSIONS as R",
     "stage_fusions": "from torch.nn import Module as Base\nfrom mmkd import STAGE_FUSIONS as R",
+    "augmentations": "from mmkd import AUGMENTATIONS as R, Augmentation as Base",
 }
 ENTRY = """
 @R.register("theirs")
@@ -31,6 +32,7 @@ READERS.register("theirs")(lambda card, folder: None)
 SCRIPT = """
 import mmkd
 names = ["METHODS", "MODALITIES", "BACKBONES", "DENSE", "FUSIONS", "STAGE_FUSIONS", "METRICS", "TASKS", "READERS"]
+names += ["AUGMENTATIONS"]
 for name in names:
     registry = getattr(mmkd, name)
     assert "theirs" in registry, name

@@ -19,8 +19,9 @@ from mmkd.data.series import SeriesSet
 class RawDataset(NamedTuple):
     """What a reader returns; the fields are those of `Dataset`.
 
-    `classes`, `channels` and `rate_hz` are set if the files name them and the card does not. `groups` are those of the
-    files, by the names of their channels; the card may have more.
+    `classes`, `channels` and `rate_hz` are set if the files name them and the card does not. `groups` and
+    `triads` are those of the files, by the names of their channels; the card may have more. `augment` of the card
+    replaces that of the files.
     """
 
     x: Any
@@ -37,6 +38,8 @@ class RawDataset(NamedTuple):
     channels: tuple[str, ...] | None = None
     rate_hz: float | None = None
     groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    triads: Mapping[str, tuple[tuple[str, ...], ...]] = MappingProxyType({})
+    augment: tuple[str, ...] = ()
 
 
 def load_arrays(card: Card, folder: Path) -> Mapping[str, NDArray[Any]]:

@@ -72,6 +72,8 @@ def read_windows(card: Card, folder: Path) -> RawDataset:
         channels=content.channels,
         rate_hz=content.rate_hz,
         groups=content.groups,
+        triads=content.triads,
+        augment=content.augment,
     )
 
 

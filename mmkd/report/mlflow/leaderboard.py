@@ -30,7 +30,7 @@ def row_label(row: Row, group: Group) -> str:
     """A row's name among all rows of an experiment."""
     if row.kind == "teacher":
         return f"teacher {row.name}"
-    return f"{row.name} | {group.title.removeprefix(group.dataset).lstrip(', ').removeprefix('student ')}"
+    return f"{row.prefix}{row.name} | {group.title.removeprefix(group.dataset).lstrip(', ').removeprefix('student ')}"
 
 
 def row_labels(groups: Sequence[Group]) -> dict[str, str]:

@@ -252,12 +252,13 @@ def fill_run(
 
 
 def run_name(spec: Mapping[str, Any]) -> str:
-    """`fam | sig+gaf+pi -> sig | seed 0`, or `teacher gaf WRN16-1 | seed 0`."""
+    """`fam | sig+gaf+pi -> sig | seed 0`, or `teacher gaf WRN16-1 | seed 0`, or `peer minirocket | sig | seed 0`."""
     if "method" not in spec:
         return f"teacher {spec['modality']} {spec['net']} | seed {spec['seed']}"
     student = "+".join(spec["student"])
     taught = f"{'+'.join(spec['teachers'])} -> {student}" if spec["teachers"] else student
-    return f"{spec['method']} | {taught} | seed {spec['seed']}"
+    peer = "peer " if "student_net" in spec and "views" not in spec and spec["student"] else ""
+    return f"{peer}{spec['method']} | {taught} | seed {spec['seed']}"
 
 
 def flat_params(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

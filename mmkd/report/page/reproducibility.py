@@ -28,7 +28,7 @@ def reproducibility_section(facts: Mapping[str, Any]) -> Facts:
             rest = {key: value for key, value in fact.items() if key != "records"}
             section.append((f"{head}, {count(fact['records'], 'record')}", told_settings(rest)))
     section += [
-        (f"Data: {data_title(data['name'], data['rate'])}", told_settings(flat(data))) for data in facts["data"]
+        (f"Data: {data_title(data['name'], data['rate'], data)}", told_settings(flat(data))) for data in facts["data"]
     ]
     section.append(("Kept epoch", told_settings(facts["epoch_rules"])))
     seeds = seed_list(facts["seeds"]["values"])

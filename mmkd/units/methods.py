@@ -1,0 +1,86 @@
+"""Words for several methods, `--method all` and `--method current`; and what status a method has, without torch."""
+
+import ast
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.registry import METHODS
+
+WORDS = ("all", "current")
+"""Each stands alone in place of names of methods."""
+ALONE = "student"
+"""The student without a teacher, with which every method is compared."""
+MARKS = {"classic": "of before 2021", "notes": "from the project's notes, with a meaning of their own"}
+"""The statuses that a table marks, and their meaning."""
+
+
+def stands_for_several(methods: Sequence[str]) -> bool:
+    """Whether these are a word for several methods, of which those that do not fit are left out."""
+    return len(methods) == 1 and methods[0] in WORDS
+
+
+def check_words(methods: Sequence[str]) -> None:
+    """Check that a word for several methods stands alone.
+
+    Raises:
+        MmkdError: There are other names beside it.
+    """
+    for word in WORDS:
+        if word in methods and len(methods) > 1:
+            raise MmkdError(f"methods: {word!r} must be the only name")
+
+
+def named_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """The names of methods, with those that "all" or "current" stands for.
+
+    "current" are the methods of that status, and the student alone.
+    """
+    if not stands_for_several(methods):
+        return tuple(methods)
+    return tuple(name for name in METHODS if "all" in methods or name == ALONE or METHODS.get(name).status == "current")
+
+
+def status_of(method: str, result: Mapping[str, Any]) -> str:
+    """The status of a method of mmkd; of a plugin's the one that its record has, "" if it has none.
+
+    Args:
+        result: `result.json` of a record of the method.
+    """
+    return own_statuses().get(method) or str(result.get("method_status") or "")
+
+
+@cache
+def own_statuses() -> dict[str, str]:
+    """The status of every method of mmkd, read from the text of its file, because its import needs torch."""
+    statuses: dict[str, str] = {}
+    for module in pkgutil.iter_modules(importlib.import_module("mmkd.baselines").__path__):
+        path = Path(getattr(module.module_finder, "path", ".")) / f"{module.name}.py"
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                calls = [call for call in node.decorator_list if isinstance(call, ast.Call)]
+                names = [str(ast.literal_eval(c.args[0])) for c in calls if ast.unparse(c.func) == "METHODS.register"]
+                statuses |= dict.fromkeys(names, _assigned(node))
+    return statuses
+
+
+def _assigned(node: ast.ClassDef) -> str:
+    """The value that a class assigns to `status`; without one it is "current"."""
+    for statement in node.body:
+        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "status":
+            return str(ast.literal_eval(statement.value))
+    return "current"
+
+
+def status_line(rows: Sequence[tuple[str, str]]) -> str:
+    """A line that names what a table marks, from (name, status) of its rows; "" if there is none."""
+    parts = []
+    for status, meaning in MARKS.items():
+        names = list(dict.fromkeys(name for name, own in rows if own == status))
+        if names:
+            parts.append(f"{status} ({meaning}): {', '.join(names)}")
+    return "; ".join(parts)
