@@ -7,7 +7,7 @@ import numpy as np
 from mmkd.comparison.changes import nearest
 from mmkd.comparison.gap import t_interval
 from mmkd.comparison.rows import STUDENT_ONLY, Row, common_repeats
-from mmkd.comparison.verdicts import OTHER_CONTROLS, QUESTIONS, Answer, Verdict
+from mmkd.comparison.verdicts import QUESTIONS, Answer, Verdict
 from mmkd.metrics.registry import METRICS
 
 LEVEL = 0.95
@@ -16,7 +16,7 @@ NETWORKS = ("student", "control")  # kinds of rows that are students
 
 def is_control(row: Row) -> bool:
     """Whether a row is no method but what methods are held against."""
-    return row.kind == "control" or row.base in OTHER_CONTROLS or row.base in QUESTIONS
+    return "control" in (row.kind, row.status) or row.base in QUESTIONS
 
 
 def enter_verdicts(students: Sequence[Row], of: str = "seed") -> None:

@@ -17,10 +17,6 @@ QUESTIONS: Mapping[str, str] = {
     "born-again": "a born-again student, taught by its own like",
 }
 """Name of a method -> whom others are asked to be better than; the first says whether there is a gain at all."""
-OTHER_CONTROLS = frozenset(
-    {"virtual-teacher", "random-teacher", "noise-logits", "student-ensemble", "pseudo-label", "self-training"}
-)
-"""More methods that are controls, and of which nobody asks whether their teacher taught."""
 
 Answer = Literal["yes", "no", "not shown", "not run"]
 

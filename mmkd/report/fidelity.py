@@ -43,24 +43,34 @@ def asked_rows(group: Group) -> list[Row]:
     return [row for row in group.shown_rows if row.verdicts]
 
 
-def estimate_text(estimate: Estimate | None, points: bool = False) -> str:
-    """`0.812`, or of differences in points `+3.1 [-0.2, +6.0]`; empty where it is not known."""
+def value_text(estimate: Estimate | None) -> str:
+    """`0.812`; empty where it is not known."""
+    return "" if estimate is None or not np.isfinite(estimate.mean) else f"{estimate.mean:.3f}"
+
+
+def excess_text(name: str, estimate: Estimate | None) -> str:
+    """`+3.1 [-0.2, +6.0]` in points, of measures that are no shares `+0.118 [+0.104, +0.131]`; empty where unknown."""
     if estimate is None or not np.isfinite(estimate.mean):
         return ""
-    if not points:
-        return f"{estimate.mean:.3f}"
-    text = f"{POINTS * estimate.mean:+.1f}"
+    text = difference_text(name, estimate.mean)
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} [{POINTS * estimate.low:+.1f}, {POINTS * estimate.high:+.1f}]"
+    return f"{text} [{difference_text(name, estimate.low)}, {difference_text(name, estimate.high)}]"
+
+
+def difference_text(name: str, value: float, sign: str = "+") -> str:
+    """A difference of one measure: in points of shares, else as it is."""
+    return f"{POINTS * value:{sign}.1f}" if name in SHARES else f"{value:{sign}.3f}"
 
 
 def fidelity_cells(fidelity: Fidelity) -> list[str]:
     """The cells of the short table, in the order of `HEADS`."""
     cells = []
     for _, numbers, name in HEADS:
-        estimate = getattr(fidelity, numbers).get(name)
-        cells.append(estimate_text(estimate, numbers == "excess" and name in SHARES))
+        if numbers == "own":
+            cells.append(value_text(fidelity.own.get(name)))
+        else:
+            cells.append(excess_text(name, fidelity.excess.get(name)))
     return cells
 
 

@@ -3,22 +3,25 @@
 from math import isfinite
 
 from mmkd.comparison.rows import Row
-from mmkd.comparison.verdicts import QUESTIONS
 from mmkd.metrics.fidelity import ASYMMETRY, MEASURES, Fidelity
 from mmkd.report.fidelity import (
     HEADS,
-    SHARES,
     asked_rows,
-    estimate_text,
+    difference_text,
+    excess_text,
     fidelity_cells,
     samples_text,
     taught_rows,
+    value_text,
     verdict_cells,
     verdict_heads,
 )
 from mmkd.report.page.album import Table
 from mmkd.report.page.context import GroupContext
-from mmkd.report.phrases import POINTS, row_name
+from mmkd.report.phrases import row_name
+
+NAMES = {"agreement": "agreement", **{name: measure.label for name, measure in MEASURES.items() if name != "agreement"}}
+"""The measures as the tables of one network name them."""
 
 
 def group_tables(context: GroupContext) -> list[Table]:
@@ -34,8 +37,7 @@ def group_tables(context: GroupContext) -> list[Table]:
     heads = verdict_heads(asked)
     if heads:
         body = [[row_name(row, group), *verdict_cells(row, heads)] for row in asked]
-        names = [QUESTIONS[head] for head in heads]
-        tables.append(Table("Is it the teacher? Whether a network is better than", ["network", *names], body))
+        tables.append(Table("Is it the teacher? Whether a network is better than", ["network", *heads], body))
     return tables
 
 
@@ -44,23 +46,18 @@ def row_tables(row: Row, samples: str) -> list[Table]:
     return [_measures(fidelity, samples) for fidelity in row.fidelity]
 
 
-def _number(value: float, share: bool, sign: str) -> str:
-    return f"{POINTS * value:{sign}.1f}" if share else f"{value:{sign}.3f}"
-
-
 def _measures(fidelity: Fidelity, samples: str) -> Table:
     """Every measure of one fidelity; differences in points where the measure is a share."""
-    heads = ["measure", "student", "student alone", "beyond alone", "beyond alone of another seed", "noise"]
+    heads = ["measure", "student", "student alone", "beyond alone", "beyond alone, other seed", "two seeds alone"]
     body = []
     for name in (*MEASURES, ASYMMETRY):
-        share = name in SHARES
         own, alone, excess = (numbers.get(name) for numbers in (fidelity.own, fidelity.alone, fidelity.excess))
         others = []
         for values, sign in ((fidelity.other_seed, "+"), (fidelity.noise, "")):
             value = values.get(name)
-            others.append(_number(value, share, sign) if value is not None and isfinite(value) else "")
-        label = MEASURES[name].label if name in MEASURES else name
-        cells = [label, estimate_text(own), estimate_text(alone), estimate_text(excess, share), *others]
+            others.append(difference_text(name, value, sign) if value is not None and isfinite(value) else "")
+        label = NAMES.get(name, name)
+        cells = [label, value_text(own), value_text(alone), excess_text(name, excess), *others]
         if any(cells[1:]):
             body.append(cells)
     kept = [number for number in range(len(heads)) if any(line[number] for line in body)]
