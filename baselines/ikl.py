@@ -9,13 +9,14 @@ add to cross-entropy, after a warm-up of 20 of 240 epochs,
   gamma before, and divides the sum over the batch by the sum of W^2.
 
 w are the teacher's probabilities at the temperature T2: those of the window (`prior=sample`), or their mean over all
-training windows of its class (`prior=class`). Teachers are trained before, so that this mean is computed once, on the
-training windows without augmentation (the authors', of the epoch before, begins with 1/K). A class without training
-windows has 1/K.
+training windows of its class (`prior=class`). Teachers are trained before, so that this mean is computed once, of
+augmented windows on those of the first epoch (the authors' mean is of the epoch before, and begins with 1/K). A class
+without labelled training windows has 1/K.
 
 With T2 = 100 (`ikl`) or gamma near 0 the weights are nearly equal, and the second term is half the mean squared error
-of centred logits: it copies the scale of the teacher's logits. Defaults are the authors' for CIFAR-100. Several
-teachers have the shares `teacher_weights`.
+of centred logits: it copies the scale of the teacher's logits. Defaults are the authors' for CIFAR-100. Where every
+time step has a label, the sums of `gkl` run over the steps of a batch. Several teachers have the shares
+`teacher_weights`.
 """
 
 from collections.abc import Mapping

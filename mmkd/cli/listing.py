@@ -44,7 +44,10 @@ def show_list(what: str, as_json: bool, root: str | None) -> int:
     rows, errors = list_entries(what, root)
     statuses = method_statuses() if what == "methods" else {}
     if as_json:
-        entries = [{"name": n, **({"status": statuses[n]} if statuses else {}), "text": t} for n, t in rows]
+        entries = [
+            {"name": n, **({"status": statuses[n]} if statuses else {}), "text": t, **_without_labels(what, n)}
+            for n, t in rows
+        ]
         print(json.dumps({what: entries, "broken": errors}, indent=1))
         return 0
     width = max((len(name) for name, _ in rows), default=0)
@@ -54,9 +57,32 @@ def show_list(what: str, as_json: bool, root: str | None) -> int:
             print(f"{status} ({meaning}):")
         for name, text in below:
             print(f"{name:<{width}}  {text}")
+    if what == "methods":
+        print(_unlabelled_help([name for name, _ in rows]))
     for source, reason in errors.items():
         print(f"broken: {source}: {reason}")
     return 0
+
+
+def _without_labels(what: str, name: str) -> dict[str, str]:
+    """What a method does where few windows have a label, for `--json`; nothing of other things."""
+    from mmkd.core.registry import METHODS
+
+    return {"unlabelled": METHODS.get(name).unlabelled} if what == "methods" else {}
+
+
+def _unlabelled_help(names: Sequence[str]) -> str:
+    """Which of these methods does what where few windows have a label."""
+    from mmkd.core.registry import METHODS
+    from mmkd.methods.contract import UNLABELLED
+
+    lines = ["with few labels (--labelled-subjects, --labelled-windows, --unlabelled):"]
+    for kind, words in UNLABELLED.items():
+        own = ", ".join(name for name in names if METHODS.get(name).unlabelled == kind)
+        lines += textwrap.wrap(
+            f"{words}: {own}", 118, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+        )
+    return "\n".join(lines)
 
 
 def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], dict[str, str]]:

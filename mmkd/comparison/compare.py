@@ -103,6 +103,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     groups.sort(key=lambda group: (group.task, group.dataset, group.student, group.title))
     used = {unit.key for group in groups for row in group.rows for unit in row.members}
     used |= {key for r in students if not TASKS.get(r.spec.task).teachers_share_metrics for key in r.teachers.values()}
+    used |= {key for r in students for keys in dict(r.result.get("fold_teachers") or {}).values() for key in keys}
     alone = sum(record.key not in used for record in references)
     if alone:
         left_out.append(

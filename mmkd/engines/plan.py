@@ -57,6 +57,9 @@ class Job:
             return title(self.spec)
         name = self.spec.teacher(self.modality).title if self.kind == "teacher" else self.modality
         fold = f", {self.spec.data.fold}" if self.spec.data.fold else ""
+        if self.spec.data.inner_fold:
+            number, folds = self.spec.data.inner_fold
+            fold += f", without part {number} of {folds} of the training part"
         return f"{self.spec.data.name}{fold}, {self.kind} {name}, seed {self.spec.seed}"
 
     def values(self) -> dict[str, Any]:
@@ -120,6 +123,14 @@ def make_plan(
         key = view_key(name, spec.views[name], spec.data, split, spec.view_sources(name))
         return add_job(Job("view", key, spec, name, exists=cache.find_damage("views", key) is None))
 
+    def add_fold_teacher(name: str, inner: UnitSpec, data: Dataset) -> list[str]:
+        teacher = inner.teacher(name)
+        view = add_view(name, replace(inner, data=teacher.data), data)
+        windows = len(split_for(data, teacher.data, inner.seed).train)
+        exists = cache.find_damage("teachers", teacher.key) is None
+        job = Job("teacher", teacher.key, inner, modality=name, windows=windows, needs=(view,), exists=exists)
+        return [view, add_job(job)]
+
     def add_unit(spec: UnitSpec, data: Dataset) -> str:
         job = Job("unit", spec.key, spec, rerun=rerun and spec.key in requested)
         if job.id in jobs:
@@ -135,6 +146,9 @@ def make_plan(
             exists = cache.find_damage("teachers", teacher.key) is None
             taught_by = Job("teacher", teacher.key, spec, modality=name, windows=windows, needs=(view,), exists=exists)
             needs += [view, add_job(taught_by)]
+        for inner in spec.without_folds:
+            for name in spec.network_teachers:
+                needs += add_fold_teacher(name, inner, data)
         if spec.starts_trained:
             needs.append(add_unit(student_alone(spec), data))
         return add_job(replace(job, windows=count, needs=tuple(dict.fromkeys(needs))))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
+from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.store.record import Record
 from mmkd.training.preparation import complete_teacher, load_view
 from mmkd.training.student_model import StudentModel, load_teacher
@@ -128,7 +129,7 @@ class MeasurementRunner:
             if teacher is not None and record.teacher_epoch == "last" and not teacher.knows_last_epoch:
                 complete_teacher(modality, spec, data, self.workspace)
                 teacher = self.workspace.records.get(key)
-            if teacher is not None:
+            if teacher is not None and kind_of_net(teacher.teacher.net) != "peer":  # which has no maps
                 network = load_teacher(teacher.at_epoch(record.teacher_epoch))
                 self._teacher_maps[taught] = compute_maps(network, [modality])
             if taught in self._teacher_maps:

@@ -159,8 +159,9 @@ class Setup:
             T / window_s positions a second.
         task: "classification", "segmentation" (one class for each time step) or "anomaly".
         read: a function of positions (n,) in the training set (see `Batch.index`). It returns the outputs of the
-            teachers for these windows, without gradients. Where every time step has a label, the logits are (n, K, T).
-            None in a trial on random windows, before teachers are trained, and in unit tests.
+            teachers for these windows, without gradients; of augmented windows, for those of the first pass over the
+            training set. Where every time step has a label, the logits are (n, K, T). None in a trial on random
+            windows, before teachers are trained, and in unit tests.
     """
 
     student: Outputs

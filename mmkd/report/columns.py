@@ -15,6 +15,8 @@ from mmkd.metrics.pairs import Paired
 from mmkd.metrics.registry import METRICS, Metric, score_columns
 from mmkd.report.phrases import POINTS, control_name, kinds_of_repeats, mean_and_deviation, score_names
 
+STATUSES = ("current", "classic", "notes", "control")
+"""By which the column of statuses is sorted."""
 STATUS = "current: of 2021 or later; classic: of before; notes: of the project's notes; control: no method"
 
 
@@ -61,7 +63,7 @@ def columns(groups: Iterable[Group], control: str) -> list[Column]:
         *(_mean_column(metric) for metric in details),
         Column("time", _time, lambda row: _known(row.time), meaning="of training, against the student alone"),
         *(_mean_column(metric) for metric in costs),
-        Column("status", lambda row: row.status, lambda row: None, wide=True, meaning=STATUS),
+        Column("status", lambda row: row.status, _status_order, wide=True, meaning=STATUS),
     ]
     rows = [row for group in groups for row in group.rows]
     return [column for column in every if any(column.text(row) for row in rows)]
@@ -122,6 +124,12 @@ def _change(row: Row) -> str:
 
 def _gap(row: Row) -> str:
     return f"{round(100 * row.gap)} %" if isinstance(row.gap, float) else ""
+
+
+def _status_order(row: Row) -> float | None:
+    if not row.status:
+        return None
+    return float(STATUSES.index(row.status)) if row.status in STATUSES else float(len(STATUSES))
 
 
 def _time(row: Row) -> str:

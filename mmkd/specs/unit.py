@@ -15,6 +15,7 @@ from mmkd.core.keys import digest
 from mmkd.core.options import FIRST_FORMAT, Options, option, recorded
 from mmkd.core.registry import kind_of
 from mmkd.specs.data import DataSpec
+from mmkd.specs.teacher_nets import ensemble_parts, kind_of_net, single_nets, target_folds
 
 OPTIMIZERS: Mapping[str, str] = {
     "adamw": "AdamW",
@@ -120,6 +121,7 @@ class TeacherSpec:
         net: name of the network.
         checkpoint_sha256: checksum of the file of weights; empty: the teacher is trained.
         checkpoint_file: that file; it is not part of the key.
+        member: of a network of an ensemble its number; 0 is the network that teaches alone, too.
         sources: checksums of the code of plugins that it is made with, see `UnitSpec.sources`.
         plugins: files of plugins; they are not part of the key.
         given_views: as in `UnitSpec`.
@@ -137,11 +139,20 @@ class TeacherSpec:
     sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     plugins: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
+    member: int = field(default=0, metadata={"since": 5})
 
     @cached_property
     def key(self) -> str:
         """The name of its record and of its entry in the cache."""
         return digest({"kind": "teacher", "format": FORMAT, **recorded(self)})
+
+    @property
+    def members(self) -> "list[TeacherSpec]":
+        """The specs of the networks of an ensemble; empty if it is none."""
+        if kind_of_net(self.net) != "ensemble":
+            return []
+        count, net = ensemble_parts(self.net)
+        return [replace(self, net=net, member=number) for number in range(count)]
 
     @property
     def title(self) -> str:
@@ -181,6 +192,8 @@ class UnitSpec:
             student is trained without one and they are those of their best epoch; 0: they have the student's windows.
         given_views: options of views that the user set to another value than the preset's, such as "gaf.range"; titles
             show them. They are not part of the key.
+        teacher_targets: "fitted": the logits of a training window are those of the teachers that were fitted to it; or
+            "out-of-fold:K": of K teachers each of which did not see one fold of the training part.
     """
 
     data: DataSpec
@@ -203,6 +216,7 @@ class UnitSpec:
     revision: int = field(default=1, metadata={"since": 3})
     teacher_validation: float = field(default=0.0, metadata={"since": 3})
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
+    teacher_targets: str = field(default="fitted", metadata={"since": 5})
 
     @cached_property
     def key(self) -> str:
@@ -216,7 +230,20 @@ class UnitSpec:
         Weights that were given have no epochs, and without validation windows the last epoch is the best.
         """
         validated = self.data.epoch_rule != "last" or self.teacher_validation > 0
-        return validated and not set(self.teachers) <= set(self.checkpoint_sha256)
+        return validated and not set(self.network_teachers) <= set(self.checkpoint_sha256)
+
+    @property
+    def network_teachers(self) -> list[str]:
+        """The modalities of the teachers that are networks, or ensembles of them, and no peers."""
+        return [name for name, net in self.teachers.items() if kind_of_net(net) != "peer"]
+
+    @property
+    def without_folds(self) -> "list[UnitSpec]":
+        """The units without one fold of the training part each, whose teachers give out-of-fold targets."""
+        folds = target_folds(self.teacher_targets)
+        inner = replace(self, teacher_targets="fitted")
+        data = [replace(self.data, inner_fold=(number, folds)) for number in range(1, folds + 1)]
+        return [replace(inner, data=part) for part in data]
 
     @property
     def distinct_options(self) -> dict[str, Any]:
@@ -285,18 +312,19 @@ class UnitSpec:
         training = self.teacher_training
         data = replace(self.data, unlabelled_sha256="", unlabelled_file="")  # it is trained on labelled windows
         checkpoint = self.checkpoint_sha256.get(modality, "")
-        if checkpoint:  # it is not trained, so that its key must not depend on the options of a training
+        net = self.teachers[modality]
+        if checkpoint or kind_of_net(net) == "peer":  # it is not trained, so that its key has no options of a training
             training = Training(epochs=0, precision=training.precision)
         elif self.teacher_validation:
             data = replace(data, epoch_rule="val-best", validation=self.teacher_validation)
         names = training.augmentation_names
-        sources = select_sources(self.sources, self.task, (modality,), (self.teachers[modality],), augmentations=names)
+        sources = select_sources(self.sources, self.task, (modality,), single_nets([net]), augmentations=names)
         return TeacherSpec(
             data=data,
             seed=self.seed,
             modality=modality,
             view=self.views[modality],
-            net=self.teachers[modality],
+            net=net,
             training=training,
             task=self.task,
             checkpoint_sha256=checkpoint,

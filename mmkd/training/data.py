@@ -91,9 +91,10 @@ class TrainingData:
 
     def load_views(self, windows: NDArray[np.int64]) -> dict[str, Tensor]:
         """The views of these windows as tensors on the device; images are in channels-last memory format."""
-        return self._as_tensors({name: array[windows] for name, array in self.views.items()})
+        return self.as_tensors({name: array[windows] for name, array in self.views.items()})
 
-    def _as_tensors(self, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
+    def as_tensors(self, arrays: Mapping[str, NDArray[np.float32]]) -> dict[str, Tensor]:
+        """Arrays of views as tensors on the device; images in channels-last memory format."""
         tensors = {}
         for name, array in arrays.items():
             tensor = torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -122,7 +123,7 @@ class TrainingData:
         """The views of these rows of the training windows, augmented, as tensors as in `load_views`."""
         if self.augmented is None:
             return self.load_views(self.train[rows])
-        return self._as_tensors(self.augmented.views(rows, self.views))
+        return self.as_tensors(self.augmented.views(rows, self.views))
 
     def mixed(self, rows: NDArray[np.int64], targets: Tensor) -> tuple[Tensor, Tensor] | None:
         """The field `mixed` of the batch of these rows.

@@ -12,6 +12,7 @@ from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
+from mmkd.peers.base import softmax
 from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -20,6 +21,7 @@ from mmkd.training.data import TrainingData
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
 from mmkd.training.student_model import StudentModel
+from mmkd.training.targets import FoldTargets, FoldTeacher, Retargeted, Targets, WindowTargets
 from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, OwnViews, TeacherSource, make_teacher_source
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
@@ -114,13 +116,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             modalities = {name: view.modality for name, (_, view) in made.items()}
             keys = {name: _view_key(name, own_specs[name], part) for name, (part, _) in made.items()}
             read_windows = replace(read_windows, augmented=windows.augmented.with_views(modalities, keys))
+    live = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
     if method.unlabelled == "teacher" and len(others):
         windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     if list(method.teacher_parameters(networks)):
         source = MovingTeachers(teachers)
     else:
         source = make_teacher_source(
-            teachers,
+            live,
             method.needs,
             read_windows,
             cache=workspace.cache,
@@ -129,9 +132,13 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
     if isinstance(source, LiveTeachers) and spec.teacher_validation:
-        source = OwnViews(source, read_windows.select_views(teachers))
+        source = OwnViews(source, read_windows.select_views(live))
+    targets = replaced_targets(spec, data, windows, teachers, method.checkpoint, workspace)
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
+    if targets:
+        source = Retargeted(source, targets, tuple(teachers))
+        log.add(f"targets of training windows out of fold: {', '.join(targets)}")
     if windows.augmented is not None:
         windows.augmented.prepare(windows.views)
     return PreparedUnit(
@@ -146,6 +153,54 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         shares=shares,
         source=source,
         log=log,
+    )
+
+
+def replaced_targets(
+    spec: UnitSpec,
+    data: Dataset,
+    windows: TrainingData,
+    teachers: Mapping[str, Teacher],
+    checkpoint: str,
+    workspace: Workspace,
+) -> dict[str, Targets]:
+    """Modality -> the logits that teach in place of the teacher's own: of peers, and with out-of-fold targets of all.
+
+    The teachers without a fold are trained first if they are not in the cache.
+
+    Args:
+        windows: of the student, with its augmentations.
+        checkpoint: the epoch of the weights, "best" or "last".
+
+    Raises:
+        MmkdError: the augmentations mix windows, and a peer has no logits of mixtures.
+    """
+    targets: dict[str, Targets] = {}
+    for name, teacher in teachers.items():
+        if teacher.logits is not None:
+            if windows.augmented is not None and windows.augmented.mixing(np.arange(1)) is not None:
+                raise MmkdError(
+                    f"a peer has no logits of windows that are mixed; leave mixup out, or {name}={teacher.spec.net}"
+                )
+            targets[name] = WindowTargets(teacher.logits, windows.train, workspace.torch_device)
+        elif spec.teacher_targets != "fitted":
+            parts = [fold_teacher(name, inner, data, checkpoint, workspace) for inner in spec.without_folds]
+            out_of_fold = FoldTargets(parts, windows)
+            out_of_fold.store(workspace.cache, workspace.progress)
+            targets[name] = out_of_fold
+    return targets
+
+
+def fold_teacher(name: str, inner: UnitSpec, data: Dataset, checkpoint: str, workspace: Workspace) -> FoldTeacher:
+    """The teacher of a unit without one fold, with its view; its record is written, too."""
+    spec = inner.teacher(name)
+    split, windows = teacher_windows(spec, data, workspace)
+    teacher = get_teacher(spec, windows, split.test, workspace, checkpoint)
+    if workspace.group.is_leader:
+        write_teacher(teacher, data, split, windows, workspace.records)
+    view = load_view(name, replace(inner, data=spec.data), data, workspace)
+    return FoldTeacher(
+        spec.key, teacher.checkpoint, teacher.network, name, view.modality, windows.views[name], split.test
     )
 
 
@@ -316,10 +371,17 @@ def fill_labels(
     """
     sums = np.zeros((len(unlabelled), windows.classes))
     for teacher in teachers.values():
-        sums += predict(teacher.network, windows.load_views, unlabelled, batch_size=windows.prediction_batch)
+        sums += _probabilities(teacher, windows, unlabelled)
     y = windows.y.copy()
     y[unlabelled] = sums.argmax(1)
     return y
+
+
+def _probabilities(teacher: Teacher, windows: TrainingData, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """A teacher's class probabilities of windows, as they are and not augmented: (n, K), or (n, K, T)."""
+    if teacher.logits is not None:
+        return softmax(teacher.logits[indices])
+    return predict(teacher.network, windows.load_views, indices, batch_size=windows.prediction_batch)
 
 
 def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str:
@@ -330,11 +392,7 @@ def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str
     Returns:
         A value of the option `teacher_weights`, such as "sig=0.7000,gaf=0.3000".
     """
-    size = windows.prediction_batch
-    probabilities = [
-        predict(teacher.network, windows.load_views, windows.validation, batch_size=size)
-        for teacher in teachers.values()
-    ]
+    probabilities = [_probabilities(teacher, windows, windows.validation) for teacher in teachers.values()]
     y = windows.y[windows.validation]
     if windows.per_step:
         probabilities = [p.transpose(0, 2, 1)[y >= 0] for p in probabilities]

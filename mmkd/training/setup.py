@@ -31,9 +31,9 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         teacher_outputs = {name: outputs.steps(all_steps) for name, outputs in teacher_outputs.items()}
 
     def read(index: Tensor) -> Mapping[str, Outputs]:
-        chosen = index.cpu().numpy()
+        rows = windows.rows(index.cpu().numpy(), 0)
         with torch.no_grad():
-            found = teachers.outputs(chosen, windows.load_views(windows.train[chosen]))
+            found = teachers.outputs(rows, windows.load_rows(rows))
         return {name: outputs.detach() for name, outputs in found.items()}
 
     return Setup(

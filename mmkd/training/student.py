@@ -94,6 +94,11 @@ def _teacher_epoch(unit: PreparedUnit) -> str | None:
     return epochs.pop() if len(epochs) == 1 else unit.method.checkpoint
 
 
+def fold_teachers(spec: UnitSpec) -> dict[str, list[str]]:
+    """Modality -> keys of the teachers without a fold, whose logits taught."""
+    return {name: [inner.teacher(name).key for inner in spec.without_folds] for name in spec.network_teachers}
+
+
 def write_student(
     folder: Path, unit: PreparedUnit, result: TrainingResult, metrics: Mapping[str, Any], workspace: Workspace
 ) -> dict[str, Any]:
@@ -119,6 +124,7 @@ def write_student(
         "teachers": {name: teacher.spec.key for name, teacher in unit.teachers.items()},
         "teacher_checkpoint": _teacher_epoch(unit),
         "teacher_weights": unit.shares,
+        **({"fold_teachers": fold_teachers(spec)} if spec.teacher_targets != "fitted" else {}),
         "deploys": "student" if result.network is unit.student else "method",
         "views": views,
         "data": describe_data(unit.data, unit.split),

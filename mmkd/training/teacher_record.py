@@ -36,11 +36,13 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: Traini
             with np.load(teacher.folder / "predictions.npz", allow_pickle=False) as z:
                 predictions = _with_subjects({name: z[name] for name in z.files}, data)
             np.savez(folder / "predictions.npz", **predictions)
-            shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
+            if teacher.logits is None:
+                shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
             history = json.loads((teacher.folder / "history.json").read_text())
             write_history(folder / "history.csv", history)
             result = json.loads((teacher.folder / "result.json").read_text())
-            if history and result["best_epoch"] != len(history):
+            of_members = bool(spec.members) and spec.data.epoch_rule != "last"
+            if of_members or (history and result["best_epoch"] != len(history)):
                 last = _with_subjects(last_predictions(teacher, windows, split.test), data)
                 np.savez(folder / "predictions_last.npz", **last)
                 shutil.copy(teacher.folder / "last.safetensors", folder / "teacher_last.safetensors")

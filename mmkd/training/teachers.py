@@ -22,6 +22,8 @@ from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Outputs
 from mmkd.metrics.registry import checksum_field
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
+from mmkd.nets.ensemble import Ensemble, PeerStandIn
+from mmkd.specs.teacher_nets import ensemble_parts, kind_of_net
 from mmkd.specs.unit import TeacherSpec
 from mmkd.store.cache import Cache
 from mmkd.store.environment import environment
@@ -30,6 +32,7 @@ from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.data import TrainingData
 from mmkd.training.evaluation import training_fit
 from mmkd.training.loop import TrainingResult, train
+from mmkd.training.peer_teachers import write_peer
 from mmkd.training.state import snapshot
 from mmkd.training.teacher_outputs import NoTeachers
 from mmkd.training.testing import evaluate_on_test, evaluate_weights
@@ -47,12 +50,14 @@ class Teacher:
         network: in evaluation mode, without gradients.
         folder: its entry in the cache.
         checkpoint: the epoch of its weights: "best" or "last".
+        logits: of a peer, (N, K) of all windows of the data set, of training windows out of fold; None of a network.
     """
 
     spec: TeacherSpec
     network: nn.Module
     folder: Path
     checkpoint: str = "best"
+    logits: NDArray[np.float32] | None = None
 
 
 class PixelNetwork(SingleView):
@@ -72,6 +77,11 @@ def make_network(
     Raises:
         MmkdError: no such network, or one that cannot read this view.
     """
+    if kind_of_net(net) == "peer":
+        return PeerStandIn(modality, classes)
+    if kind_of_net(net) == "ensemble":
+        count, member = ensemble_parts(net)
+        return Ensemble([make_network(task, member, modality, shape, classes) for _ in range(count)])
     if not TASKS.get(task).per_step:
         return build_teacher(net, modality, shape, classes)
     if MODALITIES.get(kind_of(modality)).source == "images":
@@ -110,8 +120,13 @@ def get_teacher(
     def make(folder: Path) -> None:
         if not group.is_leader:
             raise MmkdError(f"cache {cache.root} lacks teacher {spec.key}; all processes must see one --cache")
+        if kind_of_net(spec.net) == "peer":
+            write_peer(spec, windows, test, folder)
+            return
         net = initial_network(spec, windows)
-        if spec.checkpoint_file:
+        if spec.members:
+            result = train_members(spec, net, windows, test, workspace)
+        elif spec.checkpoint_file:
             load_checkpoint(net, spec)
             state = snapshot(net)
             result = TrainingResult(
@@ -128,7 +143,7 @@ def get_teacher(
         np.savez(folder / "predictions_last.npz", **last)
         best_fit = training_fit(net, own, spec.training)  # the weights are those of the best epoch after the test
         last_fit = best_fit
-        if result.best_epoch + 1 < len(result.history):
+        if result.best_epoch + 1 < len(result.history) or spec.members:
             net.load_state_dict(result.last)
             last_fit = training_fit(net, own, spec.training)
         (folder / "history.json").write_text(json.dumps(result.history))
@@ -146,6 +161,8 @@ def get_teacher(
 
     def read(folder: Path) -> Teacher:
         net = initial_network(spec, windows)
+        if kind_of_net(spec.net) == "peer":
+            return Teacher(spec, net, folder, "last", np.load(folder / "logits.npy", allow_pickle=False))
         epoch = checkpoint if len(windows.validation) and not spec.checkpoint_file else "last"
         net.load_state_dict(load_file(folder / f"{epoch}.safetensors"))
         net.to(windows.device).eval().requires_grad_(False)
@@ -177,8 +194,42 @@ def initial_network(spec: TeacherSpec, windows: TrainingData) -> nn.Module:
     """The teacher's network before it is trained, on the device of the windows."""
     shape = windows.views[spec.modality].shape[1:]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}"))
+        torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}{_member_text(spec)}"))
         return make_network(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
+
+
+def _member_text(spec: TeacherSpec) -> str:
+    """What the seeds of a member of an ensemble differ by; empty for the first, which is the teacher alone."""
+    return f"/member {spec.member}" if spec.member else ""
+
+
+def train_members(
+    spec: TeacherSpec, network: nn.Module, windows: TrainingData, test: NDArray[np.int64], workspace: Workspace
+) -> TrainingResult:
+    """Train the networks of an ensemble, one after the other; each has its own entry in the cache.
+
+    Args:
+        network: the ensemble, untrained; afterwards it has the weights of the best epochs of its members.
+        test: indices of the test windows.
+    """
+    states: dict[str, dict[str, Tensor]] = {"best": {}, "last": {}}
+    seconds = 0.0
+    for number, member in enumerate(spec.members):
+        teacher = get_teacher(member, windows, test, workspace)
+        seconds += float(json.loads((teacher.folder / "result.json").read_text())["seconds"])
+        for epoch, state in states.items():
+            weights = load_file(teacher.folder / f"{epoch}.safetensors")
+            state |= {f"members.{number}.{name}": tensor for name, tensor in weights.items()}
+    network.load_state_dict(states["best"])
+    return TrainingResult(
+        history=[],
+        network=network,
+        best=states["best"],
+        last=states["last"],
+        best_epoch=-1,
+        seconds=seconds,
+        method_parameters=0,
+    )
 
 
 def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, workspace: Workspace) -> TrainingResult:
@@ -190,8 +241,8 @@ def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, 
         windows.select_views([spec.modality]),
         NoTeachers(),
         training=spec.training,
-        seed=spec.seed,
-        label=f"teacher {spec.modality}",
+        seed=seed_for(spec.seed, _member_text(spec)) if spec.member else spec.seed,
+        label=f"teacher {spec.modality}{_member_text(spec)}",
         progress=workspace.progress.of_training(f"teacher/{spec.key}"),
         checkpoint=_checkpoint(spec, workspace.cache),
         group=workspace.group,

@@ -22,6 +22,7 @@ from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.nets import MultiBranch, Shape, SingleView, build_student, build_teacher
 from mmkd.nets.checks import check_outputs, run_once, run_twice
 from mmkd.nets.reverse import NETWORK, ReverseNet
+from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
 from mmkd.training.idle import idle_options
@@ -124,6 +125,42 @@ def explain_refusal(method: Method, task: str) -> str:
     return "its loss is that of one label a window"
 
 
+def check_teacher_outputs(spec: UnitSpec, method: Method) -> None:
+    """Check that the teachers of a unit have the outputs that its method reads.
+
+    Raises:
+        Refused: the method reads more than logits of a teacher that has no more.
+    """
+    words = {
+        "embedding": "embeddings",
+        "features": "feature maps",
+        "cam": "class activation maps",
+        "attention": "attention",
+    }
+    reads = [word for need, word in words.items() if need in method.needs]
+    for modality, net in spec.teachers.items():
+        if reads and kind_of_net(net) != "network":
+            raise Refused(
+                f"{spec.method} reads {', '.join(reads)} of its teachers, and {modality}={net} has logits alone; use "
+                f"another --method, or a network as --teacher-net"
+            )
+
+
+def check_moving_teachers(spec: UnitSpec) -> None:
+    """Check that teachers that train along with the student can do so.
+
+    Raises:
+        Refused: they are no networks, or the targets come from others.
+    """
+    if spec.teacher_targets != "fitted":
+        raise Refused(f"{spec.method} trains its teachers along: no targets out of fold; use --teacher-targets fitted")
+    for modality, net in spec.teachers.items():
+        if kind_of_net(net) != "network":
+            raise Refused(
+                f"{spec.method} trains its teachers along, and {modality}={net} cannot; use another --teacher-net"
+            )
+
+
 @dataclass(frozen=True)
 class Trial:
     """The untrained networks and the built method of a unit, with random views of four windows.
@@ -204,6 +241,7 @@ class Trial:
         if spec.task not in method.tasks:
             why = explain_refusal(method, spec.task)
             raise Refused(f"{spec.method} is not defined for --task {spec.task}: {why}; use another --method")
+        check_teacher_outputs(spec, method)
         try:
             build_method(method, setup, spec.seed)
         except UnitFailed:
@@ -258,7 +296,8 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
         batch = Batch(labels, index, 0, spec.training.epochs)
         idle = idle_options(spec, trial.method, trial.setup, student, trial.teacher_outputs, batch)
         terms = trial.method.terms(student, trial.teacher_outputs, batch)
-        select_teacher_parameters(trial.method, trial.teachers)
+        if select_teacher_parameters(trial.method, trial.teachers):
+            check_moving_teachers(spec)
         if data.form == "window":
             inputs = (trial.views, trial.teacher_outputs, batch)
             trial.method.after_step(Step(trial.student, batch, spec.training.lr, lambda _: inputs))

@@ -6,7 +6,8 @@ from typing import Any
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.registry import Registry, group_of, kind_of
 from mmkd.data import Dataset
-from mmkd.tasks import TASKS
+from mmkd.specs.teacher_nets import canonical_net, kind_of_net, single_nets
+from mmkd.tasks import TASKS, Task
 from mmkd.units.request import OWN, Request
 from mmkd.views import MODALITIES
 
@@ -33,8 +34,11 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
             raise MmkdError(f"{flag}: {unknown_name('modality', kind_of(modality), MODALITIES)}")
         if not any(modality in parse_modalities(text, ",", "--teachers") for text in request.teachers):
             raise MmkdError(f"{flag} {modality}={value}: there is no {modality} teacher; add it to --teachers")
-    for net in request.teacher_nets.values():
-        networks.get(net)
+    for modality, net in request.teacher_nets.items():
+        name = canonical_net(net, task.preset(request.preset).teacher_net(modality))
+        _check_kind(task, modality, name)
+        for single in single_nets([name]):
+            networks.get(single)
     for net in request.student_net:
         networks.get(net)
     for net, fusion in itertools.product(nets, request.fusion) if dense else ():
@@ -44,6 +48,21 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
         FUSIONS.get(fusion)
         if not any("+" in student for student in request.students):
             raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
+
+
+def _check_kind(task: Task, modality: str, net: str) -> None:
+    """Refuse an ensemble or a peer as teacher where there is none.
+
+    Args:
+        net: its canonical name.
+    """
+    kind = kind_of_net(net)
+    if kind != "network" and not task.per_window:
+        raise MmkdError(
+            f"--teacher-net {modality}={net}: only windows with one label have such a teacher, not {task.name}"
+        )
+    if kind == "peer" and kind_of(modality) != "sig":
+        raise MmkdError(f"--teacher-net {modality}={net}: it reads signals; give it to sig, or {modality} a network")
 
 
 def check_modalities(request: Request, data: Dataset) -> None:

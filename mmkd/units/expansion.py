@@ -16,6 +16,7 @@ from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_folds, subject_folds
 from mmkd.data.unlabelled import add_unlabelled
 from mmkd.specs.data import DataSpec
+from mmkd.specs.teacher_nets import canonical_net, kind_of_net, target_folds
 from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
@@ -43,7 +44,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
     if not any(distils(name) for name in methods):
-        for flag in request.teacher_flags:
+        for flag in (*request.teacher_flags, *["--teacher-targets"] * (request.teacher_targets != "fitted")):
             raise MmkdError(f"{flag}: {', '.join(methods)} has no teachers; leave it out")
     choices = {name: list(_choices(request, name)) for name in methods}
     seen = set()
@@ -207,10 +208,16 @@ def resolve(
         unlabelled_sha256=data.unlabelled_sha256,
         unlabelled_file=data.unlabelled_file,
     )
-    teacher_nets = {name: request.teacher_nets.get(name) or preset.teacher_net(name) for name in teacher_names}
+    usual_nets = {name: preset.teacher_net(name) for name in teacher_names}
+    teacher_nets = {name: canonical_net(request.teacher_nets.get(name) or net, net) for name, net in usual_nets.items()}
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
-    trained = set(teacher_names) - set(checkpoints)
+    trained = {name for name, net in teacher_nets.items() if kind_of_net(net) != "peer"} - set(checkpoints)
+    for name in set(checkpoints) & {name for name, net in teacher_nets.items() if kind_of_net(net) != "network"}:
+        raise MmkdError(f"--teacher-checkpoint {name}: weights are of a network, not of {teacher_nets[name]}")
+    folds = target_folds(request.teacher_targets) if teacher_names else 0
+    if folds:
+        _check_folds(folds, data, data_spec, seed, trained, checkpoints)
     own_validation = request.epoch_rule == "last" and _takes_best_epoch(method, options, trained)
     teacher_validation = VALIDATION if own_validation else 0.0
 
@@ -231,6 +238,15 @@ def resolve(
     own_views = configs(request.view)
     student_training = training(False)
     teacher_training = training(True) if teacher_names else None
+    peers = [name for name, net in teacher_nets.items() if kind_of_net(net) == "peer"]
+    if peers and "mixup" in student_training.augmentation_names:
+        raise MmkdError(
+            f"--augment mixup: {peers[0]}={teacher_nets[peers[0]]} has no logits of mixtures; leave one out"
+        )
+    if peers and data.unlabelled_sha256:
+        raise MmkdError(
+            f"--unlabelled: {peers[0]}={teacher_nets[peers[0]]} teaches the data set's own windows; leave one out"
+        )
     augmented = [options for options in (student_training, teacher_training) if options is not None]
     augmentations = [name for options in augmented for name in options.augmentation_names]
     used = entries(request.task, views, (student_net, *teacher_nets.values()), used_fusion, augmentations)
@@ -254,6 +270,7 @@ def resolve(
         sources=checksums_of(used),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
+        teacher_targets=f"out-of-fold:{folds}" if folds else "fitted",
         given_views=_changed_options(own_views, configs({})) if request.view else (),
     )
 
@@ -262,6 +279,27 @@ def _changed_options(views: Mapping[str, Mapping[str, Any]], usual: Mapping[str,
     """The options of views that have another value than usual, such as "gaf.range"."""
     options = [(view, name) for view, config in views.items() for name in config]
     return tuple(f"{view}.{name}" for view, name in options if views[view][name] != usual[view].get(name))
+
+
+def _check_folds(
+    folds: int, data: Dataset, spec: DataSpec, seed: int, trained: Collection[str], given: Collection[str]
+) -> None:
+    """Check that targets can be out of fold.
+
+    Args:
+        trained: modalities of the teachers that are trained networks; given: of those whose weights are given.
+    """
+    flag = f"--teacher-targets out-of-fold:{folds}"
+    if given:
+        raise MmkdError(
+            f"{flag}: the weights of the {', '.join(sorted(given))} teacher are given; leave one of them out"
+        )
+    if not trained:
+        raise MmkdError(f"{flag}: what peers teach is always out of fold; leave it out")
+    try:
+        split_for(data, replace(spec, inner_fold=(1, folds)), seed)
+    except MmkdError as error:
+        raise MmkdError(f"{flag}: {error}") from None
 
 
 def _takes_best_epoch(method: str, options: Mapping[str, Any], trained: Collection[str]) -> bool:
@@ -326,5 +364,6 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         checkpoint_files={},
         revision=METHODS.get("student").revision,
         teacher_validation=0.0,
+        teacher_targets="fitted",
         given_views=tuple(name for name in spec.given_views if name.rpartition(".")[0] in spec.student),
     )

@@ -14,6 +14,7 @@ from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
 from mmkd.data.cards import read_toml
+from mmkd.specs.teacher_nets import target_folds
 from mmkd.tasks import DEFAULT_TASK, TASKS
 from mmkd.units.methods import check_words
 from mmkd.units.setting import MOST, setting
@@ -95,10 +96,21 @@ class Request(TrainingSettings):
         whole=True,
     )
     teacher_nets: Mapping[str, str] = setting(
-        {}, "a backbone a modality, such as sig=InceptionTime", flag="--teacher-net", metavar="M=NET,..."
+        {},
+        "a backbone a modality, such as sig=InceptionTime; ensemble (3 of the usual ones; ensemble:N:NET), each "
+        "trained; of sig minirocket or random-forest, whose logits teach",
+        flag="--teacher-net",
+        metavar="M=NET,...",
     )
     teacher_checkpoints: Mapping[str, str] = setting(
         {}, "your own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
+    )
+    teacher_targets: str = setting(
+        "fitted",
+        "logits of training windows: of the teachers fitted to them (fitted, the default), or out-of-fold[:K]: of K "
+        "more teachers (default 5), each without a fold of subjects",
+        flag="--teacher-targets",
+        metavar="HOW",
     )
     student_net: tuple[str, ...] = setting(
         (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
@@ -255,6 +267,7 @@ class Request(TrainingSettings):
                 raise MmkdError(f"{f.name} {shown(value)}: a name must not contain a zero byte")
 
     def _check_split(self) -> None:
+        target_folds(self.teacher_targets)
         if not self.split:
             raise MmkdError(f"split {shown(self.split)}: write card, loso, or the name of a split file")
         if self.folds is not None and self.split != "card":

@@ -8,6 +8,7 @@ from mmkd.augment import AUGMENTATIONS
 from mmkd.core.errors import MmkdError
 from mmkd.core.plugins import load_plugin
 from mmkd.core.registry import METHODS, Registry, kind_of
+from mmkd.specs.teacher_nets import single_nets
 from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.tasks import TASKS
 from mmkd.views import MODALITIES
@@ -35,7 +36,7 @@ def entries(
 
     dense = TASKS.get(task).per_step
     used: list[Entry] = [(TASKS, task), *((MODALITIES, kind_of(name)) for name in modalities)]
-    used += [(DENSE if dense else BACKBONES, net) for net in nets if net != NETWORK]
+    used += [(DENSE if dense else BACKBONES, net) for net in single_nets(nets) if net != NETWORK]
     used += [(AUGMENTATIONS, name) for name in dict.fromkeys(augmentations)]
     return used if fusion is None else [*used, (STAGE_FUSIONS if dense else FUSIONS, fusion)]
 

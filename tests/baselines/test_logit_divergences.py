@@ -247,6 +247,12 @@ def test_equal_weights_are_centred_logit_matching():
     assert distilled("ikl", alpha=0, beta=1)[0]["weighted_mse"] == pytest.approx(expected, rel=2e-2)
 
 
+def test_the_cross_entropy_term_alone_has_the_whole_gradient_of_soft_targets():
+    """So that the second term is an addition, not a part of the divergence, as long as the teacher is frozen."""
+    soft, kd = distilled("ikl", beta=0), distilled("kd", kd_weight=1)
+    np.testing.assert_allclose(16 * soft[1], kd[1], atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["ikl", "gkl"])
 def test_a_constant_added_to_logits_changes_nothing(name):
     student, teachers, batch = case()

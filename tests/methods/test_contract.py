@@ -57,7 +57,7 @@ def untrained_student(student, fusion):
 class Scene:
     """Small real networks, one batch, and a method set up as the loop sets it up."""
 
-    def __init__(self, name, student, teachers, seed=0, size=B, options=None):
+    def __init__(self, name, student, teachers, seed=0, size=B, options=None, few=False):
         self.views = views_of(size)
         self.batch = Batch(torch.arange(size) % CLASSES, torch.arange(size), epoch=3, epochs=4)
         attends = "attention" in METHODS.get(name).needs and "+" in student
@@ -66,7 +66,13 @@ class Scene:
         self.method = METHODS.get(name)(**(options or {}))
         self.student.eval()
         with torch.no_grad():
-            self.setup = Setup(self.student(self.views), self.taught(), CLASSES, 40, 4, torch.arange(40) % CLASSES)
+            targets = torch.arange(40) % CLASSES
+            if few:  # every other window has a label
+                labelled = torch.arange(40) % 2 == 0
+                guess = -1 if self.method.unlabelled == "all" else (targets + 1) % CLASSES
+                targets = torch.where(labelled, targets, guess)
+                self.batch = replace(self.batch, targets=targets[:size], labelled=labelled[:size])
+            self.setup = Setup(self.student(self.views), self.taught(), CLASSES, 40, 4, targets)
         self.student.train()
         torch.manual_seed(7)
         with warnings.catch_warnings():
@@ -348,6 +354,59 @@ def test_schedules_combine_with_every_method(name):
     assert expected.keys() == found.keys()
     for term, value in expected.items():
         assert found[term].item() == pytest.approx(value.item() if term in ("ce", "branch_ce") else 0), term
+
+
+without_labels = pytest.mark.parametrize(
+    "name", [name for name in METHODS if METHODS.get(name).unlabelled != "labelled"]
+)
+MANY = ("sig+gaf+pi", ("sig", "gaf", "pi"))
+
+
+@without_labels
+def test_with_few_labels_terms_are_finite_and_own_parameters_train(name):
+    """With some labelled windows in the batch, and with none."""
+    plain = scene(name, *MANY)
+    plain.backward()
+    for labels in ("some", "none"):
+        s = scene(name, *MANY, few=True)
+        if labels == "none":
+            guess = s.batch.targets.roll(1) if s.method.unlabelled == "teacher" else torch.full((B,), -1)
+            s.batch = replace(s.batch, targets=guess, labelled=torch.zeros(B, dtype=torch.bool))
+        assert all(math.isfinite(value.item()) for value in s.terms().values()), labels
+        s.backward()
+        expected = {n for n, p in plain.trained().items() if p.grad is not None and p.grad.any()}
+        assert {n for n, p in s.trained().items() if p.grad is not None and p.grad.any()} == expected, labels
+        assert all(p.grad is None or p.grad.isfinite().all() for p in s.student.parameters())
+        for _ in range(2):
+            s.method.after_step(s.step())
+
+
+@without_labels
+def test_windows_without_labels_teach_the_student(name):
+    """In evaluation mode, where windows do not meet in batch normalisation, their own views have a gradient."""
+    s = scene(name, *MANY, few=True)
+    s.student.eval()
+    others = ~s.batch.labelled
+    gradients = torch.zeros(B)
+    for epoch in range(s.batch.epochs):  # a method may have stages
+        s.batch = replace(s.batch, epoch=epoch)
+        views = {name: view.clone().requires_grad_() for name, view in s.views.items()}
+        loss = torch.stack(list(s.method.terms(s.student(views), s.taught(), s.batch).values())).sum()
+        for gradient in torch.autograd.grad(loss, list(views.values()), allow_unused=True):
+            gradients += 0 if gradient is None else gradient.flatten(1).abs().sum(1)
+    assert (gradients[others] > 0).all()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if METHODS.get(name).unlabelled == "all"])
+def test_only_cross_entropy_reads_labels_where_a_method_says_so(name):
+    """Whatever stands in the place of a label that is missing, every term is the same to the bit."""
+    found = []
+    for missing in (-1, 0, 1):
+        s = scene(name, *MANY, few=True)
+        s.batch = replace(s.batch, targets=torch.where(s.batch.labelled, s.batch.targets, missing))
+        torch.manual_seed(3)
+        found.append({term: value.item() for term, value in s.terms().items()})
+    assert found[0] == found[1] == found[2]
 
 
 @every_method

@@ -7,6 +7,7 @@ import pytest
 from mmkd import METHODS, MmkdError
 from mmkd.bench import main
 from mmkd.methods.contract import STATUSES
+from mmkd.report.columns import STATUSES as SORTED
 from mmkd.units.expansion import expand
 from mmkd.units.methods import named_methods, own_statuses, status_line, status_of
 from mmkd.units.request import Request
@@ -19,6 +20,7 @@ CLASSIC |= {"nst", "cc"}
 def test_every_method_has_a_status_that_is_read_without_torch_too():
     assert own_statuses() == {name: METHODS.get(name).status for name in METHODS}
     assert set(own_statuses().values()) <= set(STATUSES)
+    assert tuple(STATUSES) == SORTED, "the report knows them without torch"
 
 
 def test_who_is_what():

@@ -11,10 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import mmkd
 from mmkd import METHODS, Method, MmkdError
+from mmkd.comparison.compare import compare
 from mmkd.methods.contract import UNLABELLED
 from mmkd.nets import build_teacher
 from mmkd.specs.unit import Training
+from mmkd.store.records import Records
 from mmkd.training import loop, preparation
 from mmkd.training import student as student_module
 from mmkd.training.student import run_unit
@@ -203,3 +206,108 @@ def test_processes_of_a_group_refuse_windows_without_labels():
             progress=None,
             group=group,
         )
+
+
+def more_windows(tmp_path, name="more.npz", seed=5, count=20):
+    """A file of windows like those of `sines`, without labels."""
+    np.savez(tmp_path / name, x=np.random.default_rng(seed).normal(size=(count, 2, 32)).astype(np.float32))
+    return str(tmp_path / name)
+
+
+@pytest.mark.parametrize(("method", "rule"), [("kd", "val-best"), ("dkd", "last"), ("eskd", "last")])
+def test_windows_of_a_file_are_trained_on(method, rule, sines, tmp_path, monkeypatch):
+    """Of `eskd` the teachers have validation windows of their own, and views of their own of the file's windows."""
+    seen = spy_on_training(monkeypatch)
+    path = more_windows(tmp_path)
+    teachers = ("sig,gaf",)
+    units_of = units(sines, (method,), epoch_rule=rule, unlabelled=path, labelled_subjects=None, teachers=teachers)
+    ((spec, data),) = units_of
+    record = run_unit(spec, data, Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache", data=str(sines)))
+    windows = seen[method][0]
+    assert windows.train[-20:].tolist() == list(range(96, 116))
+    assert windows.views["sig"].shape[0] == 116
+    view = preparation.load_view("sig", spec, data, Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache"))
+    np.testing.assert_array_equal(windows.views["sig"][96:], view.modality.transform(data.unlabelled))
+    assert record.data["windows"]["unlabelled"] == 20
+    assert "20 unlabelled windows of more.npz" in record.data["understood"]
+    for key in record.teachers.values():
+        teacher = Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache").records.get(key)
+        assert teacher.teacher.data.unlabelled_sha256 == ""
+        assert "unlabelled" not in teacher.data["windows"]
+
+
+def test_the_content_of_the_file_is_in_the_key_and_its_name_is_not(sines, tmp_path):
+    def key(path):
+        ((spec, _),) = units(sines, ("kd",), unlabelled=path)
+        return spec.key
+
+    own = key(more_windows(tmp_path))
+    assert key(more_windows(tmp_path, "renamed.npz")) == own
+    assert key(more_windows(tmp_path, "other.npz", seed=6)) != own
+    ((without, _),) = units(sines, ("kd",))
+    assert without.key != own
+
+
+def test_outputs_of_teachers_for_one_file_are_not_those_for_another(sines, tmp_path):
+    """As many windows, so that only the content tells the entries of the cache apart."""
+    workspace = Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache")
+    logits = []
+    for seed in (5, 6):
+        ((spec, data),) = units(sines, ("kd",), epoch_rule="last", unlabelled=more_windows(tmp_path, seed=seed))
+        unit = preparation.prepare_unit(spec, data, workspace)
+        last = np.arange(len(unit.windows.train) - 20, len(unit.windows.train))
+        logits.append(unit.source.outputs(last, {})["sig"].logits)
+    assert not torch.equal(logits[0], logits[1])
+
+
+def test_a_worker_loads_the_file_again_and_refuses_a_changed_one(sines, tmp_path):
+    path = more_windows(tmp_path)
+    ((spec, data),) = units(sines, ("kd",), unlabelled=path)
+    workspace = Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache", data=str(sines))
+    loaded = workspace.load(spec.data)
+    np.testing.assert_array_equal(loaded.unlabelled, data.unlabelled)
+    assert loaded.sha256 == spec.data.sha256
+    more_windows(tmp_path, seed=6)
+    workspace = Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache", data=str(Path(sines).parent / sines.name))
+    with pytest.raises(MmkdError, match="the file changed since the command began"):
+        workspace.load(replace(spec.data, nan="drop"))
+
+
+def test_from_python_and_the_record_says_how_many_labels(sines, tmp_path):
+    record = mmkd.run(
+        "kd",
+        data=sines,
+        student="sig",
+        teachers="sig",
+        epochs=1,
+        labelled_subjects=2,
+        unlabelled=more_windows(tmp_path),
+        runs=tmp_path / "runs",
+        cache=tmp_path / "cache",
+    )
+    assert "labels of 33 of 86 training windows" in record.data["understood"]
+    assert record.data["windows"]["unlabelled"] == 53
+    assert record.unit.data.labelled_subjects == 2
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_selection_leaves_one_labelled_subject_out_at_a_time(number, sines):
+    ((spec, data),) = units(sines, ("student",), epoch_rule="last")
+    outer = split_for(data, spec.data, spec.seed)
+    inner = split_for(data, replace(spec.data, inner_fold=(number, 2)), spec.seed)
+    held_out = np.unique(data.subject[inner.test])
+    assert len(held_out) == 1
+    assert np.isin(inner.test, outer.train).all()
+    assert np.isin(inner.train, outer.train).all()
+    assert held_out not in data.subject[inner.train]
+    np.testing.assert_array_equal(inner.unlabelled, outer.unlabelled)
+    assert not np.isin(outer.test, np.concatenate([inner.train, inner.test, inner.unlabelled])).any()
+
+
+def test_units_with_other_labels_are_never_in_one_group(sines, tmp_path):
+    for few in ({}, {"labelled_subjects": 2}, {"labelled_subjects": 3}):
+        mmkd.run(
+            "student", data=sines, student="sig", epochs=1, runs=tmp_path / "runs", cache=tmp_path / "cache", **few
+        )
+    titles = [group.title.partition(",")[0] for group in compare(Records(tmp_path / "runs")).groups]
+    assert sorted(titles) == ["sines", "sines with labels of 2 subjects", "sines with labels of 3 subjects"]

@@ -21,7 +21,7 @@ def table_columns() -> list[str]:
     """The columns of the leaderboard as a table, names of `leaderboard.csv`."""
     scores = [f"{metric.name}_{value}" for metric in _leaderboard() for value in ("mean", "sd")]
     return [
-        *("group", "kind", "row", "n", *scores, "change_mean", "change_low", "change_high", "gap_closed"),
+        *("group", "kind", "row", "status", "n", *scores, "change_mean", "change_low", "change_high", "gap_closed"),
         *("nll_mean", "ece_mean", "agreement_mean", "time_ratio", "parameters", "macs", "latency_ms", "bytes"),
     ]
 
