@@ -163,6 +163,8 @@ def _student_group(
         row = _row(group, "student", name, records, base, repeats, task)
         lines = (*options_note(specs[name], name), *one_class_note(name, records))
         table.append(replace(row, notes=lines, status=status_of(specs[name].method, records[0].result)))
+    times = time_notes(by_name, base)
+    table = [replace(row, notes=(*row.notes, *times)) for row in table]
     table += _peer_rows(group, members, alone, references, repeats, task)
     sent = [result.spec for result in members]
     notes = validation_notes(sent, teachers) + few_errors_notes(sent, teachers)
@@ -225,6 +227,27 @@ def _fold(table: Sequence[TableRow]) -> list[TableRow]:
         notes = dict.fromkeys(note for row in equal for note in row.notes)
         folded.append(replace(equal[0], name=title, notes=(*notes, *same)))
     return folded
+
+
+def time_notes(by_name: Mapping[str, Sequence[Record]], alone: Mapping[str, Record]) -> list[str]:
+    """A line on how long augmented trainings take, each in times of that of the student alone; none of others.
+
+    Args:
+        by_name: name of a row -> its records.
+        alone: key of a unit -> the record of the student alone under the same seed.
+    """
+    parts = []
+    for name, records in by_name.items():
+        augmented = [record for record in records if record.unit.training.augment and record.teachers]
+        pairs = [
+            (record.result["seconds"], alone[record.key].result["seconds"])
+            for record in augmented
+            if record.key in alone
+        ]
+        usual = sum(seconds for _, seconds in pairs)
+        if usual > 0:
+            parts.append(f"{name} {sum(seconds for seconds, _ in pairs) / usual:.1f}")
+    return [f"training time in times of the student alone, augmented alike: {', '.join(parts)}"] if parts else []
 
 
 def _detector_group(data: str, members: Sequence[UnitResult], references: Sequence[Record]) -> list[TableRow]:

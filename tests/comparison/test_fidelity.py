@@ -250,6 +250,37 @@ def test_without_the_student_alone_there_is_no_excess(tmp_path):
     assert found.groups[0].task == "classification"
 
 
+def test_labels_of_steps_are_samples_and_those_that_are_unknown_are_none(tmp_path):
+    """Teachers have no mean there, so each is shown by itself; measures of probabilities are missing."""
+    rng = np.random.default_rng(0)
+    true = rng.integers(-1, K, (30, 8))
+    predicted = {name: rng.integers(0, K, (30, 8)) for name in ("sig", "gaf", "student", "kd")}
+
+    def cut(runs, spec, name):
+        write(runs, spec, network(0, 1.0))
+        folder = Records(runs).get(spec.key).folder
+        arrays = {"window": np.arange(30), "true": true, "predicted": predicted[name]}
+        np.savez(folder / "predictions.npz", **arrays, subject=np.arange(30) % 3)
+        result = json.loads((folder / "result.json").read_text())
+        del result["sha256"], result["files"]  # as older records are, without checksums
+        (folder / "result.json").write_text(json.dumps(result))
+
+    kd = replace(KD, task="segmentation")
+    for name in ("sig", "gaf"):
+        cut(tmp_path, kd.teacher(name), name)
+    cut(tmp_path, replace(ALONE, task="segmentation"), "student")
+    cut(tmp_path, kd, "kd")
+    _, _, rows = compared(tmp_path)
+    found = rows["kd"].fidelity
+    assert [one.teacher.split()[0] for one in found] == ["sig", "gaf"]
+    known = true >= 0
+    hits = {name: (predicted[name] == predicted["gaf"])[known].mean() for name in ("kd", "student")}
+    assert found[1].own["agreement"].mean == pytest.approx(hits["kd"])
+    assert found[1].excess["agreement"].mean == pytest.approx(hits["kd"] - hits["student"])
+    assert (found[1].samples["all"], found[1].clusters) == (known.sum(), 3)
+    assert np.isnan(found[1].own["jensen_shannon"].mean)
+
+
 def test_other_test_windows_are_not_compared(tmp_path):
     suite(tmp_path, seeds=(0, 1))
     write(tmp_path, replace(ALONE, seed=1), alone_of(1), keep=slice(0, 100))
