@@ -14,6 +14,7 @@ from mmkd.comparison.changes import enter_changes
 from mmkd.comparison.controls import enter_verdicts
 from mmkd.comparison.equal import enter_equals
 from mmkd.comparison.fidelity import enter_fidelity
+from mmkd.comparison.gap import Gap, row_gaps
 from mmkd.comparison.identity import (
     OLDER,
     Settings,
@@ -49,6 +50,7 @@ class Group:
         folds: the names of the folds on record, in order; empty where the test part is the data set's own.
         all_folds: how many there are.
         by: what a row has one value of: each seed, or of a single seed each fold.
+        gaps: of each teacher to the student alone, the largest first; empty where one of the two is not here.
     """
 
     title: str
@@ -61,6 +63,7 @@ class Group:
     folds: tuple[str, ...] = ()
     all_folds: int = 0
     by: Literal["seed", "fold"] = "seed"
+    gaps: list[Gap] = field(default_factory=list)
 
     @property
     def task_object(self) -> Task:
@@ -135,6 +138,7 @@ def build_group(
     notes |= dict.fromkeys(latency_notes(members))
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
+    gaps = row_gaps(taught_by, students, repeats.by) if task.teachers_share_metrics else []
     notes |= dict.fromkeys(str(line) for record in references for line in record.result.get("notes") or ())
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
@@ -153,6 +157,7 @@ def build_group(
         folds=tuple(repeats.folds.values()),
         all_folds=count,
         by=repeats.by,
+        gaps=gaps,
     )
 
 

@@ -34,6 +34,7 @@ def _group(group: Group) -> dict[str, Any]:
         "seeds": group.seeds,
         **({"folds": list(group.folds), "all_folds": group.all_folds, "by": group.by} if group.folds else {}),
         "settings": flat(group.settings),
+        "gaps": [{**_plain(asdict(gap)), "has_room": gap.has_room} for gap in group.gaps],
         "rows": [
             {
                 **plain_row(row, group),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mmkd.comparison.compare import Comparison
+from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.repeats import FOLDS_SHARE
@@ -34,6 +35,8 @@ def markdown_tables(comparison: Comparison, rankings: Sequence[Ranking]) -> str:
         alike = [other for other in comparison.groups if other.score == group.score]
         shown = columns(alike, comparison.control)
         parts += [f"## {markdown(group.title)}, {name_repeats(group)}", ""]
+        if group.gaps:
+            parts += [*(f"- {markdown(line)}" for line in gap_lines(group.gaps)), ""]
         parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
         parts.append("|---|" + "---:|" * len(shown))
         for row in group.shown_rows:
@@ -72,6 +75,7 @@ def latex_tables(comparison: Comparison) -> str:
     parts = ["% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}"]
     for group in comparison.groups:
         shown = columns([group], comparison.control)
+        parts += [f"% {printable(line)}" for line in gap_lines(group.gaps)]
         parts += ["\\begin{table}", "\\centering", f"\\caption{{{latex(_caption(group))}}}"]
         parts += [f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
         parts.append(" & ".join(["", *(latex(column.head) for column in shown)]) + r" \\")

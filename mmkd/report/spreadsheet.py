@@ -83,7 +83,16 @@ def plain_row(row: Row, group: Group) -> dict[str, Any]:
         if metric.source in ("network", "deployment"):
             values = row.values(metric.name)
             cells[metric.name] = float(np.mean(values)) if values else None
-    return cells | fidelity_row(row)
+    return cells | _teacher_cells(row, group) | fidelity_row(row)
+
+
+def _teacher_cells(row: Row, group: Group) -> dict[str, Any]:
+    """Of a teacher its gap to the student alone, in shares of test windows, and how it fits its training windows."""
+    gap = next((gap for gap in group.gaps if row.kind == "teacher" and gap.teacher == row.name), None)
+    cells = {f"teacher_gap_{name}": getattr(gap, name, None) for name in ("mean", "n", "low", "high")}
+    cells["teacher_has_room"] = None if gap is None else gap.has_room
+    fit = None if gap is None else gap.fit
+    return cells | {f"training_{name}": getattr(fit, name, None) for name in ("accuracy", "wrong", "nll")}
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from mmkd.comparison.compare import Comparison
+from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.rows import Row
@@ -36,6 +37,8 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
     console = Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False)
     for group in comparison.groups:
         console.print(f"{group.title}, {name_repeats(group)}", style="bold")
+        for line in gap_lines(group.gaps):
+            console.print(f"  {line}")
         console.print(_table(group, comparison.control))
         statuses = status_line([(row.name, row.status) for row in group.shown_rows])
         for note in (*group_notes(group), *([statuses] if statuses else [])):

@@ -4,7 +4,8 @@ The page loads nothing: style, script and pictures are in it, and its content se
 hashes. Every text goes through jinja2's escaping, every figure through ElementTree's.
 
 What other tools may rely on: `section#group-N` with `table[data-table=N]`, `input[data-filter=N]`,
-`output[data-shown=N]` and `button[data-open=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` (""
+`output[data-shown=N]`, `button[data-open=N]` and, where teachers and the student alone are on record,
+`ul[data-gaps=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` (""
 where nothing is known); `details#method-N-NAME` and `details#teacher-N-NAME`, each with `data-group=N`; `figure` with
 `svg[role=img]`, which has a `title`; `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column
 of numbers sorts downwards, on the names upwards; a second reverses the order.

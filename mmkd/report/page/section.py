@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.repeats import FOLDS_SHARE
 from mmkd.comparison.rows import STUDENT_ONLY, common_repeats
 from mmkd.core.text import shorten
@@ -30,6 +31,7 @@ def group_section(context: GroupContext) -> dict[str, Any]:
         "title": group.title,
         "lead": _lead(context),
         "understood": _understood(context),
+        "gaps": gap_lines(group.gaps),
         "columns": columns([group], context.control),
         "rows": _rows(context),
         "notes": [*group_notes(group), *fidelity_notes(group), *verdict_notes(group)],
