@@ -35,6 +35,9 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
     from rich.console import Console
 
     console = Console(file=stream, width=WIDTH, highlight=False, markup=False, emoji=False)
+    for selection in comparison.selections:
+        for line in selection.lines:
+            console.print(line)
     for group in comparison.groups:
         console.print(f"{group.title}, {name_repeats(group)}", style="bold")
         for line in gap_lines(group.gaps):
