@@ -230,8 +230,8 @@ def shared_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny(sines, shared_cache):
-    """Settings of `mmkd.run` for a unit of seconds."""
-    return {"data": sines, "epochs": 3, "image_size": 16, "cache": shared_cache}
+    """Settings of `mmkd.run` for a unit of seconds, with validation windows that choose the epoch."""
+    return {"data": sines, "epochs": 3, "image_size": 16, "epoch_rule": "val-best", "cache": shared_cache}
 
 
 @pytest.fixture(scope="module")

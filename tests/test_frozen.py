@@ -32,8 +32,8 @@ COMMANDS = [
     "--data windows.npz --method kd --student sig --teachers sig --teacher-net sig=small --folds 3 --fold 2 --seed 1",
     "--data steps.npz --task segmentation --method student,kd --student-net unet-small --teacher-net sig=unet-small",
 ]
-"""What made the records of the archive, with `--epochs 2` besides; `kd` then took the best epoch of its teachers."""
-COMMANDS = [f"{command} --teacher-epoch best" for command in COMMANDS]
+"""What made the records of the archive, with `--epochs 2` besides; networks then were those of their best epoch."""
+COMMANDS = [f"{command} --epoch-rule val-best --teacher-epoch best" for command in COMMANDS]
 
 
 def now(row):

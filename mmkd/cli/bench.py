@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from mmkd.units.result import UnitResult
 
 NAME = "mmkd.bench"
+ROOM = (
+    "where a teacher has something to give, here a sensor that the student lacks:\n"
+    "  python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig"
+)
+"""Printed below tables without room: a command whose gap is some twenty points."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,7 +122,7 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
         for source in METHODS.import_errors.keys() - METHODS.broken_packages:
             _warn(f"left out: {source}: {METHODS.import_errors[source]}")
     outcome = execute(request, workspace, args.existing, Narrator(workspace.progress), measurements)
-    for line in broken_packages():
+    for line in (*broken_packages(), *map(one_line, outcome.failed_selections)):
         _warn(line)
     runs = Path(args.runs)
     problem = None if args.existing == "only" else mlflow.publish(runs, outcome.records, request.name)
@@ -131,7 +136,13 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
     for note in latency_notes(outcome.records):
         workspace.progress.say(f"warning: {note}")
     unmeasured = args.robustness and outcome.unmeasured
-    return 1 if unmeasured or any(result.status in ("failed", "missing") for result in outcome.results) else 0
+    return (
+        1
+        if unmeasured
+        or outcome.failed_selections
+        or any(result.status in ("failed", "missing") for result in outcome.results)
+        else 0
+    )
 
 
 def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessGroup) -> "Workspace":
@@ -199,11 +210,17 @@ def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None
 
     if as_json:
         references = [table.reference_as_json(record) for record in outcome.references]
-        print(json.dumps([*map(result.as_json, outcome.results), *references], indent=1))
+        selected = [selection.as_json() for selection in outcome.selections]
+        print(json.dumps([*map(result.as_json, outcome.results), *references, *selected], indent=1))
         return
     shown = [unit for unit in outcome.results if unit.status != "refused"]
     rows = run_rows.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
     table.print_tables(rows, sys.stdout)
+    for selection in outcome.selections:
+        for line in selection.lines:
+            print(line)
+    if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
+        print(ROOM)
     for line in outcome.data_warnings:
         print(f"warning: {one_line(line)}")
 
@@ -229,12 +246,13 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
 
 def publish_all(runs: Path) -> int:
     """Send the records to MLflow that its store lacks."""
+    from mmkd.comparison.selection import is_of_selection
     from mmkd.report import mlflow as track
     from mmkd.store.records import Records
 
     if not runs.is_dir():
         raise MmkdError(f"--runs {runs}: there is no such folder")
-    records = list(Records(runs))
+    records = [record for record in Records(runs) if not is_of_selection(record)]
     new: list[str] = []
     problem = track.publish(runs, records, new=new)
     if problem:

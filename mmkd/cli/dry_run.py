@@ -7,6 +7,7 @@ from typing import Any
 from mmkd.engines.estimate import estimate
 from mmkd.engines.execution import say_what_was_understood
 from mmkd.engines.plan import Job, make_plan
+from mmkd.engines.selection import plan_phase
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
@@ -26,11 +27,14 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     if request.strict:
         refuse_warnings(understood)
     say_what_was_understood(understood, (lambda line: None) if as_json else print)
-    plan = make_plan(units, records, workspace.cache, rerun)
+    phase = plan_phase(units, request.select)
+    selected = {spec.key: records.get(spec.key) is not None for spec, _ in phase.alone}
+    plan = make_plan([*phase.alone, *units], records, workspace.cache, rerun, phase.taught)
     jobs = {kind: [job for job in plan if job.kind == kind] for kind in ("view", "teacher")}
     time = estimate(plan, records, workspace.jobs, workspace.threads, workspace.device)
     requested = {spec.key: records.get(spec.key) is not None for spec, _ in units}
-    started_from = [job for job in plan if job.kind == "unit" and not job.exists and job.key not in requested]
+    known = {*requested, *selected}
+    started_from = [job for job in plan if job.kind == "unit" and not job.exists and job.key not in known]
     if as_json:
         document: dict[str, Any] = {
             "data": [data.as_json() for data in understood],
@@ -47,6 +51,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
             "started_from": [
                 {"key": job.key, "dataset": job.spec.data.name, "seed": job.spec.seed} for job in started_from
             ],
+            **({"selection": [{"key": key, "on_record": done} for key, done in selected.items()]} if selected else {}),
             "estimate": {"jobs": workspace.jobs, **asdict(time)},
             "views": [_job(job) for job in jobs["view"]],
             "teachers": [
@@ -62,6 +67,9 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     for spec, _ in units:
         print(f"{spec.key}  {title(spec)}{'  on record' if requested[spec.key] else ''}")
     print(f"{len(units)} unit{'s' * (len(units) != 1)}, {sum(requested.values())} on record")
+    if selected:
+        count = f"{len(selected)} student{'s' * (len(selected) != 1)} alone"
+        print(f"selection in {request.select} folds: {count}, {sum(selected.values())} on record, and their teachers")
     for kind, kind_jobs in jobs.items():
         cached = sum(job.exists for job in kind_jobs)
         print(f"{kind}s: {cached} cached, {len(kind_jobs) - cached} to be made, each once")

@@ -12,6 +12,9 @@ from mmkd.units.methods import named_methods
 LISTS = ("methods", "datasets", "modalities", "augmentations", "backbones", "dense", "fusions", "stage-fusions")
 
 
+_RULES = {"last": "last epoch on all training windows", "val-best": "best epoch on a validation split"}
+
+
 def preset_help() -> str:
     """What each preset sets, for the help."""
     lines = []
@@ -25,13 +28,19 @@ def preset_help() -> str:
 def _preset_lines(name: str, p: Preset) -> list[str]:
     t = p.training
     low, high = p.epochs_range
-    if low == high:
+    if p.passes:
+        epochs = "{} to {} steps".format(*p.steps_range)
+    elif low == high:
         epochs = f"{low} epochs"
     else:
         epochs = f"{p.teacher_steps} steps a teacher and {p.steps} the student, in {low} to {high} epochs"
+    more = [_RULES[p.epoch_rule], *(f"{view} with {_flags(options)}" for view, options in p.views.items())]
+    if p.augment:
+        more.append(f"augmentations of the {'+'.join(p.augment)}, the student's in {p.augment_copies} copies")
     return [
         f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
         f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
+        f"         {', '.join(more)}",
         *(f"         {method} with {_flags(options)}" for method, options in p.options.items()),
     ]
 

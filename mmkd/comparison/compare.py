@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from mmkd.comparison.identity import (
 )
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.comparison.rows import STUDENT_ONLY
+from mmkd.comparison.selection import Selection, is_of_selection, selections
 from mmkd.comparison.units import Unit, machine, recorded_metrics
 from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
@@ -45,6 +46,7 @@ class Comparison:
     control: str
     left_out: list[str]
     records: list[Record]
+    selections: list[Selection] = field(default_factory=list)
 
 
 def read_records(records: Records) -> tuple[list[Record], list[str]]:
@@ -66,11 +68,15 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
         MmkdError: no unit is among them, or no unit of the control.
     """
     left_out = list(left_out)
+    records = list(records)
     units: dict[str, Record] = {}
     teachers: dict[str, Record] = {}
+    of_selection: list[Record] = []
     for record in sorted(records, key=lambda record: (str(record.result.get("key")), record.folder)):
         reason = _unusable(record)
-        if reason:
+        if not reason and is_of_selection(record):
+            of_selection.append(record)
+        elif reason:
             left_out.append(f"record {record.folder.name}: {reason}; left out")
         else:
             (teachers if record.kind == "teacher" else units).setdefault(record.key, record)
@@ -113,7 +119,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     if idle:
         left_out.append(f"{idle} teacher{'s' if idle > 1 else ''} on record taught none of these units; left out")
     compared = [record for record in [*students, *references, *teachers.values()] if record.key in used]
-    return Comparison(groups, control, left_out, compared)
+    return Comparison(groups, control, left_out, compared, selections(of_selection))
 
 
 def _unusable(record: Record) -> str:

@@ -122,6 +122,7 @@ def making_settings(record: Record) -> dict[str, Any]:
         **flat({"source": _short(sources)}),
         **({"teacher_net": "+".join(f"{m}:{n}" for m, n in spec.teachers.items())} if spec.teachers else {}),
         **{f"checkpoint.{name}": sha[:8] for name, sha in spec.checkpoint_sha256.items()},
+        **({"selection_folds": spec.selection_folds} if spec.selection_folds else {}),
         **({"teacher_targets": spec.teacher_targets} if spec.teacher_targets != "fitted" else {}),
         "method_sha256": spec.method_sha256[:8],
         "revision": spec.revision,

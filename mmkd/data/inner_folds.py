@@ -71,9 +71,10 @@ def fold_numbers(data: Dataset, windows: Indices, folds: int) -> NDArray[np.int6
 def split_inner(data: Dataset, outer: Split, number: int, folds: int, seed: int, fraction: float) -> Split:
     """The split whose test part is one fold of the training part of `outer`, and which trains on the other folds.
 
-    The training part is that of `outer` with its validation part. The test part of `outer` is in no part of the result.
+    The test part of `outer` is in no part of the result.
 
     Args:
+        outer: without a validation part.
         number: of the fold, from 1.
         folds: number of folds.
         seed: of the draw of a validation part.
@@ -82,7 +83,7 @@ def split_inner(data: Dataset, outer: Split, number: int, folds: int, seed: int,
     Raises:
         MmkdError: there are too few subjects or windows for so many folds, or for a validation part.
     """
-    pool = np.sort(np.concatenate([outer.train, outer.validation]))
+    pool = outer.train
     held_out = fold_numbers(data, pool, folds) == number - 1
     train = pool[~held_out]
     validation = train[:0]

@@ -143,7 +143,9 @@ def _kind(data: Dataset, unit: str, splits: Sequence[Split]) -> str:
     if unit == "subject":
         return "split by subject" + (", the test part as in the file" if data.test_from == "file" else "")
     whose = {"card": "test part of its card", "file": "test part as in the file", "drawn": ""}[data.test_from]
-    return f"{whose}, validation by window" if whose else "split by window, at random in each class (no subjects)"
+    if not whose:
+        return "split by window, at random in each class (no subjects)"
+    return f"{whose}, validation by window" if any(len(split.validation) for split in splits) else whose
 
 
 def how_test_was_made(test_from: str, unit: str) -> str:

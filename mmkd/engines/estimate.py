@@ -14,7 +14,7 @@ from mmkd.engines.plan import Job, JobResult, pending, run_plan
 from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
 
-SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "schedule"}
+SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "class_weights", "schedule"}
 """Options of a training that do not change the time of a window and epoch."""
 IGNORED_FIELDS = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
 

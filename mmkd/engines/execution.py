@@ -7,13 +7,16 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mmkd.comparison.predictions import with_current_scores
+from mmkd.comparison.selection import Selection
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
-from mmkd.engines.plan import make_plan
+from mmkd.engines.plan import Job, make_plan
 from mmkd.engines.remaining import Remaining
+from mmkd.engines.selection import Phase, enter_results, plan_phase, run_phase
 from mmkd.engines.sweep import Existing, run_units
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
@@ -42,6 +45,8 @@ class Outcome:
         unmeasured: one line for each measurement that failed.
         references: records of the task's reference rows, such as the simple detectors of anomalies.
         data_warnings: one line for each thing that is suspicious in the data.
+        selections: the gaps of the selection phase, of each data set and student.
+        failed_selections: one line for each training of the selection phase that failed.
     """
 
     results: Sequence[UnitResult]
@@ -50,6 +55,8 @@ class Outcome:
     unmeasured: Sequence[str] = ()
     references: Sequence[Record] = ()
     data_warnings: Sequence[str] = ()
+    selections: Sequence[Selection] = ()
+    failed_selections: Sequence[str] = ()
 
     @property
     def records(self) -> list[Record]:
@@ -95,17 +102,22 @@ def execute(
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
     refused, broken = try_units(todo, workspace, leave_out)
     say_what_was_understood(understood, workspace.progress.say)
+    remaining = [(spec, data) for spec, data in units if spec.key not in refused]
+    phase = plan_phase(remaining, request.select)
+    selecting = bool(phase.alone) and existing != "only"
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:
         on_result(result)
     pending = {spec.key for spec, _ in todo if spec.key not in refused} if existing != "only" else set()
-    if pending and workspace.group.world_size > 1:
+    if (pending or selecting) and workspace.group.world_size > 1:
         workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
-    if pending:
+    if pending or selecting:
         prepare = import_function("mmkd.training.machine:prepare_machine")
-        prepare([spec for spec, _ in todo if spec.key in pending], workspace)
-    remaining = [(spec, data) for spec, data in units if spec.key not in refused]
-    overview = _overview(remaining, workspace, existing == "rerun") if pending and workspace.progress.shows else None
+        prepare([spec for spec, _ in (*todo, *phase.alone) if spec.key not in refused], workspace)
+    overview = None
+    if (pending or selecting) and workspace.progress.shows:
+        overview = _overview(remaining, phase, workspace, existing == "rerun")
+    failed_selections: list[str] = []
     with workspace.progress.overall(overview):
 
         def advance(result: UnitResult) -> None:
@@ -113,18 +125,28 @@ def execute(
             if overview is not None:
                 overview.end(f"unit/{result.spec.key}")
 
+        def advance_selection(result: UnitResult) -> None:
+            if overview is not None:
+                overview.end(f"unit/{result.spec.key}")
+
+        if selecting:
+            failed_selections = _run_phase(phase, workspace, advance_selection)
+            for selection in phase.selections(workspace):
+                for line in selection.lines:
+                    workspace.progress.say(line)
         if workspace.uses_workers and pending:
             results += run_by_workers(remaining, workspace, existing == "rerun", broken, advance)
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
     said = warning_lines(understood)
     peers = TASKS.get(request.task).chosen_references(request.peers, request.preset)
-    return _outcome(units, results, workspace, existing != "only", measurements, said, peers)
+    outcome = _outcome(units, results, workspace, existing != "only", measurements, said, peers)
+    return replace(outcome, selections=phase.selections(workspace), failed_selections=failed_selections)
 
 
-def _overview(units: Units, workspace: Workspace, rerun: bool) -> Remaining:
+def _overview(units: Units, phase: Phase, workspace: Workspace, rerun: bool) -> Remaining:
     """What is to be trained for these units, and how long it takes."""
-    plan = make_plan(units, workspace.records, workspace.cache, rerun)
+    plan = make_plan([*phase.alone, *units], workspace.records, workspace.cache, rerun, phase.taught)
     workers = workspace.jobs if workspace.engine not in ENGINES else None
     return Remaining(
         plan, workspace.records, workers=workers, threads=workspace.threads, device=str(workspace.torch_device)
@@ -196,20 +218,36 @@ def run_by_workers(
 ) -> list[UnitResult]:
     """Run the units in worker processes or on Ray; those whose method is broken fail without being started."""
     from mmkd.engines.engine import run_jobs
-    from mmkd.engines.plan import pending
-    from mmkd.engines.processes import ProcessEngine
 
     failing = [(spec, data) for spec, data in units if spec.key in broken]
     results = run_units(failing, workspace, "rerun", on_result, broken)
     order = [spec.key for spec, _ in units]
     units = [(spec, data) for spec, data in units if spec.key not in broken]
     plan = make_plan(units, workspace.records, workspace.cache, rerun)
-    if workspace.engine in ENGINES:
-        engine = import_function(ENGINES[workspace.engine].path)(workspace)
-    else:
-        engine = ProcessEngine(min(workspace.jobs, len(pending(plan))), workspace)
-    results += run_jobs(units, plan, workspace, engine, on_result)
+    results += run_jobs(units, plan, workspace, _engine(plan, workspace), on_result)
     return sorted(results, key=lambda result: order.index(result.spec.key))
+
+
+def _engine(plan: Sequence[Job], workspace: Workspace) -> Any:
+    """The engine that runs a plan: Ray, or worker processes."""
+    from mmkd.engines.plan import pending
+    from mmkd.engines.processes import ProcessEngine
+
+    if workspace.engine in ENGINES:
+        return import_function(ENGINES[workspace.engine].path)(workspace)
+    return ProcessEngine(min(workspace.jobs, len(pending(plan))), workspace)
+
+
+def _run_phase(phase: Phase, workspace: Workspace, on_result: OnResult) -> list[str]:
+    """Train what the selection phase lacks, in this process or by workers; one line for each training that failed."""
+    from mmkd.engines.engine import run_jobs
+
+    plan = make_plan(phase.alone, workspace.records, workspace.cache, taught=phase.taught)
+    if workspace.uses_workers and any(not job.exists for job in plan):
+        return enter_results(
+            phase, workspace, run_jobs(phase.alone, plan, workspace, _engine(plan, workspace), on_result)
+        )
+    return run_phase(phase, workspace, on_result)
 
 
 def _outcome(

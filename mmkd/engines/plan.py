@@ -14,6 +14,7 @@ from mmkd.store.cache import Cache
 from mmkd.store.records import Records
 from mmkd.units.expansion import student_alone
 from mmkd.units.names import title
+from mmkd.units.selection import in_fold
 from mmkd.units.splits import split_for
 from mmkd.views.cached import view_key
 
@@ -102,7 +103,11 @@ class Engine(Protocol):
 
 
 def make_plan(
-    units: Sequence[tuple[UnitSpec, Dataset]], records: Records, cache: Cache, rerun: bool = False
+    units: Sequence[tuple[UnitSpec, Dataset]],
+    records: Records,
+    cache: Cache,
+    rerun: bool = False,
+    taught: Sequence[tuple[UnitSpec, Dataset]] = (),
 ) -> list[Job]:
     """All jobs of the units, without repeats, each after the jobs that it needs.
 
@@ -111,6 +116,7 @@ def make_plan(
 
     Args:
         rerun: whether units on record are run again; views and teachers are not.
+        taught: units whose teachers are jobs, but not they themselves.
     """
     jobs: dict[str, Job] = {}
     requested = {spec.key for spec, _ in units}
@@ -123,12 +129,12 @@ def make_plan(
         key = view_key(name, spec.views[name], spec.data, split, spec.view_sources(name))
         return add_job(Job("view", key, spec, name, exists=cache.find_damage("views", key) is None))
 
-    def add_fold_teacher(name: str, inner: UnitSpec, data: Dataset) -> list[str]:
-        teacher = inner.teacher(name)
-        view = add_view(name, replace(inner, data=teacher.data), data)
-        windows = len(split_for(data, teacher.data, inner.seed).train)
+    def add_teacher(name: str, spec: UnitSpec, data: Dataset) -> list[str]:
+        teacher = spec.teacher(name)
+        view = add_view(name, replace(spec, data=teacher.data), data)
+        windows = len(split_for(data, teacher.data, spec.seed).train)
         exists = cache.find_damage("teachers", teacher.key) is None
-        job = Job("teacher", teacher.key, inner, modality=name, windows=windows, needs=(view,), exists=exists)
+        job = Job("teacher", teacher.key, spec, modality=name, windows=windows, needs=(view,), exists=exists)
         return [view, add_job(job)]
 
     def add_unit(spec: UnitSpec, data: Dataset) -> str:
@@ -140,19 +146,18 @@ def make_plan(
         count = len(split_for(data, spec.data, spec.seed).train)
         needs = [add_view(name, spec, data) for name in spec.views]
         for name in spec.teachers:
-            teacher = spec.teacher(name)
-            view = add_view(name, replace(spec, data=teacher.data), data)
-            windows = len(split_for(data, teacher.data, spec.seed).train)
-            exists = cache.find_damage("teachers", teacher.key) is None
-            taught_by = Job("teacher", teacher.key, spec, modality=name, windows=windows, needs=(view,), exists=exists)
-            needs += [view, add_job(taught_by)]
-        for inner in spec.without_folds:
+            needs += add_teacher(name, spec, data)
+        selected = [in_fold(spec, number, spec.selection_folds) for number in range(1, spec.selection_folds + 1)]
+        for inner in (*spec.without_folds, *selected):
             for name in spec.network_teachers:
-                needs += add_fold_teacher(name, inner, data)
+                needs += add_teacher(name, inner, data)
         if spec.starts_trained:
             needs.append(add_unit(student_alone(spec), data))
         return add_job(replace(job, windows=count, needs=tuple(dict.fromkeys(needs))))
 
+    for spec, data in taught:
+        for name in spec.teachers:
+            add_teacher(name, spec, data)
     for spec, data in units:
         add_unit(spec, data)
     return list(jobs.values())

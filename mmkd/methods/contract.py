@@ -47,6 +47,9 @@ class MethodConfig(Options):
 
     branch_weight: float = option(0.5, "weight of the mean cross-entropy of a multi-branch student's own heads", ge=0)
     label_smoothing: float = option(0.0, "share of the label that is spread over all classes", ge=0, lt=1, since=3)
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "weights of cross-entropy: balanced makes rare classes count as much as frequent ones", since=5
+    )
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class Method(nn.Module):
         minimum_batch: the smallest number of windows in a batch for which the loss is defined.
         minimum_classes: the smallest number of classes for which the loss depends on what a teacher says.
         supervised_by_labels: False if the student's prediction is not trained by cross-entropy with the labels; such a
-            method refuses `label_smoothing`.
+            method refuses `label_smoothing` and `class_weights`.
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
             "anomaly".
         needs: a subset of `NEEDS`.
@@ -149,10 +152,12 @@ class Method(nn.Module):
     status: ClassVar[Literal["current", "classic", "notes", "control"]] = "current"
     revision: ClassVar[int] = 1
     config: Any
+    weight_of_class: Tensor | None
 
     def __init__(self, config: MethodConfig | None = None, **options: Any) -> None:
         super().__init__()
         self.config = type(self).Config.parse(options, "the method") if config is None else config
+        self.register_buffer("weight_of_class", None, persistent=False)
 
     def check(self, setup: Setup) -> None:
         """Check, before any training, that the method can work with this student and these teachers.
@@ -168,6 +173,8 @@ class Method(nn.Module):
         self._check_student(name, setup)
         if self.config.label_smoothing > 0 and not self.supervised_by_labels:
             raise MmkdError(f"{name} trains by no cross-entropy with labels; leave --label-smoothing out")
+        if self.config.class_weights != "none" and not self.supervised_by_labels:
+            raise MmkdError(f"{name} trains by no cross-entropy with labels; leave --class-weights out")
         for modality in setup.teachers:
             self._check_teacher(name, modality, setup)
         if setup.teachers and isinstance(self.config, DistillConfig):
@@ -337,12 +344,34 @@ class Method(nn.Module):
             if mixed is not None:
                 mixed = mixed[0][batch.labelled], mixed[1][batch.labelled]
         smoothing = self.config.label_smoothing
-        if mixed is None:
+        if mixed is None and self.weight_of_class is None:
             return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        own = self._weighted(F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none"), targets)
+        if mixed is None:
+            return own.mean()
         others, shares = mixed
-        own = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
-        other = F.cross_entropy(logits, others, label_smoothing=smoothing, reduction="none")
+        other = self._weighted(F.cross_entropy(logits, others, label_smoothing=smoothing, reduction="none"), others)
         return (shares * own + (1 - shares) * other).mean()
+
+    def _weighted(self, losses: Tensor, targets: Tensor) -> Tensor:
+        """The losses (n,) of windows or steps, each times the weight of its class."""
+        return losses if self.weight_of_class is None else losses * self.weight_of_class[targets]
+
+    def weigh_classes(self, labels: Tensor, classes: int) -> None:
+        """Set the weights of the classes that the option `class_weights` asks for; called once, after `build`.
+
+        "balanced": class k of n_k labels has the weight n / (K n_k), where n is the number of all labels and K that of
+        the classes that occur. So the mean weight of all labels is 1, and each class has the same share of the loss.
+
+        Args:
+            labels: (n,) the labels of the training windows, or of their steps, that are known.
+            classes: number of all classes.
+        """
+        if self.config.class_weights == "none":
+            return
+        counts = torch.bincount(labels, minlength=classes).to(torch.float32)
+        weights = counts.sum() / (counts.clamp(min=1) * (counts > 0).sum())
+        self.weight_of_class = torch.where(counts > 0, weights, 0.0)
 
     def soft(
         self,

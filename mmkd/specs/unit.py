@@ -41,6 +41,9 @@ class Training(Options):
     label_smoothing: float = option(
         0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, lt=1, since=3
     )
+    class_weights: Literal["none", "balanced"] = option(
+        "none", "of a teacher's cross-entropy; a student's is an option of its method", since=5
+    )
     steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
     augment: tuple[str, ...] = option((), "augmentations of the training windows, such as rotate:30", since=5)
     augment_copies: int = option(0, "augmented copies of the training windows; 0: drawn anew each time", ge=0, since=5)
@@ -190,6 +193,8 @@ class UnitSpec:
         revision: of the method, see `Method.revision`.
         teacher_validation: fraction of the training windows that is used for the validation of the teachers, if the
             student is trained without one and they are those of their best epoch; 0: they have the student's windows.
+        selection_folds: number of folds of the training part in which the weights of the teachers are searched, where
+            there are no validation windows; 0: they are searched on validation windows, or not at all.
         given_views: options of views that the user set to another value than the preset's, such as "gaf.range"; titles
             show them. They are not part of the key.
         teacher_targets: "fitted": the logits of a training window are those of the teachers that were fitted to it; or
@@ -215,6 +220,7 @@ class UnitSpec:
     sources: Mapping[str, str] = field(default_factory=dict, metadata={"since": 3})
     revision: int = field(default=1, metadata={"since": 3})
     teacher_validation: float = field(default=0.0, metadata={"since": 3})
+    selection_folds: int = field(default=0, metadata={"since": 5})
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     teacher_targets: str = field(default="fitted", metadata={"since": 5})
 

@@ -17,6 +17,8 @@ class Preset:
     """The values of a preset.
 
     The number of epochs follows from a number of optimiser steps, so that small data sets are trained for more epochs.
+    Where `passes` is given, a training has a fixed number of steps instead, and `steps`, `teacher_steps` and
+    `epochs_range` say nothing.
 
     Attributes:
         image_size: side of the images of a view.
@@ -26,6 +28,10 @@ class Preset:
         steps, teacher_steps: optimiser steps of the training of a student and of a teacher.
         epochs_range: the least and the greatest number of epochs.
         options: method -> options that replace its defaults.
+        epoch_rule: the default of `--epoch-rule`: "val-best" or "last".
+        passes: how many passes over the training windows a training of a fixed number of steps is worth; 0: epochs.
+        steps_range: the least and the greatest number of those steps.
+        views: modality -> options that replace its defaults.
         peers: the reference rows of its tables, where `--peers` names none; empty: all that the task has.
         augment: the augmentations of all trainings; ("card",): those of the data set's card, if it names any.
         augment_copies: how many augmented copies of the training windows the student reads; 0: new ones each time.
@@ -39,6 +45,10 @@ class Preset:
     teacher_steps: int
     epochs_range: tuple[int, int]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    epoch_rule: str = "val-best"
+    passes: int = 0
+    steps_range: tuple[int, int] = (0, 0)
+    views: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     peers: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
     augment_copies: int = 0
@@ -52,18 +62,32 @@ class Preset:
 
         Args:
             windows: number of training windows.
-            changes: options of `Training` that the user set. Without `epochs` there are as many as `steps` or
-                `teacher_steps` need at this batch size, within `epochs_range`; without `batch_size` it is that of the
-                preset, or a smaller one for few windows. With `steps` there are as many steps, in parts of about
-                `STEPS_A_PART`.
+            changes: options of `Training` that the user set. Without `epochs` and `steps` they are those of the preset:
+                of epochs as many as `steps` or `teacher_steps` need at this batch size, within `epochs_range`. Without
+                `batch_size` it is that of the preset, or a smaller one for few windows. A fixed number of steps is
+                cut into parts of about `STEPS_A_PART`.
         """
-        usual = min(self.training.batch_size, max(8, 2 ** int(windows / 8).bit_length() // 2))
+        usual = self._batch_size(windows)
         default = {**asdict(self.training), "batch_size": usual}
-        epoch_steps = max(1, windows // int(changes.get("batch_size", usual)))
+        batch_size = int(changes.get("batch_size", usual))
+        epoch_steps = max(1, windows // batch_size)
         low, high = self.epochs_range
         steps = self.teacher_steps if teacher else self.steps
         default["epochs"] = min(max(round(steps / epoch_steps), low), high)
-        if "steps" in changes:
-            default["epochs"] = max(1, round(int(changes["steps"]) / STEPS_A_PART))
+        if self.passes and "epochs" not in changes:
+            least, most = self.steps_range
+            default["steps"] = min(max(round(self.passes * windows / batch_size), least), most)
+        fixed = int(changes.get("steps", default["steps"]))
+        if fixed:
+            default["epochs"] = max(1, round(fixed / STEPS_A_PART))
         given = [name for name, value in changes.items() if name not in UNNAMED and value != default[name]]
         return Training(**{**default, **changes, "given": tuple(given)})
+
+    def _batch_size(self, windows: int) -> int:
+        """The batch size of the preset, or a smaller power of two where there are few training windows.
+
+        With a number of epochs a pass has 8 batches or more, because epochs end with a batch that is not full; with a
+        fixed number of steps 2 will do.
+        """
+        batches = 2 if self.passes else 8
+        return min(self.training.batch_size, max(8, (1 << int(windows / batches).bit_length()) // 2))

@@ -72,6 +72,12 @@ class TrainingData:
         return self.y.ndim == 2
 
     @property
+    def known_labels(self) -> Tensor:
+        """(n,) the labels of the training windows, or of their steps, that are known."""
+        labels = self.y[self.train]
+        return torch.from_numpy(labels[labels >= 0])
+
+    @property
     def prediction_batch(self) -> int:
         """How many windows are predicted at a time: 256, or fewer if images are large."""
         if self.grid is None:

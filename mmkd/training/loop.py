@@ -95,6 +95,7 @@ def train(
     with group.synchronized():
         setup = make_setup(network, windows, teachers, training)
         build_method(method, setup, seed)
+        method.weigh_classes(windows.known_labels, windows.classes)
         method.to(windows.device)
         deployed = method.deploy(network)
         targets = setup.targets

@@ -1,6 +1,6 @@
 """Prepare a unit: its split, views, student, method, teachers and their outputs, before its student is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,9 +28,13 @@ from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import student_alone
+from mmkd.units.selection import in_fold
 from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
 from mmkd.views.cached import View, get_view, view_key
+
+Predictions = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Labels (n,), and the probabilities (n, K) of one teacher."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,14 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
         log.add(f"teacher {name}: {teachers[name].spec.key}, {teachers[name].checkpoint} epoch")
     if spec.searches_shares and shares is None:
-        shares = search_shares(teachers, windows)
+        if spec.selection_folds:
+            shares = search_in_folds(spec, data, workspace)
+            where = f"in {spec.selection_folds} folds of the training windows"
+        else:
+            shares = search_shares(teachers, windows)
+            where = f"on {len(windows.validation)} validation windows"
         method = make_method(spec, shares)
-        log.add(f"shares of the teachers, searched on {len(windows.validation)} validation windows: {shares}")
+        log.add(f"shares of the teachers, searched {where}: {shares}")
     networks = {name: teacher.network for name, teacher in teachers.items()}
     source: TeacherSource
     read_windows = windows
@@ -392,10 +401,44 @@ def search_shares(teachers: Mapping[str, Teacher], windows: TrainingData) -> str
     Returns:
         A value of the option `teacher_weights`, such as "sig=0.7000,gaf=0.3000".
     """
-    probabilities = [_probabilities(teacher, windows, windows.validation) for teacher in teachers.values()]
-    y = windows.y[windows.validation]
+    predictions = [_predict_known(teacher, windows, windows.validation) for teacher in teachers.values()]
+    return _best_shares(list(teachers), predictions)
+
+
+def search_in_folds(spec: UnitSpec, data: Dataset, workspace: Workspace) -> str:
+    """The weights of `search_shares`, on all training windows: each is predicted by teachers that did not see its fold.
+
+    Returns:
+        A value of the option `teacher_weights`.
+    """
+    parts: list[list[Predictions]] = []
+    for number in range(1, spec.selection_folds + 1):
+        inner = in_fold(spec, number, spec.selection_folds)
+        parts.append([])
+        for name in spec.teachers:
+            split, windows = teacher_windows(inner.teacher(name), data, workspace)
+            teacher = get_teacher(inner.teacher(name), windows, split.test, workspace, "last")
+            if workspace.group.is_leader:
+                write_teacher(teacher, data, split, windows, workspace.records)
+            parts[-1].append(_predict_known(teacher, windows, split.test))
+    together = [
+        (np.concatenate([y for y, _ in of_teacher]), np.concatenate([p for _, p in of_teacher]))
+        for of_teacher in zip(*parts, strict=True)
+    ]
+    return _best_shares(list(spec.teachers), together)
+
+
+def _predict_known(teacher: Teacher, windows: TrainingData, rows: NDArray[np.int64]) -> Predictions:
+    """The labels (n,) of these windows, or of their steps, that are known, and a teacher's probabilities (n, K)."""
+    probabilities = _probabilities(teacher, windows, rows)
+    y = windows.y[rows]
     if windows.per_step:
-        probabilities = [p.transpose(0, 2, 1)[y >= 0] for p in probabilities]
+        probabilities = probabilities.transpose(0, 2, 1)[y >= 0]
         y = y[y >= 0]
-    shares = mixture_shares(y, probabilities)
-    return ",".join(f"{name}={share:.4f}" for name, share in zip(teachers, shares, strict=True))
+    return y, probabilities
+
+
+def _best_shares(names: Sequence[str], predictions: Sequence[Predictions]) -> str:
+    """The shares of the mixture of the teachers' probabilities with the lowest negative log-likelihood, as text."""
+    shares = mixture_shares(predictions[0][0], [probabilities for _, probabilities in predictions])
+    return ",".join(f"{name}={share:.4f}" for name, share in zip(names, shares, strict=True))

@@ -234,7 +234,8 @@ def train_members(
 
 def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, workspace: Workspace) -> TrainingResult:
     """Train the teacher's `initial_network`, in step with the other processes of the group."""
-    method: Method = METHODS.get("student")(label_smoothing=spec.training.label_smoothing)
+    options = {name: getattr(spec.training, name) for name in ("label_smoothing", "class_weights")}
+    method: Method = METHODS.get("student")(**options)
     return train(
         network,
         method,

@@ -264,8 +264,11 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
     """
     classes = len(data.classes)
     split = split_for(data, spec.data, spec.seed)
-    if spec.searches_shares and not len(split.validation):
-        raise MmkdError(f"{spec.method}: --teacher-weights search needs validation windows; use --epoch-rule val-best")
+    if spec.searches_shares and not len(split.validation) and not spec.selection_folds:
+        raise MmkdError(
+            f"{spec.method}: --teacher-weights search needs windows that no teacher is trained on; add --select 3, "
+            f"for folds of the training windows, or --epoch-rule val-best"
+        )
     for name in spec.views:
         if f"modality {kind_of(name)}" in spec.sources:
             check_modality(name, spec.views[name], np.asarray(data.x[split.train[:8]], np.float32))

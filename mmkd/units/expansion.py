@@ -20,11 +20,12 @@ from mmkd.specs.teacher_nets import canonical_net, kind_of_net, target_folds
 from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
-from mmkd.units.checks import check_modalities, check_networks, parse_modalities
+from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
 from mmkd.units.methods import named_methods
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
+from mmkd.units.training_settings import OF_METHODS
 from mmkd.views.cached import view_configs
 
 VALIDATION = 0.2
@@ -63,9 +64,10 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         data = task.accept(load())
         if request.unlabelled:
             data = add_unlabelled(data, request.unlabelled, request.nan)
-        check_modalities(request, data)
+        own = at_student_rate(request, data)
+        check_modalities(own, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
-        combinations = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
+        combinations = itertools.product(parts, request.seeds, own.students, nets, fusions, request.teachers)
         for part, seed, student, net, fusion, teachers in combinations:
             for method in methods:
                 for options in choices[method]:
@@ -102,8 +104,8 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
 def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
     """The options of each unit of a method: every combination of the lists in `options`, then those of the variants."""
     preset = TASKS.get(request.task).preset(request.preset).options.get(method, {})
-    smoothing = {} if request.label_smoothing is None else {"label_smoothing": request.label_smoothing}
-    base = {**preset, **smoothing, **_field_names(request.options.get(method, {}))}
+    given = {name: getattr(request, name) for name in OF_METHODS if getattr(request, name) is not None}
+    base = {**preset, **given, **_field_names(request.options.get(method, {}))}
     yield from _option_sets(method, base)
     for variant in request.variants:
         if variant["method"] == method:
@@ -192,12 +194,14 @@ def resolve(
     views = tuple(dict.fromkeys(branches + teacher_names))
     size = request.image_size or min(preset.image_size, data.window)
     fold = data.fold or Fold("", ())
+    epoch_rule = request.epoch_rule or preset.epoch_rule
+    searches = options.get("teacher_weights") == "search"
     data_spec = DataSpec(
         name=data.name,
         sha256=data.sha256,
         nan=request.nan,
-        validation=VALIDATION if request.epoch_rule == "val-best" else 0.0,
-        epoch_rule=request.epoch_rule,
+        validation=VALIDATION if epoch_rule == "val-best" else 0.0,
+        epoch_rule=epoch_rule,
         train_subjects=request.train_subjects or 0,
         test_subjects=fold.test_subjects,
         by_name=bool(fold.test_subjects) and counts_subjects(data),
@@ -218,7 +222,7 @@ def resolve(
     folds = target_folds(request.teacher_targets) if teacher_names else 0
     if folds:
         _check_folds(folds, data, data_spec, seed, trained, checkpoints)
-    own_validation = request.epoch_rule == "last" and _takes_best_epoch(method, options, trained)
+    own_validation = epoch_rule == "last" and _takes_best_epoch(method, options, trained)
     teacher_validation = VALIDATION if own_validation else 0.0
 
     def training(teacher: bool) -> Training:
@@ -234,8 +238,9 @@ def resolve(
             options = options.in_steps(windows)
         return with_augmentations(options, request, data, teacher)
 
-    configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
-    own_views = configs(request.view)
+    height = data.grid[0] if data.grid else None
+    configs = partial(view_configs, views, size, height, data, shrinks=request.image_size is None)
+    own_views = configs(merge_options(preset.views, request.view))
     student_training = training(False)
     teacher_training = training(True) if teacher_names else None
     peers = [name for name, net in teacher_nets.items() if kind_of_net(net) == "peer"]
@@ -270,9 +275,21 @@ def resolve(
         sources=checksums_of(used),
         revision=METHODS.get(method).revision,
         teacher_validation=teacher_validation,
+        selection_folds=(request.select or 0) if searches and epoch_rule == "last" else 0,
         teacher_targets=f"out-of-fold:{folds}" if folds else "fitted",
-        given_views=_changed_options(own_views, configs({})) if request.view else (),
+        given_views=_changed_options(own_views, configs(preset.views)) if request.view else (),
     )
+
+
+def merge_options(
+    usual: Mapping[str, Mapping[str, Any]], own: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Options of views, of which `own` replaces the usual ones.
+
+    >>> merge_options({"gaf": {"range": "train"}}, {"gaf": {"size": 16}, "pi": {"size": 8}})
+    {'gaf': {'range': 'train', 'size': 16}, 'pi': {'size': 8}}
+    """
+    return {name: {**usual.get(name, {}), **own.get(name, {})} for name in dict.fromkeys((*usual, *own))}
 
 
 def _changed_options(views: Mapping[str, Mapping[str, Any]], usual: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
@@ -364,6 +381,7 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         checkpoint_files={},
         revision=METHODS.get("student").revision,
         teacher_validation=0.0,
+        selection_folds=0,
         teacher_targets="fitted",
         given_views=tuple(name for name in spec.given_views if name.rpartition(".")[0] in spec.student),
     )

@@ -109,5 +109,8 @@ def title(spec: UnitSpec) -> str:
     defaults = asdict(METHODS.get(spec.method).Config())
     options = [f"{name}={value}" for name, value in method_options(spec).items() if value != defaults.get(name)]
     fold = f", {spec.data.fold}" if spec.data.fold else ""
+    if spec.data.inner_fold:
+        number, folds = spec.data.inner_fold
+        fold += f", without part {number} of {folds} of the training part"
     data = data_title(spec.data.name, spec.data.rate, spec.data)
     return f"{data}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"

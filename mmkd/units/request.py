@@ -81,7 +81,9 @@ class Request(TrainingSettings):
     seeds: tuple[int, ...] = setting(
         (0,), "several, such as 0-4 or 0,3,7", flag="--seeds", metavar="LIST", group="what"
     )
-    preset: str = setting("quick", "quick (default) or full, see below", flag="--preset", metavar="NAME")
+    preset: str = setting(
+        "quick", "quick (default), standard (for comparisons) or full, see below", flag="--preset", metavar="NAME"
+    )
     students: tuple[str, ...] = setting(
         BY_TASK,
         "branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro",
@@ -114,6 +116,14 @@ class Request(TrainingSettings):
     )
     student_net: tuple[str, ...] = setting(
         (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
+    )
+    student_rate: float | None = setting(
+        None,
+        "the student reads a slower sensor of this rate, the teachers that of the data",
+        flag="--student-rate",
+        metavar="HZ",
+        gt=0,
+        le=MOST,
     )
     fusion: tuple[str, ...] = setting(
         (),
@@ -162,8 +172,19 @@ class Request(TrainingSettings):
         None, "K folds of subjects, each used once for the test", flag="--folds", metavar="K", ge=1, le=MOST
     )
     fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
-    epoch_rule: Literal["val-best", "last"] = setting(
-        "val-best", "val-best (default) or last, which needs no validation split", flag="--epoch-rule", metavar="RULE"
+    select: int | None = setting(
+        None,
+        "first, in K folds of the training windows: the gap of each teacher, and teacher-weights search",
+        flag="--select",
+        metavar="K",
+        ge=2,
+        le=MOST,
+    )
+    epoch_rule: Literal["val-best", "last"] | None = setting(
+        None,
+        "last, on all training windows, or val-best, on a validation split (default: by preset)",
+        flag="--epoch-rule",
+        metavar="RULE",
     )
     nan: Literal["refuse", "impute", "drop"] = setting(
         "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY"

@@ -70,6 +70,6 @@ def _add_file(split: Split, data: Dataset, spec: DataSpec) -> Split:
 def _make_inner_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
     """The split of a unit of the selection phase; it holds no test window of the unit without `inner_fold`."""
     number, folds = spec.inner_fold
-    outer = split_for(data, replace(spec, inner_fold=()), seed)
+    outer = split_for(data, replace(spec, inner_fold=(), epoch_rule="last", validation=0.0), seed)  # the same folds
     fraction = (spec.validation or 0.2) if spec.epoch_rule == "val-best" else 0.0
     return split_inner(data, outer, number, folds, seed_for(seed, "inner split"), fraction)

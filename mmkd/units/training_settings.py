@@ -10,14 +10,15 @@ from mmkd.units.setting import MOST, setting
 
 SHARED = ("epochs", "steps", "batch_size", "lr", "optimizer", "weight_decay")
 """Fields that hold for teachers too, unless the field `teacher_...` is set."""
+OF_METHODS = ("label_smoothing", "class_weights")
+"""Fields that are options of every method, and so of the student; teachers have `teacher_...`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(Options):
     """How the networks are trained.
 
-    What is set holds for teachers and student, and `teacher_...` for teachers alone. Label smoothing is set for each:
-    `label_smoothing` is an option of every method, and so of the student.
+    What is set holds for teachers and student, and `teacher_...` for teachers alone. Label smoothing is set for each.
     """
 
     epochs: int | None = setting(None, "epochs of teachers and student", flag="--epochs", metavar="N", ge=1, le=MOST)
@@ -62,6 +63,15 @@ class TrainingSettings(Options):
         metavar="X",
         ge=0,
         lt=1,
+    )
+    class_weights: Literal["none", "balanced"] | None = setting(
+        None,
+        "balanced: rare classes count as much as frequent ones, of teachers and student (default none)",
+        flag="--class-weights",
+        metavar="HOW",
+    )
+    teacher_class_weights: Literal["none", "balanced"] | None = setting(
+        None, "of teachers (default --class-weights)", flag="--teacher-class-weights", metavar="HOW"
     )
     teacher_batch_size: int | None = setting(
         None, "of teachers (default --batch-size)", flag="--teacher-batch-size", metavar="N", ge=2, le=MOST
@@ -108,14 +118,15 @@ class TrainingSettings(Options):
     @property
     def teacher_flags(self) -> list[str]:
         """The flags of the trainings of teachers that are set."""
-        names = [f"teacher_{name}" for name in (*SHARED, "label_smoothing")]
+        names = [f"teacher_{name}" for name in (*SHARED, *OF_METHODS)]
         return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
 
     def training_changes(self, teacher: bool) -> dict[str, Any]:
         """The options of `specs.unit.Training` that the user set, of teachers or of the student."""
         values = {name: getattr(self, name) for name in SHARED}
         if teacher:
-            own = {name: getattr(self, f"teacher_{name}") for name in (*SHARED, "label_smoothing")}
+            values["class_weights"] = self.class_weights
+            own = {name: getattr(self, f"teacher_{name}") for name in (*SHARED, *OF_METHODS)}
             own = {name: value for name, value in own.items() if value is not None}
             if {"epochs", "steps"} & set(own):  # they replace the length of all trainings
                 values |= {"epochs": None, "steps": None}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.core.errors import MmkdError, SuspiciousData
+from mmkd.core.errors import SuspiciousData
 from mmkd.data import Dataset, Split
 from mmkd.data.checks import DataChecks
 from mmkd.data.folds import UNCHECKED
@@ -58,12 +58,8 @@ def understand_data(data: Dataset) -> Understood:
 
 
 def first_split(data: Dataset) -> Split:
-    """The split of seed 0; without a validation part where there are too few windows or subjects for one."""
-    spec = DataSpec(data.name, data.sha256)
-    try:
-        return split_for(data, spec, 0)
-    except MmkdError:
-        return split_for(data, replace(spec, epoch_rule="last", validation=0.0), 0)
+    """The split of seed 0 without a validation part."""
+    return split_for(data, DataSpec(data.name, data.sha256, epoch_rule="last", validation=0.0), 0)
 
 
 def understand(units: Units, file: str | None = None) -> list[Understood]:

@@ -221,8 +221,16 @@ WINDOWS: list[Case] = [
     ("x past what differences hold", npz(x=X * 3e37), ("values go up to", "rescale")),
     ("one window", npz(x=X[:1], y=Y[:1]), ("own", "one class only")),
     ("two windows of two classes", npz(x=X[:2], y=Y[:2]), ("own", "test windows")),
-    ("a class of one window", npz(y=np.where(np.arange(N) == 5, 9, Y)), ("class '9'", "--epoch-rule last")),
-    ("a class of two windows", npz(y=np.where(np.arange(N) < 2, 9, Y)), ("class '9'", "--epoch-rule last")),
+    (
+        "a class of one window",
+        npz(("--epoch-rule", "val-best"), y=np.where(np.arange(N) == 5, 9, Y)),
+        ("class '9'", "--epoch-rule last"),
+    ),
+    (
+        "a class of two windows",
+        npz(("--epoch-rule", "val-best"), y=np.where(np.arange(N) < 2, 9, Y)),
+        ("class '9'", "--epoch-rule last"),
+    ),
     ("a window of one sample", npz(x=X[:, :, :1]), ("8 samples", "not 1")),
     ("a window of two samples", npz(x=X[:, :, :2]), ("8 samples", "not 2")),
     ("a window shorter than the network wants", npz(x=X[:, :, :7]), ("8 samples", "not 7")),

@@ -94,6 +94,7 @@ def test_labels_that_are_not_drawn_shape_nothing():
         (WINDOWS, {"labelled_subjects": 2}, "has no subjects; use --labelled-windows"),
         (WINDOWS, {"labelled_windows": 31}, "has 30 training windows of class 'a'; take at most as many"),
         (WINDOWS, {"labelled_windows": 30}, "all training windows of data 'own' would have a label"),
+        (replace(by_subject(), y=np.zeros((120, 8), int)), {"labelled_subjects": 2}, "has no label a window"),
         (WINDOWS, {"labelled_windows": 3, "labelled_subjects": 3}, "both choose the labels that are used; give one"),
     ],
 )

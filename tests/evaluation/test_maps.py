@@ -162,7 +162,7 @@ def _validation(record, data):
 
 
 def test_without_validation_windows_they_are_of_the_training_part(tiny, tmp_path):
-    record = mmkd.run("student", student="sig", epoch_rule="last", **{**tiny, "epochs": 1}, runs=tmp_path)
+    record = mmkd.run("student", student="sig", **{**tiny, "epochs": 1, "epoch_rule": "last"}, runs=tmp_path)
     found = measured(record, tiny)
     assert found["window_part"] == "train"
     assert {name for name in found if "/" in name} == {"window/sig", "similarity/student", "cam/student-sig"}

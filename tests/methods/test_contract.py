@@ -19,7 +19,7 @@ import torch
 import mmkd.specs.unit
 import mmkd.training.loop
 import mmkd.training.trial
-from mmkd import METHODS, Batch, Method, MmkdError, Setup, Step
+from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, Step
 from mmkd.cli.listing import describe_needs, first_line
 from mmkd.nets import build_student, build_teacher
 from mmkd.specs.unit import Training
@@ -423,3 +423,41 @@ def test_namesakes_name_each_other():
     for one, other in (("camkd", "ca-mkd"), ("ebkd", "ebkd-entropy")):
         assert f"`{other}`" in first_line(METHODS.get(one))
         assert f"`{one}`" in first_line(METHODS.get(other))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_balanced_classes_have_equal_shares_of_cross_entropy(smoothing):
+    """Against a loop over windows; class 2 does not occur."""
+    labels = torch.tensor([0] * 6 + [1] * 3 + [3])
+    method = METHODS.get("student")(class_weights="balanced", label_smoothing=smoothing)
+    method.weigh_classes(labels, 4)
+    logits = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+    (term,) = method.supervised(Outputs(logits, logits), Batch(labels, torch.arange(10))).values()
+    total = 0.0
+    for row, label in zip(logits.double(), labels.tolist(), strict=True):
+        log_p = row - row.exp().sum().log()
+        target = [smoothing / 4 + (1 - smoothing) * (k == label) for k in range(4)]
+        share = {0: 6, 1: 3, 3: 1}[label]
+        total += 10 / (3 * share) * -sum(t * lp for t, lp in zip(target, log_p.tolist(), strict=True))
+    assert float(term) == pytest.approx(total / 10, rel=1e-5)
+    plain = METHODS.get("student")(label_smoothing=smoothing)
+    plain.weigh_classes(labels, 4)
+    assert float(plain.supervised(Outputs(logits, logits), Batch(labels, torch.arange(10)))["ce"]) == pytest.approx(
+        float(torch.nn.functional.cross_entropy(logits, labels, label_smoothing=smoothing))
+    )
+
+
+def test_class_weights_and_mixtures():
+    labels, others = torch.tensor([0, 0, 0, 1]), torch.tensor([1, 0, 1, 0])
+    shares = torch.tensor([0.9, 0.8, 0.7, 0.6])
+    method = METHODS.get("student")(class_weights="balanced")
+    method.weigh_classes(labels, 2)
+    logits = torch.randn(4, 2, generator=torch.Generator().manual_seed(0))
+    batch = Batch(labels, torch.arange(4), mixed=(others, shares))
+    weights = {0: 4 / 6, 1: 4 / 2}
+    rows = logits.double().log_softmax(1)
+    total = sum(
+        -float(s) * weights[a] * float(row[a]) - (1 - float(s)) * weights[b] * float(row[b])
+        for row, a, b, s in zip(rows, labels.tolist(), others.tolist(), shares, strict=True)
+    )
+    assert float(method.supervised(Outputs(logits, logits), batch)["ce"]) == pytest.approx(total / 4, rel=1e-5)

@@ -150,7 +150,7 @@ def test_shares_of_step_labels_are_searched_on_labelled_steps(monkeypatch):
 
 def test_search_without_validation_windows_is_refused(tiny, tmp_path):
     with pytest.raises(MmkdError, match="--epoch-rule val-best"):
-        mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights="search", epoch_rule="last")
+        mmkd.run("kd", **{**tiny, "epoch_rule": "last"}, runs=tmp_path, teacher_weights="search")
     assert not tmp_path.joinpath("records").exists()
     with pytest.raises(MmkdError, match="have not been searched"):
         METHODS.get("kd")(teacher_weights="search").weights({"sig": None})

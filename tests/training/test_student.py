@@ -141,7 +141,7 @@ def test_other_students(tiny, tmp_path, student):
 
 
 def test_without_a_validation_split_the_last_epoch_counts(tiny, tmp_path):
-    record = mmkd.run("student", student="sig", epoch_rule="last", **tiny, runs=tmp_path)
+    record = mmkd.run("student", student="sig", **{**tiny, "epoch_rule": "last"}, runs=tmp_path)
     assert record.result["best_epoch"] == 3
     assert "validation" not in record.metrics
     assert record.metrics["test"] == record.metrics["test_last"]

@@ -61,7 +61,7 @@ def test_kd_takes_the_last_epoch_and_eskd_the_best(units):
 def without(tiny, tmp_path_factory):
     """`kd` and `eskd` of a student that is trained without validation windows."""
     runs = tmp_path_factory.mktemp("without")
-    return {name: mmkd.run(name, **KD, **tiny, runs=runs, epoch_rule="last") for name in ("kd", "eskd")}
+    return {name: mmkd.run(name, **KD, **{**tiny, "epoch_rule": "last"}, runs=runs) for name in ("kd", "eskd")}
 
 
 def test_without_validation_windows_the_teachers_of_eskd_alone_have_some(units, without):
@@ -89,7 +89,7 @@ def test_their_outputs_are_those_of_their_own_views_of_all_windows_of_the_studen
         return seen[-1][1]
 
     monkeypatch.setattr(preparation, "make_teacher_source", spy)
-    record = mmkd.run("eskd", **KD, **tiny, runs=tmp_path, epoch_rule="last")
+    record = mmkd.run("eskd", **KD, **{**tiny, "epoch_rule": "last"}, runs=tmp_path)
     assert same(record, without["eskd"])
     (spec, data), *_ = specs(tiny, ("eskd",), epoch_rule="last")
     train = split_for(data, spec.data, 0).train

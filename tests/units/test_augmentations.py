@@ -240,3 +240,14 @@ def test_python_and_flags_are_one(worn, tmp_path):
     command = ["--method", "student", "--data", str(worn), "--student", "sig", "--epochs", "1", "--quiet"]
     command += ["--augment", "rotate:20,jitter:0.1", "--augment-copies", "1", "--runs", str(tmp_path)]
     assert main([*command, "--existing", "only"]) == 0
+
+
+def test_training_times_are_told_in_times_of_the_student_alone(tiny, tmp_path, capsys):
+    command = ["--method", "student,kd", "--data", str(tiny["data"]), "--student", "sig", "--teachers", "sig"]
+    command += ["--epochs", "1", "--runs", str(tmp_path), "--cache", str(tiny["cache"]), "--quiet"]
+    line = "training time in times of the student alone, augmented alike: kd "
+    assert main([*command, "--augment", "jitter:0.1"]) == 0
+    (found,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith(line)]
+    assert float(found.removeprefix(line)) > 0
+    assert main(command) == 0
+    assert line not in capsys.readouterr().out

@@ -227,8 +227,29 @@ def test_defaults_are_filled_in():
     assert spec.student_net == "small"
     assert spec.fusion is None
     assert set(spec.views) == {"sig"}
-    assert spec.data.validation == 0.2
+    assert (spec.data.epoch_rule, spec.data.validation) == ("last", 0.0)
     assert spec.training.epochs >= 8
+
+
+def test_the_epoch_rule_is_that_of_the_preset_unless_it_is_given():
+    rules = {"quick": "last", "standard": "last", "full": "val-best"}
+    for preset, rule in rules.items():
+        (spec,) = specs(methods=("kd",), preset=preset)
+        assert (spec.data.epoch_rule, spec.data.validation) == (rule, 0.2 * (rule == "val-best"))
+        for own in ("last", "val-best"):
+            assert specs(methods=("kd",), preset=preset, epoch_rule=own)[0].data.epoch_rule == own
+
+
+def test_the_preset_standard_has_views_and_steps_of_its_own():
+    given = {"students": ("sig+gaf",), "preset": "standard"}
+    (spec,) = specs(methods=("kd",), **given)
+    assert spec.views["gaf"]["range"] == "train"
+    assert spec.given_views == ()
+    assert spec.training.steps == spec.teacher_training.steps == 1200
+    assert (spec.student_net, spec.teachers["sig"]) == ("tiny", "WRN16-1-window")
+    (other,) = specs(methods=("kd",), view={"gaf": {"range": "window"}}, **given)
+    assert other.views["gaf"]["range"] == "window"
+    assert other.given_views == ("gaf.range",)
 
 
 def test_epochs_mean_teachers_and_student():
@@ -322,7 +343,7 @@ def test_options_of_views_are_those_of_the_modality_and_of_its_groups():
 
 
 def test_methods_of_one_seed_share_data_views_teachers_and_training():
-    taught = [s for s in specs(methods=("all",), teachers=("sig,gaf",)) if s.teachers]
+    taught = [s for s in specs(methods=("all",), teachers=("sig,gaf",), epoch_rule="val-best") if s.teachers]
     assert len(taught) > 1
     for modality in ("sig", "gaf"):
         assert len({s.teacher(modality).key for s in taught}) == 1
@@ -352,7 +373,7 @@ def test_methods_of_one_seed_share_data_views_teachers_and_training():
             {"methods": ("kd",), "options": {"kd": {"temperature": [1, -1]}}},
             "method 'kd': temperature = -1.0 must be > 0",
         ),
-        ({"datasets": ("pigcvp",)}, "use --epoch-rule last"),
+        ({"datasets": ("pigcvp",), "epoch_rule": "val-best"}, "use --epoch-rule last"),
         ({"plugins": ("absent.py",)}, "--plugin .*absent.py: no such Python file"),
         ({"view": "gaf.range=train"}, "view 'gaf.range=train': write a mapping, such as {'gaf.range': 'train'}"),
         ({"view": {"gaf": "train"}}, "--view 'gaf': write a modality and its option, such as gaf.range=train"),
@@ -455,7 +476,7 @@ def test_alone_is_the_unit_of_method_student(values):
         ("epochs", 2),
         ("teacher_epochs", 2),
         ("nan", "drop"),
-        ("epoch_rule", "last"),
+        ("epoch_rule", "val-best"),
         ("precision", "bf16"),
         ("options", {"kd": {"temperature": 2}}),
         ("datasets", ("coffee",)),

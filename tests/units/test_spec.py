@@ -42,6 +42,8 @@ OTHER = {
     "checkpoint_sha256": {"sig": "12" * 32},
     "revision": 2,
     "teacher_validation": 0.2,
+    "selection_folds": 3,
+    "teacher_targets": "out-of-fold:3",
     "sources": {"backbone mine": "ef" * 32},
 }
 OTHER_DATA = {
@@ -69,6 +71,7 @@ OTHER_TRAINING = {
     "precision": "bf16",
     "label_smoothing": 0.1,
     "steps": 500,
+    "class_weights": "balanced",
     "augment": ("rotate:30",),
     "augment_copies": 4,
     "triads": ("wrist=0,1,2",),
@@ -188,6 +191,7 @@ def test_teacher_key_changes_with_every_field():
         "task": "segmentation",
         "checkpoint_sha256": "12" * 32,
         "sources": {"backbone WRN16-1": "ef" * 32},
+        "member": 1,
     }
     assert set(other) | {"checkpoint_file", "plugins", "given_views"} == {f.name for f in fields(TeacherSpec)}
     keys = {teacher.key} | {replace(teacher, **{name: value}).key for name, value in other.items()}
@@ -243,11 +247,16 @@ def test_presets_resolve(preset, windows, teacher):
     p = TASKS.get("classification").preset(preset)
     training = p.resolve(windows, teacher, {})
     low, high = p.epochs_range
-    assert low <= training.epochs <= high
+    if p.passes:
+        assert p.steps_range[0] <= training.steps <= p.steps_range[1]
+        assert training.epochs == round(training.steps / 100)
+    else:
+        assert low <= training.epochs <= high
+        assert training.steps == 0
     assert 2 <= training.batch_size <= max(8, min(windows, p.training.batch_size))  # a tiny set is one batch
     assert training.lr == p.training.lr
     changes = {"epochs": 3, "precision": "bf16"}
-    assert p.resolve(windows, teacher, changes) == replace(training, **changes)
+    assert p.resolve(windows, teacher, changes) == replace(training, **{**changes, "steps": 0})
 
 
 def test_larger_sets_get_fewer_epochs_and_no_smaller_batches():

@@ -110,8 +110,8 @@ def test_label_smoothing_of_the_student_is_the_option_of_its_method():
         ({"steps": 0}, "steps = 0 must be >= 1"),
         ({"steps": 100, "epochs": 3}, "--epochs 3 and --steps 100 both set how long is trained; give one of them"),
         ({"teacher_steps": 9, "teacher_epochs": 3}, "--teacher-epochs 3 and --teacher-steps 9 both set how long"),
-        ({"batch_size": 500}, "--batch-size 500: data 'gunpoint' has 40 training windows; give at most as many"),
-        ({"teacher_batch_size": 41}, "--teacher-batch-size 41: data 'gunpoint' has 40 training windows"),
+        ({"batch_size": 500}, "--batch-size 500: data 'gunpoint' has 50 training windows; give at most as many"),
+        ({"teacher_batch_size": 51}, "--teacher-batch-size 51: data 'gunpoint' has 50 training windows"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(values, line):
@@ -188,7 +188,7 @@ def test_teachers_and_student_train_with_what_was_set(sines, tmp_path, monkeypat
     teacher, own = made
     assert (teacher.lr, teacher.batch_size, teacher.optimizer, teacher.label_smoothing) == (0.003, 6, "sgd", 0.2)
     assert (own.lr, own.batch_size, own.optimizer, own.weight_decay) == (0.01, 6, "sgd", 0.0)
-    assert smoothings == [{"label_smoothing": 0.2}]
+    assert smoothings == [{"label_smoothing": 0.2, "class_weights": "none"}]
     stored = record.result["spec"]
     assert stored["training"]["lr"] == 0.01
     assert stored["training"]["given"] == ["batch_size", "lr", "optimizer", "weight_decay"]

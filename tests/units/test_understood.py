@@ -36,7 +36,7 @@ def own(tmp_path):
 
 
 def told(path, **settings):
-    units = list(expand(Request(methods=("student",), data=str(path), **settings)))
+    units = list(expand(Request(**{"methods": ("student",), "data": str(path), "epoch_rule": "val-best", **settings})))
     (data,) = understand(units, str(path))
     return data.text.partition("2 classes; ")[2], data.warnings
 
@@ -45,8 +45,7 @@ def test_persons(own):
     path = own(*[40] * 14, 220)
     assert understand_data(load_file(path)) == Understood(
         "mine",
-        "780 windows of 2 channels x 24 samples; 2 classes; split by subject: 7 train, 2 validation, 6 test (31 % of "
-        "the windows)",
+        "780 windows of 2 channels x 24 samples; 2 classes; split by subject: 9 train, 6 test (31 % of the windows)",
         (),
     )
 
@@ -106,8 +105,8 @@ def test_folds_tell_the_first_warning_and_how_many_have_some(own):
 def test_a_set_with_a_card():
     data = understand_data(load_dataset("basic-motions"))
     assert data.text == (
-        "80 windows of 6 channels x 100 samples (10 s at 10 Hz); 4 classes; test part of its card, validation by "
-        "window: 32 train, 8 validation, 40 test (50 % of the windows)"
+        "80 windows of 6 channels x 100 samples (10 s at 10 Hz); 4 classes; test part of its card: 40 train, "
+        "40 test (50 % of the windows)"
     )
     assert data.warnings == ()
 
@@ -147,7 +146,7 @@ def test_the_command(own, tmp_path, capsys):
     flags = ["--method", "student", "--data", str(path), "--student", "sig", "--epochs", "1", "--runs", str(runs)]
     line = (
         "mine.npz: 40 windows of 2 channels x 24 samples; 2 classes; split by window, at random in each class (no "
-        "subjects): 22 train, 6 validation, 12 test (30 % of the windows)\n"
+        "subjects): 28 train, 12 test (30 % of the windows)\n"
     )
     warning = f"mmkd.bench: warning: mine.npz: 12 of 12 {SHARING}\n"
 

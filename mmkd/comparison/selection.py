@@ -1,0 +1,82 @@
+"""The selection phase: teachers and students alone in folds of the training part, which no test window is in.
+
+Their records are no rows of tables. What they say is the gap, before any test window was read. Needs no torch.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmkd.comparison.gap import Gap, gap_lines, record_gaps
+from mmkd.comparison.identity import as_key, group_settings, student_spec, student_title
+from mmkd.comparison.rows import STUDENT_ONLY
+from mmkd.core.errors import MmkdError
+from mmkd.store.record import Record
+from mmkd.units.names import data_title
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The gaps of one data set and student in the selection phase.
+
+    Attributes:
+        dataset, student: in words.
+        folds: into how many folds the training part was cut.
+        gaps: of each teacher to the student alone over folds and seeds, the largest first.
+    """
+
+    dataset: str
+    student: str
+    folds: int
+    gaps: Sequence[Gap]
+
+    @property
+    def lines(self) -> list[str]:
+        """What is said of them, a line each."""
+        head = f"selection in {self.folds} folds of the training part, {self.dataset}, {self.student}"
+        return [f"{head}: {line}" for line in gap_lines(self.gaps)]
+
+    def as_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        gaps = [{**asdict(gap), "has_room": gap.has_room} for gap in self.gaps]
+        names = {"dataset": self.dataset, "student": self.student, "folds": self.folds}
+        return {"kind": "selection", **names, "gaps": gaps}
+
+
+def is_of_selection(record: Record) -> bool:
+    """Whether a record is one of the selection phase, or of a teacher that leaves out a fold of the training part."""
+    try:
+        return bool(record.spec.data.inner_fold)
+    except (MmkdError, KeyError, TypeError, ValueError, AttributeError):  # of another version, or damaged
+        return False
+
+
+def selections(records: Iterable[Record]) -> list[Selection]:
+    """The gaps of the selection phase among these records; other records are passed over."""
+    alone: dict[str, list[Record]] = {}
+    teachers: list[Record] = []
+    for record in filter(is_of_selection, records):
+        if record.kind == "teacher":
+            teachers.append(record.at_epoch("last"))
+        elif record.kind == "student" and student_spec(record).method == STUDENT_ONLY:
+            alone.setdefault(as_key(_settings(record)), []).append(record)
+    found = []
+    for students in alone.values():
+        spec = students[0].unit
+        gaps = record_gaps(students, teachers, _pair(students))
+        if gaps:
+            title = data_title(spec.data.name, spec.data.rate, spec.data)
+            found.append(Selection(title, student_title(students[0]), spec.data.inner_fold[1], gaps))
+    return sorted(found, key=lambda selection: (selection.dataset, selection.student))
+
+
+def _settings(record: Record) -> Mapping[str, Any]:
+    """What the students of one `Selection` have in common: all but seed and fold."""
+    settings = group_settings(record)
+    return {**settings, "data": {**settings["data"], "inner_fold": record.spec.data.inner_fold[1]}}
+
+
+def _pair(students: Sequence[Record]) -> str:
+    """What a pair of teacher and student is of, in the singular."""
+    specs = [record.unit for record in students]
+    return "fold" if len({spec.seed for spec in specs}) == 1 else "fold-and-seed pair"
