@@ -10,6 +10,7 @@ from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
 from mmkd.comparison.identity import flat
 from mmkd.comparison.ranking import Ranking
+from mmkd.report.fidelity import measure_lines, verdict_words
 from mmkd.report.phrases import group_notes
 from mmkd.report.spreadsheet import plain_row, seed_and_fold
 
@@ -39,6 +40,9 @@ def _group(group: Group) -> dict[str, Any]:
             {
                 **plain_row(row, group),
                 "settings": flat(row.settings),
+                "fidelity": [line for fidelity in row.fidelity for line in measure_lines(fidelity)],
+                "better_than": [_plain(asdict(verdict)) for verdict in row.verdicts],
+                "in_words": " ".join(verdict_words(row)),
                 "units": [{"key": u.key, **seed_and_fold(u, group), "metrics": dict(u.metrics)} for u in row.members],
             }
             for row in group.rows

@@ -699,6 +699,7 @@ def test_two_settings_on_one_data_set_are_not_in_the_statistics(tmp_path):
 
 
 FILES = {
+    "fidelity.csv",
     "report.html",
     "leaderboard.csv",
     "results.csv",
@@ -961,7 +962,7 @@ def test_hostile_names(tmp_path, capsys, name):
     with_table = [line for line in texts["tables.md"].splitlines() if line.startswith("|")]
     plain = [line.replace("\\\\", "").replace("\\|", "") for line in with_table]
     assert len({line.count("|") for line in plain if line.startswith("| |")}) == 1
-    for head in ("leaderboard.csv", "results.csv"):
+    for head in ("fidelity.csv", "leaderboard.csv", "results.csv"):
         lines = list(csv.reader(io.StringIO(texts[head], newline="")))
         assert len({len(line) for line in lines}) == 1
         assert not any(cell[:1] in ("=", "@") for line in lines for cell in line)

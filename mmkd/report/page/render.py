@@ -23,6 +23,7 @@ from mmkd.comparison.compare import Comparison
 from mmkd.comparison.ranking import Ranking
 from mmkd.core.text import printable, shorten
 from mmkd.drawing.style import DARK, LIGHT, css
+from mmkd.report.fidelity import meanings
 from mmkd.report.output import FIGURES
 from mmkd.report.page.album import Album
 from mmkd.report.page.context import GroupContext
@@ -71,7 +72,7 @@ def page_files(
             *unread,
         ],
         "reproducibility": reproducibility_section(facts),
-        "legend": legend(comparison),
+        "legend": [legend(comparison), *meanings(comparison)],
         "version": __version__,
     }
     return {"report.html": _render(context), **album.files, FIGURES: json.dumps(album.index, indent=1) + "\n"}
