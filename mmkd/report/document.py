@@ -21,7 +21,7 @@ def document(comparison: Comparison, rankings: Sequence[Ranking]) -> dict[str, A
         "control": comparison.control,
         "groups": [_group(group) for group in comparison.groups],
         "over_data_sets": [_plain(asdict(ranking)) for ranking in rankings],
-        "selections": [_plain(selection.as_json()) for selection in comparison.selections],
+        **({"selections": [_plain(each.as_json()) for each in comparison.selections]} if comparison.selections else {}),
         "left_out": comparison.left_out,
     }
 

@@ -169,6 +169,7 @@ def only_gap(records):
 def test_it_stands_above_the_table_of_a_run(records, tiny, capsys):
     flags = ["--data", str(tiny["data"]), "--epochs", "3", "--image-size", "16", "--cache", str(tiny["cache"])]
     flags += ["--student", "sig", "--teachers", "sig", "--seeds", "0-1", "--existing", "only", "--quiet"]
+    flags += ["--epoch-rule", "val-best"]
     runs = ["--runs", str(records[0].folder.parent)]
     assert bench(["--method", "student,kd", *flags, *runs]) == 0
     title, *lines = capsys.readouterr().out.splitlines()
@@ -185,6 +186,7 @@ def test_without_the_student_alone_it_is_not_known(records, tiny, tmp_path, caps
             shutil.copytree(record.folder, tmp_path / record.folder.name)
     flags = ["--data", str(tiny["data"]), "--epochs", "3", "--image-size", "16", "--cache", str(tiny["cache"])]
     flags += ["--student", "sig", "--teachers", "sig", "--existing", "only", "--runs", str(tmp_path), "--quiet"]
+    flags += ["--epoch-rule", "val-best"]
     assert bench(["--method", "kd", *flags]) == 0
     assert "gap: not known without the student alone" in capsys.readouterr().out
 
