@@ -10,7 +10,7 @@ TORCH = $(shell grep '^torch==' constraints.txt)
 .PHONY: bench test test-slow test-browser test-faults test-injected bench-speed bench-suite check check-fast lint format clean help
 
 help:
-	@echo "make bench        set up, then python -m mmkd.bench --method fam"
+	@echo "make bench        set up, then python -m mmkd.bench --method student,kd,fam"
 	@echo "make test         set up, then format check, lint, types and tests (about 5 minutes on 2 cores)"
 	@echo "make test-slow    the tests that build, install or train for more than a minute"
 	@echo "make test-browser the page and MLflow's own in headless Chromium (Debian's package chromium); skipped without it"
@@ -23,7 +23,7 @@ help:
 	@echo "make format       format and mend the code"
 
 bench: $(VENV)/.core
-	$(BIN)/python -m mmkd.bench --method fam
+	$(BIN)/python -m mmkd.bench --method student,kd,fam
 
 test: $(VENV)/.dev
 	$(MAKE) check

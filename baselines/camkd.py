@@ -19,7 +19,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Setup,
+    option,
+    paired_branch,
+    same_branch,
+)
 
 
 @METHODS.register("camkd")
@@ -50,7 +61,7 @@ class CAMKD(Method):
                 f"sig,gaf,pi and --student sig+gaf+pi"
             )
         for modality in image_shares:
-            branch = setup.student.branches[modality]
+            branch = paired_branch(setup.student, modality)
             teacher = setup.teachers[modality]
             for outputs, flag in ((branch, "--student-net small"), (teacher, f"--teacher-net {modality}=WRN16-1")):
                 if outputs.classifier is None:
@@ -61,7 +72,8 @@ class CAMKD(Method):
     def shares(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, float]:
         """The image modalities and the shares of their teachers, which sum to 1 (or are all 0)."""
         shares = self.weights(teachers)
-        images = [m for m in teachers if m in student.branches and is_image(teachers[m], student.branches[m])]
+        branches = {m: student.branches[name] for m in teachers if (name := same_branch(student.branches, m))}
+        images = [m for m, branch in branches.items() if is_image(teachers[m], branch)]
         total = sum(shares[m] for m in images) or 1
         return {m: shares[m] / total for m in images}
 
@@ -70,7 +82,7 @@ class CAMKD(Method):
         terms = {name: c.ce_weight * term for name, term in self.supervised(student, batch).items()}
         terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature, c.pairs)
         for modality, share in self.shares(student, teachers).items():
-            maps = [x.activation_maps(batch.targets) for x in (student.branches[modality], teachers[modality])]
+            maps = [x.activation_maps(batch.targets) for x in (paired_branch(student, modality), teachers[modality])]
             height, width = (min(x.shape[axis] for x in maps) for axis in (1, 2))
             own, other = (unit_range(F.adaptive_avg_pool2d(x, (height, width))) for x in maps)
             terms[f"camkd_{modality}"] = c.cam_weight * share * F.mse_loss(own, other)

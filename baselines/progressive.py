@@ -19,7 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, kind_of, only_of_kind, option
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Setup,
+    kind_of,
+    only_of_kind,
+    option,
+    same_branch,
+)
 
 
 @METHODS.register("progressive")
@@ -53,7 +65,7 @@ class Progressive(Method):
                 f"progressive begins with one sig; the teachers are {', '.join(teachers)}, the branches "
                 f"{', '.join(branches)}; use --teachers sig,gaf,pi and --student sig+gaf+pi"
             )
-        if not any(m in branches for m in images(teachers)):
+        if not any(same_branch(branches, m) for m in images(teachers)):
             raise MmkdError(
                 f"progressive needs an image teacher with a branch of its modality; the teachers are "
                 f"{', '.join(teachers)}, the branches {', '.join(branches)}; use --teachers sig,gaf,pi and --student "

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
-    from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch
+    from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.tasks.base import TASKS, Task
@@ -68,6 +68,7 @@ _MODULES = {
     "matched_maps": "methods.pairing",
     "matched_stages": "methods.pairing",
     "paired_branch": "methods.pairing",
+    "same_branch": "methods.pairing",
     "soft_targets": "methods.losses",
 }
 
@@ -113,6 +114,7 @@ __all__ = [
     "paired_branch",
     "recompute_scores",
     "run",
+    "same_branch",
     "soft_targets",
 ]
 

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from mmkd.units.result import UnitResult
 
 NAME = "mmkd.bench"
+ROOM = (
+    "where a teacher has something to give, here a sensor that the student lacks:\n"
+    "  python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig"
+)
+"""Printed below tables without room: a command whose gap is some twenty points."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -214,6 +219,8 @@ def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None
     for selection in outcome.selections:
         for line in selection.lines:
             print(line)
+    if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
+        print(ROOM)
     for line in outcome.data_warnings:
         print(f"warning: {one_line(line)}")
 

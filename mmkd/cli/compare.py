@@ -36,7 +36,8 @@ def make_parser() -> Parser:
         add_help=False,
         epilog="Units are in one table only if data, student and training are the same; a method with other options "
         "is another row. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
-        "leaderboard.csv, results.csv (one line a unit and metric), tables.md, tables.tex, comparison.json, "
+        "leaderboard.csv, fidelity.csv (what students have of their teachers), results.csv (one line a unit and "
+        "metric), tables.md, tables.tex, comparison.json, "
         "records.jsonl (each record without its predictions), "
         "reproducibility.json and .md, and tsml/ with each unit's predictions.",
     )

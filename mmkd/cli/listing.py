@@ -40,7 +40,7 @@ def _preset_lines(name: str, p: Preset) -> list[str]:
     return [
         f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
         f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
-        f"         {', '.join(more)}",
+        *(f"         {line}" for line in more),
         *(f"         {method} with {_flags(options)}" for method, options in p.options.items()),
     ]
 

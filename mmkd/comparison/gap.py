@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmkd.comparison.identity import as_key
+from mmkd.comparison.rows import STUDENT_ONLY, Row
 from mmkd.core.refusal import Refusal
 from mmkd.store.record import Record
 
@@ -132,6 +133,32 @@ def record_gaps(alone: Iterable[Record], teachers: Iterable[Record], of: str = "
     return largest_first(gaps)
 
 
+def row_gaps(teachers: Iterable[Row], students: Iterable[Row], of: str) -> list[Gap]:
+    """The gap of each row of teachers of a group, the largest first; empty without a row of the student alone.
+
+    Of several rows of the student alone, which differ in their options, it is the one with the highest mean.
+
+    Args:
+        of: what a row has one value of, in the singular.
+    """
+    alone = [_scores(row) for row in students if row.base == STUDENT_ONLY]
+    best = max(
+        (scores for scores in alone if scores), key=lambda scores: float(np.mean([*scores.values()])), default={}
+    )
+    gaps = []
+    for row in teachers:
+        records = [unit.record for unit in row.members if unit.record is not None]
+        gap = paired_gap(row.name, _scores(row), best, of, mean_fit(records))
+        if isinstance(gap, Gap):
+            gaps.append(gap)
+    return largest_first(gaps)
+
+
+def _scores(row: Row) -> dict[int, float]:
+    """Seed, or number of a fold -> test accuracy."""
+    return {repeat: unit.metrics[SCORE] for repeat, unit in row.units.items() if SCORE in unit.metrics}
+
+
 def largest_first(gaps: Iterable[Gap]) -> list[Gap]:
     """The gaps of the best teacher first."""
     return sorted(gaps, key=lambda gap: -gap.mean)
@@ -176,39 +203,31 @@ def describe_gap(gap: Gap) -> str:
     return f"{text} ({over})" + ("" if gap.has_room else f"; {NO_ROOM}")
 
 
-NO_ROOM = "no room: below 2 points, a method has next to nothing to gain from these teachers"
+NO_ROOM = "no room: below 2 points a method has next to nothing to gain"
 """Stands in the line of a gap that is too small."""
 
 
 def gap_lines(gaps: Sequence[Gap]) -> list[str]:
-    """All that is said of gaps: the best teacher's, then of each teacher its own gap and how it fits its training.
+    """What is said above a table: the gap of the best teacher, then a line on each teacher, the best first."""
+    ordered = largest_first(gaps)
+    return [*(describe_gap(gap) for gap in ordered[:1]), *map(describe_teacher, ordered)]
 
-    A teacher that is worse than the student alone is warned of.
+
+def describe_teacher(gap: Gap) -> str:
+    """One line on a teacher: its gap, with a warning if it is weaker than the student, and how it fits its training.
+
+    >>> describe_teacher(Gap("pi WRN16-1", -0.05, None, None, 1, "seed", 0.85, 0.9, Fit(0.997, 0.003, 0.0123)))
+    'warning: teacher pi WRN16-1 is weaker than the student alone: -5.0 points; wrong on 0.3 % of its training \
+windows, NLL of its targets there 0.012'
     """
-    if not gaps:
-        return []
-    best, *others = ordered = largest_first(gaps)
-    lines = [describe_gap(best)]
-    lines += [f"gap of teacher {gap.teacher}: {_points(gap)}" for gap in others]
-    for gap in ordered:
-        if gap.is_weaker:
-            lines.append(
-                f"warning: teacher {gap.teacher} is weaker than the student alone ({gap.accuracy:.3f} against "
-                f"{gap.alone:.3f} test accuracy)"
-            )
-    return [*lines, *(describe_fit(gap.teacher, gap.fit) for gap in ordered if gap.fit is not None)]
-
-
-def describe_fit(teacher: str, fit: Fit) -> str:
-    """One line on how a teacher does on its training windows.
-
-    >>> describe_fit("sig WRN16-1", Fit(0.997, 0.003, 0.0123))
-    'teacher sig WRN16-1 on its training windows: accuracy 0.997, wrong on 0.3 %, NLL of the labels 0.012'
-    """
-    return (
-        f"teacher {teacher} on its training windows: accuracy {fit.accuracy:.3f}, wrong on {100 * fit.wrong:.1f} %, "
-        f"NLL of the labels {fit.nll:.3f}"
-    )
+    head = f"teacher {gap.teacher}:"
+    if gap.is_weaker:
+        head = f"warning: teacher {gap.teacher} is weaker than the student alone:"
+    fit = gap.fit
+    if fit is None:
+        return f"{head} {_points(gap)}"
+    wrong = f"wrong on {100 * fit.wrong:.1f} % of its training windows"
+    return f"{head} {_points(gap)}; {wrong}, NLL of its targets there {fit.nll:.3f}"
 
 
 def _points(gap: Gap) -> str:

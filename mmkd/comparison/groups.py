@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mmkd.comparison.changes import enter_changes
+from mmkd.comparison.controls import enter_verdicts
 from mmkd.comparison.equal import enter_equals
+from mmkd.comparison.fidelity import enter_fidelity
+from mmkd.comparison.gap import Gap, row_gaps
 from mmkd.comparison.identity import (
     OLDER,
     Settings,
@@ -26,7 +29,7 @@ from mmkd.comparison.identity import (
 )
 from mmkd.comparison.repeats import Repeats
 from mmkd.comparison.rows import Row, best_first, name_by_difference
-from mmkd.comparison.teachers import JointPredictions, Numbers, enter_agreement, mean_rows, teacher_rows
+from mmkd.comparison.teachers import JointPredictions, Numbers, mean_rows, teacher_rows
 from mmkd.comparison.units import Unit
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import METRICS, Metric
@@ -47,6 +50,7 @@ class Group:
         folds: the names of the folds on record, in order; empty where the test part is the data set's own.
         all_folds: how many there are.
         by: what a row has one value of: each seed, or of a single seed each fold.
+        gaps: of each teacher to the student alone, the largest first; empty where one of the two is not here.
     """
 
     title: str
@@ -59,6 +63,7 @@ class Group:
     folds: tuple[str, ...] = ()
     all_folds: int = 0
     by: Literal["seed", "fold"] = "seed"
+    gaps: list[Gap] = field(default_factory=list)
 
     @property
     def task_object(self) -> Task:
@@ -122,17 +127,18 @@ def build_group(
     taught = Counter(row.teachers for row in students if row.teachers)
     means = [row for several in taught if len(several) > 1 for row in mean_rows(several, taught_by, joint, notes)]
     usual = taught.most_common(1)[0][0] if taught else ()
-    for row in students:
-        enter_agreement(row, [taught_by[number] for number in row.teachers or usual], joint, notes)
+    enter_fidelity(students, taught_by, usual, joint, repeats, notes)
     if repeats.folds:
         repeats.merge_folds([*taught_by, *means, *students], notes)
         students = best_first([row for row in students if row.units])
     enter_changes(students, taught_by, control, task.teachers_share_metrics, notes)
+    enter_verdicts(students, repeats.by)
     if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
         notes["latency was not measured on one kind of processor; do not compare it"] = None
     notes |= dict.fromkeys(latency_notes(members))
     notes |= dict.fromkeys(test_part_notes(members))
     notes |= dict.fromkeys(f"warning: {line}" for line in data_warnings(members))
+    gaps = row_gaps(taught_by, students, repeats.by) if task.teachers_share_metrics else []
     notes |= dict.fromkeys(str(line) for record in references for line in record.result.get("notes") or ())
     rows = [row for row in (*taught_by, *means, *students) if row.units]
     enter_equals(rows, notes)
@@ -151,6 +157,7 @@ def build_group(
         folds=tuple(repeats.folds.values()),
         all_folds=count,
         by=repeats.by,
+        gaps=gaps,
     )
 
 

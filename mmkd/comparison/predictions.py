@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.classes import accuracy, mean_of
+from mmkd.metrics.fidelity import Answers
 from mmkd.metrics.recordings import StepScores
 from mmkd.metrics.registry import METRICS, checksum_field, count_metrics
 from mmkd.metrics.reproduction import joined_recordings
@@ -18,15 +21,38 @@ from mmkd.metrics.steps import Recording, confusion_matrix
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 
+MOST_GROUPS = 200
+"""Groups of windows that a bootstrap draws at most, where neither subjects nor recordings are known."""
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions of a record for the test windows; `probabilities` (n, K) where a window has one label."""
+    """The predictions of a record for the test windows; `probabilities` (n, K) where a window has one label.
+
+    Attributes:
+        drawn: "subject" and the subjects (n,) of the windows; or "recording", or "window" where these are not known.
+    """
 
     window: NDArray[np.int64]
     true: NDArray[np.int64]
     predicted: NDArray[np.int64]
     probabilities: NDArray[np.float64] | None
+    drawn: tuple[str, NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class WindowGroups:
+    """The test windows by subject, or by recording where subjects are not known, or each window by itself.
+
+    Attributes:
+        of: "subject", "recording" or "window"; of over 200 windows each of 200 random groups counts as one, which
+            costs less and gives intervals of the same width.
+        names: (S,) in order; number: (n,) which of them a window belongs to.
+    """
+
+    of: str
+    names: NDArray[Any]
+    number: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -37,6 +63,8 @@ class JointPrediction:
         predicted: the classes that the mean of their probabilities predicts; of labels of steps, those of each network.
         scores: of the mean; empty where every step has a label.
         bound: of the best of the networks, window by window: an upper bound for whoever chooses among them.
+        probabilities: (n, K), the mean; None where every step has a label.
+        drawn: of the windows, as the first network has them.
     """
 
     window: NDArray[np.int64]
@@ -44,16 +72,42 @@ class JointPrediction:
     predicted: tuple[NDArray[np.int64], ...]
     scores: Mapping[str, float]
     bound: Mapping[str, float] = field(default_factory=dict)
+    probabilities: NDArray[np.float64] | None = None
+    drawn: tuple[str, NDArray[Any]] | None = None
+
+    @cached_property
+    def answers(self) -> Answers:
+        """The answers of one network, or of the mean of several, to the labelled samples."""
+        known = self.true >= 0
+        probabilities = self.probabilities if self.probabilities is None else self.probabilities[known]
+        return Answers(self.predicted[0][known], probabilities)
+
+    @cached_property
+    def groups(self) -> WindowGroups | None:
+        """The windows by what a bootstrap draws together."""
+        if self.drawn is None:
+            return None
+        of, values = self.drawn
+        if of != "window":
+            names, number = np.unique(values.astype(str), return_inverse=True)
+            return WindowGroups(of, names, number)
+        if len(values) <= MOST_GROUPS:
+            names, number = np.unique(values, return_inverse=True)
+        else:  # neighbours come into groups far apart, by the golden ratio; which one depends on the window alone
+            spread = (values.astype(np.uint64) * np.uint64(2654435769)) % np.uint64(1 << 32)
+            names, number = np.unique((spread * np.uint64(MOST_GROUPS)) >> np.uint64(32), return_inverse=True)
+        return WindowGroups("window", names, number)
 
     def agreement(self, other: "JointPrediction") -> float | None:
         """Share of windows, or labelled steps, where both predict the same class; None if their windows differ."""
-        if not _same_windows(self, other):
+        if not same_windows(self, other):
             return None
         known = self.true >= 0
         return float(np.mean([accuracy(self.predicted[0][known], classes[known]) for classes in other.predicted]))
 
 
-def _same_windows(one: Predictions | JointPrediction, other: Predictions | JointPrediction) -> bool:
+def same_windows(one: Predictions | JointPrediction, other: Predictions | JointPrediction) -> bool:
+    """Whether both are of the same test windows, with the same labels."""
     return np.array_equal(one.window, other.window) and np.array_equal(one.true, other.true)
 
 
@@ -80,6 +134,7 @@ def read_predictions(record: Record) -> Predictions | Refusal:
             window, true, predicted = (z[name].astype(np.int64) for name in ("window", "true", "predicted"))
             single = true.ndim == 1 and "probabilities" in z.files
             probabilities = z["probabilities"].astype(np.float64) if single else None
+            drawn = _drawn_by(z, window)
     except MmkdError as error:
         return Refusal(str(error))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
@@ -90,7 +145,15 @@ def read_predictions(record: Record) -> Predictions | Refusal:
         fits = fits and probabilities.ndim == 2 and len(probabilities) == n and int(true.max()) < probabilities.shape[1]
     if not fits:
         return Refusal(f"predictions of {record.key}: wrong shapes")
-    return Predictions(window, true, predicted, probabilities)
+    return Predictions(window, true, predicted, probabilities, drawn)
+
+
+def _drawn_by(arrays: Mapping[str, NDArray[Any]], window: NDArray[np.int64]) -> tuple[str, NDArray[Any]]:
+    """What the test windows of `predictions.npz` are drawn by: their subjects, or recordings, or numbers."""
+    for name in ("subject", "recording"):
+        if name in arrays and arrays[name].shape == window.shape:
+            return name, arrays[name]
+    return "window", window
 
 
 def missing_scores(record: Record) -> dict[str, float]:
@@ -160,21 +223,26 @@ def _recordings(record: Record) -> list[Recording]:
 
 
 def combine(members: Sequence[Predictions | Refusal]) -> JointPrediction | Refusal:
-    """Several networks as one, by the mean of their probabilities; the first refusal where there is one."""
+    """Several networks as one, by the mean of their probabilities; the first refusal where there is one.
+
+    `scores` and `bound` are of several networks alone.
+    """
     predictions = []
     for member in members:
         if isinstance(member, Refusal):
             return member
         predictions.append(member)
     first = predictions[0]
-    if not all(_same_windows(first, other) for other in predictions):
+    if not all(same_windows(first, other) for other in predictions):
         return Refusal("its teachers were not tested on the same windows")
     probabilities = [other.probabilities for other in predictions if other.probabilities is not None]
     if len(probabilities) < len(predictions) or len({p.shape for p in probabilities}) > 1:
-        return JointPrediction(first.window, first.true, tuple(other.predicted for other in predictions), {})
+        each = tuple(other.predicted for other in predictions)
+        return JointPrediction(first.window, first.true, each, {}, drawn=first.drawn)
     mean = mean_of(probabilities)
-    bound = window_scores(first.true, best_of(first.true, probabilities))
-    return JointPrediction(first.window, first.true, (mean.argmax(1),), window_scores(first.true, mean), bound)
+    own = {} if len(predictions) == 1 else window_scores(first.true, mean)  # of one they are in its record
+    bound = {} if len(predictions) == 1 else window_scores(first.true, best_of(first.true, probabilities))
+    return JointPrediction(first.window, first.true, (mean.argmax(1),), own, bound, mean, first.drawn)
 
 
 def best_of(true: NDArray[np.int64], networks: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

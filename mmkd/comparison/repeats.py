@@ -5,7 +5,7 @@ there is one seed only, the folds themselves are the values.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from mmkd.comparison.identity import fold_of
@@ -52,6 +52,15 @@ class Repeats:
                 continue
             units[number] = Unit(record.key, seed, unit_metrics(record), record, fold)
         return units
+
+    def whole_seeds(self, units: Mapping[int, Unit]) -> dict[int, dict[int, Unit]]:
+        """Seed -> its units, by their numbers; without seeds that have no value because they lack folds."""
+        by_seed: dict[int, dict[int, Unit]] = {}
+        for number, unit in sorted(units.items()):
+            by_seed.setdefault(unit.seed, {})[number] = unit
+        if self.by == "fold" or not self.folds:
+            return by_seed
+        return {seed: own for seed, own in by_seed.items() if len(own) == len(self.folds)}
 
     def merge_folds(self, rows: Sequence[Row], notes: dict[str, None]) -> None:
         """Replace the units of rows: by the mean of each seed over its folds, or of a single seed by its folds.

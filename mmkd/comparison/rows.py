@@ -7,8 +7,10 @@ import numpy as np
 
 from mmkd.comparison.identity import Settings, most_usual
 from mmkd.comparison.units import Unit
+from mmkd.comparison.verdicts import Verdict
 from mmkd.core.refusal import Refusal
 from mmkd.core.text import shorten
+from mmkd.metrics.fidelity import Fidelity
 from mmkd.metrics.pairs import Paired
 from mmkd.metrics.registry import METRICS, SELECTION
 from mmkd.units.names import variant_names
@@ -37,6 +39,9 @@ class Row:
         score: the metric that is compared.
         equals: the names of other rows that are equal to the bit; folded_into: the first of them, in whose line this
             one is shown.
+        fidelity: what its students have of their teachers: first of the only one, or of the mean of several, then of
+            each.
+        verdicts: whether it is better than the student alone and than each control.
         status: of a student's method, see `mmkd.methods.contract.STATUSES`; "" where it is not known.
     """
 
@@ -55,6 +60,8 @@ class Row:
     score: str = SELECTION
     equals: tuple[str, ...] = ()
     folded_into: str | None = None
+    fidelity: tuple[Fidelity, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
     status: str = ""
 
     @property

@@ -1,7 +1,6 @@
 """The teachers of a group together: the mean of their probabilities, their upper bound, and who agrees with them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from mmkd.comparison.identity import as_key, teacher_name, teacher_settings
 from mmkd.comparison.predictions import JointPrediction, combine, read_predictions
@@ -55,8 +54,13 @@ class JointPredictions:
         """What these networks predict together, or why that is not known."""
         keys = tuple(sorted((record.key, record.epoch) for record in records))
         if keys not in self._known:
-            self._known[keys] = combine([read_predictions(record) for record in records])
+            self._known[keys] = self.read(records)
         return self._known[keys]
+
+    @staticmethod
+    def read(records: Sequence[Record]) -> JointPrediction | Refusal:
+        """The same, not kept: of networks that are asked for once."""
+        return combine([read_predictions(record) for record in records])
 
 
 def mean_rows(
@@ -80,10 +84,7 @@ def mean_rows(
             bounds[repeat] = Unit(f"best of {key}", unit.seed, prediction.bound, fold=unit.fold)
     if not units:
         return []
-    modalities = [row.base.split()[0] for row in rows]
-    all_modalities = {row.base.split()[0] for row in teachers}
-    distinct = len(set(modalities)) == len(all_modalities) == len(teachers)
-    names = ", ".join(modalities if distinct else [row.name for row in rows])
+    names = joint_names(rows, teachers)
     oracle = shorten(f"oracle-teacher of {names} (bound)")
     return [
         Row("mean", "mean", shorten(f"mean of {names}"), {}, units, teachers=tuple(numbers)),
@@ -91,19 +92,9 @@ def mean_rows(
     ]
 
 
-def enter_agreement(row: Row, teachers: Sequence[Row], joint: JointPredictions, notes: dict[str, None]) -> None:
-    """Enter how often a student predicts the class that its teachers predict together."""
-    for repeat, unit in row.units.items():
-        records = [teacher.units[repeat].record for teacher in teachers if repeat in teacher.units]
-        if unit.record is None or not records or len(records) < len(teachers):
-            continue
-        own = joint.of([unit.record])
-        taught = joint.of([record for record in records if record is not None])
-        if isinstance(own, Refusal):
-            notes[f"agreement: {own.why}"] = None
-        elif isinstance(taught, Refusal):
-            notes[f"agreement: {taught.why}"] = None
-        elif (agreement := own.agreement(taught)) is None:
-            notes[f"agreement: unit {unit.key} and its teachers were not tested on the same windows"] = None
-        else:
-            row.units[repeat] = replace(unit, metrics={**unit.metrics, "agreement": agreement})
+def joint_names(rows: Sequence[Row], teachers: Sequence[Row]) -> str:
+    """The names of several teachers: their modalities, where these tell all teachers of the group apart."""
+    modalities = [row.base.split()[0] for row in rows]
+    all_modalities = {row.base.split()[0] for row in teachers}
+    distinct = len(set(modalities)) == len(all_modalities) == len(teachers)
+    return ", ".join(modalities if distinct else [row.name for row in rows])

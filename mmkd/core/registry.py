@@ -24,6 +24,8 @@ from mmkd.core.text import shown
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
+RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)Hz\Z")
+"""The last part of the name of a modality at a sampling rate of its own, such as `sig@acc@25Hz`."""
 
 
 def _origin(thing: object, registering: str) -> str:
@@ -310,7 +312,35 @@ def only_of_kind(kind: str, names: Iterable[str]) -> str:
 def group_of(name: str) -> str:
     """The channel group in a modality name; empty if it is of all channels.
 
-    >>> group_of("gaf@gyro")
-    'gyro'
+    >>> group_of("gaf@gyro"), group_of("gaf@gyro@25Hz"), group_of("gaf@25Hz")
+    ('gyro', 'gyro', '')
     """
-    return name.partition("@")[2]
+    return without_rate(name).partition("@")[2]
+
+
+def rate_of(name: str) -> float:
+    """The sampling rate in a modality name, in Hz; 0 if it is that of the data.
+
+    >>> rate_of("sig@acc@12.5Hz"), rate_of("sig@25Hz"), rate_of("sig@acc")
+    (12.5, 25.0, 0.0)
+    """
+    match = RATE.match(name.rpartition("@")[2]) if "@" in name else None
+    return float(match[1]) if match else 0.0
+
+
+def without_rate(name: str) -> str:
+    """A modality name without its sampling rate.
+
+    >>> without_rate("sig@acc@12.5Hz"), without_rate("sig@acc")
+    ('sig@acc', 'sig@acc')
+    """
+    return name.rpartition("@")[0] if rate_of(name) else name
+
+
+def with_rate(name: str, rate_hz: float) -> str:
+    """The modality name of the same view of a slower sensor.
+
+    >>> with_rate("sig@acc", 25.0)
+    'sig@acc@25Hz'
+    """
+    return f"{name}@{rate_hz:.10g}Hz"

@@ -37,14 +37,27 @@ def resample(recording: Recording, rate_hz: float, new_rate_hz: float) -> Record
     return Recording(signal, recording.labels[nearest], recording.subject)
 
 
-def resample_windows(x: NDArray[np.float32], rate_hz: float, new_rate_hz: float) -> NDArray[np.float32]:
+def resampled_length(length: int, rate_hz: float, new_rate_hz: float) -> int:
+    """How many samples a window of `length` samples has after resampling, rounded up.
+
+    Raises:
+        MmkdError: the ratio of the rates is not a ratio of whole numbers up to 1000.
+
+    >>> resampled_length(128, 50, 20)
+    52
+    """
+    ratio = _ratio(rate_hz, new_rate_hz)
+    return -(-length * ratio.numerator // ratio.denominator)
+
+
+def resample_windows(x: NDArray[Any], rate_hz: float, new_rate_hz: float) -> NDArray[np.float32]:
     """Resample windows (N, C, W), each by itself, to (N, C, W'), with the filter of `resample`.
 
     Raises:
         MmkdError: the ratio of the rates is not a ratio of whole numbers up to 1000.
     """
     ratio = _ratio(rate_hz, new_rate_hz)
-    length = -(-x.shape[2] * ratio.numerator // ratio.denominator)
+    length = resampled_length(x.shape[2], rate_hz, new_rate_hz)
     out = np.empty((*x.shape[:2], length), np.float32)
     for start in range(0, len(x), CHUNK):
         out[start : start + CHUNK] = _filter(x[start : start + CHUNK], ratio)

@@ -141,6 +141,8 @@ def execute(
     said = warning_lines(understood)
     peers = TASKS.get(request.task).chosen_references(request.peers, request.preset)
     outcome = _outcome(units, results, workspace, existing != "only", measurements, said, peers)
+    if not phase.alone:
+        return outcome
     return replace(outcome, selections=phase.selections(workspace), failed_selections=failed_selections)
 
 

@@ -1,7 +1,10 @@
 """Which part of the student is compared with which teacher, and which stages of the two networks are compared."""
 
+from collections.abc import Iterable
+
 from torch import Tensor
 
+from mmkd.core.registry import without_rate
 from mmkd.methods.outputs import Outputs
 
 STAGE_GROUPS = ("encoder", "decoder")
@@ -18,13 +21,23 @@ def paired_branch(student: Outputs, modality: str, pairs: str = "same") -> Outpu
         modality: the modality of the teacher.
         pairs: "same" for the branch of the same modality, or the signal branch if the student has no such branch;
             "all" for the signal branch; "fused" for the whole student, as it is deployed. The signal branch is `sig`,
-            or the first branch if there is no `sig`.
+            or the first branch if there is no `sig`. A branch of a slower sensor, such as `gaf@25Hz`, is one of the
+            same modality.
     """
     if not student.branches or pairs == "fused":
         return student
-    if pairs == "same" and modality in student.branches:
-        return student.branches[modality]
-    return student.branches.get("sig") or next(iter(student.branches.values()))
+    name = same_branch(student.branches, modality) if pairs == "same" else ""
+    return student.branches[name or same_branch(student.branches, "sig") or next(iter(student.branches))]
+
+
+def same_branch(branches: Iterable[str], modality: str) -> str:
+    """The name of the branch of a modality, at its rate or, if there is none, at another; empty if there is none.
+
+    >>> same_branch(["sig@25Hz", "gaf@25Hz"], "gaf"), same_branch(["sig", "gaf@acc"], "gaf")
+    ('gaf@25Hz', '')
+    """
+    names = list(branches)
+    return modality if modality in names else next((name for name in names if without_rate(name) == modality), "")
 
 
 def matched_stages(student: Outputs, teacher: Outputs, stages: str = "all") -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ Stanton et al. 2021, "Does Knowledge Distillation Really Work?", arXiv:2106.0594
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ LEAST_SAMPLES = 20
 """Samples below which a mean over them has no interval."""
 LEAST_PROBABILITY = 1e-12
 """Smaller probabilities of a student count as this in `kl`, which would be infinite."""
-DRAWS = 2000
+DRAWS = 1000
 """Resamples of an interval, where not every one is counted."""
 _SINGLE = 9  # sums that do not belong to a class
 
@@ -88,7 +89,26 @@ class Answers:
     """
 
     predicted: Ints
-    probabilities: NDArray[np.floating] | None = None
+    probabilities: NDArray[np.float64] | None = None
+
+    @cached_property
+    def logarithms(self) -> Floats:
+        """Of the probabilities (n, K); of 0 a number, so that 0 log 0 is 0."""
+        assert self.probabilities is not None
+        return np.log(np.maximum(self.probabilities, np.finfo(np.float64).tiny))
+
+    @cached_property
+    def negative_entropy(self) -> Floats:
+        """The sum of p log p of each sample (n,), in nats."""
+        assert self.probabilities is not None
+        negative: Floats = (self.probabilities * self.logarithms).sum(1)
+        return negative
+
+    @cached_property
+    def order(self) -> Ints:
+        """The classes (n, K) by their probability, the highest first; of equal ones the lower number."""
+        assert self.probabilities is not None
+        return np.argsort(-self.probabilities, axis=1, kind="stable")
 
 
 def pair_sums(
@@ -114,7 +134,7 @@ def pair_sums(
     columns.append(wrong & (other.predicted != true))
     for number, column in enumerate(columns):
         sums[:, number] = np.bincount(group[column], minlength=clusters)
-    distances = _distances(teacher.probabilities, other.probabilities)
+    distances = _distances(teacher, other)
     for number, values in enumerate(distances, len(columns)):
         sums[:, number] = np.nan if values is None else np.bincount(group, values, minlength=clusters)
     for start, answers in ((_SINGLE, teacher), (_SINGLE + classes, other)):
@@ -123,25 +143,20 @@ def pair_sums(
     return sums
 
 
-def _distances(teacher: NDArray[np.floating] | None, other: NDArray[np.floating] | None) -> Sequence[Floats | None]:
+def _distances(teacher: Answers, other: Answers) -> Sequence[Floats | None]:
     """Jensen-Shannon, KL, Euclidean distance and rank disagreement of each sample (n,); None where not known."""
-    if teacher is None or other is None or teacher.shape != other.shape:
+    p = teacher.probabilities
+    q = other.probabilities
+    if p is None or q is None or p.shape != q.shape:
         return [None] * 4
-    p = np.asarray(teacher, np.float64)
-    q = np.asarray(other, np.float64)
-    log_p = np.log(np.maximum(p, np.finfo(np.float64).tiny))  # 0 log 0 = 0
-    log_q = np.log(np.maximum(q, LEAST_PROBABILITY))
     middle = (p + q) / 2
-    log_middle = np.log(np.maximum(middle, np.finfo(np.float64).tiny))
-    own = (p * log_p).sum(1)
-    entropy = (q * np.log(np.maximum(q, np.finfo(np.float64).tiny))).sum(1)
-    shannon = (own + entropy) / 2 - (middle * log_middle).sum(1)
-    ranks = np.argsort(-p, axis=1, kind="stable") != np.argsort(-q, axis=1, kind="stable")
+    of_middle = (middle * np.log(np.maximum(middle, np.finfo(np.float64).tiny))).sum(1)
+    cross = (p * np.maximum(other.logarithms, np.log(LEAST_PROBABILITY))).sum(1)
     return (
-        np.maximum(shannon, 0.0),
-        own - (p * log_q).sum(1),
+        np.maximum((teacher.negative_entropy + other.negative_entropy) / 2 - of_middle, 0.0),
+        teacher.negative_entropy - cross,
         np.sqrt(((p - q) ** 2).sum(1)),
-        ranks.mean(1),
+        (teacher.order != other.order).mean(1),
     )
 
 
@@ -204,7 +219,8 @@ class Fidelity:
         teacher: its name.
         of: what the bootstrap draws: "subject", "recording" or "window"; clusters: how many there are.
         samples: "all", "wrong", "right" -> how many test windows, or labelled steps, of a seed (mean over seeds).
-        own: measure -> of the students; alone: of the student alone of the same seed.
+        own: measure -> of the students; alone: of the student alone of the same seed; both without intervals, which
+            say little, because two networks on the same samples agree anyway.
         excess: measure, and `ASYMMETRY` -> own minus alone; empty without a student alone on record.
         other_seed: the same against the student alone of another seed, mean; empty where there is none.
         noise: the mean distance of two students alone of different seeds in each of them: no smaller excess counts.
@@ -246,11 +262,11 @@ def fidelity(teacher: str, seeds: Sequence[SeedSums], of: str = "subject", why: 
     samples = {part: float(np.mean([count[part] for count in counts])) for part in ("all", "wrong", "right")}
     if not why and clusters < 2:
         why = f"an interval needs two {of}s"
+    first = {name: _estimate(values) for name, values in _values([sums.own for sums in seeds], None).items()}
+    if any(sums.alone is None for sums in seeds):
+        return Fidelity(teacher, of, clusters, samples, first)
     draws = resamples(len(seeds[0].own), seed, DRAWS) if not why else None
     own = _values([sums.own for sums in seeds], draws)
-    own_estimates = {name: _estimate(values, draws, _why_none(name, samples, why)) for name, values in own.items()}
-    if any(sums.alone is None for sums in seeds):
-        return Fidelity(teacher, of, clusters, samples, own_estimates)
     alone = _values([sums.alone for sums in seeds if sums.alone is not None], draws)
     excess = excess_of(own, alone)
     others = [sums.other_seed for sums in seeds if sums.other_seed is not None]
@@ -258,8 +274,8 @@ def fidelity(teacher: str, seeds: Sequence[SeedSums], of: str = "subject", why: 
     noise: dict[str, float] = {}
     if len(others) == len(seeds):
         other = _values(others, None)
-        first = {name: values[:, :1] for name, values in own.items()}
-        other_seed = {name: mean_known(values) for name, values in excess_of(first, other).items()}
+        start = {name: values[:, :1] for name, values in own.items()}
+        other_seed = {name: mean_known(values) for name, values in excess_of(start, other).items()}
         start = {name: values[:, :1] for name, values in alone.items()}
         noise = {name: mean_known(np.abs(values)) for name, values in excess_of(start, other).items()}
     return Fidelity(
@@ -267,8 +283,8 @@ def fidelity(teacher: str, seeds: Sequence[SeedSums], of: str = "subject", why: 
         of,
         clusters,
         samples,
-        own_estimates,
-        {name: _estimate(values, draws, _why_none(name, samples, why)) for name, values in alone.items()},
+        first,
+        {name: _estimate(values[:, :1]) for name, values in alone.items()},
         {name: _estimate(values, draws, _why_none(name, samples, why)) for name, values in excess.items()},
         other_seed,
         noise,
@@ -300,7 +316,7 @@ def mean_known(values: Floats) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _estimate(values: Floats, draws: tuple[Floats, Floats] | None, why: str) -> Estimate:
+def _estimate(values: Floats, draws: tuple[Floats, Floats] | None = None, why: str = "") -> Estimate:
     """Of the values (seeds, 1 + R) of one measure; a seed without a value is left out."""
     seeds = values[np.isfinite(values[:, 0])]
     if not len(seeds):

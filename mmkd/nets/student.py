@@ -6,13 +6,14 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.registry import without_rate
 from mmkd.methods.outputs import Outputs
 
 
 def signal_of(modalities: Iterable[str]) -> str:
-    """Return the modality that leads a fusion: `sig`, or the first one if there is no `sig`."""
+    """Return the modality that leads a fusion: `sig`, at whichever rate, or the first one if there is no `sig`."""
     known = list(modalities)
-    return "sig" if "sig" in known else known[0]
+    return next((name for name in known if without_rate(name) == "sig"), known[0])
 
 
 def _view(views: Mapping[str, Tensor], modality: str) -> Tensor:

@@ -10,6 +10,7 @@ from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
 from mmkd.comparison.identity import flat
 from mmkd.comparison.ranking import Ranking
+from mmkd.report.fidelity import measure_lines, verdict_words
 from mmkd.report.phrases import group_notes
 from mmkd.report.spreadsheet import plain_row, seed_and_fold
 
@@ -20,7 +21,7 @@ def document(comparison: Comparison, rankings: Sequence[Ranking]) -> dict[str, A
         "control": comparison.control,
         "groups": [_group(group) for group in comparison.groups],
         "over_data_sets": [_plain(asdict(ranking)) for ranking in rankings],
-        "selections": [_plain(selection.as_json()) for selection in comparison.selections],
+        **({"selections": [_plain(each.as_json()) for each in comparison.selections]} if comparison.selections else {}),
         "left_out": comparison.left_out,
     }
 
@@ -34,10 +35,14 @@ def _group(group: Group) -> dict[str, Any]:
         "seeds": group.seeds,
         **({"folds": list(group.folds), "all_folds": group.all_folds, "by": group.by} if group.folds else {}),
         "settings": flat(group.settings),
+        "gaps": [{**_plain(asdict(gap)), "has_room": gap.has_room} for gap in group.gaps],
         "rows": [
             {
                 **plain_row(row, group),
                 "settings": flat(row.settings),
+                "fidelity": [line for fidelity in row.fidelity for line in measure_lines(fidelity)],
+                "better_than": [_plain(asdict(verdict)) for verdict in row.verdicts],
+                "in_words": " ".join(verdict_words(row)),
                 "units": [{"key": u.key, **seed_and_fold(u, group), "metrics": dict(u.metrics)} for u in row.members],
             }
             for row in group.rows

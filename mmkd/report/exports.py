@@ -12,7 +12,7 @@ from mmkd.report.document import document
 from mmkd.report.markup import latex_tables, markdown_tables
 from mmkd.report.page import page_files
 from mmkd.report.reproducibility import compact_records, reproducibility_markdown
-from mmkd.report.spreadsheet import leaderboard_csv, results_csv
+from mmkd.report.spreadsheet import fidelity_csv, leaderboard_csv, results_csv
 from mmkd.report.tsml import tsml_files
 
 
@@ -52,6 +52,7 @@ FOLDERS: Sequence[Callable[[Export], Mapping[str, str]]] = (
 FILES: Mapping[str, Callable[[Export], str]] = {
     "leaderboard.csv": lambda export: leaderboard_csv(export.comparison),
     "results.csv": lambda export: results_csv(export.comparison),
+    "fidelity.csv": lambda export: fidelity_csv(export.comparison),
     "tables.md": _tables,
     "tables.tex": lambda export: latex_tables(export.comparison),
     "reproducibility.json": lambda export: json.dumps(export.facts, indent=1, allow_nan=False) + "\n",

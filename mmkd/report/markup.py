@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 
 from mmkd.comparison.compare import Comparison
+from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.repeats import FOLDS_SHARE
 from mmkd.core.text import printable
 from mmkd.report.columns import columns
+from mmkd.report.fidelity import HEADS, asked_rows, fidelity_cells, fidelity_notes, meanings, taught_rows, verdict_words
 from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
 
@@ -33,17 +35,39 @@ def markdown_tables(comparison: Comparison, rankings: Sequence[Ranking]) -> str:
         alike = [other for other in comparison.groups if other.score == group.score]
         shown = columns(alike, comparison.control)
         parts += [f"## {markdown(group.title)}, {name_repeats(group)}", ""]
+        if group.gaps:
+            parts += [*(f"- {markdown(line)}" for line in gap_lines(group.gaps)), ""]
         parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
         parts.append("|---|" + "---:|" * len(shown))
         for row in group.shown_rows:
             cells = [markdown(row_name(row, group)), *(markdown(column.text(row)) for column in shown)]
             parts.append("| " + " | ".join(cells) + " |")
         parts += ["", *(f"- {markdown(note)}" for note in group_notes(group)), ""]
+        parts += _fidelity(group)
     parts += ["## Over data sets", ""]
     for ranking in rankings:
         first, *rest = ranking_lines(ranking)
         parts += [markdown(first), "", *(f"- {markdown(line)}" for line in rest), ""]
-    return "\n".join([*parts, markdown(legend(comparison)), ""])
+    legends = [line for text in (legend(comparison), *meanings(comparison)) for line in (markdown(text), "")]
+    return "\n".join([*parts, *legends])
+
+
+def _fidelity(group: Group) -> list[str]:
+    """What students have of their teachers, and whether each method is better than the controls."""
+    parts = []
+    taught = taught_rows(group)
+    if taught:
+        body = [[row_name(row, group), *fidelity_cells(row.fidelity[0])] for row in taught]
+        parts += _table([head for head, _, _ in HEADS], body)
+    asked = [row for row in asked_rows(group) if len(row.verdicts) > 1]
+    notes = [*fidelity_notes(group), *(f"{row.name}: {' '.join(verdict_words(row))}" for row in asked)]
+    return [*parts, *(f"- {markdown(note)}" for note in notes), ""]
+
+
+def _table(heads: Sequence[str], body: Sequence[Sequence[str]]) -> list[str]:
+    """A table of Markdown with a head for each column but the first."""
+    lines = ["| | " + " | ".join(map(markdown, heads)) + " |", "|---|" + "---:|" * len(heads)]
+    return [*lines, *("| " + " | ".join(map(markdown, cells)) + " |" for cells in body), ""]
 
 
 def latex_tables(comparison: Comparison) -> str:
@@ -51,6 +75,7 @@ def latex_tables(comparison: Comparison) -> str:
     parts = ["% needs \\usepackage{booktabs} and \\usepackage[T1]{fontenc}"]
     for group in comparison.groups:
         shown = columns([group], comparison.control)
+        parts += [f"% {printable(line)}" for line in gap_lines(group.gaps)]
         parts += ["\\begin{table}", "\\centering", f"\\caption{{{latex(_caption(group))}}}"]
         parts += [f"\\begin{{tabular}}{{l{'r' * len(shown)}}}", "\\toprule"]
         parts.append(" & ".join(["", *(latex(column.head) for column in shown)]) + r" \\")

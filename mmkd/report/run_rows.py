@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mmkd.comparison.equal import SAME, fold_equal, prediction_mark
-from mmkd.comparison.identity import student_spec, test_part_notes
+from mmkd.comparison.gap import SCORE as GAP_SCORE
+from mmkd.comparison.gap import Gap, gap_lines, largest_first, mean_fit, paired_gap
+from mmkd.comparison.identity import as_key, student_spec, test_part_notes
 from mmkd.comparison.predictions import one_class_note
-from mmkd.comparison.taught import by_epoch, epoch_notes, few_errors_notes, validation_notes
+from mmkd.comparison.taught import Taught, by_epoch, epoch_notes, few_errors_notes, validation_notes
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.specs.unit import PeerSpec, UnitSpec
@@ -17,6 +19,8 @@ from mmkd.tasks import TASKS, Task
 from mmkd.units.methods import status_of
 from mmkd.units.names import data_title, option_names, options_note
 from mmkd.units.result import UnitResult
+
+NO_STUDENT_ALONE = "gap: not known without the student alone; --method student,... trains it too"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class TableRow:
         seconds: mean training time.
         test_part: how the test part of own data was made; empty of that of a card.
         of: what each value is of, "seed" or "fold"; folds: how many there are, 0 of the data set's own split.
+        gaps: of each teacher of the group to the student alone, the same in all its rows.
+        before: lines above the table of the group.
         notes: lines below the table.
         status: of the method, see `mmkd.methods.contract.STATUSES`; empty of what is none.
         mark: seed, fold and checksum of the predictions of each unit; empty if they are not on record.
@@ -50,6 +56,8 @@ class TableRow:
     of: str = "seed"
     folds: int = 0
     test_part: tuple[str, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    before: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     mark: tuple[tuple[int, str, str], ...] = ()
     status: str = ""
@@ -73,12 +81,21 @@ class _Repeats:
 
     def values(self, scores: Iterable[tuple[str, float]]) -> tuple[float, ...]:
         """One value a seed, or fold, of (key, score) of each record."""
+        scores = list(scores)
         if not self.folds or self.of == "fold":
             return tuple(score for _, score in scores)
+        return tuple(self.by_repeat(scores).values())
+
+    def by_repeat(self, scores: Iterable[tuple[str, float]]) -> dict[tuple[int, str], float]:
+        """Seed and fold -> score, of (key, score) of each record; of several seeds in folds the mean over all folds."""
+        known = [(self.by_key[key], score) for key, score in scores if key in self.by_key]
+        if not self.folds or self.of == "fold":
+            return dict(known)
         by_seed: dict[int, list[float]] = {}
-        for key, score in scores:
-            by_seed.setdefault(self.by_key[key][0], []).append(score)
-        return tuple(float(np.mean(values)) for values in by_seed.values() if len(values) == len(self.folds))
+        for (seed, _), score in known:
+            by_seed.setdefault(seed, []).append(score)
+        whole = {seed: values for seed, values in by_seed.items() if len(values) == len(self.folds)}
+        return {(seed, ""): float(np.mean(values)) for seed, values in whole.items()}
 
 
 def rows(
@@ -168,7 +185,44 @@ def _student_group(
     table += _peer_rows(group, members, alone, references, repeats, task)
     sent = [result.spec for result in members]
     notes = validation_notes(sent, teachers) + few_errors_notes(sent, teachers)
-    return _fold([replace(row, notes=(*row.notes, *notes)) for row in table])
+    gaps = _gaps(taught, titles, alone_by_key.values(), repeats)
+    before = (*gap_lines(gaps), *([NO_STUDENT_ALONE] if taught and not alone_by_key else []))
+    rows = [replace(row, gaps=tuple(gaps), before=before, notes=(*row.notes, *notes)) for row in table]
+    return _fold(rows)
+
+
+def _gaps(
+    taught: Sequence[tuple[str, Record, str]], titles: Mapping[str, str], alone: Iterable[Record], repeats: _Repeats
+) -> list[Gap]:
+    """The gap of each row of teachers to the student alone, the largest first.
+
+    Of students alone that differ in their options it is the one with the highest mean.
+    """
+
+    def scores(records: Iterable[Record]) -> dict[tuple[int, str], float]:
+        return repeats.by_repeat([(r.key, r.metrics.test[GAP_SCORE]) for r in records if GAP_SCORE in r.metrics.test])
+
+    by_options: dict[str, list[Record]] = {}
+    for record in alone:
+        by_options.setdefault(as_key((record.result.get("spec") or {}).get("options")), []).append(record)
+    candidates = [values for records in by_options.values() if (values := scores(records))]
+    of_student = max(candidates, key=lambda values: float(np.mean([*values.values()])), default={})
+    rows = by_epoch(taught)
+    names = _teacher_titles(rows, titles)
+    gaps = [
+        paired_gap(name, scores(row.records), of_student, repeats.of, mean_fit(row.records))
+        for name, row in zip(names, rows, strict=True)
+    ]
+    return largest_first(gap for gap in gaps if isinstance(gap, Gap))
+
+
+def _teacher_titles(rows: Sequence[Taught], titles: Mapping[str, str]) -> list[str]:
+    """The names of rows of teachers; where two would be the same, with the epoch with which they taught."""
+    names = [titles[row.records[0].key] for row in rows]
+    return [
+        f"{name}, {' or '.join(row.asked)} epoch" if names.count(name) > 1 else name
+        for name, row in zip(names, rows, strict=True)
+    ]
 
 
 def _peer_rows(
@@ -209,11 +263,10 @@ def _teacher_rows(
 ) -> list[TableRow]:
     """A row for each network and epoch with which it taught; `titles` are of each key."""
     rows = by_epoch(taught)
-    names = [titles[row.records[0].key] for row in rows]
-    table = []
-    for name, row in zip(names, rows, strict=True):
-        title = f"{name}, {' or '.join(row.asked)} epoch" if names.count(name) > 1 else name
-        table.append(_row(group, "teacher", title, row.records, {}, repeats, task))
+    table = [
+        _row(group, "teacher", title, row.records, {}, repeats, task)
+        for title, row in zip(_teacher_titles(rows, titles), rows, strict=True)
+    ]
     notes = tuple(epoch_notes(row.epoch for row in rows))
     return [replace(row, notes=notes) for row in table]
 

@@ -14,6 +14,7 @@ from mmkd.comparison.units import Unit
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import Paired
 from mmkd.metrics.registry import METRICS, file_scores
+from mmkd.report.fidelity import fidelity_lines, fidelity_row
 
 
 def leaderboard_csv(comparison: Comparison) -> str:
@@ -32,6 +33,11 @@ def results_csv(comparison: Comparison) -> str:
             for name, value in unit.metrics.items()
         ]
     )
+
+
+def fidelity_csv(comparison: Comparison) -> str:
+    """What students have of their teachers: one line a row, teacher and measure."""
+    return _csv(fidelity_lines(comparison)) or "task,dataset,student,group,row,teacher,measure\n"
 
 
 def _identity(row: Row, group: Group) -> dict[str, Any]:
@@ -77,10 +83,21 @@ def plain_row(row: Row, group: Group) -> dict[str, Any]:
         if metric.source in ("network", "deployment"):
             values = row.values(metric.name)
             cells[metric.name] = float(np.mean(values)) if values else None
-    return cells
+    return cells | _teacher_cells(row, group) | fidelity_row(row)
+
+
+def _teacher_cells(row: Row, group: Group) -> dict[str, Any]:
+    """Of a teacher its gap to the student alone, in shares of test windows, and how it fits its training windows."""
+    gap = next((gap for gap in group.gaps if row.kind == "teacher" and gap.teacher == row.name), None)
+    cells = {f"teacher_gap_{name}": getattr(gap, name, None) for name in ("mean", "n", "low", "high")}
+    cells["teacher_has_room"] = None if gap is None else gap.has_room
+    fit = None if gap is None else gap.fit
+    return cells | {f"training_{name}": getattr(fit, name, None) for name in ("accuracy", "wrong", "nll")}
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
+    if not lines:
+        return ""
     stream = io.StringIO(newline="")
     names = list(dict.fromkeys(name for line in lines for name in line))
     writer = csv.DictWriter(stream, names, lineterminator="\n")

@@ -27,7 +27,10 @@ def headline(record: Record) -> str:
 
 
 def print_tables(table: Sequence[TableRow], stream: Any, width: int | None = None) -> None:
-    """Print one table a group. A terminal that is narrow cuts names, never figures; a file has what the names need."""
+    """Print one table a group, under the gaps of its teachers.
+
+    A terminal that is narrow cuts names, never figures; a file has what the names need.
+    """
     from rich.console import Console
 
     console = Console(file=stream, width=width, highlight=False, markup=False, emoji=False, soft_wrap=True)
@@ -36,6 +39,8 @@ def print_tables(table: Sequence[TableRow], stream: Any, width: int | None = Non
         members = [row for row in table if row.group == group]
         seeds = max(len(row.score) for row in members)
         console.print(f"{group}, {seeds} {members[0].of}{'' if seeds == 1 else 's'}", style="bold")
+        for line in dict.fromkeys(line for row in members for line in row.before):
+            console.print(line)
         console.print(_layout(sorted(members, key=lambda row: row.kind != "teacher"), seeds, limit))
     for line in _footnotes(table):
         console.print(line)

@@ -4,10 +4,22 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from mmkd.comparison.compare import Comparison
+from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.rows import Row
 from mmkd.report.columns import Column, columns
+from mmkd.report.fidelity import (
+    HEADS,
+    asked_rows,
+    fidelity_cells,
+    fidelity_notes,
+    meanings,
+    taught_rows,
+    verdict_cells,
+    verdict_heads,
+    verdict_notes,
+)
 from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
 from mmkd.units.methods import status_line
@@ -28,15 +40,19 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
             console.print(line)
     for group in comparison.groups:
         console.print(f"{group.title}, {name_repeats(group)}", style="bold")
+        for line in gap_lines(group.gaps):
+            console.print(f"  {line}")
         console.print(_table(group, comparison.control))
         statuses = status_line([(row.name, row.status) for row in group.shown_rows])
         for note in (*group_notes(group), *([statuses] if statuses else [])):
             console.print(f"  {note}")
+        _print_fidelity(group, console)
         console.print()
     for ranking in rankings:
         for line in ranking_lines(ranking):
             console.print(line)
-    console.print(legend(comparison))
+    for line in (legend(comparison), *meanings(comparison)):
+        console.print(line)
 
 
 def _table(group: Group, control: str) -> Any:
@@ -59,6 +75,44 @@ def _table(group: Group, control: str) -> Any:
     following = [*(row.kind for row in group.shown_rows[1:]), None]
     for row, name, line, kind in zip(group.shown_rows, names, lines, following, strict=True):
         table.add_row(name, *line, end_section=row.kind != kind)
+    return table
+
+
+def _print_fidelity(group: Group, console: Any) -> None:
+    """What students have of their teachers, and the answers whether methods are better than their controls."""
+    taught = taught_rows(group)
+    if taught:
+        heads = [head for head, _, _ in HEADS]
+        lines = [(row_name(row, group), fidelity_cells(row.fidelity[0])) for row in taught]
+        console.print(_plain_table(heads, lines))
+    for note in fidelity_notes(group):
+        console.print(f"  {note}")
+    asked = asked_rows(group)
+    heads = verdict_heads(asked)
+    if heads:
+        console.print(
+            _plain_table(
+                [f"> {head}?" for head in heads],
+                [(row_name(row, group), verdict_cells(row, heads, brief=True)) for row in asked],
+            )
+        )
+    for note in verdict_notes(group):
+        console.print(f"  {note}")
+
+
+def _plain_table(heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> Any:
+    """A table whose names take what room the cells leave; columns without a value are left out."""
+    from rich.table import Table
+
+    kept = [number for number in range(len(heads)) if any(cells[number] for _, cells in lines)]
+    widths = [max(len(heads[number]), *(len(cells[number]) for _, cells in lines)) for number in kept]
+    room = max(12, min(max(len(name) for name, _ in lines), WIDTH - sum(width + 1 for width in widths)))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", width=room, overflow="fold")
+    for number, width in zip(kept, widths, strict=True):
+        table.add_column(heads[number], justify="right", no_wrap=True, width=width)
+    for name, cells in lines:
+        table.add_row(name, *(cells[number] for number in kept))
     return table
 
 

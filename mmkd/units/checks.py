@@ -1,11 +1,15 @@
 """Checks of a request: its networks, fusions and modalities exist, and fit the task and the data."""
 
 import itertools
+import math
+from dataclasses import replace
 from typing import Any
 
 from mmkd.core.errors import MmkdError, unknown_name
-from mmkd.core.registry import Registry, group_of, kind_of
+from mmkd.core.registry import Registry, group_of, kind_of, rate_of, with_rate, without_rate
 from mmkd.data import Dataset
+from mmkd.data.dataset import SHORTEST_WINDOW
+from mmkd.data.resampling import resampled_length
 from mmkd.specs.teacher_nets import canonical_net, kind_of_net, single_nets
 from mmkd.tasks import TASKS, Task
 from mmkd.units.request import OWN, Request
@@ -82,7 +86,9 @@ def check_modalities(request: Request, data: Dataset) -> None:
                     )
                 if "@" in name and source == "images":
                     raise MmkdError(f"{flag} {text}: images have no channel groups; use {flag} {use}")
-                if "@" in name:
+                if rate_of(name):
+                    check_rate(request, data, name, f"{flag} {text}")
+                if "@" in without_rate(name):
                     try:
                         data.channel_group(group_of(name))
                     except MmkdError as error:
@@ -90,6 +96,59 @@ def check_modalities(request: Request, data: Dataset) -> None:
     check_view_options(request)
     if data.grid is not None and request.image_size is not None:
         raise MmkdError(f"--image-size: the images of data {data.name!r} keep their own size; leave it out")
+
+
+def at_student_rate(request: Request, data: Dataset) -> Request:
+    """The request with `student_rate` in the names of the student's modalities, such as `sig@acc@25Hz`.
+
+    Raises:
+        MmkdError: a branch has a rate of its own already, or the data have no such views.
+    """
+    rate = request.student_rate
+    if rate is None:
+        return request
+    flag = f"--student-rate {rate:g}"
+    if data.grid is not None:
+        raise MmkdError(f"{flag}: data {data.name!r} has images, which have no sampling rate; leave it out")
+    students = []
+    for text in request.students:
+        names = parse_modalities(text, "+", "--student")
+        if any(rate_of(name) for name in names):
+            raise MmkdError(f"{flag}: --student {text} names a rate of its own; give one of the two")
+        students.append("+".join(with_rate(name, rate) for name in names))
+        check_rate(request, data, with_rate(names[0], rate), flag)
+    return replace(request, students=tuple(students))
+
+
+def check_rate(request: Request, data: Dataset, name: str, flag: str) -> None:
+    """Check that a modality at a rate of its own, such as `sig@25Hz`, can be made of the data.
+
+    Raises:
+        MmkdError: it cannot; the text begins with `flag`.
+    """
+    rate = rate_of(name)
+    task = TASKS.get(request.task)
+    own = name.rpartition("@")[2]
+    what = f"{flag}: data {data.name!r}"
+    if own in data.groups or own in data.channels:
+        raise MmkdError(f"{what} calls channels {own!r}, which reads like a sampling rate; rename them")
+    if not task.per_window:
+        raise MmkdError(f"{flag}: a slower sensor is for students that label windows, not for --task {task.name}")
+    if data.rate_hz is None:
+        hint = "leave it out" if data.test_from == "card" else "add an array rate_hz to the file, or leave it out"
+        raise MmkdError(f"{what} has no known sampling rate; {hint}")
+    if rate >= data.rate_hz:
+        raise MmkdError(f"{what} has {data.rate_hz:g} Hz; a slower sensor has less")
+    try:
+        length = resampled_length(data.window, data.rate_hz, rate)
+    except MmkdError as error:
+        raise MmkdError(f"{what}: {error}") from None
+    if length < SHORTEST_WINDOW:
+        least = math.floor((SHORTEST_WINDOW - 1) * data.rate_hz / data.window) + 1
+        hint = f"take {least} Hz or more" if least < data.rate_hz else "leave it out"
+        raise MmkdError(
+            f"{what}: windows of {data.window} samples would have {length}, and {SHORTEST_WINDOW} are the least; {hint}"
+        )
 
 
 def check_view_options(request: Request) -> None:
@@ -105,7 +164,7 @@ def check_view_options(request: Request) -> None:
         flag = f"--view {modality}.{first}"
         if kind_of(modality) not in MODALITIES:
             raise MmkdError(f"{flag}: {unknown_name('modality', kind_of(modality), MODALITIES)}")
-        if modality not in used | {kind_of(name) for name in used}:
+        if modality not in used | {kind_of(name) for name in used} | {without_rate(name) for name in used}:
             raise MmkdError(f"{flag}: no view {modality} is used here; add it to --teachers or --student")
         try:
             MODALITIES.get(kind_of(modality)).parse(options)

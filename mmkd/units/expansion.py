@@ -20,7 +20,7 @@ from mmkd.specs.teacher_nets import canonical_net, kind_of_net, target_folds
 from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
-from mmkd.units.checks import check_modalities, check_networks, parse_modalities
+from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
 from mmkd.units.methods import named_methods
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
@@ -64,9 +64,10 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         data = task.accept(load())
         if request.unlabelled:
             data = add_unlabelled(data, request.unlabelled, request.nan)
-        check_modalities(request, data)
+        own = at_student_rate(request, data)
+        check_modalities(own, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
-        combinations = itertools.product(parts, request.seeds, request.students, nets, fusions, request.teachers)
+        combinations = itertools.product(parts, request.seeds, own.students, nets, fusions, request.teachers)
         for part, seed, student, net, fusion, teachers in combinations:
             for method in methods:
                 for options in choices[method]:
@@ -237,7 +238,8 @@ def resolve(
             options = options.in_steps(windows)
         return with_augmentations(options, request, data, teacher)
 
-    configs = partial(view_configs, views, size, data.grid[0] if data.grid else None, data)
+    height = data.grid[0] if data.grid else None
+    configs = partial(view_configs, views, size, height, data, shrinks=request.image_size is None)
     own_views = configs(merge_options(preset.views, request.view))
     student_training = training(False)
     teacher_training = training(True) if teacher_names else None

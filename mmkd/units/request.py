@@ -117,6 +117,14 @@ class Request(TrainingSettings):
     student_net: tuple[str, ...] = setting(
         (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
     )
+    student_rate: float | None = setting(
+        None,
+        "the student reads a slower sensor of this rate, the teachers that of the data",
+        flag="--student-rate",
+        metavar="HZ",
+        gt=0,
+        le=MOST,
+    )
     fusion: tuple[str, ...] = setting(
         (),
         "fusion of branches (default concat), or of the stages of a dense student",

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mmkd.core.keys import digest
 from mmkd.core.progress import Progress
-from mmkd.core.registry import group_of, kind_of
+from mmkd.core.registry import group_of, kind_of, rate_of, without_rate
 from mmkd.data import Dataset, Split
+from mmkd.data.resampling import resampled_length
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
 from mmkd.store.files import create_array
@@ -44,16 +45,19 @@ def view_configs(
     height: int | None = None,
     data: Dataset | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    shrinks: bool = False,
 ) -> dict[str, dict[str, Any]]:
     """Modality name -> all options of the modality.
 
     Args:
-        names: the modalities, such as `gaf` or `gaf@gyro`.
+        names: the modalities, such as `gaf`, `gaf@gyro` or `gaf@gyro@25Hz`.
         image_size: the `size` of the modalities that have this option.
         height: the `height` of the modalities that have this option, those of images.
-        data: the data set in which channel groups are looked up; without it `channels` is left out.
+        data: the data set in which channel groups and its rate are looked up; without it `channels` and the rates are
+            left out.
         options: modality -> options that replace its defaults. Those of `gaf` are also for each group, such as
-            `gaf@gyro`, unless they are given for the group itself.
+            `gaf@gyro`, and each rate, unless they are given for the group or rate itself.
+        shrinks: whether the `size` of a modality at a rate of its own is at most the number of samples there.
 
     Raises:
         MmkdError: a modality has no such option, or it cannot have this value.
@@ -65,11 +69,16 @@ def view_configs(
         cls = MODALITIES.get(kind_of(name))
         group = group_of(name)
         values = {f.name: shared[f.name] for f in fields(cls.Config) if shared.get(f.name) is not None}
-        for own in dict.fromkeys((kind_of(name), name)):
+        rate = rate_of(name)
+        if rate and data is not None and data.rate_hz and shrinks and "size" in values:
+            values["size"] = min(image_size, resampled_length(data.window, data.rate_hz, rate))
+        for own in dict.fromkeys((kind_of(name), without_rate(name), name)):
             values |= {option.replace("-", "_"): value for option, value in given.get(own, {}).items()}
         configs[name] = cls.parse(values).config()
         if group and data is not None:
             configs[name]["channels"] = list(data.channel_group(group))
+        if rate and data is not None and data.rate_hz:
+            configs[name] |= {"rate_hz": rate, "from_hz": data.rate_hz}
     return configs
 
 

@@ -1,4 +1,4 @@
-"""A modality of some of the channels: `gaf@gyro` is `gaf` of the channel group `gyro`."""
+"""A modality of some of the channels: `gaf@gyro` is `gaf` of the channel group `gyro`, `gaf@gyro@25Hz` at 25 Hz."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.registry import group_of, kind_of
+from mmkd.core.registry import group_of, kind_of, rate_of
 from mmkd.views.base import MODALITIES, Modality
 from mmkd.views.chunks import Float32
+from mmkd.views.rates import Resampled
 
 
 class ChannelSubset(Modality):
@@ -37,7 +38,7 @@ class ChannelSubset(Modality):
     @property
     def version(self) -> int:  # type: ignore[override]
         """The version of the inner modality."""
-        return type(self.inner).version
+        return self.inner.version
 
     def config(self) -> dict[str, Any]:
         return {**self.inner.config(), "channels": self.channels}
@@ -69,17 +70,27 @@ class ChannelSubset(Modality):
         return array[:, self.channels]
 
 
+OF_WINDOWS = ("channels", "rate_hz", "from_hz")
+"""Entries of a configuration that say of which windows a view is; the others are options of its modality."""
+
+
 def make_modality(name: str, config: Mapping[str, Any]) -> Modality:
     """Make a modality from its name and the options of its constructor.
 
     Args:
-        name: such as `gaf`, or `gaf@gyro` for a channel group.
-        config: the options; for a channel group also `channels`, the numbers of its channels.
+        name: such as `gaf`, `gaf@gyro` of a channel group, or `gaf@25Hz` or `gaf@gyro@25Hz` of a slower sensor.
+        config: the options; for a channel group also `channels`, the numbers of its channels; at a rate of its own
+            also `rate_hz`, and `from_hz`, the rate of the windows.
 
     >>> make_modality("gaf@gyro", {"size": 32, "channels": [3, 4, 5]}).shape(channels=6, length=128)
     (3, 32, 32)
+    >>> make_modality("sig@25Hz", {"rate_hz": 25.0, "from_hz": 50.0}).shape(channels=6, length=128)
+    (6, 64)
     """
     cls = MODALITIES.get(kind_of(name))
-    if not group_of(name):
+    if not group_of(name) and not rate_of(name):
         return cls(**config)
-    return ChannelSubset(cls(**{key: value for key, value in config.items() if key != "channels"}), config["channels"])
+    modality: Modality = cls(**{key: value for key, value in config.items() if key not in OF_WINDOWS})
+    if rate_of(name):
+        modality = Resampled(modality, config["rate_hz"], config["from_hz"])
+    return ChannelSubset(modality, config["channels"]) if group_of(name) else modality

@@ -279,7 +279,11 @@ SUBJECTS: list[Case] = [
     ("subject has inf", npz(subject=np.where(WHO == 0, -np.inf, WHO)), ("subject holds",)),
     ("subject bytes", npz(subject=np.array([b"\xe9", b"e"] * 12)), ("subject holds bytes (|S1)", "UTF-8")),
     ("one subject", npz(subject=WHO * 0), ("own.npz", "one subject only", "'test'")),
-    ("two subjects, one for validation none for training", npz(subject=WHO % 2), ("own", "--epoch-rule last")),
+    (
+        "two subjects, one for validation none for training",
+        npz(("--epoch-rule", "val-best"), subject=WHO % 2),
+        ("own", "--epoch-rule last"),
+    ),
     ("each subject its own class", npz(subject=Y), ("own.npz", "name test windows in an array 'test'")),
     ("a subject on both sides", npz(subject=WHO, test=np.arange(N) % 2 == 0), ("own.npz", "both sides of 'test'")),
     ("a negative subject on both sides", npz(subject=-WHO, test=np.arange(N) % 2 == 0), ("both sides",)),

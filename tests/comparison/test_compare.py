@@ -643,7 +643,8 @@ def test_detectors_stand_in_tables_of_their_own(runs, capsys, tmp_path):
     assert over["datasets"] == ["first", "second"]
     assert [(t["first"], t["wins"], t["losses"]) for t in over["tests"]] == [("kd", 1, 1)]
     parts = (tmp_path / "tables.md").read_text().split("\n## ")
-    heads = {part.partition(",")[0]: part.split("\n")[2] for part in parts[1:4]}
+    lines = {part.partition(",")[0]: part.split("\n") for part in parts[1:4]}
+    heads = {name: next(line for line in part if line.startswith("| |")) for name, part in lines.items()}
     assert heads["first"] == heads["second"]
     assert "VUS-PR" in heads["first"]
     assert "macro-F1" not in heads["first"]
@@ -698,6 +699,7 @@ def test_two_settings_on_one_data_set_are_not_in_the_statistics(tmp_path):
 
 
 FILES = {
+    "fidelity.csv",
     "report.html",
     "leaderboard.csv",
     "results.csv",
@@ -960,7 +962,7 @@ def test_hostile_names(tmp_path, capsys, name):
     with_table = [line for line in texts["tables.md"].splitlines() if line.startswith("|")]
     plain = [line.replace("\\\\", "").replace("\\|", "") for line in with_table]
     assert len({line.count("|") for line in plain if line.startswith("| |")}) == 1
-    for head in ("leaderboard.csv", "results.csv"):
+    for head in ("fidelity.csv", "leaderboard.csv", "results.csv"):
         lines = list(csv.reader(io.StringIO(texts[head], newline="")))
         assert len({len(line) for line in lines}) == 1
         assert not any(cell[:1] in ("=", "@") for line in lines for cell in line)

@@ -1,16 +1,26 @@
 """The gap between teachers and the student alone, and how teachers fit their training windows."""
 
+import csv
+import io
 import json
 import math
 import shutil
+from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
 import torch
 
 import mmkd
+from mmkd.bench import main as bench
+from mmkd.compare import main as compare_main
+from mmkd.comparison.compare import compare
 from mmkd.comparison.gap import Fit, Gap, describe_gap, fit_of, gap_lines, paired_gap, record_gaps
 from mmkd.core.refusal import Refusal
+from mmkd.report.markup import markdown
+from mmkd.report.mlflow.leaderboard import leaderboard_metrics
+from mmkd.report.mlflow.runs import read_record
 from mmkd.specs.unit import Training
 from mmkd.store.record import Record
 from mmkd.store.records import Records
@@ -57,11 +67,11 @@ def test_lines_begin_with_the_best_teacher_and_warn_of_weak_ones():
     fit = Fit(accuracy=0.75, wrong=0.25, nll=0.5)
     lines = gap_lines([gap(-0.01, teacher="pi", fit=fit), gap(0.04, teacher="gaf", low=0.01, high=0.07, n=3)])
     assert lines[0].startswith("gap: +4.0 points [+1.0, +7.0], best teacher gaf")
-    assert lines[1] == "gap of teacher pi: -1.0 points"
-    assert [line for line in lines if "warning" in line] == [
-        "warning: teacher pi is weaker than the student alone (0.900 against 0.800 test accuracy)"
+    assert lines[1:] == [
+        "teacher gaf: +4.0 points [+1.0, +7.0]",
+        "warning: teacher pi is weaker than the student alone: -1.0 points; wrong on 25.0 % of its training windows, "
+        "NLL of its targets there 0.500",
     ]
-    assert lines[-1] == "teacher pi on its training windows: accuracy 0.750, wrong on 25.0 %, NLL of the labels 0.500"
     assert gap_lines([]) == []
 
 
@@ -147,4 +157,64 @@ def test_the_fit_of_a_teacher_is_on_record_and_older_records_do_without(records,
     assert fit_of(older) is None
     (found,) = record_gaps(alone, [older, teachers[1]])
     assert found.fit is None
-    assert not any("on its training windows" in line for line in gap_lines([found]))
+    assert not any("training windows" in line for line in gap_lines([found]))
+
+
+def only_gap(records):
+    alone, teachers = split(records)
+    (found,) = record_gaps(alone, teachers)
+    return found
+
+
+def test_it_stands_above_the_table_of_a_run(records, tiny, capsys):
+    flags = ["--data", str(tiny["data"]), "--epochs", "3", "--image-size", "16", "--cache", str(tiny["cache"])]
+    flags += ["--student", "sig", "--teachers", "sig", "--seeds", "0-1", "--existing", "only", "--quiet"]
+    flags += ["--epoch-rule", "val-best"]
+    runs = ["--runs", str(records[0].folder.parent)]
+    assert bench(["--method", "student,kd", *flags, *runs]) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert "student sig" in title
+    assert lines[:2] == gap_lines([only_gap(records)])
+    assert "test acc" in lines[2]
+    assert bench(["--method", "kd", *flags, *runs]) == 0
+    assert capsys.readouterr().out.splitlines()[1:3] == lines[:2], "the student alone is on record"
+
+
+def test_without_the_student_alone_it_is_not_known(records, tiny, tmp_path, capsys):
+    for record in records:
+        if record.kind == "teacher" or record.unit.method != "student":
+            shutil.copytree(record.folder, tmp_path / record.folder.name)
+    flags = ["--data", str(tiny["data"]), "--epochs", "3", "--image-size", "16", "--cache", str(tiny["cache"])]
+    flags += ["--student", "sig", "--teachers", "sig", "--existing", "only", "--runs", str(tmp_path), "--quiet"]
+    flags += ["--epoch-rule", "val-best"]
+    assert bench(["--method", "kd", *flags]) == 0
+    assert "gap: not known without the student alone" in capsys.readouterr().out
+
+
+def test_it_stands_in_every_form_of_a_comparison(records, tmp_path, capsys):
+    found = only_gap(records)
+    first, second = gap_lines([found])
+    comparison = compare(records)
+    (group,) = comparison.groups
+    (own,) = group.gaps
+    assert own == replace(found, mean=pytest.approx(found.mean), low=pytest.approx(found.low), high=own.high)
+    assert compare_main(["--runs", str(records[0].folder.parent), "--out", str(tmp_path)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.index(first) < printed.index(second) < printed.index("macro-F1")
+    html = unescape((tmp_path / "report.html").read_text())
+    assert html.index(f"<li>{first}</li>") < html.index(f"<li>{second}</li>") < html.index("<table data-table")
+    assert f"- {markdown(first)}" in (tmp_path / "tables.md").read_text()
+    assert f"% {first}" in (tmp_path / "tables.tex").read_text()
+    document = json.loads((tmp_path / "comparison.json").read_text())
+    assert document["groups"][0]["gaps"][0]["mean"] == pytest.approx(found.mean)
+    assert document["groups"][0]["gaps"][0]["has_room"] is found.has_room
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
+    teacher, *students = sorted(rows, key=lambda row: row["kind"] != "teacher")
+    assert float(teacher["teacher_gap_mean"]) == pytest.approx(found.mean)
+    assert float(teacher["training_nll"]) == pytest.approx(found.fit.nll)
+    assert teacher["teacher_has_room"] == str(found.has_room)
+    assert not any(row["teacher_gap_mean"] or row["training_nll"] for row in students)
+    metrics = leaderboard_metrics(comparison.groups)
+    assert [value for name, value in metrics.items() if name.startswith("gap/sig WRN16-1")] == [own.mean]
+    sent = {name: value for name, value, _ in read_record(split(records)[1][0]).metrics}
+    assert {"train/accuracy", "train/wrong", "train/nll"} <= set(sent)

@@ -142,7 +142,7 @@ def test_an_older_record_of_a_teacher_gets_its_last_epoch_when_it_teaches_again(
 def test_an_older_record_of_a_teacher_gets_its_last_epoch_when_maps_are_measured(older, capsys):
     own, teacher, student, settings = older
     names = {"data": "data", "student": "student", "teachers": "teachers", "image_size": "image-size"}
-    names |= {"epochs": "epochs", "seed": "seeds", "cache": "cache", "runs": "runs"}
+    names |= {"epochs": "epochs", "seed": "seeds", "cache": "cache", "runs": "runs", "epoch_rule": "epoch-rule"}
     flags = [word for name, flag in names.items() for word in (f"--{flag}", str(settings[name]))]
     assert bench(["--method", "kd", *flags]) == 0
     assert "not measured" not in capsys.readouterr().out
@@ -199,6 +199,7 @@ def test_the_table_at_the_end_of_a_run(units, tiny, capsys):
     runs, _ = units
     flags = ["--data", str(tiny["data"]), "--image-size", "16", "--epochs", "3", "--cache", str(tiny["cache"])]
     flags += ["--student", "sig", "--teachers", "sig", "--seeds", "0-1", "--runs", str(runs), "--existing", "only"]
+    flags += ["--epoch-rule", "val-best"]
     assert bench(["--method", ",".join(METHODS), *flags]) == 0
     printed = capsys.readouterr().out
     for words in ("kd = full-kd  ", "teacher sig WRN16-1, last epoch", "teacher sig WRN16-1, best epoch"):

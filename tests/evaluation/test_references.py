@@ -96,7 +96,7 @@ def test_peers_stand_in_comparisons_and_in_no_rank(bench, flags, tmp_path):
 
 
 def test_peers_stand_beside_units_of_their_own_windows_and_channels_alone(bench, flags, tmp_path):
-    for more in (["--seed", "0"], ["--seed", "0", "--epoch-rule", "last"]):
+    for more in (["--seed", "0"], ["--seed", "0", "--epoch-rule", "val-best"]):
         bench("--method", "student", *flags, *more)
     comparison = compare(Records(tmp_path / "runs"))
     peers = [[row.members[0].key for row in group.rows if row.kind == "reference"] for group in comparison.groups]

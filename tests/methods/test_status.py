@@ -67,7 +67,7 @@ def test_the_list_has_a_line_for_each_status(capsys):
     heads = [next(n for n, line in enumerate(lines) if line.startswith(f"{status} (")) for status in STATUSES]
     assert heads == sorted(heads)
     for name in METHODS:
-        (number,) = [n for n, line in enumerate(lines) if line.split()[0] == name]
+        (number,) = [n for n, line in enumerate(lines) if line.startswith(f"{name} ")][:1]
         above = max(head for head in heads if head < number)
         assert lines[above].startswith(METHODS.get(name).status)
     assert main(["--list", "methods", "--json"]) == 0

@@ -252,6 +252,7 @@ def plugin(tmp_path_factory):
 @pytest.fixture(scope="module")
 def common(sines, plugin):
     given = ["--data", str(sines), "--plugin", str(plugin), "--student", "sig", "--teachers", "sig", "--epochs", "4"]
+    given += ["--peers", "none"]
     return [*given, "--student-net", "plain", "--teacher-net", "sig=plain", "--json"]
 
 

@@ -36,7 +36,7 @@ def refusal(sines, tmp_path, monkeypatch):
         ("kd", "branch_weight", 1.0, {"student": "sig"}),
         ("simkd", "branch_weight", 1.0, {}),
         ("kd", "teacher_weights", "sig=2", {"teachers": "sig"}),
-        ("kd", "teacher_weights", "search", {"teachers": "sig"}),
+        ("kd", "teacher_weights", "search", {"teachers": "sig", "epoch_rule": "val-best"}),
         ("feature-kd", "teacher_weights", "sig=2,gaf=1", {"teachers": "sig,gaf"}),
         ("dkd", "pairs", "all", {"student": "sig"}),
         ("at", "mixed", "repeat", {"student": "sig", "teachers": "sig"}),
@@ -57,7 +57,7 @@ def test_the_same_options_are_taken_where_they_do_something(sines, tmp_path, mon
     """One unit of a command that an option acts on is enough."""
     monkeypatch.setattr(execution, "run_units", lambda *_: [])
     monkeypatch.setattr(execution, "_outcome", lambda units, *_: units)
-    fixed = {"data": str(sines), "image_size": 16}
+    fixed = {"data": str(sines), "image_size": 16, "epoch_rule": "val-best"}
 
     def units(method, **settings):
         request = mmkd.units.request.Request((method,), **fixed, **settings)

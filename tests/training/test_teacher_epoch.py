@@ -108,7 +108,7 @@ def test_what_they_put_out_is_not_mistaken_for_that_of_another_part(tiny, withou
     """The same teachers taught under the rule val-best first, with fewer windows, through the same cache."""
     settings = {**KD, **tiny, "cache": tmp_path / "cache"}
     mmkd.run("eskd", **settings, runs=tmp_path / "runs")
-    after = mmkd.run("eskd", **settings, runs=tmp_path / "runs", epoch_rule="last")
+    after = mmkd.run("eskd", **{**settings, "epoch_rule": "last"}, runs=tmp_path / "runs")
     assert same(after, without["eskd"])
 
 

@@ -101,7 +101,7 @@ def test_flags_a_suite_and_python_mean_the_same(tiny, trained, tmp_path, capsys)
         str(tiny["cache"]),
         "--json",
     ]
-    flags += ["--runs", str(tmp_path / "runs"), "--quiet", "--existing", "only"]
+    flags += ["--runs", str(tmp_path / "runs"), "--quiet", "--existing", "only", "--epoch-rule", "val-best"]
     asked = ["--method", "kd", "--student", "sig", "--teachers", "sig,gaf", "--teacher-checkpoint", f"sig={path}"]
     assert main([*asked, *flags]) == 0
     assert [u["key"] for u in json.loads(capsys.readouterr().out)] == [expected.key]

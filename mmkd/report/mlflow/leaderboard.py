@@ -39,7 +39,10 @@ def row_labels(groups: Sequence[Group]) -> dict[str, str]:
 
 
 def leaderboard_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """The leaderboard as metrics, `leaderboard/macro_f1 <row>`: means over the seeds."""
+    """The leaderboard as metrics, `leaderboard/macro_f1 <row>`: means over the seeds; of teachers their gaps too.
+
+    `gap/<teacher> <student>` is the teacher's test accuracy minus that of the student alone.
+    """
     means: dict[str, float] = {}
     by_label = {row_label(row, group): row for group in groups for row in group.rows}
     for metric in _leaderboard():
@@ -48,6 +51,10 @@ def leaderboard_metrics(groups: Sequence[Group]) -> dict[str, float]:
             if values:
                 name = " ".join(re.sub(r"[^\w\-.:]+", " ", label).split())
                 means[_free_name(f"leaderboard/{metric.name} {name[:200]}", means)] = sum(values) / len(values)
+    for group in groups:
+        for gap in group.gaps:
+            name = " ".join(re.sub(r"[^\w\-.:]+", " ", f"{gap.teacher} {group.student}").split())
+            means[_free_name(f"gap/{name[:200]}", means)] = gap.mean
     return means
 
 

@@ -113,6 +113,7 @@ def read_record(record: Record) -> RunContent:
     ]
     costs = ("parameters", "seconds", "process_peak_memory_mib")  # a task of somebody else may lack some
     metrics += [(name, float(result[name]), 0) for name in costs if name in result]
+    metrics += [(f"train/{name}", float(value), 0) for name, value in record.training_fit.items()]
     for row in history_rows(record):
         for name, value in row.items():
             if name.startswith(("loss", "val_")):

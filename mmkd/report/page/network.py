@@ -8,11 +8,13 @@ from mmkd.comparison.identity import flat
 from mmkd.comparison.rows import Row
 from mmkd.comparison.tested import ClassCounts, class_scores, count_classes
 from mmkd.comparison.units import Unit
+from mmkd.comparison.verdicts import conclude
 from mmkd.drawing.confusion import confusion_chart, reliability_chart
 from mmkd.drawing.lines import Line, Plot, line_chart, thin_epochs
 from mmkd.metrics.registry import METRICS, SELECTION
 from mmkd.report.page.album import Figure, Table
 from mmkd.report.page.context import GroupContext
+from mmkd.report.page.fidelity import row_tables
 from mmkd.report.page.robustness import RobustnessCurves
 from mmkd.report.page.words import count, told_settings
 from mmkd.report.phrases import mean_and_deviation, row_name
@@ -37,8 +39,12 @@ def network_details(context: GroupContext, row: Row, robustness: RobustnessCurve
         "id": context.id(row),
         "name": row_name(row, group),
         "score": f"{METRICS.get(row.score).label} {mean_and_deviation(row.values(row.score))}",
+        "verdict": {"together": conclude(row.verdicts), "each": [verdict.sentence for verdict in row.verdicts]},
         "figures": figures,
-        "tables": [_class_table(tested, "seeds and folds" if group.folds else "seeds")] if tested is not None else [],
+        "tables": [
+            *row_tables(row, group.task_object.samples),
+            *([_class_table(tested, "seeds and folds" if group.folds else "seeds")] if tested is not None else []),
+        ],
         "facts": [(head, pairs) for head, pairs in facts if pairs],
     }
 

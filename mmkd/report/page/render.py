@@ -4,7 +4,8 @@ The page loads nothing: style, script and pictures are in it, and its content se
 hashes. Every text goes through jinja2's escaping, every figure through ElementTree's.
 
 What other tools may rely on: `section#group-N` with `table[data-table=N]`, `input[data-filter=N]`,
-`output[data-shown=N]` and `button[data-open=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` (""
+`output[data-shown=N]`, `button[data-open=N]` and, where teachers and the student alone are on record,
+`ul[data-gaps=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` (""
 where nothing is known); `details#method-N-NAME` and `details#teacher-N-NAME`, each with `data-group=N`; `figure` with
 `svg[role=img]`, which has a `title`; `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column
 of numbers sorts downwards, on the names upwards; a second reverses the order.
@@ -22,6 +23,7 @@ from mmkd.comparison.compare import Comparison
 from mmkd.comparison.ranking import Ranking
 from mmkd.core.text import printable, shorten
 from mmkd.drawing.style import DARK, LIGHT, css
+from mmkd.report.fidelity import meanings
 from mmkd.report.output import FIGURES
 from mmkd.report.page.album import Album
 from mmkd.report.page.context import GroupContext
@@ -70,7 +72,7 @@ def page_files(
             *unread,
         ],
         "reproducibility": reproducibility_section(facts),
-        "legend": legend(comparison),
+        "legend": [legend(comparison), *meanings(comparison)],
         "version": __version__,
     }
     return {"report.html": _render(context), **album.files, FIGURES: json.dumps(album.index, indent=1) + "\n"}

@@ -4,14 +4,17 @@ from typing import Any
 
 import numpy as np
 
+from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.repeats import FOLDS_SHARE
 from mmkd.comparison.rows import STUDENT_ONLY, common_repeats
 from mmkd.core.text import shorten
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.metrics.pairs import Paired
 from mmkd.report.columns import columns
+from mmkd.report.fidelity import fidelity_notes, verdict_notes
 from mmkd.report.page.album import Figure
 from mmkd.report.page.context import NETWORKS, GroupContext
+from mmkd.report.page.fidelity import group_tables
 from mmkd.report.page.maps import map_figures
 from mmkd.report.page.network import network_details
 from mmkd.report.page.robustness import RobustnessCurves
@@ -28,11 +31,12 @@ def group_section(context: GroupContext) -> dict[str, Any]:
         "title": group.title,
         "lead": _lead(context),
         "understood": _understood(context),
+        "gaps": gap_lines(group.gaps),
         "columns": columns([group], context.control),
         "rows": _rows(context),
-        "notes": group_notes(group),
+        "notes": [*group_notes(group), *fidelity_notes(group), *verdict_notes(group)],
         "figures": [*_change_figures(context), *curves.group_figures(), *maps],
-        "tables": curves.tables(),
+        "tables": [*group_tables(context), *curves.tables()],
         "details": [network_details(context, row, curves) for row in group.shown_rows if row.kind in NETWORKS],
     }
 

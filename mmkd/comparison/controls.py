@@ -1,0 +1,64 @@
+"""Each method against the student alone and against the controls: who is compared with whom, and the answer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmkd.comparison.changes import nearest
+from mmkd.comparison.gap import t_interval
+from mmkd.comparison.rows import STUDENT_ONLY, Row, common_repeats
+from mmkd.comparison.verdicts import QUESTIONS, Answer, Verdict
+from mmkd.metrics.registry import METRICS
+
+LEVEL = 0.95
+NETWORKS = ("student", "control")  # kinds of rows that are students
+
+
+def is_control(row: Row) -> bool:
+    """Whether a row is no method but what methods are held against."""
+    return "control" in (row.kind, row.status) or row.base in QUESTIONS
+
+
+def enter_verdicts(students: Sequence[Row], of: str = "seed") -> None:
+    """Enter into each method's row whether it is better than the student alone and than each control.
+
+    Controls themselves are asked the first question only, and the student alone none.
+
+    Args:
+        of: what a row has one value of, "seed" or "fold".
+    """
+    rows = [row for row in students if row.kind in NETWORKS]
+    for row in rows:
+        if row.base == STUDENT_ONLY:
+            continue
+        asked = [STUDENT_ONLY] if is_control(row) else list(QUESTIONS)
+        row.verdicts = tuple(_verdict(row, name, [other for other in rows if other.base == name], of) for name in asked)
+
+
+def _verdict(row: Row, control: str, candidates: Sequence[Row], of: str) -> Verdict:
+    """A row against those of one control: of several the nearest student alone, or the control that is hardest to beat.
+
+    A control with the same teachers comes before others.
+    """
+    if not candidates:
+        return Verdict(control, of=of)
+    sign = METRICS.get(row.score).sign
+    if control == STUDENT_ONLY:
+        other = nearest(row, candidates)
+    else:
+        alike = [candidate for candidate in candidates if candidate.teachers == row.teachers] or candidates
+        other = max(alike, key=lambda candidate: sign * float(np.mean(candidate.values(row.score))))
+    assert other is not None
+    repeats = common_repeats(row, other)
+    if not repeats:
+        return Verdict(control, other.name, "not shown", of=of)
+    differences = sign * (np.array(row.scores(repeats)) - np.array(other.scores(repeats)))
+    mean = float(differences.mean())
+    low, high = t_interval(differences, LEVEL)
+    return Verdict(control, other.name, _answer(low, high), mean, low, high, len(repeats), of)
+
+
+def _answer(low: float | None, high: float | None) -> Answer:
+    if low is None or high is None or low <= 0 <= high:
+        return "not shown"
+    return "yes" if low > 0 else "no"
