@@ -15,7 +15,7 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,12 @@ class Study:
     level: str
     dataset: str
     request: Request
+
+    def only(self, methods: Sequence[str]) -> "Study":
+        """The same with these of its methods; without teachers no option of theirs."""
+        kept = tuple(method for method in self.request.methods if method in methods)
+        steps = self.request.teacher_steps if kept != ("student",) else None
+        return replace(self, request=replace(self.request, methods=kept, teacher_steps=steps))
 
 
 def studies(
@@ -300,6 +306,7 @@ def main() -> None:
     parser.add_argument("--parts", default="A,B,factors,targets,gaf")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--methods", help="only these of the part's methods")
     parser.add_argument("--runs", default="runs/recipe")
     parser.add_argument("--cache")
     parser.add_argument("--data-root", default="")
@@ -310,6 +317,8 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(",")]
     folder = Path(args.runs) / "folds"
     chosen = list(studies(args.parts.split(","), args.sets.split(","), seeds, args.data_root or None, folder))
+    if args.methods:
+        chosen = [study.only(args.methods.split(",")) for study in chosen]
     workspace = Workspace(
         runs=args.runs,
         cache_folder=args.cache,
