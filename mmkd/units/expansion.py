@@ -203,6 +203,7 @@ def resolve(
         validation=VALIDATION if epoch_rule == "val-best" else 0.0,
         epoch_rule=epoch_rule,
         train_subjects=request.train_subjects or 0,
+        train_windows=request.train_windows or 0,
         test_subjects=fold.test_subjects,
         stratified_fold=fold.stratified,
         by_name=bool(fold.test_subjects) and counts_subjects(data),

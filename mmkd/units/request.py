@@ -143,6 +143,14 @@ class Request(TrainingSettings):
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
+    train_windows: int | None = setting(
+        None,
+        "without subjects: number of training windows of each class (default all)",
+        flag="--train-windows",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
     labelled_subjects: int | None = setting(
         None,
         "use the labels of N training subjects only, drawn by the seed (default all)",
