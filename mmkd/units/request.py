@@ -169,7 +169,12 @@ class Request(TrainingSettings):
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
     )
     folds: int | None = setting(
-        None, "K folds of subjects, each used once for the test", flag="--folds", metavar="K", ge=1, le=MOST
+        None,
+        "K folds of subjects (without subjects of windows, stratified by class), each tested once",
+        flag="--folds",
+        metavar="K",
+        ge=1,
+        le=MOST,
     )
     fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
     select: int | None = setting(

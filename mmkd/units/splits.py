@@ -19,7 +19,7 @@ def select_fold(data: Dataset, spec: DataSpec) -> Dataset:
     if subjects and not spec.by_name and counts_subjects(data):  # an older record
         names = np.unique(data.subject).tolist()  # type: ignore[arg-type]
         subjects = tuple(names[int(number)] if int(number) < len(names) else number for number in subjects)
-    return apply_fold(data, Fold(spec.fold, subjects) if subjects else None)
+    return apply_fold(data, Fold(spec.fold, subjects, spec.stratified_fold) if spec.tested else None)
 
 
 def counts_subjects(data: Dataset) -> bool:
