@@ -115,9 +115,7 @@ class Reinforced(Method):
         width = sum(teacher.embedding.shape[1] + setup.classes + 3 for teacher in setup.teachers.values())
         agent = Agent(width, len(setup.teachers), c.agent_width, c.mix == "learned")
         self.agent = Outer(agent, c.agent_lr, optimizer="sgd")
-        self.samples = setup.train_size
-        self.seen = 0  # samples of this epoch; this and the list are empty again when a checkpoint is written
-        self.batches: list[tuple[State, Tensor]] = []
+        self.batches: list[tuple[State, Tensor]] = []  # empty at the end of an epoch, when a checkpoint is written
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
@@ -146,14 +144,10 @@ class Reinforced(Method):
 
     def after_step(self, step: Step) -> None:
         self.batches.append(self.last)
-        self.seen += len(step.batch.index)
-        ends = self.seen >= self.samples - 1  # a last batch of a single window is left out
-        if ends or len(self.batches) == BATCHES:
+        if step.ends_epoch or len(self.batches) == BATCHES:
             for kept in self.batches:
                 self.agent.lower(partial(self.regret, *kept))
             self.batches = []
-        if ends:
-            self.seen = 0
 
     def regret(self, state: State, rewards: Tensor) -> Tensor:
         """What the agent minimises: the cross-entropy of its weights with 1, weighted by the rewards (B,)."""

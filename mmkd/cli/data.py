@@ -116,6 +116,11 @@ def _write_folds(names: Sequence[str], args: Any) -> int:
     if len(names) > 1:
         raise MmkdError("folds takes one NAME")
     data, _ = _load(names[0], args)
+    if data.subject is None and data.form == "window":
+        raise MmkdError(
+            f"a split file names subjects, and data {data.name!r} has none; a run with --folds K makes folds of its "
+            f"windows, stratified by class, and needs no file: they are always the same"
+        )
     folds = leave_one_subject_out(data) if args.folds is None else subject_folds(data, args.folds)
     path = Path(args.out or f"{data.name}.split.json")
     text = json.dumps(fold_document(data.name, folds), indent=1) + "\n"

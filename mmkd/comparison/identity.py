@@ -51,6 +51,7 @@ def group_settings(record: Record) -> dict[str, Any]:
     data = {
         **asdict(spec.data),
         "test_subjects": [],
+        "stratified_fold": (),
         "fold": fold_kind(fold, subjects) if subjects else "",
         "unlabelled_file": "",  # its checksum tells it from others
     }  # of one cut
@@ -81,9 +82,12 @@ def _short(sources: Mapping[str, str]) -> dict[str, str]:
 
 
 def fold_of(record: Record) -> tuple[tuple[int | str, ...], str]:
-    """The subjects of the test part, and its name; nobody and nothing where it is the data set's own."""
+    """The subjects of the test part, or which stratified fold it is, and its name.
+
+    Nobody and nothing where it is the data set's own.
+    """
     data = record.spec.data
-    return tuple(data.test_subjects), str(data.fold or "")
+    return data.tested, str(data.fold or "")
 
 
 def test_part_notes(records: Iterable[Record]) -> list[str]:

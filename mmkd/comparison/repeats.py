@@ -21,7 +21,8 @@ class Repeats:
     """Seeds and folds of the units of a group.
 
     Attributes:
-        folds: test subjects -> name of the fold, in order; empty where the test part is the data set's own.
+        folds: test subjects, or (k, K) of a stratified fold -> name of the fold, in order; empty where the test part is
+            the data set's own.
     """
 
     def __init__(self, members: Sequence[Record]) -> None:

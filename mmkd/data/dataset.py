@@ -31,10 +31,14 @@ SubjectName = int | str
 
 
 class Fold(NamedTuple):
-    """A test part: its name, and the subjects in it, by the names that they have in the files."""
+    """A test part: its name, and the subjects in it, by the names that they have in the files.
+
+    Of a data set without subjects it is `stratified` instead: fold number k of K of all windows, as (k, K).
+    """
 
     name: str
-    test_subjects: tuple[SubjectName, ...]
+    test_subjects: tuple[SubjectName, ...] = ()
+    stratified: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

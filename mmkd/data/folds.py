@@ -1,7 +1,8 @@
 """Test parts other than a data set's own: leave one subject out, k folds of subjects, or the folds of a split file.
 
 A fold is named by its test subjects; all other subjects are for training. Subjects have the names of the data set's
-files, numbers or texts. A split file is JSON:
+files, numbers or texts. Where there are no subjects, k folds are of all windows, stratified by class, the same for
+every seed. A split file is JSON:
 `{"data": NAME, "folds": [{"name": TEXT, "test_subjects": [NAMES]}, ...], "sha256": of the folds}`.
 One that is written by hand may leave out `data` and `sha256`.
 """
@@ -19,6 +20,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.options import shown
 from mmkd.core.text import shorten
 from mmkd.data.dataset import Dataset, Fold, SubjectName
+from mmkd.data.inner_folds import deal_classes
 from mmkd.data.splits import present_labels
 
 FORM = 'a split file is {"folds": [{"name": "a", "test_subjects": ["ann", "ben"]}, ...]}, optional "data" and "sha256"'
@@ -31,14 +33,20 @@ UNCHECKED = "unchecked split file"
 def apply_fold(data: Dataset, fold: Fold | None) -> Dataset:
     """The data set with the windows of the fold's subjects as its test part; unchanged if `fold` is None.
 
+    The test part of a stratified fold is of all windows, those of the data set's own test part too.
+
     Raises:
         MmkdError: the data set has no subjects or lacks one of the fold's, or no training windows are left, of all
-            classes or of a class in the test part.
+            classes or of a class in the test part; or the fold is stratified and cannot be made, see `window_folds`.
     """
     if fold is None or data.fold == fold:
         return data
+    if fold.stratified:
+        number, folds = fold.stratified
+        _check_window_folds(data, folds)
+        return replace(data, test=deal_classes(data.y, folds) == number - 1, fold=fold)
     if data.subject is None or data.series is not None:
-        raise MmkdError(f"data {data.name!r} has no subjects to split by; leave --split and --folds out")
+        raise _no_subjects(data)
     known = np.unique(data.subject).tolist()
     unknown = [subject for subject in fold.test_subjects if subject not in known]
     if unknown or not fold.test_subjects:
@@ -53,6 +61,46 @@ def apply_fold(data: Dataset, fold: Fold | None) -> Dataset:
     return replace(data, test=test, fold=fold)
 
 
+def make_folds(data: Dataset, folds: int) -> list[Fold]:
+    """The folds of `--folds`: of subjects, or of windows with one label each where there are no subjects.
+
+    Raises:
+        MmkdError: as `subject_folds` and `window_folds`.
+    """
+    by_window = data.subject is None and data.form == "window"
+    return window_folds(data, folds) if by_window else subject_folds(data, folds)
+
+
+def window_folds(data: Dataset, folds: int) -> list[Fold]:
+    """Deal all windows, training and test, to folds that each have an equal share of every class, to within a window.
+
+    The folds are the same for every seed.
+
+    Raises:
+        MmkdError: the data set has subjects, or no label a window, or fewer windows of a class than folds.
+    """
+    _check_window_folds(data, folds)
+    return [Fold(f"fold {n} of {folds}", stratified=(n, folds)) for n in range(1, folds + 1)]
+
+
+def _check_window_folds(data: Dataset, folds: int) -> None:
+    if data.subject is not None or data.form != "window":
+        has = "subjects" if data.subject is not None else "no label a window"
+        raise MmkdError(f"data {data.name!r} has {has}: its folds are not of windows, stratified by class")
+    classes, counts = np.unique(data.y, return_counts=True)
+    least = int(counts.min())
+    if not 2 <= folds <= least:
+        has = f"class {data.classes[classes[counts.argmin()]]!r} of data {data.name!r} has {least} window"
+        hint = f"take 2 to {least}" if least >= 2 else "leave --folds out"
+        raise MmkdError(f"--folds {folds}: {has}{'s' * (least > 1)}, and each fold tests every class; {hint}")
+
+
+def _no_subjects(data: Dataset) -> MmkdError:
+    by_window = data.subject is None and data.form == "window"
+    hint = "--folds K makes folds of its windows, stratified by class" if by_window else "leave --split and --folds out"
+    return MmkdError(f"data {data.name!r} has no subjects to split by; {hint}")
+
+
 def subject_folds(data: Dataset, folds: int) -> list[Fold]:
     """Split the subjects into `folds` groups with about the same number of windows; each is the test part of one fold.
 
@@ -62,7 +110,7 @@ def subject_folds(data: Dataset, folds: int) -> list[Fold]:
         MmkdError: the data set has no subjects, or fewer subjects than folds.
     """
     if data.subject is None or data.series is not None:
-        raise MmkdError(f"data {data.name!r} has no subjects to split by; leave --split and --folds out")
+        raise _no_subjects(data)
     subjects = np.unique(data.subject)
     if not 2 <= folds <= len(subjects):
         raise MmkdError(f"--folds {folds}: data {data.name!r} has {len(subjects)} subjects; take 2 to {len(subjects)}")

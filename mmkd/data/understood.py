@@ -12,6 +12,9 @@ from mmkd.data.splits import Split
 MOST_NAMED = 6
 """Subjects of a data set that are named; of more, only their number is said."""
 PARTS = ("train", "validation", "unlabelled", "test")
+STRATIFIED = "of the windows, stratified by class"
+BOTH_SIDES = "no subjects: recordings may be on both sides"
+"""What is said of folds of windows."""
 OF_PREFIX = {"train": "to train on", "validation": "to choose the epoch", "test": "to set the threshold"}
 """What the parts of normal prefixes are for."""
 
@@ -137,7 +140,10 @@ def _kind(data: Dataset, unit: str, splits: Sequence[Split]) -> str:
     if len(splits) > 1:
         tested = np.concatenate([split.test for split in splits])
         once = len(tested) == len(data.x) == len(np.unique(tested))
-        return f"{len(splits)} folds by subject" + (", each tested once" if once else "")
+        cut = f"{len(splits)} folds {STRATIFIED if unit == 'window' else 'by subject'}"
+        return cut + ", each tested once" * once + f" ({BOTH_SIDES})" * (unit == "window")
+    if data.fold is not None and data.fold.stratified:
+        return f"test part is {data.fold.name} {STRATIFIED} ({BOTH_SIDES})"
     if data.fold is not None:
         return f"split by subject, {data.fold.name}"
     if unit == "subject":
@@ -152,9 +158,11 @@ def how_test_was_made(test_from: str, unit: str) -> str:
     """Who made the test part, for the note of a table; empty of that of a card.
 
     Args:
-        test_from: as `Dataset.test_from`.
+        test_from: as `Dataset.test_from`, or "folds".
         unit: as `Split.unit`.
     """
+    if test_from == "folds" and unit == "window":
+        return f"test parts are folds {STRATIFIED} ({BOTH_SIDES})"
     if test_from == "drawn" and unit == "window":
         return "test windows drawn at random in each class, as there are no subjects: recordings may be on both sides"
     if test_from == "drawn":

@@ -187,9 +187,13 @@ class Step:
         read: a function of positions (B,) in the training set (see `Batch.index`). It returns the views of these
             windows (modality -> (B, ...)), the outputs of the teachers for them, and their `Batch`. Where every time
             step has a label, the targets are (B, T) with -1 for steps without a label, and the logits are (B, K, T).
+        ends_epoch: whether it is the last step of an epoch. A checkpoint is written then, so that a method that gathers
+            something over the steps must use it up now, or keep it in buffers. In a training of a fixed number of steps
+            an epoch is one of its equal parts, which may end inside a pass over the training windows.
     """
 
     student: nn.Module
     batch: Batch
     rate: float
     read: Callable[[Tensor], tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]]
+    ends_epoch: bool = False

@@ -16,10 +16,13 @@ class DataSpec:
         validation: fraction of the training windows that is used for validation; 0: none.
         epoch_rule: whose weights are used: those of the best epoch, "val-best", or of the "last".
         train_subjects: number of subjects of the training windows; 0: all.
+        train_windows: number of training windows of each class, of a data set without subjects; 0: all.
         test_subjects: subjects of the test windows, by their names in the files (numbers or texts); empty: the data
             set's own split.
         by_name: False where the test subjects of a user's file are counted 0, 1, 2, ... in their order; so they were in
             records before subjects kept their names, and so they are where those are their names.
+        stratified_fold: (k, K): the test windows are fold k of K of all windows, of a data set without subjects; each
+            fold has an equal share of every class. Empty: the data set's own split, or one by subject.
         fold: the name of the fold; it is not part of the key.
         rate: samples a second after resampling; 0: not resampled.
         labelled_subjects: number of training subjects whose labels are used; 0: all. The windows of the others are
@@ -48,10 +51,17 @@ class DataSpec:
     unlabelled_sha256: str = field(default="", metadata={"since": 5})
     unlabelled_file: str = field(default="", metadata={"in_key": False, "since": 5})
     inner_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
+    stratified_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
+    train_windows: int = field(default=0, metadata={"since": 5})
 
     def __post_init__(self) -> None:
-        for name in ("test_subjects", "inner_fold"):  # JSON has lists
+        for name in ("test_subjects", "inner_fold", "stratified_fold"):  # JSON has lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
+
+    @property
+    def tested(self) -> tuple[int | str, ...]:
+        """Who is tested, or which stratified fold; empty for the data set's own split."""
+        return self.test_subjects or self.stratified_fold
 
     @property
     def few_labels(self) -> bool:
@@ -61,6 +71,8 @@ class DataSpec:
 
 def fold_kind(name: str, test_subjects: Sequence[int | str]) -> str:
     """The kind of folds that a fold of this name belongs to: "5 folds", "each subject", or "a split file".
+
+    Stratified folds are of the first kind; they are of data sets without subjects, which have no others.
 
     >>> fold_kind("fold 2 of 5", ["anna", "ben"]), fold_kind("subject anna", ["anna"])
     ('5 folds', 'each subject')

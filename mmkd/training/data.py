@@ -74,7 +74,8 @@ class TrainingData:
     @property
     def known_labels(self) -> Tensor:
         """(n,) the labels of the training windows, or of their steps, that are known."""
-        labels = self.y[self.train]
+        train = self.train if self.labelled is None else self.train[self.labelled]  # not those that teachers predict
+        labels = self.y[train]
         return torch.from_numpy(labels[labels >= 0])
 
     @property

@@ -232,7 +232,7 @@ def train_epoch(
             continue
         optimizer.step()
         if inputs is not None and method.steps_itself:
-            method.after_step(Step(network, inputs[2], lr, read))
+            method.after_step(Step(network, inputs[2], lr, read, ends_epoch=step == len(parts) - 1))
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.detach() * (len(positions) * weight)
         count += len(positions)

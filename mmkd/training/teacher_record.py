@@ -82,7 +82,7 @@ def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
         **({"delineated": True} if data.delineated else {}),
         "windows": {name: len(part) for name, part in split.parts.items()},
         "split": {"unit": split.unit, "sha256": split.sha256},
-        "test_part": how_test_was_made(data.test_from if data.fold is None else "card", split.unit),
+        "test_part": how_test_was_made(data.test_from if data.fold is None else "folds", split.unit),
         "understood": understood.text,
         "warnings": list(understood.warnings),
     }

@@ -13,7 +13,7 @@ from mmkd.core.registry import METHODS
 from mmkd.data import Dataset, load_dataset, load_own
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
-from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, read_folds, subject_folds
+from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, make_folds, read_folds
 from mmkd.data.unlabelled import add_unlabelled
 from mmkd.specs.data import DataSpec
 from mmkd.specs.teacher_nets import canonical_net, kind_of_net, target_folds
@@ -93,7 +93,7 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
     if request.split == "card" and request.folds is None:
         return [None]
     if request.folds is not None:
-        folds = subject_folds(data, request.folds)
+        folds = make_folds(data, request.folds)
     else:
         folds = leave_one_subject_out(data) if request.split == "loso" else read_folds(Path(request.split), data)
     if request.fold and max(request.fold) > len(folds):
@@ -193,7 +193,7 @@ def resolve(
         student_net = method_network
     views = tuple(dict.fromkeys(branches + teacher_names))
     size = request.image_size or min(preset.image_size, data.window)
-    fold = data.fold or Fold("", ())
+    fold = data.fold or Fold("")
     epoch_rule = request.epoch_rule or preset.epoch_rule
     searches = options.get("teacher_weights") == "search"
     data_spec = DataSpec(
@@ -203,7 +203,9 @@ def resolve(
         validation=VALIDATION if epoch_rule == "val-best" else 0.0,
         epoch_rule=epoch_rule,
         train_subjects=request.train_subjects or 0,
+        train_windows=request.train_windows or 0,
         test_subjects=fold.test_subjects,
+        stratified_fold=fold.stratified,
         by_name=bool(fold.test_subjects) and counts_subjects(data),
         fold=fold.name,
         rate=data.rate_hz if data.resampled and data.rate_hz else 0.0,

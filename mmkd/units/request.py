@@ -143,6 +143,14 @@ class Request(TrainingSettings):
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
+    train_windows: int | None = setting(
+        None,
+        "without subjects: number of training windows of each class (default all)",
+        flag="--train-windows",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
     labelled_subjects: int | None = setting(
         None,
         "use the labels of N training subjects only, drawn by the seed (default all)",
@@ -169,7 +177,12 @@ class Request(TrainingSettings):
         "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
     )
     folds: int | None = setting(
-        None, "K folds of subjects, each used once for the test", flag="--folds", metavar="K", ge=1, le=MOST
+        None,
+        "K folds of subjects (without subjects of windows, stratified by class), each tested once",
+        flag="--folds",
+        metavar="K",
+        ge=1,
+        le=MOST,
     )
     fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
     select: int | None = setting(

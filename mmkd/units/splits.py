@@ -19,7 +19,7 @@ def select_fold(data: Dataset, spec: DataSpec) -> Dataset:
     if subjects and not spec.by_name and counts_subjects(data):  # an older record
         names = np.unique(data.subject).tolist()  # type: ignore[arg-type]
         subjects = tuple(names[int(number)] if int(number) < len(names) else number for number in subjects)
-    return apply_fold(data, Fold(spec.fold, subjects) if subjects else None)
+    return apply_fold(data, Fold(spec.fold, subjects, spec.stratified_fold) if spec.tested else None)
 
 
 def counts_subjects(data: Dataset) -> bool:
@@ -47,7 +47,7 @@ def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
     if data.series is not None:
         if spec.few_labels:
             raise MmkdError(f"data {data.name!r} has series, whose labels are for the test alone; leave few labels out")
-        return split_prefixes(data, validate, spec.train_subjects)
+        return split_prefixes(data, validate, spec.train_subjects, spec.train_windows)
     return split_windows(
         data,
         seed_for(seed, "split"),
@@ -56,6 +56,7 @@ def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
         spec.train_subjects,
         spec.labelled_subjects,
         spec.labelled_windows,
+        spec.train_windows,
     )
 
 

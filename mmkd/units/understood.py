@@ -73,8 +73,8 @@ def understand(units: Units, file: str | None = None) -> list[Understood]:
     """
     groups: dict[DataSpec, dict[tuple[Any, ...], tuple[UnitSpec, Dataset]]] = {}
     for spec, data in units:
-        settings = replace(spec.data, test_subjects=(), fold="", by_name=False)
-        groups.setdefault(settings, {}).setdefault(spec.data.test_subjects, (spec, data))
+        settings = replace(spec.data, test_subjects=(), stratified_fold=(), fold="", by_name=False)
+        groups.setdefault(settings, {}).setdefault(spec.data.tested, (spec, data))
     found = [_understand_parts(list(parts.values())) for parts in groups.values()]
     return [replace(data, name=Path(file).name) for data in found] if file else found
 

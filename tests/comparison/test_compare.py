@@ -305,6 +305,7 @@ def test_costs_are_shown_where_records_have_them(tmp_path):
     [
         ({"training": Training(epochs=6)}, "training.epochs=6"),
         ({"data": DataSpec("sines", "ab" * 32, train_subjects=2)}, "data.train_subjects=2"),
+        ({"data": DataSpec("sines", "ab" * 32, train_windows=2)}, "data.train_windows=2"),
         ({"data": DataSpec("sines", "ba" * 32)}, "data babababa"),
         ({"data": DataSpec("other", "ab" * 32)}, "other"),
         ({"student_net": "WRN16-1"}, "WRN16-1"),
@@ -468,6 +469,21 @@ def test_folds_of_one_seed_are_one_group_paired_by_fold(tmp_path):
     assert any("folds share training data" in note and "optimistic" in note for note in notes)
     assert any("paired by fold" in note for note in notes)
     assert not any("incomplete" in note for note in notes)
+
+
+def test_folds_of_windows_are_one_group_apart_from_the_data_sets_own_split(tmp_path):
+    said = {"data": {name: value for name, value in SUBJECTS["data"].items() if name != "subjects"}}
+    for fold in (1, 2, 3):
+        for spec, gain in ((ALONE, 0), (KD, GAIN[fold])):
+            data = replace(spec.data, stratified_fold=(fold, 3), fold=f"fold {fold} of 3")
+            write(tmp_path, replace(spec, data=data), RIGHT[fold] + gain, **said)
+    write(tmp_path, ALONE, 30, **said)
+    groups = {group.title: group for group in compared(tmp_path).groups}
+    assert set(groups) == {"sines in 3 folds, student sig (small)", "sines, student sig (small)"}
+    group = groups["sines in 3 folds, student sig (small)"]
+    assert (group.by, group.folds, group.all_folds) == ("fold", ("fold 1 of 3", "fold 2 of 3", "fold 3 of 3"), 3)
+    assert rows(group)["student"].values("macro_f1") == [f1(right) for right in RIGHT.values()]
+    assert rows(group)["kd"].change.n == 3
 
 
 def test_folds_of_subjects_that_were_counted_say_so(tmp_path):

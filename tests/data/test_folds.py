@@ -12,7 +12,15 @@ from mmkd.data import Dataset, data_root, find_cards, load_dataset, load_file, s
 from mmkd.data.__main__ import main
 from mmkd.data.cards import TASKS
 from mmkd.data.dataset import Fold
-from mmkd.data.folds import apply_fold, fold_document, leave_one_subject_out, read_folds, subject_folds
+from mmkd.data.folds import (
+    apply_fold,
+    fold_document,
+    leave_one_subject_out,
+    make_folds,
+    read_folds,
+    subject_folds,
+    window_folds,
+)
 from mmkd.data.load import is_available, reader_folder, resolve_suffix
 from mmkd.data.readers import READERS
 from mmkd.data.understood import describe_split
@@ -20,7 +28,7 @@ from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.store.cache import Cache
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
-from mmkd.units.splits import split_for
+from mmkd.units.splits import select_fold, split_for
 from mmkd.units.understood import understand_data
 from mmkd.views.cached import get_view, view_configs
 
@@ -65,8 +73,9 @@ def test_numbers_of_folds_that_cannot_be(folds):
 
 def test_folds_that_cannot_be():
     data = dataset()
-    with pytest.raises(MmkdError, match="has no subjects to split by; leave --split and --folds out"):
-        subject_folds(replace(data, subject=None), 2)
+    for refused in (lambda plain: subject_folds(plain, 2), leave_one_subject_out):
+        with pytest.raises(MmkdError, match="has no subjects to split by; --folds K makes folds of its windows"):
+            refused(replace(data, subject=None))
     with pytest.raises(MmkdError, match="has no subjects to split by"):
         apply_fold(replace(data, subject=None), Fold("f", (1,)))
     with pytest.raises(MmkdError, match="f: data 'own' has no subject 3, 4"):
@@ -75,6 +84,64 @@ def test_folds_that_cannot_be():
         apply_fold(replace(data, y=np.where(data.subject == 12, 2, 0)), Fold("f", (12,)))
     with pytest.raises(MmkdError, match="there are no training windows left"):
         apply_fold(replace(data, y=data.y * 0 - 1), Fold("f", tuple(range(10, 17))))
+
+
+# -- folds of windows, where there are no subjects
+
+
+SIZES = (50, 23, 11)
+
+
+def plain(sizes=SIZES):
+    """Windows of classes of different sizes, without subjects."""
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    x = np.random.default_rng(0).normal(size=(len(y), 2, 32)).astype(np.float32)
+    names = tuple("abcd"[: len(sizes)])
+    return Dataset("own", x, y, None, np.arange(len(y)) % 4 == 0, names, ("c", "d"), None, "0" * 64)
+
+
+@pytest.mark.parametrize("folds", [2, 3, 11])
+def test_each_window_is_tested_once_and_each_fold_has_a_share_of_every_class(folds):
+    data = plain()
+    parts = [apply_fold(data, fold) for fold in make_folds(data, folds)]
+    assert (sum(part.test.astype(int) for part in parts) == 1).all()
+    for k, size in enumerate(SIZES):
+        assert all(abs((data.y[part.test] == k).sum() - size / folds) < 1 for part in parts)
+    sizes = [int(part.test.sum()) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    assert any((part.test & ~data.test).any() and (~part.test & data.test).any() for part in parts)
+    assert len({tuple(np.diff(np.flatnonzero(part.test))[:5]) for part in parts}) > 1, "windows are shuffled"
+    again = [apply_fold(plain(), fold) for fold in make_folds(plain(), folds)]
+    assert all((one.test == two.test).all() for one, two in zip(parts, again, strict=True))
+
+
+@pytest.mark.parametrize("folds", [0, 1, 12])
+def test_more_folds_than_windows_of_the_smallest_class_are_refused(folds):
+    data = plain()
+    line = f"--folds {folds}: class 'c' of data 'own' has 11 windows, and each fold tests every class; take 2 to 11"
+    with pytest.raises(MmkdError) as error:
+        window_folds(data, folds)
+    assert str(error.value) == line
+    with pytest.raises(MmkdError, match=f"--folds {folds}: class 'c'"):
+        apply_fold(data, Fold("f", (), (1, folds)))
+
+
+def test_folds_of_windows_that_cannot_be():
+    with pytest.raises(MmkdError, match="class 'b' of data 'own' has 1 window, and .*; leave --folds out"):
+        window_folds(plain((5, 1)), 2)
+    with pytest.raises(MmkdError, match="has subjects: its folds are not of windows"):
+        apply_fold(dataset(), Fold("f", (), (1, 2)))
+    steps = replace(plain(), y=np.zeros((sum(SIZES), 32), np.int64))
+    for refused in (leave_one_subject_out, lambda data: make_folds(data, 2)):
+        with pytest.raises(MmkdError, match="has no subjects to split by; leave --split and --folds out"):
+            refused(steps)
+    with pytest.raises(MmkdError, match="has no label a window"):
+        window_folds(steps, 2)
+
+
+def test_a_class_without_windows_is_no_obstacle():
+    data = replace(plain(), classes=("a", "b", "c", "nobody"))
+    assert len(window_folds(data, 3)) == 3
 
 
 # -- split files
@@ -188,12 +255,59 @@ def test_the_same_subjects_are_the_same_unit_whatever_a_fold_is_called(sines, tm
     assert (two[0].key, two[0].data.fold) == (one[0].key, "mine")
 
 
+@pytest.fixture
+def plain_file(tmp_path):
+    path = tmp_path / "plain.npz"
+    data = plain()
+    np.savez(path, x=data.x, y=data.y)
+    return path
+
+
+def test_folds_of_windows_are_units_of_their_own(plain_file):
+    own = units(plain_file)
+    found = units(plain_file, folds=3, seeds=(0, 1))
+    assert [spec.data.stratified_fold for spec, _ in found] == [(k, 3) for k in (1, 2, 3) for _ in range(2)]
+    assert len({spec.key for spec, _ in [*own, *found]}) == 7
+    for spec, _ in found:
+        stored = type(spec).parse(json.loads(json.dumps(asdict(spec))))
+        assert stored == spec
+        fresh = load_file(plain_file)  # as another process reads it
+        assert select_fold(fresh, stored.data).fold.name == spec.data.fold
+        split = split_for(fresh, stored.data, spec.seed)
+        assert sorted([*split.train, *split.validation, *split.test]) == list(range(sum(SIZES)))
+    tests = [split_for(load_file(plain_file), spec.data, spec.seed).test.tolist() for spec, _ in found]
+    assert tests[0::2] == tests[1::2], "the same for every seed"
+    assert sorted(n for test in tests[0::2] for n in test) == list(range(sum(SIZES)))
+    assert [spec.key for spec, _ in units(plain_file, folds=3, fold=(2,))] == [found[2][0].key]
+    with pytest.raises(MmkdError, match="--fold 4: data 'plain' has 3 folds"):
+        units(plain_file, folds=3, fold=(4,))
+    with pytest.raises(MmkdError, match="--folds K makes folds of its windows, stratified by class"):
+        units(plain_file, split="loso")
+
+
+def test_folds_of_windows_have_inner_folds(plain_file):
+    for spec, data in units(plain_file, folds=3, epoch_rule="last"):
+        outer = split_for(data, spec.data, 0)
+        inner = [split_for(data, replace(spec.data, inner_fold=(k, 2)), 0) for k in (1, 2)]
+        assert sorted([*inner[0].test, *inner[1].test]) == outer.train.tolist()
+        assert not set(outer.test.tolist()) & {n for split in inner for n in [*split.train, *split.test]}
+
+
+def test_no_split_file_is_written_where_there_are_no_subjects(plain_file, tmp_path, capsys):
+    out = tmp_path / "a.json"
+    assert main(["folds", str(plain_file), "--folds", "3", "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "a split file names subjects, and data 'plain' has none; a run with --folds K" in line
+    assert not out.exists()
+
+
 def test_the_name_of_a_fold_says_how_it_was_cut():
     for count, kind in ((3, "3 folds"), (7, "each subject")):
-        assert {fold_kind(*fold) for fold in subject_folds(dataset(), count)} == {kind}
+        assert {fold_kind(fold.name, fold.test_subjects) for fold in subject_folds(dataset(), count)} == {kind}
         assert fold_count(kind, 2, 7) == count
     assert fold_kind("fold 3", [3]) == fold_kind("subject x", [1]) == fold_kind("mine", ["a"]) == "a split file"
     assert fold_kind("subject x", ["x"]) == "each subject"
+    assert {fold_kind(fold.name, fold.test_subjects) for fold in window_folds(plain(), 3)} == {"3 folds"}
     assert fold_count("a split file", 2, 7) == fold_count("each subject", 2, None) == 2
 
 

@@ -175,6 +175,24 @@ def test_what_a_method_gets_for_windows_without_labels(kind, sines, tmp_path, mo
         assert any(not batch.labelled.all() for batch, _, _ in method.batches)
 
 
+def balanced(labels, classes):
+    """Number of all labels over that of the classes and of each class's own."""
+    return torch.tensor([len(labels) / (classes * max((labels == k).sum(), 1)) for k in range(classes)])
+
+
+@pytest.mark.parametrize("method", ["kd", "dkd"])
+def test_weights_of_classes_are_of_true_labels(method, sines, tmp_path, monkeypatch):
+    """What teachers predict for windows without a label counts for nothing."""
+    seen = spy_on_training(monkeypatch)
+    ((spec, data),) = units(sines, (method,), epoch_rule="last", class_weights="balanced")
+    run_unit(spec, data, Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache"))
+    windows, _, trained = seen[method]
+    true = data.y[split_for(data, spec.data, spec.seed).train]
+    torch.testing.assert_close(trained.weight_of_class, balanced(true, 3).float())
+    if method == "dkd":
+        assert not torch.allclose(trained.weight_of_class, balanced(windows.y[windows.train], 3).float())
+
+
 def test_every_method_says_what_it_does_without_labels():
     kinds = {name: METHODS.get(name).unlabelled for name in METHODS}
     assert set(kinds.values()) <= set(UNLABELLED)

@@ -87,6 +87,20 @@ def test_folds_are_one_line(own):
     assert text.startswith("split by subject, fold 2 of 3: 4 train, 1 validation, 2 test")
 
 
+def test_folds_of_windows_are_one_line(own):
+    text, warnings = told(own(99), folds=3, epoch_rule="last")
+    assert text == (
+        "3 folds of the windows, stratified by class, each tested once (no subjects: recordings may be on both sides): "
+        "66 train, 33 test (33 % of the windows)"
+    )
+    assert [line.partition(":")[0] for line in warnings] == ["fold 1 of 3"]
+    assert "no array 'subject'" in warnings[0]
+    text, _ = told(own(99), folds=3, fold=(1,), epoch_rule="last")
+    assert text.startswith("test part is fold 1 of 3 of the windows, stratified by class (no subjects: recordings may ")
+    _, warnings = told(own(90, overlap=True), folds=3)
+    assert "test windows share samples with a training window" in " ".join(warnings)
+
+
 def test_folds_tell_the_first_warning_and_how_many_have_some(own):
     path = own(*[10] * 4)
     with np.load(path) as z:
