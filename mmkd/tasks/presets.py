@@ -64,11 +64,13 @@ class Preset:
             windows: number of training windows.
             changes: options of `Training` that the user set. Without `epochs` and `steps` they are those of the preset:
                 of epochs as many as `steps` or `teacher_steps` need at this batch size, within `epochs_range`. Without
-                `batch_size` it is that of the preset, or a smaller one for few windows. A fixed number of steps is
-                cut into parts of about `STEPS_A_PART`.
+                `batch_size` it is that of the preset, or a smaller one for few windows; the rate of SGD is then
+                smaller by the same factor. A fixed number of steps is cut into parts of about `STEPS_A_PART`.
         """
         usual = self._batch_size(windows)
         default = {**asdict(self.training), "batch_size": usual}
+        if self.training.optimizer == "sgd":  # the published rate is for the published batch
+            default["lr"] = self.training.lr * usual / self.training.batch_size
         batch_size = int(changes.get("batch_size", usual))
         epoch_steps = max(1, windows // batch_size)
         low, high = self.epochs_range
