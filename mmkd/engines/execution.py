@@ -23,6 +23,7 @@ from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
+from mmkd.units.augmentations import said_of_cards
 from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.methods import stands_for_several
@@ -102,6 +103,8 @@ def execute(
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
     refused, broken = try_units(todo, workspace, leave_out)
     say_what_was_understood(understood, workspace.progress.say)
+    for line in said_of_cards(request, (data for _, data in units)):
+        workspace.progress.say(line)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     phase = plan_phase(remaining, request.select)
     selecting = bool(phase.alone) and existing != "only"
