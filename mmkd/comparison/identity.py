@@ -16,6 +16,12 @@ Settings = Mapping[str, Any]
 OLDER = "older-form"
 """Stands in the name of a row that an older form of its method made."""
 
+WHERE_CHOSEN = frozenset(
+    ("ce_weight", "class_weights", "first_epochs", "label_smoothing", "method_lr_factor", "mix", "second_epochs")
+) | {"teacher_errors"}
+"""Options of methods that are on record only where they were chosen (those with `since`): a record without them may be
+new."""
+
 
 def flat(settings: Settings, prefix: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
@@ -158,9 +164,9 @@ def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Setting
 
 
 def _form(record: Record) -> tuple[int, int]:
-    """The form of the method that made a unit, newer ones last: its revision, and how many options it had."""
+    """The form of the method that made a unit, newer ones last: its revision, and how many options it always had."""
     spec = student_spec(record)
-    return (spec.revision if isinstance(spec, UnitSpec) else 1), len(spec.options)
+    return (spec.revision if isinstance(spec, UnitSpec) else 1), len(spec.options.keys() - WHERE_CHOSEN)
 
 
 def method_names(students: Sequence[Record]) -> dict[str, str]:
@@ -183,7 +189,7 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
     texts = variant_names(named, lambda method: common[method])
     names = {}
     for record, (method, settings), form, text in zip(students, named, forms, texts, strict=True):
-        lacks = common[method].keys() - settings.keys() - {"teacher_epoch"}  # whose absence means that none is chosen
+        lacks = common[method].keys() - settings.keys() - WHERE_CHOSEN - {"teacher_epoch"}  # without it none is chosen
         is_older = form[0] < newest[method][0] or (form < newest[method] and lacks)
         names[record.key] = f"{text} {OLDER}" if is_older else text
     return names
