@@ -108,22 +108,25 @@ def t_interval(values: Sequence[float] | np.ndarray[Any, Any], level: float = LE
     return float(x.mean()) - half, float(x.mean()) + half
 
 
-def record_gaps(alone: Iterable[Record], teachers: Iterable[Record], of: str = "seed") -> list[Gap]:
+def record_gaps(
+    alone: Iterable[Record], teachers: Iterable[Record], of: str = "seed", names: Mapping[str, str] | None = None
+) -> list[Gap]:
     """The gap of each teacher, the largest first; of records of one student and one data set.
 
     Pairs are of the same seed and the same split, whichever it is: folds, inner folds and labelled parts are told
-    apart. Teachers of one name (`TeacherSpec.title`) are one.
+    apart. Teachers of one name are one.
 
     Args:
         alone: students trained alone.
         teachers: at the epoch with which they taught, see `Record.at_epoch`.
         of: what a pair is of, in the singular.
+        names: key of a teacher -> its name; `TeacherSpec.title` of those that are not in it.
     """
     of_student = {_pair(record): record.metrics.test[SCORE] for record in alone if SCORE in record.metrics.test}
     by_name: dict[str, list[Record]] = {}
     for record in teachers:
         if SCORE in record.metrics.test:
-            by_name.setdefault(record.teacher.title, []).append(record)
+            by_name.setdefault((names or {}).get(record.key, record.teacher.title), []).append(record)
     gaps = []
     for name, records in by_name.items():
         of_teacher = {_pair(record): record.metrics.test[SCORE] for record in records}
