@@ -12,10 +12,8 @@ from mmkd.comparison.identity import (
     as_key,
     flat,
     group_settings,
-    most_usual,
     student_spec,
     student_title,
-    teacher_settings,
 )
 from mmkd.comparison.rows import STUDENT_ONLY
 from mmkd.core.errors import MmkdError
@@ -68,14 +66,12 @@ def selections(records: Iterable[Record]) -> list[Selection]:
             teachers.append(record.at_epoch("last"))
         elif record.kind == "student" and student_spec(record).method == STUDENT_ONLY:
             alone.setdefault(as_key(_settings(record)), []).append(record)
-    teacher_names = _told_apart([(record.teacher.title, teacher_settings(record)) for record in teachers])
-    names = {record.key: name for record, name in zip(teachers, teacher_names, strict=True)}
     firsts = [students[0] for students in alone.values()]
     titles = _told_apart([(student_title(first), _own_settings(first)) for first in firsts])
     found = []
     for students, student in zip(alone.values(), titles, strict=True):
         spec = students[0].unit
-        gaps = record_gaps(students, teachers, _pair(students), names)
+        gaps = record_gaps(students, teachers, _pair(students))
         if gaps:
             title = data_title(spec.data.name, spec.data.rate, spec.data)
             found.append(Selection(title, student, spec.data.inner_fold[1], gaps))
@@ -84,7 +80,7 @@ def selections(records: Iterable[Record]) -> list[Selection]:
 
 def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """Titles, followed by the settings in which those of one title differ, such as the steps of the training."""
-    return variant_names(named, most_usual(named))
+    return variant_names(named, lambda name: {})
 
 
 def _own_settings(record: Record) -> dict[str, Any]:

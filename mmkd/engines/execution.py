@@ -102,11 +102,11 @@ def execute(
     else:
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
     refused, broken = try_units(todo, workspace, leave_out)
+    remaining = [(spec, data) for spec, data in units if spec.key not in refused]
+    phase = plan_phase(remaining, request.select)
     say_what_was_understood(understood, workspace.progress.say)
     for line in said_of_cards(request, (data for _, data in units)):
         workspace.progress.say(line)
-    remaining = [(spec, data) for spec, data in units if spec.key not in refused]
-    phase = plan_phase(remaining, request.select)
     selecting = bool(phase.alone) and existing != "only"
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:

@@ -63,7 +63,8 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     for load in loaders:
         data = task.accept(load())
         if request.unlabelled:
-            data = add_unlabelled(data, request.unlabelled, request.nan)
+            in_folds = request.folds is not None or request.split != "card"
+            data = add_unlabelled(data, request.unlabelled, request.nan, in_folds)
         own = at_student_rate(request, data)
         check_modalities(own, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]

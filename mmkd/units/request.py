@@ -287,6 +287,8 @@ class Request(TrainingSettings):
         self._check_texts()
         self._check_split()
         self._check_seeds()
+        if self.unlabelled == "":
+            raise MmkdError("--unlabelled '': name an .npz file with an array x (M, C, W)")
         if self.labelled_subjects and self.labelled_windows:
             raise MmkdError("--labelled-subjects and --labelled-windows both choose the labels that are used; give one")
         if self.data is not None and self.card is not None:

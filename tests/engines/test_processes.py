@@ -281,7 +281,7 @@ def odd(tmp_path):
 def command(sines, tmp_path, *args, teachers="sig"):
     return [
         *(sys.executable, "-m", "mmkd.bench", "--data", str(sines), "--teachers", teachers, *SMALL),
-        *("--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), *args),
+        *("--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), "--peers", "none", *args),
     ]
 
 
