@@ -51,7 +51,9 @@ def test_the_wheel_carries_methods_and_cards_and_nothing_at_the_top_level(wheel)
 
 def test_it_runs_from_another_folder(python, tmp_path):
     done = run(python, "-m", "mmkd.bench", "--method", "kd", "--epochs", "1", "--json", cwd=tmp_path)
-    (unit,) = json.loads(done.stdout)
+    unit, *peers = json.loads(done.stdout)
+    assert peers
+    assert all(peer["kind"] == "reference" for peer in peers)
     assert (unit["status"], unit["dataset"]) == ("done", "basic-motions")
     assert (tmp_path / unit["paths"]["record"] / "student.safetensors").is_file()
     assert "kd" in run(python, "-m", "mmkd.bench", "--list", "methods", cwd=tmp_path).stdout

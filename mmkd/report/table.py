@@ -119,6 +119,7 @@ def reference_as_json(record: Record) -> dict[str, Any]:
         "dataset": spec.data.name,
         "seed": spec.seed,
         "kind": record.kind,
+        "status": record.status,
         "metrics": {part: dict(scores) for part, scores in record.metrics.items()},
         "paths": {"record": str(record.folder)},
     }

@@ -134,6 +134,7 @@ def test_a_suite(tiny, bench, tmp_path):
     suite = tmp_path / "small.toml"
     suite.write_text(
         f'methods = ["student", "kd"]\ndata = "{tiny["data"]}"\nstudents = ["sig"]\nepochs = 3\nimage_size = 16\n'
+        'epoch-rule = "val-best"\n'
         "[options.kd]\ntemperature = [1.0, 4.0]\n"
     )
     code, out, _ = bench("--suite", str(suite), data=False)

@@ -61,7 +61,19 @@ def test_jobs_are_for_this_machine(tmp_path, capsys, monkeypatch):
 def command(sines, folder, *args, engine="ray"):
     return [
         *(sys.executable, "-m", "mmkd.bench", "--engine", engine, "--data", str(sines), "--json", "--image-size", "16"),
-        *("--epochs", "2", "--student", "sig", "--teachers", "sig", "--runs", str(folder / "runs"), *args),
+        *(
+            "--epochs",
+            "2",
+            "--student",
+            "sig",
+            "--teachers",
+            "sig",
+            "--runs",
+            str(folder / "runs"),
+            "--peers",
+            "none",
+            *args,
+        ),
     ]
 
 

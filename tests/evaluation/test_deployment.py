@@ -174,6 +174,7 @@ def bench(tiny, tmp_path, capsys, monkeypatch):
 
     def call(*args, student="sig"):
         own = ["--data", str(tiny["data"]), "--epochs", "2", "--image-size", "16", "--student", student]
+        own += ["--epoch-rule", "val-best"]
         code = main([*args, *own, "--runs", str(tmp_path / "runs"), "--cache", str(tiny["cache"])])
         captured = capsys.readouterr()
         return code, captured.out, captured.err

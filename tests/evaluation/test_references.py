@@ -68,7 +68,9 @@ def test_a_forest_is_a_row_and_is_fitted_once(bench, flags, tmp_path, monkeypatc
     code, out, _ = bench("--method", "student,kd", *flags, "--json")
     assert code == 0
     assert len(fitted) == 1
-    assert [unit.get("kind") for unit in json.loads(out)] == [None, None, "reference"]
+    units = json.loads(out)
+    assert [unit.get("kind") for unit in units] == [None, None, "reference"]
+    assert [unit["status"] for unit in units] == ["cached", "cached", "done"]
     assert bench("--method", "student,kd", *flags, "--seed", "1")[0] == 0
     assert len(fitted) == 2
 

@@ -201,6 +201,7 @@ def suite_of(tiny, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
         f'methods = ["student", "kd"]\ndata = "{tiny["data"]}"\nepochs = 3\nimage_size = 16\nstudents = ["sig"]\n'
+        'epoch-rule = "val-best"\npeers = "none"\n'
     )
     return path
 
