@@ -134,6 +134,7 @@ def making_settings(record: Record) -> dict[str, Any]:
         **{f"checkpoint.{name}": sha[:8] for name, sha in spec.checkpoint_sha256.items()},
         **({"selection_folds": spec.selection_folds} if spec.selection_folds else {}),
         **({"teacher_targets": spec.teacher_targets} if spec.teacher_targets != "fitted" else {}),
+        **flat({"peer_revision": spec.peer_revisions}),
         "method_sha256": spec.method_sha256[:8],
         "revision": spec.revision,
     }
@@ -145,7 +146,8 @@ def teacher_settings(record: Record) -> dict[str, Any]:
     validation = spec.data.validation if spec.data.epoch_rule == "val-best" else 0.0
     training = training_settings(spec.training)
     settings = flat({"training": training, "view": dict(spec.view), "source": _short(spec.sources)})
-    return {**settings, "checkpoint": spec.checkpoint_sha256[:8], "validation": validation}
+    revision = {"revision": spec.revision} if spec.revision != 1 else {}
+    return {**settings, "checkpoint": spec.checkpoint_sha256[:8], "validation": validation, **revision}
 
 
 def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Settings]:

@@ -33,6 +33,10 @@ def with_augmentations(training: Training, request: Request, data: Dataset, teac
     copies = request.augment_copies
     if copies and not chosen:
         raise MmkdError(f"--augment-copies {copies}: nothing is augmented here; add --augment, or leave it out")
+    if not chosen and request.augment == (CARD,):
+        raise MmkdError(
+            f"--augment card: data {data.name!r} names none; name some, such as jitter:0.05, or leave it out"
+        )
     if not chosen:
         return training
     try:

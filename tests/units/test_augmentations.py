@@ -113,6 +113,7 @@ def test_a_suite_names_them(worn, tmp_path):
         ("--augment-copies 2", "--augment-copies 2: nothing is augmented here"),
         ("--augment none --augment-copies 2", "--augment-copies 2: nothing is augmented here"),
         ("--augment card --augment-copies 2", "--augment-copies 2: nothing is augmented here"),
+        ("--augment card", "names none; name some"),
         ("--augment jitter:0.1 --augment-copies -1", "augment-copies = -1 must be >= 0"),
         ("--augment jitter:0.1 --augment-copies x", "--augment-copies 'x' is not a whole number"),
         ("--augment mixup:0.2,", "an empty name"),
