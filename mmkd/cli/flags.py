@@ -31,6 +31,7 @@ def make_parser() -> Parser:
 
     parser = Parser(
         prog="python -m mmkd.bench",
+        usage="python -m mmkd.bench --method NAME[,NAME] [--dataset NAME | --data FILE] [flags]",
         description="Train one teacher a modality, distil them into a student, and print one table.",
         allow_abbrev=False,
         add_help=False,
@@ -39,8 +40,10 @@ def make_parser() -> Parser:
     )
     groups = {
         "what": parser.add_argument_group("what to run"),
-        "how": parser.add_argument_group("how (each is part of a unit's key)"),
-        "where": parser.add_argument_group("where and how much"),
+        "networks": parser.add_argument_group("views and networks"),
+        "data": parser.add_argument_group("split, labels and rate of the data"),
+        "training": parser.add_argument_group("training, of teachers and student unless it says of which"),
+        "where": parser.add_argument_group("where and how much (no part of a unit's key)"),
     }
     for f in request_fields():
         if f.metadata["flag"]:
@@ -48,7 +51,7 @@ def make_parser() -> Parser:
     what = groups["what"]
     what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags replace its values")
     what.add_argument("--seed", metavar="N", help="one seed (default 0)")
-    what.add_argument("--list", choices=LISTS, help="list the names of one kind, and stop")
+    what.add_argument("--list", choices=LISTS, metavar="KIND", help=f"list one of {', '.join(LISTS)}; and stop")
     where = groups["where"]
     where.add_argument("--runs", metavar="DIR", default="runs", help="records and MLflow store (default runs)")
     where.add_argument("--cache", metavar="DIR", help="views and teachers (default: MMKD_CACHE, else cache in --runs)")

@@ -9,16 +9,18 @@ from typing import Any
 from mmkd.tasks import DEFAULT_TASK, TASKS, Preset
 from mmkd.units.methods import named_methods
 
+WIDTH = 120
+"""The longest line of a list; longer texts go on below, indented."""
 LISTS = ("methods", "datasets", "modalities", "augmentations", "backbones", "dense", "fusions", "stage-fusions")
-
-
+WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+"""How lines are broken: never inside a flag."""
 _RULES = {"last": "last epoch on all training windows", "val-best": "best epoch on a validation split"}
 
 
 def preset_help() -> str:
     """What each preset sets, for the help."""
     lines = []
-    for task in TASKS.known():
+    for task in sorted(TASKS.known(), key=lambda task: task.name != DEFAULT_TASK):
         lines.append("presets:" if task.name == DEFAULT_TASK else f"presets of --task {task.name}:")
         for name, preset in task.presets.items():
             lines += _preset_lines(name, preset)
@@ -38,17 +40,17 @@ def _preset_lines(name: str, p: Preset) -> list[str]:
     if p.augment:
         more.append(f"augmentations of the {'+'.join(p.augment)}, the student's in {p.augment_copies} copies")
     return [
-        f"  {name:<6} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
-        f"         {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
-        *(f"         {line}" for line in more),
-        *(f"         {method} with {_flags(options)}" for method, options in p.options.items()),
+        f"  {name:<8} images of side {p.image_size}, teachers {p.teacher_net('')}, student {p.student_net},",
+        f"           {epochs}, batch {t.batch_size}, {t.optimizer} at {t.lr:g}, {t.schedule} schedule",
+        *(f"           {line}" for line in more),
+        *(f"           {method} with {_flags(options)}" for method, options in p.options.items()),
     ]
 
 
 def show_list(what: str, as_json: bool, root: str | None) -> int:
-    """Print the entries of a registry, one a line, and files that could not be loaded; returns the exit code.
+    """Print the entries of a registry and files that could not be loaded; returns the exit code.
 
-    Methods stand below a line for each status.
+    Each name starts a line; what goes on below is indented. Methods stand below a line for each status.
     """
     rows, errors = list_entries(what, root)
     statuses = method_statuses() if what == "methods" else {}
@@ -65,12 +67,22 @@ def show_list(what: str, as_json: bool, root: str | None) -> int:
         if status and below:
             print(f"{status} ({meaning}):")
         for name, text in below:
-            print(f"{name:<{width}}  {text}")
+            print(_entry(name, text, width))
     if what == "methods":
         print(_unlabelled_help([name for name, _ in rows]))
     for source, reason in errors.items():
         print(f"broken: {source}: {reason}")
     return 0
+
+
+def _entry(name: str, text: str, width: int) -> str:
+    """An entry of a list: its name, padded to `width`, its text, and on a line of its own the flag that takes it."""
+    about, flag, how = text.partition(" --")
+    left = " " * (width + 2)
+    lines = textwrap.wrap(f"{name:<{width}}  {about}", WIDTH, subsequent_indent=left, **WHOLE_WORDS)
+    if flag:
+        lines += textwrap.wrap(f"--{how}", WIDTH, initial_indent=left, subsequent_indent=left + "  ", **WHOLE_WORDS)
+    return "\n".join(lines)
 
 
 def _without_labels(what: str, name: str) -> dict[str, str]:
@@ -88,9 +100,7 @@ def _unlabelled_help(names: Sequence[str]) -> str:
     lines = ["with few labels (--labelled-subjects, --labelled-windows, --unlabelled):"]
     for kind, words in UNLABELLED.items():
         own = ", ".join(name for name in names if METHODS.get(name).unlabelled == kind)
-        lines += textwrap.wrap(
-            f"{words}: {own}", 118, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
-        )
+        lines += textwrap.wrap(f"{words}: {own}", 118, initial_indent="  ", subsequent_indent="    ", **WHOLE_WORDS)
     return "\n".join(lines)
 
 
@@ -153,7 +163,7 @@ def _view_options(entry: Any) -> str:
     """The options of a modality, for `--view`."""
     from mmkd.core.options import describe
 
-    options = [f"{flag}={default} ({words})" for flag, words, default, _ in describe(entry.Config)]
+    options = [f"{flag}={_default(default)} ({words})" for flag, words, default, _ in describe(entry.Config)]
     return f" --view {entry.name}.OPTION=VALUE: {', '.join(options)}" if options else ""
 
 
@@ -216,8 +226,17 @@ def _format_options(rows: Sequence[tuple[str, str, Any, str]]) -> list[str]:
     lines = []
     for flag, words, default, text in rows:
         lines.append(f"  --{flag} {words}")
-        lines += textwrap.wrap(f"{text} (default {default})", 112, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines += textwrap.wrap(
+            f"{text} (default {_default(default)})", 112, initial_indent=" " * 8, subsequent_indent=" " * 8
+        )
     return lines
+
+
+def _default(value: Any) -> str:
+    """A default as the command line writes it: `none`, `true`, and at most four digits of a number."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _flags(options: Mapping[str, Any]) -> str:

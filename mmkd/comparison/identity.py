@@ -16,6 +16,12 @@ Settings = Mapping[str, Any]
 OLDER = "older-form"
 """Stands in the name of a row that an older form of its method made."""
 
+WHERE_CHOSEN = frozenset(
+    ("ce_weight", "class_weights", "first_epochs", "label_smoothing", "method_lr_factor", "mix", "second_epochs")
+) | {"teacher_errors"}
+"""Options of methods that are on record only where they were chosen (those with `since`): a record without them may be
+new."""
+
 
 def flat(settings: Settings, prefix: str = "") -> dict[str, Any]:
     """Nested settings under dotted names."""
@@ -128,6 +134,7 @@ def making_settings(record: Record) -> dict[str, Any]:
         **{f"checkpoint.{name}": sha[:8] for name, sha in spec.checkpoint_sha256.items()},
         **({"selection_folds": spec.selection_folds} if spec.selection_folds else {}),
         **({"teacher_targets": spec.teacher_targets} if spec.teacher_targets != "fitted" else {}),
+        **flat({"peer_revision": spec.peer_revisions}),
         "method_sha256": spec.method_sha256[:8],
         "revision": spec.revision,
     }
@@ -139,7 +146,8 @@ def teacher_settings(record: Record) -> dict[str, Any]:
     validation = spec.data.validation if spec.data.epoch_rule == "val-best" else 0.0
     training = training_settings(spec.training)
     settings = flat({"training": training, "view": dict(spec.view), "source": _short(spec.sources)})
-    return {**settings, "checkpoint": spec.checkpoint_sha256[:8], "validation": validation}
+    revision = {"revision": spec.revision} if spec.revision != 1 else {}
+    return {**settings, "checkpoint": spec.checkpoint_sha256[:8], "validation": validation, **revision}
 
 
 def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Settings]:
@@ -158,9 +166,9 @@ def most_usual(named: Sequence[tuple[str, Settings]]) -> Callable[[str], Setting
 
 
 def _form(record: Record) -> tuple[int, int]:
-    """The form of the method that made a unit, newer ones last: its revision, and how many options it had."""
+    """The form of the method that made a unit, newer ones last: its revision, and how many options it always had."""
     spec = student_spec(record)
-    return (spec.revision if isinstance(spec, UnitSpec) else 1), len(spec.options)
+    return (spec.revision if isinstance(spec, UnitSpec) else 1), len(spec.options.keys() - WHERE_CHOSEN)
 
 
 def method_names(students: Sequence[Record]) -> dict[str, str]:
@@ -183,7 +191,7 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
     texts = variant_names(named, lambda method: common[method])
     names = {}
     for record, (method, settings), form, text in zip(students, named, forms, texts, strict=True):
-        lacks = common[method].keys() - settings.keys() - {"teacher_epoch"}  # whose absence means that none is chosen
+        lacks = common[method].keys() - settings.keys() - WHERE_CHOSEN - {"teacher_epoch"}  # without it none is chosen
         is_older = form[0] < newest[method][0] or (form < newest[method] and lacks)
         names[record.key] = f"{text} {OLDER}" if is_older else text
     return names

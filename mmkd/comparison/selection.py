@@ -8,11 +8,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmkd.comparison.gap import Gap, gap_lines, record_gaps
-from mmkd.comparison.identity import as_key, group_settings, student_spec, student_title
+from mmkd.comparison.identity import (
+    as_key,
+    flat,
+    group_settings,
+    student_spec,
+    student_title,
+)
 from mmkd.comparison.rows import STUDENT_ONLY
 from mmkd.core.errors import MmkdError
 from mmkd.store.record import Record
-from mmkd.units.names import data_title
+from mmkd.units.names import data_title, variant_names
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,27 @@ def selections(records: Iterable[Record]) -> list[Selection]:
             teachers.append(record.at_epoch("last"))
         elif record.kind == "student" and student_spec(record).method == STUDENT_ONLY:
             alone.setdefault(as_key(_settings(record)), []).append(record)
+    firsts = [students[0] for students in alone.values()]
+    titles = _told_apart([(student_title(first), _own_settings(first)) for first in firsts])
     found = []
-    for students in alone.values():
+    for students, student in zip(alone.values(), titles, strict=True):
         spec = students[0].unit
         gaps = record_gaps(students, teachers, _pair(students))
         if gaps:
             title = data_title(spec.data.name, spec.data.rate, spec.data)
-            found.append(Selection(title, student_title(students[0]), spec.data.inner_fold[1], gaps))
+            found.append(Selection(title, student, spec.data.inner_fold[1], gaps))
     return sorted(found, key=lambda selection: (selection.dataset, selection.student))
+
+
+def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """Titles, followed by the settings in which those of one title differ, such as the steps of the training."""
+    return variant_names(named, lambda name: {})
+
+
+def _own_settings(record: Record) -> dict[str, Any]:
+    """How a student was trained, and its views, under dotted names."""
+    settings = group_settings(record)
+    return flat({name: settings[name] for name in ("training", "view") if name in settings})
 
 
 def _settings(record: Record) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
+from mmkd.units.augmentations import said_of_cards
 from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.methods import stands_for_several
@@ -104,6 +105,8 @@ def execute(
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     phase = plan_phase(remaining, request.select)
     say_what_was_understood(understood, workspace.progress.say)
+    for line in said_of_cards(request, (data for _, data in units)):
+        workspace.progress.say(line)
     selecting = bool(phase.alone) and existing != "only"
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:

@@ -88,7 +88,9 @@ class DistillConfig(TaughtConfig):
     """Options of all methods whose teachers have fixed shares of the loss."""
 
     teacher_weights: str = option(
-        "equal", "share of each teacher: 'equal', such as sig=0.5,gaf=0.2,pi=0.3, or 'search' on validation windows"
+        "equal",
+        "share of each teacher: 'equal', such as sig=0.5,gaf=0.2,pi=0.3, or 'search': on validation "
+        "windows or, with --select, in its folds",
     )
 
 

@@ -42,7 +42,7 @@ def kind_of_net(net: str) -> str:
     """What a teacher is: an "ensemble", a "peer" or a "network"."""
     if net in PEER_NETS:
         return "peer"
-    return "ensemble" if net.partition(":")[0] == "ensemble" else "network"
+    return "ensemble" if str(net).partition(":")[0] == "ensemble" else "network"  # a damaged record holds anything
 
 
 def ensemble_parts(net: str) -> tuple[int, str]:

@@ -125,6 +125,7 @@ class TeacherSpec:
         checkpoint_sha256: checksum of the file of weights; empty: the teacher is trained.
         checkpoint_file: that file; it is not part of the key.
         member: of a network of an ensemble its number; 0 is the network that teaches alone, too.
+        revision: of a peer, see `Peer.revision`.
         sources: checksums of the code of plugins that it is made with, see `UnitSpec.sources`.
         plugins: files of plugins; they are not part of the key.
         given_views: as in `UnitSpec`.
@@ -143,6 +144,7 @@ class TeacherSpec:
     plugins: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     member: int = field(default=0, metadata={"since": 5})
+    revision: int = field(default=1, metadata={"since": 5})
 
     @cached_property
     def key(self) -> str:
@@ -199,6 +201,7 @@ class UnitSpec:
             show them. They are not part of the key.
         teacher_targets: "fitted": the logits of a training window are those of the teachers that were fitted to it; or
             "out-of-fold:K": of K teachers each of which did not see one fold of the training part.
+        peer_revisions: modality -> `Peer.revision` of a peer that teaches, where it is not 1.
     """
 
     data: DataSpec
@@ -223,6 +226,7 @@ class UnitSpec:
     selection_folds: int = field(default=0, metadata={"since": 5})
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     teacher_targets: str = field(default="fitted", metadata={"since": 5})
+    peer_revisions: Mapping[str, int] = field(default_factory=dict, metadata={"since": 5})
 
     @cached_property
     def key(self) -> str:
@@ -338,6 +342,7 @@ class UnitSpec:
             sources=sources,
             plugins=self.plugins,
             given_views=tuple(name for name in self.given_views if name.rpartition(".")[0] == modality),
+            revision=self.peer_revisions.get(modality, 1),
         )
 
 

@@ -1,5 +1,6 @@
 """The augmentations of the trainings of a unit: those that the user, the preset or the card of the data set names."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from mmkd.augment import parse_augmentations
@@ -32,6 +33,10 @@ def with_augmentations(training: Training, request: Request, data: Dataset, teac
     copies = request.augment_copies
     if copies and not chosen:
         raise MmkdError(f"--augment-copies {copies}: nothing is augmented here; add --augment, or leave it out")
+    if not chosen and request.augment == (CARD,):
+        raise MmkdError(
+            f"--augment card: data {data.name!r} names none; name some, such as jitter:0.05, or leave it out"
+        )
     if not chosen:
         return training
     try:
@@ -47,6 +52,19 @@ def with_augmentations(training: Training, request: Request, data: Dataset, teac
     elif copies is not None:
         given = (*given, "augment_copies")
     return replace(training, augment=labels, augment_copies=number, triads=triads, given=given)
+
+
+def said_of_cards(request: Request, data_sets: Iterable[Dataset]) -> list[str]:
+    """Of `--augment card`, by flag or preset: what the card of each data set names, in one line each."""
+    if (request.augment or TASKS.get(request.task).preset(request.preset).augment) != (CARD,):
+        return []
+    named = {data.name: ", ".join(data.augment) for data in data_sets if data.form == "window" and data.grid is None}
+    return [
+        f"{name}: augmented as its card says, by {texts}"
+        if texts
+        else f"{name}: --augment card: its card names no augmentation, so nothing is augmented"
+        for name, texts in named.items()
+    ]
 
 
 def _check(texts: tuple[str, ...], data: Dataset) -> tuple[tuple[str, ...], tuple[str, ...]]:

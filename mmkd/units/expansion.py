@@ -15,6 +15,7 @@ from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, make_folds, read_folds
 from mmkd.data.unlabelled import add_unlabelled
+from mmkd.peers import PEERS
 from mmkd.specs.data import DataSpec
 from mmkd.specs.teacher_nets import canonical_net, kind_of_net, target_folds
 from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
@@ -247,6 +248,7 @@ def resolve(
     student_training = training(False)
     teacher_training = training(True) if teacher_names else None
     peers = [name for name, net in teacher_nets.items() if kind_of_net(net) == "peer"]
+    revisions = {name: PEERS[teacher_nets[name]].revision for name in peers}
     if peers and "mixup" in student_training.augmentation_names:
         raise MmkdError(
             f"--augment mixup: {peers[0]}={teacher_nets[peers[0]]} has no logits of mixtures; leave one out"
@@ -280,6 +282,7 @@ def resolve(
         teacher_validation=teacher_validation,
         selection_folds=(request.select or 0) if searches and epoch_rule == "last" else 0,
         teacher_targets=f"out-of-fold:{folds}" if folds else "fitted",
+        peer_revisions={name: revision for name, revision in revisions.items() if revision != 1},
         given_views=_changed_options(own_views, configs(preset.views)) if request.view else (),
     )
 
@@ -386,5 +389,6 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         teacher_validation=0.0,
         selection_folds=0,
         teacher_targets="fitted",
+        peer_revisions={},
         given_views=tuple(name for name in spec.given_views if name.rpartition(".")[0] in spec.student),
     )

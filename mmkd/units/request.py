@@ -82,13 +82,18 @@ class Request(TrainingSettings):
         (0,), "several, such as 0-4 or 0,3,7", flag="--seeds", metavar="LIST", group="what"
     )
     preset: str = setting(
-        "quick", "quick (default), standard (for comparisons) or full, see below", flag="--preset", metavar="NAME"
+        "quick",
+        "quick (default), standard (for comparisons) or full, see below",
+        flag="--preset",
+        metavar="NAME",
+        group="what",
     )
     students: tuple[str, ...] = setting(
         BY_TASK,
         "branches, such as sig+gaf+pi (default), sig@acc+gaf@gyro",
         flag="--student",
         metavar="MODALITIES",
+        group="networks",
     )
     teachers: tuple[str, ...] = setting(
         BY_TASK,
@@ -96,6 +101,7 @@ class Request(TrainingSettings):
         flag="--teachers",
         metavar="MODALITIES",
         whole=True,
+        group="networks",
     )
     teacher_nets: Mapping[str, str] = setting(
         {},
@@ -103,9 +109,14 @@ class Request(TrainingSettings):
         "trained; of sig minirocket or random-forest, whose logits teach",
         flag="--teacher-net",
         metavar="M=NET,...",
+        group="networks",
     )
     teacher_checkpoints: Mapping[str, str] = setting(
-        {}, "your own weights (.safetensors), not trained here", flag="--teacher-checkpoint", metavar="M=FILE,..."
+        {},
+        "your own weights (.safetensors), not trained here",
+        flag="--teacher-checkpoint",
+        metavar="M=FILE,...",
+        group="networks",
     )
     teacher_targets: str = setting(
         "fitted",
@@ -113,9 +124,10 @@ class Request(TrainingSettings):
         "more teachers (default 5), each without a fold of subjects",
         flag="--teacher-targets",
         metavar="HOW",
+        group="networks",
     )
     student_net: tuple[str, ...] = setting(
-        (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]"
+        (), "backbone of each branch of the student", flag="--student-net", metavar="NET[,NET]", group="networks"
     )
     student_rate: float | None = setting(
         None,
@@ -124,24 +136,39 @@ class Request(TrainingSettings):
         metavar="HZ",
         gt=0,
         le=MOST,
+        group="networks",
     )
     fusion: tuple[str, ...] = setting(
         (),
         "fusion of branches (default concat), or of the stages of a dense student",
         flag="--fusion",
         metavar="NAME[,NAME]",
+        group="networks",
     )
     image_size: int | None = setting(
-        None, "side of the images, at most the window length", flag="--image-size", metavar="S", ge=1, le=MOST
+        None,
+        "side of the images, at most the window length",
+        flag="--image-size",
+        metavar="S",
+        ge=1,
+        le=MOST,
+        group="networks",
     )
     view: Mapping[str, Mapping[str, Any]] = setting(
         {},
         "options of views, such as gaf.range=train,pi.size=16 (--list modalities shows them)",
         flag="--view",
         metavar="M.OPTION=VALUE,...",
+        group="networks",
     )
     train_subjects: int | None = setting(
-        None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
+        None,
+        "number of training subjects (default all)",
+        flag="--train-subjects",
+        metavar="N",
+        ge=1,
+        le=MOST,
+        group="data",
     )
     train_windows: int | None = setting(
         None,
@@ -150,6 +177,7 @@ class Request(TrainingSettings):
         metavar="N",
         ge=1,
         le=MOST,
+        group="data",
     )
     labelled_subjects: int | None = setting(
         None,
@@ -158,6 +186,7 @@ class Request(TrainingSettings):
         metavar="N",
         ge=1,
         le=MOST,
+        group="data",
     )
     labelled_windows: int | None = setting(
         None,
@@ -166,15 +195,21 @@ class Request(TrainingSettings):
         metavar="N",
         ge=1,
         le=MOST,
+        group="data",
     )
     unlabelled: str | None = setting(
         None,
         "an .npz file with x (M, C, W): more training windows, without labels",
         flag="--unlabelled",
         metavar="FILE.npz",
+        group="data",
     )
     split: str = setting(
-        "card", "card (default), loso (each subject is left out once), or a file", flag="--split", metavar="HOW"
+        "card",
+        "card (default), loso (each subject is left out once), or a file",
+        flag="--split",
+        metavar="HOW",
+        group="data",
     )
     folds: int | None = setting(
         None,
@@ -183,8 +218,11 @@ class Request(TrainingSettings):
         metavar="K",
         ge=1,
         le=MOST,
+        group="data",
     )
-    fold: tuple[int, ...] = setting((), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST")
+    fold: tuple[int, ...] = setting(
+        (), "only these folds, such as 1-3, counted from 1", flag="--fold", metavar="LIST", group="data"
+    )
     select: int | None = setting(
         None,
         "first, in K folds of the training windows: the gap of each teacher, and teacher-weights search",
@@ -192,6 +230,7 @@ class Request(TrainingSettings):
         metavar="K",
         ge=2,
         le=MOST,
+        group="data",
     )
     epoch_rule: Literal["val-best", "last"] | None = setting(
         None,
@@ -200,7 +239,7 @@ class Request(TrainingSettings):
         metavar="RULE",
     )
     nan: Literal["refuse", "impute", "drop"] = setting(
-        "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY"
+        "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY", group="data"
     )
     rate: float | None = setting(
         None,
@@ -209,6 +248,7 @@ class Request(TrainingSettings):
         metavar="HZ",
         gt=0,
         le=MOST,
+        group="data",
     )
     peers: tuple[str, ...] = setting(
         (),

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 MOST = 1_000_000
 """The largest number of epochs, windows a batch, pixels, subjects or folds; a larger one is probably a mistake."""
-Group = Literal["what", "how", "where"]
+Group = Literal["what", "networks", "data", "training", "where"]
 
 
 def setting(
@@ -14,7 +14,7 @@ def setting(
     *,
     flag: str = "",
     metavar: str = "",
-    group: Group = "how",
+    group: Group = "training",
     whole: bool = False,
     **bounds: float,
 ) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.core.errors import SuspiciousData
+from mmkd.core.errors import MmkdError, SuspiciousData
 from mmkd.data import Dataset, Split
 from mmkd.data.checks import DataChecks
 from mmkd.data.folds import UNCHECKED
@@ -58,8 +58,17 @@ def understand_data(data: Dataset) -> Understood:
 
 
 def first_split(data: Dataset) -> Split:
-    """The split of seed 0 without a validation part."""
-    return split_for(data, DataSpec(data.name, data.sha256, epoch_rule="last", validation=0.0), 0)
+    """The split of seed 0 as the task makes it by default: with a validation part for series and labels of steps.
+
+    Where these have too little for one, and for windows with one label each, there is none.
+    """
+    whole = DataSpec(data.name, data.sha256, epoch_rule="last", validation=0.0)
+    if data.form == "window":
+        return split_for(data, whole, 0)
+    try:
+        return split_for(data, DataSpec(data.name, data.sha256), 0)
+    except MmkdError:
+        return split_for(data, whole, 0)
 
 
 def understand(units: Units, file: str | None = None) -> list[Understood]:

@@ -228,9 +228,10 @@ def test_a_window_too_short_for_the_network(windows_file, tmp_path, capsys):
 
 
 def test_lists(capsys):
-    for what in ("methods", "datasets", "modalities", "backbones", "fusions"):
+    for what in ("methods", "datasets", "modalities", "augmentations", "backbones", "fusions"):
         assert main(["--list", what]) == 0
         printed = capsys.readouterr().out.splitlines()
+        assert max(map(len, printed)) <= 120
         lines = [line for line in printed if line[:1].strip() and not line.endswith(":")]  # of methods there are heads
         assert len(lines) >= 2
         assert all(len(line.split(None, 1)) == 2 for line in lines), f"an entry of {what} has no text"

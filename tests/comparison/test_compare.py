@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,11 @@ import mmkd
 from mmkd import compare
 from mmkd.comparison import compare as comparison
 from mmkd.comparison import ranking
+from mmkd.comparison.identity import WHERE_CHOSEN
 from mmkd.comparison.predictions import best_of
 from mmkd.comparison.robustness import robustness_curves
 from mmkd.core.refusal import Refusal
+from mmkd.core.registry import METHODS
 from mmkd.core.text import slug
 from mmkd.metrics import classes
 from mmkd.metrics.series import SERIES_METRICS
@@ -389,6 +391,14 @@ def test_the_newest_form_of_a_method_has_the_bare_name(runs):
     assert "kd" in names
     assert "kd kd_weight=0.7 temperature=4.0 older-form" in names
     assert [note for note in group.notes if note.startswith("older-form: made by an older form of the method")]
+
+
+def test_an_option_that_is_on_record_only_where_chosen_makes_no_older_form(runs):
+    write(runs, replace(KD, options={**KD.options, "class_weights": "balanced"}), 50)
+    (group,) = compared(runs).groups
+    assert sorted(row.name for row in group.rows if row.base == "kd") == ["kd", "kd class_weights=balanced"]
+    options = [f for name in METHODS for f in fields(METHODS.get(name).Config) if f.metadata.get("since", 0) > 2]
+    assert {f.name for f in options if "before" not in f.metadata} == WHERE_CHOSEN
 
 
 def test_a_lower_revision_is_an_older_form(runs):

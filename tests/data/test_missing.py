@@ -68,11 +68,11 @@ def test_check_of_images(tmp_path, check):
     assert check(tmp_path / "a.npz")[1]["warnings"] == [f"{REFUSED} drop is given"]
 
 
-def test_check_names_the_validation_part(tmp_path, check):
+def test_check_names_the_parts(tmp_path, check):
     x = np.random.default_rng(0).standard_normal((60, 1, 32))
     np.savez(tmp_path / "a.npz", x=x, y=np.arange(60) % 3, subject=np.array(list("abcdef"))[np.arange(60) // 10])
     parts = check(tmp_path / "a.npz")[1]["parts"]
-    assert list(parts) == ["training", "validation", "test"]
+    assert list(parts) == ["training", "test"]
     assert sorted(name for part in parts.values() for name in part["subjects"]) == list("abcdef")
     assert sum(part["windows"] for part in parts.values()) == 60
     assert all(sum(part["of_classes"].values()) == part["windows"] for part in parts.values())

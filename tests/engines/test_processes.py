@@ -34,7 +34,8 @@ def units(sines):
     """Units of two seeds, one of which starts from a student that nobody asked for."""
 
     def make(methods=("kd", "aver"), seeds=(0, 1), **more):
-        given = {"students": ("sig",), "teachers": ("sig,gaf",), "epochs": 2, "image_size": 16} | more
+        given = {"students": ("sig",), "teachers": ("sig,gaf",), "epochs": 2, "image_size": 16}
+        given |= {"epoch_rule": "val-best"} | more
         return list(expand(Request(methods, data=str(sines), seeds=seeds, **given)))
 
     return make
@@ -199,7 +200,7 @@ def test_a_dry_run_says_what_is_there_and_how_long_the_rest_takes(sines, tmp_pat
     folders = ["--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache"), "--data", str(sines)]
 
     def call(*args):
-        assert main(["--teachers", "sig", *SMALL, *folders, *args]) == 0
+        assert main(["--teachers", "sig", *SMALL, *folders, "--epoch-rule", "val-best", *args]) == 0
         return capsys.readouterr().out
 
     first = call("--method", "student,kd", "--seeds", "0-1", "--dry-run")

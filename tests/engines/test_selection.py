@@ -116,6 +116,24 @@ def test_its_records_are_in_no_table(sines, tmp_path, capsys):
     assert selection["gaps"][0]["n"] == 2
 
 
+def test_trainings_of_other_lengths_are_told_apart(sines, tmp_path):
+    """Their titles are the same: both are of networks of the same name, with nothing else that the user set."""
+    for epochs in (1, 2):
+        request = request_of(sines, seeds=(0,), epochs=epochs)
+        execute(request, workspace_of(request, tmp_path))
+    found = selections(Records(tmp_path / "runs"))
+    assert [entry.student for entry in found] == [
+        "student sig (small) training.epochs=1",
+        "student sig (small) training.epochs=2",
+    ]
+    for entry in found:
+        assert sorted(gap.teacher for gap in entry.gaps) == [
+            "sig small training.epochs=1",
+            "sig small training.epochs=2",
+        ]
+        assert [gap.n for gap in entry.gaps] == [2, 2]
+
+
 def test_worker_processes_find_the_same(sines, tmp_path):
     request = request_of(sines, methods=("student",), seeds=(0,))
     here = execute(request_of(sines, seeds=(0,)), workspace_of(request, tmp_path / "here"))

@@ -133,6 +133,7 @@ def test_level_zero_gives_the_clean_score(records, sines, monkeypatch):
 
 def command(tiny, runs, *args, units=("--method", "student,kd", "--student", "sig+gaf+pi")):
     own = ["--data", str(tiny["data"]), "--epochs", "3", "--image-size", "16", "--quiet"]
+    own += ["--epoch-rule", "val-best"]
     return main([*units, *own, "--runs", str(runs), "--cache", str(tiny["cache"]), *args])
 
 

@@ -10,6 +10,8 @@ from mmkd import MmkdError
 from mmkd.peers import PEERS, MiniRocket, RandomForest, best_temperature, minirocket
 from mmkd.peers.base import all_classes, softmax
 from mmkd.peers.forest import BANDS, pixels, window_statistics
+from mmkd.units.expansion import expand, student_alone
+from mmkd.units.request import Request
 
 needs_a_package = pytest.mark.skipif(
     find_spec("tsai") is None and find_spec("aeon") is None, reason="neither tsai nor aeon is installed"
@@ -150,3 +152,16 @@ def test_the_task_names_the_peers():
     from mmkd.tasks import TASKS
 
     assert TASKS.get("classification").reference_names == tuple(PEERS)
+
+
+def test_a_peer_that_computes_something_else_is_another_teacher(sines, monkeypatch):
+    request = Request(
+        methods=("kd",), data=str(sines), students=("sig",), teachers=("sig",), teacher_nets={"sig": "random-forest"}
+    )
+    ((before, _),) = expand(request)
+    assert before.peer_revisions == {}
+    monkeypatch.setattr(RandomForest, "revision", 2)
+    ((after, _),) = expand(request)
+    assert before.key != after.key
+    assert before.teacher("sig").key != after.teacher("sig").key
+    assert student_alone(before).key == student_alone(after).key

@@ -240,7 +240,7 @@ def test_a_command_with_a_peer_as_teacher(bench, tmp_path):
     assert recompute_scores(record) == dict(record.metrics.test)
     assert record.result["temperature"] > 0
     assert 0 <= record.result["training_fit"]["last"]["wrong"] <= 1
-    search = ("--teachers", "sig,gaf", "--image-size", "16", "--teacher-weights", "search")
+    search = ("--teachers", "sig,gaf", "--image-size", "16", "--teacher-weights", "search", "--epoch-rule", "val-best")
     assert bench("--method", "kd", "--teacher-net", "sig=random-forest,gaf=small", *search)[0] == 0
     assert [row.kind for row in compare(Records(tmp_path / "runs")).groups[0].rows][:2] == ["teacher"] * 2
 

@@ -44,6 +44,7 @@ OTHER = {
     "teacher_validation": 0.2,
     "selection_folds": 3,
     "teacher_targets": "out-of-fold:3",
+    "peer_revisions": {"sig": 2},
     "sources": {"backbone mine": "ef" * 32},
 }
 OTHER_DATA = {
@@ -194,6 +195,7 @@ def test_teacher_key_changes_with_every_field():
         "checkpoint_sha256": "12" * 32,
         "sources": {"backbone WRN16-1": "ef" * 32},
         "member": 1,
+        "revision": 2,
     }
     assert set(other) | {"checkpoint_file", "plugins", "given_views"} == {f.name for f in fields(TeacherSpec)}
     keys = {teacher.key} | {replace(teacher, **{name: value}).key for name, value in other.items()}
