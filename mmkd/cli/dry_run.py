@@ -9,6 +9,7 @@ from mmkd.engines.execution import say_what_was_understood
 from mmkd.engines.plan import Job, make_plan
 from mmkd.engines.selection import plan_phase
 from mmkd.training.workspace import Workspace
+from mmkd.units.augmentations import asked_of_card
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
@@ -23,7 +24,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     """
     records = workspace.records
     units = list(expand(request))
-    understood = understand(units, request.data)
+    understood = understand(units, request.data, asked_of_card(request))
     if request.strict:
         refuse_warnings(understood)
     say_what_was_understood(understood, (lambda line: None) if as_json else print)

@@ -24,6 +24,7 @@ from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.costs import DEPLOYMENT, latency_notes
+from mmkd.units.augmentations import asked_of_card
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.methods import stands_for_several
 from mmkd.units.request import Request
@@ -88,7 +89,7 @@ def execute(
     """
     records = workspace.records
     units = list(expand(request))
-    understood = understand(units, request.data)
+    understood = understand(units, request.data, asked_of_card(request))
     if request.strict:
         refuse_warnings(understood)
     if "robustness.json" in measurements and any(data.grid for _, data in units):

@@ -14,6 +14,12 @@ NONE = "none"
 CARD = "card"
 
 
+def asked_of_card(request: Request) -> bool:
+    """Whether the augmentations of the data set's card are asked for, by the user or by the preset."""
+    preset = TASKS.get(request.task).preset(request.preset)
+    return tuple(request.augment or preset.augment) == (CARD,)
+
+
 def with_augmentations(training: Training, request: Request, data: Dataset, teacher: bool) -> Training:
     """The options of a training with its augmentations. Teachers read new ones each time, students may read copies.
 

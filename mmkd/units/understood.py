@@ -62,7 +62,7 @@ def first_split(data: Dataset) -> Split:
     return split_for(data, DataSpec(data.name, data.sha256, epoch_rule="last", validation=0.0), 0)
 
 
-def understand(units: Units, file: str | None = None) -> list[Understood]:
+def understand(units: Units, file: str | None = None, from_card: bool = False) -> list[Understood]:
     """What was understood of the data of these units, one for each data set and way to split it.
 
     Seeds differ in their validation part only; the first is told. Of folds, the sizes are told from the smallest to the
@@ -70,12 +70,17 @@ def understand(units: Units, file: str | None = None) -> list[Understood]:
 
     Args:
         file: the user's own file, which has the windows of all units.
+        from_card: whether the augmentations that a card or file names are asked for; it is said where there are none.
     """
     groups: dict[DataSpec, dict[tuple[Any, ...], tuple[UnitSpec, Dataset]]] = {}
     for spec, data in units:
         settings = replace(spec.data, test_subjects=(), stratified_fold=(), fold="", by_name=False)
         groups.setdefault(settings, {}).setdefault(spec.data.tested, (spec, data))
     found = [_understand_parts(list(parts.values())) for parts in groups.values()]
+    if from_card:
+        plain = [not next(iter(parts.values()))[1].augment for parts in groups.values()]
+        more = f"; not augmented: its {'file' if file else 'card'} names no augmentations"
+        found = [replace(data, text=data.text + more) if none else data for data, none in zip(found, plain, strict=True)]
     return [replace(data, name=Path(file).name) for data in found] if file else found
 
 

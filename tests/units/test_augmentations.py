@@ -251,3 +251,26 @@ def test_training_times_are_told_in_times_of_the_student_alone(tiny, tmp_path, c
     assert float(found.removeprefix(line)) > 0
     assert main(command) == 0
     assert line not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--augment", "card"], 1),
+        (["--preset", "standard"], 1),
+        (["--preset", "standard", "--augment", "none"], 0),
+        (["--preset", "standard", "--augment", "jitter:0.1"], 0),
+        ([], 0),
+    ],
+)
+def test_a_file_that_names_none_is_said(flags, said, worn, sines, tmp_path, capsys):
+    """By the command and its plan; of a file that names some nothing is said."""
+    words = "; not augmented: its file names no augmentations"
+    common = ["--method", "student", "--student", "sig", "--runs", str(tmp_path / "runs"), *flags]
+    for path, count in ((sines, said), (worn, 0)):
+        assert main([*common, "--data", str(path), "--dry-run"]) == 0
+        assert capsys.readouterr().out.count(words) == count
+    if flags == ["--augment", "card"]:
+        settings = ["--epochs", "1", "--cache", str(tmp_path / "cache")]
+        assert main([*common, "--data", str(sines), *settings]) == 0
+        assert capsys.readouterr().err.count(words) == 1
