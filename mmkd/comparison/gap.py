@@ -10,18 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.comparison.identity import as_key
+from mmkd.comparison.identity import as_key, teacher_settings
 from mmkd.comparison.rows import STUDENT_ONLY, Row
 from mmkd.core.refusal import Refusal
 from mmkd.store.record import Record
+from mmkd.units.names import variant_names
 
 SCORE = "accuracy"
 LEAST_ROOM = 0.02
 """Gap, as a share, below which there is no room: two points."""
 LEVEL = 0.9
 """Of the interval of a gap."""
-WITHOUT = frozenset({"validation", "epoch_rule"})
-"""Fields of the data that say which windows choose an epoch; they may differ between a teacher and its student."""
+WITHOUT = frozenset({"validation", "epoch_rule", "unlabelled_sha256", "unlabelled_file"})
+"""Fields of the data that say which windows choose an epoch, or that students are trained on without a label; they may
+differ between a teacher and its student."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,8 @@ def record_gaps(alone: Iterable[Record], teachers: Iterable[Record], of: str = "
     """The gap of each teacher, the largest first; of records of one student and one data set.
 
     Pairs are of the same seed and the same split, whichever it is: folds, inner folds and labelled parts are told
-    apart. Teachers of one name (`TeacherSpec.title`) are one.
+    apart. Teachers of one name (`TeacherSpec.title`) that were made in the same way are one; the names of others say
+    how they differ.
 
     Args:
         alone: students trained alone.
@@ -120,12 +123,13 @@ def record_gaps(alone: Iterable[Record], teachers: Iterable[Record], of: str = "
         of: what a pair is of, in the singular.
     """
     of_student = {_pair(record): record.metrics.test[SCORE] for record in alone if SCORE in record.metrics.test}
-    by_name: dict[str, list[Record]] = {}
+    rows: dict[str, list[Record]] = {}
     for record in teachers:
         if SCORE in record.metrics.test:
-            by_name.setdefault(record.teacher.title, []).append(record)
+            rows.setdefault(as_key([record.teacher.title, teacher_settings(record)]), []).append(record)
+    named = [(records[0].teacher.title, teacher_settings(records[0])) for records in rows.values()]
     gaps = []
-    for name, records in by_name.items():
+    for name, records in zip(variant_names(named, lambda name: {}), rows.values(), strict=True):
         of_teacher = {_pair(record): record.metrics.test[SCORE] for record in records}
         gap = paired_gap(name, of_teacher, of_student, of, mean_fit(records))
         if isinstance(gap, Gap):

@@ -44,7 +44,7 @@ def fold_numbers(data: Dataset, windows: Indices, folds: int) -> NDArray[np.int6
             folds.
     """
     if data.series is not None:
-        raise MmkdError(f"data {data.name!r} has series, whose prefixes are not cut into folds; leave --select out")
+        raise MmkdError(f"data {data.name!r} has series, whose prefixes are not cut into folds; leave it out")
     if data.subject is None:
         labels = data.y[windows] if data.y.ndim == 1 else np.zeros(len(windows), np.int64)
         most = int(np.unique(labels, return_counts=True)[1].max())

@@ -1,5 +1,6 @@
 """Training, validation and test windows: split by subject, or stratified by class if there are no subjects."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -72,6 +73,7 @@ def split_windows(
     train_subjects: int = 0,
     labelled_subjects: int = 0,
     labelled_windows: int = 0,
+    train_windows: int = 0,
 ) -> Split:
     """Split a validation part off the training windows. The test part is the data set's own.
 
@@ -84,6 +86,8 @@ def split_windows(
         validate: False leaves the validation part empty.
         train_subjects: use only this many of the remaining subjects for training, drawn such that every class keeps
             training windows; 0 uses all.
+        train_windows: use only this many of the remaining windows of each class for training, of a data set without
+            subjects; 0 uses all.
         labelled_subjects, labelled_windows: use the labels of only this many training subjects, or windows of each
             class, see `draw_labelled`; 0 uses all. The validation part is then a part of the labelled windows.
 
@@ -98,8 +102,8 @@ def split_windows(
     unlabelled = no_windows()
     if labelled_subjects or labelled_windows:
         own_rng = np.random.default_rng([seed, 1])  # so that the draw does not depend on the validation part
-        pool = _keep_subjects(data, train, own_rng, train_subjects) if train_subjects else train
-        train_subjects = 0
+        pool = _keep_some(data, train, own_rng, train_subjects, train_windows)
+        train_subjects = train_windows = 0
         train = draw_labelled(data, pool, own_rng, labelled_subjects, labelled_windows)
         unlabelled = np.setdiff1d(pool, train)
     rng = np.random.default_rng(seed)
@@ -107,8 +111,7 @@ def split_windows(
     if validate:
         validation = draw_validation(data, train, rng, fraction)
     train = train[~np.isin(train, validation)]
-    if train_subjects:
-        train = _keep_subjects(data, train, rng, train_subjects)
+    train = _keep_some(data, train, rng, train_subjects, train_windows)
     return Split(train, validation, test, unit, unlabelled)
 
 
@@ -140,7 +143,10 @@ def draw_labelled(data: Dataset, train: Indices, rng: np.random.Generator, subje
             f"use --labelled-subjects"
         )
     if windows:
-        return _draw_of_each_class(data, train, rng, windows)
+        labelled = _draw_of_each_class(data, train, rng, windows, "--labelled-windows", range(len(data.classes)))
+        if len(labelled) == len(train):
+            raise MmkdError(f"{flag}: all training windows of data {data.name!r} would have a label")
+        return labelled
     assert data.subject is not None
     names = np.unique(data.subject[train])
     if subjects >= len(names):
@@ -158,34 +164,34 @@ def draw_labelled(data: Dataset, train: Indices, rng: np.random.Generator, subje
     )
 
 
-def _draw_of_each_class(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
-    """As many training windows of each class."""
+def _draw_of_each_class(
+    data: Dataset, train: Indices, rng: np.random.Generator, count: int, flag: str, classes: Iterable[int]
+) -> Indices:
+    """As many training windows of each of these classes."""
     drawn = []
-    for k, name in enumerate(data.classes):
+    for k in classes:
         members = train[data.y[train] == k]
         if len(members) < count:
             raise MmkdError(
-                f"--labelled-windows {count}: data {data.name!r} has {len(members)} training windows of class "
-                f"{name!r}; take at most as many"
+                f"{flag} {count}: data {data.name!r} has {len(members)} training windows of class "
+                f"{data.classes[k]!r}; take at most as many"
             )
         drawn.append(rng.permutation(members)[:count])
-    labelled = np.sort(np.concatenate(drawn))
-    if len(labelled) == len(train):
-        raise MmkdError(f"--labelled-windows {count}: all training windows of data {data.name!r} would have a label")
-    return labelled
+    return np.sort(np.concatenate(drawn))
 
 
-def split_prefixes(data: Dataset, validate: bool = True, train_subjects: int = 0) -> Split:
+def split_prefixes(data: Dataset, validate: bool = True, train_subjects: int = 0, train_windows: int = 0) -> Split:
     """The split of the anomaly task: the prefixes of the series, cut in time, the same for every seed.
 
     The test part is the part of the prefixes on which thresholds are set.
 
     Raises:
-        MmkdError: `train_subjects` is not 0, and series have no subjects.
+        MmkdError: `train_subjects` or `train_windows` is not 0: series have no subjects, and segments no classes.
     """
     assert data.series is not None
-    if train_subjects:
-        raise MmkdError(f"data {data.name!r} has series and no subjects; leave --train-subjects out")
+    if train_subjects or train_windows:
+        flag = "--train-subjects" if train_subjects else "--train-windows"
+        raise MmkdError(f"data {data.name!r} has series and no subjects; leave {flag} out")
     test = np.flatnonzero(data.test)
     validation = data.series.validation
     train = np.setdiff1d(np.arange(len(data.x)), np.concatenate([test, validation]))
@@ -221,10 +227,28 @@ def present_labels(y: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(y[y >= 0])
 
 
+def _keep_some(data: Dataset, train: Indices, rng: np.random.Generator, subjects: int, windows: int) -> Indices:
+    """The training windows of so many subjects, or so many of each class; all if both numbers are 0."""
+    if subjects:
+        train = _keep_subjects(data, train, rng, subjects)
+    return _keep_windows(data, train, rng, windows) if windows else train
+
+
+def _keep_windows(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
+    """As many training windows of each class that has any, of a data set without subjects."""
+    flag = "--train-windows"
+    if data.subject is not None:
+        raise MmkdError(f"{flag} {count}: data {data.name!r} has subjects, which are kept whole; use --train-subjects")
+    if data.form != "window":
+        raise MmkdError(f"{flag} {count}: data {data.name!r} has no label a window, but of samples; leave it out")
+    return _draw_of_each_class(data, train, rng, count, flag, present_labels(data.y[train]).tolist())
+
+
 def _keep_subjects(data: Dataset, train: Indices, rng: np.random.Generator, count: int) -> Indices:
     """The windows of `count` of the training subjects, drawn such that every class keeps windows."""
     if data.subject is None:
-        raise MmkdError(f"data {data.name!r} has no subjects; leave --train-subjects out")
+        hint = "use --train-windows, a number of each class" if data.form == "window" else "leave it out"
+        raise MmkdError(f"--train-subjects {count}: data {data.name!r} has no subjects; {hint}")
     subjects = np.unique(data.subject[train])
     if count > len(subjects):
         raise MmkdError(f"--train-subjects {count}: data {data.name!r} has {len(subjects)} of them left for training")

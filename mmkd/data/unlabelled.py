@@ -23,7 +23,7 @@ UNREAD = ("y", "subject", "test", "recording", "start", "groups", "classes", "ki
 """Arrays of files of windows that are of no use here, and are left out with a note."""
 
 
-def add_unlabelled(data: Dataset, path: str, nan: NanPolicy = "refuse") -> Dataset:
+def add_unlabelled(data: Dataset, path: str, nan: NanPolicy = "refuse", in_folds: bool = False) -> Dataset:
     """The data set with the windows of an `.npz` file as its `unlabelled`.
 
     The file holds x (M, C, W), windows of the channels, the rate and the length of those of the data set; `channels`
@@ -32,6 +32,7 @@ def add_unlabelled(data: Dataset, path: str, nan: NanPolicy = "refuse") -> Datas
 
     Args:
         nan: what happens to windows with missing values: "refuse" raises an error, otherwise they are left out.
+        in_folds: whether folds of the data set are tested, so that every window of it may be a test window.
 
     Raises:
         MmkdError: the file cannot be read, or its windows are not like those of the data set.
@@ -60,9 +61,10 @@ def add_unlabelled(data: Dataset, path: str, nan: NanPolicy = "refuse") -> Datas
     if np.abs(x).max() > LARGEST_VALUE:
         raise MmkdError(f"{flag}: values go up to {np.abs(x).max():.2g}, past {LARGEST_VALUE:g}; rescale them")
     warnings = [f"{Path(path).name}: {line}" for line in describe_sentinels(x, data.channels, data.offset)]
-    tested = _equal_windows(x, data.x[data.test])
+    tested = _equal_windows(x, data.x if in_folds else data.x[data.test])
     if tested:
-        warnings.append(f"{Path(path).name}: {tested:,} of {len(x):,} unlabelled windows are equal to test windows")
+        what = "windows of the data set, which folds test" if in_folds else "test windows"
+        warnings.append(f"{Path(path).name}: {tested:,} of {len(x):,} unlabelled windows are equal to {what}")
     text = f"{len(x):,} unlabelled windows of {Path(path).name}"
     return replace(
         data,

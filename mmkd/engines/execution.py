@@ -102,9 +102,9 @@ def execute(
     else:
         todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
     refused, broken = try_units(todo, workspace, leave_out)
-    say_what_was_understood(understood, workspace.progress.say)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     phase = plan_phase(remaining, request.select)
+    say_what_was_understood(understood, workspace.progress.say)
     selecting = bool(phase.alone) and existing != "only"
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:

@@ -16,6 +16,7 @@ class DataSpec:
         validation: fraction of the training windows that is used for validation; 0: none.
         epoch_rule: whose weights are used: those of the best epoch, "val-best", or of the "last".
         train_subjects: number of subjects of the training windows; 0: all.
+        train_windows: number of training windows of each class, of a data set without subjects; 0: all.
         test_subjects: subjects of the test windows, by their names in the files (numbers or texts); empty: the data
             set's own split.
         by_name: False where the test subjects of a user's file are counted 0, 1, 2, ... in their order; so they were in
@@ -51,6 +52,7 @@ class DataSpec:
     unlabelled_file: str = field(default="", metadata={"in_key": False, "since": 5})
     inner_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
     stratified_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
+    train_windows: int = field(default=0, metadata={"since": 5})
 
     def __post_init__(self) -> None:
         for name in ("test_subjects", "inner_fold", "stratified_fold"):  # JSON has lists

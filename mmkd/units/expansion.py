@@ -63,7 +63,8 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     for load in loaders:
         data = task.accept(load())
         if request.unlabelled:
-            data = add_unlabelled(data, request.unlabelled, request.nan)
+            in_folds = request.folds is not None or request.split != "card"
+            data = add_unlabelled(data, request.unlabelled, request.nan, in_folds)
         own = at_student_rate(request, data)
         check_modalities(own, data)
         parts = [apply_fold(data, fold) for fold in _folds(request, data)]
@@ -203,6 +204,7 @@ def resolve(
         validation=VALIDATION if epoch_rule == "val-best" else 0.0,
         epoch_rule=epoch_rule,
         train_subjects=request.train_subjects or 0,
+        train_windows=request.train_windows or 0,
         test_subjects=fold.test_subjects,
         stratified_fold=fold.stratified,
         by_name=bool(fold.test_subjects) and counts_subjects(data),

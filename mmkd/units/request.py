@@ -143,6 +143,14 @@ class Request(TrainingSettings):
     train_subjects: int | None = setting(
         None, "number of training subjects (default all)", flag="--train-subjects", metavar="N", ge=1, le=MOST
     )
+    train_windows: int | None = setting(
+        None,
+        "without subjects: number of training windows of each class (default all)",
+        flag="--train-windows",
+        metavar="N",
+        ge=1,
+        le=MOST,
+    )
     labelled_subjects: int | None = setting(
         None,
         "use the labels of N training subjects only, drawn by the seed (default all)",
@@ -239,6 +247,8 @@ class Request(TrainingSettings):
         self._check_texts()
         self._check_split()
         self._check_seeds()
+        if self.unlabelled == "":
+            raise MmkdError("--unlabelled '': name an .npz file with an array x (M, C, W)")
         if self.labelled_subjects and self.labelled_windows:
             raise MmkdError("--labelled-subjects and --labelled-windows both choose the labels that are used; give one")
         if self.data is not None and self.card is not None:

@@ -47,7 +47,7 @@ def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
     if data.series is not None:
         if spec.few_labels:
             raise MmkdError(f"data {data.name!r} has series, whose labels are for the test alone; leave few labels out")
-        return split_prefixes(data, validate, spec.train_subjects)
+        return split_prefixes(data, validate, spec.train_subjects, spec.train_windows)
     return split_windows(
         data,
         seed_for(seed, "split"),
@@ -56,6 +56,7 @@ def _make_split(data: Dataset, spec: DataSpec, seed: int) -> Split:
         spec.train_subjects,
         spec.labelled_subjects,
         spec.labelled_windows,
+        spec.train_windows,
     )
 
 

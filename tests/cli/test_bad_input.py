@@ -322,7 +322,19 @@ SUBJECTS: list[Case] = [
     ("images and --image-size", npz(x=IMAGES, unit=IMAGE_UNIT, more=("--image-size", "8")), ("--image-size",)),
     ("images and --nan impute", npz(x=IMAGES, more=("--nan", "impute")), ("--nan impute", "--nan drop")),
     ("more subjects than there are", npz(subject=WHO, more=("--train-subjects", "99")), ("--train-subjects 99",)),
-    ("training subjects where there are none", npz(more=("--train-subjects", "1")), ("--train-subjects",)),
+    (
+        "training subjects where there are none",
+        npz(more=("--train-subjects", "1")),
+        ("--train-subjects", "--train-windows"),
+    ),
+    (
+        "a number of windows where there are subjects",
+        npz(subject=WHO, more=("--train-windows", "1")),
+        ("--train-windows 1", "--train-subjects"),
+    ),
+    ("more windows than there are", npz(more=("--train-windows", "999")), ("--train-windows 999",)),
+    ("more folds than windows of a class", npz(more=("--folds", "999")), ("--folds 999",)),
+    ("each subject where there are none", npz(more=("--split", "loso")), ("--folds",)),
 ]
 
 
@@ -797,6 +809,7 @@ FLAGS: list[Case] = [
     flag("33", "--student", "gaf", "--image-size", "33"),
     flag("99999", "--student", "gaf", "--image-size", "99999"),
     flag("train-subjects", "--train-subjects", "0"),
+    flag("train-windows", "--train-windows", "0"),
     flag("--epoch|--epochs", "--epoch", "3"),
     flag("--epochs", "--Epochs", "3"),
     flag("--student sig+gfa|'gaf'", "--student", "sig+gfa"),
@@ -1045,7 +1058,8 @@ def test_any_value_under_a_cards_key(key, value):
 
 
 OWN_FLAGS = (
-    "seed seeds student teachers teacher-net student-net preset image-size train-subjects epoch-rule precision nan"
+    "seed seeds student teachers teacher-net student-net preset image-size train-subjects train-windows epoch-rule "
+    "precision nan"
 )
 OF_KD = [*OWN_FLAGS.split(), *(row[0] for row in describe(METHODS.get("kd").Config))]
 

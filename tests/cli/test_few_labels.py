@@ -37,6 +37,8 @@ def run(windows_file, tmp_path, capsys, monkeypatch):
         ("--data subjects.npz --labelled-subjects 1 --epoch-rule val-best", "use --epoch-rule last"),
         ("--data plain.npz --labelled-windows 2 --labelled-subjects 2", "both choose the labels"),
         ("--data plain.npz --unlabelled none.npz", "there is no such file"),
+        ("--data plain.npz --unlabelled=", "name an .npz file"),
+        ("--data plain.npz --select 50", "50 folds of the training part"),
         ("--data plain.npz --unlabelled short.npz", "have 30 samples, and those of data 'plain' 32"),
     ],
 )

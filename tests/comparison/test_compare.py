@@ -305,6 +305,7 @@ def test_costs_are_shown_where_records_have_them(tmp_path):
     [
         ({"training": Training(epochs=6)}, "training.epochs=6"),
         ({"data": DataSpec("sines", "ab" * 32, train_subjects=2)}, "data.train_subjects=2"),
+        ({"data": DataSpec("sines", "ab" * 32, train_windows=2)}, "data.train_windows=2"),
         ({"data": DataSpec("sines", "ba" * 32)}, "data babababa"),
         ({"data": DataSpec("other", "ab" * 32)}, "other"),
         ({"student_net": "WRN16-1"}, "WRN16-1"),

@@ -140,6 +140,26 @@ def test_records_are_paired_by_seed_and_split(records):
     assert record_gaps(alone[:1], [t for t in teachers if t.spec.seed != alone[0].spec.seed]) == []
 
 
+def with_spec(record, **parts):
+    """A record with other values in parts of its spec."""
+    spec = {**record.result["spec"], **{name: {**record.result["spec"][name], **new} for name, new in parts.items()}}
+    return Record(record.folder, {**record.result, "spec": spec}, epoch=record.epoch)
+
+
+def test_teachers_of_one_name_that_were_trained_otherwise_are_told_apart(records):
+    alone, teachers = split(records)
+    longer = [with_spec(teacher, training={"epochs": 5}) for teacher in teachers]
+    found = record_gaps(alone, [*teachers, *longer])
+    assert [gap.n for gap in found] == [2, 2]
+    assert {gap.teacher for gap in found} == {"sig WRN16-1 training.epochs=3", "sig WRN16-1 training.epochs=5"}
+
+
+def test_a_file_of_unlabelled_windows_which_teachers_do_not_read_parts_no_pair(records):
+    alone, teachers = split(records)
+    fed = [with_spec(record, data={"unlabelled_sha256": "ab", "unlabelled_file": "more.npz"}) for record in alone]
+    assert record_gaps(fed, teachers) == record_gaps(alone, teachers)
+
+
 def test_the_fit_of_a_teacher_is_on_record_and_older_records_do_without(records, tmp_path):
     alone, teachers = split(records)
     (found,) = record_gaps(alone, teachers)

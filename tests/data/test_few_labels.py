@@ -66,6 +66,14 @@ def test_the_training_subjects_are_chosen_first():
     assert len(np.unique(data.subject[split.unlabelled])) == 3
 
 
+def test_of_a_number_of_training_windows_some_keep_their_labels():
+    split = split_windows(WINDOWS, 0, validate=False, train_windows=20, labelled_windows=5)
+    assert np.bincount(WINDOWS.y[split.train]).tolist() == [5] * 5
+    assert np.bincount(WINDOWS.y[split.unlabelled]).tolist() == [15] * 5
+    with pytest.raises(MmkdError, match="--labelled-windows 20: all training windows"):
+        split_windows(WINDOWS, 0, validate=False, train_windows=20, labelled_windows=20)
+
+
 def test_every_class_keeps_labelled_windows():
     data = by_subject()
     y = data.y.copy()

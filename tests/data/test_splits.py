@@ -172,3 +172,39 @@ def test_kept_training_subjects_hold_every_class():
         split_windows(data, 0, train_subjects=1)
     with pytest.raises(MmkdError, match="has 6 of them left for training"):
         split_windows(data, 0, train_subjects=7)
+
+
+@pytest.mark.parametrize("validate", [True, False])
+def test_so_many_training_windows_of_each_class_are_kept(validate):
+    whole = [split_windows(WINDOWS, seed, validate=validate) for seed in range(5)]
+    few = [split_windows(WINDOWS, seed, validate=validate, train_windows=4) for seed in range(5)]
+    for all_windows, kept in zip(whole, few, strict=True):
+        assert np.bincount(WINDOWS.y[kept.train]).tolist() == [4] * len(WINDOWS.classes)
+        assert set(kept.train) < set(all_windows.train)
+        np.testing.assert_array_equal(kept.validation, all_windows.validation)
+        np.testing.assert_array_equal(kept.test, all_windows.test)
+    assert len({split.train_digest for split in few}) == 5, "they are drawn"
+    assert split_windows(WINDOWS, 3, validate=validate, train_windows=4).sha256 == few[3].sha256
+    named = replace(WINDOWS, classes=(*WINDOWS.classes, "nobody"))
+    assert split_windows(named, 3, validate=validate, train_windows=4).sha256 == few[3].sha256
+
+
+@pytest.mark.parametrize(
+    ("data", "counts", "line"),
+    [
+        (WINDOWS, {"train_windows": 500}, r"--train-windows 500: .* training windows of class 'a'; take at most as"),
+        (WINDOWS, {"train_subjects": 2}, "--train-subjects 2: .* has no subjects; use --train-windows, a number of"),
+        (by_subject(), {"train_windows": 2}, "--train-windows 2: .* has subjects, .*; use --train-subjects"),
+    ],
+)
+def test_windows_that_cannot_be_kept_are_refused_with_the_way_out(data, counts, line):
+    with pytest.raises(MmkdError, match=line):
+        split_windows(data, 0, **counts)
+
+
+def test_steps_have_no_number_of_windows_of_each_class():
+    steps = replace(WINDOWS, y=np.tile(WINDOWS.y[:, None], (1, WINDOWS.window)))
+    with pytest.raises(MmkdError, match="--train-windows 2: .* has no label a window"):
+        split_windows(steps, 0, validate=False, train_windows=2)
+    with pytest.raises(MmkdError, match="--train-subjects 2: .* has no subjects; leave it out"):
+        split_windows(steps, 0, validate=False, train_subjects=2)

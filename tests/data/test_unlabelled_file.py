@@ -9,6 +9,8 @@ from mmkd import MmkdError
 from mmkd.data import load_own
 from mmkd.data.dataset import resample_dataset
 from mmkd.data.unlabelled import add_unlabelled
+from mmkd.units.expansion import expand
+from mmkd.units.request import Request
 
 
 @pytest.fixture
@@ -67,6 +69,17 @@ def test_windows_that_are_test_windows_are_told(data, tmp_path):
     more = add_unlabelled(data, write(tmp_path, x=x))
     assert more.warnings[-1] == "more.npz: 3 of 8 unlabelled windows are equal to test windows"
     assert not add_unlabelled(data, write(tmp_path, x=windows())).warnings
+
+
+def test_windows_that_a_fold_will_test_are_told(data, sines, tmp_path):
+    trained = data.x[~data.test][:2]
+    path = write(tmp_path, x=np.concatenate([windows(), trained]))
+    assert not add_unlabelled(data, path).warnings
+    request = Request(methods=("student",), data=str(sines), students=("sig",), unlabelled=path, folds=2)
+    _, part = next(expand(request))
+    assert part.warnings[-1] == (
+        "more.npz: 2 of 7 unlabelled windows are equal to windows of the data set, which folds test"
+    )
 
 
 @pytest.mark.parametrize(

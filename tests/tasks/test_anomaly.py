@@ -682,6 +682,8 @@ def test_channel_groups_of_telemetry_are_modalities(bench, tmp_path):
         (("--method", "reverse-kd", "--band", "-1"), ("band",)),
         (("--method", "fitnet"), ("not defined for --task anomaly",)),
         (("--method", "student", "--train-subjects", "2"), ("--train-subjects",)),
+        (("--method", "student", "--train-windows", "2"), ("--train-windows",)),
+        (("--method", "student", "--folds", "2"), ("--folds",)),
         (("--method", "student", "--dataset", "hapt"), ("hapt",)),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else None,

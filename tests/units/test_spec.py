@@ -61,6 +61,7 @@ OTHER_DATA = {
     "unlabelled_sha256": "34" * 32,
     "inner_fold": (1, 3),
     "stratified_fold": (2, 3),
+    "train_windows": 10,
 }
 OTHER_TRAINING = {
     "epochs": 21,

@@ -101,6 +101,16 @@ def test_inner_folds_are_of_the_subjects_that_are_kept(sines):
         assert all(len(np.unique(data.subject[split.train])) == 1 for split in splits)
 
 
+def test_inner_folds_are_of_the_windows_that_are_kept(tmp_path, windows_file):
+    data = load_file(windows_file(tmp_path / "some.npz", subjects=0))
+    spec = DataSpec(data.name, data.sha256, validation=0.0, epoch_rule="last", train_windows=6, stratified_fold=(1, 3))
+    outer = split_for(data, spec, 0)
+    assert np.bincount(data.y[outer.train]).tolist() == [6] * len(data.classes)
+    splits = inner_splits(data, spec, 2)
+    assert sorted(np.concatenate([split.test for split in splits]).tolist()) == outer.train.tolist()
+    assert all(np.bincount(data.y[split.train]).tolist() == [3] * len(data.classes) for split in splits)
+
+
 @pytest.mark.parametrize(("subjects", "line"), [(6, r"has 4 subjects; take 2 to 4"), (0, r"windows; take 2 to")])
 def test_too_many_inner_folds_are_refused(tmp_path, windows_file, subjects, line):
     data = load_file(windows_file(tmp_path / "some.npz", subjects=subjects))
