@@ -23,8 +23,8 @@ from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
-from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.augmentations import asked_of_card
+from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.methods import stands_for_several
 from mmkd.units.request import Request

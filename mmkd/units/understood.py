@@ -80,7 +80,9 @@ def understand(units: Units, file: str | None = None, from_card: bool = False) -
     if from_card:
         plain = [not next(iter(parts.values()))[1].augment for parts in groups.values()]
         more = f"; not augmented: its {'file' if file else 'card'} names no augmentations"
-        found = [replace(data, text=data.text + more) if none else data for data, none in zip(found, plain, strict=True)]
+        found = [
+            replace(data, text=data.text + more) if none else data for data, none in zip(found, plain, strict=True)
+        ]
     return [replace(data, name=Path(file).name) for data in found] if file else found
 
 
