@@ -62,7 +62,7 @@ def said_of_cards(request: Request, data_sets: Iterable[Dataset]) -> list[str]:
     return [
         f"{name}: augmented as its card says, by {texts}"
         if texts
-        else f"{name}: --augment card: its card names no augmentation, so nothing is augmented"
+        else f"{name}: its card names no augmentation, so nothing is augmented"
         for name, texts in named.items()
     ]
 
