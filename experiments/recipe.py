@@ -246,8 +246,9 @@ def level(values: Scores) -> str:
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *lines)) + "\n"
+    """A table in Markdown, without the lines that hold nothing."""
+    filled = [line for line in lines if any(cell != "-" for cell in line[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *filled)) + "\n"
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
