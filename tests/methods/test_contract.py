@@ -116,7 +116,7 @@ class Scene:
             assert len(index) <= len(self.batch.index)
             return self.views, self.taught(), self.batch
 
-        return Step(self.student, self.batch, 0.01, read)
+        return Step(self.student, self.batch, 0.01, read, ends_epoch=True)
 
 
 def seeded(method, setup, batch):

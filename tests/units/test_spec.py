@@ -258,7 +258,8 @@ def test_presets_resolve(preset, windows, teacher):
         assert low <= training.epochs <= high
         assert training.steps == 0
     assert 2 <= training.batch_size <= max(8, min(windows, p.training.batch_size))  # a tiny set is one batch
-    assert training.lr == p.training.lr
+    rate = p.training.lr * (training.batch_size / p.training.batch_size if p.training.optimizer == "sgd" else 1)
+    assert training.lr == pytest.approx(rate)
     changes = {"epochs": 3, "precision": "bf16"}
     assert p.resolve(windows, teacher, changes) == replace(training, **{**changes, "steps": 0})
 
