@@ -24,7 +24,7 @@ def suite(path, data):
     """Four units: two methods under two seeds, with the teachers of two modalities."""
     path.write_text(
         f'methods = ["student", "kd"]\ndata = "{data}"\nseeds = [0, 1]\nstudents = ["sig"]\nteachers = ["sig,gaf"]\n'
-        "epochs = 6\nimage_size = 16\n"
+        'epochs = 6\nimage_size = 16\npeers = "none"\n'
     )
     return path
 
