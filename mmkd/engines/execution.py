@@ -88,7 +88,6 @@ def execute(
     Raises:
         MmkdError: the request, its data or one of its units cannot be run.
     """
-    records = workspace.records
     units = list(expand(request))
     understood = understand(units, request.data)
     if request.strict:
@@ -96,11 +95,7 @@ def execute(
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     leave_out = may_be_left_out(request.methods, request.with_controls)
-    if existing == "rerun":
-        todo = units
-    else:
-        tried = [(spec, data) for spec, data in units if existing != "only" or leave_out(spec.method)]
-        todo = [(spec, data) for spec, data in tried if records.get(spec.key) is None]
+    todo = _to_try(units, workspace, existing, leave_out)
     refused, broken = try_units(todo, workspace, leave_out)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     phase = plan_phase(remaining, request.select)
@@ -147,6 +142,24 @@ def execute(
     if not phase.alone:
         return outcome
     return replace(outcome, selections=phase.selections(workspace), failed_selections=failed_selections)
+
+
+def check_units(request: Request, workspace: Workspace, existing: Existing = "skip") -> None:
+    """Try the units of a request on random windows, as `execute` does first, and run none.
+
+    Raises:
+        MmkdError: the request, its data or one of its units cannot be run.
+    """
+    leave_out = may_be_left_out(request.methods, request.with_controls)
+    try_units(_to_try(list(expand(request)), workspace, existing, leave_out), workspace, leave_out)
+
+
+def _to_try(units: Units, workspace: Workspace, existing: Existing, leave_out: Callable[[str], bool]) -> Units:
+    """The units that may have to be trained, and of those that are only read the ones that may refuse."""
+    if existing == "rerun":
+        return units
+    lacking = [(spec, data) for spec, data in units if workspace.records.get(spec.key) is None]
+    return [(spec, data) for spec, data in lacking if existing != "only" or leave_out(spec.method)]
 
 
 def _overview(units: Units, phase: Phase, workspace: Workspace, rerun: bool) -> Remaining:
