@@ -14,20 +14,27 @@ from mmkd.methods.contract import Method
 from mmkd.metrics.classes import mixture_shares
 from mmkd.peers.base import softmax
 from mmkd.specs.unit import TeacherSpec, UnitSpec, select_sources
-from mmkd.store.record import Record
-from mmkd.tasks import TASKS
 from mmkd.training.augmented import AugmentedWindows
 from mmkd.training.data import TrainingData
+from mmkd.training.likes import Like, get_like, record_of_alone
 from mmkd.training.log import UnitLog
 from mmkd.training.prediction import predict
 from mmkd.training.student_model import StudentModel
 from mmkd.training.targets import FoldTargets, FoldTeacher, Retargeted, Targets, WindowTargets
-from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, OwnViews, TeacherSource, make_teacher_source
+from mmkd.training.teacher_outputs import (
+    LiveTeachers,
+    MovingTeachers,
+    OwnViews,
+    TaughtNetwork,
+    TeacherSource,
+    make_teacher_source,
+)
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import student_alone
+from mmkd.units.likes import likes_of, teaching_likes
 from mmkd.units.selection import in_fold
 from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
@@ -48,6 +55,7 @@ class PreparedUnit:
             `teacher_weights`.
         source: where the teachers' outputs for each batch come from.
         log: lines about the steps so far.
+        likes: name -> a student like this one, trained alone under another seed, see `Method.likes`.
     """
 
     spec: UnitSpec
@@ -61,6 +69,7 @@ class PreparedUnit:
     shares: str | None
     source: TeacherSource
     log: UnitLog
+    likes: Mapping[str, Like]
 
 
 def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: str | None = None) -> PreparedUnit:
@@ -87,7 +96,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
     if spec.starts_trained:
-        record = student_alone_record(spec, data, workspace)
+        record = record_of_alone(student_alone(spec), data, workspace)
         student.load_state_dict(StudentModel.load(record).network.state_dict())
         log.add(f"student starts from {record.key}")
     student.to(workspace.torch_device)
@@ -104,6 +113,9 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         if workspace.group.is_leader:
             write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
         log.add(f"teacher {name}: {teachers[name].spec.key}, {teachers[name].checkpoint} epoch")
+    likes = {name: get_like(alone, data, workspace) for name, alone in likes_of(spec).items()}
+    for name, like in likes.items():
+        log.add(f"{name}: {like.spec.key}, trained alone under training seed {like.spec.own_seed}")
     if spec.searches_shares and shares is None:
         if spec.selection_folds:
             shares = search_in_folds(spec, data, workspace)
@@ -125,7 +137,8 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             modalities = {name: view.modality for name, (_, view) in made.items()}
             keys = {name: _view_key(name, own_specs[name], part) for name, (part, _) in made.items()}
             read_windows = replace(read_windows, augmented=windows.augmented.with_views(modalities, keys))
-    live = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
+    live: dict[str, TaughtNetwork] = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
+    live |= {name: likes[name] for name in teaching_likes(spec)}
     if method.unlabelled == "teacher" and len(others):
         windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     if list(method.teacher_parameters(networks)):
@@ -146,7 +159,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
     if targets:
-        source = Retargeted(source, targets, tuple(teachers))
+        source = Retargeted(source, targets, (*teachers, *teaching_likes(spec)))
         log.add(f"targets of training windows out of fold: {', '.join(targets)}")
     if windows.augmented is not None:
         windows.augmented.prepare(windows.views)
@@ -162,6 +175,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         shares=shares,
         source=source,
         log=log,
+        likes=likes,
     )
 
 
@@ -338,7 +352,7 @@ def augment_windows(
         training=spec.training,
         modalities={name: view.modality for name, view in views.items()},
         view_keys={name: _view_key(name, spec, split) for name in views},
-        seed=spec.seed,
+        seed=spec.seed if isinstance(spec, TeacherSpec) else spec.own_seed,
         role=f"teacher/{spec.modality}" if isinstance(spec, TeacherSpec) else "student",
         labelled=windows.labelled,
         sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
@@ -352,23 +366,6 @@ def _view_key(name: str, spec: UnitSpec | TeacherSpec, split: Split) -> str:
     """The cache key of a view of a unit or teacher."""
     config = spec.view if isinstance(spec, TeacherSpec) else spec.views[name]
     return view_key(name, config, spec.data, split, select_sources(spec.sources, spec.task, (name,)))
-
-
-def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
-    """The record of the unit's student trained alone under the same seed; it is trained first if there is none.
-
-    Raises:
-        MmkdError: this process is a follower, and the record that the leader has is not here.
-    """
-    alone = student_alone(spec)
-    records = workspace.records
-    if not workspace.group.is_leader:
-        record = records.get(alone.key)
-        if record is None:
-            raise MmkdError(f"--runs {records.runs}: record {alone.key} is not here; all processes need one --runs")
-        return record
-    with records.lock(alone.key):
-        return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
 
 
 def fill_labels(
