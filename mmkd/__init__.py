@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
+from mmkd.core.ranges import Range
 from mmkd.core.registry import METHODS, kind_of, only_of_kind
 from mmkd.core.threads import wait_passively
 
@@ -97,6 +98,7 @@ __all__ = [
     "Options",
     "Outer",
     "Outputs",
+    "Range",
     "RawDataset",
     "Setup",
     "Step",

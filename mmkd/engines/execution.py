@@ -87,7 +87,6 @@ def execute(
     Raises:
         MmkdError: the request, its data or one of its units cannot be run.
     """
-    records = workspace.records
     units = list(expand(request))
     understood = understand(units, request.data)
     if request.strict:
@@ -95,12 +94,7 @@ def execute(
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
     leave_out = stands_for_several(request.methods)
-    if existing == "rerun":
-        todo = units
-    elif existing == "only" and not leave_out:
-        todo = []
-    else:
-        todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
+    todo = _to_try(units, workspace, existing, leave_out)
     refused, broken = try_units(todo, workspace, leave_out)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     phase = plan_phase(remaining, request.select)
@@ -147,6 +141,25 @@ def execute(
     if not phase.alone:
         return outcome
     return replace(outcome, selections=phase.selections(workspace), failed_selections=failed_selections)
+
+
+def check_units(request: Request, workspace: Workspace, existing: Existing = "skip") -> None:
+    """Try the units of a request on random windows, as `execute` does first, and run none.
+
+    Raises:
+        MmkdError: the request, its data or one of its units cannot be run.
+    """
+    leave_out = stands_for_several(request.methods)
+    try_units(_to_try(list(expand(request)), workspace, existing, leave_out), workspace, leave_out)
+
+
+def _to_try(units: Units, workspace: Workspace, existing: Existing, leave_out: bool) -> Units:
+    """The units that may have to be trained."""
+    if existing == "rerun":
+        return units
+    if existing == "only" and not leave_out:
+        return []
+    return [(spec, data) for spec, data in units if workspace.records.get(spec.key) is None]
 
 
 def _overview(units: Units, phase: Phase, workspace: Workspace, rerun: bool) -> Remaining:

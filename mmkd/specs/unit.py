@@ -204,6 +204,9 @@ class UnitSpec:
         peer_revisions: modality -> `Peer.revision` of a peer that teaches, where it is not 1.
         training_seed: seed of initial weights, batches, dropout, augmentations and the method, where it is not `seed`,
             which then decides the split, the labelled subjects and the folds alone.
+        tuning: of a unit that equal tuning tries: {"table": digest of the table, "number": of the configuration in it}.
+        tuned: of a unit whose options equal tuning chose: {"table", "number", "budget": how many configurations were
+            tried, "on": names of the data sets}; empty: the options are those of the request.
     """
 
     data: DataSpec
@@ -229,6 +232,8 @@ class UnitSpec:
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     teacher_targets: str = field(default="fitted", metadata={"since": 5})
     peer_revisions: Mapping[str, int] = field(default_factory=dict, metadata={"since": 5})
+    tuning: Mapping[str, Any] = field(default_factory=dict, metadata={"since": 5})
+    tuned: Mapping[str, Any] = field(default_factory=dict, metadata={"since": 5})
     training_seed: int | None = field(default=None, metadata={"since": 5})
 
     @property

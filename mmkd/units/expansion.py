@@ -390,5 +390,7 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         selection_folds=0,
         teacher_targets="fitted",
         peer_revisions={},
+        tuning={},
+        tuned={},
         given_views=tuple(name for name in spec.given_views if name.rpartition(".")[0] in spec.student),
     )

@@ -6,14 +6,12 @@ their checks are derived from that declaration.
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
-from mmkd.data.cards import read_toml
 from mmkd.specs.teacher_nets import target_folds
 from mmkd.tasks import DEFAULT_TASK, TASKS
 from mmkd.units.methods import check_words
@@ -389,43 +387,6 @@ def request_fields() -> list["Field[Any]"]:
     """The fields of `Request` in the order of the help: those of trainings last."""
     last = {f.name for f in fields(TrainingSettings)}
     return sorted(fields(Request), key=lambda f: f.name in last)
-
-
-def read_suite(path: str | Path, **changes: Any) -> Request:
-    """Read a request from a TOML file.
-
-    Args:
-        changes: fields that replace those of the file, such as those of flags.
-
-    Raises:
-        MmkdError: there is no such file, it is not TOML, or it has an unknown key or a value of the wrong type.
-    """
-    path = Path(path)
-    values: dict[str, Any] = {"name": path.stem}
-    known = {f.name: f for f in request_fields()}
-    for key, value in read_toml(path, "--suite").items():
-        name = key.replace("-", "_")
-        if name not in known:
-            hint = did_you_mean(key, known) or f" (keys: {', '.join(list(known)[:9])} and what flags are called)"
-            raise MmkdError(f"--suite {path}: unknown key {shown(key)}{hint}")
-        if name in values and name != "name":
-            raise MmkdError(f"--suite {path}: the key {name!r} is given in both spellings")
-        values[name] = value
-    windows = [name for name in ("data", "card", "datasets") if name in values]
-    if len(windows) > 1:
-        raise MmkdError(f"--suite {path}: {windows[0]!r} and {windows[1]!r} both name windows; give one of them")
-    if "methods" not in values and "methods" not in changes:
-        raise MmkdError(f"--suite {path}: the key 'methods' is missing")
-    try:
-        for name in ("seeds", "fold"):
-            if isinstance(values.get(name), str):
-                values[name] = parse_seeds(values[name], name)
-        for plugin in changes.get("plugins", ()):  # one may register the task of the suite
-            load_plugin(plugin)
-        suite = Request(**{"methods": changes.get("methods"), **values})
-    except MmkdError as error:
-        raise MmkdError(f"--suite {path}: {error}") from None
-    return Request(**{**values, **changes}) if changes else suite
 
 
 def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:

@@ -13,7 +13,8 @@ from mmkd.engines.execution import execute
 from mmkd.tasks import TASKS
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
-from mmkd.units.request import Request, parse_seeds, read_suite
+from mmkd.units.request import Request, parse_seeds
+from mmkd.units.suites import read_suite
 
 FAST = {"datasets": ("gunpoint",), "students": ("sig",), "teachers": ("sig",)}
 
