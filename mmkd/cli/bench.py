@@ -290,13 +290,13 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
 
 def publish_all(runs: Path) -> int:
     """Send the records to MLflow that its store lacks."""
-    from mmkd.comparison.selection import is_of_selection
+    from mmkd.comparison.parts import is_part_of_another
     from mmkd.report import mlflow as track
     from mmkd.store.records import Records
 
     if not runs.is_dir():
         raise MmkdError(f"--runs {runs}: there is no such folder")
-    records = [record for record in Records(runs) if not is_of_selection(record)]
+    records = [record for record in Records(runs) if not is_part_of_another(record)]
     new: list[str] = []
     problem = track.publish(runs, records, new=new)
     if problem:

@@ -61,7 +61,8 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     for job in (*jobs["view"], *jobs["teacher"]):
         print(f"{job.key}  {job.title}{'  cached' if job.exists else ''}")
     for job in started_from:
-        print(f"{job.key}  {job.title}  for --init-student trained")
+        reason = "--init-student trained" if job.spec.training_seed is None else "a method that trains it alone first"
+        print(f"{job.key}  {job.title}  for {reason}")
     for spec, _ in units:
         print(f"{spec.key}  {title(spec)}{'  on record' if requested[spec.key] else ''}")
     print(f"{len(units)} unit{'s' * (len(units) != 1)}, {sum(requested.values())} on record")
