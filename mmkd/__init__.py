@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
-    from mmkd.methods.contract import DistillConfig, LogitConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.contract import DistillConfig, GuidedConfig, LogitConfig, Method, MethodConfig, TaughtConfig
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
@@ -54,6 +54,7 @@ _MODULES = {
     "WARMUP_RANGE": "methods.ranges",
     "Batch": "methods.outputs",
     "DistillConfig": "methods.contract",
+    "GuidedConfig": "methods.contract",
     "LogitConfig": "methods.contract",
     "Method": "methods.contract",
     "MethodConfig": "methods.contract",
@@ -94,6 +95,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "DistillConfig",
+    "GuidedConfig",
     "LogitConfig",
     "Method",
     "MethodConfig",
