@@ -62,7 +62,8 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
 def _print_tuning(phase: TuningPhase, console: Any) -> None:
     """What each method's configurations scored in the inner fold, and which was the best."""
     console.print(f"tuning: {phase.title}", style="bold")
-    console.print(f"  {phase_lead(phase)}; {phase.metric.label}:")
+    for line in (*phase_lead(phase), f"{phase.metric.label} in the inner fold, by budget:"):
+        console.print(f"  {line}")
     lines = [(tuning.name, table_cells(tuning, phase)[:-1]) for tuning in phase.tunings]
     console.print(_plain_table(table_heads(phase)[:-1], lines))
     for tuning in phase.tunings:

@@ -21,23 +21,25 @@ def duration(seconds: float) -> str:
 
 
 def option_words(options: Mapping[str, Any]) -> str:
-    """`temperature=2.13, kd-weight=0.4`; numbers to three digits."""
+    """`temperature=2.13, kd-weight=0.4`; numbers to four digits."""
     return ", ".join(f"{name.replace('_', '-')}={_word(value)}" for name, value in options.items())
 
 
 def _word(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def phase_lead(phase: TuningPhase) -> str:
-    """`12 methods, 120 trainings of students (34 min) in part 1 of 3 of the training part; ...`"""
+def phase_lead(phase: TuningPhase) -> list[str]:
+    """`12 methods, 120 trainings of students (34 min), scored in part 1 of 3 ...`, and a line on the teachers."""
     methods = len({tuning.method for tuning in phase.tunings})
     text = f"{methods} method{'s' * (methods > 1)}, {phase.trainings} trainings of students ({duration(phase.seconds)})"
-    text += f", scored in part {phase.part} of the training part"
+    lines = [f"{text}, scored in part {phase.part} of the training part"]
     if phase.teachers:
         many = "s" * (phase.teachers > 1)
-        text += f"; {phase.teachers} teacher{many} without it ({duration(phase.teacher_seconds)}), shared by all"
-    return text
+        lines.append(
+            f"{phase.teachers} teacher{many} without that part ({duration(phase.teacher_seconds)}), shared by all"
+        )
+    return lines
 
 
 def table_heads(phase: TuningPhase) -> list[str]:

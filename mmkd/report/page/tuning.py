@@ -16,7 +16,7 @@ def tuning_sections(phases: Sequence[TuningPhase], album: Album) -> list[dict[st
     return [
         {
             "title": phase.title,
-            "lead": f"{phase_lead(phase)}.",
+            "lead": f"{'; '.join(phase_lead(phase))}.",
             "notes": phase_notes(phase),
             "figures": _figures(number, phase, album),
             "tables": [_table(phase)],
