@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
     from mmkd.methods.contract import DistillConfig, GuidedConfig, LogitConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.costs import Costs
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
+    from mmkd.nets.ensemble import Ensemble
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
@@ -49,7 +51,9 @@ _MODULES = {
     "STAGE_FUSIONS": "nets",
     "TASKS": "tasks",
     "Batch": "methods.outputs",
+    "Costs": "methods.costs",
     "DistillConfig": "methods.contract",
+    "Ensemble": "nets.ensemble",
     "GuidedConfig": "methods.contract",
     "LogitConfig": "methods.contract",
     "Method": "methods.contract",
@@ -87,7 +91,9 @@ __all__ = [
     "TASKS",
     "Augmentation",
     "Batch",
+    "Costs",
     "DistillConfig",
+    "Ensemble",
     "GuidedConfig",
     "LogitConfig",
     "Method",
