@@ -80,7 +80,8 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     check_arguments(argv, args)
     if args.help:
         load_plugins(args.plugin if args.method else ())
-        methods = method_help(split_names(args.method, "--method")) if args.method else None
+        named = split_names(args.method, "--method") if args.method else ()
+        methods = method_help(named, bool(args.with_controls)) if named else None
         print(parser.format_help(), end="")
         if methods:
             print(methods)

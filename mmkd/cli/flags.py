@@ -134,7 +134,7 @@ def make_requests(args: argparse.Namespace, rest: list[str], parser: Parser) -> 
     if args.part is not None:
         raise MmkdError(f"--part {shown(args.part)}: parts are of a suite; also give --suite FILE")
     load_plugins(args.plugin)
-    values["options"] = method_options(values["methods"], rest, parser)
+    values["options"] = method_options(values["methods"], rest, parser, bool(args.with_controls))
     return [Request(**values)]
 
 
@@ -166,8 +166,13 @@ def _number(text: str, kind: type[int] | type[float], flag: str) -> int | float:
         raise MmkdError(f"{flag} {shown(text)} is not a {'whole ' * (kind is int)}number") from None
 
 
-def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:
+def method_options(
+    methods: Sequence[str], rest: list[str], parser: Parser, with_controls: bool = False
+) -> dict[str, dict[str, str]]:
     """The options of methods, from the flags that the parser does not know; each goes to all methods that have it.
+
+    Args:
+        with_controls: whether the controls are among the methods too.
 
     Raises:
         MmkdError: no method has this option.
@@ -175,7 +180,7 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
     from mmkd.core.registry import METHODS
 
     check_words(methods)
-    names = named_methods(methods)
+    names = named_methods(methods, with_controls)
     known = {name: _options_of(name) for name in names}
     parsed: dict[str, dict[str, str]] = {}
     rest = list(rest)

@@ -146,6 +146,8 @@ class Method(nn.Module):
         status: a key of `STATUSES`, which tables mark: "current" (of 2021 or later), "classic" (of before), "notes"
             (named in the project's founding notes, with a meaning of its own) or "control" (no method, but what methods
             are held against). `--method current` runs those of the first kind.
+        options_like: of a control, the method whose options it takes where none is given for itself, such as "kd".
+        control_options: of a control, the values of options that it runs with where all controls are asked for.
         revision: raised by one when the method computes something else under the same options. It is part of the key of
             a unit, so that records of the older form are neither answered nor compared as if they were of this one.
     """
@@ -160,6 +162,8 @@ class Method(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     unlabelled: ClassVar[Literal["all", "teacher", "labelled"]] = "labelled"
     status: ClassVar[Literal["current", "classic", "notes", "control"]] = "current"
+    options_like: ClassVar[str] = ""
+    control_options: ClassVar[Mapping[str, Sequence[Any]]] = {}
     revision: ClassVar[int] = 1
     combines: ClassVar[bool] = False
     stretches: ClassVar[bool] = False

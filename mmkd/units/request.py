@@ -15,7 +15,7 @@ from mmkd.core.text import LONGEST_PATH
 from mmkd.specs.teacher_nets import target_folds
 from mmkd.tasks import DEFAULT_TASK, TASKS
 from mmkd.units.methods import check_words
-from mmkd.units.setting import MOST, setting
+from mmkd.units.setting import MOST, by_modality, setting
 from mmkd.units.training_settings import TrainingSettings
 
 OWN = "none"
@@ -43,9 +43,17 @@ class Request(TrainingSettings):
 
     methods: tuple[str, ...] = setting(
         (),
-        "methods, 'all', or 'current' (those of 2021 or later, and student); --method NAME --help shows its options",
+        "methods, or 'all' (without the controls), 'current' (those of 2021 or later), 'controls' (what methods are "
+        "held against), each with student; --method NAME --help shows its options",
         flag="--method",
         metavar="NAME[,NAME]",
+        group="what",
+    )
+    with_controls: bool = setting(
+        False,
+        "and the controls that fit: students that are taught nothing, or by something else than the teachers; is it "
+        "the teacher?",
+        flag="--with-controls",
         group="what",
     )
     datasets: tuple[str, ...] = setting(
@@ -279,7 +287,7 @@ class Request(TrainingSettings):
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        object.__setattr__(self, "view", _by_modality(self.view))
+        object.__setattr__(self, "view", by_modality(self.view))
         super().__post_init__()
         self._fill_defaults()
         self._check_texts()
@@ -304,6 +312,11 @@ class Request(TrainingSettings):
     def own(self) -> str | None:
         """The user's own file, of windows or series or the card of a private data set."""
         return self.data if self.data is not None else self.card
+
+    @property
+    def asks_for_controls(self) -> bool:
+        """Whether all controls are asked for, by a word or beside other methods."""
+        return self.with_controls or "controls" in self.methods
 
     def _fill_defaults(self) -> None:
         """Fill in the defaults of the task; plugins are loaded first, because one may register the task."""
@@ -354,33 +367,6 @@ class Request(TrainingSettings):
     def _check_seeds(self) -> None:
         if min(self.seeds) < 0:
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
-
-
-def _by_modality(view: Any) -> Any:
-    """Options of views as modality -> option -> value; they may also be given as {"gaf.range": "train"}.
-
-    Raises:
-        MmkdError: a name has no option, or an option is given twice.
-    """
-    if isinstance(view, str):
-        raise MmkdError(f"view {shown(view)}: write a mapping, such as {{'gaf.range': 'train'}}")
-    if not isinstance(view, Mapping):
-        return view
-    nested: dict[str, dict[str, Any]] = {}
-    for name, value in view.items():
-        modality, dot, option = str(name).rpartition(".")
-        if isinstance(value, Mapping):
-            modality, options = str(name), dict(value)
-        elif dot and modality and option:
-            options = {option: value}
-        else:
-            raise MmkdError(f"--view {shown(name)}: write a modality and its option, such as gaf.range=train")
-        own = nested.setdefault(modality, {})
-        for option in options:
-            if option in own:
-                raise MmkdError(f"--view: {modality}.{option} is given twice")
-        own.update(options)
-    return nested
 
 
 def request_fields() -> list["Field[Any]"]:
