@@ -8,8 +8,10 @@ from mmkd.comparison.changes import change, nearest
 from mmkd.comparison.groups import Group
 from mmkd.comparison.rows import Row
 from mmkd.comparison.tuning import changed_options
+from mmkd.comparison.units import Unit
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import Paired
+from mmkd.metrics.registry import METRICS
 from mmkd.specs.unit import UnitSpec
 
 
@@ -19,19 +21,27 @@ class TunedChange:
 
     Attributes:
         tuned, default: the two rows.
-        number: of the chosen configuration in its table, 0 is the default; budget: how many were tried.
+        chosen: number of the configuration in its table (0 is the default) -> its options that differ from the default
+            row's; several where each fold has a choice of its own.
+        budget: how many configurations were tried.
         on: names of the data sets on which they were tried.
-        options: those that differ from the default row's.
         change: score of the tuned row minus that of the default, paired by seed or fold.
     """
 
     tuned: Row
     default: Row
-    number: int
+    chosen: Mapping[int, Mapping[str, Any]]
     budget: int
     on: Sequence[str]
-    options: Mapping[str, Any]
     change: Paired | Refusal
+
+    @property
+    def answer(self) -> str:
+        """Whether the tuned row is better: "yes" or "no" where the interval leaves out 0, else "not shown"."""
+        change = self.change
+        if isinstance(change, Refusal) or change.low is None or change.high is None or change.low <= 0 <= change.high:
+            return "not shown"
+        return "yes" if METRICS.get(self.tuned.score).sign * change.mean > 0 else "no"
 
     @property
     def method(self) -> str:
@@ -55,16 +65,23 @@ def tuned_changes(group: Group) -> list[TunedChange]:
         own = None if default is None else _spec(default)
         if default is None or own is None:
             continue
-        options = changed_options(own.options, spec.options)
-        number, budget = int(spec.tuned["number"]), int(spec.tuned["budget"])
+        chosen = {
+            int(each.tuned["number"]): changed_options(own.options, each.options)
+            for each in map(_unit_spec, row.members)
+            if each is not None
+        }
         on = [str(name) for name in spec.tuned.get("on", ())]
-        found.append(TunedChange(row, default, number, budget, on, options, change(row, default)))
+        found.append(TunedChange(row, default, chosen, int(spec.tuned["budget"]), on, change(row, default)))
     return found
 
 
 def _spec(row: Row) -> UnitSpec | None:
     """The spec of a row's first unit."""
-    record = row.members[0].record
+    return _unit_spec(row.members[0])
+
+
+def _unit_spec(unit: Unit) -> UnitSpec | None:
+    record = unit.record
     return record.spec if record is not None and isinstance(record.spec, UnitSpec) else None
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 
 from mmkd.compare import main as compare_main
 from mmkd.comparison.compare import compare
+from mmkd.comparison.tuned import tuned_changes
 from mmkd.comparison.tuning import Tried, Tuning, is_of_tuning, tuning_phases
-from mmkd.report.tuning import chosen_words, duration, option_words
+from mmkd.core.refusal import Refusal
+from mmkd.report.tuning import choice_line, duration, option_words, tuned_cells
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import Training, UnitSpec
 from mmkd.store.records import Records
@@ -92,7 +95,7 @@ def test_scores_by_number_and_what_is_best(runs):
     assert kd.chosen == {"temperature": 6.0}
     assert kd.better_than_default == 3
     assert at.best.number == 0
-    assert (at.chosen, chosen_words(at)) == ({}, "0, the default")
+    assert (at.chosen, choice_line(at)) == ({}, "at: best is 0, the default")
     assert (phase.trainings, phase.seconds) == (9, 6 * 10 + 15 + 60)
     assert (phase.teachers, phase.teacher_seconds, phase.part) == (1, 33.0, "1 of 3")
     assert phase.budgets == [1, 5, 6]
@@ -183,6 +186,102 @@ def test_only_units_that_say_so_are_of_tuning(runs):
     assert len(found.tunings) == 1
 
 
+def test_the_folds_of_the_test_part_have_phases_of_their_own(tmp_path):
+    for fold, score in ((1, 0.9), (2, 0.5)):
+        data = replace(FOLD, stratified_fold=(fold, 5))
+        for number in range(2):
+            write(tmp_path, configuration(number, base=replace(KD, data=data)), score + 0.01 * number)
+    phases = tuning_phases(list(Records(tmp_path)))
+    assert [phase.dataset for phase in phases] == ["sines, fold 1", "sines, fold 2"]
+    assert [phase.tunings[0].best.score for phase in phases] == [0.91, 0.51]
+
+
+FINAL = replace(KD, data=replace(FOLD, inner_fold=()), tuning={})
+CHOSEN = {"table": TABLE, "number": 2, "budget": 6, "on": ["sines"]}
+
+
+def tuned(seed, number=2):
+    options = {**KD.options, "temperature": 4.0 + number}
+    return replace(FINAL, seed=seed, options=options, tuned={**CHOSEN, "number": number})
+
+
+@pytest.fixture
+def final(tmp_path):
+    """Three seeds of the student alone, of `kd`, of `kd` with another share, and of `kd` tuned."""
+    alone = replace(FINAL, method="student", options={}, views={"sig": {}}, teachers={}, teacher_training=None)
+    for seed, gain in enumerate((0.02, 0.03, 0.04)):
+        write(tmp_path, replace(alone, seed=seed), 0.7)
+        write(tmp_path, replace(FINAL, seed=seed), 0.8)
+        write(tmp_path, tuned(seed), 0.8 + gain)
+        write(tmp_path, replace(FINAL, seed=seed).teacher("sig"), 0.9)
+    return tmp_path
+
+
+def test_a_tuned_row_stands_beside_its_default(final):
+    (group,) = compare(Records(final)).groups
+    (found,) = tuned_changes(group)
+    assert (found.tuned.name, found.default.name) == ("kd (tuned)", "kd")
+    assert found.change.mean == pytest.approx(0.03)
+    assert found.change.n == 3
+    assert found.answer == "yes"
+    assert found.chosen == {2: {"temperature": 6.0}}
+    assert (found.budget, found.on) == (6, ["sines"])
+
+
+def test_only_its_own_method_is_its_default(final):
+    for seed in range(3):
+        write(final, replace(FINAL, seed=seed, method="aver"), 0.2)
+        write(final, replace(tuned(seed), method="at"), 0.2)
+    (group,) = compare(Records(final)).groups
+    (found,) = tuned_changes(group)
+    assert found.default.name == "kd", "at (tuned) has no default on record"
+
+
+def test_without_a_common_seed_no_change_is_made_up(final):
+    for record in list(Records(final)):
+        if record.kind == "student" and record.unit.method == "kd" and record.unit.seed < 2 + bool(record.unit.tuned):
+            shutil.rmtree(record.folder)
+    write(final, tuned(7), 0.9)
+    (group,) = compare(Records(final)).groups
+    (found,) = tuned_changes(group)
+    assert isinstance(found.change, Refusal)
+    assert found.answer == "not shown"
+    assert tuned_cells(found)[2:4] == ["", "not shown"]
+
+
+def test_tuned_rows_in_every_format(final, capsys):
+    assert compare_main(["--runs", str(final), "--json"]) == 0
+    (group,) = json.loads(capsys.readouterr().out)["groups"]
+    assert group["tuned"][0]["numbers"] == "2"
+    assert group["tuned"][0]["change_mean"] == pytest.approx(0.03)
+    assert compare_main(["--runs", str(final)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("  Default and tuned, on the test windows: macro-F1 and its change in points, paired by seed")
+    assert lines[at + 1].split() == ["default", "tuned", "change", "better"]
+    assert lines[at + 2].split() == [
+        "kd",
+        "(tuned)",
+        "0.800",
+        "±",
+        "0.000",
+        "0.830",
+        "±",
+        "0.010",
+        "+3.0",
+        "[+2.0,",
+        "+4.0]",
+        "yes",
+    ]
+    assert lines[at + 3] == "  kd (tuned): configuration 2: temperature=6 (of 6, tried on sines)"
+    folder = final / "comparison"
+    (line,) = csv.DictReader(io.StringIO((folder / "tuned.csv").read_text()))
+    assert (line["row"], line["default"], line["options"]) == ("kd (tuned)", "kd", "temperature=6.0")
+    assert not (folder / "tuning.csv").exists(), "the tuning phase is not on record here"
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<li>kd (tuned): configuration 2: temperature=6 (of 6, tried on sines)</li>" in page
+    assert list((folder / "figures").glob("*/tuned.svg"))
+
+
 @pytest.fixture
 def compared(runs, capsys):
     """The output of the command, and the folder of its files."""
@@ -240,7 +339,7 @@ def test_the_page_has_a_section_with_two_figures(compared):
     section = section[: section.index("</section>")]
     assert section.count("<figure") == 2
     assert '<a href="#tuning">Equal tuning</a>' in page
-    assert "<td>2: temperature=6</td>" in section
+    assert "<li>kd: best is 2: temperature=6</li>" in section
     assert (folder / "figures" / "tuning-1-sines" / "budget-trainings.svg").is_file()
     assert (folder / "figures" / "tuning-1-sines" / "budget-seconds.svg").is_file()
 
