@@ -46,7 +46,7 @@ def run(
             the method (`temperature=2.0`).
 
     Returns:
-        The record, with `.metrics["test"]["macro_f1"]`, `.folder` and `.key`.
+        The record, with `.metrics["test"]["macro_f1"]`, `.folder` and `.key`; with `tune=N`, that of the tuned unit.
 
     Raises:
         MmkdError: an argument is invalid, or the unit cannot be run.
@@ -88,9 +88,8 @@ def run(
         options={method: options} if options else {},
         **values,
     )
-    result = execute(
-        request, Workspace.for_request(request, runs=runs, cache_folder=cache, device=device), existing
-    ).results[0]
+    outcome = execute(request, Workspace.for_request(request, runs=runs, cache_folder=cache, device=device), existing)
+    result = [result for result in outcome.results if result.spec.method == method][-1]  # the tuned one comes last
     if result.record is None:
         message = result.error or f"unit {result.spec.key} is not on record"
         raise UnitFailed(f"{message}; see {result.log}" if result.log else message)

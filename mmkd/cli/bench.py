@@ -210,8 +210,9 @@ def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None
 
     if as_json:
         references = [table.reference_as_json(record) for record in outcome.references]
-        selected = [selection.as_json() for selection in outcome.selections]
-        print(json.dumps([*map(result.as_json, outcome.results), *references, *selected], indent=1))
+        phases = [selection.as_json() for selection in outcome.selections]
+        phases += [choice.as_json() for choice in outcome.tunings]
+        print(json.dumps([*map(result.as_json, outcome.results), *references, *phases], indent=1))
         return
     shown = [unit for unit in outcome.results if unit.status != "refused"]
     rows = run_rows.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
@@ -219,6 +220,8 @@ def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None
     for selection in outcome.selections:
         for line in selection.lines:
             print(line)
+    for line in (*[choice.line for choice in outcome.tunings], *outcome.untuned):
+        print(line)
     if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
         print(ROOM)
     for line in outcome.data_warnings:
