@@ -142,4 +142,5 @@ def title(spec: UnitSpec) -> str:
     if spec.tuning:
         fold += f", configuration {spec.tuning['number']}"
     data = data_title(spec.data.name, spec.data.rate, spec.data)
-    return f"{data}{fold}, {spec.student_title}, {' '.join([tuned_name(spec), *options])}, seed {spec.seed}"
+    seed = f"seed {spec.seed}" + ("" if spec.training_seed is None else f", training seed {spec.training_seed}")
+    return f"{data}{fold}, {spec.student_title}, {' '.join([tuned_name(spec), *options])}, {seed}"
