@@ -48,6 +48,8 @@ class FiGKD(Method):
     tasks = frozenset({"classification", "segmentation"})
     unlabelled = "all"
 
+    order: Tensor
+
     def build(self, setup: Setup) -> None:
         self.register_buffer("order", shuffled_classes(setup.classes, self.config.class_order))
 

@@ -34,7 +34,7 @@ from mmkd.frequency import haar_bands, haar_levels, meet_unaliased
 
 @METHODS.register("freekd")
 class FreeKD(Method):
-    """Wavelet bands under the teacher's mask (its prompts reconstructed). Zhang et al., CVPR 2024, arXiv:2311.12079."""
+    """Wavelet bands under a mask (its prompts are reconstructed). Zhang et al., CVPR 2024."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -40,6 +40,8 @@ from mmkd.units.request import Request
 RESULTS = Path(__file__).parent / "results"
 SETS: Mapping[str, Mapping[str, int]] = {"basic-motions": {}, "racketsports": {}, "natops": {}}
 """Data set -> what makes it small."""
+SETUPS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"timedistill": {"students": ("sig",), "teachers": ("sig",)}}
+"""Method -> its student and teachers, if it refuses the usual ones."""
 TEACHER_EPOCHS, BATCHES = 8, 4
 HIGHEST, LOWEST = 10.0, 0.02
 """The band: a term above or below it is changed or explained."""
@@ -162,8 +164,7 @@ def measure(
             request = Request(
                 (method,),
                 datasets=(dataset,),
-                students=("sig+gaf+pi",),
-                fusion=(fusion,),
+                **{"students": ("sig+gaf+pi",), "fusion": (fusion,), **SETUPS.get(method, {})},
                 teacher_epochs=TEACHER_EPOCHS,
                 data_root=data_root,
                 **SETS.get(dataset, {}),

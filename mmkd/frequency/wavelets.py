@@ -63,11 +63,11 @@ def _level(x: Tensor, end: str) -> tuple[Tensor, Tensor]:
     odd = [length % 2 for length in reversed(x.shape[2:])]
     if any(odd):
         x = F.pad(x, [n for length in odd for n in (0, length)], mode="constant" if end == "zero" else "replicate")
-    bands = {(): x}
+    bands: dict[tuple[int, ...], Tensor] = {(): x}
     for axis in axes:
         parts = {}
         for name, band in bands.items():
-            first, second = band.unflatten(axis, (-1, 2)).unbind(axis + 1)
+            first, second = band.reshape(*band.shape[:axis], -1, 2, *band.shape[axis + 1 :]).unbind(axis + 1)
             parts[*name, 0] = (first + second) / math.sqrt(2)
             parts[*name, 1] = (first - second) / math.sqrt(2)
         bands = parts
