@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mmkd.specs.unit import UnitSpec
 from mmkd.units.expansion import expand
-from mmkd.units.request import Request, read_suite
+from mmkd.units.request import Request
+from mmkd.units.suites import read_suite
 
 FOLDER = Path(__file__).parent
 SUITES = FOLDER.parents[1] / "experiments"
