@@ -124,6 +124,10 @@ def _identity(tuning: Tuning, phase: TuningPhase) -> dict[str, Any]:
     }
 
 
+def _plain_options(options: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in options.items())
+
+
 def configuration_lines(phases: Sequence[TuningPhase]) -> list[dict[str, Any]]:
     """One line a configuration: what `tuning.csv` holds."""
     return [
@@ -133,7 +137,7 @@ def configuration_lines(phases: Sequence[TuningPhase]) -> list[dict[str, Any]]:
             "score": tried.score,
             "seconds": tried.seconds,
             "chosen": tried is tuning.best,
-            "options": " ".join(f"{name}={value}" for name, value in tried.options.items()),
+            "options": _plain_options(tried.options),
         }
         for phase in phases
         for tuning in phase.tunings
