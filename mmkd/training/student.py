@@ -125,6 +125,7 @@ def write_student(
         "teacher_checkpoint": _teacher_epoch(unit),
         "teacher_weights": unit.shares,
         **({"fold_teachers": fold_teachers(spec)} if spec.teacher_targets != "fitted" else {}),
+        **({"replaced_outputs": dict(unit.replaced)} if unit.replaced else {}),
         "deploys": "student" if result.network is unit.student else "method",
         "views": views,
         "data": describe_data(unit.data, unit.split),
