@@ -76,7 +76,7 @@ class OtherTargets(Method):
 
 @METHODS.register("shuffled-teacher")
 class ShuffledTeacher(OtherTargets):
-    """Control: `kd` with the soft targets of another window, of the same class or of any."""
+    """As `kd`, with the soft targets of another window, of the same class or of any."""
 
     @dataclass(frozen=True)
     class Config(OtherTargets.Config):
@@ -154,7 +154,7 @@ def exchange(groups: list[Tensor], generator: torch.Generator) -> Tensor:
 
 @METHODS.register("noise-logits")
 class NoiseLogits(OtherTargets):
-    """Control: `kd` with noise that is drawn once for each window, as sure as the teacher is of the class."""
+    """As `kd`, with noise that is drawn once for each window, as sure as the teacher is of the class."""
 
     @dataclass(frozen=True)
     class Config(OtherTargets.Config):
@@ -217,7 +217,7 @@ def class_entropies(teaching: Teaching, temperature: float) -> dict[str, dict[in
 
 @METHODS.register("random-teacher")
 class RandomTeacher(OtherTargets):
-    """Control: `kd` with networks of the teachers' architectures that nobody trained."""
+    """As `kd`, with networks of the teachers' architectures that nobody trained."""
 
     @dataclass(frozen=True)
     class Config(OtherTargets.Config):

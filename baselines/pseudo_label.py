@@ -19,7 +19,7 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setu
 
 @METHODS.register("pseudo-label")
 class PseudoLabel(Method):
-    """Control: the class that the teachers predict, as a hard label of every window. Lee, ICML 2013 workshop."""
+    """The class that the teachers predict, as a hard label of every window. Lee, ICML 2013 workshop."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, MethodConfig, Outputs, option, paired_branch
+from mmkd import METHODS, Batch, GuidedConfig, Method, MethodConfig, Outputs, option, paired_branch
 
 
 @METHODS.register("label-smoothing")
 class LabelSmoothing(Method):
-    """Control: the student alone with smoothed labels. Szegedy et al., CVPR 2016, arXiv:1512.00567."""
+    """The student alone with smoothed labels. Szegedy et al., CVPR 2016, arXiv:1512.00567."""
 
     @dataclass(frozen=True)
     class Config(MethodConfig):
@@ -43,10 +43,10 @@ class LabelSmoothing(Method):
 
 @METHODS.register("virtual-teacher")
 class VirtualTeacher(Method):
-    """Control: soft targets of a fixed form, without a teacher. Yuan et al., CVPR 2020, arXiv:1909.11723."""
+    """Soft targets of a fixed form, without a teacher. Yuan et al., CVPR 2020, arXiv:1909.11723."""
 
     @dataclass(frozen=True)
-    class Config(MethodConfig):
+    class Config(GuidedConfig):
         temperature: float = option(4.0, "temperature T of target and student", gt=0)
         kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
         pairs: Literal["fused", "same", "all"] = option(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
-    from mmkd.methods.contract import DistillConfig, LogitConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.contract import DistillConfig, GuidedConfig, LogitConfig, Method, MethodConfig, TaughtConfig
     from mmkd.methods.entropy import entropy_factor, mean_entropy
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
@@ -52,6 +52,7 @@ _MODULES = {
     "TASKS": "tasks",
     "Batch": "methods.outputs",
     "DistillConfig": "methods.contract",
+    "GuidedConfig": "methods.contract",
     "LogitConfig": "methods.contract",
     "Method": "methods.contract",
     "MethodConfig": "methods.contract",
@@ -93,6 +94,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "DistillConfig",
+    "GuidedConfig",
     "LogitConfig",
     "Method",
     "MethodConfig",

@@ -63,9 +63,9 @@ def show_list(what: str, as_json: bool, root: str | None) -> int:
         ]
         print(json.dumps({what: entries, "broken": errors}, indent=1))
         return 0
-    width = max((len(name) for name, _ in rows), default=0)
     for status, meaning in status_titles(statuses.values()).items() if statuses else [("", "")]:
         below = [row for row in rows if statuses.get(row[0], "") == status]
+        width = max((len(name) for name, _ in below), default=0)
         if status and below:
             print(f"{status} ({meaning}):")
         for name, text in below:
@@ -206,11 +206,15 @@ def first_line(thing: Any) -> str:
     return (text or "").strip().split("\n")[0]
 
 
-def method_help(names: Sequence[str]) -> str:
-    """The options of methods, with type, default and a line of help; options of all methods are listed once."""
+def method_help(names: Sequence[str], with_controls: bool = False) -> str:
+    """The options of methods, with type, default and a line of help; options of all methods are listed once.
+
+    Args:
+        with_controls: whether the controls are among the methods too.
+    """
     from mmkd.core.registry import METHODS
 
-    methods = {name: METHODS.get(name) for name in named_methods(names)}
+    methods = {name: METHODS.get(name) for name in named_methods(names, with_controls)}
     options = {name: _with_ranges(method.Config) for name, method in methods.items()}
     common = [row for row in next(iter(options.values())) if all(row in rows for rows in options.values())]
     lines = []

@@ -15,8 +15,8 @@ from mmkd.comparison.identity import (
     student_spec,
     student_title,
 )
+from mmkd.comparison.parts import is_of_selection
 from mmkd.comparison.rows import STUDENT_ONLY
-from mmkd.core.errors import MmkdError
 from mmkd.store.record import Record
 from mmkd.units.names import data_title, variant_names
 
@@ -47,14 +47,6 @@ class Selection:
         gaps = [{**asdict(gap), "has_room": gap.has_room} for gap in self.gaps]
         names = {"dataset": self.dataset, "student": self.student, "folds": self.folds}
         return {"kind": "selection", **names, "gaps": gaps}
-
-
-def is_of_selection(record: Record) -> bool:
-    """Whether a record is one of the selection phase, or of a teacher that leaves out a fold of the training part."""
-    try:
-        return bool(record.spec.data.inner_fold)
-    except (MmkdError, KeyError, TypeError, ValueError, AttributeError):  # of another version, or damaged
-        return False
 
 
 def selections(records: Iterable[Record]) -> list[Selection]:

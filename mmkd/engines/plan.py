@@ -13,6 +13,7 @@ from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.records import Records
 from mmkd.units.expansion import student_alone
+from mmkd.units.likes import likes_of
 from mmkd.units.names import title
 from mmkd.units.selection import in_fold
 from mmkd.units.splits import split_for
@@ -153,6 +154,7 @@ def make_plan(
                 needs += add_teacher(name, inner, data)
         if spec.starts_trained:
             needs.append(add_unit(student_alone(spec), data))
+        needs += [add_unit(alone, data) for alone in likes_of(spec).values()]
         return add_job(replace(job, windows=count, needs=tuple(dict.fromkeys(needs))))
 
     for spec, data in taught:

@@ -11,16 +11,22 @@ from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
 from mmkd.specs.unit import TeacherSpec, UnitSpec
-from mmkd.store.record import Record
-from mmkd.tasks import TASKS
 from mmkd.training.data import TrainingData
 from mmkd.training.fold_teachers import replaced_targets
+from mmkd.training.likes import Like, get_like, record_of_alone
 from mmkd.training.log import UnitLog
 from mmkd.training.retargeting import replace_outputs
 from mmkd.training.shares import fill_labels, search_in_folds, search_shares
 from mmkd.training.student_model import StudentModel
 from mmkd.training.targets import Retargeted
-from mmkd.training.teacher_outputs import LiveTeachers, MovingTeachers, OwnViews, TeacherSource, make_teacher_source
+from mmkd.training.teacher_outputs import (
+    LiveTeachers,
+    MovingTeachers,
+    OwnViews,
+    TaughtNetwork,
+    TeacherSource,
+    make_teacher_source,
+)
 from mmkd.training.teacher_record import write_teacher
 from mmkd.training.teachers import Teacher, get_teacher
 from mmkd.training.trial import make_method, make_student
@@ -34,6 +40,7 @@ from mmkd.training.unit_windows import (
 )
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import student_alone
+from mmkd.units.likes import likes_of, teaching_likes
 from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
 from mmkd.views.cached import View
@@ -51,6 +58,7 @@ class PreparedUnit:
         source: where the teachers' outputs for each batch come from.
         log: lines about the steps so far.
         replaced: what the method says of the outputs that it replaced, see `Method.retarget`.
+        likes: name -> a student like this one, trained alone under another seed, see `Method.likes`.
     """
 
     spec: UnitSpec
@@ -64,6 +72,7 @@ class PreparedUnit:
     shares: str | None
     source: TeacherSource
     log: UnitLog
+    likes: Mapping[str, Like]
     replaced: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -91,7 +100,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
     student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
     if spec.starts_trained:
-        record = student_alone_record(spec, data, workspace)
+        record = record_of_alone(student_alone(spec), data, workspace)
         student.load_state_dict(StudentModel.load(record).network.state_dict())
         log.add(f"student starts from {record.key}")
     student.to(workspace.torch_device)
@@ -108,6 +117,9 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         if workspace.group.is_leader:
             write_teacher(teachers[name], data, own_split, own_windows[name], workspace.records)
         log.add(f"teacher {name}: {teachers[name].spec.key}, {teachers[name].checkpoint} epoch")
+    likes = {name: get_like(alone, data, workspace) for name, alone in likes_of(spec).items()}
+    for name, like in likes.items():
+        log.add(f"{name}: {like.spec.key}, trained alone under training seed {like.spec.own_seed}")
     if spec.searches_shares and shares is None:
         if spec.selection_folds:
             shares = search_in_folds(spec, data, workspace)
@@ -129,7 +141,8 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             modalities = {name: view.modality for name, (_, view) in made.items()}
             keys = {name: unit_view_key(name, own_specs[name], part) for name, (part, _) in made.items()}
             read_windows = replace(read_windows, augmented=windows.augmented.with_views(modalities, keys))
-    live = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
+    live: dict[str, TaughtNetwork] = {name: teacher for name, teacher in teachers.items() if teacher.logits is None}
+    live |= {name: likes[name] for name in teaching_likes(spec)}
     if method.unlabelled == "teacher" and len(others):
         windows = replace(windows, y=fill_labels(teachers, read_windows, others))
     part = _pool_digest(windows, spec) if spec.teacher_validation or len(others) else ""
@@ -153,12 +166,12 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if not isinstance(source, LiveTeachers):
         windows = windows.select_views(spec.student)
     if targets:
-        source = Retargeted(source, targets, tuple(teachers))
+        source = Retargeted(source, targets, (*teachers, *teaching_likes(spec)))
         log.add(f"targets of training windows out of fold: {', '.join(targets)}")
     facts: Mapping[str, Any] = {}
     if method.retargets:
         source = replace_outputs(
-            method, source, teachers, read_windows, windows.y, seed=spec.seed, part=part, workspace=workspace
+            method, source, teachers, read_windows, windows.y, seed=spec.own_seed, part=part, workspace=workspace
         )
         facts = source.replacement.facts
         log.add(f"the method replaced them: {', '.join(f'{name} {value}' for name, value in facts.items())}")
@@ -177,6 +190,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         source=source,
         log=log,
         replaced=facts,
+        likes=likes,
     )
 
 
@@ -208,20 +222,3 @@ def complete_teacher(name: str, spec: UnitSpec, data: Dataset, workspace: Worksp
         return
     load_recorded(teacher, lambda: entries_of(teacher))
     make_teacher(name, spec, data, workspace)
-
-
-def student_alone_record(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
-    """The record of the unit's student trained alone under the same seed; it is trained first if there is none.
-
-    Raises:
-        MmkdError: this process is a follower, and the record that the leader has is not here.
-    """
-    alone = student_alone(spec)
-    records = workspace.records
-    if not workspace.group.is_leader:
-        record = records.get(alone.key)
-        if record is None:
-            raise MmkdError(f"--runs {records.runs}: record {alone.key} is not here; all processes need one --runs")
-        return record
-    with records.lock(alone.key):
-        return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)

@@ -17,6 +17,7 @@ from mmkd.specs.unit import UnitSpec
 from mmkd.store.environment import environment
 from mmkd.store.record import Record, write_history
 from mmkd.training.checkpoint import Checkpoint
+from mmkd.training.likes import LAST_WEIGHTS
 from mmkd.training.loop import TrainingResult, train
 from mmkd.training.pictures import save_pictures
 from mmkd.training.preparation import PreparedUnit, prepare_unit
@@ -59,7 +60,7 @@ def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:
         unit.windows,
         unit.source,
         training=spec.training,
-        seed=spec.seed,
+        seed=spec.own_seed,
         label=f"{spec.method} -> {spec.student_name}",
         progress=workspace.progress.of_training(f"unit/{spec.key}"),
         checkpoint=student_checkpoint(spec, workspace),
@@ -104,6 +105,8 @@ def write_student(
 ) -> dict[str, Any]:
     """Write the files that the record of every student has: weights, history and log; and return its `result.json`."""
     save_file(result.best, folder / "student.safetensors")
+    if unit.spec.training_seed is not None and result.best is not result.last:
+        save_file(result.last, folder / LAST_WEIGHTS)
     write_history(folder / "history.csv", result.history)
     (folder / "events.log").write_text(unit.log.text(), encoding="utf-8")
     spec = unit.spec
@@ -126,6 +129,7 @@ def write_student(
         "teacher_weights": unit.shares,
         **({"fold_teachers": fold_teachers(spec)} if spec.teacher_targets != "fitted" else {}),
         **({"replaced_outputs": dict(unit.replaced)} if unit.replaced else {}),
+        **({"likes": {name: like.spec.key for name, like in unit.likes.items()}} if unit.likes else {}),
         "deploys": "student" if result.network is unit.student else "method",
         "views": views,
         "data": describe_data(unit.data, unit.split),

@@ -110,7 +110,7 @@ def augment_windows(
         training=spec.training,
         modalities={name: view.modality for name, view in views.items()},
         view_keys={name: unit_view_key(name, spec, split) for name in views},
-        seed=spec.seed,
+        seed=spec.seed if isinstance(spec, TeacherSpec) else spec.own_seed,
         role=f"teacher/{spec.modality}" if isinstance(spec, TeacherSpec) else "student",
         labelled=windows.labelled,
         sources=select_sources(spec.sources, "", (), augmentations=spec.training.augmentation_names),
