@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
+    from mmkd.methods.ranges import SHARE_RANGE, TEMPERATURE_RANGE, WARMUP_RANGE
     from mmkd.methods.retargeting import Replacement, Teaching
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
@@ -48,8 +49,11 @@ _MODULES = {
     "METRICS": "metrics.registry",
     "MODALITIES": "views",
     "READERS": "data.readers",
+    "SHARE_RANGE": "methods.ranges",
     "STAGE_FUSIONS": "nets",
     "TASKS": "tasks",
+    "TEMPERATURE_RANGE": "methods.ranges",
+    "WARMUP_RANGE": "methods.ranges",
     "Batch": "methods.outputs",
     "DistillConfig": "methods.contract",
     "GuidedConfig": "methods.contract",
@@ -89,8 +93,11 @@ __all__ = [
     "METRICS",
     "MODALITIES",
     "READERS",
+    "SHARE_RANGE",
     "STAGE_FUSIONS",
     "TASKS",
+    "TEMPERATURE_RANGE",
+    "WARMUP_RANGE",
     "Augmentation",
     "Batch",
     "DistillConfig",
