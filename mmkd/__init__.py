@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
     from mmkd.methods.contract import DistillConfig, GuidedConfig, LogitConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.costs import Costs
     from mmkd.methods.entropy import entropy_factor, mean_entropy
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from mmkd.methods.retargeting import Replacement, Teaching
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
+    from mmkd.nets.ensemble import Ensemble
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
@@ -55,7 +57,9 @@ _MODULES = {
     "TEMPERATURE_RANGE": "methods.ranges",
     "WARMUP_RANGE": "methods.ranges",
     "Batch": "methods.outputs",
+    "Costs": "methods.costs",
     "DistillConfig": "methods.contract",
+    "Ensemble": "nets.ensemble",
     "GuidedConfig": "methods.contract",
     "LogitConfig": "methods.contract",
     "Method": "methods.contract",
@@ -100,7 +104,9 @@ __all__ = [
     "WARMUP_RANGE",
     "Augmentation",
     "Batch",
+    "Costs",
     "DistillConfig",
+    "Ensemble",
     "GuidedConfig",
     "LogitConfig",
     "Method",
