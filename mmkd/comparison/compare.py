@@ -26,6 +26,7 @@ from mmkd.comparison.parts import is_part_of_another
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.comparison.rows import STUDENT_ONLY
 from mmkd.comparison.selection import Selection, selections
+from mmkd.comparison.tuning import TuningPhase, tuning_phases
 from mmkd.comparison.units import Unit, machine, recorded_metrics
 from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
@@ -48,6 +49,7 @@ class Comparison:
     left_out: list[str]
     records: list[Record]
     selections: list[Selection] = field(default_factory=list)
+    tunings: list[TuningPhase] = field(default_factory=list)
 
 
 def read_records(records: Records) -> tuple[list[Record], list[str]]:
@@ -120,7 +122,8 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     if idle:
         left_out.append(f"{idle} teacher{'s' if idle > 1 else ''} on record taught none of these units; left out")
     compared = [record for record in [*students, *references, *teachers.values()] if record.key in used]
-    return Comparison(groups, control, left_out, compared, selections(parts))
+    phases = selections(parts), tuning_phases(parts)
+    return Comparison(groups, control, left_out, compared, *phases)
 
 
 def _unusable(record: Record) -> str:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
 from mmkd.core.registry import METHODS
+from mmkd.methods.costs import Costs
 from mmkd.methods.losses import check_temperature, soft_targets
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.methods.pairing import paired_branch
@@ -120,7 +121,7 @@ class Method(nn.Module):
     of the networks that it reads, and may create modules in `build`. Modules and parameters assigned in `build` are
     trained together with the student, except for those that require no gradient.
 
-    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes` or `combine`.
+    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine` or `length`.
 
     State that changes during training must be a parameter or a buffer. A checkpoint stores nothing else of a method,
     and an interrupted training resumes from it.
@@ -135,7 +136,8 @@ class Method(nn.Module):
             method refuses `label_smoothing` and `class_weights`.
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
             "anomaly".
-        needs: a subset of `NEEDS`.
+        needs: a subset of `NEEDS`. A method with teachers that needs nothing of them has none trained for it; their
+            networks may count for `length`.
         unlabelled: what the method does where some training windows have no label, a key of `UNLABELLED`. "all": all of
             its terms but cross-entropy (`supervised`) can do without labels; the targets of unlabelled windows are -1.
             "teacher": it needs a class for every window; the targets of unlabelled windows are the class of the highest
@@ -164,12 +166,14 @@ class Method(nn.Module):
     control_options: ClassVar[Mapping[str, Sequence[Any]]] = {}
     revision: ClassVar[int] = 1
     combines: ClassVar[bool] = False
+    stretches: ClassVar[bool] = False
     config: Any
     weight_of_class: Tensor | None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         cls.combines = cls.combine is not Method.combine
+        cls.stretches = cls.length is not Method.length
 
     def __init__(self, config: MethodConfig | None = None, **options: Any) -> None:
         super().__init__()
@@ -206,9 +210,10 @@ class Method(nn.Module):
             raise MmkdError(f"{name}.status is {self.status!r}; known: {', '.join(STATUSES)}")
         if setup.task not in self.tasks:
             raise MmkdError(f"{name} is not defined for --task {setup.task}; use another --method")
-        if self.distils and not setup.teachers:
+        taught = self.distils and bool(self.needs)  # the others have no teachers in training
+        if taught and not setup.teachers:
             raise MmkdError(f"{name} needs a teacher; add --teachers sig,gaf,pi")
-        if self.distils and len(setup.teachers) < self.minimum_teachers:
+        if taught and len(setup.teachers) < self.minimum_teachers:
             raise MmkdError(
                 f"{name} weighs teachers against each other and needs {self.minimum_teachers} or more; "
                 f"use --teachers sig,gaf,pi"
@@ -327,6 +332,17 @@ class Method(nn.Module):
         Its `deploy` must return a network of the same structure, from any student.
         """
         raise NotImplementedError(f"{type(self).__name__} combines no students")
+
+    def length(self, costs: Costs) -> float:
+        """Return how many times as long the student is trained as its settings say; by default 1.
+
+        Epochs, or steps, are rounded up; `training.length.MOST` times as many are the most. The schedule of the
+        learning rate is stretched.
+
+        Args:
+            costs: of the networks of the unit.
+        """
+        return 1.0
 
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step, for example to update a memory or to train a module with `mmkd.Outer`.

@@ -1,14 +1,18 @@
 """Students like that of a unit, trained alone under another training seed. Each is a unit with a record of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from mmkd.core.errors import MmkdError
 from mmkd.data import Dataset
+from mmkd.methods.contract import Method
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
+from mmkd.training.loop import TrainingResult
+from mmkd.training.state import snapshot
 from mmkd.training.student_model import StudentModel, load_weights
 from mmkd.training.workspace import Workspace
 
@@ -56,3 +60,21 @@ def get_like(alone: UnitSpec, data: Dataset, workspace: Workspace) -> Like:
     network.to(workspace.torch_device).eval().requires_grad_(False)
     checkpoint = "best" if alone.data.epoch_rule != "last" and alone.training_seed is None else "last"
     return Like(alone, network, checkpoint, record.seconds)
+
+
+def combine(method: Method, likes: Sequence[Like]) -> TrainingResult:
+    """The network that a method combines of trained students, as the result of a training of no epochs.
+
+    Its time is that of their trainings together.
+    """
+    network = method.combine([like.network for like in likes]).eval()
+    state = snapshot(network)
+    return TrainingResult(
+        history=[],
+        network=network,
+        best=state,
+        last=state,
+        best_epoch=-1,
+        seconds=sum(like.seconds for like in likes),
+        method_parameters=0,
+    )

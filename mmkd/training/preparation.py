@@ -8,9 +8,10 @@ from torch import nn
 from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
-from mmkd.specs.unit import TeacherSpec, UnitSpec
+from mmkd.specs.unit import TeacherSpec, Training, UnitSpec
 from mmkd.training.data import TrainingData
 from mmkd.training.fold_teachers import replaced_targets
+from mmkd.training.length import Length, length_of
 from mmkd.training.likes import Like, get_like, record_of_alone
 from mmkd.training.log import UnitLog
 from mmkd.training.shares import fill_labels, search_in_folds, search_shares
@@ -36,7 +37,7 @@ from mmkd.training.unit_windows import (
     unit_view_key,
 )
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import student_alone
+from mmkd.units.expansion import reads_teachers, student_alone
 from mmkd.units.likes import likes_of, teaching_likes
 from mmkd.units.sources import entries_of, load_recorded
 from mmkd.units.splits import split_for
@@ -55,6 +56,7 @@ class PreparedUnit:
         source: where the teachers' outputs for each batch come from.
         log: lines about the steps so far.
         likes: name -> a student like this one, trained alone under another seed, see `Method.likes`.
+        length: of the training, where the method says that it is another one than the settings say.
     """
 
     spec: UnitSpec
@@ -69,6 +71,12 @@ class PreparedUnit:
     source: TeacherSource
     log: UnitLog
     likes: Mapping[str, Like]
+    length: Length | None = None
+
+    @property
+    def training(self) -> Training:
+        """The options of the training, with the epochs and steps that are really taken."""
+        return self.spec.training if self.length is None else self.length.training
 
 
 def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: str | None = None) -> PreparedUnit:
@@ -84,7 +92,9 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     """
     log = UnitLog()
     split = split_for(data, spec.data, spec.seed)
-    views = {name: load_view(name, spec, data, workspace) for name in spec.views}
+    taught_by = tuple(spec.teachers) if reads_teachers(spec.method) else ()
+    names = spec.views if taught_by else spec.student
+    views = {name: load_view(name, spec, data, workspace) for name in names}
     labelled = training_data(data, split, {name: view.array for name, view in views.items()}, spec, workspace)
     log.add(f"views {', '.join(views)} of {len(data.x)} windows")
     method = make_method(spec, shares)
@@ -101,7 +111,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     student.to(workspace.torch_device)
     teachers: dict[str, Teacher] = {}
     own_windows: dict[str, TrainingData] = {}  # of teachers, all with labels
-    for name in spec.teachers:
+    for name in taught_by:
         if spec.teacher_validation:
             own_windows[name] = teacher_windows(_with_file(spec.teacher(name), spec), data, workspace)[1]
         else:
@@ -127,11 +137,11 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     networks = {name: teacher.network for name, teacher in teachers.items()}
     source: TeacherSource
     read_windows = windows
-    if spec.teacher_validation:  # their views are fitted on their own training windows
+    if spec.teacher_validation and teachers:  # their views are fitted on their own training windows
         own_views = {name: own.views[name] for name, own in own_windows.items()}
         read_windows = replace(windows, views={**windows.views, **own_views})
         if windows.augmented is not None:
-            own_specs = {name: _with_file(spec.teacher(name), spec) for name in spec.teachers}
+            own_specs = {name: _with_file(spec.teacher(name), spec) for name in teachers}
             made = {name: teacher_view(own, data, workspace) for name, own in own_specs.items()}
             modalities = {name: view.modality for name, (_, view) in made.items()}
             keys = {name: unit_view_key(name, own_specs[name], part) for name, (part, _) in made.items()}
@@ -162,6 +172,11 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         log.add(f"targets of training windows out of fold: {', '.join(targets)}")
     if windows.augmented is not None:
         windows.augmented.prepare(windows.views)
+    length = length_of(spec, data)
+    if length is not None:
+        log.add(f"trained for {length.text}")
+        if length.is_cut:
+            workspace.progress.say(f"warning: {spec.method}, seed {spec.seed}: {length.text}")
     return PreparedUnit(
         spec=spec,
         data=data,
@@ -175,6 +190,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         source=source,
         log=log,
         likes=likes,
+        length=length,
     )
 
 

@@ -332,6 +332,11 @@ def distils(method: str) -> bool:
     return bool(METHODS.get(method).distils)
 
 
+def reads_teachers(method: str) -> bool:
+    """Whether a method reads what teachers put out, so that they are trained for it."""
+    return distils(method) and bool(METHODS.get(method).needs)
+
+
 def student_alone(spec: UnitSpec) -> UnitSpec:
     """The unit of the same student trained alone: `spec` is compared with it, and may start from its weights."""
     config = METHODS.get("student").Config

@@ -43,6 +43,11 @@ def weights(record):
     return load_file(record.folder / "student.safetensors")
 
 
+def probabilities(record):
+    with np.load(record.folder / "predictions.npz") as arrays:
+        return arrays["probabilities"]
+
+
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
@@ -145,3 +150,28 @@ def test_a_student_of_several_branches_is_taught_by_one_of_several_branches(unit
     specs, data, workspace = units("born-again", students=("sig+gaf",), epochs=1)
     record = run_unit(specs["born-again"], data, workspace)
     assert set(record.result["views"]) == {"sig", "gaf"}
+
+
+def test_the_ensemble_is_the_mean_of_students_that_are_there_already(units, monkeypatch):
+    """One of the members is the student alone of the unit's own seed; nothing is trained for the ensemble itself."""
+    specs, data, workspace = units("student", "student-ensemble", options={"student-ensemble": {"members": 3}})
+    spec = specs["student-ensemble"]
+    members = list(likes_of(spec).values())
+    assert [member.own_seed for member in members] == [0, 1, 2]
+    assert members[0].key == specs["student"].key
+    found = [run_unit(member, data, workspace) for member in members]
+    monkeypatch.setattr(loop, "train_epoch", lambda *_, **__: pytest.fail("something was trained"))
+    record = run_unit(spec, data, workspace)
+    assert record.seconds == pytest.approx(sum(member.seconds for member in found))
+    assert record.parameters == 3 * found[0].parameters
+    tests = data.x[split_for(data, spec.data, spec.seed).test]
+    mean = np.mean([mmkd.load_student(member.folder).predict_proba(tests) for member in found], 0)
+    assert np.abs(mean - probabilities(found[0])).max() > 1e-3
+    np.testing.assert_allclose(probabilities(record), mean, atol=1e-6)
+    np.testing.assert_allclose(mmkd.load_student(record.folder).predict_proba(tests), mean, atol=1e-6)
+    assert not (record.folder / "history.csv").read_text().strip()
+
+
+def test_the_members_of_an_ensemble_depend_on_the_seed(units):
+    specs, _, _ = units("student-ensemble", seeds=(2,))
+    assert [member.own_seed for member in likes_of(specs["student-ensemble"]).values()] == list(range(2000, 2005))
