@@ -1,4 +1,4 @@
-"""Views: a window as the networks see it, a signal (`sig`), a picture of one (`gaf`, `pi`) or an image (`img`).
+"""Views: a window as the networks see it, a signal (`sig`), a picture of one (`gaf`, `pi`, ...) or an image (`img`).
 
 Each modality is a class with `fit(windows)` and `transform(windows)`, from arrays (N, C, W) to float32, that also
 works on its own; `cached` keeps its arrays on disk. What reads and cuts windows belongs in `data/`.
@@ -13,12 +13,16 @@ from mmkd.views.channels import ChannelSubset, make_modality
 from mmkd.views.diagrams import sublevel_diagrams
 from mmkd.views.gaf import GAF
 from mmkd.views.image import Image
+from mmkd.views.mtf import MTF
 from mmkd.views.persistence import PersistenceImage
+from mmkd.views.rp import RP
 from mmkd.views.signal import Signal
 
 __all__ = [
     "GAF",
     "MODALITIES",
+    "MTF",
+    "RP",
     "ChannelSubset",
     "Image",
     "Modality",
