@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, option, paired_branch
 
 ZERO = 1e-6
 """A power closer to 0 than this is 0."""
@@ -31,10 +31,10 @@ class AlphaBeta(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        alpha: float = option(0.8, "power a of the teacher's probabilities", ge=-1)
-        beta: float = option(0.3, "power b of the student's probabilities", ge=-1)
-        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-        weight: float | None = option(None, "weight of the divergence; none: T^2", ge=0)
+        alpha: float = option(0.8, "power a of the teacher's probabilities", ge=-1, tune=Range(0.3, 0.9))
+        beta: float = option(0.3, "power b of the student's probabilities", ge=-1, tune=Range(0, 0.3))
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=Range(2, 8, log=True))
+        weight: float | None = option(None, "weight of the divergence; none: T^2", ge=0, tune=Range(4, 64, log=True))
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

@@ -22,10 +22,12 @@ from torch import Tensor
 
 from mmkd import (
     METHODS,
+    TEMPERATURE_RANGE,
     Batch,
     Method,
     MmkdError,
     Outputs,
+    Range,
     Setup,
     TaughtConfig,
     least_conflict,
@@ -41,9 +43,9 @@ class AdaptiveEnsemble(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        kd_weight: float = option(0.9, "weight a of the soft targets", ge=0)
-        tolerance: float = option(0.6, "upper limit C of the weight of one teacher", gt=0, le=1)
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        kd_weight: float = option(0.9, "weight a of the soft targets", ge=0, tune=Range(0.1, 10, log=True))
+        tolerance: float = option(0.6, "upper limit C of the weight of one teacher", gt=0, le=1, tune=Range(0.5, 1))
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_maps, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, matched_maps, option, paired_branch
 from mmkd.frequency import meet
 
 
@@ -29,9 +29,11 @@ class AT(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1000.0, "weight of the attention terms", ge=0)
-        power: float = option(2.0, "p of |A|^p", gt=0)
-        stages: Literal["all", "last"] = option("all", "stages that are compared, matched from the deepest")
+        weight: float = option(1000.0, "weight of the attention terms", ge=0, tune=Range(10, 2000, log=True))
+        power: float = option(2.0, "p of |A|^p", gt=0, tune=(1.0, 2.0, 4.0))
+        stages: Literal["all", "last"] = option(
+            "all", "stages that are compared, matched from the deepest", tune=("all", "last")
+        )
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
             "outer", "how the attention of a line becomes that of an image"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, soft_targets
+from mmkd import METHODS, SHARE_RANGE, TEMPERATURE_RANGE, Batch, LogitConfig, Method, Outputs, option, soft_targets
 
 
 @METHODS.register("aver")
@@ -22,9 +22,13 @@ class Aver(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        average: Literal["logits", "losses", "probabilities"] = option("logits", "what is averaged over the teachers")
-        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-        kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+        average: Literal["logits", "losses", "probabilities"] = option(
+            "logits", "what is averaged over the teachers", tune=("logits", "losses", "probabilities")
+        )
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=TEMPERATURE_RANGE)
+        kd_weight: float = option(
+            0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1, tune=SHARE_RANGE
+        )
 
     unlabelled = "all"
     tasks = frozenset({"classification", "segmentation"})

@@ -19,7 +19,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, batch_scale, matched_maps, option, paired_branch
+from mmkd import (
+    METHODS,
+    SHARE_RANGE,
+    TEMPERATURE_RANGE,
+    Batch,
+    DistillConfig,
+    Method,
+    Outputs,
+    Range,
+    batch_scale,
+    matched_maps,
+    option,
+    paired_branch,
+)
 
 STAGES = 3
 
@@ -30,9 +43,11 @@ class BaseSP(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-        kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
-        sp_weight: float = option(700.0, "weight b of the similarity maps", ge=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=TEMPERATURE_RANGE)
+        kd_weight: float = option(
+            0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1, tune=SHARE_RANGE
+        )
+        sp_weight: float = option(700.0, "weight b of the similarity maps", ge=0, tune=Range(20, 3000, log=True))
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     unlabelled = "all"

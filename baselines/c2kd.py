@@ -23,7 +23,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, Setup, option, paired_branch
 
 
 @METHODS.register("c2kd")
@@ -32,7 +32,7 @@ class C2KD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        threshold: float = option(0.0, "Kendall's tau above which a sample is used", ge=-1, le=1)
+        threshold: float = option(0.0, "Kendall's tau above which a sample is used", ge=-1, le=1, tune=Range(-0.6, 0.6))
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     unlabelled = "teacher"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, Outputs, Setup, TaughtConfig, option, paired_branch
+from mmkd import METHODS, TEMPERATURE_RANGE, Batch, Method, Outputs, Range, Setup, TaughtConfig, option, paired_branch
 from mmkd.frequency import meet
 
 
@@ -28,9 +28,9 @@ class ConfidenceAware(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        alpha: float = option(1.0, "weight a of the soft targets", ge=0)
-        beta: float = option(50.0, "weight b of the features", ge=0)
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        alpha: float = option(1.0, "weight a of the soft targets", ge=0, tune=Range(0.1, 10, log=True))
+        beta: float = option(50.0, "weight b of the features", ge=0, tune=Range(1, 100, log=True))
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     unlabelled = "teacher"

@@ -21,11 +21,13 @@ from torch.nn import functional as F
 
 from mmkd import (
     METHODS,
+    TEMPERATURE_RANGE,
     Batch,
     DistillConfig,
     Method,
     MmkdError,
     Outputs,
+    Range,
     Setup,
     option,
     paired_branch,
@@ -40,9 +42,9 @@ class CAMKD(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         ce_weight: float = option(0.3, "weight l1 of cross-entropy", ge=0)
-        kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0)
-        cam_weight: float = option(1.0, "weight l3 of the maps", ge=0)
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0, tune=Range(0.1, 3, log=True))
+        cam_weight: float = option(1.0, "weight l3 of the maps", ge=0, tune=Range(0.05, 5, log=True))
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

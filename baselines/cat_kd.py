@@ -19,7 +19,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Range, Setup, option, paired_branch
 from mmkd.frequency import lift
 
 
@@ -29,8 +29,8 @@ class CATKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(15.0, "weight of the maps", ge=0)
-        resolution: int = option(2, "side r to which maps are pooled", ge=1)
+        weight: float = option(15.0, "weight of the maps", ge=0, tune=Range(0.2, 30, log=True))
+        resolution: int = option(2, "side r to which maps are pooled", ge=1, tune=(2, 4))
         normalise: bool = option(True, "divide each map by its norm over positions; if false, maps keep their scale")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(

@@ -20,7 +20,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, distinct_scale, option, paired_branch, soft_targets
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    Outputs,
+    Range,
+    distinct_scale,
+    option,
+    paired_branch,
+    soft_targets,
+)
 
 
 @METHODS.register("cc")
@@ -29,8 +40,10 @@ class CC(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(100.0, "weight of the squared distance of kernel matrices", ge=0)
-        gamma: float = option(0.4, "g of the kernel exp(-g |x - y|^2)", gt=0)
+        weight: float = option(
+            100.0, "weight of the squared distance of kernel matrices", ge=0, tune=Range(5, 500, log=True)
+        )
+        gamma: float = option(0.4, "g of the kernel exp(-g |x - y|^2)", gt=0, tune=Range(0.1, 2, log=True))
         order: int = option(2, "order P of its Taylor series", ge=1)
         logit_weight: float = option(0.0, "weight of a soft-target term", ge=0)
         temperature: float = option(4.0, "temperature T of the soft targets", gt=0)

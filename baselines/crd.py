@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, Step, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Range, Setup, Step, option, paired_branch
 
 
 class Contrast(nn.Module):
@@ -102,12 +102,14 @@ class CRD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(0.8, "weight of the contrast", ge=0)
+        weight: float = option(0.8, "weight of the contrast", ge=0, tune=Range(0.1, 8, log=True))
         negatives: int = option(
             16384, "negatives for each sample; if there are fewer windows of other classes, all of them", ge=1
         )
-        tau: float = option(0.07, "temperature of the cosine similarities", gt=0)
-        momentum: float = option(0.5, "share of the old vector when the memory is updated", ge=0, lt=1)
+        tau: float = option(0.07, "temperature of the cosine similarities", gt=0, tune=Range(0.03, 0.3, log=True))
+        momentum: float = option(
+            0.5, "share of the old vector when the memory is updated", ge=0, lt=1, tune=Range(0, 0.9)
+        )
         feature_size: int = option(128, "length of the vectors that are compared", ge=1)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's embeddings is compared with a teacher's"

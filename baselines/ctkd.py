@@ -26,10 +26,13 @@ from torch import Tensor, nn
 
 from mmkd import (
     METHODS,
+    SHARE_RANGE,
+    WARMUP_RANGE,
     Batch,
     LogitConfig,
     Method,
     Outputs,
+    Range,
     Setup,
     check_temperature,
     option,
@@ -44,13 +47,17 @@ class CurriculumTemperature(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        t_start: float = option(1.0, "lowest temperature", gt=0)
-        t_range: float = option(20.0, "range of the temperature above the lowest", gt=0)
-        warmup: float = option(1 / 24, "share of the epochs over which the reversed gradient grows", ge=0, le=1)
+        t_start: float = option(1.0, "lowest temperature", gt=0, tune=Range(1, 4))
+        t_range: float = option(20.0, "range of the temperature above the lowest", gt=0, tune=Range(2, 30, log=True))
+        warmup: float = option(
+            1 / 24, "share of the epochs over which the reversed gradient grows", ge=0, le=1, tune=WARMUP_RANGE
+        )
         method_lr_factor: float = option(
             100.0, "factor on the learning rate of the temperatures", gt=0, since=3, before=1.0
         )
-        kd_weight: float = option(0.9, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+        kd_weight: float = option(
+            0.9, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1, tune=SHARE_RANGE
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

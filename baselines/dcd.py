@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Range, Setup, option, paired_branch
 
 
 class InBatch(nn.Module):
@@ -64,8 +64,10 @@ class DCD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight w of contrast and consistency", ge=0)
-        alpha: float = option(0.5, "weight of the consistency relative to the contrast", ge=0)
+        weight: float = option(1.0, "weight w of contrast and consistency", ge=0, tune=Range(0.3, 30, log=True))
+        alpha: float = option(
+            0.5, "weight of the consistency relative to the contrast", ge=0, tune=Range(0.1, 2, log=True)
+        )
         log_scale: float = option(1.0, "initial log of the factor on cosine similarities; it is trained")
         max_scale: float = option(10.0, "upper limit of the factor", gt=0)
         feature_size: int = option(128, "length of the vectors that are compared", ge=1)

@@ -13,7 +13,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, option, paired_branch
 
 
 @METHODS.register("dist")
@@ -22,9 +22,13 @@ class DIST(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        beta: float = option(1.0, "weight of the relation between the classes of a sample", ge=0)
-        gamma: float = option(1.0, "weight of the relation between the samples for a class", ge=0)
-        temperature: float = option(1.0, "temperature T of teacher and student", gt=0)
+        beta: float = option(
+            1.0, "weight of the relation between the classes of a sample", ge=0, tune=Range(0.02, 5, log=True)
+        )
+        gamma: float = option(
+            1.0, "weight of the relation between the samples for a class", ge=0, tune=Range(0.02, 5, log=True)
+        )
+        temperature: float = option(1.0, "temperature T of teacher and student", gt=0, tune=Range(1, 4, log=True))
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

@@ -14,7 +14,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch
+from mmkd import (
+    METHODS,
+    TEMPERATURE_RANGE,
+    WARMUP_RANGE,
+    Batch,
+    LogitConfig,
+    Method,
+    Outputs,
+    Range,
+    option,
+    paired_branch,
+)
 
 
 @METHODS.register("dkd")
@@ -23,10 +34,14 @@ class DKD(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        alpha: float = option(1.0, "weight of the target class against all others", ge=0)
-        beta: float = option(8.0, "weight of the non-target classes among themselves", ge=0)
-        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-        warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
+        alpha: float = option(1.0, "weight of the target class against all others", ge=0, tune=Range(0.25, 8, log=True))
+        beta: float = option(
+            8.0, "weight of the non-target classes among themselves", ge=0, tune=Range(0.5, 16, log=True)
+        )
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=TEMPERATURE_RANGE)
+        warmup: float = option(
+            1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1, tune=WARMUP_RANGE
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

@@ -26,7 +26,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, only_of_kind, option
+from mmkd import (
+    METHODS,
+    TEMPERATURE_RANGE,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Range,
+    Setup,
+    only_of_kind,
+    option,
+)
 
 
 @METHODS.register("ebkd")
@@ -36,10 +48,12 @@ class EBKD(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         ce_weight: float = option(0.3, "weight l1 of cross-entropy", ge=0)
-        kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0)
-        evidence_weight: float = option(1.0, "weight l3 of the maps", ge=0)
-        evidence: Literal["mean", "product"] = option("mean", "how the two teachers' maps become one")
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        kd_weight: float = option(0.7, "weight l2 of the soft targets", ge=0, tune=Range(0.1, 3, log=True))
+        evidence_weight: float = option(1.0, "weight l3 of the maps", ge=0, tune=Range(0.1, 10, log=True))
+        evidence: Literal["mean", "product"] = option(
+            "mean", "how the two teachers' maps become one", tune=("mean", "product")
+        )
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, Outputs, TaughtConfig, option
+from mmkd import METHODS, SHARE_RANGE, TEMPERATURE_RANGE, Batch, Method, Outputs, TaughtConfig, option
 
 
 @METHODS.register("ebkd-entropy")
@@ -24,8 +24,10 @@ class EntropyKD(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
-        kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
+        kd_weight: float = option(
+            0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1, tune=SHARE_RANGE
+        )
 
     unlabelled = "all"
     minimum_teachers = 2

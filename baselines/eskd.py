@@ -19,15 +19,17 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, LogitConfig, Method, MmkdError, Outputs, option
+from mmkd import METHODS, SHARE_RANGE, TEMPERATURE_RANGE, Batch, LogitConfig, Method, MmkdError, Outputs, option
 
 
 @dataclass(frozen=True)
 class SoftTargets(LogitConfig):
     """The options of soft targets, as those of `kd`."""
 
-    temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-    kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+    temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=TEMPERATURE_RANGE)
+    kd_weight: float = option(
+        0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1, tune=SHARE_RANGE
+    )
     pairs: Literal["fused", "same", "all"] = option(
         "fused", "which of the student's logits are compared with a teacher's"
     )

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, option, paired_branch
+from mmkd import METHODS, WARMUP_RANGE, Batch, DistillConfig, Method, Outputs, Range, option, paired_branch
 
 
 @METHODS.register("evidential")
@@ -36,10 +36,16 @@ class EvidentialKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        mean_weight: float = option(2.5, "weight w1 of the divergence of expectations", ge=0)
-        dirichlet_weight: float = option(2.5, "weight w2 of the divergence of Dirichlet distributions", ge=0)
-        log_prior: float = option(-1.16, "l, log of the prior of every class", ge=-10, le=10)
-        warmup: float = option(1 / 8, "share of the epochs over which the Dirichlet term ramps up", ge=0, le=1)
+        mean_weight: float = option(
+            2.5, "weight w1 of the divergence of expectations", ge=0, tune=Range(0.25, 25, log=True)
+        )
+        dirichlet_weight: float = option(
+            2.5, "weight w2 of the divergence of Dirichlet distributions", ge=0, tune=Range(0.25, 25, log=True)
+        )
+        log_prior: float = option(-1.16, "l, log of the prior of every class", ge=-10, le=10, tune=Range(-3, 0))
+        warmup: float = option(
+            1 / 8, "share of the epochs over which the Dirichlet term ramps up", ge=0, le=1, tune=WARMUP_RANGE
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

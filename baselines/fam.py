@@ -43,11 +43,13 @@ from torch import Tensor, nn
 
 from mmkd import (
     METHODS,
+    WARMUP_RANGE,
     Batch,
     DistillConfig,
     Method,
     MmkdError,
     Outputs,
+    Range,
     Setup,
     matched_stages,
     option,
@@ -96,8 +98,10 @@ class FAM1d(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        feature_weight: float = option(1.0, "weight w of the feature terms", ge=0)
-        warmup: float = option(1 / 12, "share of the epochs over which the feature terms ramp up", ge=0, le=1)
+        feature_weight: float = option(1.0, "weight w of the feature terms", ge=0, tune=Range(0.3, 30, log=True))
+        warmup: float = option(
+            1 / 12, "share of the epochs over which the feature terms ramp up", ge=0, le=1, tune=WARMUP_RANGE
+        )
         logit_weight: float = option(0.0, "weight of a soft-target term; 0, the paper's value, leaves it out", ge=0)
         temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
         stages: str = option("all", "student stages: all, deep (the last two), last, or names separated by commas")
@@ -108,7 +112,9 @@ class FAM1d(Method):
             "high-pass mask; symmetric removes at least the mean; reference, the published one, nothing below 20 "
             "samples at cutoff 0.1",
         )
-        cutoff: float = option(0.1, "cutoff of the mask, 1 is the Nyquist frequency; 0 removes nothing", ge=0, le=1)
+        cutoff: float = option(
+            0.1, "cutoff of the mask, 1 is the Nyquist frequency; 0 removes nothing", ge=0, le=1, tune=Range(0.05, 0.4)
+        )
         transform: Literal["fft", "dct", "haar"] = option(
             "fft", "basis of the filter; dct and haar are for comparison and have no mask reference"
         )

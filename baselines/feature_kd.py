@@ -15,7 +15,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Range, Setup, option, paired_branch
 
 
 @METHODS.register("feature-kd")
@@ -24,7 +24,7 @@ class FeatureKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight of the squared error of embeddings", ge=0)
+        weight: float = option(1.0, "weight of the squared error of embeddings", ge=0, tune=Range(0.5, 100, log=True))
         followed: str = option("sig", "the teacher whose embedding is followed, or all")
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's embeddings is compared with a teacher's"

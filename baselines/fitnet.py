@@ -21,7 +21,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, matched_stages, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, Setup, matched_stages, option, paired_branch
 from mmkd.frequency import meet
 
 
@@ -31,8 +31,10 @@ class FitNet(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(100.0, "weight of the hint term", ge=0)
-        stage: Literal["middle", "last"] = option("middle", "which of the matched stages is the hint")
+        weight: float = option(100.0, "weight of the hint term", ge=0, tune=Range(0.5, 200, log=True))
+        stage: Literal["middle", "last"] = option(
+            "middle", "which of the matched stages is the hint", tune=("middle", "last")
+        )
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
             "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"

@@ -40,11 +40,13 @@ from torch.nn import functional as F
 
 from mmkd import (
     METHODS,
+    TEMPERATURE_RANGE,
     Batch,
     DistillConfig,
     Method,
     MmkdError,
     Outputs,
+    Range,
     Setup,
     matched_stages,
     option,
@@ -99,23 +101,31 @@ class FreqLH(Method):
         unit: Literal["nyquist", "hz"] = option(
             "nyquist", "unit of the cutoffs: the highest frequency of each map, or hertz (lines of a known rate)"
         )
-        low_cutoff: float = option(0.25, "cutoff of the low-pass; above 0, and at most 1 unless in hz", gt=0)
-        high_cutoff: float = option(0.25, "cutoff of the high-pass; above 0, and at most 1 unless in hz", gt=0)
+        low_cutoff: float = option(
+            0.25, "cutoff of the low-pass; above 0, and at most 1 unless in hz", gt=0, tune=Range(0.1, 0.6)
+        )
+        high_cutoff: float = option(
+            0.25, "cutoff of the high-pass; above 0, and at most 1 unless in hz", gt=0, tune=Range(0.1, 0.45)
+        )
         low_high_ratio: float | None = option(
             None, "q of the mixed filter q LP + (1 - q) HP at all stages; none: the strategy's bands", ge=0, le=1
         )
         decoder_low_high_ratio: float | None = option(
             None, "q at decoder stages; none: low-high-ratio there too", ge=0, le=1
         )
-        encoder_share: float = option(0.5, "share g of the encoder's term; the decoder's has 1 - g", ge=0, le=1)
+        encoder_share: float = option(
+            0.5, "share g of the encoder's term; the decoder's has 1 - g", ge=0, le=1, tune=Range(0.1, 0.9)
+        )
         standardise: Literal["none", "channel", "l2"] = option(
             "none",
             "channel: mean 0 and variance 1 of each channel over batch and positions, before the filter; l2: each "
             "sample's map divided by its Euclidean norm, after it (then small numbers: raise feature-weight)",
         )
-        feature_weight: float = option(1.0, "weight l_f of the filtered maps", ge=0)
-        kd_weight: float = option(1.0, "weight l_kd of the soft targets; 0 leaves them out", ge=0)
-        temperature: float = option(4.0, "temperature T of the soft targets", gt=0)
+        feature_weight: float = option(1.0, "weight l_f of the filtered maps", ge=0, tune=Range(0.3, 30, log=True))
+        kd_weight: float = option(
+            1.0, "weight l_kd of the soft targets; 0 leaves them out", ge=0, tune=Range(0.1, 10, log=True)
+        )
+        temperature: float = option(4.0, "temperature T of the soft targets", gt=0, tune=TEMPERATURE_RANGE)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option(
             "outer", "how a line becomes a map, to be compared with an image"

@@ -27,7 +27,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Setup, check_temperature, option, paired_branch
+from mmkd import (
+    METHODS,
+    TEMPERATURE_RANGE,
+    WARMUP_RANGE,
+    Batch,
+    LogitConfig,
+    Method,
+    Outputs,
+    Range,
+    Setup,
+    check_temperature,
+    option,
+    paired_branch,
+)
 
 CHUNK = 512
 """Windows whose teachers' logits are read at a time."""
@@ -39,12 +52,18 @@ class ImprovedKL(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        alpha: float = option(1.0, "weight of the cross-entropy with the teacher's probabilities", ge=0)
-        beta: float = option(8.0, "weight of the squared error of logits", ge=0)
-        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-        weight_temperature: float = option(100.0, "temperature T2 of the weights of classes", gt=0)
+        alpha: float = option(
+            1.0, "weight of the cross-entropy with the teacher's probabilities", ge=0, tune=Range(0.5, 50, log=True)
+        )
+        beta: float = option(8.0, "weight of the squared error of logits", ge=0, tune=Range(0.5, 16, log=True))
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=TEMPERATURE_RANGE)
+        weight_temperature: float = option(
+            100.0, "temperature T2 of the weights of classes", gt=0, tune=Range(1, 100, log=True)
+        )
         prior: Literal["sample", "class"] = option("sample", "weights of each window, or means of its class")
-        warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
+        warmup: float = option(
+            1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1, tune=WARMUP_RANGE
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )
@@ -92,9 +111,11 @@ class GeneralizedKL(ImprovedKL):
 
     @dataclass(frozen=True)
     class Config(ImprovedKL.Config):
-        beta: float = option(16.0, "weight of the squared error of logits", ge=0)
-        weight_temperature: float = option(4.0, "temperature T2 of the weights of classes", gt=0)
-        gamma: float = option(0.05, "power of the weights of classes", ge=0)
+        beta: float = option(16.0, "weight of the squared error of logits", ge=0, tune=Range(0.5, 32, log=True))
+        weight_temperature: float = option(
+            4.0, "temperature T2 of the weights of classes", gt=0, tune=Range(1, 100, log=True)
+        )
+        gamma: float = option(0.05, "power of the weights of classes", ge=0, tune=Range(0.01, 1, log=True))
         prior: Literal["sample", "class"] = option("class", "weights of each window, or means of its class")
 
     def reduced(self, difference: Tensor, weights: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option
+from mmkd import METHODS, SHARE_RANGE, TEMPERATURE_RANGE, Batch, LogitConfig, Method, Outputs, option
 
 
 @METHODS.register("kd")
@@ -21,8 +21,10 @@ class KD(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-        kd_weight: float = option(0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=TEMPERATURE_RANGE)
+        kd_weight: float = option(
+            0.7, "share l of the soft targets; cross-entropy keeps 1 - l", ge=0, le=1, tune=SHARE_RANGE
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

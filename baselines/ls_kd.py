@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch, soft_targets
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, option, paired_branch, soft_targets
 
 
 @METHODS.register("ls-kd")
@@ -23,8 +23,8 @@ class LogitStandardisation(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        temperature: float = option(2.0, "temperature T of the standardised logits", gt=0)
-        kd_weight: float = option(9.0, "weight of the soft targets", ge=0)
+        temperature: float = option(2.0, "temperature T of the standardised logits", gt=0, tune=Range(1, 5, log=True))
+        kd_weight: float = option(9.0, "weight of the soft targets", ge=0, tune=Range(0.02, 10, log=True))
         ce_weight: float = option(0.1, "weight of cross-entropy", ge=0, since=3)
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"

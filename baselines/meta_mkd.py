@@ -27,7 +27,20 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, Outer, Outputs, Setup, Step, TaughtConfig, option, paired_branch
+from mmkd import (
+    METHODS,
+    TEMPERATURE_RANGE,
+    Batch,
+    Method,
+    Outer,
+    Outputs,
+    Range,
+    Setup,
+    Step,
+    TaughtConfig,
+    option,
+    paired_branch,
+)
 from mmkd.frequency import meet
 
 Weights = dict[str, Tensor]
@@ -58,9 +71,9 @@ class MetaWeights(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        alpha: float = option(1.0, "weight a of the soft targets", ge=0)
-        beta: float = option(100.0, "weight b of the maps", ge=0)
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        alpha: float = option(1.0, "weight a of the soft targets", ge=0, tune=Range(0.1, 10, log=True))
+        beta: float = option(100.0, "weight b of the maps", ge=0, tune=Range(1, 200, log=True))
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         meta_every: int = option(5, "steps of the student between two steps of the weighing networks", ge=1)
         meta_lr: float = option(1e-3, "learning rate of the weighing networks", gt=0)

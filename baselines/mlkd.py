@@ -29,6 +29,7 @@ from mmkd import (
     Method,
     MmkdError,
     Outputs,
+    Range,
     batch_scale,
     check_temperature,
     option,
@@ -45,8 +46,14 @@ class MultiLevel(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        temperatures: str = option("2,3,4,5,6", "temperatures of teacher and student, whose terms are summed")
-        kd_weight: float = option(0.9, "share l of the three levels; cross-entropy keeps 1 - l", ge=0, le=1)
+        temperatures: str = option(
+            "2,3,4,5,6",
+            "temperatures of teacher and student, whose terms are summed",
+            tune=("2,3,4,5,6", "1,2,3", "4", "2,4,8"),
+        )
+        kd_weight: float = option(
+            0.9, "share l of the three levels; cross-entropy keeps 1 - l", ge=0, le=1, tune=Range(0.1, 0.9)
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

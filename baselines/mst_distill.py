@@ -30,7 +30,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig, option, soft_targets
+from mmkd import (
+    METHODS,
+    TEMPERATURE_RANGE,
+    Batch,
+    Method,
+    MmkdError,
+    Outputs,
+    Range,
+    Setup,
+    TaughtConfig,
+    option,
+    soft_targets,
+)
 
 
 class Mask(nn.Module):
@@ -61,9 +73,13 @@ class MixtureOfTeachers(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
-        kd_weight: float = option(1.0, "weight of the soft targets of the chosen teachers", ge=0)
-        balance_weight: float = option(1.0, "weight of the balance between teachers", ge=0)
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
+        kd_weight: float = option(
+            1.0, "weight of the soft targets of the chosen teachers", ge=0, tune=Range(0.3, 30, log=True)
+        )
+        balance_weight: float = option(
+            1.0, "weight of the balance between teachers", ge=0, tune=Range(0.1, 10, log=True)
+        )
         chosen: int = option(1, "number k of teachers selected for each sample", ge=1)
         heads: int = option(3, "attention heads h of a mask network", ge=1)
         co_training: bool = option(True, "whether teachers train with the student in stage 1")

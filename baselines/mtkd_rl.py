@@ -30,7 +30,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, Outer, Outputs, Setup, Step, TaughtConfig, option, paired_branch
+from mmkd import (
+    METHODS,
+    TEMPERATURE_RANGE,
+    Batch,
+    Method,
+    Outer,
+    Outputs,
+    Range,
+    Setup,
+    Step,
+    TaughtConfig,
+    option,
+    paired_branch,
+)
 from mmkd.frequency import meet
 
 
@@ -82,9 +95,9 @@ class Reinforced(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        alpha: float = option(1.0, "weight a of the soft targets", ge=0)
-        beta: float = option(5.0, "weight b of the maps", ge=0)
-        temperature: float = option(4.0, "temperature T of teachers and student", gt=0)
+        alpha: float = option(1.0, "weight a of the soft targets", ge=0, tune=Range(0.1, 10, log=True))
+        beta: float = option(5.0, "weight b of the maps", ge=0, tune=Range(0.5, 50, log=True))
+        temperature: float = option(4.0, "temperature T of teachers and student", gt=0, tune=TEMPERATURE_RANGE)
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mix: Literal["mean", "learned"] = option(
             "mean", "a third each, or trained shares, of learned weights, confidences and distances", since=3

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, matched_maps, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, matched_maps, option, paired_branch
 from mmkd.frequency import meet
 
 
@@ -25,8 +25,10 @@ class NST(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(50.0, "weight of the discrepancies", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
+        weight: float = option(50.0, "weight of the discrepancies", ge=0, tune=Range(2, 200, log=True))
+        stages: Literal["all", "last"] = option(
+            "last", "stages that are compared, matched from the deepest", tune=("all", "last")
+        )
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["outer", "repeat", "hankel", "toeplitz"] = option("outer", "how a line becomes an image")
 

@@ -25,7 +25,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, MmkdError, Outputs, Range, Setup, option, paired_branch
 
 
 @METHODS.register("ofa")
@@ -34,10 +34,10 @@ class OneForAll(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        eps: float = option(1.5, "power of the weights; 1 is soft targets", gt=0)
-        temperature: float = option(1.0, "temperature T of teacher and student", gt=0)
-        logit_weight: float = option(1.0, "weight a of the student's own logits", ge=0)
-        stage_weight: float = option(1.0, "weight b of each head", ge=0)
+        eps: float = option(1.5, "power of the weights; 1 is soft targets", gt=0, tune=Range(1, 2))
+        temperature: float = option(1.0, "temperature T of teacher and student", gt=0, tune=Range(1, 5, log=True))
+        logit_weight: float = option(1.0, "weight a of the student's own logits", ge=0, tune=Range(0.1, 10, log=True))
+        stage_weight: float = option(1.0, "weight b of each head", ge=0, tune=Range(0.3, 30, log=True))
         stages: Literal["all", "last"] = option("all", "stages of the student that have a head")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 

@@ -16,7 +16,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, batch_scale, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, batch_scale, option, paired_branch
 
 EPS = 1e-7
 
@@ -27,7 +27,7 @@ class PKT(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(30000.0, "weight of the mean over pairs", ge=0)
+        weight: float = option(30000.0, "weight of the mean over pairs", ge=0, tune=Range(1000, 100000, log=True))
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     unlabelled = "all"

@@ -26,6 +26,7 @@ from mmkd import (
     Method,
     MmkdError,
     Outputs,
+    Range,
     Setup,
     kind_of,
     only_of_kind,
@@ -40,9 +41,13 @@ class Progressive(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight of the squared errors of embeddings", ge=0)
-        first_border: float = option(1 / 3, "share of the epochs at which stage 1 ends", ge=0, lt=1)
-        second_border: float = option(2 / 3, "share of the epochs at which stage 2 ends", gt=0, lt=1)
+        weight: float = option(1.0, "weight of the squared errors of embeddings", ge=0, tune=Range(0.5, 100, log=True))
+        first_border: float = option(
+            1 / 3, "share of the epochs at which stage 1 ends", ge=0, lt=1, tune=Range(0.1, 0.45)
+        )
+        second_border: float = option(
+            2 / 3, "share of the epochs at which stage 2 ends", gt=0, lt=1, tune=Range(0.5, 0.9)
+        )
 
         def __post_init__(self) -> None:
             super().__post_init__()

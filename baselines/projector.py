@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, paired_branch, soft_targets
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, Setup, option, paired_branch, soft_targets
 
 
 @METHODS.register("projector")
@@ -29,10 +29,14 @@ class Projector(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(2.0, "weight w of the embeddings' term", ge=0)
-        alpha: float = option(4.0, "power a of the differences; a high power stresses the largest ones", ge=1)
-        logit_weight: float = option(1.0, "weight u of the soft targets; 0 leaves them out", ge=0)
-        temperature: float = option(1.0, "temperature T of the soft targets", gt=0)
+        weight: float = option(2.0, "weight w of the embeddings' term", ge=0, tune=Range(0.1, 10, log=True))
+        alpha: float = option(
+            4.0, "power a of the differences; a high power stresses the largest ones", ge=1, tune=Range(1, 6)
+        )
+        logit_weight: float = option(
+            1.0, "weight u of the soft targets; 0 leaves them out", ge=0, tune=Range(0.1, 10, log=True)
+        )
+        temperature: float = option(1.0, "temperature T of the soft targets", gt=0, tune=Range(1, 5, log=True))
         pairs: Literal["fused", "same", "all"] = option(
             "same", "which of the student's embeddings is compared with a teacher's"
         )

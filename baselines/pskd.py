@@ -22,7 +22,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, Method, Outputs, TaughtConfig, option, paired_branch
+from mmkd import (
+    METHODS,
+    SHARE_RANGE,
+    TEMPERATURE_RANGE,
+    Batch,
+    Method,
+    Outputs,
+    Range,
+    TaughtConfig,
+    option,
+    paired_branch,
+)
 
 
 @METHODS.register("pskd")
@@ -31,9 +42,13 @@ class AdaptiveConfidence(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        temperature: float = option(4.0, "temperature T of teacher and student", gt=0)
-        kd_weight: float = option(0.7, "share l of the chosen targets; cross-entropy keeps 1 - l", ge=0, le=1)
-        semantic_weight: float = option(1.0, "weight s of the relations of embeddings", ge=0)
+        temperature: float = option(4.0, "temperature T of teacher and student", gt=0, tune=TEMPERATURE_RANGE)
+        kd_weight: float = option(
+            0.7, "share l of the chosen targets; cross-entropy keeps 1 - l", ge=0, le=1, tune=SHARE_RANGE
+        )
+        semantic_weight: float = option(
+            1.0, "weight s of the relations of embeddings", ge=0, tune=Range(0.2, 20, log=True)
+        )
         pairs: Literal["fused", "same", "all"] = option("fused", "which part of the student is compared with a teacher")
 
     unlabelled = "teacher"

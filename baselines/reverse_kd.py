@@ -24,7 +24,9 @@ class ReverseKD(Method):
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):
-        band: int = option(2, "largest distance from the diagonal of the pixels that score a time step", ge=0)
+        band: int = option(
+            2, "largest distance from the diagonal of the pixels that score a time step", ge=0, tune=(0, 1, 2, 4, 8)
+        )
 
     unlabelled = "all"
     tasks = frozenset({"anomaly"})

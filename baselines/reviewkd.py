@@ -32,7 +32,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, matched_maps, option, paired_branch
+from mmkd import (
+    METHODS,
+    WARMUP_RANGE,
+    Batch,
+    DistillConfig,
+    Method,
+    Outputs,
+    Range,
+    Setup,
+    matched_maps,
+    option,
+    paired_branch,
+)
 from mmkd.frequency import hierarchical_context, lift
 
 
@@ -42,8 +54,10 @@ class ReviewKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight w of the review", ge=0)
-        warmup: float = option(1 / 12, "share of the epochs over which the review ramps up", ge=0, le=1)
+        weight: float = option(1.0, "weight w of the review", ge=0, tune=Range(0.2, 20, log=True))
+        warmup: float = option(
+            1 / 12, "share of the epochs over which the review ramps up", ge=0, le=1, tune=WARMUP_RANGE
+        )
         width: int = option(512, "upper limit of the number of channels m of the fused maps", ge=1)
         pooled: bool = option(True, "use the embeddings as one more level, the deepest")
         stages: Literal["all", "deep", "last"] = option(

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, distinct_scale, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, distinct_scale, option, paired_branch
 
 
 @METHODS.register("rkd")
@@ -27,8 +27,8 @@ class RKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        distance_weight: float = option(25.0, "weight of the distances of pairs", ge=0)
-        angle_weight: float = option(50.0, "weight of the angles of triples", ge=0)
+        distance_weight: float = option(25.0, "weight of the distances of pairs", ge=0, tune=Range(1, 100, log=True))
+        angle_weight: float = option(50.0, "weight of the angles of triples", ge=0, tune=Range(2, 200, log=True))
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     unlabelled = "all"

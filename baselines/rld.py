@@ -21,7 +21,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, check_temperature, option, paired_branch
+from mmkd import (
+    METHODS,
+    TEMPERATURE_RANGE,
+    WARMUP_RANGE,
+    Batch,
+    LogitConfig,
+    Method,
+    Outputs,
+    Range,
+    check_temperature,
+    option,
+    paired_branch,
+)
 
 
 @METHODS.register("rld")
@@ -30,12 +42,16 @@ class RefinedLogits(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        alpha: float = option(1.0, "weight of the confidence term SCD", ge=0)
-        beta: float = option(8.0, "weight of the masked term MCD", ge=0)
-        temperature: float = option(4.0, "temperature T of the masked term", gt=0)
-        confidence_temperature: float = option(4.0, "temperature Ta of the confidence term", gt=0)
+        alpha: float = option(1.0, "weight of the confidence term SCD", ge=0, tune=Range(0.25, 8, log=True))
+        beta: float = option(8.0, "weight of the masked term MCD", ge=0, tune=Range(0.5, 16, log=True))
+        temperature: float = option(4.0, "temperature T of the masked term", gt=0, tune=TEMPERATURE_RANGE)
+        confidence_temperature: float = option(
+            4.0, "temperature Ta of the confidence term", gt=0, tune=TEMPERATURE_RANGE
+        )
         standardise: bool = option(False, "whether logits are standardised for each sample before")
-        warmup: float = option(1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1)
+        warmup: float = option(
+            1 / 12, "share of the epochs over which both terms ramp up", ge=0, le=1, tune=WARMUP_RANGE
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

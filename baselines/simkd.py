@@ -33,7 +33,7 @@ class SimKD(Method):
     @dataclass(frozen=True)
     class Config(DistillConfig):
         weight: float = option(1.0, "weight w of the squared error of last maps", gt=0)
-        factor: int = option(2, "reduction r of the channels in the middle of the projector", ge=1)
+        factor: int = option(2, "reduction r of the channels in the middle of the projector", ge=1, tune=(1, 2, 4))
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(
             "pool", "how a line is compared with an image: as vectors of means, or lifted to a map"

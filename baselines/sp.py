@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, batch_scale, matched_maps, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, batch_scale, matched_maps, option, paired_branch
 
 
 @METHODS.register("sp")
@@ -25,8 +25,10 @@ class SP(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(3000.0, "weight of the similarity terms", ge=0)
-        stages: Literal["all", "last"] = option("last", "stages that are compared, matched from the deepest")
+        weight: float = option(3000.0, "weight of the similarity terms", ge=0, tune=Range(100, 6000, log=True))
+        stages: Literal["all", "last"] = option(
+            "last", "stages that are compared, matched from the deepest", tune=("all", "last")
+        )
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     unlabelled = "all"

@@ -18,7 +18,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, option, paired_branch
 
 
 @METHODS.register("ttm")
@@ -27,8 +27,12 @@ class TransformedTeacher(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        gamma: float = option(0.25, "power of the teacher's probabilities, 1 / temperature", gt=0, le=1)
-        weight: float | None = option(None, "weight of the divergence; none: 1 / gamma", ge=0)
+        gamma: float = option(
+            0.25, "power of the teacher's probabilities, 1 / temperature", gt=0, le=1, tune=Range(0.1, 0.7, log=True)
+        )
+        weight: float | None = option(
+            None, "weight of the divergence; none: 1 / gamma", ge=0, tune=Range(0.5, 45, log=True)
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )
@@ -64,7 +68,9 @@ class WeightedTransformedTeacher(TransformedTeacher):
 
     @dataclass(frozen=True)
     class Config(TransformedTeacher.Config):
-        weight: float | None = option(None, "weight of the divergence; none: 1 / (gamma K^(1 - gamma))", ge=0)
+        weight: float | None = option(
+            None, "weight of the divergence; none: 1 / (gamma K^(1 - gamma))", ge=0, tune=Range(0.2, 15, log=True)
+        )
 
     def divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         sums = (self.config.gamma * F.log_softmax(teacher, 1)).exp().sum(1)

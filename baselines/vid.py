@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, matched_maps, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, Setup, matched_maps, option, paired_branch
 from mmkd.frequency import meet
 
 EPS = 1e-5
@@ -34,8 +34,8 @@ class VID(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight of minus the log-likelihoods", ge=0)
-        variance: float = option(5.0, "variance of each channel at the start", gt=1e-5)
+        weight: float = option(1.0, "weight of minus the log-likelihoods", ge=0, tune=Range(1, 1000, log=True))
+        variance: float = option(5.0, "variance of each channel at the start", gt=1e-5, tune=Range(0.5, 10, log=True))
         stages: Literal["all", "last"] = option("all", "stages that are compared, matched from the deepest")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
         mixed: Literal["pool", "outer", "repeat", "hankel", "toeplitz"] = option(

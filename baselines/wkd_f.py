@@ -24,7 +24,19 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, matched_stages, option, paired_branch
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Range,
+    Setup,
+    matched_stages,
+    option,
+    paired_branch,
+)
 
 
 @METHODS.register("wkd-f")
@@ -33,11 +45,20 @@ class WassersteinFeatures(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float | None = option(None, "weight w of both terms; none: 20 / channels of the teacher's map", ge=0)
-        mean_ratio: float = option(4.0, "weight rho of the means relative to the deviations", ge=0)
+        weight: float | None = option(
+            None,
+            "weight w of both terms; none: 20 / channels of the teacher's map",
+            ge=0,
+            tune=Range(0.005, 0.5, log=True),
+        )
+        mean_ratio: float = option(
+            4.0, "weight rho of the means relative to the deviations", ge=0, tune=Range(0.5, 8, log=True)
+        )
         grid: int = option(1, "cells g of an axis of the maps, each with a mean and a deviation", ge=1)
         stage: Literal["middle", "last"] = option("last", "which of the matched stages is compared")
-        decay: float = option(5 / 8, "share of the epochs after which the weight falls to 0", ge=0, le=1)
+        decay: float = option(
+            5 / 8, "share of the epochs after which the weight falls to 0", ge=0, le=1, tune=Range(0.25, 1)
+        )
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
 
     tasks = frozenset({"classification", "segmentation"})

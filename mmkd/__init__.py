@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
+from mmkd.core.ranges import Range
 from mmkd.core.registry import METHODS, kind_of, only_of_kind
 from mmkd.core.threads import wait_passively
 
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
-    from mmkd.methods.contract import DistillConfig, LogitConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.contract import DistillConfig, GuidedConfig, LogitConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.costs import Costs
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
+    from mmkd.methods.ranges import SHARE_RANGE, TEMPERATURE_RANGE, WARMUP_RANGE
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
+    from mmkd.nets.ensemble import Ensemble
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
@@ -45,10 +49,16 @@ _MODULES = {
     "METRICS": "metrics.registry",
     "MODALITIES": "views",
     "READERS": "data.readers",
+    "SHARE_RANGE": "methods.ranges",
     "STAGE_FUSIONS": "nets",
     "TASKS": "tasks",
+    "TEMPERATURE_RANGE": "methods.ranges",
+    "WARMUP_RANGE": "methods.ranges",
     "Batch": "methods.outputs",
+    "Costs": "methods.costs",
     "DistillConfig": "methods.contract",
+    "Ensemble": "nets.ensemble",
+    "GuidedConfig": "methods.contract",
     "LogitConfig": "methods.contract",
     "Method": "methods.contract",
     "MethodConfig": "methods.contract",
@@ -81,11 +91,17 @@ __all__ = [
     "METRICS",
     "MODALITIES",
     "READERS",
+    "SHARE_RANGE",
     "STAGE_FUSIONS",
     "TASKS",
+    "TEMPERATURE_RANGE",
+    "WARMUP_RANGE",
     "Augmentation",
     "Batch",
+    "Costs",
     "DistillConfig",
+    "Ensemble",
+    "GuidedConfig",
     "LogitConfig",
     "Method",
     "MethodConfig",
@@ -95,6 +111,7 @@ __all__ = [
     "Options",
     "Outer",
     "Outputs",
+    "Range",
     "RawDataset",
     "Setup",
     "Step",

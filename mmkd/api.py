@@ -43,7 +43,7 @@ def run(
         data: a file with your own windows, in place of `dataset`.
         runs, cache, device, existing, plugin: as the flags.
         settings: the other fields of a suite (`epochs`, `image_size`, `student_net`, `preset`, ...), and the options of
-            the method (`temperature=2.0`).
+            the method (`temperature=2.0`). `with_controls=True` runs the controls that fit too, into `runs`.
 
     Returns:
         The record, with `.metrics["test"]["macro_f1"]`, `.folder` and `.key`.
@@ -88,9 +88,9 @@ def run(
         options={method: options} if options else {},
         **values,
     )
-    result = execute(
-        request, Workspace.for_request(request, runs=runs, cache_folder=cache, device=device), existing
-    ).results[0]
+    workspace = Workspace.for_request(request, runs=runs, cache_folder=cache, device=device)
+    results = execute(request, workspace, existing).results
+    result = next(result for result in results if result.spec.method == method)
     if result.record is None:
         message = result.error or f"unit {result.spec.key} is not on record"
         raise UnitFailed(f"{message}; see {result.log}" if result.log else message)

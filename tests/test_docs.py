@@ -14,7 +14,7 @@ from mmkd.cli.flags import make_parser
 from mmkd.compare import main as compare
 from mmkd.core.options import describe
 from mmkd.core.registry import REGISTRIES
-from mmkd.units.request import read_suite
+from mmkd.units.suites import read_suite, read_suites
 
 ROOT = Path(__file__).parents[1]
 
@@ -121,7 +121,7 @@ def test_the_suite_of_the_readme_is_one(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda p: p.stem)
 def test_every_suite_is_one(path):
-    assert read_suite(path).methods
+    assert all(request.methods for request in read_suites(path))
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"])

@@ -20,7 +20,7 @@ from mmkd.specs.unit import UnitSpec
 from mmkd.store.records import Records
 from mmkd.training import loop as train
 from mmkd.units.expansion import expand
-from mmkd.units.request import read_suite
+from mmkd.units.suites import read_suite
 
 ROOT = Path(__file__).parents[1]
 FROZEN = Path(__file__).parent / "frozen"

@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mmkd.cli.console import command_line, flush_stdout
 from mmkd.cli.flags import (
@@ -19,7 +19,7 @@ from mmkd.cli.flags import (
     check_folder,
     load_plugins,
     make_parser,
-    make_request,
+    make_requests,
     refuse_unknown_flags,
     split_names,
 )
@@ -80,7 +80,8 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     check_arguments(argv, args)
     if args.help:
         load_plugins(args.plugin if args.method else ())
-        methods = method_help(split_names(args.method, "--method")) if args.method else None
+        named = split_names(args.method, "--method") if args.method else ()
+        methods = method_help(named, bool(args.with_controls)) if named else None
         print(parser.format_help(), end="")
         if methods:
             print(methods)
@@ -100,24 +101,64 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
         raise MmkdError(
             "name a method (--method fam) or a suite (--suite FILE); --help shows all, --list methods the methods"
         )
-    return run_command(make_request(args, rest, parser), args, group)
+    return run_commands(make_requests(args, rest, parser), args, group)
 
 
-def run_command(request: "Request", args: argparse.Namespace, group: ProcessGroup = SINGLE_PROCESS) -> int:
-    """Run the units and print the result of each, publish the records, print the table; returns the exit code."""
+def run_commands(requests: "Sequence[Request]", args: argparse.Namespace, group: ProcessGroup = SINGLE_PROCESS) -> int:
+    """Run the units of each request, of several parts one after the other; returns the exit code.
+
+    Errors of any part are raised before a unit of another is run.
+    """
     from mmkd.cli.dry_run import dry_run
     from mmkd.core.memory import keep_freed_memory
+    from mmkd.engines.execution import check_units
+
+    workspaces = [make_workspace(request, args, group) for request in requests]
+    measurements = [measurements_of(request, args) for request in requests]
+    if args.dry_run:
+        documents = []
+        for request, workspace in zip(requests, workspaces, strict=True):
+            print_part(request, len(requests), args.json)
+            documents.append(dry_run(request, workspace, args.existing == "rerun", args.json))
+        if args.json:
+            named = [{"part": request.name, **document} for request, document in zip(requests, documents, strict=True)]
+            print(json.dumps(documents[0] if len(requests) == 1 else named, indent=1))
+        return 0
+    keep_freed_memory()
+    if len(requests) > 1:
+        for request, workspace in zip(requests, workspaces, strict=True):
+            check_units(request, workspace, args.existing)
+    codes, results = [], []
+    for request, workspace, names in zip(requests, workspaces, measurements, strict=True):
+        print_part(request, len(requests), args.json)
+        code, outcome = run_command(request, workspace, args, names)
+        codes.append(code)
+        part = {"part": request.name} if len(requests) > 1 else {}
+        results += [{**part, **result} for result in outcome_as_json(outcome)] if args.json else []
+    if args.json:
+        print(json.dumps(results, indent=1))
+    return max(codes)
+
+
+def print_part(request: "Request", parts: int, as_json: bool) -> None:
+    """Print the name of a part of a suite above what it prints; of a request without parts nothing."""
+    if parts > 1 and not as_json:
+        print(f"\n== {request.name}", flush=True)
+
+
+def run_command(
+    request: "Request", workspace: "Workspace", args: argparse.Namespace, measurements: Sequence[str]
+) -> "tuple[int, Outcome]":
+    """Run the units and print the result of each, publish the records, print the table unless `--json` is given.
+
+    Returns the exit code and the results.
+    """
     from mmkd.core.registry import METHODS, broken_packages
     from mmkd.engines.execution import execute
     from mmkd.report import mlflow
     from mmkd.units.costs import latency_notes
     from mmkd.units.methods import stands_for_several
 
-    workspace = make_workspace(request, args, group)
-    measurements = measurements_of(request, args)
-    if args.dry_run:
-        return dry_run(request, workspace, args.existing == "rerun", args.json)
-    keep_freed_memory()
     if stands_for_several(request.methods) and not args.quiet:
         for source in METHODS.import_errors.keys() - METHODS.broken_packages:
             _warn(f"left out: {source}: {METHODS.import_errors[source]}")
@@ -126,7 +167,8 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
         _warn(line)
     runs = Path(args.runs)
     problem = None if args.existing == "only" else mlflow.publish(runs, outcome.records, request.name)
-    print_outcome(request, outcome, args.json)
+    if not args.json:
+        print_outcome(outcome)
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
         print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {mlflow.shown_uri(runs)}")
     if problem:
@@ -135,14 +177,12 @@ def run_command(request: "Request", args: argparse.Namespace, group: ProcessGrou
         _warn(f"{len(outcome.unmeasured)} not measured, the first: {one_line(outcome.unmeasured[0])}")
     for note in latency_notes(outcome.records):
         workspace.progress.say(f"warning: {note}")
-    unmeasured = args.robustness and outcome.unmeasured
-    return (
-        1
-        if unmeasured
+    failed = (
+        (args.robustness and outcome.unmeasured)
         or outcome.failed_selections
         or any(result.status in ("failed", "missing") for result in outcome.results)
-        else 0
     )
+    return int(bool(failed)), outcome
 
 
 def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessGroup) -> "Workspace":
@@ -203,16 +243,20 @@ def _warn(line: str) -> None:
     print(f"{NAME}: {line}", file=sys.stderr)
 
 
-def print_outcome(request: "Request", outcome: "Outcome", as_json: bool) -> None:
-    """Print the table of the task, with the warnings of its data again; or the results as one JSON document."""
-    from mmkd.report import run_rows, table
+def outcome_as_json(outcome: "Outcome") -> list[dict[str, Any]]:
+    """The results as `--json` prints them, an item each."""
+    from mmkd.report import table
     from mmkd.units import result
 
-    if as_json:
-        references = [table.reference_as_json(record) for record in outcome.references]
-        selected = [selection.as_json() for selection in outcome.selections]
-        print(json.dumps([*map(result.as_json, outcome.results), *references, *selected], indent=1))
-        return
+    references = [table.reference_as_json(record) for record in outcome.references]
+    selected = [selection.as_json() for selection in outcome.selections]
+    return [*map(result.as_json, outcome.results), *references, *selected]
+
+
+def print_outcome(outcome: "Outcome") -> None:
+    """Print the table of the task, with the warnings of its data again."""
+    from mmkd.report import run_rows, table
+
     shown = [unit for unit in outcome.results if unit.status != "refused"]
     rows = run_rows.rows(shown, outcome.teachers, dict(outcome.students_alone), outcome.references)
     table.print_tables(rows, sys.stdout)
@@ -246,13 +290,13 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
 
 def publish_all(runs: Path) -> int:
     """Send the records to MLflow that its store lacks."""
-    from mmkd.comparison.selection import is_of_selection
+    from mmkd.comparison.parts import is_part_of_another
     from mmkd.report import mlflow as track
     from mmkd.store.records import Records
 
     if not runs.is_dir():
         raise MmkdError(f"--runs {runs}: there is no such folder")
-    records = [record for record in Records(runs) if not is_of_selection(record)]
+    records = [record for record in Records(runs) if not is_part_of_another(record)]
     new: list[str] = []
     problem = track.publish(runs, records, new=new)
     if problem:

@@ -1,6 +1,5 @@
 """`--dry-run`: show the units of a request, which of their results exist, and how long the others will take."""
 
-import json
 from dataclasses import asdict
 from typing import Any
 
@@ -15,11 +14,12 @@ from mmkd.units.request import Request
 from mmkd.units.understood import refuse_warnings, understand
 
 
-def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) -> int:
-    """Print the plan of a request, as lines or as one JSON document; returns the exit code.
+def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) -> dict[str, Any]:
+    """Print the plan of a request, unless it is wanted as a document of JSON; returns that document.
 
     Args:
         rerun: whether units on record are to be run again.
+        as_json: whether the document is wanted; without it lines are printed, and the document is empty.
     """
     records = workspace.records
     units = list(expand(request))
@@ -36,7 +36,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     known = {*requested, *selected}
     started_from = [job for job in plan if job.kind == "unit" and not job.exists and job.key not in known]
     if as_json:
-        document: dict[str, Any] = {
+        return {
             "data": [data.as_json() for data in understood],
             "units": [
                 {
@@ -58,12 +58,11 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
                 _job(job) | {"net": job.spec.teachers[job.modality], "seed": job.spec.seed} for job in jobs["teacher"]
             ],
         }
-        print(json.dumps(document, indent=1))
-        return 0
     for job in (*jobs["view"], *jobs["teacher"]):
         print(f"{job.key}  {job.title}{'  cached' if job.exists else ''}")
     for job in started_from:
-        print(f"{job.key}  {job.title}  for --init-student trained")
+        reason = "--init-student trained" if job.spec.training_seed is None else "a method that trains it alone first"
+        print(f"{job.key}  {job.title}  for {reason}")
     for spec, _ in units:
         print(f"{spec.key}  {title(spec)}{'  on record' if requested[spec.key] else ''}")
     print(f"{len(units)} unit{'s' * (len(units) != 1)}, {sum(requested.values())} on record")
@@ -74,7 +73,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
         cached = sum(job.exists for job in kind_jobs)
         print(f"{kind}s: {cached} cached, {len(kind_jobs) - cached} to be made, each once")
     print(time.text("one after the other" if workspace.jobs == 1 else f"with --jobs {workspace.jobs}"))
-    return 0
+    return {}
 
 
 def _job(job: Job) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def make_parser() -> Parser:
             add_flag(groups[f.metadata["group"]], f)
     what = groups["what"]
     what.add_argument("--suite", metavar="FILE", help="a suite of units in TOML; flags replace its values")
+    what.add_argument("--part", metavar="NAME[,NAME]", help="only these of the parts that a suite has (default all)")
     what.add_argument("--seed", metavar="N", help="one seed (default 0)")
     what.add_argument("--list", choices=LISTS, metavar="KIND", help=f"list one of {', '.join(LISTS)}; and stop")
     where = groups["where"]
@@ -94,8 +95,10 @@ def add_flag(group: Any, f: "Field[Any]") -> None:
     group.add_argument(f.metadata["flag"], help=f.metadata["help"], **settings)
 
 
-def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "Request":
-    """The request of the flags; fields without a flag have the value of the suite, or their default.
+def make_requests(args: argparse.Namespace, rest: list[str], parser: Parser) -> "list[Request]":
+    """The requests of the flags, several of a suite with parts.
+
+    Fields without a flag have the value of the suite, or their default.
 
     Args:
         args: the parsed flags.
@@ -104,7 +107,8 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "
     Raises:
         MmkdError: the value of a flag is invalid, or flags exclude each other.
     """
-    from mmkd.units.request import Request, parse_seeds, read_suite
+    from mmkd.units.request import Request, parse_seeds
+    from mmkd.units.suites import read_suites
 
     hints = get_type_hints(Request)
     values: dict[str, Any] = {}
@@ -126,10 +130,12 @@ def make_request(args: argparse.Namespace, rest: list[str], parser: Parser) -> "
         values |= {name: None for name in ("data", "card") if name != windows[0]}
     if args.suite:
         refuse_unknown_flags(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
-        return read_suite(args.suite, **values)
+        return read_suites(args.suite, split_names(args.part, "--part") if args.part else (), **values)
+    if args.part is not None:
+        raise MmkdError(f"--part {shown(args.part)}: parts are of a suite; also give --suite FILE")
     load_plugins(args.plugin)
-    values["options"] = method_options(values["methods"], rest, parser)
-    return Request(**values)
+    values["options"] = method_options(values["methods"], rest, parser, bool(args.with_controls))
+    return [Request(**values)]
 
 
 def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
@@ -160,8 +166,13 @@ def _number(text: str, kind: type[int] | type[float], flag: str) -> int | float:
         raise MmkdError(f"{flag} {shown(text)} is not a {'whole ' * (kind is int)}number") from None
 
 
-def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> dict[str, dict[str, str]]:
+def method_options(
+    methods: Sequence[str], rest: list[str], parser: Parser, with_controls: bool = False
+) -> dict[str, dict[str, str]]:
     """The options of methods, from the flags that the parser does not know; each goes to all methods that have it.
+
+    Args:
+        with_controls: whether the controls are among the methods too.
 
     Raises:
         MmkdError: no method has this option.
@@ -169,7 +180,7 @@ def method_options(methods: Sequence[str], rest: list[str], parser: Parser) -> d
     from mmkd.core.registry import METHODS
 
     check_words(methods)
-    names = named_methods(methods)
+    names = named_methods(methods, with_controls)
     known = {name: _options_of(name) for name in names}
     parsed: dict[str, dict[str, str]] = {}
     rest = list(rest)
@@ -222,6 +233,8 @@ def check_arguments(argv: Sequence[str], args: argparse.Namespace) -> None:
     for name in ("runs", "cache", "data_root"):
         if getattr(args, name) == "":
             raise MmkdError(f"--{name.replace('_', '-')}: the name is empty; name a folder")
+    if args.part == "":
+        raise MmkdError("--part: the name is empty; name parts of the suite")
     for flag, value in ((f"--{name.replace('_', '-')}", value) for name, value in vars(args).items()):
         if any("\0" in str(text) for text in (value if isinstance(value, list) else [value])):
             raise MmkdError(f"{flag} {shown(value)}: it contains a zero byte")

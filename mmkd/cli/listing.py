@@ -14,6 +14,8 @@ WIDTH = 120
 LISTS = ("methods", "datasets", "modalities", "augmentations", "backbones", "dense", "fusions", "stage-fusions")
 WHOLE_WORDS: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 """How lines are broken: never inside a flag."""
+OptionRow = tuple[str, str, Any, str, str]
+"""Of an option: its flag, type, default, line of help, and what `--tune` tries of it."""
 _RULES = {"last": "last epoch on all training windows", "val-best": "best epoch on a validation split"}
 
 
@@ -204,13 +206,16 @@ def first_line(thing: Any) -> str:
     return (text or "").strip().split("\n")[0]
 
 
-def method_help(names: Sequence[str]) -> str:
-    """The options of methods, with type, default and a line of help; options of all methods are listed once."""
-    from mmkd.core.options import describe
+def method_help(names: Sequence[str], with_controls: bool = False) -> str:
+    """The options of methods, with type, default and a line of help; options of all methods are listed once.
+
+    Args:
+        with_controls: whether the controls are among the methods too.
+    """
     from mmkd.core.registry import METHODS
 
-    methods = {name: METHODS.get(name) for name in named_methods(names)}
-    options = {name: describe(method.Config) for name, method in methods.items()}
+    methods = {name: METHODS.get(name) for name in named_methods(names, with_controls)}
+    options = {name: _with_ranges(method.Config) for name, method in methods.items()}
     common = [row for row in next(iter(options.values())) if all(row in rows for rows in options.values())]
     lines = []
     for name, method in methods.items():
@@ -222,13 +227,21 @@ def method_help(names: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _format_options(rows: Sequence[tuple[str, str, Any, str]]) -> list[str]:
+def _with_ranges(config: type) -> list[OptionRow]:
+    """What `describe` says of options, and in which range `--tune` tries each; empty where it does not."""
+    from mmkd.core.options import describe
+    from mmkd.core.ranges import in_words, tuned_in
+
+    tried = {name.replace("_", "-"): in_words(tune) for name, tune in tuned_in(config).items()}
+    return [(*row, tried.get(row[0], "")) for row in describe(config)]
+
+
+def _format_options(rows: Sequence[OptionRow]) -> list[str]:
     lines = []
-    for flag, words, default, text in rows:
+    for flag, words, default, text, tried in rows:
         lines.append(f"  --{flag} {words}")
-        lines += textwrap.wrap(
-            f"{text} (default {_default(default)})", 112, initial_indent=" " * 8, subsequent_indent=" " * 8
-        )
+        facts = f"default {_default(default)}" + (f"; --tune tries {tried}" if tried else "")
+        lines += textwrap.wrap(f"{text} ({facts})", 112, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return lines
 
 

@@ -22,9 +22,11 @@ from mmkd.comparison.identity import (
     teacher_name,
     teacher_settings,
 )
+from mmkd.comparison.parts import is_part_of_another
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.comparison.rows import STUDENT_ONLY
-from mmkd.comparison.selection import Selection, is_of_selection, selections
+from mmkd.comparison.selection import Selection, selections
+from mmkd.comparison.tuning import TuningPhase, tuning_phases
 from mmkd.comparison.units import Unit, machine, recorded_metrics
 from mmkd.core.errors import DamageWarning, MmkdError, unknown_name
 from mmkd.core.text import shorten
@@ -47,6 +49,7 @@ class Comparison:
     left_out: list[str]
     records: list[Record]
     selections: list[Selection] = field(default_factory=list)
+    tunings: list[TuningPhase] = field(default_factory=list)
 
 
 def read_records(records: Records) -> tuple[list[Record], list[str]]:
@@ -71,11 +74,11 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     records = list(records)
     units: dict[str, Record] = {}
     teachers: dict[str, Record] = {}
-    of_selection: list[Record] = []
+    parts: list[Record] = []
     for record in sorted(records, key=lambda record: (str(record.result.get("key")), record.folder)):
         reason = _unusable(record)
-        if not reason and is_of_selection(record):
-            of_selection.append(record)
+        if not reason and is_part_of_another(record):
+            parts.append(record)
         elif reason:
             left_out.append(f"record {record.folder.name}: {reason}; left out")
         else:
@@ -119,7 +122,8 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     if idle:
         left_out.append(f"{idle} teacher{'s' if idle > 1 else ''} on record taught none of these units; left out")
     compared = [record for record in [*students, *references, *teachers.values()] if record.key in used]
-    return Comparison(groups, control, left_out, compared, selections(of_selection))
+    phases = selections(parts), tuning_phases(parts)
+    return Comparison(groups, control, left_out, compared, *phases)
 
 
 def _unusable(record: Record) -> str:

@@ -15,8 +15,8 @@ from mmkd.comparison.identity import (
     student_spec,
     student_title,
 )
+from mmkd.comparison.parts import is_of_selection
 from mmkd.comparison.rows import STUDENT_ONLY
-from mmkd.core.errors import MmkdError
 from mmkd.store.record import Record
 from mmkd.units.names import data_title, variant_names
 
@@ -49,14 +49,6 @@ class Selection:
         return {"kind": "selection", **names, "gaps": gaps}
 
 
-def is_of_selection(record: Record) -> bool:
-    """Whether a record is one of the selection phase, or of a teacher that leaves out a fold of the training part."""
-    try:
-        return bool(record.spec.data.inner_fold)
-    except (MmkdError, KeyError, TypeError, ValueError, AttributeError):  # of another version, or damaged
-        return False
-
-
 def selections(records: Iterable[Record]) -> list[Selection]:
     """The gaps of the selection phase among these records; other records are passed over."""
     alone: dict[str, list[Record]] = {}
@@ -65,9 +57,8 @@ def selections(records: Iterable[Record]) -> list[Selection]:
         if record.kind == "teacher":
             teachers.append(record.at_epoch("last"))
         elif record.kind == "student" and student_spec(record).method == STUDENT_ONLY:
-            alone.setdefault(as_key(_settings(record)), []).append(record)
-    firsts = [students[0] for students in alone.values()]
-    titles = _told_apart([(student_title(first), _own_settings(first)) for first in firsts])
+            alone.setdefault(as_key(phase_settings(record)), []).append(record)
+    titles = phase_titles([students[0] for students in alone.values()])
     found = []
     for students, student in zip(alone.values(), titles, strict=True):
         spec = students[0].unit
@@ -78,9 +69,11 @@ def selections(records: Iterable[Record]) -> list[Selection]:
     return sorted(found, key=lambda selection: (selection.dataset, selection.student))
 
 
-def _told_apart(named: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Titles, followed by the settings in which those of one title differ, such as the steps of the training."""
-    return variant_names(named, lambda name: {})
+def phase_titles(firsts: Sequence[Record]) -> list[str]:
+    """The students of these records in words, followed by the settings in which those of one title differ, such as the
+    steps of the training.
+    """
+    return variant_names([(student_title(first), _own_settings(first)) for first in firsts], lambda name: {})
 
 
 def _own_settings(record: Record) -> dict[str, Any]:
@@ -89,8 +82,8 @@ def _own_settings(record: Record) -> dict[str, Any]:
     return flat({name: settings[name] for name in ("training", "view") if name in settings})
 
 
-def _settings(record: Record) -> Mapping[str, Any]:
-    """What the students of one `Selection` have in common: all but seed and fold."""
+def phase_settings(record: Record) -> Mapping[str, Any]:
+    """What the students of one phase have in common: all but seed and fold of the training part."""
     settings = group_settings(record)
     return {**settings, "data": {**settings["data"], "inner_fold": record.spec.data.inner_fold[1]}}
 

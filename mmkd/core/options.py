@@ -14,6 +14,7 @@ from os import PathLike, fspath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mmkd.core.errors import MmkdError, did_you_mean
+from mmkd.core.ranges import Tune
 from mmkd.core.text import shown as shown
 
 C = TypeVar("C")
@@ -31,6 +32,7 @@ def option(
     lt: float | None = None,
     since: int = FIRST_FORMAT,
     before: Any = MISSING,
+    tune: Tune | None = None,
 ) -> Any:
     """A dataclass field with a line of help and a range (`ge` >=, `gt` >, `le` <=, `lt` <).
 
@@ -39,8 +41,9 @@ def option(
             default it is left out of keys and records, so that records made before it stay valid.
         before: the value that stands for what older records did, if that is not the default. The option is then left
             out while it has this value, and older records answer to it.
+        tune: what equal tuning (`--tune`) tries: a `Range`, or the values themselves. It is part of no key.
     """
-    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "since": since}
+    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "lt": lt, "since": since, "tune": tune}
     if before is not MISSING:
         metadata["before"] = before
     if isinstance(default, dict):

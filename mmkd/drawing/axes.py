@@ -51,15 +51,20 @@ def add_x_axis(
     label: str,
     categories: Sequence[str] | None = None,
     integer: bool = False,
+    ticks: Sequence[float] | None = None,
 ) -> None:
-    """The line at the height `bottom`, with ticks or names below it, and the label in at most two lines."""
+    """The line at the height `bottom`, with ticks or names below it, and the label in at most two lines.
+
+    Args:
+        ticks: where they stand; None: at round values.
+    """
     add_element(parent, "line", "axis", x1=x.start, x2=x.end, y1=bottom, y2=bottom)
     below = bottom + 32
     if categories is not None:
         _add_categories(parent, x, bottom, categories)
         below += tilted_height(categories, x.end - x.start)
     else:
-        for value in x.ticks(max(4, int((x.end - x.start) / 100))):
+        for value in ticks if ticks is not None else x.ticks(max(4, int((x.end - x.start) / 100))):
             if not integer or abs(value - round(value)) < 1e-9:
                 add_element(parent, "line", "axis", x1=x(value), x2=x(value), y1=bottom, y2=bottom + 4)
                 add_text(parent, x(value), bottom + 16, format_number(value), "middle", "faint")

@@ -10,13 +10,14 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.keys import digest
 from mmkd.core.options import recorded
 from mmkd.core.progress import duration
+from mmkd.core.registry import METHODS
 from mmkd.engines.plan import Job, JobResult, pending, run_plan
 from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
 
 SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "class_weights", "schedule"}
 """Options of a training that do not change the time of a window and epoch."""
-IGNORED_FIELDS = {"seed", "options", "method_sha256", "plugins", "teacher_training"}
+IGNORED_FIELDS = {"seed", "training_seed", "options", "method_sha256", "plugins", "teacher_training"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
         rate = rates.of(kind)
         if rate is not None:
             kinds.add(kind)
-            seconds[job.id] = rate * job.trained.training.windows_read(job.windows)
+            seconds[job.id] = rate * job.work
     clock = _Clock(workers, seconds)
     run_plan(plan, clock, lambda job, result: None)
     count = sum(len(rates.samples[kind]) for kind in kinds)
@@ -78,8 +79,12 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
 
 
 def trainings(plan: Iterable[Job]) -> list[Job]:
-    """The teachers and units of a plan that are to be trained; with 0 epochs weights are loaded from a file."""
-    return [job for job in pending(plan) if job.kind != "view" and job.trained.training.epochs]
+    """The teachers and units of a plan that are to be trained.
+
+    With 0 epochs weights are loaded from a file, and some methods combine students without a training of their own.
+    """
+    jobs = [job for job in pending(plan) if job.kind != "view" and job.trained.training.epochs]
+    return [job for job in jobs if job.kind == "teacher" or not METHODS.get(job.spec.method).combines]
 
 
 class Rates:
@@ -112,6 +117,7 @@ def _rate(record: Record, device: str) -> tuple[int, float] | None:
         spec = record.unit if record.kind == "student" else record.teacher
         environment = record.environment
         work = spec.training.windows_read(record.data["windows"]["train"])
+        work *= (record.result.get("length") or {}).get("factor", 1)
         same_platform = environment.get("platform") == platform.platform()
         if not same_platform or not work or device not in ("auto", environment.get("device")):
             return None

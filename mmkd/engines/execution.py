@@ -26,7 +26,7 @@ from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.augmentations import said_of_cards
 from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import expand, student_alone
-from mmkd.units.methods import stands_for_several
+from mmkd.units.methods import may_be_left_out
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
 from mmkd.units.understood import Understood, refuse_warnings, understand, warning_lines
@@ -76,8 +76,9 @@ def execute(
 ) -> Outcome:
     """Run all units of a request, then measure their students.
 
-    Every unit is first tried on random windows, so that errors are raised before anything is trained or written. Under
-    `--method all` and `--method current`, a method that refuses is left out, with its reason.
+    Every unit is first tried on random windows, so that errors are raised before anything is trained or written. A
+    method that refuses is left out, with its reason, where a word such as `all` stands for it, and a control that
+    `--with-controls` adds.
 
     Args:
         existing: "skip" units on record, "rerun" them, or "only" read their records.
@@ -87,20 +88,14 @@ def execute(
     Raises:
         MmkdError: the request, its data or one of its units cannot be run.
     """
-    records = workspace.records
     units = list(expand(request))
     understood = understand(units, request.data)
     if request.strict:
         refuse_warnings(understood)
     if "robustness.json" in measurements and any(data.grid for _, data in units):
         raise MmkdError("--robustness disturbs signals, and these data are images; leave it out")
-    leave_out = stands_for_several(request.methods)
-    if existing == "rerun":
-        todo = units
-    elif existing == "only" and not leave_out:
-        todo = []
-    else:
-        todo = [(spec, data) for spec, data in units if records.get(spec.key) is None]
+    leave_out = may_be_left_out(request.methods, request.with_controls)
+    todo = _to_try(units, workspace, existing, leave_out)
     refused, broken = try_units(todo, workspace, leave_out)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     phase = plan_phase(remaining, request.select)
@@ -149,6 +144,24 @@ def execute(
     return replace(outcome, selections=phase.selections(workspace), failed_selections=failed_selections)
 
 
+def check_units(request: Request, workspace: Workspace, existing: Existing = "skip") -> None:
+    """Try the units of a request on random windows, as `execute` does first, and run none.
+
+    Raises:
+        MmkdError: the request, its data or one of its units cannot be run.
+    """
+    leave_out = may_be_left_out(request.methods, request.with_controls)
+    try_units(_to_try(list(expand(request)), workspace, existing, leave_out), workspace, leave_out)
+
+
+def _to_try(units: Units, workspace: Workspace, existing: Existing, leave_out: Callable[[str], bool]) -> Units:
+    """The units that may have to be trained, and of those that are only read the ones that may refuse."""
+    if existing == "rerun":
+        return units
+    lacking = [(spec, data) for spec, data in units if workspace.records.get(spec.key) is None]
+    return [(spec, data) for spec, data in lacking if existing != "only" or leave_out(spec.method)]
+
+
 def _overview(units: Units, phase: Phase, workspace: Workspace, rerun: bool) -> Remaining:
     """What is to be trained for these units, and how long it takes."""
     plan = make_plan([*phase.alone, *units], workspace.records, workspace.cache, rerun, phase.taught)
@@ -171,12 +184,12 @@ def say_what_was_understood(understood: Sequence[Understood], say: Callable[[str
 
 
 def try_units(
-    units: Units, workspace: Workspace, leave_out: bool
+    units: Units, workspace: Workspace, leave_out: Callable[[str], bool]
 ) -> tuple[Mapping[str, str], Mapping[str, UnitFailed]]:
     """Try units on random windows; of units that differ only in their seed, one is tried.
 
     Args:
-        leave_out: whether a method that refuses is left out; else its error is raised.
+        leave_out: whether a method of this name is left out if it refuses; else its error is raised.
 
     Returns:
         Key of a unit -> why its method refuses; and key of a unit -> the error of its broken method.
@@ -206,13 +219,13 @@ def try_units(
         if isinstance(error, UnitFailed):  # only the units of this method fail
             broken[spec.key] = error
         elif error is not None:
-            if not leave_out or not isinstance(error, Refused):
+            if not leave_out(spec.method) or not isinstance(error, Refused):
                 raise error
             refused[spec.key] = str(error)
     for method, option in (each for each, does_nothing in idle.items() if does_nothing):
         flag = option.replace("_", "-")
         reason = f"{method}: --{flag} changes nothing with this student, these teachers and these options; leave it out"
-        if not leave_out:
+        if not leave_out(method):
             raise MmkdError(reason)
         refused.update({spec.key: reason for spec, _ in units if spec.method == method})
     return refused, broken

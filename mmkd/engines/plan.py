@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Protocol
 
+from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
 from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.store.cache import Cache
 from mmkd.store.records import Records
-from mmkd.units.expansion import student_alone
+from mmkd.tasks.base import import_function
+from mmkd.units.expansion import reads_teachers, student_alone
+from mmkd.units.likes import likes_of
 from mmkd.units.names import title
 from mmkd.units.selection import in_fold
 from mmkd.units.splits import split_for
@@ -28,6 +31,7 @@ class Job:
         spec: spec of the unit, or of the first unit that needs the view or teacher.
         modality: of the view or teacher.
         windows: number of training windows.
+        stretch: how many times as long as its settings say the student of a unit is trained.
         needs: ids of the jobs that must end before this one starts.
         exists: whether the result exists already, so that there is nothing to run.
         rerun: whether a unit is run even if it is on record.
@@ -38,6 +42,7 @@ class Job:
     spec: UnitSpec
     modality: str = ""
     windows: int = 0
+    stretch: float = 1.0
     needs: tuple[str, ...] = ()
     exists: bool = False
     rerun: bool = False
@@ -50,6 +55,11 @@ class Job:
     def trained(self) -> UnitSpec | TeacherSpec:
         """The spec of the training of a teacher or unit."""
         return self.spec.teacher(self.modality) if self.kind == "teacher" else self.spec
+
+    @property
+    def work(self) -> float:
+        """How many windows the training of a teacher or unit reads in all."""
+        return self.trained.training.windows_read(self.windows) * self.stretch
 
     @property
     def title(self) -> str:
@@ -144,16 +154,22 @@ def make_plan(
         if not job.rerun and records.get(spec.key) is not None:
             return add_job(replace(job, exists=True))
         count = len(split_for(data, spec.data, spec.seed).train)
-        needs = [add_view(name, spec, data) for name in spec.views]
-        for name in spec.teachers:
+        taught_by = tuple(spec.teachers) if reads_teachers(spec.method) else ()
+        needs = [add_view(name, spec, data) for name in (spec.views if taught_by else spec.student)]
+        for name in taught_by:
             needs += add_teacher(name, spec, data)
         selected = [in_fold(spec, number, spec.selection_folds) for number in range(1, spec.selection_folds + 1)]
         for inner in (*spec.without_folds, *selected):
-            for name in spec.network_teachers:
+            for name in spec.network_teachers if taught_by else ():
                 needs += add_teacher(name, inner, data)
         if spec.starts_trained:
             needs.append(add_unit(student_alone(spec), data))
-        return add_job(replace(job, windows=count, needs=tuple(dict.fromkeys(needs))))
+        needs += [add_unit(alone, data) for alone in likes_of(spec).values()]
+        stretch = 1.0
+        if METHODS.get(spec.method).stretches:
+            length = import_function("mmkd.training.length:length_of")(spec, data)
+            stretch = length.factor
+        return add_job(replace(job, windows=count, stretch=stretch, needs=tuple(dict.fromkeys(needs))))
 
     for spec, data in taught:
         for name in spec.teachers:

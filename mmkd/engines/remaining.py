@@ -24,7 +24,7 @@ class _Training:
 
     job: Job
     kind: str
-    work: int
+    work: float
     started: float | None = None
     epochs: int = 0
     done: float = 0.0
@@ -55,15 +55,13 @@ class Remaining:
         self.on_change: Callable[[], None] = lambda: None
         jobs = trainings(plan)
         self.total = len(jobs)
-        self.left = {
-            job.id: _Training(job, kind_of_training(job.trained), job.trained.training.windows_read(job.windows))
-            for job in jobs
-        }
+        self.left = {job.id: _Training(job, kind_of_training(job.trained), job.work) for job in jobs}
         self.seen: dict[str, list[float]] = {}
         self.elsewhere: dict[str, Job] = {}
         self.rates: Rates | None = None
         self.began = time.monotonic()
-        self.finished_work = 0
+        self.finished_work = 0.0
+        self.needs = {job.id: job.needs for job in plan if job.kind == "unit"}
 
     def counts(self) -> tuple[int, int]:
         """How many trainings have ended, of how many."""
@@ -103,6 +101,7 @@ class Remaining:
         self.elsewhere.pop(job, None)
         training = self.left.pop(job, None)
         if training is None:
+            self._drop_needs(job)
             return
         if training.started is not None:
             share = (training.done - training.resumed) if training.epochs else 1.0
@@ -110,9 +109,7 @@ class Remaining:
                 rate = (time.monotonic() - training.started) / (training.work * share)
                 self.seen.setdefault(training.kind, []).append(rate)
                 self.finished_work += training.work
-        if training.job.kind == "unit":
-            needed = {need for other in self.left.values() for need in other.job.needs}
-            self._drop(need for need in training.job.needs if need not in needed)
+        self._drop_needs(job)
         self.on_change()
 
     def seconds_left(self) -> float | None:
@@ -149,6 +146,11 @@ class Remaining:
         if training.started is None or share <= 0:
             return None
         return (now - training.started) / (training.work * share)
+
+    def _drop_needs(self, unit: str) -> None:
+        """Remove what a unit needed that has ended, and that no other unit needs."""
+        needed = {need for other in self.left.values() for need in other.job.needs}
+        self._drop(need for need in self.needs.get(unit, ()) if need not in needed)
 
     def _drop(self, jobs: Iterable[str]) -> None:
         """Remove jobs that have ended unseen, such as teachers that another command has trained."""

@@ -54,7 +54,8 @@ def _perform(job: Values, values: Values) -> "JobResult":
     from mmkd.engines.sweep import run_one
     from mmkd.specs.unit import UnitSpec
     from mmkd.tasks import TASKS
-    from mmkd.training.preparation import load_view, make_teacher
+    from mmkd.training.preparation import make_teacher
+    from mmkd.training.unit_windows import load_view
     from mmkd.training.workspace import Workspace
     from mmkd.units.sources import check_loaded
     from mmkd.units.splits import select_fold

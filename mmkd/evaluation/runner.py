@@ -18,8 +18,9 @@ from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.store.record import Record
-from mmkd.training.preparation import complete_teacher, load_view
+from mmkd.training.preparation import complete_teacher
 from mmkd.training.student_model import StudentModel, load_teacher
+from mmkd.training.unit_windows import load_view
 from mmkd.training.workspace import Workspace
 from mmkd.units.costs import cost_key, is_steady, known_costs
 from mmkd.units.splits import split_for

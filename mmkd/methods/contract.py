@@ -3,7 +3,7 @@
 A method defines a loss and its own modules; the training loop calls it. CONTRIBUTING.md shows a whole method.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
 from mmkd.core.registry import METHODS
+from mmkd.methods.costs import Costs
 from mmkd.methods.losses import check_temperature, soft_targets
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.methods.pairing import paired_branch
@@ -53,8 +54,8 @@ class MethodConfig(Options):
 
 
 @dataclass(frozen=True)
-class TaughtConfig(MethodConfig):
-    """Options of all methods that have teachers."""
+class GuidedConfig(MethodConfig):
+    """Options of all methods that are taught: by teachers, or by students like the one that is trained."""
 
     init_student: Literal["random", "trained"] = option(
         "random", "initial weights of the student: random, or those of a student trained without teachers"
@@ -63,12 +64,6 @@ class TaughtConfig(MethodConfig):
         "constant", f"factor on all terms but cross-entropy over the epochs: {Schedule.FORMS}"
     )
     temperature_schedule: str = option("constant", "temperature over the epochs, in the same forms")
-    teacher_epoch: Literal["last", "best"] = option(
-        "last",
-        "weights of the teachers: of their last epoch, or of the best on validation windows",
-        since=3,
-        before="best",
-    )
     method_lr_factor: float = option(
         1.0, "factor on the learning rate of the method's own parameters, such as projectors", gt=0, since=3
     )
@@ -81,6 +76,18 @@ class TaughtConfig(MethodConfig):
             check_temperature(f"temperature-schedule {self.temperature_schedule!r}", value)
         if hasattr(self, "temperature"):
             check_temperature(f"temperature = {self.temperature:g}", self.temperature)
+
+
+@dataclass(frozen=True)
+class TaughtConfig(GuidedConfig):
+    """Options of all methods that have teachers."""
+
+    teacher_epoch: Literal["last", "best"] = option(
+        "last",
+        "weights of the teachers: of their last epoch, or of the best on validation windows",
+        since=3,
+        before="best",
+    )
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,7 @@ class Method(nn.Module):
     of the networks that it reads, and may create modules in `build`. Modules and parameters assigned in `build` are
     trained together with the student, except for those that require no gradient.
 
-    A few methods override one of three hooks: `teacher_parameters`, `deploy` and `after_step`.
+    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine` or `length`.
 
     State that changes during training must be a parameter or a buffer. A checkpoint stores nothing else of a method,
     and an interrupted training resumes from it.
@@ -129,7 +136,8 @@ class Method(nn.Module):
             method refuses `label_smoothing` and `class_weights`.
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
             "anomaly".
-        needs: a subset of `NEEDS`.
+        needs: a subset of `NEEDS`. A method with teachers that needs nothing of them has none trained for it; their
+            networks may count for `length`.
         unlabelled: what the method does where some training windows have no label, a key of `UNLABELLED`. "all": all of
             its terms but cross-entropy (`supervised`) can do without labels; the targets of unlabelled windows are -1.
             "teacher": it needs a class for every window; the targets of unlabelled windows are the class of the highest
@@ -138,6 +146,8 @@ class Method(nn.Module):
         status: a key of `STATUSES`, which tables mark: "current" (of 2021 or later), "classic" (of before), "notes"
             (named in the project's founding notes, with a meaning of its own) or "control" (no method, but what methods
             are held against). `--method current` runs those of the first kind.
+        options_like: of a control, the method whose options it takes where none is given for itself, such as "kd".
+        control_options: of a control, the values of options that it runs with where all controls are asked for.
         revision: raised by one when the method computes something else under the same options. It is part of the key of
             a unit, so that records of the older form are neither answered nor compared as if they were of this one.
     """
@@ -152,9 +162,18 @@ class Method(nn.Module):
     needs: ClassVar[frozenset[str]] = frozenset({"logits"})
     unlabelled: ClassVar[Literal["all", "teacher", "labelled"]] = "labelled"
     status: ClassVar[Literal["current", "classic", "notes", "control"]] = "current"
+    options_like: ClassVar[str] = ""
+    control_options: ClassVar[Mapping[str, Sequence[Any]]] = {}
     revision: ClassVar[int] = 1
+    combines: ClassVar[bool] = False
+    stretches: ClassVar[bool] = False
     config: Any
     weight_of_class: Tensor | None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.combines = cls.combine is not Method.combine
+        cls.stretches = cls.length is not Method.length
 
     def __init__(self, config: MethodConfig | None = None, **options: Any) -> None:
         super().__init__()
@@ -191,9 +210,10 @@ class Method(nn.Module):
             raise MmkdError(f"{name}.status is {self.status!r}; known: {', '.join(STATUSES)}")
         if setup.task not in self.tasks:
             raise MmkdError(f"{name} is not defined for --task {setup.task}; use another --method")
-        if self.distils and not setup.teachers:
+        taught = self.distils and bool(self.needs)  # the others have no teachers in training
+        if taught and not setup.teachers:
             raise MmkdError(f"{name} needs a teacher; add --teachers sig,gaf,pi")
-        if self.distils and len(setup.teachers) < self.minimum_teachers:
+        if taught and len(setup.teachers) < self.minimum_teachers:
             raise MmkdError(
                 f"{name} weighs teachers against each other and needs {self.minimum_teachers} or more; "
                 f"use --teachers sig,gaf,pi"
@@ -291,6 +311,39 @@ class Method(nn.Module):
         """
         return ()
 
+    def likes(self, seed: int) -> Mapping[str, int]:
+        """Name the students that the method needs besides its own: the same student, trained alone; by default none.
+
+        They have the same architecture, views, windows and training, and another training seed: other initial weights
+        and batches. Each is a unit with a record of its own, which no table shows. `losses` receives their outputs
+        under their names, as if they were teachers, unless the method has the hook `combine`.
+
+        Args:
+            seed: of the unit.
+
+        Returns:
+            name -> training seed. The result may depend only on the options and the seed.
+        """
+        return {}
+
+    def combine(self, likes: Sequence[nn.Module]) -> nn.Module:
+        """Return the network that is deployed, made of trained `likes`; a method with this hook trains nothing itself.
+
+        Its `deploy` must return a network of the same structure, from any student.
+        """
+        raise NotImplementedError(f"{type(self).__name__} combines no students")
+
+    def length(self, costs: Costs) -> float:
+        """Return how many times as long the student is trained as its settings say; by default 1.
+
+        Epochs, or steps, are rounded up; `training.length.MOST` times as many are the most. The schedule of the
+        learning rate is stretched.
+
+        Args:
+            costs: of the networks of the unit.
+        """
+        return 1.0
+
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step, for example to update a memory or to train a module with `mmkd.Outer`.
 
@@ -306,7 +359,7 @@ class Method(nn.Module):
 
     def terms(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         """Compute `losses` under the schedules of weight and temperature. This is what the training loop calls."""
-        if not isinstance(self.config, TaughtConfig):
+        if not isinstance(self.config, GuidedConfig):
             return self.losses(student, teachers, batch)
         share = batch.epoch / max(batch.epochs - 1, 1)
         if self.config.temperature_schedule != "constant":

@@ -13,6 +13,7 @@ from mmkd.comparison.ranking import Ranking
 from mmkd.report.fidelity import measure_lines, verdict_words
 from mmkd.report.phrases import group_notes
 from mmkd.report.spreadsheet import plain_row, seed_and_fold
+from mmkd.report.tuning import phase_json
 
 
 def document(comparison: Comparison, rankings: Sequence[Ranking]) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def document(comparison: Comparison, rankings: Sequence[Ranking]) -> dict[str, A
         "groups": [_group(group) for group in comparison.groups],
         "over_data_sets": [_plain(asdict(ranking)) for ranking in rankings],
         **({"selections": [_plain(each.as_json()) for each in comparison.selections]} if comparison.selections else {}),
+        **({"tunings": [_plain(phase_json(each)) for each in comparison.tunings]} if comparison.tunings else {}),
         "left_out": comparison.left_out,
     }
 

@@ -16,6 +16,7 @@ from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.specs.unit import PeerSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
+from mmkd.units.expansion import reads_teachers
 from mmkd.units.methods import status_of
 from mmkd.units.names import data_title, option_names, options_note
 from mmkd.units.result import UnitResult
@@ -152,7 +153,7 @@ def _student_group(
     taught: list[tuple[str, Record, str]] = []
     titles: dict[str, str] = {}
     for result in members:
-        for modality in result.spec.teachers:
+        for modality in result.spec.teachers if reads_teachers(result.spec.method) else ():
             teacher = result.spec.teacher(modality)
             key = teacher.key
             if key in teachers and task.teachers_share_metrics:

@@ -15,6 +15,7 @@ from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import Paired
 from mmkd.metrics.registry import METRICS, file_scores
 from mmkd.report.fidelity import fidelity_lines, fidelity_row
+from mmkd.report.tuning import budget_lines, configuration_lines
 
 
 def leaderboard_csv(comparison: Comparison) -> str:
@@ -38,6 +39,16 @@ def results_csv(comparison: Comparison) -> str:
 def fidelity_csv(comparison: Comparison) -> str:
     """What students have of their teachers: one line a row, teacher and measure."""
     return _csv(fidelity_lines(comparison)) or "task,dataset,student,group,row,teacher,measure\n"
+
+
+def tuning_files(comparison: Comparison) -> dict[str, str]:
+    """`tuning.csv`, one line a configuration, and `budgets.csv`, one line a method and budget; none if nothing was
+    tuned.
+    """
+    if not comparison.tunings:
+        return {}
+    lines = {"tuning.csv": configuration_lines, "budgets.csv": budget_lines}
+    return {name: _csv(make(comparison.tunings)) for name, make in lines.items()}
 
 
 def _identity(row: Row, group: Group) -> dict[str, Any]:

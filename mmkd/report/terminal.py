@@ -8,6 +8,7 @@ from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.rows import Row
+from mmkd.comparison.tuning import TuningPhase
 from mmkd.report.columns import Column, columns
 from mmkd.report.fidelity import (
     HEADS,
@@ -22,6 +23,7 @@ from mmkd.report.fidelity import (
 )
 from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
+from mmkd.report.tuning import MEANING, chosen_words, phase_lead, phase_notes, table_cells, table_heads
 from mmkd.units.methods import status_line
 
 WIDTH = 118
@@ -38,6 +40,8 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
     for selection in comparison.selections:
         for line in selection.lines:
             console.print(line)
+    for phase in comparison.tunings:
+        _print_tuning(phase, console)
     for group in comparison.groups:
         console.print(f"{group.title}, {name_repeats(group)}", style="bold")
         for line in gap_lines(group.gaps):
@@ -51,8 +55,21 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
     for ranking in rankings:
         for line in ranking_lines(ranking):
             console.print(line)
-    for line in (legend(comparison), *meanings(comparison)):
+    for line in (legend(comparison), *meanings(comparison), *([MEANING] if comparison.tunings else [])):
         console.print(line)
+
+
+def _print_tuning(phase: TuningPhase, console: Any) -> None:
+    """What each method's configurations scored in the inner fold, and which was the best."""
+    console.print(f"tuning: {phase.title}", style="bold")
+    console.print(f"  {phase_lead(phase)}; {phase.metric.label}:")
+    lines = [(tuning.name, table_cells(tuning, phase)[:-1]) for tuning in phase.tunings]
+    console.print(_plain_table(table_heads(phase)[:-1], lines))
+    for tuning in phase.tunings:
+        console.print(f"  {tuning.name}: best is {chosen_words(tuning)}")
+    for note in phase_notes(phase):
+        console.print(f"  {note}")
+    console.print()
 
 
 def _table(group: Group, control: str) -> Any:

@@ -202,6 +202,11 @@ class UnitSpec:
         teacher_targets: "fitted": the logits of a training window are those of the teachers that were fitted to it; or
             "out-of-fold:K": of K teachers each of which did not see one fold of the training part.
         peer_revisions: modality -> `Peer.revision` of a peer that teaches, where it is not 1.
+        training_seed: seed of initial weights, batches, dropout, augmentations and the method, where it is not `seed`,
+            which then decides the split, the labelled subjects and the folds alone.
+        tuning: of a unit that equal tuning tries: {"table": digest of the table, "number": of the configuration in it}.
+        tuned: of a unit whose options equal tuning chose: {"table", "number", "budget": how many configurations were
+            tried, "on": names of the data sets}; empty: the options are those of the request.
     """
 
     data: DataSpec
@@ -227,6 +232,14 @@ class UnitSpec:
     given_views: tuple[str, ...] = field(default=(), metadata={"in_key": False})
     teacher_targets: str = field(default="fitted", metadata={"since": 5})
     peer_revisions: Mapping[str, int] = field(default_factory=dict, metadata={"since": 5})
+    tuning: Mapping[str, Any] = field(default_factory=dict, metadata={"since": 5})
+    tuned: Mapping[str, Any] = field(default_factory=dict, metadata={"since": 5})
+    training_seed: int | None = field(default=None, metadata={"since": 5})
+
+    @property
+    def own_seed(self) -> int:
+        """The seed of the student's own training."""
+        return self.seed if self.training_seed is None else self.training_seed
 
     @cached_property
     def key(self) -> str:

@@ -12,9 +12,10 @@ from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.tasks import TASKS
 from mmkd.training.distributed import TorchrunGroup
 from mmkd.training.loop import TrainingResult
-from mmkd.training.preparation import prepare_unit, teacher_windows
+from mmkd.training.preparation import prepare_unit
 from mmkd.training.student import train_student
 from mmkd.training.teachers import initial_network, train_teacher
+from mmkd.training.unit_windows import teacher_windows
 from mmkd.training.workspace import Workspace
 from mmkd.units.sources import check_loaded
 from mmkd.units.splits import select_fold

@@ -62,7 +62,7 @@ def _terms(
     """The terms of three epochs under these options; None if the method refuses them."""
     method: Method = METHODS.get(spec.method)(config)
     try:
-        build_method(method, setup, spec.seed)
+        build_method(method, setup, spec.own_seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             epochs = sorted({0, batch.epochs // 2, batch.epochs - 1})

@@ -80,7 +80,8 @@ def save_series_pictures(
 ) -> None:
     """Write `curves.svg`, and `series.svg`: values, events and scores of the series with the median VUS-PR."""
     name = _unit_name(unit)
-    _save_curves(folder, name, training_result.history, training_result.best_epoch + 1)
+    if training_result.history:
+        _save_curves(folder, name, training_result.history, training_result.best_epoch + 1)
     median = sorted(results, key=lambda result: result.metrics["vus_pr"])[len(results) // 2]
     series = median.series
     heading = f"{name}: {series.name}, VUS-PR {median.metrics['vus_pr']:.3f} (the median series)"

@@ -17,6 +17,7 @@ from mmkd.specs.unit import UnitSpec
 from mmkd.store.environment import environment
 from mmkd.store.record import Record, write_history
 from mmkd.training.checkpoint import Checkpoint
+from mmkd.training.likes import LAST_WEIGHTS, combine
 from mmkd.training.loop import TrainingResult, train
 from mmkd.training.pictures import save_pictures
 from mmkd.training.preparation import PreparedUnit, prepare_unit
@@ -51,21 +52,25 @@ def run_unit(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
 
 
 def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:
-    """Train the student of a unit, in step with the other processes of the group."""
+    """Train the student of a unit, in step with the other processes of the group, or combine those it is made of."""
     spec = unit.spec
+    training = unit.training
+    if unit.method.combines:
+        unit.log.add(f"combined of {len(unit.likes)} students trained alone")
+        return combine(unit.method, list(unit.likes.values()))
     result = train(
         unit.student,
         unit.method,
         unit.windows,
         unit.source,
-        training=spec.training,
-        seed=spec.seed,
+        training=training,
+        seed=spec.own_seed,
         label=f"{spec.method} -> {spec.student_name}",
         progress=workspace.progress.of_training(f"unit/{spec.key}"),
         checkpoint=student_checkpoint(spec, workspace),
         group=workspace.group,
     )
-    length = f"{spec.training.steps} steps" if spec.training.steps else f"{spec.training.epochs} epochs"
+    length = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
     unit.log.add(f"trained {length} in {result.seconds:.1f} s, best epoch {result.best_epoch + 1}")
     return result
 
@@ -104,6 +109,8 @@ def write_student(
 ) -> dict[str, Any]:
     """Write the files that the record of every student has: weights, history and log; and return its `result.json`."""
     save_file(result.best, folder / "student.safetensors")
+    if unit.spec.training_seed is not None and result.best is not result.last:
+        save_file(result.last, folder / LAST_WEIGHTS)
     write_history(folder / "history.csv", result.history)
     (folder / "events.log").write_text(unit.log.text(), encoding="utf-8")
     spec = unit.spec
@@ -125,6 +132,8 @@ def write_student(
         "teacher_checkpoint": _teacher_epoch(unit),
         "teacher_weights": unit.shares,
         **({"fold_teachers": fold_teachers(spec)} if spec.teacher_targets != "fitted" else {}),
+        **({"likes": {name: like.spec.key for name, like in unit.likes.items()}} if unit.likes else {}),
+        **({"length": unit.length.as_json()} if unit.length is not None else {}),
         "deploys": "student" if result.network is unit.student else "method",
         "views": views,
         "data": describe_data(unit.data, unit.split),

@@ -21,6 +21,7 @@ from mmkd.store.files import create_array
 from mmkd.training.data import TrainingData
 
 if TYPE_CHECKING:
+    from mmkd.specs.unit import TeacherSpec, UnitSpec
     from mmkd.training.teachers import Teacher
 
 FEATURE_BUDGET = 2 << 30  # bytes of feature maps kept on disk; if there are more, teachers run on every batch
@@ -46,6 +47,22 @@ class TeacherSource(Protocol):
         ...
 
 
+class TaughtNetwork(Protocol):
+    """A trained network whose outputs teach: a teacher, or a student like the one that is taught.
+
+    Attributes:
+        network: in evaluation mode, without gradients.
+        checkpoint: the epoch of its weights: "best" or "last".
+    """
+
+    @property
+    def spec(self) -> "TeacherSpec | UnitSpec": ...
+    @property
+    def network(self) -> nn.Module: ...
+    @property
+    def checkpoint(self) -> str: ...
+
+
 class NoTeachers:
     """The source of a training without teachers: that of a teacher itself, or of a student trained alone."""
 
@@ -60,7 +77,7 @@ class LiveTeachers:
 
     networks: Mapping[str, nn.Module] = {}
 
-    def __init__(self, teachers: "Mapping[str, Teacher]") -> None:
+    def __init__(self, teachers: Mapping[str, TaughtNetwork]) -> None:
         self.teachers = teachers
 
     def outputs(self, positions: NDArray[np.int64], views: Mapping[str, Tensor]) -> Mapping[str, Outputs]:
@@ -181,7 +198,7 @@ def flatten(outputs: Outputs, maps: bool) -> dict[str, Tensor]:
 
 
 def make_teacher_source(
-    teachers: "Mapping[str, Teacher]",
+    teachers: Mapping[str, TaughtNetwork],
     needs: frozenset[str],
     windows: TrainingData,
     cache: Cache,
@@ -221,7 +238,7 @@ def make_teacher_source(
         cache.evict(kind, budget - size, protected=set(keys.values()))
     stored = {}
     for name, teacher in teachers.items():
-        create = partial(_write_outputs, teacher, maps, windows, progress=progress)
+        create = partial(_write_outputs, name, teacher.network, maps, windows, progress=progress)
         arrays = cache.load_or_create(kind, keys[name], create, _open_outputs)
         with torch.no_grad():
             classifier = teacher.network(first_window).classifier
@@ -235,15 +252,17 @@ def _open_outputs(folder: Path) -> dict[str, NDArray[np.float32]]:
     return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "r") for name in order}
 
 
-def _write_outputs(teacher: "Teacher", maps: bool, windows: TrainingData, folder: Path, progress: Progress) -> None:
+def _write_outputs(
+    name: str, network: nn.Module, maps: bool, windows: TrainingData, folder: Path, progress: Progress
+) -> None:
     """Run the teacher on the training windows and write its outputs, one `.npy` file an array."""
     count = windows.stored_rows
     size = windows.prediction_batch
     arrays: dict[str, Any] = {}
-    with torch.no_grad(), progress.bar(f"outputs of {teacher.spec.modality} teacher", count) as bar:
+    with torch.no_grad(), progress.bar(f"outputs of {name} teacher", count) as bar:
         for start in range(0, count, size):
             part = slice(start, min(start + size, count))
-            outputs = teacher.network(windows.load_rows(np.arange(part.start, part.stop)))
+            outputs = network(windows.load_rows(np.arange(part.start, part.stop)))
             for name, value in flatten(outputs, maps).items():
                 if name not in arrays:
                     arrays[name] = create_array(folder / f"{name}.npy", (count, *value.shape[1:]))

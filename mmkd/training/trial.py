@@ -28,6 +28,7 @@ from mmkd.tasks import TASKS
 from mmkd.training.idle import idle_options
 from mmkd.training.setup import build_method, select_teacher_parameters
 from mmkd.training.teachers import load_checkpoint, make_network
+from mmkd.units.likes import teaching_likes
 from mmkd.units.splits import split_for
 from mmkd.views.channels import make_modality
 from mmkd.views.checks import check_modality
@@ -55,7 +56,7 @@ def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
         MmkdError: the network cannot read these views. Refused: the method cannot work with these teachers.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(spec.seed, "student"))
+        torch.manual_seed(seed_for(spec.own_seed, "student"))
         student_shapes = {name: shapes[name] for name in spec.student}
         if spec.student_net == NETWORK:
             return make_reverse_student(spec, student_shapes, classes)
@@ -215,12 +216,16 @@ class Trial:
                 name: make_network(spec.task, net, name, shapes[name], classes).eval()
                 for name, net in spec.teachers.items()
             }
+            own = teaching_likes(spec)
+            likes = {name: make_student(alone, shapes, classes).eval() for name, alone in own.items()}
         positions = shape[1:] if TASKS.get(spec.task).per_step else ()
         student_outputs = try_student(spec, student, views, (4, classes, *positions))
         teacher_outputs = {
             name: try_network(spec, spec.teachers[name], net, views, (4, classes, *positions))
             for name, net in nets.items()
         }
+        with torch.no_grad():
+            teacher_outputs |= {name: network(views) for name, network in likes.items()}
         if TASKS.get(spec.task).per_step:
             logits = student_outputs.logits
             all_steps = torch.ones(len(logits), *logits.shape[2:], dtype=torch.bool)
@@ -243,7 +248,7 @@ class Trial:
             raise Refused(f"{spec.method} is not defined for --task {spec.task}: {why}; use another --method")
         check_teacher_outputs(spec, method)
         try:
-            build_method(method, setup, spec.seed)
+            build_method(method, setup, spec.own_seed)
         except UnitFailed:
             raise
         except MmkdError as error:

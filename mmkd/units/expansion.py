@@ -22,11 +22,11 @@ from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
 from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
+from mmkd.units.choices import choices
 from mmkd.units.methods import named_methods
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
-from mmkd.units.training_settings import OF_METHODS
 from mmkd.views.cached import view_configs
 
 VALIDATION = 0.2
@@ -41,14 +41,14 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
     Raises:
         MmkdError: a part of the request is invalid.
     """
-    methods = named_methods(request.methods)
+    methods = named_methods(request.methods, request.with_controls)
     for name in (*request.options, *(variant["method"] for variant in request.variants)):
         if name not in methods:
             raise MmkdError(f"options are given for method {name!r}, which is not among {', '.join(methods)}")
     if not any(distils(name) for name in methods):
         for flag in (*request.teacher_flags, *["--teacher-targets"] * (request.teacher_targets != "fitted")):
             raise MmkdError(f"{flag}: {', '.join(methods)} has no teachers; leave it out")
-    choices = {name: list(_choices(request, name)) for name in methods}
+    options_of = {name: choices(request, name) for name in methods}
     seen = set()
     loaders = _loaders(request)
     if request.own is not None:  # defaults depend on the content of the file
@@ -72,7 +72,7 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
         combinations = itertools.product(parts, request.seeds, own.students, nets, fusions, request.teachers)
         for part, seed, student, net, fusion, teachers in combinations:
             for method in methods:
-                for options in choices[method]:
+                for options in options_of[method]:
                     spec = resolve(
                         request,
                         part,
@@ -103,18 +103,6 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
     return [folds[n - 1] for n in request.fold] if request.fold else list(folds)
 
 
-def _choices(request: Request, method: str) -> Iterator[dict[str, Any]]:
-    """The options of each unit of a method: every combination of the lists in `options`, then those of the variants."""
-    preset = TASKS.get(request.task).preset(request.preset).options.get(method, {})
-    given = {name: getattr(request, name) for name in OF_METHODS if getattr(request, name) is not None}
-    base = {**preset, **given, **_field_names(request.options.get(method, {}))}
-    yield from _option_sets(method, base)
-    for variant in request.variants:
-        if variant["method"] == method:
-            options = _field_names({name: value for name, value in variant.items() if name != "method"})
-            yield from _option_sets(method, {**base, **options})
-
-
 def _loaders(request: Request) -> list[Callable[[], Dataset]]:
     """A function for each data set of a request that loads it."""
     nan: Any = request.nan
@@ -133,28 +121,6 @@ def _with_defaults(request: Request, data: Dataset) -> Request:
     students = ("img",) if request.students is task.students else request.students
     teachers = ("img",) if request.teachers is task.teachers else request.teachers
     return replace(request, students=students, teachers=teachers)
-
-
-def _field_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options by the names of their fields, with underscores in place of dashes.
-
-    Raises:
-        MmkdError: an option is given in both spellings.
-    """
-    if len({name.replace("-", "_") for name in options}) < len(options):
-        raise MmkdError(f"an option is given twice among {', '.join(options)}")
-    return {name.replace("-", "_"): value for name, value in options.items()}
-
-
-def _option_sets(method: str, options: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every combination of the values of options that are lists, with the method's defaults filled in."""
-    config = METHODS.get(method).Config
-    lists = [value if isinstance(value, list) else [value] for value in options.values()]
-    for name, values in zip(options, lists, strict=True):
-        if not values:
-            raise MmkdError(f"method {method!r}: the list of values for {name!r} is empty")
-    for combination in itertools.product(*lists):
-        yield recorded(config.parse(dict(zip(options, combination, strict=True)), f"method {method!r}"))
 
 
 def resolve(
@@ -366,6 +332,11 @@ def distils(method: str) -> bool:
     return bool(METHODS.get(method).distils)
 
 
+def reads_teachers(method: str) -> bool:
+    """Whether a method reads what teachers put out, so that they are trained for it."""
+    return distils(method) and bool(METHODS.get(method).needs)
+
+
 def student_alone(spec: UnitSpec) -> UnitSpec:
     """The unit of the same student trained alone: `spec` is compared with it, and may start from its weights."""
     config = METHODS.get("student").Config
@@ -390,5 +361,7 @@ def student_alone(spec: UnitSpec) -> UnitSpec:
         selection_folds=0,
         teacher_targets="fitted",
         peer_revisions={},
+        tuning={},
+        tuned={},
         given_views=tuple(name for name in spec.given_views if name.rpartition(".")[0] in spec.student),
     )

@@ -1,9 +1,9 @@
-"""Words for several methods, `--method all` and `--method current`; and what status a method has, without torch."""
+"""Words for several methods, such as `--method all`; and what status a method has, without torch."""
 
 import ast
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from typing import Any
 from mmkd.core.errors import MmkdError
 from mmkd.core.registry import METHODS
 
-WORDS = ("all", "current")
+WORDS = ("all", "current", "controls")
 """Each stands alone in place of names of methods."""
+CONTROL = "control"
+"""The status of what is no method."""
 ALONE = "student"
 """The student without a teacher, with which every method is compared."""
 MARKS = {"classic": "of before 2021", "notes": "from the project's notes, with a meaning of their own"}
@@ -35,14 +37,38 @@ def check_words(methods: Sequence[str]) -> None:
             raise MmkdError(f"methods: {word!r} must be the only name")
 
 
-def named_methods(methods: Sequence[str]) -> tuple[str, ...]:
-    """The names of methods, with those that "all" or "current" stands for.
+def named_methods(methods: Sequence[str], with_controls: bool = False) -> tuple[str, ...]:
+    """The names of methods, with those that "all", "current" or "controls" stands for.
 
-    "current" are the methods of that status, and the student alone.
+    Each word has the student alone. "all" are the methods of every status but "control"; "current" and "controls" those
+    of one status.
+
+    Args:
+        with_controls: whether the controls are added, those that are not named last.
     """
-    if not stands_for_several(methods):
-        return tuple(methods)
-    return tuple(name for name in METHODS if "all" in methods or name == ALONE or METHODS.get(name).status == "current")
+    names = list(methods)
+    if stands_for_several(methods):
+        word = methods[0]
+        names = [name for name in METHODS if name == ALONE or _belongs(METHODS.get(name).status, word)]
+    if with_controls:
+        names += [name for name in METHODS if METHODS.get(name).status == CONTROL]
+    return tuple(dict.fromkeys(names))
+
+
+def _belongs(status: str, word: str) -> bool:
+    """Whether methods of a status are among those that a word stands for."""
+    return status != CONTROL if word == "all" else status == {"controls": CONTROL}.get(word, word)
+
+
+def may_be_left_out(methods: Sequence[str], with_controls: bool = False) -> Callable[[str], bool]:
+    """Whether a method that refuses is left out, by its name: one that a word stands for, or that was added.
+
+    Args:
+        methods: as the user named them; with_controls: whether the controls were added.
+    """
+    if stands_for_several(methods):
+        return lambda name: True
+    return lambda name: with_controls and name not in methods
 
 
 def status_of(method: str, result: Mapping[str, Any]) -> str:

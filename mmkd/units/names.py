@@ -113,4 +113,5 @@ def title(spec: UnitSpec) -> str:
         number, folds = spec.data.inner_fold
         fold += f", without part {number} of {folds} of the training part"
     data = data_title(spec.data.name, spec.data.rate, spec.data)
-    return f"{data}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, seed {spec.seed}"
+    seed = f"seed {spec.seed}" + ("" if spec.training_seed is None else f", training seed {spec.training_seed}")
+    return f"{data}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, {seed}"

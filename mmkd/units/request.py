@@ -6,18 +6,16 @@ their checks are derived from that declaration.
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
+from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.core.text import LONGEST_PATH
-from mmkd.data.cards import read_toml
 from mmkd.specs.teacher_nets import target_folds
 from mmkd.tasks import DEFAULT_TASK, TASKS
 from mmkd.units.methods import check_words
-from mmkd.units.setting import MOST, setting
+from mmkd.units.setting import MOST, by_modality, setting
 from mmkd.units.training_settings import TrainingSettings
 
 OWN = "none"
@@ -45,9 +43,17 @@ class Request(TrainingSettings):
 
     methods: tuple[str, ...] = setting(
         (),
-        "methods, 'all', or 'current' (those of 2021 or later, and student); --method NAME --help shows its options",
+        "methods, or 'all' (without the controls), 'current' (those of 2021 or later), 'controls' (what methods are "
+        "held against), each with student; --method NAME --help shows its options",
         flag="--method",
         metavar="NAME[,NAME]",
+        group="what",
+    )
+    with_controls: bool = setting(
+        False,
+        "and the controls that fit: students that are taught nothing, or by something else than the teachers; is it "
+        "the teacher?",
+        flag="--with-controls",
         group="what",
     )
     datasets: tuple[str, ...] = setting(
@@ -281,7 +287,7 @@ class Request(TrainingSettings):
 
     def __post_init__(self) -> None:
         self._check_numbers()
-        object.__setattr__(self, "view", _by_modality(self.view))
+        object.__setattr__(self, "view", by_modality(self.view))
         super().__post_init__()
         self._fill_defaults()
         self._check_texts()
@@ -306,6 +312,11 @@ class Request(TrainingSettings):
     def own(self) -> str | None:
         """The user's own file, of windows or series or the card of a private data set."""
         return self.data if self.data is not None else self.card
+
+    @property
+    def asks_for_controls(self) -> bool:
+        """Whether all controls are asked for, by a word or beside other methods."""
+        return self.with_controls or "controls" in self.methods
 
     def _fill_defaults(self) -> None:
         """Fill in the defaults of the task; plugins are loaded first, because one may register the task."""
@@ -358,74 +369,10 @@ class Request(TrainingSettings):
             raise MmkdError(f"seed {min(self.seeds)} is negative; a seed is a whole number of at least 0")
 
 
-def _by_modality(view: Any) -> Any:
-    """Options of views as modality -> option -> value; they may also be given as {"gaf.range": "train"}.
-
-    Raises:
-        MmkdError: a name has no option, or an option is given twice.
-    """
-    if isinstance(view, str):
-        raise MmkdError(f"view {shown(view)}: write a mapping, such as {{'gaf.range': 'train'}}")
-    if not isinstance(view, Mapping):
-        return view
-    nested: dict[str, dict[str, Any]] = {}
-    for name, value in view.items():
-        modality, dot, option = str(name).rpartition(".")
-        if isinstance(value, Mapping):
-            modality, options = str(name), dict(value)
-        elif dot and modality and option:
-            options = {option: value}
-        else:
-            raise MmkdError(f"--view {shown(name)}: write a modality and its option, such as gaf.range=train")
-        own = nested.setdefault(modality, {})
-        for option in options:
-            if option in own:
-                raise MmkdError(f"--view: {modality}.{option} is given twice")
-        own.update(options)
-    return nested
-
-
 def request_fields() -> list["Field[Any]"]:
     """The fields of `Request` in the order of the help: those of trainings last."""
     last = {f.name for f in fields(TrainingSettings)}
     return sorted(fields(Request), key=lambda f: f.name in last)
-
-
-def read_suite(path: str | Path, **changes: Any) -> Request:
-    """Read a request from a TOML file.
-
-    Args:
-        changes: fields that replace those of the file, such as those of flags.
-
-    Raises:
-        MmkdError: there is no such file, it is not TOML, or it has an unknown key or a value of the wrong type.
-    """
-    path = Path(path)
-    values: dict[str, Any] = {"name": path.stem}
-    known = {f.name: f for f in request_fields()}
-    for key, value in read_toml(path, "--suite").items():
-        name = key.replace("-", "_")
-        if name not in known:
-            hint = did_you_mean(key, known) or f" (keys: {', '.join(list(known)[:9])} and what flags are called)"
-            raise MmkdError(f"--suite {path}: unknown key {shown(key)}{hint}")
-        if name in values and name != "name":
-            raise MmkdError(f"--suite {path}: the key {name!r} is given in both spellings")
-        values[name] = value
-    windows = [name for name in ("data", "card", "datasets") if name in values]
-    if len(windows) > 1:
-        raise MmkdError(f"--suite {path}: {windows[0]!r} and {windows[1]!r} both name windows; give one of them")
-    if "methods" not in values and "methods" not in changes:
-        raise MmkdError(f"--suite {path}: the key 'methods' is missing")
-    try:
-        for name in ("seeds", "fold"):
-            if isinstance(values.get(name), str):
-                values[name] = parse_seeds(values[name], name)
-        for plugin in changes.get("plugins", ()):  # one may register the task of the suite
-            load_plugin(plugin)
-        suite = Request(**{"methods": changes.get("methods"), **values})
-    except MmkdError as error:
-        raise MmkdError(f"--suite {path}: {error}") from None
-    return Request(**{**values, **changes}) if changes else suite
 
 
 def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:

@@ -40,8 +40,9 @@ class RP(Scaled):
 
     A window is averaged over S + (dimension - 1) delay segments of (nearly) equal length. State i holds the segments
     i, i + delay, ..., and the plot the distances of all pairs of states, or with a threshold 1 where they are below it
-    and 0 elsewhere. Distances are exact to 1e-7 of the window's range. `scale="none"` gives the numbers of pyts (`point` and `distance` do so with any scale). With
-    `scale="train"` each channel is divided by its standard deviation over the training windows first.
+    and 0 elsewhere. Distances are exact to 1e-7 of the window's range. `scale="none"` gives the numbers of pyts
+    (`point` and `distance` do so with any scale). With `scale="train"` each channel is divided by its standard
+    deviation over the training windows first.
 
     The plot of a constant window (up to rounding) is all 0, with `threshold="fixed"` all 1.
 

@@ -8,7 +8,8 @@ from mmkd.bench import main as bench
 from mmkd.data import load_dataset, load_file, load_own
 from mmkd.data.__main__ import main
 from mmkd.units.expansion import expand
-from mmkd.units.request import Request, read_suite
+from mmkd.units.request import Request
+from mmkd.units.suites import read_suite
 
 N = 48
 X = np.random.default_rng(0).normal(size=(N, 2, 40)) + (np.arange(N) % 2)[:, None, None]

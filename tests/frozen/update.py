@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from mmkd.units.expansion import expand
-from mmkd.units.request import read_suite
+from mmkd.units.suites import read_suite
 
 FOLDER = Path(__file__).parent
 SUITES = FOLDER.parents[1] / "experiments"

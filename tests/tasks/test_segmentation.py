@@ -23,10 +23,10 @@ from mmkd.metrics.recordings import stitch
 from mmkd.report.mlflow import store as mlflow_store
 from mmkd.training.data import TrainingData
 from mmkd.training.loop import train
-from mmkd.training.preparation import training_data
 from mmkd.training.teacher_outputs import CachedTeachers, LiveTeachers, make_teacher_source
 from mmkd.training.teachers import get_teacher
 from mmkd.training.trial import Trial, make_method, make_student
+from mmkd.training.unit_windows import training_data
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request

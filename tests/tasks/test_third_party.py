@@ -25,7 +25,7 @@ from mmkd.metrics.registry import METRICS, Metric
 from mmkd.store.record import write_history
 from mmkd.tasks import TASKS, Task
 from mmkd.tasks.classification import PRESETS
-from mmkd.training.preparation import load_view
+from mmkd.training.unit_windows import load_view
 from mmkd.training.trial import make_student
 from mmkd.units.splits import split_for
 

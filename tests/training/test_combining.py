@@ -13,6 +13,7 @@ from mmkd import METHODS, MmkdError, Outputs
 from mmkd.metrics.classes import mixture_shares
 from mmkd.store.records import Records
 from mmkd.training import preparation
+from mmkd.training import shares as search
 from mmkd.training import student as unit
 from mmkd.training.data import TrainingData
 from mmkd.training.teachers import Teacher
@@ -88,8 +89,8 @@ def test_outputs_of_last_and_best_teachers_are_kept_apart(tiny, tmp_path):
 
 def test_shares_by_search_are_the_best_mixture_on_validation(tiny, tmp_path, monkeypatch):
     seen = []
-    real = preparation.mixture_shares
-    monkeypatch.setattr(preparation, "mixture_shares", lambda y, each: seen.append((y, each)) or real(y, each))
+    real = search.mixture_shares
+    monkeypatch.setattr(search, "mixture_shares", lambda y, each: seen.append((y, each)) or real(y, each))
     record = mmkd.run("kd", **tiny, runs=tmp_path, teacher_weights="search")
     shares = {n: float(s) for n, s in re.findall(r"(\w+)=([\d.]+)", record.result["teacher_weights"])}
     assert list(shares) == ["sig", "gaf", "pi"]
@@ -117,8 +118,8 @@ def test_shares_are_searched_with_predictions_of_the_validation_windows(monkeypa
 
     teachers = {name: Teacher(None, Says(factor), None) for name, factor in (("gaf", 1.0), ("sig", 5.0))}
     seen = []
-    monkeypatch.setattr(preparation, "mixture_shares", lambda y, each: seen.append((y, each)) or np.array([0.25, 0.75]))
-    assert preparation.search_shares(teachers, windows) == "gaf=0.2500,sig=0.7500"
+    monkeypatch.setattr(search, "mixture_shares", lambda y, each: seen.append((y, each)) or np.array([0.25, 0.75]))
+    assert search.search_shares(teachers, windows) == "gaf=0.2500,sig=0.7500"
     ((y, each),) = seen
     assert y.tolist() == windows.y[24:].tolist()
     for factor, found in zip((1.0, 5.0), each, strict=True):
@@ -138,9 +139,9 @@ def test_shares_of_step_labels_are_searched_on_labelled_steps(monkeypatch):
             return Outputs(views["sig"], views["sig"].mean(2))
 
     seen = []
-    monkeypatch.setattr(preparation, "mixture_shares", lambda y, each: seen.append((y, each)) or np.array([0.25, 0.75]))
+    monkeypatch.setattr(search, "mixture_shares", lambda y, each: seen.append((y, each)) or np.array([0.25, 0.75]))
     teachers = {name: Teacher(None, Says(), None) for name in ("sig@acc", "sig@gyro")}
-    assert preparation.search_shares(teachers, windows) == "sig@acc=0.2500,sig@gyro=0.7500"
+    assert search.search_shares(teachers, windows) == "sig@acc=0.2500,sig@gyro=0.7500"
     ((found_y, (found, _)),) = seen
     labelled = [(n, t) for n in range(6, 10) for t in range(16) if y[n, t] >= 0]
     assert found_y.tolist() == [y[place] for place in labelled]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mmkd.training.preparation import load_view, teacher_windows
+from mmkd.training.unit_windows import load_view, teacher_windows
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request

@@ -17,9 +17,10 @@ from mmkd.peers.base import softmax
 from mmkd.specs.teacher_nets import PEER_NETS, canonical_net, kind_of_net, single_nets, target_folds
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.records import Records
-from mmkd.training.preparation import prepare_unit, teacher_windows
+from mmkd.training.preparation import prepare_unit
 from mmkd.training.targets import FoldTargets, Retargeted
 from mmkd.training.teachers import get_teacher
+from mmkd.training.unit_windows import teacher_windows
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request

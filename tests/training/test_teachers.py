@@ -18,7 +18,8 @@ from mmkd.bench import main
 from mmkd.report.mlflow import runs as store_runs
 from mmkd.store.records import Records
 from mmkd.units.expansion import expand, student_alone
-from mmkd.units.request import Request, read_suite
+from mmkd.units.request import Request
+from mmkd.units.suites import read_suite
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 

@@ -13,7 +13,8 @@ from mmkd.data import load_file
 from mmkd.data.cards import find_cards, read_card
 from mmkd.units.expansion import expand
 from mmkd.units.names import variant_names
-from mmkd.units.request import Request, read_suite
+from mmkd.units.request import Request
+from mmkd.units.suites import read_suite
 
 TRIADS = np.array(["wrist=a,b,c;d,e,f"])
 NAMES = np.array(list("abcdefg"))

@@ -45,6 +45,8 @@ OTHER = {
     "selection_folds": 3,
     "teacher_targets": "out-of-fold:3",
     "peer_revisions": {"sig": 2},
+    "tuning": {"table": "56" * 8, "number": 3},
+    "tuned": {"table": "56" * 8, "number": 3, "budget": 10, "on": ["gunpoint"]},
     "sources": {"backbone mine": "ef" * 32},
 }
 OTHER_DATA = {

@@ -15,7 +15,8 @@ from mmkd.specs.unit import OPTIMIZERS, Training
 from mmkd.training.optimization import MAKERS, make_optimizer
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
-from mmkd.units.request import Request, read_suite
+from mmkd.units.request import Request
+from mmkd.units.suites import read_suite
 
 OWN = {"batch_size": 16, "lr": 0.02, "optimizer": "sgd", "weight_decay": 0.001}
 

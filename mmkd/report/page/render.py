@@ -5,10 +5,10 @@ hashes. Every text goes through jinja2's escaping, every figure through ElementT
 
 What other tools may rely on: `section#group-N` with `table[data-table=N]`, `input[data-filter=N]`,
 `output[data-shown=N]`, `button[data-open=N]` and, where teachers and the student alone are on record,
-`ul[data-gaps=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` (""
-where nothing is known); `details#method-N-NAME` and `details#teacher-N-NAME`, each with `data-group=N`; `figure` with
-`svg[role=img]`, which has a `title`; `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column
-of numbers sorts downwards, on the names upwards; a second reverses the order.
+`ul[data-gaps=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` ("" where nothing is known);
+`details#method-N-NAME` and `details#teacher-N-NAME`, each with `data-group=N`; `figure` with `svg[role=img]`, which has
+a `title`; `#tuning`, `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column of numbers
+sorts downwards, on the names upwards; a second reverses the order.
 """
 
 import base64
@@ -31,8 +31,10 @@ from mmkd.report.page.costs import cost_figures
 from mmkd.report.page.reproducibility import reproducibility_section
 from mmkd.report.page.section import group_section
 from mmkd.report.page.statistics import statistics_section
+from mmkd.report.page.tuning import tuning_sections
 from mmkd.report.page.words import count
 from mmkd.report.phrases import legend, name_seeds
+from mmkd.report.tuning import MEANING
 
 WEB = Path(__file__).parents[1] / "web"
 SOFT = {"light": "#f1f3f5", "dark": "#20252b"}  # behind what is pointed at
@@ -63,6 +65,7 @@ def page_files(
         "title": _title(comparison),
         "lead": _lead(comparison),
         "sections": _contents(comparison, bool(costs)),
+        "tunings": tuning_sections(comparison.tunings, album),
         "groups": sections,
         "costs": costs,
         "statistics": [statistics_section(n, ranking, album) for n, ranking in enumerate(rankings, 1)],
@@ -72,7 +75,7 @@ def page_files(
             *unread,
         ],
         "reproducibility": reproducibility_section(facts),
-        "legend": [legend(comparison), *meanings(comparison)],
+        "legend": [legend(comparison), *meanings(comparison), *([MEANING] if comparison.tunings else [])],
         "version": __version__,
     }
     return {"report.html": _render(context), **album.files, FIGURES: json.dumps(album.index, indent=1) + "\n"}
@@ -131,6 +134,7 @@ def _contents(comparison: Comparison, costs: bool) -> list[tuple[str, str]]:
     """The page's sections: id and title."""
     return [
         *((f"group-{n}", group.title) for n, group in enumerate(comparison.groups, 1)),
+        *([("tuning", "Equal tuning")] if comparison.tunings else []),
         *([("cost", "Score and cost")] if costs else []),
         ("statistics", "Over data sets"),
         ("left-out", "Failed and left out"),

@@ -1,0 +1,140 @@
+"""Suites of several parts."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mmkd.bench import main
+from mmkd.core.errors import MmkdError
+from mmkd.units.request import Request
+from mmkd.units.suites import read_suite, read_suites
+
+TEXT = """
+methods = ["student", "kd"]
+seeds = "0-1"
+datasets = ["coffee"]
+students = "sig"
+teachers = "sig"
+[options.kd]
+temperature = 2.0
+
+[[parts]]
+name = "first"
+
+[[parts]]
+name = "few labels"
+datasets = ["gunpoint"]
+labelled-windows = 3
+seeds = [5]
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def write(text):
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_a_part_is_the_file_with_its_own_keys(suite):
+    first, few = read_suites(suite(TEXT))
+    options = {"kd": {"temperature": 2.0}}
+    assert first == Request(
+        methods=("student", "kd"),
+        seeds=(0, 1),
+        datasets=("coffee",),
+        students=("sig",),
+        teachers=("sig",),
+        options=options,
+        name="mine first",
+    )
+    assert few == replace(first, datasets=("gunpoint",), labelled_windows=3, seeds=(5,), name="mine few labels")
+
+
+def test_parts_are_chosen_by_name_and_changed_by_flags(suite):
+    path = suite(TEXT)
+    (few,) = read_suites(path, ["few labels"], seeds=(9,))
+    assert (few.name, few.seeds, few.datasets) == ("mine few labels", (9,), ("gunpoint",))
+    assert read_suite(path, parts=("first",)).name == "mine first"
+
+
+def test_a_part_names_windows_in_another_way_than_the_file(suite):
+    text = TEXT.replace('datasets = ["gunpoint"]\n', 'data = "mine.npz"\n')
+    assert [(request.datasets, request.data) for request in read_suites(suite(text))][1][1] == "mine.npz"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (TEXT.replace('name = "first"', ""), "part 1: give it a name"),
+        (TEXT.replace('"few labels"', '"first"'), "two parts are called 'first'"),
+        (TEXT.replace('"few labels"', '"a,b"'), "part 2: give it a name, a text without commas"),
+        (
+            TEXT.replace("labelled-windows", "labeled-windows"),
+            "part few labels: unknown key 'labeled-windows'; did you",
+        ),
+        (TEXT.replace("labelled-windows = 3", "labelled-windows = 0"), "part few labels: labelled-windows = 0 must be"),
+        ('methods = ["kd"]\nparts = 3', "write \\[\\[parts\\]\\]"),
+        ('methods = ["kd"]\nparts = []', "write \\[\\[parts\\]\\]"),
+        (TEXT.replace('methods = ["student", "kd"]', ""), "part first: the key 'methods' is missing"),
+    ],
+)
+def test_parts_that_are_wrong(suite, text, words):
+    with pytest.raises(MmkdError, match=words) as error:
+        read_suites(suite(text))
+    assert "mine.toml" in str(error.value)
+
+
+def test_parts_that_are_not_there(suite):
+    with pytest.raises(MmkdError, match="no such part; did you mean 'first'\\? .its parts: first, few labels"):
+        read_suites(suite(TEXT), ["frist"])
+    with pytest.raises(MmkdError, match="has no parts"):
+        read_suites(suite('methods = ["kd"]'), ["first"])
+    with pytest.raises(MmkdError, match="it has 2 parts: mine first, mine few labels"):
+        read_suite(suite(TEXT))
+
+
+SMALL = """
+methods = ["student"]
+datasets = ["basic-motions"]
+students = "sig"
+epochs = 1
+peers = "none"
+
+[[parts]]
+name = "one"
+
+[[parts]]
+name = "two"
+labelled_windows = 4
+"""
+
+
+def test_the_command_runs_every_part(suite, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = str(suite(SMALL))
+    assert main(["--suite", path, "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("== mine one") < out.index("== mine two")
+    assert main(["--suite", path, "--json", "--existing", "only"]) == 0
+    units = json.loads(capsys.readouterr().out)
+    assert [(unit["part"], unit["status"]) for unit in units] == [("mine one", "cached"), ("mine two", "cached")]
+    assert main(["--suite", path, "--json", "--dry-run", "--part", "two"]) == 0
+    assert [unit["on_record"] for unit in json.loads(capsys.readouterr().out)["units"]] == [True]
+
+
+def test_an_error_of_a_later_part_comes_before_anything_is_trained(suite, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = str(suite(SMALL.replace("labelled_windows = 4", 'methods = ["kd"]\nteachers = "nothing"')))
+    assert main(["--suite", path, "--quiet"]) == 2
+    assert "nothing" in capsys.readouterr().err
+    assert not list((tmp_path / "runs").glob("*/result.json"))
+
+
+def test_part_without_a_suite(capsys):
+    assert main(["--method", "student", "--part", "one"]) == 2
+    assert "--part one: parts are of a suite" in capsys.readouterr().err.replace("'", "")
