@@ -52,7 +52,7 @@ from mmkd import (
     option,
     paired_branch,
 )
-from mmkd.frequency import BandFilter, band_mask, lift, random_band, shrink, warn_flat
+from mmkd.frequency import BandFilter, band_mask, meet_unaliased, random_band, warn_flat
 
 PLACES = ("encoder", "decoder")
 
@@ -224,12 +224,7 @@ class FreqLH(Method):
         c = self.config
         if c.target == "attention":
             student, teacher = (x.square().mean(1, keepdim=True) for x in (student, teacher))
-        if student.ndim != teacher.ndim:
-            side = max((student if student.ndim == 4 else teacher).shape[2:])
-            student, teacher = (raised(x, c.mixed, side) if x.ndim == 3 else x for x in (student, teacher))
-        size = tuple(min(pair) for pair in zip(student.shape[2:], teacher.shape[2:], strict=True))
-        student = shrink(student, size)
-        teacher = shrink(teacher, size)
+        student, teacher = meet_unaliased(student, teacher, c.mixed)
         return (unit(student), unit(teacher)) if c.target == "attention" else (student, teacher)
 
     def gain(self, route: Route, x: Tensor, lines: bool, setup: Setup) -> Tensor | None:
@@ -335,13 +330,6 @@ def groups(student: Outputs, teacher: Outputs) -> tuple[list[tuple[str, str]], l
     if early and late:
         return early, late
     return names[: len(names) // 2], names[len(names) // 2 :]
-
-
-def raised(line: Tensor, kind: str, side: int) -> Tensor:
-    """Lift a line (B, C, T) to a map (B, C, S, S), where S is `side`, or the largest side that T positions allow."""
-    t = line.shape[-1]
-    side = min(side, (t + 1) // 2 if kind == "hankel" else t)
-    return lift(shrink(line, (2 * side - 1 if kind == "hankel" else side,)), kind, side)
 
 
 def standard(x: Tensor) -> Tensor:

@@ -40,6 +40,8 @@ from mmkd.units.request import Request
 RESULTS = Path(__file__).parent / "results"
 SETS: Mapping[str, Mapping[str, int]] = {"basic-motions": {}, "racketsports": {}, "natops": {}}
 """Data set -> what makes it small."""
+TEACHERS: Mapping[str, str] = {"timedistill": "sig"}
+"""Method -> its teachers, if it refuses the usual ones."""
 TEACHER_EPOCHS, BATCHES = 8, 4
 HIGHEST, LOWEST = 10.0, 0.02
 """The band: a term above or below it is changed or explained."""
@@ -163,6 +165,7 @@ def measure(
                 (method,),
                 datasets=(dataset,),
                 students=("sig+gaf+pi",),
+                teachers=(TEACHERS.get(method, "sig,gaf,pi"),),
                 fusion=(fusion,),
                 teacher_epochs=TEACHER_EPOCHS,
                 data_root=data_root,

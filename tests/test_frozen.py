@@ -1,5 +1,6 @@
 """Keys of units and teachers stay what they were, and records made by older code still answer."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -84,6 +85,19 @@ def test_keys_of_suites(suite, dataset):
     assert [spec.key for spec in units] == [now(row) for row in rows if row["kind"] == "unit"]
     teachers = {spec.teacher(modality).key for spec in units for modality in spec.teachers}
     assert teachers == {now(row) for row in rows if row["kind"] == "teacher"}
+
+
+YOUNG = [json.loads(line) for line in (FROZEN / "methods.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("row", YOUNG, ids=lambda row: row["method"])
+def test_keys_of_younger_methods(row):
+    """With the spec that is written down, and as the defaults of today resolve it."""
+    assert UnitSpec.parse(row["spec"]).key == row["key"]
+    parts = importlib.util.spec_from_file_location("frozen_update", FROZEN / "update.py")
+    update = importlib.util.module_from_spec(parts)
+    parts.loader.exec_module(update)
+    assert update.key_of(row["method"])[0] == now(row)
 
 
 @pytest.fixture

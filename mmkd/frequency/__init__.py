@@ -18,14 +18,17 @@ from mmkd.frequency.bases import TRANSFORMS
 from mmkd.frequency.lifts import LIFTS, RESIZES, lift, meet, resample
 from mmkd.frequency.local import LocalAttention
 from mmkd.frequency.masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_flat, warn_idle
+from mmkd.frequency.meeting import meet_unaliased
 from mmkd.frequency.path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
 from mmkd.frequency.review import ReviewBlock
+from mmkd.frequency.wavelets import HAAR_ENDS, haar_bands, haar_levels
 
 __all__ = [
     "BAND_MASKS",
     "BAND_SHAPES",
     "BAND_TRANSFORMS",
     "DOMAINS",
+    "HAAR_ENDS",
     "LIFTS",
     "MASKS",
     "RESIZES",
@@ -41,12 +44,15 @@ __all__ = [
     "band_mask",
     "band_radius",
     "check_mask",
+    "haar_bands",
+    "haar_levels",
     "hierarchical_context",
     "high_pass",
     "is_idle",
     "lift",
     "map_distance",
     "meet",
+    "meet_unaliased",
     "random_band",
     "resample",
     "scaled",

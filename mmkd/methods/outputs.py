@@ -22,6 +22,8 @@ class Outputs:
             step, this weight is applied to each position of the last feature map.
         attention: name -> attention weights (B, T, T') whose rows sum to 1. Empty if the network has no attention.
         branches: modality -> outputs of that branch, for a multi-branch student. Empty for other networks.
+        sequence: where every time step has a label, the logits of all steps in their order, (B, K, T) or (B, K, H, W),
+            those of steps without annotation too; set by `steps`. None for classes of windows.
     """
 
     logits: Tensor
@@ -30,11 +32,13 @@ class Outputs:
     classifier: Tensor | None = None
     attention: Mapping[str, Tensor] = field(default_factory=dict)
     branches: "Mapping[str, Outputs]" = field(default_factory=dict)
+    sequence: Tensor | None = None
 
     def steps(self, mask: Tensor) -> "Outputs":
         """Select time steps of a network that labels every time step.
 
-        Features and embedding are not changed: they keep one row for each window.
+        Features and embedding are not changed: they keep one row for each window. The logits of all steps become
+        `sequence`.
 
         Args:
             mask: (B, T) bool, True for the n steps to select.
@@ -45,6 +49,7 @@ class Outputs:
         return replace(
             self,
             logits=self.logits.movedim(1, -1)[mask],
+            sequence=self.logits,
             branches={name: branch.steps(mask) for name, branch in self.branches.items()},
         )
 
@@ -89,6 +94,7 @@ class Outputs:
             classifier=None if self.classifier is None else self.classifier.detach(),
             attention={k: v.detach() for k, v in self.attention.items()},
             branches={k: v.detach() for k, v in self.branches.items()},
+            sequence=None if self.sequence is None else self.sequence.detach(),
         )
 
 

@@ -63,7 +63,8 @@ def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
     assert code == 0, err
     named = set(named_methods(("all",)))
     assert {u["method"] for u in units} == named
-    fitting = {name for name in named if "classification" in METHODS.get(name).tasks}
+    fitting = {name for name in named if "classification" in METHODS.get(name).tasks} - {"timedistill"}
+    assert "--images rows" in next(u["error"] for u in units if u["method"] == "timedistill")
     assert {u["method"] for u in units if u["status"] == "done"} == fitting
     assert {u["status"] for u in units if u["method"] not in fitting} <= {"refused"}
     units = [u for u in units if u["method"] in fitting]

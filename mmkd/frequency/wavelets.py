@@ -1,0 +1,75 @@
+"""The Haar wavelet transform of maps, (B, C, T) or (B, C, H, W), level by level. Haar, Mathematische Annalen 1910."""
+
+import math
+from itertools import product
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmkd.core.errors import MmkdError, unknown_name
+
+HAAR_ENDS = ("zero", "repeat")
+
+
+def haar_bands(x: Tensor, levels: int, end: str = "zero") -> tuple[Tensor, list[Tensor]]:
+    """Divide a map into its low band and the high bands of each level.
+
+    The transform is orthonormal: where every side can be halved, the squares of all bands have the sum of those of x.
+
+    >>> import torch
+    >>> low, (high,) = haar_bands(torch.tensor([[[1.0, 3.0, 2.0, 2.0]]]), 1)
+    >>> (high * 2**0.5).round().tolist()
+    [[[[-2.0, 0.0]]]]
+
+    Args:
+        x: (B, C, T) or (B, C, H, W).
+        levels: J, at least 1. Each level divides the low band of the one before.
+        end: what is appended to a side of odd length: a zero, or its last sample again.
+
+    Returns:
+        The low band (B, C, *size_J), and for each level j the high bands (B, C, O, *size_j), with half the side of the
+        level before, rounded up. A line has O = 1; an image has O = 3: high along the height, along the width, along
+        both.
+
+    Raises:
+        MmkdError: x is no map, `levels` is below 1, or `end` is unknown.
+    """
+    if x.ndim not in (3, 4):
+        raise MmkdError(f"a wavelet transform needs maps (B,C,T) or (B,C,H,W), not {tuple(x.shape)}")
+    if levels < 1:
+        raise MmkdError(f"levels = {levels} of a wavelet transform must be 1 or more")
+    if end not in HAAR_ENDS:
+        raise unknown_name("end", end, HAAR_ENDS)
+    high = []
+    for _ in range(levels):
+        x, bands = _level(x, end)
+        high.append(bands)
+    return x, high
+
+
+def haar_levels(size: tuple[int, ...]) -> int:
+    """How often the smallest side of a map can be halved.
+
+    >>> haar_levels((9, 6)), haar_levels((1,))
+    (2, 0)
+    """
+    return min(size).bit_length() - 1
+
+
+def _level(x: Tensor, end: str) -> tuple[Tensor, Tensor]:
+    """One level: the low band (B, C, *half), and the high bands (B, C, O, *half)."""
+    axes = range(2, x.ndim)
+    odd = [length % 2 for length in reversed(x.shape[2:])]
+    if any(odd):
+        x = F.pad(x, [n for length in odd for n in (0, length)], mode="constant" if end == "zero" else "replicate")
+    bands: dict[tuple[int, ...], Tensor] = {(): x}
+    for axis in axes:
+        parts = {}
+        for name, band in bands.items():
+            first, second = band.reshape(*band.shape[:axis], -1, 2, *band.shape[axis + 1 :]).unbind(axis + 1)
+            parts[*name, 0] = (first + second) / math.sqrt(2)
+            parts[*name, 1] = (first - second) / math.sqrt(2)
+        bands = parts
+    low, *high = sorted(product((0, 1), repeat=len(axes)), key=lambda name: (sum(name), [-n for n in name]))
+    return bands[low], torch.stack([bands[name] for name in high], dim=2)
