@@ -10,6 +10,7 @@ works on its own; `cached` keeps its arrays on disk. What reads and cuts windows
 
 from mmkd.views.base import MODALITIES, Modality
 from mmkd.views.channels import ChannelSubset, make_modality
+from mmkd.views.cwt import CWT
 from mmkd.views.diagrams import sublevel_diagrams
 from mmkd.views.gaf import GAF
 from mmkd.views.image import Image
@@ -17,12 +18,15 @@ from mmkd.views.mtf import MTF
 from mmkd.views.persistence import PersistenceImage
 from mmkd.views.rp import RP
 from mmkd.views.signal import Signal
+from mmkd.views.stft import STFT
 
 __all__ = [
+    "CWT",
     "GAF",
     "MODALITIES",
     "MTF",
     "RP",
+    "STFT",
     "ChannelSubset",
     "Image",
     "Modality",

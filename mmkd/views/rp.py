@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import Options, option
 from mmkd.views.base import MODALITIES
-from mmkd.views.chunks import Float32, Float64, compile_kernel
+from mmkd.views.chunks import LARGEST, Float32, Float64, compile_kernel
 from mmkd.views.gaf import ROUNDING, mean_of, segment_bounds
 from mmkd.views.scaled import Scaled
 
@@ -190,7 +190,7 @@ def _plots(
         unit = 1.0 / largest if relative and largest > 0 else 1.0
         if threshold == NONE and dimension == 1:  # the usual case, in one pass
             for j in range(size):
-                near[j] = (states[j] - low) * unit
+                near[j] = min((states[j] - low) * unit, LARGEST)
             for i in range(size):
                 for j in range(size):
                     out[r, i, j] = abs(near[i] - near[j])
@@ -199,7 +199,7 @@ def _plots(
             _distances(states, i, 0, dimension, delay, line)
             if threshold == NONE:
                 for j in range(size):
-                    out[r, i, j] = line[j] * unit
+                    out[r, i, j] = min(line[j] * unit, LARGEST)
             else:
                 for j in range(size):
                     out[r, i, j] = line[j] < limit
