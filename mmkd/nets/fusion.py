@@ -119,10 +119,10 @@ class MapFusion(nn.Module):
     """Join the last feature maps of the branches, one after the other.
 
     The order is: signals, then images over time such as `gaf`, then those with another axis (`pi`, `stft`). The first
-    view leads (`sig`, if there is one). If a view with time axes is an image, all lines (B, C, T) are turned into maps by `outer`
-    (`mmkd.frequency.lift`) with the side S of the first such image. Every map passes a GroupNorm of one group first,
-    because `outer` squares the scale (this is an addition of this project). Let F be the map fused so far and X the
-    last map of the next view:
+    view leads (`sig`, if there is one). If a view with time axes is an image, all lines (B, C, T) are turned into maps
+    by `outer` (`mmkd.frequency.lift`) with the side S of the first such image. Every map passes a GroupNorm of one
+    group first, because `outer` squares the scale (this is an addition of this project). Let F be the map fused so far
+    and X the last map of the next view:
 
     - `sum` and `gated` average F and X to the smaller of their sizes. Then F <- relu(F + Q X), or the gate `Gate`.
     - A fusion with an `operator` (see `OPERATORS`) uses X as the coarse map L, and F at twice the size of L as the fine
@@ -159,7 +159,8 @@ class MapFusion(nn.Module):
         if self.operator and len(self.aligned) < 2:
             raise MmkdError(
                 f"--fusion {self.name} joins views whose axes are time, and of {'+'.join(dry)} only {timed[0]} has "
-                f"them (a persistence image's are birth and persistence, one of a spectrogram frequency); use --student sig+gaf+pi, --fusion gated, or "
+                f"them (a persistence image's are birth and persistence, one of a spectrogram's frequency); "
+                f"use --student sig+gaf+pi, --fusion gated, or "
                 f"the control --fusion freqfusion-pi"
             )
         images = [m for m in self.aligned if dry[m].last_map.ndim == 4]
