@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, Setup, option, paired_branch
 from mmkd.frequency import haar_bands
 
 
@@ -32,8 +32,10 @@ class FiGKD(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        weight: float = option(1.0, "weight w of the details", ge=0)
-        levels: int = option(1, "levels of the transform; 1 compares pairs of neighbouring classes alone", ge=1)
+        weight: float = option(1.0, "weight w of the details", ge=0, tune=Range(0.1, 10, log=True))
+        levels: int = option(
+            1, "levels of the transform; 1 compares pairs of neighbouring classes alone", ge=1, tune=(1, 2, 3)
+        )
         bands: Literal["high", "low", "all-pass"] = option(
             "high", "what is compared: details, the last approximation, or the logits themselves (the control)"
         )
