@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from mmkd.data.readers.base import RawDataset
     from mmkd.methods.contract import DistillConfig, GuidedConfig, LogitConfig, Method, MethodConfig, TaughtConfig
     from mmkd.methods.costs import Costs
+    from mmkd.methods.entropy import entropy_factor, mean_entropy
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
     from mmkd.methods.outer import Outer, least_conflict
     from mmkd.methods.outputs import Batch, Outputs, Setup, Step
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
     from mmkd.methods.ranges import SHARE_RANGE, TEMPERATURE_RANGE, WARMUP_RANGE
+    from mmkd.methods.retargeting import Replacement, Teaching
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.nets.ensemble import Ensemble
@@ -71,7 +73,11 @@ _MODULES = {
     "Step": "methods.outputs",
     "Task": "tasks",
     "TaughtConfig": "methods.contract",
+    "Replacement": "methods.retargeting",
+    "Teaching": "methods.retargeting",
     "batch_scale": "methods.losses",
+    "entropy_factor": "methods.entropy",
+    "mean_entropy": "methods.entropy",
     "check_temperature": "methods.losses",
     "distinct_scale": "methods.losses",
     "least_conflict": "methods.outer",
@@ -113,19 +119,23 @@ __all__ = [
     "Outputs",
     "Range",
     "RawDataset",
+    "Replacement",
     "Setup",
     "Step",
     "Task",
     "TaughtConfig",
+    "Teaching",
     "batch_scale",
     "check_temperature",
     "distinct_scale",
+    "entropy_factor",
     "kind_of",
     "least_conflict",
     "load_plugin",
     "load_student",
     "matched_maps",
     "matched_stages",
+    "mean_entropy",
     "only_of_kind",
     "option",
     "paired_branch",

@@ -46,7 +46,7 @@ def run(
             the method (`temperature=2.0`). `with_controls=True` runs the controls that fit too, into `runs`.
 
     Returns:
-        The record, with `.metrics["test"]["macro_f1"]`, `.folder` and `.key`.
+        The record, with `.metrics["test"]["macro_f1"]`, `.folder` and `.key`; with `tune=N`, that of the tuned unit.
 
     Raises:
         MmkdError: an argument is invalid, or the unit cannot be run.
@@ -90,7 +90,7 @@ def run(
     )
     workspace = Workspace.for_request(request, runs=runs, cache_folder=cache, device=device)
     results = execute(request, workspace, existing).results
-    result = next(result for result in results if result.spec.method == method)
+    result = [result for result in results if result.spec.method == method][-1]  # the tuned one comes last
     if result.record is None:
         message = result.error or f"unit {result.spec.key} is not on record"
         raise UnitFailed(f"{message}; see {result.log}" if result.log else message)

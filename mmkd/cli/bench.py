@@ -250,7 +250,8 @@ def outcome_as_json(outcome: "Outcome") -> list[dict[str, Any]]:
 
     references = [table.reference_as_json(record) for record in outcome.references]
     selected = [selection.as_json() for selection in outcome.selections]
-    return [*map(result.as_json, outcome.results), *references, *selected]
+    tuned = [choice.as_json() for choice in outcome.tunings]
+    return [*map(result.as_json, outcome.results), *references, *selected, *tuned]
 
 
 def print_outcome(outcome: "Outcome") -> None:
@@ -263,6 +264,8 @@ def print_outcome(outcome: "Outcome") -> None:
     for selection in outcome.selections:
         for line in selection.lines:
             print(line)
+    for line in (*[choice.line for choice in outcome.tunings], *outcome.untuned):
+        print(line)
     if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
         print(ROOM)
     for line in outcome.data_warnings:

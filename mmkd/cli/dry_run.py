@@ -1,5 +1,6 @@
 """`--dry-run`: show the units of a request, which of their results exist, and how long the others will take."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -7,8 +8,8 @@ from mmkd.engines.estimate import estimate
 from mmkd.engines.execution import say_what_was_understood
 from mmkd.engines.plan import Job, make_plan
 from mmkd.engines.selection import plan_phase
+from mmkd.engines.tuning import Tuning, expand_with_tuning, plan_tuning
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
 from mmkd.units.understood import refuse_warnings, understand
@@ -22,18 +23,22 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
         as_json: whether the document is wanted; without it lines are printed, and the document is empty.
     """
     records = workspace.records
-    units = list(expand(request))
+    units, bases = expand_with_tuning(request)
     understood = understand(units, request.data)
     if request.strict:
         refuse_warnings(understood)
     say_what_was_understood(understood, (lambda line: None) if as_json else print)
     phase = plan_phase(units, request.select)
     selected = {spec.key: records.get(spec.key) is not None for spec, _ in phase.alone}
-    plan = make_plan([*phase.alone, *units], records, workspace.cache, rerun, phase.taught)
+    tuning = plan_tuning(request, units, bases)
+    tuned = tuning.later(units, records)
+    tried = {spec.key: records.get(spec.key) is not None for spec, _ in tuning.units}
+    everything = [*phase.alone, *tuning.units, *units, *tuned]
+    plan = make_plan(everything, records, workspace.cache, rerun, phase.taught)
     jobs = {kind: [job for job in plan if job.kind == kind] for kind in ("view", "teacher")}
     time = estimate(plan, records, workspace.jobs, workspace.threads, workspace.device)
     requested = {spec.key: records.get(spec.key) is not None for spec, _ in units}
-    known = {*requested, *selected}
+    known = {spec.key for spec, _ in everything}
     started_from = [job for job in plan if job.kind == "unit" and not job.exists and job.key not in known]
     if as_json:
         return {
@@ -52,6 +57,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
                 {"key": job.key, "dataset": job.spec.data.name, "seed": job.spec.seed} for job in started_from
             ],
             **({"selection": [{"key": key, "on_record": done} for key, done in selected.items()]} if selected else {}),
+            **({"tuning": {"tried": _tried(tuning, tried), "tuned_units": len(tuned)}} if tried else {}),
             "estimate": {"jobs": workspace.jobs, **asdict(time)},
             "views": [_job(job) for job in jobs["view"]],
             "teachers": [
@@ -69,11 +75,24 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     if selected:
         count = f"{len(selected)} student{'s' * (len(selected) != 1)} alone"
         print(f"selection in {request.select} folds: {count}, {sum(selected.values())} on record, and their teachers")
+    if tried:
+        count = f"{len(tried)} student{'s' * (len(tried) != 1)} in a fold of the training part"
+        methods = dict.fromkeys(f"{tries.method} {len(tries.units)}" for tries in tuning.tries)
+        print(f"tuning: {count}, {sum(tried.values())} on record ({', '.join(methods)} configurations)")
+        print(f"then {len(tuned)} tuned unit{'s' * (len(tuned) != 1)}, with what is found to be best")
     for kind, kind_jobs in jobs.items():
         cached = sum(job.exists for job in kind_jobs)
         print(f"{kind}s: {cached} cached, {len(kind_jobs) - cached} to be made, each once")
     print(time.text("one after the other" if workspace.jobs == 1 else f"with --jobs {workspace.jobs}"))
     return {}
+
+
+def _tried(tuning: Tuning, tried: Mapping[str, bool]) -> list[dict[str, Any]]:
+    """Each unit of the tuning phase, and whether it is on record."""
+    return [
+        {"key": s.key, "method": s.method, "dataset": s.data.name, **s.tuning, "on_record": tried[s.key]}
+        for s, _ in tuning.units
+    ]
 
 
 def _job(job: Job) -> dict[str, Any]:

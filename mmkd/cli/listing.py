@@ -63,9 +63,9 @@ def show_list(what: str, as_json: bool, root: str | None) -> int:
         ]
         print(json.dumps({what: entries, "broken": errors}, indent=1))
         return 0
-    width = max((len(name) for name, _ in rows), default=0)
     for status, meaning in status_titles(statuses.values()).items() if statuses else [("", "")]:
         below = [row for row in rows if statuses.get(row[0], "") == status]
+        width = max((len(name) for name, _ in below), default=0)
         if status and below:
             print(f"{status} ({meaning}):")
         for name, text in below:

@@ -10,7 +10,7 @@ from mmkd.specs.data import fold_kind
 from mmkd.specs.unit import DetectorSpec, TeacherSpec, Training, UnitSpec, student_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
-from mmkd.units.names import variant_names
+from mmkd.units.names import tuned_name, tuned_settings, variant_names
 
 Settings = Mapping[str, Any]
 OLDER = "older-form"
@@ -112,6 +112,8 @@ def row_settings(record: Record) -> dict[str, Any]:
     if not isinstance(spec, UnitSpec):
         return {**spec.options, "teachers": dict(spec.teachers)}
     own = {} if _by_student(spec) else _network(spec)
+    if spec.tuned:  # its options may differ between data sets and folds, and are one row all the same
+        return {**tuned_settings(spec.tuned), "teachers": dict(spec.teachers), **own}
     epoch = {"teacher_epoch": record.teacher_epoch} if spec.chooses_epoch else {}
     return {**spec.distinct_options, **epoch, "teachers": dict(spec.teachers), **own}
 
@@ -171,6 +173,11 @@ def _form(record: Record) -> tuple[int, int]:
     return (spec.revision if isinstance(spec, UnitSpec) else 1), len(spec.options.keys() - WHERE_CHOSEN)
 
 
+def _method_name(record: Record) -> str:
+    spec = student_spec(record)
+    return tuned_name(spec) if isinstance(spec, UnitSpec) else spec.method
+
+
 def method_names(students: Sequence[Record]) -> dict[str, str]:
     """Key -> the unit's method and the options in which these units of one method differ.
 
@@ -180,7 +187,7 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
     Args:
         students: all units of one task and student, on any data set, so that a row has the same name on each.
     """
-    named = [(student_spec(record).method, row_settings(record)) for record in students]
+    named = [(_method_name(record), row_settings(record)) for record in students]
     forms = [_form(record) for record in students]
     newest: dict[str, tuple[int, int]] = {}
     for (method, _), form in zip(named, forms, strict=True):

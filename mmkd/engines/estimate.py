@@ -18,6 +18,7 @@ from mmkd.store.record import Record
 SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "class_weights", "schedule"}
 """Options of a training that do not change the time of a window and epoch."""
 IGNORED_FIELDS = {"seed", "training_seed", "options", "method_sha256", "plugins", "teacher_training"}
+IGNORED_FIELDS |= {"tuning", "tuned"}
 
 
 @dataclass(frozen=True)

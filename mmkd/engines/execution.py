@@ -7,17 +7,18 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.comparison.selection import Selection
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
-from mmkd.engines.plan import Job, make_plan
+from mmkd.engines.plan import make_plan
 from mmkd.engines.remaining import Remaining
 from mmkd.engines.selection import Phase, enter_results, plan_phase, run_phase
 from mmkd.engines.sweep import Existing, run_units
+from mmkd.engines.tuning import Tuning, distinct, expand_with_tuning, notes_of, plan_tuning, run_tuning, write_frozen
+from mmkd.engines.workers import engine_of, run_by_workers
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -25,10 +26,11 @@ from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.augmentations import said_of_cards
 from mmkd.units.costs import DEPLOYMENT, latency_notes
-from mmkd.units.expansion import expand, student_alone
+from mmkd.units.expansion import student_alone
 from mmkd.units.methods import may_be_left_out
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
+from mmkd.units.tuned import Choice
 from mmkd.units.understood import Understood, refuse_warnings, understand, warning_lines
 
 Units = list[tuple[UnitSpec, Dataset]]
@@ -47,7 +49,9 @@ class Outcome:
         references: records of the task's reference rows, such as the simple detectors of anomalies.
         data_warnings: one line for each thing that is suspicious in the data.
         selections: the gaps of the selection phase, of each data set and student.
-        failed_selections: one line for each training of the selection phase that failed.
+        tunings: what was chosen in the tuning phase.
+        untuned: one line for each method that was not tuned, or not as often as asked.
+        failed_selections: one line for each training of the selection or tuning phase that failed.
     """
 
     results: Sequence[UnitResult]
@@ -57,6 +61,8 @@ class Outcome:
     references: Sequence[Record] = ()
     data_warnings: Sequence[str] = ()
     selections: Sequence[Selection] = ()
+    tunings: Sequence[Choice] = ()
+    untuned: Sequence[str] = ()
     failed_selections: Sequence[str] = ()
 
     @property
@@ -88,7 +94,7 @@ def execute(
     Raises:
         MmkdError: the request, its data or one of its units cannot be run.
     """
-    units = list(expand(request))
+    units, bases = expand_with_tuning(request)
     understood = understand(units, request.data)
     if request.strict:
         refuse_warnings(understood)
@@ -99,6 +105,7 @@ def execute(
     refused, broken = try_units(todo, workspace, leave_out)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
     phase = plan_phase(remaining, request.select)
+    tuning = plan_tuning(request, remaining, bases, broken)
     say_what_was_understood(understood, workspace.progress.say)
     for line in said_of_cards(request, (data for _, data in units)):
         workspace.progress.say(line)
@@ -106,16 +113,16 @@ def execute(
     results = [UnitResult(spec, "refused", error=refused[spec.key]) for spec, _ in units if spec.key in refused]
     for result in results:
         on_result(result)
-    pending = {spec.key for spec, _ in todo if spec.key not in refused} if existing != "only" else set()
-    if (pending or selecting) and workspace.group.world_size > 1:
-        workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
-    if pending or selecting:
-        prepare = import_function("mmkd.training.machine:prepare_machine")
-        prepare([spec for spec, _ in (*todo, *phase.alone) if spec.key not in refused], workspace)
+    runs = [(spec, data) for spec, data in todo if spec.key not in refused] if existing != "only" else []
+    if runs or selecting or ((tuning.tries or tuning.frozen) and existing != "only"):
+        _begin([spec for spec, _ in (*runs, *phase.alone, *tuning.units)], workspace)
+    choices, failed = _tune(tuning, request, workspace, existing)
+    units, remaining = tuning.extend(units, choices), tuning.extend(remaining, choices)
+    pending = existing == "rerun" or any(workspace.records.get(spec.key) is None for spec, _ in remaining)
+    pending = pending and existing != "only"
     overview = None
     if (pending or selecting) and workspace.progress.shows:
         overview = _overview(remaining, phase, workspace, existing == "rerun")
-    failed_selections: list[str] = []
     with workspace.progress.overall(overview):
 
         def advance(result: UnitResult) -> None:
@@ -128,7 +135,7 @@ def execute(
                 overview.end(f"unit/{result.spec.key}")
 
         if selecting:
-            failed_selections = _run_phase(phase, workspace, advance_selection)
+            failed += _run_phase(phase, workspace, advance_selection)
             for selection in phase.selections(workspace):
                 for line in selection.lines:
                     workspace.progress.say(line)
@@ -139,9 +146,47 @@ def execute(
     said = warning_lines(understood)
     peers = TASKS.get(request.task).chosen_references(request.peers, request.preset)
     outcome = _outcome(units, results, workspace, existing != "only", measurements, said, peers)
-    if not phase.alone:
-        return outcome
-    return replace(outcome, selections=phase.selections(workspace), failed_selections=failed_selections)
+    selections = phase.selections(workspace) if phase.alone else ()
+    return replace(
+        outcome,
+        selections=selections,
+        tunings=distinct(choices),
+        untuned=notes_of(tuning, request.tune or 0, choices),
+        failed_selections=failed,
+    )
+
+
+def _begin(specs: Sequence[UnitSpec], workspace: Workspace) -> None:
+    """What comes before the first training of a command: other processes hear of it, the machine is made ready."""
+    if workspace.group.world_size > 1:
+        workspace.group.announce("command", **replace(workspace, device=str(workspace.torch_device)).to_json())
+    prepare = import_function("mmkd.training.machine:prepare_machine")
+    prepare(specs, workspace)
+
+
+def _tune(
+    tuning: Tuning, request: Request, workspace: Workspace, existing: Existing
+) -> tuple[dict[str, Choice], list[str]]:
+    """Run the tuning phase: setting -> what it chose, and one line for each training that failed."""
+    failed: list[str] = []
+    if tuning.tries:
+        overview = None
+        if existing != "only" and workspace.progress.shows:
+            overview = _overview(tuning.units, Phase(), workspace, existing == "rerun")
+
+        def advance(result: UnitResult) -> None:
+            if overview is not None:
+                overview.end(f"unit/{result.spec.key}")
+
+        with workspace.progress.overall(overview):
+            failed = run_tuning(tuning, workspace, existing, advance)
+    choices = tuning.choices(workspace.records)
+    lines = [choice.line for choice in distinct(choices)] + notes_of(tuning, request.tune or 0, choices)
+    if request.freeze is not None:
+        lines += write_frozen(tuning, choices, request.freeze)
+    for line in lines:
+        workspace.progress.say(line)
+    return choices, failed
 
 
 def check_units(request: Request, workspace: Workspace, existing: Existing = "skip") -> None:
@@ -151,7 +196,9 @@ def check_units(request: Request, workspace: Workspace, existing: Existing = "sk
         MmkdError: the request, its data or one of its units cannot be run.
     """
     leave_out = may_be_left_out(request.methods, request.with_controls)
-    try_units(_to_try(list(expand(request)), workspace, existing, leave_out), workspace, leave_out)
+    units, bases = expand_with_tuning(request)
+    refused, broken = try_units(_to_try(units, workspace, existing, leave_out), workspace, leave_out)
+    plan_tuning(request, [(spec, data) for spec, data in units if spec.key not in refused], bases, broken)
 
 
 def _to_try(units: Units, workspace: Workspace, existing: Existing, leave_out: Callable[[str], bool]) -> Units:
@@ -231,31 +278,6 @@ def try_units(
     return refused, broken
 
 
-def run_by_workers(
-    units: Units, workspace: Workspace, rerun: bool, broken: Mapping[str, UnitFailed], on_result: OnResult
-) -> list[UnitResult]:
-    """Run the units in worker processes or on Ray; those whose method is broken fail without being started."""
-    from mmkd.engines.engine import run_jobs
-
-    failing = [(spec, data) for spec, data in units if spec.key in broken]
-    results = run_units(failing, workspace, "rerun", on_result, broken)
-    order = [spec.key for spec, _ in units]
-    units = [(spec, data) for spec, data in units if spec.key not in broken]
-    plan = make_plan(units, workspace.records, workspace.cache, rerun)
-    results += run_jobs(units, plan, workspace, _engine(plan, workspace), on_result)
-    return sorted(results, key=lambda result: order.index(result.spec.key))
-
-
-def _engine(plan: Sequence[Job], workspace: Workspace) -> Any:
-    """The engine that runs a plan: Ray, or worker processes."""
-    from mmkd.engines.plan import pending
-    from mmkd.engines.processes import ProcessEngine
-
-    if workspace.engine in ENGINES:
-        return import_function(ENGINES[workspace.engine].path)(workspace)
-    return ProcessEngine(min(workspace.jobs, len(pending(plan))), workspace)
-
-
 def _run_phase(phase: Phase, workspace: Workspace, on_result: OnResult) -> list[str]:
     """Train what the selection phase lacks, in this process or by workers; one line for each training that failed."""
     from mmkd.engines.engine import run_jobs
@@ -263,7 +285,7 @@ def _run_phase(phase: Phase, workspace: Workspace, on_result: OnResult) -> list[
     plan = make_plan(phase.alone, workspace.records, workspace.cache, taught=phase.taught)
     if workspace.uses_workers and any(not job.exists for job in plan):
         return enter_results(
-            phase, workspace, run_jobs(phase.alone, plan, workspace, _engine(plan, workspace), on_result)
+            phase, workspace, run_jobs(phase.alone, plan, workspace, engine_of(plan, workspace), on_result)
         )
     return run_phase(phase, workspace, on_result)
 

@@ -18,12 +18,13 @@ from mmkd.methods.costs import Costs
 from mmkd.methods.losses import check_temperature, soft_targets
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.methods.pairing import paired_branch
+from mmkd.methods.retargeting import Replacement, Teaching
 from mmkd.methods.schedules import Schedule
 from mmkd.methods.shares import teacher_shares
 from mmkd.methods.teacher_errors import Taught, TeacherErrors, select_taught
 
-NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches"})
-"""The outputs of networks that a method can name in `Method.needs`."""
+NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches", "network"})
+"""What a method can name in `Method.needs`: outputs of networks, and "network", the architecture of the teachers."""
 SUPERVISED = ("ce", "branch_ce")
 """The names of the terms of `Method.supervised`, which the weight schedule does not scale."""
 UNLABELLED = {
@@ -121,7 +122,8 @@ class Method(nn.Module):
     of the networks that it reads, and may create modules in `build`. Modules and parameters assigned in `build` are
     trained together with the student, except for those that require no gradient.
 
-    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine` or `length`.
+    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine`, `length` or
+    `retarget`.
 
     State that changes during training must be a parameter or a buffer. A checkpoint stores nothing else of a method,
     and an interrupted training resumes from it.
@@ -310,6 +312,20 @@ class Method(nn.Module):
             teachers: modality -> network.
         """
         return ()
+
+    def retarget(self, teaching: Teaching) -> Replacement:
+        """Return what is taught in place of the outputs of the teachers; by default they are taught themselves.
+
+        Called once, after the teachers are trained and before `check` and `build`, which see what it returned. A method
+        with this hook cannot train its teachers along. All random numbers come from `teaching.generator`, so that each
+        process, and a training that resumes, has the same.
+        """
+        return Replacement(teaching.read)
+
+    @property
+    def retargets(self) -> bool:
+        """Whether the method overrides `retarget`."""
+        return type(self).retarget is not Method.retarget
 
     def likes(self, seed: int) -> Mapping[str, int]:
         """Name the students that the method needs besides its own: the same student, trained alone; by default none.

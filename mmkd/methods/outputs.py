@@ -168,6 +168,11 @@ class Setup:
             teachers for these windows, without gradients; of augmented windows, for those of the first pass over the
             training set. Where every time step has a label, the logits are (n, K, T). None in a trial on random
             windows, before teachers are trained, and in unit tests.
+        labelled: (N,) bool, False for windows without label; None if all have one, or if `targets` are those of the
+            labelled windows alone, as in a trial before teachers are trained.
+        unlabelled: number of training windows without a label.
+        subjects: (N,) int64, a number for each person or recording; None if there are none.
+        mixes: whether the augmentations mix windows.
     """
 
     student: Outputs
@@ -180,6 +185,10 @@ class Setup:
     window_s: float | None = None
     task: str = "classification"
     read: Callable[[Tensor], Mapping[str, Outputs]] | None = None
+    labelled: Tensor | None = None
+    unlabelled: int = 0
+    subjects: Tensor | None = None
+    mixes: bool = False
 
 
 @dataclass(frozen=True)

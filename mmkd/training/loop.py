@@ -29,6 +29,7 @@ from mmkd.training.evaluation import validate
 from mmkd.training.finite import ADVICE, FiniteCheck
 from mmkd.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from mmkd.training.precision import as_float, autocast
+from mmkd.training.replaced import in_pass
 from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
 from mmkd.training.state import TrainingState, Weights, snapshot
 from mmkd.training.teacher_outputs import TeacherSource
@@ -304,7 +305,7 @@ def _read(
     mixed = windows.mixed(rows, targets)
     labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled[positions]).to(index.device)
     batch = Batch(targets[index], index, epoch, training.epochs, labelled, mixed)
-    return views, teachers.outputs(rows, views), batch
+    return views, in_pass(teachers, number).outputs(rows, views), batch
 
 
 def _terms(

@@ -1,10 +1,12 @@
 """Prepare a unit: its split, views, student, method, teachers and their outputs, before its student is trained."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import nn
 
+from mmkd.core.errors import MmkdError
 from mmkd.core.keys import digest
 from mmkd.data import Dataset, Split
 from mmkd.methods.contract import Method
@@ -14,6 +16,7 @@ from mmkd.training.fold_teachers import replaced_targets
 from mmkd.training.length import Length, length_of
 from mmkd.training.likes import Like, get_like, record_of_alone
 from mmkd.training.log import UnitLog
+from mmkd.training.retargeting import replace_outputs
 from mmkd.training.shares import fill_labels, search_in_folds, search_shares
 from mmkd.training.student_model import StudentModel
 from mmkd.training.targets import Retargeted
@@ -55,6 +58,7 @@ class PreparedUnit:
             `teacher_weights`.
         source: where the teachers' outputs for each batch come from.
         log: lines about the steps so far.
+        replaced: what the method says of the outputs that it replaced, see `Method.retarget`.
         likes: name -> a student like this one, trained alone under another seed, see `Method.likes`.
         length: of the training, where the method says that it is another one than the settings say.
     """
@@ -71,6 +75,7 @@ class PreparedUnit:
     source: TeacherSource
     log: UnitLog
     likes: Mapping[str, Like]
+    replaced: Mapping[str, Any] = field(default_factory=dict)
     length: Length | None = None
 
     @property
@@ -150,7 +155,10 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     live |= {name: likes[name] for name in teaching_likes(spec)}
     if method.unlabelled == "teacher" and len(others):
         windows = replace(windows, y=fill_labels(teachers, read_windows, others))
+    part = _pool_digest(windows, spec) if spec.teacher_validation or len(others) else ""
     if list(method.teacher_parameters(networks)):
+        if method.retargets:
+            raise MmkdError(f"{spec.method} trains its teachers along, and cannot replace what they put out")
         source = MovingTeachers(teachers)
     else:
         source = make_teacher_source(
@@ -159,10 +167,10 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
             read_windows,
             cache=workspace.cache,
             progress=workspace.progress,
-            part=_pool_digest(windows, spec) if spec.teacher_validation or len(others) else "",
+            part=part,
         )
     log.add(f"outputs of the teachers: {type(source).__name__}")
-    if isinstance(source, LiveTeachers) and spec.teacher_validation:
+    if isinstance(source, LiveTeachers) and (spec.teacher_validation or method.retargets):
         source = OwnViews(source, read_windows.select_views(live))
     targets = replaced_targets(spec, data, windows, teachers, method.checkpoint, workspace)
     if not isinstance(source, LiveTeachers):
@@ -170,6 +178,13 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     if targets:
         source = Retargeted(source, targets, (*teachers, *teaching_likes(spec)))
         log.add(f"targets of training windows out of fold: {', '.join(targets)}")
+    facts: Mapping[str, Any] = {}
+    if method.retargets:
+        source = replace_outputs(
+            method, source, teachers, read_windows, windows.y, seed=spec.own_seed, part=part, workspace=workspace
+        )
+        facts = source.replacement.facts
+        log.add(f"the method replaced them: {', '.join(f'{name} {value}' for name, value in facts.items())}")
     if windows.augmented is not None:
         windows.augmented.prepare(windows.views)
     length = length_of(spec, data)
@@ -189,6 +204,7 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
         shares=shares,
         source=source,
         log=log,
+        replaced=facts,
         likes=likes,
         length=length,
     )

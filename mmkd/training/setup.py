@@ -1,11 +1,14 @@
 """What happens to a method before its training: it is checked, built, and told which parameters of teachers train."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mmkd.augment import parse_augmentations
 from mmkd.core.errors import MmkdError
 from mmkd.core.keys import seed_for
 from mmkd.core.registry import METHODS
@@ -30,6 +33,8 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         student = student.steps(all_steps)
         teacher_outputs = {name: outputs.steps(all_steps) for name, outputs in teacher_outputs.items()}
 
+    labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled).to(windows.device)
+
     def read(index: Tensor) -> Mapping[str, Outputs]:
         rows = windows.rows(index.cpu().numpy(), 0)
         with torch.no_grad():
@@ -47,7 +52,29 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         window_s=windows.window_s,
         task=windows.task,
         read=read,
+        labelled=labelled,
+        unlabelled=0 if labelled is None else int((~labelled).sum()),
+        subjects=subject_numbers(windows.subject, windows.train),
+        mixes=mixes(training),
     )
+
+
+def subject_numbers(subject: NDArray[Any] | None, train: NDArray[np.int64]) -> Tensor | None:
+    """A number for the subject of each training window, as in `Setup`; -1 of windows of another file.
+
+    Args:
+        subject: (N,) of the data set's own windows; None if there are none.
+    """
+    if subject is None:
+        return None
+    numbers = np.unique(subject, return_inverse=True)[1].astype(np.int64)
+    own = train < len(numbers)
+    return torch.from_numpy(np.where(own, numbers[np.where(own, train, 0)], -1))
+
+
+def mixes(training: Training) -> bool:
+    """Whether the augmentations of a training mix windows."""
+    return any(augmentation.mixes for augmentation in parse_augmentations(training.augment))
 
 
 def build_method(method: Method, setup: Setup, seed: int) -> None:

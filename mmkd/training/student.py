@@ -132,6 +132,7 @@ def write_student(
         "teacher_checkpoint": _teacher_epoch(unit),
         "teacher_weights": unit.shares,
         **({"fold_teachers": fold_teachers(spec)} if spec.teacher_targets != "fitted" else {}),
+        **({"replaced_outputs": dict(unit.replaced)} if unit.replaced else {}),
         **({"likes": {name: like.spec.key for name, like in unit.likes.items()}} if unit.likes else {}),
         **({"length": unit.length.as_json()} if unit.length is not None else {}),
         "deploys": "student" if result.network is unit.student else "method",

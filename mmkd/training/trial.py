@@ -26,7 +26,7 @@ from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
 from mmkd.training.idle import idle_options
-from mmkd.training.setup import build_method, select_teacher_parameters
+from mmkd.training.setup import build_method, mixes, select_teacher_parameters, subject_numbers
 from mmkd.training.teachers import load_checkpoint, make_network
 from mmkd.units.likes import teaching_likes
 from mmkd.units.splits import split_for
@@ -140,6 +140,11 @@ def check_teacher_outputs(spec: UnitSpec, method: Method) -> None:
     }
     reads = [word for need, word in words.items() if need in method.needs]
     for modality, net in spec.teachers.items():
+        if "network" in method.needs and kind_of_net(net) == "peer":
+            raise Refused(
+                f"{spec.method} needs the architecture of its teachers, and {modality}={net} is no network; "
+                f"use another --teacher-net"
+            )
         if reads and kind_of_net(net) != "network":
             raise Refused(
                 f"{spec.method} reads {', '.join(reads)} of its teachers, and {modality}={net} has logits alone; use "
@@ -193,6 +198,8 @@ class Trial:
         validated: bool,
         window_s: float | None = None,
         shares: str | None = None,
+        unlabelled: int = 0,
+        subjects: Tensor | None = None,
     ) -> "Trial":
         """Make the untrained networks of a unit, and its method, checked and built on what they put out.
 
@@ -203,6 +210,7 @@ class Trial:
             validated: whether there are validation windows.
             window_s: length of a window in seconds, None where time has no unit.
             shares: as in `make_method`.
+            unlabelled, subjects: as in `Setup`.
 
         Raises:
             MmkdError: a network cannot read these windows. Refused: the method cannot work with these networks.
@@ -241,6 +249,9 @@ class Trial:
             validated=validated,
             window_s=window_s,
             task=spec.task,
+            unlabelled=unlabelled,
+            subjects=subjects,
+            mixes=mixes(spec.training),
         )
         method = make_method(spec, shares)
         if spec.task not in method.tasks:
@@ -293,6 +304,8 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
             targets=targets,
             validated=len(split.validation) > 0,
             window_s=data.window_s,
+            unlabelled=len(split.unlabelled),
+            subjects=subject_numbers(data.subject, split.train),
         )
         index = torch.arange(4) % len(targets)
         student = trial.student(trial.views)

@@ -9,6 +9,9 @@ from mmkd.core.registry import METHODS
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import UnitSpec
 
+TUNED = " (tuned)"
+"""Stands after the name of a method whose options equal tuning chose."""
+
 
 def data_title(name: str, rate: float, data: Mapping[str, Any] | DataSpec | None = None) -> str:
     """A data set in words: its name, its rate where it was resampled (else 0), and which labels are used.
@@ -36,10 +39,31 @@ def data_title(name: str, rate: float, data: Mapping[str, Any] | DataSpec | None
 def option_names(specs: Sequence[Any]) -> list[str]:
     """The method of each unit, with the options in which the units of this method differ.
 
-    If they differ in several options, options with their default value are left out.
+    If they differ in several options, options with their default value are left out. A unit whose options equal tuning
+    chose has the name of its method followed by "(tuned)", whatever the options are.
     """
-    units = [(spec.method, {**method_options(spec), "teachers": dict(spec.teachers)}) for spec in specs]
-    return variant_names(units, lambda method: asdict(METHODS.get(method).Config()))
+    units = [
+        (tuned_name(spec), {"teachers": dict(spec.teachers), **tuned_settings(spec.tuned)})
+        if spec.tuned
+        else (spec.method, {**method_options(spec), "teachers": dict(spec.teachers)})
+        for spec in specs
+    ]
+    return variant_names(units, lambda name: asdict(METHODS.get(name.removesuffix(TUNED)).Config()))
+
+
+def tuned_name(spec: UnitSpec) -> str:
+    """The method of a unit, with "(tuned)" where equal tuning chose its options."""
+    return spec.method + TUNED if spec.tuned else spec.method
+
+
+def tuned_settings(tuned: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells tuned units of one method apart: not the options, which may differ between data sets and folds.
+
+    Args:
+        tuned: `UnitSpec.tuned`.
+    """
+    on = tuned.get("on") or ()
+    return {"table": tuned.get("table"), "budget": tuned.get("budget"), "tuned_on": "+".join(map(str, on))}
 
 
 def method_options(spec: UnitSpec) -> dict[str, Any]:
@@ -93,8 +117,11 @@ def options_note(spec: UnitSpec, name: str) -> list[str]:
     """The options of a unit that are not its method's defaults and that its name in a table does not show.
 
     Returns:
-        One line, such as "kd: teacher_epoch=best"; none if there are no such options.
+        One line, such as "kd: teacher_epoch=best"; none if there are no such options, or equal tuning chose them, which
+        says so itself.
     """
+    if spec.tuned:
+        return []
     defaults = asdict(METHODS.get(spec.method).Config())
     options = method_options(spec)
     if not spec.chooses_epoch:
@@ -112,6 +139,8 @@ def title(spec: UnitSpec) -> str:
     if spec.data.inner_fold:
         number, folds = spec.data.inner_fold
         fold += f", without part {number} of {folds} of the training part"
+    if spec.tuning:
+        fold += f", configuration {spec.tuning['number']}"
     data = data_title(spec.data.name, spec.data.rate, spec.data)
     seed = f"seed {spec.seed}" + ("" if spec.training_seed is None else f", training seed {spec.training_seed}")
-    return f"{data}{fold}, {spec.student_title}, {' '.join([spec.method, *options])}, {seed}"
+    return f"{data}{fold}, {spec.student_title}, {' '.join([tuned_name(spec), *options])}, {seed}"

@@ -17,6 +17,7 @@ from mmkd.tasks import DEFAULT_TASK, TASKS
 from mmkd.units.methods import check_words
 from mmkd.units.setting import MOST, by_modality, setting
 from mmkd.units.training_settings import TrainingSettings
+from mmkd.units.tuning_settings import TuningSettings
 
 OWN = "none"
 """The value of `--fusion` for a dense network without a fusion of its stages."""
@@ -29,9 +30,9 @@ NUMBERS = (int | None, float | None, tuple[int, ...])
 
 
 @dataclass(frozen=True)
-class Request(TrainingSettings):
+class Request(TuningSettings, TrainingSettings):
     """The units that a user asks for. The fields are those of a suite file, and the flags of the same names; those of
-    trainings are declared in `TrainingSettings`.
+    trainings are declared in `TrainingSettings`, those of tuning in `TuningSettings`.
 
     Each combination of the values of the lists is a unit. `options` maps a method to its options; if an option is a
     list, each value makes a unit. Each of `variants` adds a unit of its `method`, with the options in `options` and its
@@ -303,6 +304,7 @@ class Request(TrainingSettings):
             raise MmkdError(f"data set {shown(self.datasets[0])}: name the file of a card with --card")
         self.check_lengths()
         self.check_optimizers()
+        self.check_tuning(self.teacher_checkpoints, self.teacher_targets)
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")
@@ -370,9 +372,9 @@ class Request(TrainingSettings):
 
 
 def request_fields() -> list["Field[Any]"]:
-    """The fields of `Request` in the order of the help: those of trainings last."""
-    last = {f.name for f in fields(TrainingSettings)}
-    return sorted(fields(Request), key=lambda f: f.name in last)
+    """The fields of `Request` in the order of the help: its own, those of tuning, those of trainings."""
+    order = [{f.name for f in fields(settings)} for settings in (TuningSettings, TrainingSettings)]
+    return sorted(fields(Request), key=lambda f: [f.name in names for names in reversed(order)])
 
 
 def parse_seeds(text: str, what: str = "seeds") -> tuple[int, ...]:
