@@ -32,17 +32,17 @@ class FiGKD(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        weight: float = option(1.0, "weight w of the details", ge=0, tune=Range(0.1, 10, log=True))
-        levels: int = option(
-            1, "levels of the transform; 1 compares pairs of neighbouring classes alone", ge=1, tune=(1, 2, 3)
-        )
+        weight: float = option(1.0, "weight w of the details", ge=0, tune=Range(0.05, 5, log=True))
+        levels: int = option(1, "levels of the transform; 1 compares pairs of neighbouring classes alone", ge=1)
         bands: Literal["high", "low", "all-pass"] = option(
             "high", "what is compared: details, the last approximation, or the logits themselves (the control)"
         )
         class_order: int = option(
             0, "order of the classes: 0 that of the data, 1, 2, ... one drawn by this number (the control)", ge=0
         )
-        temperature: float = option(1.0, "temperature T by which logits are divided before", gt=0)
+        temperature: float = option(
+            1.0, "temperature T by which logits are divided before", gt=0, tune=Range(1, 5, log=True)
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

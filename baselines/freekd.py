@@ -50,11 +50,11 @@ class FreeKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight w of the high bands", ge=0, tune=Range(0.3, 30, log=True))
+        weight: float = option(1.0, "weight w of the high bands", ge=0, tune=Range(0.3, 100, log=True))
         mse_weight: float = option(
-            5.0, "weight u of the squared error of the maps", ge=0, tune=Range(0.1, 10, log=True)
+            5.0, "weight u of the squared error of the maps", ge=0, tune=Range(0.5, 50, log=True)
         )
-        levels: int = option(3, "levels of the wavelet transform", ge=1, tune=(1, 2, 3))
+        levels: int = option(3, "levels of the wavelet transform", ge=1)
         prompts: Literal["energy", "none", "shuffled"] = option(
             "energy",
             "mask of the bands: where the teacher's are large, none, or the values of energy at other positions (the "

@@ -43,17 +43,15 @@ from mmkd.frequency import meet_unaliased
 
 @METHODS.register("timedistill")
 class TimeDistill(Method):
-    """Lines along time at several scales, and their spectra. Ni et al., KDD 2026."""
+    """Maps along time at several scales, and their spectra. Ni et al., KDD 2026, arXiv:2502.15016."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight w of the maps", ge=0, tune=Range(0.1, 10, log=True))
-        logit_weight: float = option(
-            1.0, "weight v of the logits along time, where every step has a label", ge=0, tune=Range(0.1, 10, log=True)
-        )
-        levels: int = option(3, "halvings L of the scales", ge=0, tune=(0, 1, 2, 3))
+        weight: float = option(1.0, "weight w of the maps", ge=0, tune=Range(0.1, 20, log=True))
+        logit_weight: float = option(1.0, "weight v of the logits along time, where every step has a label", ge=0)
+        levels: int = option(3, "halvings L of the scales", ge=0)
         temperature: float = option(
-            0.5, "temperature of the softmax over frequencies", gt=0, tune=Range(0.25, 4, log=True)
+            0.5, "temperature of the softmax over frequencies", gt=0, tune=Range(0.1, 2, log=True)
         )
         reduction: Literal["sample", "elements"] = option(
             "sample", "the spectra's term: summed over frequencies, or averaged over them too (the code)"
