@@ -31,6 +31,7 @@ class BornAgain(Method):
     distils = False
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     status = "control"
+    options_like = "kd"
 
     def likes(self, seed: int) -> Mapping[str, int]:
         return {"student": seed + NEXT}

@@ -10,6 +10,7 @@ import pytest
 import mmkd
 from mmkd import METHODS, Method, MmkdError, option
 from mmkd.bench import main
+from mmkd.cli.flags import make_parser, make_requests
 from mmkd.tasks.classification import PRESETS
 from mmkd.units.expansion import expand
 from mmkd.units.methods import may_be_left_out, named_methods
@@ -173,3 +174,25 @@ def test_from_python_the_record_is_that_of_the_method(controls, tiny, tmp_path):
 def test_the_contract_has_neither_by_default():
     assert Method.options_like == ""
     assert not Method.control_options
+
+
+def test_a_flag_may_name_the_method(controls, tiny, tmp_path, capsys):
+    where = ["--data", str(tiny["data"]), "--student", "sig", "--teachers", "sig", "--runs", str(tmp_path)]
+    flags = ["--method", "kd,zz-like,dkd", *where]
+    parser = make_parser()
+
+    def options(*more):
+        args, rest = parser.parse_known_args([*flags, *more])
+        (request,) = make_requests(args, rest, parser)
+        return {spec.method: spec.options["temperature"] for spec, _ in expand(request)}
+
+    assert options("--kd.temperature", "2") == {"kd": 2, "zz-like": 2, "dkd": 4}
+    assert options("--kd.temperature=3", "--temperature", "2") == {"kd": 3, "zz-like": 2, "dkd": 2}
+    assert options("--zz-like.temperature", "5", "--kd.temperature", "2") == {"kd": 2, "zz-like": 5, "dkd": 4}
+    for flag, message in (
+        ("--kd.temprature", "--kd.temprature: kd has no such option; did you mean 'temperature'"),
+        ("--fitnet.weight", "fitnet"),
+        ("--nobody.temperature", "unknown option --nobody.temperature"),
+    ):
+        assert main([*flags, flag, "2"]) == 2
+        assert message in capsys.readouterr().err
