@@ -72,7 +72,14 @@ def write(runs, method, seed, right, dataset="sines", net="small"):
             "environment": {},
         }
 
-    return Records(runs).write(spec.key, fill)
+    record = Records(runs).write(spec.key, fill)
+    curves = [
+        {"disturbance": "noise", "level": level, "unit": "u", "accuracy": 0.5, "macro_f1": scores["macro_f1"] / (n + 2)}
+        for n, level in enumerate((0.1, 0.2))
+    ]
+    robustness = {"clean": {"macro_f1": scores["macro_f1"]}, "curves": curves, "how": "disturbed by hand"}
+    Records(runs).add_measurements(record, {"robustness.json": json.dumps(robustness).encode()})
+    return record
 
 
 def fill(runs, seeds=(0, 1), methods=tuple(SCORES), dataset="sines"):
@@ -214,3 +221,17 @@ def test_figures_draw_the_controls_as_a_band(tmp_path):
     assert "<span>dkd</span>" in parts[0]
     assert "<span>zz-smooth</span>" in parts[1]
     assert "<span>zz-smooth</span>" not in parts[0]
+
+
+def test_the_curves_of_robustness_have_the_range_of_the_controls(runs):
+    files = pages(compared(runs))
+    (chart,) = [text for name, text in files.items() if name.endswith("/robustness.svg")]
+    names = re.findall(r"<text[^>]*>([^<]*)<", chart)
+    assert {"kd", "dkd", "student", "controls, lowest to highest mean"} <= set(names)
+    assert not {"zz-smooth", "student-ensemble"} & set(names)
+    (polygon,) = re.findall(r"<polygon [^>]*fill-opacity[^>]*", chart)
+    points = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]*)"', polygon)[1].split()]
+    assert len(points) == 6, "undisturbed and two levels, there and back"
+    heights = [high[1] - low[1] for low, high in zip(points[:3], points[:2:-1], strict=True)]
+    ratio = [abs(height) / abs(heights[0]) for height in heights]
+    assert ratio == pytest.approx([1, 1 / 2, 1 / 3], abs=0.05), "as the scores by hand fall"
