@@ -8,7 +8,9 @@ from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.rows import Row
+from mmkd.comparison.tuned import tuned_changes
 from mmkd.comparison.tuning import TuningPhase
+from mmkd.comparison.verdicts import QUESTIONS
 from mmkd.report.columns import Column, columns
 from mmkd.report.fidelity import (
     HEADS,
@@ -24,7 +26,17 @@ from mmkd.report.fidelity import (
 )
 from mmkd.report.phrases import CONTROLS, group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
-from mmkd.report.tuning import MEANING, chosen_words, phase_lead, phase_notes, table_cells, table_heads
+from mmkd.report.tuning import (
+    MEANING,
+    TUNED_HEADS,
+    choice_line,
+    phase_lead,
+    phase_notes,
+    table_cells,
+    table_heads,
+    tuned_cells,
+    tuned_title,
+)
 from mmkd.units.methods import status_line
 
 WIDTH = 118
@@ -53,6 +65,7 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
         for note in (*group_notes(group), *([statuses] if statuses else [])):
             console.print(f"  {note}")
         _print_fidelity(group, console)
+        _print_tuned(group, console)
         console.print()
     for ranking in rankings:
         for line in ranking_lines(ranking):
@@ -64,14 +77,23 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
 def _print_tuning(phase: TuningPhase, console: Any) -> None:
     """What each method's configurations scored in the inner fold, and which was the best."""
     console.print(f"tuning: {phase.title}", style="bold")
-    console.print(f"  {phase_lead(phase)}; {phase.metric.label}:")
-    lines = [(tuning.name, table_cells(tuning, phase)[:-1]) for tuning in phase.tunings]
-    console.print(_plain_table(table_heads(phase)[:-1], lines))
-    for tuning in phase.tunings:
-        console.print(f"  {tuning.name}: best is {chosen_words(tuning)}")
-    for note in phase_notes(phase):
-        console.print(f"  {note}")
+    for line in (*phase_lead(phase), f"{phase.metric.label} in the inner fold, by budget:"):
+        console.print(f"  {line}")
+    lines = [(tuning.name, table_cells(tuning, phase)) for tuning in phase.tunings]
+    console.print(_plain_table(table_heads(phase), lines))
+    for line in (*map(choice_line, phase.tunings), *phase_notes(phase)):
+        console.print(f"  {line}")
     console.print()
+
+
+def _print_tuned(group: Group, console: Any) -> None:
+    """Tuned rows beside those of their defaults."""
+    tuned = [(found.tuned.name, tuned_cells(found)) for found in tuned_changes(group)]
+    if tuned:
+        console.print(f"  {tuned_title(group)}")
+        console.print(_plain_table(TUNED_HEADS[:-1], [(name, cells[:-1]) for name, cells in tuned]))
+    for name, cells in tuned:
+        console.print(f"  {name}: {cells[-1]}")
 
 
 def _tables(group: Group, control: str) -> list[Any]:
@@ -115,14 +137,35 @@ def _print_fidelity(group: Group, console: Any) -> None:
     asked = asked_rows(group)
     heads = verdict_heads(asked)
     if heads:
-        console.print(
-            _plain_table(
-                [f"> {head}?" for head in heads],
-                named_lines(asked, group, lambda row: verdict_cells(row, heads, brief=True)),
+        for part in _columns_that_fit(asked, heads):
+            console.print(
+                _plain_table(
+                    [_question(head) for head in part],
+                    named_lines(asked, group, lambda row: verdict_cells(row, part, brief=True)),  # noqa: B023
+                )
             )
-        )
     for note in verdict_notes(group):
         console.print(f"  {note}")
+
+
+def _question(head: str) -> str:
+    """`> label smoothing?`, above a column of answers."""
+    return f"> {QUESTIONS[head].head}?"
+
+
+def _columns_that_fit(rows: Sequence[Row], heads: Sequence[str]) -> list[list[str]]:
+    """The questions in parts, each as wide as a table may be."""
+    parts: list[list[str]] = []
+    room = 0
+    for head in heads:
+        cells = [verdict_cells(row, [head], brief=True)[0] for row in rows]
+        width = max(len(_question(head)), *map(len, cells)) + 1
+        if width > room or not parts:
+            parts.append([])
+            room = WIDTH - max(12, min(LEAST_ROOM, *(len(row.title) for row in rows)))
+        parts[-1].append(head)
+        room -= width
+    return parts
 
 
 def _plain_table(heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> Any:
