@@ -31,9 +31,9 @@ def enter_changes(
             row.control = other.name
             row.change = change(row, other)
         if alone is not None and alone is not row:
-            if has_gap and row.kind == "student":
+            if has_gap and row.is_student:
                 row.gap = gap(row, alone, [teachers[number] for number in row.teachers])
-            if row.kind == "student":
+            if row.is_student:
                 row.time = time_ratio(row, alone)
     if len(controls) > 1:
         notes[f"{len(controls)} rows of {control!r}: each other row against the one nearest in its options"] = None

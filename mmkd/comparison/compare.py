@@ -101,7 +101,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     groups = []
     for members in by_settings.values():
         group = build_group(members, teachers, names, control, beside(members, references))
-        if any(row.kind == "student" for row in group.rows):
+        if any(row.is_student for row in group.rows):
             groups.append(group)
         else:
             left_out.append(f"{group.title}: {'; '.join(group.notes)}")

@@ -11,7 +11,6 @@ from mmkd.comparison.verdicts import QUESTIONS, Answer, Verdict
 from mmkd.metrics.registry import METRICS
 
 LEVEL = 0.95
-NETWORKS = ("student", "control")  # kinds of rows that are students
 
 
 def is_control(row: Row) -> bool:
@@ -27,7 +26,7 @@ def enter_verdicts(students: Sequence[Row], of: str = "seed") -> None:
     Args:
         of: what a row has one value of, "seed" or "fold".
     """
-    rows = [row for row in students if row.kind in NETWORKS]
+    rows = [row for row in students if row.is_student]
     for row in rows:
         if row.base == STUDENT_ONLY:
             continue

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.comparison.changes import nearest
-from mmkd.comparison.controls import NETWORKS
 from mmkd.comparison.predictions import JointPrediction, same_windows
 from mmkd.comparison.repeats import Repeats
 from mmkd.comparison.rows import STUDENT_ONLY, Row
@@ -48,7 +47,7 @@ def enter_fidelity(
             continue
         own = _enter_agreement(row, teachers, joint, notes)
         alone = nearest(row, alone_rows)
-        if row.kind in NETWORKS:
+        if row.is_student:
             names = [f"mean of {joint_names(teachers, taught_by)}"] * (len(teachers) > 1)
             names += [teacher.name for teacher in teachers]
             several = [*([teachers] * (len(teachers) > 1)), *([teacher] for teacher in teachers)]

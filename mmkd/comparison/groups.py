@@ -1,8 +1,8 @@
 """Groups: rows that may stand beside each other in one table.
 
 A group is one data set, one student and one way to train it; units that differ in any of these never meet. Its rows are
-the teachers, the mean of their probabilities, the student alone and the methods, each with one unit a seed; units of
-one method that differ in their options, or in how their teachers were made, are rows of their own.
+the teachers, the mean of their probabilities, the student alone, the methods and the controls, one unit a seed each;
+units of one method that differ in their options, or in how their teachers were made, are rows of their own.
 """
 
 from collections import Counter
@@ -37,7 +37,7 @@ from mmkd.specs.data import fold_count
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
 from mmkd.units.costs import latency_notes
-from mmkd.units.methods import status_of
+from mmkd.units.methods import kind_of_row, status_of
 from mmkd.units.names import data_title
 
 
@@ -197,15 +197,17 @@ def _student_rows(
         first = records[0]
         taught = [(key, record.teacher_epoch) for record in records for key in record.teachers.values()]
         taught_by = {numbers[pair] for pair in taught if pair in numbers}
+        base = student_spec(first).method
+        status = status_of(base, first.result)
         row = Row(
-            kind=first.kind,
-            base=student_spec(first).method,
+            kind=kind_of_row(first.kind, base, status),
+            base=base,
             name=names[first.key],
             settings={**row_settings(first), **making_settings(first)},
             units=repeats.units(records, notes),
             teachers=tuple(sorted(taught_by)),
             variant=shorten(names[first.key]),
-            status=status_of(student_spec(first).method, first.result),
+            status=status,
             score=TASKS.get(first.spec.task).headline,
         )
         rows.append(row)

@@ -52,6 +52,10 @@ def _rank(title: str, groups: Sequence[Group], control: str) -> Ranking:
         return Ranking(title, (), None, [], st.smallest_p(0), st.least_data_sets(0), none, none, notes)
     datasets = tuple(dict.fromkeys(name for by_name in table.values() for name in by_name))
     tests, base = _tests(table, control, notes)
+    controls = [name for name, rows in table.items() if next(iter(rows.values())).kind == "control"]
+    if controls:
+        notes.append(f"controls, neither tested nor ranked: {', '.join(controls)}")
+    table = {name: rows for name, rows in table.items() if name not in controls}
     complete = {name: rows for name, rows in table.items() if len(rows) == len(datasets)}
     if len(complete) < len(table):
         partial = ", ".join(name for name in table if name not in complete)
@@ -79,7 +83,7 @@ def _rows_by_data_set(groups: Sequence[Group], notes: list[str]) -> dict[str, di
         if len(members) > 1:
             notes.append(f"{dataset} is left out: it was done under {len(members)} settings, which are never mixed")
             continue
-        students = [row for row in members[0].rows if row.kind == "student"]
+        students = [row for row in members[0].rows if row.is_student]
         rows = [row for row in students if members[0].by == "seed" or not row.incomplete]
         if len(rows) < len(students):
             partial = ", ".join(row.name for row in students if row not in rows)
@@ -106,7 +110,8 @@ def _tests(
     if len(controls) > 1:
         notes.append(f"the control is {base}, of {len(controls)} rows of {control!r}")
     family = []
-    for name, rows in table.items():
+    methods = {name: rows for name, rows in table.items() if next(iter(rows.values())).kind != "control"}
+    for name, rows in methods.items():
         means = [_means(rows[dataset], table[base][dataset]) for dataset in rows if dataset in table[base]]
         pairs = [pair for pair in means if pair is not None]
         if name != base and pairs:

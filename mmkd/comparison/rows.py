@@ -16,6 +16,10 @@ from mmkd.metrics.registry import METRICS, SELECTION
 from mmkd.units.names import variant_names
 
 STUDENT_ONLY = "student"  # the method that is the student without a teacher
+STUDENTS = ("student", "control")
+"""Kinds of rows that are trained students: of methods, and of controls."""
+BOUND = "student-ensemble"
+"""The control that averages students alone: it is several networks, and a bound for what averaging gives."""
 
 
 @dataclass
@@ -26,8 +30,9 @@ class Row:
 
     Attributes:
         kind: "teacher", "mean" (of the teachers' probabilities), "oracle" (for each test window the best teacher: an
-            upper bound for choosing among them, no method), "student", "simple" (a detector that is no network) or
-            "reference" (a peer of the networks on the same windows).
+            upper bound for choosing among them, no method), "student", "control" (a student that is no method, but what
+            methods are held against), "simple" (a detector that is no network) or "reference" (a peer of the networks
+            on the same windows).
         base: the method, or the modality and network of a teacher.
         variant: of a student its method and options, the same on every data set; `name` may say more.
         settings: what the row's units have in common beyond the group's settings.
@@ -70,6 +75,11 @@ class Row:
         return " = ".join([self.name, *self.equals])
 
     @property
+    def is_student(self) -> bool:
+        """Whether it is a trained student, of a method or of a control."""
+        return self.kind in STUDENTS
+
+    @property
     def prefix(self) -> str:
         """What stands before its name where rows of several kinds meet: "teacher ", "peer " or nothing."""
         return {"teacher": "teacher ", "reference": "peer "}.get(self.kind, "")
@@ -94,11 +104,12 @@ def common_repeats(*rows: Row) -> list[int]:
 
 
 def best_first(students: Iterable[Row]) -> list[Row]:
-    """The student alone, then the others by their mean score, then what is no student."""
+    """The student alone, the methods by their mean score, then what is no student, and last the controls."""
 
-    def order(row: Row) -> tuple[bool, bool, float, str]:
+    def order(row: Row) -> tuple[int, bool, float, str]:
         mean = float(np.mean(row.values(row.score)))
-        return row.kind != "student", row.base != STUDENT_ONLY, -METRICS.get(row.score).sign * mean, row.name
+        place = {"student": 0, "control": 2}.get(row.kind, 1)
+        return place, row.base != STUDENT_ONLY, -METRICS.get(row.score).sign * mean, row.name
 
     return sorted(students, key=order)
 

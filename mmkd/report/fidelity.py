@@ -1,6 +1,6 @@
 """What students have of their teachers, and whether each method is better than its controls, as lines and tables."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from mmkd.comparison.groups import Group
 from mmkd.comparison.rows import STUDENT_ONLY, Row
 from mmkd.comparison.verdicts import QUESTIONS, conclude
 from mmkd.metrics.fidelity import ASYMMETRY, MEASURES, Estimate, Fidelity
-from mmkd.report.phrases import POINTS, kinds_of_repeats
+from mmkd.report.phrases import POINTS, kinds_of_repeats, row_name
 
 SHARES = ("agreement", "copied_errors", "kept_right", "same_mistake", ASYMMETRY)
 """Measures that are shown in points, as far as they are differences."""
@@ -41,6 +41,18 @@ def taught_rows(group: Group) -> list[Row]:
 def asked_rows(group: Group) -> list[Row]:
     """The rows as tables show them that were asked whether they are better than something."""
     return [row for row in group.shown_rows if row.verdicts]
+
+
+def named_lines(
+    rows: Sequence[Row], group: Group, cells: Callable[[Row], Sequence[str]]
+) -> list[tuple[str, Sequence[str]]]:
+    """The name and the cells of each row; a heading without cells stands above those of controls."""
+    lines: list[tuple[str, Sequence[str]]] = []
+    for row in rows:
+        if row.kind == "control" and ("controls:", ()) not in lines:
+            lines.append(("controls:", ()))
+        lines.append((row_name(row, group), cells(row)))
+    return lines
 
 
 def value_text(estimate: Estimate | None) -> str:

@@ -9,8 +9,17 @@ from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.repeats import FOLDS_SHARE
 from mmkd.core.text import printable
 from mmkd.report.columns import columns
-from mmkd.report.fidelity import HEADS, asked_rows, fidelity_cells, fidelity_notes, meanings, taught_rows, verdict_words
-from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
+from mmkd.report.fidelity import (
+    HEADS,
+    asked_rows,
+    fidelity_cells,
+    fidelity_notes,
+    meanings,
+    named_lines,
+    taught_rows,
+    verdict_words,
+)
+from mmkd.report.phrases import CONTROLS, first_control, group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
 
 
@@ -40,6 +49,8 @@ def markdown_tables(comparison: Comparison, rankings: Sequence[Ranking]) -> str:
         parts.append("| | " + " | ".join(markdown(column.head) for column in shown) + " |")
         parts.append("|---|" + "---:|" * len(shown))
         for row in group.shown_rows:
+            if row is first_control(group):
+                parts.append(f"| *{markdown(CONTROLS)}* |" + " |" * len(shown))
             cells = [markdown(row_name(row, group)), *(markdown(column.text(row)) for column in shown)]
             parts.append("| " + " | ".join(cells) + " |")
         parts += ["", *(f"- {markdown(note)}" for note in group_notes(group)), ""]
@@ -57,7 +68,8 @@ def _fidelity(group: Group) -> list[str]:
     parts = []
     taught = taught_rows(group)
     if taught:
-        body = [[row_name(row, group), *fidelity_cells(row.fidelity[0])] for row in taught]
+        lines = named_lines(taught, group, lambda row: fidelity_cells(row.fidelity[0]))
+        body = [[name, *(cells or [""] * len(HEADS))] for name, cells in lines]
         parts += _table([head for head, _, _ in HEADS], body)
     asked = [row for row in asked_rows(group) if len(row.verdicts) > 1]
     notes = [*fidelity_notes(group), *(f"{row.name}: {' '.join(verdict_words(row))}" for row in asked)]
@@ -83,6 +95,8 @@ def latex_tables(comparison: Comparison) -> str:
         for row in group.shown_rows:
             if row.kind != kind:
                 parts.append("\\midrule")
+            if row is first_control(group):
+                parts.append(f"\\multicolumn{{{len(shown) + 1}}}{{l}}{{{latex(CONTROLS)}}} \\\\")
             kind = row.kind
             cells = [latex(column.text(row)).replace("{-}", "$-$") for column in shown]
             parts.append(" & ".join([latex(row_name(row, group)), *cells]) + r" \\")

@@ -6,11 +6,13 @@ import numpy as np
 
 from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
-from mmkd.comparison.rows import STUDENT_ONLY, Row
+from mmkd.comparison.rows import BOUND, STUDENT_ONLY, STUDENTS, Row
 from mmkd.core.refusal import Refusal
 from mmkd.core.text import shorten
 
 POINTS = 100
+CONTROLS = "controls: no methods, but what methods are held against"
+"""The heading of the rows of controls."""
 
 LEGEND = (
     "vs {control}: {score} in points, paired by seed (a single seed in folds by fold), with a 95 % bootstrap interval "
@@ -51,6 +53,11 @@ def row_name(row: Row, group: Group) -> str:
     return name if len(row.units) == count else f"{name} ({len(row.units)} of {count} {group.by}s)"
 
 
+def first_control(group: Group) -> Row | None:
+    """The row above which the heading of controls stands."""
+    return next((row for row in group.shown_rows if row.kind == "control"), None)
+
+
 def group_notes(group: Group) -> list[str]:
     """Why something is not shown, and what else is to be known of a group."""
     reasons: dict[str, list[str]] = {}
@@ -58,12 +65,14 @@ def group_notes(group: Group) -> list[str]:
         for name, value in (("change", row.change), ("gap", row.gap), ("time", row.time)):
             if isinstance(value, Refusal):
                 reasons.setdefault(f"{name}: {value.why}", []).append(row.name)
-    compared = ("student", "simple", "reference")
+    compared = (*STUDENTS, "simple", "reference")
     lines = []
     for reason, rows in reasons.items():
-        kinds = compared if reason.startswith("change:") else compared[:2]
+        kinds = compared if reason.startswith("change:") else compared[:3]
         others = sum(row.kind in kinds for row in group.rows) - 1
         lines.append(f"{reason} ({'all methods' if len(rows) == others > 1 else ', '.join(rows)})")
+    bounds = [row.name for row in group.rows if row.base == BOUND]
+    lines += [f"{name}: several students alone, averaged; a bound for what averaging gives" for name in bounds]
     return [*group.notes, *lines]
 
 

@@ -81,7 +81,7 @@ def _one_group_a_data_set(comparison: Comparison) -> list[Group]:
 def _data(group: Group) -> dict[str, Any]:
     """The data of a group: content, licence, windows and splits."""
     # references do not describe their data, and teachers may have validation windows that students have not
-    rows = [row for row in group.rows if row.kind == "student"]
+    rows = [row for row in group.rows if row.is_student]
     units = [unit for row in rows for unit in row.members if unit.record is not None]
     described = [(unit, unit.record.data) for unit in units if unit.record is not None]
     first: Mapping[str, Any] = next((data for _, data in described if data), {})

@@ -17,7 +17,7 @@ from mmkd.specs.unit import PeerSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS, Task
 from mmkd.units.expansion import reads_teachers
-from mmkd.units.methods import status_of
+from mmkd.units.methods import kind_of_row, status_of
 from mmkd.units.names import data_title, option_names, options_note
 from mmkd.units.result import UnitResult
 
@@ -146,7 +146,7 @@ def _student_group(
     alone: Mapping[str, Record],
     references: Sequence[Record] = (),
 ) -> list[TableRow]:
-    """Teachers, the student alone and the methods, in the order of the sweep; then the peers on the same windows."""
+    """Teachers, the student alone, methods and controls, in the order of the sweep; then peers on the same windows."""
     repeats = _repeats_of(members)
     group = f"{data}{_in_folds(members, kind, len(repeats.folds))}, {student}"
     task = TASKS.get(members[0].spec.task)
@@ -178,9 +178,11 @@ def _student_group(
     if alone_by_key and not shown & set(alone_by_key):
         table.append(_row(group, "student", "student", list(alone_by_key.values()), {}, repeats, task))
     for name, records in by_name.items():
-        row = _row(group, "student", name, records, base, repeats, task)
+        method = specs[name].method
+        status = status_of(method, records[0].result)
+        row = _row(group, kind_of_row("student", method, status), name, records, base, repeats, task)
         lines = (*options_note(specs[name], name), *one_class_note(name, records))
-        table.append(replace(row, notes=lines, status=status_of(specs[name].method, records[0].result)))
+        table.append(replace(row, notes=lines, status=status))
     times = time_notes(by_name, base)
     table = [replace(row, notes=(*row.notes, *times)) for row in table]
     table += _peer_rows(group, members, alone, references, repeats, task)
@@ -305,7 +307,7 @@ def time_notes(by_name: Mapping[str, Sequence[Record]], alone: Mapping[str, Reco
 
 
 def _detector_group(data: str, members: Sequence[UnitResult], references: Sequence[Record]) -> list[TableRow]:
-    """Methods of any student and the references, the best first."""
+    """Methods of any student and the references, the best first; controls last."""
     by_name: dict[str, list[Record]] = {}
     specs: dict[str, UnitSpec] = {}
     for result, name in zip(members, option_names([result.spec for result in members]), strict=True):
@@ -325,10 +327,12 @@ def _detector_group(data: str, members: Sequence[UnitResult], references: Sequen
     repeats = _Repeats(frozenset(), "seed")
     table = []
     for name, own in by_name.items():
-        row = _row(f"{data}{counts}", "student", name, own, {}, repeats, task)
+        method = specs[name].method if name in specs else ""
+        kind = kind_of_row("student", method, status_of(method, own[0].result)) if method else "student"
+        row = _row(f"{data}{counts}", kind, name, own, {}, repeats, task)
         table.append(replace(row, notes=tuple(options_note(specs[name], name) if name in specs else ())))
     sign = METRICS.get(task.headline).sign
-    return sorted(table, key=lambda row: -sign * float(np.mean(row.score)))
+    return sorted(table, key=lambda row: (row.kind == "control", -sign * float(np.mean(row.score))))
 
 
 def _repeats_of(members: Sequence[UnitResult]) -> _Repeats:

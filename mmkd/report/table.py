@@ -11,7 +11,7 @@ import numpy as np
 from mmkd.comparison.identity import student_spec
 from mmkd.core.progress import duration
 from mmkd.metrics.registry import METRICS, score_columns
-from mmkd.report.phrases import mean_and_deviation
+from mmkd.report.phrases import CONTROLS, mean_and_deviation
 from mmkd.report.run_rows import TableRow
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -41,13 +41,22 @@ def print_tables(table: Sequence[TableRow], stream: Any, width: int | None = Non
         console.print(f"{group}, {seeds} {members[0].of}{'' if seeds == 1 else 's'}", style="bold")
         for line in dict.fromkeys(line for row in members for line in row.before):
             console.print(line)
-        console.print(_layout(sorted(members, key=lambda row: row.kind != "teacher"), seeds, limit))
+        for part in _layout(sorted(members, key=_place), seeds, limit):
+            console.print(part)
     for line in _footnotes(table):
         console.print(line)
 
 
-def _layout(members: Sequence[TableRow], seeds: int, limit: int | None) -> Any:
-    """A table of `rich`; in a narrow terminal names are cut, and if that is not enough some scores are means alone."""
+def _place(row: TableRow) -> int:
+    """Where a row stands: teachers first, controls last."""
+    return {"teacher": 0, "control": 2}.get(row.kind, 1)
+
+
+def _layout(members: Sequence[TableRow], seeds: int, limit: int | None) -> list[Any]:
+    """A table of `rich`, and below a heading that of the controls, in the same columns.
+
+    In a narrow terminal names are cut, and if that is not enough some scores are means alone.
+    """
     from rich.table import Table
 
     lines = cells(members, seeds)
@@ -56,13 +65,19 @@ def _layout(members: Sequence[TableRow], seeds: int, limit: int | None) -> Any:
     widths = _widths(lines)
     if limit:
         widths[0] = max(LEAST_NAME, min(widths[0], _room_for_names(lines, limit)))
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=sum(size + 2 for size in widths) - 2)
-    for head, size in zip(lines[0], widths, strict=True):
-        side: Literal["left", "right"] = "right" if head else "left"
-        table.add_column(head, justify=side, no_wrap=True, overflow="ellipsis", min_width=size, max_width=size)
-    for row, line in zip(members, lines[1:], strict=True):
-        table.add_row(*line, end_section=row.kind == "teacher")
-    return table
+    tables: list[Any] = []
+    for of_controls in (False, True):
+        part = [each for each in zip(members, lines[1:], strict=True) if (each[0].kind == "control") == of_controls]
+        width = sum(size + 2 for size in widths) - 2
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), width=width, show_header=not of_controls)
+        for head, size in zip(lines[0], widths, strict=True):
+            side: Literal["left", "right"] = "right" if head else "left"
+            table.add_column(head, justify=side, no_wrap=True, overflow="ellipsis", min_width=size, max_width=size)
+        for row, line in part:
+            table.add_row(*line, end_section=row.kind == "teacher")
+        if part or not of_controls:
+            tables += [CONTROLS, table] if of_controls else [table]
+    return tables
 
 
 def _room_for_names(lines: Sequence[Sequence[str]], limit: int) -> int:

@@ -16,12 +16,13 @@ from mmkd.report.fidelity import (
     fidelity_cells,
     fidelity_notes,
     meanings,
+    named_lines,
     taught_rows,
     verdict_cells,
     verdict_heads,
     verdict_notes,
 )
-from mmkd.report.phrases import group_notes, legend, name_repeats, row_name
+from mmkd.report.phrases import CONTROLS, group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
 from mmkd.report.tuning import MEANING, chosen_words, phase_lead, phase_notes, table_cells, table_heads
 from mmkd.units.methods import status_line
@@ -46,7 +47,8 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
         console.print(f"{group.title}, {name_repeats(group)}", style="bold")
         for line in gap_lines(group.gaps):
             console.print(f"  {line}")
-        console.print(_table(group, comparison.control))
+        for part in _tables(group, comparison.control):
+            console.print(part)
         statuses = status_line([(row.name, row.status) for row in group.shown_rows])
         for note in (*group_notes(group), *([statuses] if statuses else [])):
             console.print(f"  {note}")
@@ -72,7 +74,8 @@ def _print_tuning(phase: TuningPhase, console: Any) -> None:
     console.print()
 
 
-def _table(group: Group, control: str) -> Any:
+def _tables(group: Group, control: str) -> list[Any]:
+    """The table of a group, and below a heading that of its controls, in the same columns."""
     from rich.table import Table
 
     names = [row_name(row, group) for row in group.shown_rows]
@@ -84,15 +87,21 @@ def _table(group: Group, control: str) -> Any:
     lines = [[_cell(column, row) for column in shown] for row in group.shown_rows]
     sizes = [_width(column, group) for column in shown]
     room = max(12, min(longest, WIDTH - _total_width(shown, group)))
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", width=room, overflow="fold")
-    for column, size in zip(shown, sizes, strict=True):
-        side: Literal["right"] = "right"
-        table.add_column(column.head, justify=side, no_wrap=True, width=size)
+    tables: list[Any] = []
     following = [*(row.kind for row in group.shown_rows[1:]), None]
-    for row, name, line, kind in zip(group.shown_rows, names, lines, following, strict=True):
-        table.add_row(name, *line, end_section=row.kind != kind)
-    return table
+    every = [*zip(group.shown_rows, names, lines, following, strict=True)]
+    for of_controls in (False, True):
+        part = [each for each in every if (each[0].kind == "control") == of_controls]
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), show_header=not of_controls)
+        table.add_column("", width=room, overflow="fold")
+        for column, size in zip(shown, sizes, strict=True):
+            side: Literal["right"] = "right"
+            table.add_column(column.head, justify=side, no_wrap=True, width=size)
+        for row, name, line, kind in part:
+            table.add_row(name, *line, end_section=row.kind != kind)
+        if part or not of_controls:
+            tables += [CONTROLS, table] if of_controls else [table]
+    return tables
 
 
 def _print_fidelity(group: Group, console: Any) -> None:
@@ -100,8 +109,7 @@ def _print_fidelity(group: Group, console: Any) -> None:
     taught = taught_rows(group)
     if taught:
         heads = [head for head, _, _ in HEADS]
-        lines = [(row_name(row, group), fidelity_cells(row.fidelity[0])) for row in taught]
-        console.print(_plain_table(heads, lines))
+        console.print(_plain_table(heads, named_lines(taught, group, lambda row: fidelity_cells(row.fidelity[0]))))
     for note in fidelity_notes(group):
         console.print(f"  {note}")
     asked = asked_rows(group)
@@ -110,7 +118,7 @@ def _print_fidelity(group: Group, console: Any) -> None:
         console.print(
             _plain_table(
                 [f"> {head}?" for head in heads],
-                [(row_name(row, group), verdict_cells(row, heads, brief=True)) for row in asked],
+                named_lines(asked, group, lambda row: verdict_cells(row, heads, brief=True)),
             )
         )
     for note in verdict_notes(group):
@@ -118,18 +126,21 @@ def _print_fidelity(group: Group, console: Any) -> None:
 
 
 def _plain_table(heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> Any:
-    """A table whose names take what room the cells leave; columns without a value are left out."""
+    """A table whose names take what room the cells leave; columns without a value are left out.
+
+    A line without cells is a heading.
+    """
     from rich.table import Table
 
-    kept = [number for number in range(len(heads)) if any(cells[number] for _, cells in lines)]
-    widths = [max(len(heads[number]), *(len(cells[number]) for _, cells in lines)) for number in kept]
+    kept = [number for number in range(len(heads)) if any(cells and cells[number] for _, cells in lines)]
+    widths = [max(len(heads[number]), *(len(cells[number]) for _, cells in lines if cells)) for number in kept]
     room = max(12, min(max(len(name) for name, _ in lines), WIDTH - sum(width + 1 for width in widths)))
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", width=room, overflow="fold")
     for number, width in zip(kept, widths, strict=True):
         table.add_column(heads[number], justify="right", no_wrap=True, width=width)
     for name, cells in lines:
-        table.add_row(name, *(cells[number] for number in kept))
+        table.add_row(name, *(cells[number] if cells else "" for number in kept))
     return table
 
 

@@ -57,7 +57,8 @@ def _classifier(row: Row, group: Group) -> str:
     """The same on every data set, for tsml's own comparisons; a teacher has one name, whatever it taught."""
     if row.kind == "teacher":
         return f"teacher {row.name} {digest(flat(row.settings))[:8]}"
-    return f"{row.name} {group.title.removeprefix(group.dataset).lstrip(', ')}"
+    kind = "control " if row.kind == "control" else ""
+    return f"{kind}{row.name} {group.title.removeprefix(group.dataset).lstrip(', ')}"
 
 
 def _file(classifier: str, group: Group, row: Row, unit: Unit, predictions: Predictions) -> str:

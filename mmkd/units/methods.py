@@ -80,6 +80,15 @@ def status_of(method: str, result: Mapping[str, Any]) -> str:
     return own_statuses().get(method) or str(result.get("method_status") or "")
 
 
+def kind_of_row(kind: str, method: str, status: str) -> str:
+    """The kind of a row: that of its records, but "control" of students that are held against methods.
+
+    Args:
+        kind: of the records, such as "student"; status: of the method.
+    """
+    return "control" if kind == "student" and status == CONTROL and method != ALONE else kind
+
+
 @cache
 def own_statuses() -> dict[str, str]:
     """The status of every method of mmkd, read from the text of its file, because its import needs torch."""

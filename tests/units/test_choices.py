@@ -13,7 +13,8 @@ from mmkd.bench import main
 from mmkd.tasks.classification import PRESETS
 from mmkd.units.expansion import expand
 from mmkd.units.methods import may_be_left_out, named_methods
-from mmkd.units.request import Request, read_suite
+from mmkd.units.request import Request
+from mmkd.units.suites import read_suite
 
 OWN = {"zz-like", "zz-bare", "zz-series"}
 

@@ -22,6 +22,7 @@ from mmkd.metrics.registry import SELECTION, from_source
 from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store, shown_uri
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Record
 from mmkd.store.records import OPTIONAL_SUFFIXES
+from mmkd.units.methods import kind_of_row, status_of
 
 LONGEST_TAG = 5000
 """Characters of the value of a tag that every version of MLflow takes."""
@@ -178,9 +179,10 @@ def send_record(client: Any, experiment: str, record: Record, content: RunConten
             add_measurements(client, current.info.run_id, record, measured)
         return is_new
     spec = record.result["spec"]
+    method = str(spec.get("method", ""))
     tags = {
         "mmkd.key": record.key,
-        "mmkd.kind": record.kind,
+        "mmkd.kind": kind_of_row(record.kind, method, status_of(method, record.result)),
         "mmkd.record": content.mark,
         "mmkd.task": spec["task"],
         "mmkd.dataset": spec["data"]["name"],

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
 from mmkd.comparison.groups import Group
-from mmkd.comparison.rows import Row
+from mmkd.comparison.rows import STUDENTS, Row
 from mmkd.core.text import slug
 from mmkd.report.page.album import Album, Figure
 
-NETWORKS = ("teacher", "student")  # rows that are networks, with records of their own
+NETWORKS = ("teacher", *STUDENTS)  # rows that are networks, with records of their own
 
 
 @dataclass
@@ -30,12 +30,17 @@ class GroupContext:
 
     @property
     def students(self) -> list[Row]:
-        """The rows of students, as tables show them."""
-        return [row for row in self.group.shown_rows if row.kind == "student"]
+        """The rows of students, those of controls last, as tables show them."""
+        return [row for row in self.group.shown_rows if row.is_student]
+
+    @property
+    def methods(self) -> list[Row]:
+        """The rows of students that are no controls; where there is none, the controls."""
+        return [row for row in self.students if row.kind == "student"] or self.students
 
     def control_of(self, row: Row) -> Row | None:
         """The row that a row's change is measured against."""
-        students = (other for other in self.group.rows if other.kind == "student")
+        students = (other for other in self.group.rows if other.is_student)
         return next((other for other in students if other.name == row.control), None)
 
     def figure(self, name: str, title: str, caption: str, chart: ET.Element) -> Figure:

@@ -1,7 +1,9 @@
 """What students have of their teachers, and whether methods are better than their controls, as tables of the page."""
 
+from collections.abc import Callable, Sequence
 from math import isfinite
 
+from mmkd.comparison.groups import Group
 from mmkd.comparison.rows import Row
 from mmkd.metrics.fidelity import ASYMMETRY, MEASURES, Fidelity
 from mmkd.report.fidelity import (
@@ -10,6 +12,7 @@ from mmkd.report.fidelity import (
     difference_text,
     excess_text,
     fidelity_cells,
+    named_lines,
     samples_text,
     taught_rows,
     value_text,
@@ -18,7 +21,6 @@ from mmkd.report.fidelity import (
 )
 from mmkd.report.page.album import Table
 from mmkd.report.page.context import GroupContext
-from mmkd.report.phrases import row_name
 
 NAMES = {"agreement": "agreement", **{name: measure.label for name, measure in MEASURES.items() if name != "agreement"}}
 """The measures as the tables of one network name them."""
@@ -31,14 +33,19 @@ def group_tables(context: GroupContext) -> list[Table]:
     taught = taught_rows(group)
     if taught:
         heads = ["network", *(head for head, _, _ in HEADS)]
-        body = [[row_name(row, group), *fidelity_cells(row.fidelity[0])] for row in taught]
+        body = _body(taught, group, lambda row: fidelity_cells(row.fidelity[0]))
         tables.append(Table("Fidelity: what students have of their teachers, beyond the student alone", heads, body))
     asked = asked_rows(group)
     heads = verdict_heads(asked)
     if heads:
-        body = [[row_name(row, group), *verdict_cells(row, heads)] for row in asked]
+        body = _body(asked, group, lambda row: verdict_cells(row, heads))
         tables.append(Table("Is it the teacher? Whether a network is better than", ["network", *heads], body))
     return tables
+
+
+def _body(rows: Sequence[Row], group: Group, cells: Callable[[Row], Sequence[str]]) -> list[list[str]]:
+    """A line a row, the controls below a heading, which has a cell alone."""
+    return [[name, *own] for name, own in named_lines(rows, group, cells)]
 
 
 def row_tables(row: Row, samples: str) -> list[Table]:

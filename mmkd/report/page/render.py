@@ -120,12 +120,14 @@ def _title(comparison: Comparison) -> str:
 
 
 def _lead(comparison: Comparison) -> str:
-    students = [row for group in comparison.groups for row in group.rows if row.kind == "student"]
+    students = [row for group in comparison.groups for row in group.rows if row.is_student]
     units = sum(len(row.members) for row in students)
-    methods = len({row.base for row in students})
+    controls = len({row.base for row in students if row.kind == "control"})
+    methods = count(len({row.base for row in students if row.kind == "student"}), "method")
+    methods += f" and {count(controls, 'control')}" if controls else ""
     seeds = name_seeds(sorted({seed for group in comparison.groups for seed in group.seeds}))
     return (
-        f"{count(units, 'student')} on record, trained by {count(methods, 'method')} under {seeds}, in "
+        f"{count(units, 'student')} on record, trained by {methods} under {seeds}, in "
         f"{count(len(comparison.groups), 'group')} whose units may be compared. All scores are of test windows."
     )
 

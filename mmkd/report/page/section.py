@@ -18,7 +18,7 @@ from mmkd.report.page.fidelity import group_tables
 from mmkd.report.page.maps import map_figures
 from mmkd.report.page.network import network_details
 from mmkd.report.page.robustness import RobustnessCurves
-from mmkd.report.phrases import POINTS, group_notes, mean_and_deviation, name_repeats, row_name
+from mmkd.report.phrases import CONTROLS, POINTS, group_notes, mean_and_deviation, name_repeats, row_name
 
 
 def group_section(context: GroupContext) -> dict[str, Any]:
@@ -26,6 +26,7 @@ def group_section(context: GroupContext) -> dict[str, Any]:
     group = context.group
     curves = RobustnessCurves(context)
     maps = map_figures(context)
+    rows = _rows(context)
     return {
         "number": context.number,
         "title": group.title,
@@ -33,7 +34,9 @@ def group_section(context: GroupContext) -> dict[str, Any]:
         "understood": _understood(context),
         "gaps": gap_lines(group.gaps),
         "columns": columns([group], context.control),
-        "rows": _rows(context),
+        "rows": [row for row in rows if row["kind"] != "control"],
+        "controls": [row for row in rows if row["kind"] == "control"],
+        "heading": CONTROLS,
         "notes": [*group_notes(group), *fidelity_notes(group), *verdict_notes(group)],
         "figures": [*_change_figures(context), *curves.group_figures(), *maps],
         "tables": [*group_tables(context), *curves.tables()],
@@ -43,7 +46,7 @@ def group_section(context: GroupContext) -> dict[str, Any]:
 
 def _lead(context: GroupContext) -> str:
     group = context.group
-    students = context.students
+    students = context.methods
     complete = [row for row in students if len(row.units) == len(group.repeats)] or students
     score = group.score
     best = max(complete, key=lambda row: score.sign * float(np.mean(row.values(score.name))))

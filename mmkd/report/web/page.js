@@ -1,5 +1,6 @@
 "use strict";
 const cellOf = (row, n) => row.cells[n].dataset.value;
+const isRow = (row) => !row.classList.contains("heading");
 
 function compare(a, b, number, down) {
   if ((a === "") !== (b === "")) return a === "" ? 1 : -1; // what is not known stands last in either order
@@ -14,9 +15,10 @@ function sortBy(table, head) {
   for (const other of table.tHead.rows[0].cells) other.setAttribute("aria-sort", "none");
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   table.classList.add("sorted");
-  const body = table.tBodies[0];
-  const rows = [...body.rows].sort((a, b) => compare(cellOf(a, n), cellOf(b, n), number, down));
-  body.append(...rows);
+  for (const body of table.tBodies) { // controls stay below the methods
+    const rows = [...body.rows].filter(isRow).sort((a, b) => compare(cellOf(a, n), cellOf(b, n), number, down));
+    body.append(...rows);
+  }
 }
 
 for (const table of document.querySelectorAll("table[data-table]"))
@@ -25,7 +27,8 @@ for (const table of document.querySelectorAll("table[data-table]"))
 
 for (const input of document.querySelectorAll("input[data-filter]")) {
   const group = input.dataset.filter;
-  const rows = [...document.querySelector(`table[data-table="${group}"]`).tBodies[0].rows];
+  const bodies = [...document.querySelector(`table[data-table="${group}"]`).tBodies];
+  const rows = bodies.flatMap((body) => [...body.rows].filter(isRow));
   const shown = document.querySelector(`output[data-shown="${group}"]`);
   const apply = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -33,6 +36,7 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
       const name = row.cells[0].dataset.value.toLowerCase();
       row.hidden = !words.every((word) => name.includes(word));
     }
+    for (const body of bodies) body.hidden = ![...body.rows].some((row) => isRow(row) && !row.hidden);
     shown.value = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
   };
   input.addEventListener("input", apply);
