@@ -43,6 +43,7 @@ def test_the_wheel_carries_methods_and_cards_and_nothing_at_the_top_level(wheel)
     top = {n.split("/")[0] for n in names}
     assert {n for n in top if not n.endswith(".dist-info")} == {"mmkd"}
     assert {"mmkd/baselines/__init__.py", "mmkd/baselines/kd.py", "mmkd/datasets/basic-motions/card.toml"} <= set(names)
+    assert "mmkd/tuned/README.md" in names
     assert {f"mmkd/report/web/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert len(names) == len(set(names))
     methods = {p.name for p in (ROOT / "baselines").glob("*.py")}

@@ -92,6 +92,7 @@ def add_flag(group: Any, f: "Field[Any]") -> None:
         settings = {"action": "store_const", "const": True}
     else:
         settings["metavar"] = f.metadata["metavar"]
+        settings |= {"nargs": "?", "const": f.metadata["alone"]} if f.metadata["alone"] else {}
     group.add_argument(f.metadata["flag"], help=f.metadata["help"], **settings)
 
 

@@ -17,7 +17,7 @@ from mmkd.engines.plan import make_plan
 from mmkd.engines.remaining import Remaining
 from mmkd.engines.selection import Phase, enter_results, plan_phase, run_phase
 from mmkd.engines.sweep import Existing, run_units
-from mmkd.engines.tuning import Tuning, expand_with_tuning, notes_of, plan_tuning, run_tuning
+from mmkd.engines.tuning import Tuning, distinct, expand_with_tuning, notes_of, plan_tuning, run_tuning, write_frozen
 from mmkd.engines.workers import engine_of, run_by_workers
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
@@ -114,7 +114,7 @@ def execute(
     for result in results:
         on_result(result)
     runs = [(spec, data) for spec, data in todo if spec.key not in refused] if existing != "only" else []
-    if runs or selecting or (tuning.tries and existing != "only"):
+    if runs or selecting or ((tuning.tries or tuning.frozen) and existing != "only"):
         _begin([spec for spec, _ in (*runs, *phase.alone, *tuning.units)], workspace)
     choices, failed = _tune(tuning, request, workspace, existing)
     units, remaining = tuning.extend(units, choices), tuning.extend(remaining, choices)
@@ -150,7 +150,7 @@ def execute(
     return replace(
         outcome,
         selections=selections,
-        tunings=list(choices.values()),
+        tunings=distinct(choices),
         untuned=notes_of(tuning, request.tune or 0, choices),
         failed_selections=failed,
     )
@@ -167,21 +167,24 @@ def _begin(specs: Sequence[UnitSpec], workspace: Workspace) -> None:
 def _tune(
     tuning: Tuning, request: Request, workspace: Workspace, existing: Existing
 ) -> tuple[dict[str, Choice], list[str]]:
-    """Run the tuning phase: what it chose, and one line for each training that failed."""
-    if not tuning.tries:
-        return {}, []
-    overview = None
-    if existing != "only" and workspace.progress.shows:
-        overview = _overview(tuning.units, Phase(), workspace, existing == "rerun")
+    """Run the tuning phase: setting -> what it chose, and one line for each training that failed."""
+    failed: list[str] = []
+    if tuning.tries:
+        overview = None
+        if existing != "only" and workspace.progress.shows:
+            overview = _overview(tuning.units, Phase(), workspace, existing == "rerun")
 
-    def advance(result: UnitResult) -> None:
-        if overview is not None:
-            overview.end(f"unit/{result.spec.key}")
+        def advance(result: UnitResult) -> None:
+            if overview is not None:
+                overview.end(f"unit/{result.spec.key}")
 
-    with workspace.progress.overall(overview):
-        failed = run_tuning(tuning, workspace, existing, advance)
+        with workspace.progress.overall(overview):
+            failed = run_tuning(tuning, workspace, existing, advance)
     choices = tuning.choices(workspace.records)
-    for line in (*[choice.line for choice in choices.values()], *notes_of(tuning, request.tune or 0, choices)):
+    lines = [choice.line for choice in distinct(choices)] + notes_of(tuning, request.tune or 0, choices)
+    if request.freeze is not None:
+        lines += write_frozen(tuning, choices, request.freeze)
+    for line in lines:
         workspace.progress.say(line)
     return choices, failed
 

@@ -1,16 +1,20 @@
 """The tuning phase of a request (`--tune N`): configurations are tried on the training part, the best one is kept."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.keys import digest
 from mmkd.data import Dataset
 from mmkd.data.relatives import are_relatives
 from mmkd.engines.sweep import Existing, run_units
 from mmkd.engines.workers import run_by_workers
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.records import Records
+from mmkd.tasks import TASKS
 from mmkd.training.workspace import Workspace
+from mmkd.units import frozen
 from mmkd.units.expansion import expand
 from mmkd.units.names import title
 from mmkd.units.request import Request
@@ -28,12 +32,14 @@ class Tuning:
     Attributes:
         tries: of each method and setting.
         apart: whether each data set has a choice of its own.
-        untuned: methods of the request that have no ranges.
+        untuned: methods of the request that have no ranges or, with `--tuned`, no frozen configuration.
+        frozen: setting -> what is read with `--tuned`, in place of tries.
     """
 
     tries: Sequence[Tries] = ()
     apart: bool = True
     untuned: Sequence[str] = ()
+    frozen: Mapping[str, Choice] = field(default_factory=dict)
 
     @property
     def units(self) -> list[tuple[UnitSpec, Dataset]]:
@@ -44,7 +50,7 @@ class Tuning:
     def choices(self, records: Records) -> dict[str, Choice]:
         """Setting -> what its records show to be best, of tries that can be chosen from."""
         chosen = {tries.setting: choose(tries, records.get) for tries in self.tries}
-        return {setting: choice for setting, choice in chosen.items() if choice is not None}
+        return {**self.frozen, **{setting: choice for setting, choice in chosen.items() if choice is not None}}
 
     def later(self, units: Units, records: Records) -> list[tuple[UnitSpec, Dataset]]:
         """The tuned units that a command will have, for estimates: with number 0 where nothing is chosen yet."""
@@ -72,6 +78,11 @@ def expand_with_tuning(request: Request) -> tuple[list[tuple[UnitSpec, Dataset]]
     """
     if request.tune is None:
         return list(expand(request)), []
+    if TASKS.get(request.task).of_series:
+        raise MmkdError(
+            f"--tune {request.tune}: series of --task {request.task} are scored by their anomalies, which no training "
+            f"part has; leave it out"
+        )
     seed = tuning_seed(request.seeds)
     if not request.tune_on:
         both = list(expand(replace(request, seeds=(*request.seeds, seed))))
@@ -106,24 +117,58 @@ def plan_tuning(request: Request, units: Units, bases: Units, broken: Collection
         MmkdError: no method has ranges, a method's options have lists of values, or a training part cannot be cut.
     """
     if request.tune is None:
-        return Tuning()
+        return _read_frozen(request.tuned, units)
     methods = list(dict.fromkeys(spec.method for spec, _ in units))
     if not any(map(ranges_of, methods)):
         raise MmkdError(
             f"--tune {request.tune}: {', '.join(methods)} has no option with a range to tune; --method NAME --help "
             f"shows the ranges"
         )
-    for method in filter(ranges_of, methods):
-        options = {str(sorted(spec.options.items())) for spec, _ in units if spec.method == method}
-        if len(options) > 1:
-            raise MmkdError(
-                f"--tune {request.tune}: {method} is asked for with {len(options)} sets of options, by lists of values "
-                f"or variants; tuning begins from one"
-            )
+    check_one_set(f"--tune {request.tune}", units)
     apart = not request.tune_on
     settings = {setting_of(spec, apart) for spec, _ in units if spec.key not in broken}
     wanted = [(spec, data) for spec, data in bases if setting_of(spec, apart) in settings]
-    return Tuning(make_tries(wanted, request.tune, apart), apart, [name for name in methods if not ranges_of(name)])
+    tries = make_tries(wanted, request.tune, apart)
+    if request.freeze is not None:
+        frozen.check_folder(request.freeze)
+        several = [name for name in methods if sum(own.method == name for own in tries) > 1]
+        if several:
+            raise MmkdError(
+                f"--freeze {request.freeze}: a file holds one configuration, and {several[0]} gets one for each data "
+                f"set, student and set of teachers; ask for one of each, or tune on other sets with --tune-on A,B"
+            )
+    return Tuning(tries, apart, [name for name in methods if not ranges_of(name)])
+
+
+def check_one_set(flag: str, units: Units) -> None:
+    """Refuse lists of values, and variants, of methods that have ranges: tuning begins from one set of options."""
+    options: dict[str, set[str]] = {}
+    for spec, _ in units:
+        options.setdefault(spec.method, set()).add(digest(dict(spec.options)))
+    for method, own in options.items():
+        if len(own) > 1 and ranges_of(method):
+            raise MmkdError(
+                f"{flag}: {method} is asked for with {len(own)} sets of options, by lists of values or variants; "
+                f"tuning begins from one"
+            )
+
+
+def _read_frozen(folder: str | None, units: Units) -> Tuning:
+    """The frozen configurations of these units; nothing without `--tuned`."""
+    if folder is None:
+        return Tuning()
+    specs = {setting_of(spec, True): spec for spec, _ in units}
+    check_one_set("--tuned", units)
+    by_method = frozen.read_frozen(frozen.find_folder(folder), list(specs.values()))
+    found = {setting: by_method[spec.method] for setting, spec in specs.items() if spec.method in by_method}
+    methods = dict.fromkeys(spec.method for spec in specs.values())
+    return Tuning(untuned=[name for name in methods if name not in by_method], frozen=found)
+
+
+def write_frozen(tuning: Tuning, choices: Mapping[str, Choice], folder: str) -> list[str]:
+    """Freeze what was chosen: a line for each file."""
+    chosen = [(tries, choices[tries.setting]) for tries in tuning.tries if tries.setting in choices]
+    return [f"frozen: {frozen.freeze(Path(folder), tries, choice)}" for tries, choice in chosen]
 
 
 def run_tuning(
@@ -152,6 +197,11 @@ def run_tuning(
     return [f"tuning, {title(result.spec)} failed: {result.error} ({result.log})" for result in failed]
 
 
+def distinct(choices: Mapping[str, Choice]) -> list[Choice]:
+    """What was chosen, each once, where several data sets share it."""
+    return list({choice.line: choice for choice in choices.values()}.values())
+
+
 def notes_of(tuning: Tuning, asked: int, choices: Mapping[str, Choice]) -> list[str]:
     """What is not tuned, or not as often as asked, a line each.
 
@@ -165,6 +215,8 @@ def notes_of(tuning: Tuning, asked: int, choices: Mapping[str, Choice]) -> list[
     for method, count in {tries.method: len(tries.options) for tries in tuning.tries}.items():
         if count < asked:
             lines.append(f"tuning of {method}: its ranges have {count} configurations, not {asked}")
-    if tuning.untuned:
+    if tuning.frozen and tuning.untuned:
+        lines.append(f"no frozen configuration: {', '.join(tuning.untuned)}")
+    elif tuning.untuned:
         lines.append(f"not tuned, without a range or as a control: {', '.join(tuning.untuned)}")
     return lines

@@ -304,7 +304,7 @@ class Request(TuningSettings, TrainingSettings):
             raise MmkdError(f"data set {shown(self.datasets[0])}: name the file of a card with --card")
         self.check_lengths()
         self.check_optimizers()
-        self.check_tuning()
+        self.check_tuning(self.teacher_checkpoints, self.teacher_targets)
         for variant in self.variants:
             if not isinstance(variant.get("method"), str):
                 raise MmkdError(f"variants {shown(variant)}: give a table with a method and some of its options")

@@ -20,6 +20,7 @@ def setting(
     metavar: str = "",
     group: Group = "training",
     whole: bool = False,
+    alone: str = "",
     **bounds: float,
 ) -> Any:
     """A field of a request.
@@ -29,9 +30,11 @@ def setting(
         metavar: the name of its value in the help.
         group: the part of the help that shows the flag.
         whole: whether the value of the flag is one item, even if it contains commas.
+        alone: the value of the flag without one; empty if it needs one.
         bounds: `ge`, `gt`, `le`, `lt`, as in `core.options.option`.
     """
-    metadata = {"help": help, "flag": flag, "metavar": metavar, "group": group, "whole": whole, **bounds}
+    metadata = {"help": help, "flag": flag, "metavar": metavar, "group": group, "whole": whole, "alone": alone}
+    metadata |= bounds
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -30,6 +30,7 @@ class Choice:
         score: its mean in the fold of the training part; default_score: that of number 0.
         trainings: how many students were trained; seconds: how long their trainings took in all.
         lacking: numbers without a score, because a training failed.
+        file: the file that it was read from, of a frozen one.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Choice:
     trainings: int
     seconds: float
     lacking: Sequence[int] = ()
+    file: str = ""
 
     @property
     def tuned(self) -> dict[str, Any]:
@@ -60,6 +62,9 @@ class Choice:
         if self.number:
             scores += f" (default {self.default_score:.4f})"
         lacking = f"; number {', '.join(map(str, self.lacking))} failed" if self.lacking else ""
+        if self.file:
+            where = f"number {self.number} of {self.budget} tried on {', '.join(self.on)}"
+            return f"{self.method} (tuned): {chosen}, {where} ({self.file})"
         return (
             f"tuning of {self.method} on {', '.join(self.on)}: number {self.number} of {self.budget}, "
             f"{'the default, ' * (self.number == 0)}{chosen}, {scores} in a fold of the training part; "

@@ -185,21 +185,19 @@ def in_tuning(spec: UnitSpec, data: Dataset, options: Mapping[str, Any], tuning:
     """The unit that tries these options in the fold of its training part; its teachers do not see the fold.
 
     Raises:
-        MmkdError: the training part has no such fold, or the unit has teachers of other folds.
+        MmkdError: the training part has no such fold, or the shares of the teachers are searched in other folds.
     """
-    name = spec.data.name
-    if spec.checkpoint_sha256:
+    if spec.selection_folds:
         raise MmkdError(
-            "--tune: nobody knows which windows the teachers of --teacher-checkpoint have seen; leave one of them out"
+            "--tune: --teacher-weights search would need folds inside a fold of the training part; leave one of them "
+            "out"
         )
-    if spec.teacher_targets != "fitted" or spec.selection_folds:
-        flag = "--teacher-weights search" if spec.selection_folds else f"--teacher-targets {spec.teacher_targets}"
-        raise MmkdError(f"--tune: {flag} would need folds inside a fold of the training part; leave one of them out")
     inner = replace(spec.data, inner_fold=FOLD)
     try:
         split_for(data, inner, spec.seed)
     except MmkdError as error:
         raise MmkdError(
-            f"--tune: the training part of {name!r} cannot be cut: {error}; or tune on other sets, --tune-on A,B"
+            f"--tune: the training part of {spec.data.name!r} cannot be cut: {error}; or tune on other sets, --tune-on "
+            f"A,B"
         ) from None
     return replace(spec, data=inner, options=dict(options), tuning=dict(tuning), tuned={})

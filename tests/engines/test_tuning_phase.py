@@ -185,12 +185,19 @@ def test_worker_processes_choose_the_same(sines, tmp_path):
     [
         ({"methods": ("student",)}, "--tune 3: student has no option with a range to tune"),
         ({"options": {"soft": {"temperature": [2.0, 4.0]}}}, "--tune 3: soft is asked for with 2 sets of options"),
-        ({"teacher_targets": "out-of-fold:2"}, "--teacher-targets out-of-fold:2 would need folds inside a fold"),
+        ({"options": {"soft": {"teacher_weights": "search"}}, "select": 2}, "--tune: --teacher-weights search would"),
         ({"train_subjects": 2}, "--tune: the training part of 'sines' cannot be cut: .* --tune-on A,B"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(sines, tmp_path, more, message):
+    if "select" in more:
+        more = {**more, "teachers": ("sig,gaf",), "teacher_nets": {"sig": "small", "gaf": "small"}}
     request = request_of(sines, **more)
     with pytest.raises(MmkdError, match=message):
         execute(request, workspace_of(request, tmp_path))
     assert not list(tmp_path.glob("runs/*/result.json"))
+
+
+def test_targets_out_of_fold_are_not_tuned(sines):
+    with pytest.raises(MmkdError, match="--teacher-targets out-of-fold:2 would need folds inside a fold"):
+        request_of(sines, teacher_targets="out-of-fold:2")

@@ -175,3 +175,53 @@ def test_the_ensemble_is_the_mean_of_students_that_are_there_already(units, monk
 def test_the_members_of_an_ensemble_depend_on_the_seed(units):
     specs, _, _ = units("student-ensemble", seeds=(2,))
     assert [member.own_seed for member in likes_of(specs["student-ensemble"]).values()] == list(range(2000, 2005))
+
+
+FEW = {"labelled_subjects": 2, "epoch_rule": "last"}
+
+
+def test_with_few_labels_born_again_reads_labelled_windows_and_self_training_all(units):
+    """The same student teaches in both; it was trained on labelled windows."""
+    specs, data, workspace = units("born-again", "self-training", **FEW)
+    again, training = specs["born-again"], specs["self-training"]
+    (alone,) = likes_of(again).values()
+    assert [other.key for other in likes_of(training).values()] == [alone.key]
+    split = split_for(data, again.data, 0)
+    assert 0 < len(split.train) < len(split.pool)
+    own = prepare_unit(again, data, workspace)
+    np.testing.assert_array_equal(own.windows.train, split.train)
+    of_all = prepare_unit(training, data, workspace)
+    np.testing.assert_array_equal(of_all.windows.train, split.pool)
+    taught = of_all.source.outputs(np.arange(len(split.pool)), {})["student"].logits
+    with torch.no_grad():
+        logits = of_all.likes["student"].network(of_all.windows.load_views(split.pool)).logits
+    torch.testing.assert_close(taught, logits)
+    like_windows = prepare_unit(alone, data, workspace).windows
+    np.testing.assert_array_equal(like_windows.train, split.train)
+    steps = {prepare_unit(spec, data, workspace).training.steps for spec in (alone, again, training)}
+    assert len(steps) == 1, "all of them take as many steps"
+
+
+@pytest.mark.parametrize("method", ["born-again", "self-training", "student-ensemble", "longer"])
+def test_labels_of_unlabelled_windows_change_nothing(method, units, tmp_path):
+    """With another class for each of them, weights and predictions are equal to the bit."""
+    options = {"student-ensemble": {"members": 2}} if method == "student-ensemble" else {}
+    specs, data, workspace = units(method, options=options, **FEW)
+    spec = specs[method]
+    split = split_for(data, spec.data, 0)
+    y = data.y.copy()
+    y[split.unlabelled] = (y[split.unlabelled] + 1) % len(data.classes)
+    other = replace(workspace, runs=tmp_path / "other", cache_folder=tmp_path / "cache2")
+    first = run_unit(spec, data, workspace)
+    second = run_unit(spec, replace(data, y=y), other)
+    assert same(weights(first), weights(second))
+    np.testing.assert_array_equal(probabilities(first), probabilities(second))
+
+
+def test_self_training_is_refused_where_every_window_has_a_label(sines, tmp_path, capsys):
+    flags = f"--data {sines} --student sig --epochs 1 --runs {tmp_path / 'runs'} --quiet --method self-training"
+    assert main(flags.split()) == 2
+    said = capsys.readouterr().err
+    assert "--labelled-subjects" in said
+    assert len(said.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
