@@ -28,8 +28,8 @@ from mmkd.units.request import Request
 from mmkd.units.splits import split_for
 
 FEW = {"labelled_subjects": 2, "students": ("sig",), "teachers": ("sig",), "epochs": 2, "batch_size": 8}
-READ_LABELS = ("student", "kd", "dkd", "crd", "meta-mkd")
-"""Methods that read labels in five ways: not at all without one, as targets, in `build`, and through `Step.read`."""
+READ_LABELS = ("student", "kd", "dkd", "crd", "meta-mkd", "shuffled-teacher", "noise-logits", "pseudo-label")
+"""Methods that read labels in all ways: not at all without one, as targets, in a hook, and through `Step.read`."""
 
 
 def units(path, methods, **changes):
