@@ -196,7 +196,10 @@ def test_weights_of_classes_are_of_true_labels(method, sines, tmp_path, monkeypa
 def test_every_method_says_what_it_does_without_labels():
     kinds = {name: METHODS.get(name).unlabelled for name in METHODS}
     assert set(kinds.values()) <= set(UNLABELLED)
-    assert [name for name, kind in kinds.items() if kind == "labelled"] == ["student"]
+    labelled = {name for name, kind in kinds.items() if kind == "labelled"}
+    assert {METHODS.get(name).status for name in labelled} == {"control"}
+    assert {"student", "label-smoothing", "virtual-teacher"} <= labelled
+    assert not {"pseudo-label", "shuffled-teacher", "noise-logits", "random-teacher"} & labelled
     assert Method.unlabelled == "labelled", "a plugin that says nothing gets labelled windows only"
 
 
