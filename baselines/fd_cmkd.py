@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Range, Setup, option, paired_branch
 from mmkd.frequency import BandFilter, band_mask, meet_unaliased, random_band
 
 
@@ -39,11 +39,15 @@ class FrequencyDecoupled(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        cutoff: float = option(0.25, "cutoff of the low band; 1 is the highest frequency of the map", gt=0, le=1)
-        low_weight: float = option(1.0, "weight a of the low band", ge=0)
-        high_weight: float = option(1.0, "weight b of the high band", ge=0)
-        scale_weight: float = option(1.0, "weight c of mean and deviation", ge=0)
-        classifier_weight: float = option(1.0, "weight d of the shared classifier's cross-entropy", ge=0)
+        cutoff: float = option(
+            0.25, "cutoff of the low band; 1 is the highest frequency of the map", gt=0, le=1, tune=Range(0.1, 0.6)
+        )
+        low_weight: float = option(1.0, "weight a of the low band", ge=0, tune=Range(0.3, 30, log=True))
+        high_weight: float = option(1.0, "weight b of the high band", ge=0, tune=Range(0.3, 50, log=True))
+        scale_weight: float = option(1.0, "weight c of mean and deviation", ge=0, tune=Range(0.3, 50, log=True))
+        classifier_weight: float = option(
+            1.0, "weight d of the shared classifier's cross-entropy", ge=0, tune=Range(0.3, 30, log=True)
+        )
         logmse: Literal["sample", "element"] = option(
             "sample", "high band: ln(1 + MSE) of each window, or the mean of ln(1 + e^2) over elements"
         )

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Setup, option, paired_branch
+from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, Setup, option, paired_branch
 from mmkd.frequency import haar_bands
 
 
@@ -32,7 +32,7 @@ class FiGKD(Method):
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
-        weight: float = option(1.0, "weight w of the details", ge=0)
+        weight: float = option(1.0, "weight w of the details", ge=0, tune=Range(0.05, 5, log=True))
         levels: int = option(1, "levels of the transform; 1 compares pairs of neighbouring classes alone", ge=1)
         bands: Literal["high", "low", "all-pass"] = option(
             "high", "what is compared: details, the last approximation, or the logits themselves (the control)"
@@ -40,7 +40,9 @@ class FiGKD(Method):
         class_order: int = option(
             0, "order of the classes: 0 that of the data, 1, 2, ... one drawn by this number (the control)", ge=0
         )
-        temperature: float = option(1.0, "temperature T by which logits are divided before", gt=0)
+        temperature: float = option(
+            1.0, "temperature T by which logits are divided before", gt=0, tune=Range(1, 5, log=True)
+        )
         pairs: Literal["fused", "same", "all"] = option(
             "fused", "which of the student's logits are compared with a teacher's"
         )

@@ -28,7 +28,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, matched_stages, option, paired_branch
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Range,
+    Setup,
+    matched_stages,
+    option,
+    paired_branch,
+)
 from mmkd.frequency import haar_bands, haar_levels, meet_unaliased
 
 
@@ -38,8 +50,10 @@ class FreeKD(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight w of the high bands", ge=0)
-        mse_weight: float = option(5.0, "weight u of the squared error of the maps", ge=0)
+        weight: float = option(1.0, "weight w of the high bands", ge=0, tune=Range(0.3, 100, log=True))
+        mse_weight: float = option(
+            5.0, "weight u of the squared error of the maps", ge=0, tune=Range(0.5, 50, log=True)
+        )
         levels: int = option(3, "levels of the wavelet transform", ge=1)
         prompts: Literal["energy", "none", "shuffled"] = option(
             "energy",

@@ -25,7 +25,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, matched_maps, option, paired_branch
+from mmkd import (
+    METHODS,
+    Batch,
+    DistillConfig,
+    Method,
+    MmkdError,
+    Outputs,
+    Range,
+    Setup,
+    matched_maps,
+    option,
+    paired_branch,
+)
 from mmkd.frequency import meet_unaliased
 
 
@@ -35,10 +47,12 @@ class TimeDistill(Method):
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
-        weight: float = option(1.0, "weight w of the maps", ge=0)
+        weight: float = option(1.0, "weight w of the maps", ge=0, tune=Range(0.1, 20, log=True))
         logit_weight: float = option(1.0, "weight v of the logits along time, where every step has a label", ge=0)
         levels: int = option(3, "halvings L of the scales", ge=0)
-        temperature: float = option(0.5, "temperature of the softmax over frequencies", gt=0)
+        temperature: float = option(
+            0.5, "temperature of the softmax over frequencies", gt=0, tune=Range(0.1, 2, log=True)
+        )
         reduction: Literal["sample", "elements"] = option(
             "sample", "the spectra's term: summed over frequencies, or averaged over them too (the code)"
         )

@@ -20,7 +20,7 @@ from mmkd.data import Dataset
 from mmkd.data.splits import Split
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
-from mmkd.views.cached import default_configs, get_view
+from mmkd.views.cached import view_configs, get_view
 
 def anonymous():
     with open("/proc/self/status") as lines:
@@ -34,7 +34,7 @@ def data(x):
     return Dataset("made-up", x, np.zeros(n, np.int64), None, np.zeros(n, bool), ("a",), ("x",) * x.shape[1], None, "")
 def make(x, folder):
     split = Split(np.arange(0, len(x), 2), np.arange(0), np.arange(0), "window")
-    config = default_configs((name,), int(size))[name]
+    config = view_configs((name,), int(size))[name]
     get_view(name, config, data(x), DataSpec("made-up", ""), split, cache=Cache(folder), progress=Progress())
 make(x[:64].copy(), folder + "/warm")
 before, peak, done = anonymous(), 0.0, threading.Event()

@@ -1,6 +1,6 @@
-"""Views: Gramian angular fields, diagrams and persistence images beside the libraries that have them."""
+"""Views: fields, plots, diagrams and persistence images beside the libraries that have them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -9,11 +9,12 @@ from gudhi.sklearn.cubical_persistence import CubicalPersistence
 from numpy.typing import NDArray
 from pairs import Row, pairs
 from persim import PersistenceImager
-from pyts.image import GramianAngularField
+from pyts.approximation import PiecewiseAggregateApproximation
+from pyts.image import GramianAngularField, MarkovTransitionField, RecurrencePlot
 from scipy import sparse
 
 from mmkd.core.memory import keep_freed_memory
-from mmkd.views import GAF, PersistenceImage, sublevel_diagrams
+from mmkd.views import GAF, MTF, RP, Modality, PersistenceImage, sublevel_diagrams
 
 WINDOWS, CHANNELS, LENGTH, SIZE = 10_000, 9, 128, 64
 PART = 1000
@@ -56,6 +57,31 @@ def gaf(rounds: int) -> Iterator[Row]:
     yield Row(f"{what}, {PART:,} windows a call", "pyts", pairs(into, peer, rounds).faster, None, note=note)
     filled = pairs(into, lambda: [out.fill(1.0) for _ in parts], rounds)
     yield Row(f"{what}, {PART:,} windows a call", "filling the array, on one thread", filled.cost, 3.0, cost=True)
+
+
+def plots(rounds: int) -> Iterator[Row]:
+    """Markov transition fields and recurrence plots, a thousand windows into an array that is there."""
+    x = walks(PART)
+    rows = x.reshape(-1, LENGTH)
+    averaged = PiecewiseAggregateApproximation(None, output_size=SIZE, overlapping=False)
+    wider = PiecewiseAggregateApproximation(None, output_size=SIZE + 2, overlapping=False)
+    peers: tuple[tuple[str, Modality, Callable[[], NDArray[np.float64]]], ...] = (
+        ("MTF", MTF(SIZE), lambda: MarkovTransitionField(SIZE).transform(rows)),
+        ("recurrence plots", RP(SIZE, scale="none"), lambda: RecurrencePlot().transform(averaged.transform(rows))),
+        (
+            "recurrence plots, states of 3, nearest 10 %",
+            RP(SIZE, 3, threshold="point"),
+            lambda: RecurrencePlot(3, 1, "point").transform(wider.transform(rows)),
+        ),
+    )
+    out = np.zeros((PART, CHANNELS, SIZE, SIZE), np.float32)
+    for what, ours, theirs in peers:
+        expected = theirs().reshape(out.shape)
+        gap = float(np.abs(ours.fit(x).transform(x, out=out) - expected).max() / expected.max())
+        assert gap < 1e-6, f"{what} differ from pyts' by {gap} of the largest value"
+        times = pairs(partial(ours.transform, x, out=out), theirs, rounds)
+        note = f"into an array that is there; largest difference {gap:.0e} of the largest value"
+        yield Row(f"{what}, {PART:,} x {CHANNELS} x {LENGTH} -> {SIZE} x {SIZE}", "pyts", times.faster, 5.0, note=note)
 
 
 def gudhi_pairs(rows: NDArray[np.float64]) -> list[NDArray[np.float64]]:
@@ -134,6 +160,6 @@ def images(rounds: int) -> Iterator[Row]:
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Of the Gramian fields, the diagrams and the images."""
-    for part in (gaf, diagrams, images):
+    """Of the fields and plots, the diagrams and the images."""
+    for part in (gaf, plots, diagrams, images):
         yield from part(rounds)

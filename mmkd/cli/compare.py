@@ -37,7 +37,8 @@ def make_parser() -> Parser:
         epilog="Units are in one table only if data, student and training are the same; a method with other options "
         "is another row. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "
         "leaderboard.csv, fidelity.csv (what students have of their teachers), results.csv (one line a unit and "
-        "metric), tables.md, tables.tex, comparison.json, "
+        "metric), where something was tuned tuning.csv, budgets.csv and tuned.csv, tables.md, tables.tex, "
+        "comparison.json, "
         "records.jsonl (each record without its predictions), "
         "reproducibility.json and .md, and tsml/ with each unit's predictions.",
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkd.comparison.identity import as_key, making_settings, row_settings
+from mmkd.comparison.identity import as_key, fold_of, making_settings, row_settings
 from mmkd.comparison.selection import phase_settings, phase_titles
 from mmkd.comparison.units import Unit, machine
 from mmkd.core.errors import MmkdError
@@ -129,7 +129,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class TuningPhase:
-    """The tuning of all methods of one data set and student.
+    """The tuning of all methods of one data set and student; where the test part is a fold, of that fold.
 
     Attributes:
         dataset, student: in words.
@@ -194,7 +194,7 @@ def tuning_phases(records: Iterable[Record]) -> list[TuningPhase]:
     teachers = {record.key: record for record in records if record.kind == "teacher"}
     settings: dict[str, list[Record]] = {}
     for record in filter(is_of_tuning, records):
-        settings.setdefault(as_key(phase_settings(record)), []).append(record)
+        settings.setdefault(as_key([phase_settings(record), fold_of(record)]), []).append(record)
     titles = phase_titles([members[0] for members in settings.values()])
     phases = []
     for members, student in zip(settings.values(), titles, strict=True):
@@ -203,13 +203,14 @@ def tuning_phases(records: Iterable[Record]) -> list[TuningPhase]:
         if not found:
             continue
         spec = members[0].unit
+        title = data_title(spec.data.name, spec.data.rate, spec.data)
         taught_by = {key for record in members for key in record.teachers.values() if key in teachers}
         if len({machine(Unit(record.key, 0, {}, record)) for record in members} - {()}) > 1:
             notes.append("trained on several kinds of machine, so that seconds are not those of one")
         phases.append(
             TuningPhase(
                 task=spec.task,
-                dataset=data_title(spec.data.name, spec.data.rate, spec.data),
+                dataset=f"{title}, {spec.data.fold}" if spec.data.fold else title,
                 student=student,
                 part=_parts(members),
                 tunings=sorted(found, key=lambda tuning: (-tuning.sign * tuning.best.score, tuning.name)),

@@ -32,8 +32,10 @@ def upright(name: str, plane: NDArray[Any]) -> NDArray[Any]:
     """A plane (H, W) of the view `name` as people draw it.
 
     `pi`, of all channels or of a group such as `pi@gyro`, has axes (birth, persistence) and is drawn with birth to
-    the right and persistence up.
+    the right and persistence up; `stft` and `cwt` have axes (frequency, time) and are drawn with frequency up.
     """
+    if kind_of(name) in {"stft", "cwt"}:
+        return plane[::-1]
     return plane.T[::-1] if kind_of(name) == "pi" else plane
 
 

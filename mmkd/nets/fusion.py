@@ -108,18 +108,21 @@ def positions(branch: Outputs) -> Tensor:
 
 
 def has_time(modality: str) -> bool:
-    """Whether the axes of a view are time; those of a persistence image (`pi`, `pi@acc`) are birth and persistence."""
-    return modality.replace("@", ".").partition(".")[0] != "pi"
+    """Whether all axes of a view are time.
+
+    Those of a persistence image (`pi`, `pi@acc`) are birth and persistence, one of a spectrogram is frequency.
+    """
+    return modality.replace("@", ".").partition(".")[0] not in {"pi", "stft", "cwt"}
 
 
 class MapFusion(nn.Module):
     """Join the last feature maps of the branches, one after the other.
 
-    The order is: signals, then images over time such as `gaf`, then persistence images. The first view leads (`sig`, if
-    there is one). If a view with time axes is an image, all lines (B, C, T) are turned into maps by `outer`
-    (`mmkd.frequency.lift`) with the side S of the first such image. Every map passes a GroupNorm of one group first,
-    because `outer` squares the scale (this is an addition of this project). Let F be the map fused so far and X the
-    last map of the next view:
+    The order is: signals, then images over time such as `gaf`, then those with another axis (`pi`, `stft`). The first
+    view leads (`sig`, if there is one). If a view with time axes is an image, all lines (B, C, T) are turned into maps
+    by `outer` (`mmkd.frequency.lift`) with the side S of the first such image. Every map passes a GroupNorm of one
+    group first, because `outer` squares the scale (this is an addition of this project). Let F be the map fused so far
+    and X the last map of the next view:
 
     - `sum` and `gated` average F and X to the smaller of their sizes. Then F <- relu(F + Q X), or the gate `Gate`.
     - A fusion with an `operator` (see `OPERATORS`) uses X as the coarse map L, and F at twice the size of L as the fine
@@ -127,7 +130,7 @@ class MapFusion(nn.Module):
       the deepest stage with at least twice the positions of L along each axis (from the largest stage if there is
       none), lifted to the side 2 S. C' is a quarter of the channels of F, at least 8.
 
-    A persistence image shares no axis with F. Its mean over positions is joined, by addition in `sum` and by the gate
+    A view of another axis shares no map with F. Its mean over positions is joined, by addition in `sum` and by the gate
     in all others. If a subclass sets `births_as_map`, it is used as L nevertheless.
 
     F has as many channels as the last map of the leading view. The embedding is the mean of F over positions, and a
@@ -156,7 +159,8 @@ class MapFusion(nn.Module):
         if self.operator and len(self.aligned) < 2:
             raise MmkdError(
                 f"--fusion {self.name} joins views whose axes are time, and of {'+'.join(dry)} only {timed[0]} has "
-                f"them (a persistence image's are birth and persistence); use --student sig+gaf+pi, --fusion gated, or "
+                f"them (a persistence image's are birth and persistence, one of a spectrogram's frequency); "
+                f"use --student sig+gaf+pi, --fusion gated, or "
                 f"the control --fusion freqfusion-pi"
             )
         images = [m for m in self.aligned if dry[m].last_map.ndim == 4]

@@ -10,10 +10,11 @@ from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
 from mmkd.comparison.identity import flat
 from mmkd.comparison.ranking import Ranking
+from mmkd.comparison.tuned import tuned_changes
 from mmkd.report.fidelity import measure_lines, verdict_words
 from mmkd.report.phrases import group_notes
 from mmkd.report.spreadsheet import plain_row, seed_and_fold
-from mmkd.report.tuning import phase_json
+from mmkd.report.tuning import phase_json, tuned_json
 
 
 def document(comparison: Comparison, rankings: Sequence[Ranking]) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def document(comparison: Comparison, rankings: Sequence[Ranking]) -> dict[str, A
 
 
 def _group(group: Group) -> dict[str, Any]:
+    tuned = [_plain(tuned_json(found)) for found in tuned_changes(group)]
     return {
         "title": group.title,
         "task": group.task,
@@ -49,6 +51,7 @@ def _group(group: Group) -> dict[str, Any]:
             }
             for row in group.rows
         ],
+        **({"tuned": tuned} if tuned else {}),
         "notes": group_notes(group),
     }
 

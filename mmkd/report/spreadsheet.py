@@ -15,7 +15,7 @@ from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import Paired
 from mmkd.metrics.registry import METRICS, file_scores
 from mmkd.report.fidelity import fidelity_lines, fidelity_row
-from mmkd.report.tuning import budget_lines, configuration_lines
+from mmkd.report.tuning import budget_lines, configuration_lines, tuned_lines
 
 
 def leaderboard_csv(comparison: Comparison) -> str:
@@ -42,13 +42,15 @@ def fidelity_csv(comparison: Comparison) -> str:
 
 
 def tuning_files(comparison: Comparison) -> dict[str, str]:
-    """`tuning.csv`, one line a configuration, and `budgets.csv`, one line a method and budget; none if nothing was
-    tuned.
+    """`tuning.csv`, one line a configuration; `budgets.csv`, one line a method and budget; `tuned.csv`, one line a
+    tuned row. Those without a line are left out.
     """
-    if not comparison.tunings:
-        return {}
-    lines = {"tuning.csv": configuration_lines, "budgets.csv": budget_lines}
-    return {name: _csv(make(comparison.tunings)) for name, make in lines.items()}
+    lines = {
+        "tuning.csv": configuration_lines(comparison.tunings),
+        "budgets.csv": budget_lines(comparison.tunings),
+        "tuned.csv": tuned_lines(comparison.groups),
+    }
+    return {name: _csv(found) for name, found in lines.items() if found}
 
 
 def _identity(row: Row, group: Group) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.groups import Group
 from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.rows import Row
+from mmkd.comparison.tuned import tuned_changes
 from mmkd.comparison.tuning import TuningPhase
 from mmkd.report.columns import Column, columns
 from mmkd.report.fidelity import (
@@ -24,7 +25,17 @@ from mmkd.report.fidelity import (
 )
 from mmkd.report.phrases import CONTROLS, group_notes, legend, name_repeats, row_name
 from mmkd.report.statistics import ranking_lines
-from mmkd.report.tuning import MEANING, chosen_words, phase_lead, phase_notes, table_cells, table_heads
+from mmkd.report.tuning import (
+    MEANING,
+    TUNED_HEADS,
+    choice_line,
+    phase_lead,
+    phase_notes,
+    table_cells,
+    table_heads,
+    tuned_cells,
+    tuned_title,
+)
 from mmkd.units.methods import status_line
 
 WIDTH = 118
@@ -53,6 +64,7 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
         for note in (*group_notes(group), *([statuses] if statuses else [])):
             console.print(f"  {note}")
         _print_fidelity(group, console)
+        _print_tuned(group, console)
         console.print()
     for ranking in rankings:
         for line in ranking_lines(ranking):
@@ -64,14 +76,23 @@ def print_comparison(comparison: Comparison, rankings: Sequence[Ranking], stream
 def _print_tuning(phase: TuningPhase, console: Any) -> None:
     """What each method's configurations scored in the inner fold, and which was the best."""
     console.print(f"tuning: {phase.title}", style="bold")
-    console.print(f"  {phase_lead(phase)}; {phase.metric.label}:")
-    lines = [(tuning.name, table_cells(tuning, phase)[:-1]) for tuning in phase.tunings]
-    console.print(_plain_table(table_heads(phase)[:-1], lines))
-    for tuning in phase.tunings:
-        console.print(f"  {tuning.name}: best is {chosen_words(tuning)}")
-    for note in phase_notes(phase):
-        console.print(f"  {note}")
+    for line in (*phase_lead(phase), f"{phase.metric.label} in the inner fold, by budget:"):
+        console.print(f"  {line}")
+    lines = [(tuning.name, table_cells(tuning, phase)) for tuning in phase.tunings]
+    console.print(_plain_table(table_heads(phase), lines))
+    for line in (*map(choice_line, phase.tunings), *phase_notes(phase)):
+        console.print(f"  {line}")
     console.print()
+
+
+def _print_tuned(group: Group, console: Any) -> None:
+    """Tuned rows beside those of their defaults."""
+    tuned = [(found.tuned.name, tuned_cells(found)) for found in tuned_changes(group)]
+    if tuned:
+        console.print(f"  {tuned_title(group)}")
+        console.print(_plain_table(TUNED_HEADS[:-1], [(name, cells[:-1]) for name, cells in tuned]))
+    for name, cells in tuned:
+        console.print(f"  {name}: {cells[-1]}")
 
 
 def _tables(group: Group, control: str) -> list[Any]:

@@ -14,7 +14,20 @@ from mmkd.core.options import Options
 from mmkd.core.registry import Registry
 from mmkd.views.chunks import Float32, Float64, as_windows, check_windows, map_chunks, output_array
 
-HELPERS = {"base", "cached", "channels", "checks", "chunks", "diagrams", "pairing", "rates", "splat"}
+HELPERS = {
+    "base",
+    "cached",
+    "channels",
+    "checks",
+    "chunks",
+    "diagrams",
+    "pairing",
+    "rates",
+    "scaled",
+    "spectra",
+    "splat",
+    "wavelets",
+}
 """Modules of this package that define no modality; some of them are slow to import."""
 
 

@@ -11,6 +11,9 @@ from mmkd.core.options import Options, option
 from mmkd.views.base import MODALITIES, Modality
 from mmkd.views.chunks import Float32, Float64, compile_kernel, map_chunks
 
+ROUNDING = 2.220446049250313e-15
+"""A window that varies by less is constant; relative to its largest value, or to 1 if that is smaller."""
+
 
 @dataclass(frozen=True)
 class GAFConfig(Options):
@@ -100,7 +103,8 @@ def segment_bounds(length: int, size: int) -> NDArray[np.int64]:
 
 
 @compile_kernel
-def _mean(row: Float64, start: int, stop: int) -> float:
+def mean_of(row: Float64, start: int, stop: int) -> float:
+    """The mean of a part of a row."""
     total = 0.0
     for t in range(start, stop):
         total += row[t]
@@ -111,7 +115,7 @@ def _mean(row: Float64, start: int, stop: int) -> float:
 def _aggregate(rows: Float64, bounds: NDArray[np.int64], out: Float64) -> None:
     for r in range(out.shape[0]):
         for j in range(out.shape[1]):
-            out[r, j] = _mean(rows[r], bounds[j], bounds[j + 1])
+            out[r, j] = mean_of(rows[r], bounds[j], bounds[j + 1])
 
 
 @compile_kernel
@@ -124,14 +128,14 @@ def _fields(
     sine = np.empty(size, dtype=np.float32)
     for r in range(out.shape[0]):
         for j in range(size):
-            means[j] = _mean(rows[r], bounds[j], bounds[j + 1])
+            means[j] = mean_of(rows[r], bounds[j], bounds[j + 1])
         if limits.shape[0] > 0:
             low = limits[r % limits.shape[0], 0]
             high = limits[r % limits.shape[0], 1]
         else:
             low = means.min()
             high = means.max()
-        rounding = 2.220446049250313e-15 * max(1.0, abs(low), abs(high))
+        rounding = ROUNDING * max(1.0, abs(low), abs(high))
         for j in range(size):
             c = -1.0
             if high - low >= rounding:

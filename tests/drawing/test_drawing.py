@@ -23,7 +23,7 @@ from mmkd.drawing.series import scored_series
 from mmkd.drawing.style import CLASS_COLOURS, DARK, LIGHT, SERIES, css, series_class, series_dash, series_shape
 from mmkd.drawing.svg import add_heading, add_text, coordinate, inline, path_data, standalone
 from mmkd.drawing.text import fit_names, fit_text, text_width
-from mmkd.drawing.views import views_chart
+from mmkd.drawing.views import upright, views_chart
 from mmkd.metrics import classes
 from mmkd.metrics import pairs as st
 
@@ -593,6 +593,9 @@ def test_persistence_goes_up_in_every_group(name):
     chart = views_chart("t", "a", {name: views["pi@acc"]}, {name: ["a", "b", "c"]})
     shown = pixels(next(chart.iter("image")).get("href")).sum(2)
     assert np.unravel_index(shown.argmax(), shown.shape) == (6, 5)
+    low = np.zeros((1, 2, 3))
+    low[0, 0] = 1  # the lowest frequency
+    np.testing.assert_array_equal(upright("stft@acc", low[0])[1], [1, 1, 1])
     other = views_chart("t", "a", {"pix@acc": views["pi@acc"]}, {"pix@acc": ["a", "b", "c"]})
     shown = pixels(next(other.iter("image")).get("href")).sum(2)
     assert np.unravel_index(shown.argmax(), shown.shape) == (5, 1), "another kind stays as it is"

@@ -180,7 +180,8 @@ def test_stages_and_averages() -> None:
     assert averaged(x, [6]) is x
     torch.testing.assert_close(averaged(x, [3]), F.avg_pool1d(x, 2))
     torch.testing.assert_close(averaged(x, [12]), x.repeat_interleave(2, dim=2))
-    assert [has_time(m) for m in ("sig", "gaf", "pi", "pi.2", "pie")] == [True, True, False, False, True]
+    assert [has_time(m) for m in ("sig", "gaf", "rp", "pi", "pi.2", "pie")] == [True, True, True, False, False, True]
+    assert not any(has_time(m) for m in ("stft", "cwt@gyro"))
 
 
 @pytest.mark.parametrize("name", PAIRWISE)

@@ -22,7 +22,7 @@ def spec(data):
     return DataSpec(data.name, data.sha256)
 
 
-@pytest.mark.parametrize("name", ["sig", "gaf", "pi"])
+@pytest.mark.parametrize("name", ["sig", "gaf", "pi", "mtf", "rp", "stft", "cwt"])
 def test_a_view_equals_the_modality_applied_to_all_windows(data, tmp_path, name):
     split = split_windows(data, 0)
     config = view_configs((name,), 16)[name]
@@ -44,7 +44,7 @@ def test_a_view_is_made_once(data, tmp_path, monkeypatch):
 def test_fitted_views_depend_on_the_training_windows_and_others_do_not(data):
     splits = split_windows(data, 0), split_windows(data, 1)
     assert (splits[0].train.tolist()) != splits[1].train.tolist()
-    for name, differ in (("sig", True), ("pi", True), ("gaf", False)):
+    for name, differ in (("sig", True), ("pi", True), ("gaf", False), ("mtf", False), ("rp", True), ("stft", True)):
         config = view_configs((name,), 16)[name]
         keys = {view_key(name, config, spec(data), split) for split in splits}
         assert (len(keys) == 2) == differ

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmkd import MmkdError
-from mmkd.views import GAF, MODALITIES, Image, PersistenceImage, Signal, base, chunks
+from mmkd.views import CWT, GAF, MODALITIES, MTF, RP, STFT, Image, PersistenceImage, Signal, base, chunks
 from mmkd.views import persistence as images
 
 X = np.random.default_rng(1).normal(size=(23, 3, 40)).cumsum(axis=-1)
@@ -21,6 +21,12 @@ MAKE = {
     "img": lambda: Image(5),
     "gaf": lambda: GAF(12),
     "gaf train": lambda: GAF(12, "difference", "train"),
+    "mtf": lambda: MTF(12),
+    "rp": lambda: RP(12),
+    "rp point": lambda: RP(12, 2, 3, threshold="point", scale="image"),
+    "stft": lambda: STFT(8),
+    "cwt": lambda: CWT(12),
+    "cwt real": lambda: CWT(12, "morl", values="power", centre=False, scale="none"),
     "pi": lambda: PersistenceImage(12),
     "pi both": lambda: PersistenceImage(12, "both", essential="max", scale="image"),
     "pi published": lambda: PersistenceImage.published(12),
@@ -33,7 +39,7 @@ def modality(request):
 
 
 def test_registry():
-    assert set(MODALITIES) >= {"sig", "gaf", "pi"}
+    assert set(MODALITIES) >= {"sig", "gaf", "pi", "mtf", "rp", "stft", "cwt"}
     for name in MODALITIES:
         assert MODALITIES.get(name).name == name
     with pytest.raises(MmkdError, match="did you mean 'gaf'"):
@@ -148,7 +154,8 @@ def test_damaged_state_is_refused(modality):
     bad = [{**state, "other": [1.0]}]
     if state:
         name = next(iter(state))
-        bad += [{}, {**state, name: state[name][1:]}, {**state, name: [float("nan")] * len(state[name])}]
+        bad += [{}, {**state, name: []}, {**state, name: [float("nan")] * len(state[name])}]
+        bad += [{**state, name: state[name][1:]}] if len(state) > 1 else []
     for damaged in bad:
         with pytest.raises(MmkdError, match="cannot load a state"):
             modality.load_state(damaged)

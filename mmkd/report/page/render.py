@@ -61,11 +61,12 @@ def page_files(
     sections = [group_section(group) for group in groups]
     unread = dict.fromkeys([*notes, *(note for group in groups for note in group.notes)])
     costs = cost_figures(comparison, album)
+    tunings = tuning_sections(comparison, album)
     context = {
         "title": _title(comparison),
         "lead": _lead(comparison),
-        "sections": _contents(comparison, bool(costs)),
-        "tunings": tuning_sections(comparison.tunings, album),
+        "sections": _contents(comparison, bool(costs), bool(tunings)),
+        "tunings": tunings,
         "groups": sections,
         "costs": costs,
         "statistics": [statistics_section(n, ranking, album) for n, ranking in enumerate(rankings, 1)],
@@ -132,11 +133,11 @@ def _lead(comparison: Comparison) -> str:
     )
 
 
-def _contents(comparison: Comparison, costs: bool) -> list[tuple[str, str]]:
+def _contents(comparison: Comparison, costs: bool, tunings: bool) -> list[tuple[str, str]]:
     """The page's sections: id and title."""
     return [
         *((f"group-{n}", group.title) for n, group in enumerate(comparison.groups, 1)),
-        *([("tuning", "Equal tuning")] if comparison.tunings else []),
+        *([("tuning", "Equal tuning")] if tunings else []),
         *([("cost", "Score and cost")] if costs else []),
         ("statistics", "Over data sets"),
         ("left-out", "Failed and left out"),

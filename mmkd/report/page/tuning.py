@@ -1,34 +1,85 @@
-"""The tuning phase on the page: budget curves, and a table of what each method's configurations scored."""
+"""Equal tuning on the page: budget curves, what each method's configurations scored, and what they changed."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from mmkd.comparison.compare import Comparison
+from mmkd.comparison.groups import Group
+from mmkd.comparison.rows import common_repeats
+from mmkd.comparison.tuned import TunedChange, tuned_changes
 from mmkd.comparison.tuning import Tuning, TuningPhase
+from mmkd.core.refusal import Refusal
 from mmkd.core.text import slug
 from mmkd.drawing.budgets import budget_chart
+from mmkd.drawing.changes import Change, change_chart
 from mmkd.drawing.lines import Line
 from mmkd.report.page.album import Album, Figure, Table
-from mmkd.report.tuning import phase_lead, phase_notes, table_cells, table_heads
+from mmkd.report.phrases import POINTS
+from mmkd.report.tuning import (
+    TUNED_HEADS,
+    choice_line,
+    phase_lead,
+    phase_notes,
+    table_cells,
+    table_heads,
+    tuned_cells,
+    tuned_title,
+)
 
 
-def tuning_sections(phases: Sequence[TuningPhase], album: Album) -> list[dict[str, Any]]:
-    """Every phase, for the template."""
-    return [
+def tuning_sections(comparison: Comparison, album: Album) -> list[dict[str, Any]]:
+    """Every phase, and every group with tuned rows, for the template."""
+    phases = [
         {
-            "title": phase.title,
-            "lead": f"{phase_lead(phase)}.",
-            "notes": phase_notes(phase),
+            "title": f"{phase.title}: in the training part",
+            "lead": f"{'; '.join(phase_lead(phase))}.",
             "figures": _figures(number, phase, album),
             "tables": [_table(phase)],
+            "notes": [*map(choice_line, phase.tunings), *phase_notes(phase)],
         }
-        for number, phase in enumerate(phases, 1)
+        for number, phase in enumerate(comparison.tunings, 1)
     ]
+    tuned = [(group, tuned_changes(group)) for group in comparison.groups]
+    return [*phases, *(_tuned(group, found, album) for group, found in tuned if found)]
+
+
+def _tuned(group: Group, found: Sequence[TunedChange], album: Album) -> dict[str, Any]:
+    """Tuned rows beside their defaults."""
+    changes = []
+    for each in found:
+        if isinstance(each.change, Refusal):
+            continue
+        repeats = common_repeats(each.tuned, each.default)
+        pairs = zip(each.tuned.scores(repeats), each.default.scores(repeats), strict=True)
+        low, high = (None if end is None else POINTS * end for end in (each.change.low, each.change.high))
+        values = [POINTS * (own - other) for own, other in pairs]
+        changes.append(Change(each.tuned.name, POINTS * each.change.mean, low, high, values))
+    figures = []
+    if changes:
+        label = group.score.label
+        title = "Change by tuning"
+        caption = (
+            f"{label[0].upper()}{label[1:]} of the tuned row minus that of its published defaults, in points on the "
+            f"test windows, paired by {group.by}: mean (diamond), 95 % bootstrap interval (line), {group.by}s (rings)."
+        )
+        chart = change_chart(title, caption, changes, f"change of {label} in points")
+        figures.append(album.figure(slug(group.title), "tuned", title, caption, chart))
+    cells = [(each.tuned.name, tuned_cells(each)) for each in found]
+    body = [[name, *own[:-1]] for name, own in cells]
+    return {
+        "title": f"{group.title}: on the test windows",
+        "lead": "",
+        "figures": figures,
+        "tables": [Table(tuned_title(group), ["method", *TUNED_HEADS[:-1]], body)],
+        "notes": [f"{name}: {own[-1]}" for name, own in cells],
+    }
 
 
 def _table(phase: TuningPhase) -> Table:
     heads = ["method", *table_heads(phase)]
     body = [[tuning.name, *table_cells(tuning, phase)] for tuning in phase.tunings]
-    return Table(f"{phase.metric.label.capitalize()} in the inner fold, by budget", heads, body)
+    label = phase.metric.label
+    return Table(f"{label[0].upper()}{label[1:]} in the inner fold, by budget", heads, body)
 
 
 def _figures(number: int, phase: TuningPhase, album: Album) -> list[Figure]:
