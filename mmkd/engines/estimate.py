@@ -57,8 +57,8 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
     """Estimate the time of a plan's trainings from the median time for one window and epoch of similar trainings.
 
     Trainings are similar if they have the same method or teacher network, student, views, batch size and data set.
-    Records made with the same number of threads are preferred. A method that reads no teachers, and has no record, takes
-    the time of the student alone.
+    Records made with the same number of threads are preferred. A method that reads no teachers, and has no record,
+    is taken to be as fast as the student alone.
 
     Args:
         workers: how many jobs run at a time.
