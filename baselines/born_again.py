@@ -33,6 +33,7 @@ class BornAgain(Method):
     options_like = "kd"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     status = "control"
+    options_like = "kd"
 
     def likes(self, seed: int) -> Mapping[str, int]:
         return {"student": seed + NEXT}

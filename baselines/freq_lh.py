@@ -6,11 +6,16 @@ texture.
     L = L_task + l_kd T^2 KL + l_f [ g mean_i l(S_i, T_i; F_enc) + (1 - g) mean_j l(S_j, T_j; F_dec) ]
 
 over the stages i of the encoder and j of the decoder. l is the mean squared error d(FS, FT) (`placement=both`), d(S,
-FT) (`teacher`) or d(FS, T) (`student`). F is a low-pass LP, a high-pass HP (1 - LP with its own cutoff), or
-q LP + (1 - q) HP. S first passes a 1x1 convolution to the teacher's channels. It has no bias, because a high-pass would
-remove it, and compared runs should differ only in their filter. `target=attention` compares mean squares over channels,
-which are divided by their Euclidean norm over positions before the filter. The strategies `all-pass` (plain feature
-distillation) and `random-mask` are controls, to be reported beside every result.
+FT) (`teacher`) or d(FS, T) (`student`), divided by the mean square of FT (`band_scale`). F is a low-pass LP, a
+high-pass HP (1 - LP with its own cutoff), or q LP + (1 - q) HP. S first passes a 1x1 convolution to the teacher's
+channels. It has no bias, because a high-pass would remove it, and compared runs should differ only in their filter.
+`target=attention` compares mean squares over channels, which are divided by their Euclidean norm over positions before
+the filter. The strategies `all-pass` (plain feature distillation) and `random-mask` are controls, to be reported beside
+every result.
+
+High bands have little energy: before there was `band_scale`, the gradient of the decoder's term was about 1/30 of that
+of cross-entropy by default. The divisor is at least a thousandth of the mean square of T, so that a band which the
+teacher does not have cannot take over.
 
 The default mask is soft. For a hard mask M (an orthogonal projection), with the squared error directly after the
 filter: 1. `student` and `both` have the same gradients (their losses differ by the constant ||(1-M)T||^2);
@@ -18,8 +23,9 @@ filter: 1. `student` and `both` have the same gradients (their losses differ by 
 3. the sum of low and high, with equal weights and one cutoff, is plain feature distillation under `both` (`teacher`
    adds
    ||S||^2, `student` the constant ||T||^2).
-Norms are means over elements. So with hard masks, a comparison of placements, or of both bands with plain features,
-compares a method with itself. Soft masks are no projections, and none of the three statements holds.
+Norms are means over elements, and errors are not divided (with `band_scale`, 1 and 2 hold up to a factor). So with hard
+masks, a comparison of placements, or of both bands with plain features, compares a method with itself. Soft masks are
+no projections, and none of the three statements holds.
 
 Stages: if student and teacher name their stages `encoder*` and `decoder*`, they are matched within each group, from the
 last. Otherwise they are matched from the deepest, and of n pairs the first n // 2 are the encoder and the others the
@@ -48,6 +54,7 @@ from mmkd import (
     Outputs,
     Range,
     Setup,
+    kind_of,
     matched_stages,
     option,
     paired_branch,
@@ -55,6 +62,11 @@ from mmkd import (
 from mmkd.frequency import BandFilter, band_mask, meet_unaliased, random_band, warn_flat
 
 PLACES = ("encoder", "decoder")
+TIMED_IMAGES = ("gaf", "mtf", "rp")
+"""Kinds of images whose rows and columns are times of the window."""
+LEAST_SHARE = 1e-3
+"""Of the mean square of a teacher's map: what its band is taken to have at least."""
+LEAST_ENERGY = 1e-6
 
 
 class Route(NamedTuple):
@@ -84,7 +96,7 @@ class FreqLH(Method):
         target: Literal["features", "attention"] = option(
             "features",
             "what is filtered: feature maps, or their mean squares over channels divided by the Euclidean norm over "
-            "positions (then small numbers: raise feature-weight)",
+            "positions",
         )
         transform: Literal["dct", "fft"] = option(
             "dct", "mirrored ends (dct), or ends joined to a ring, which leaks a trend into the high band (fft)"
@@ -99,7 +111,9 @@ class FreqLH(Method):
             "ball", "bands of an image: by Euclidean distance, or by the larger axis"
         )
         unit: Literal["nyquist", "hz"] = option(
-            "nyquist", "unit of the cutoffs: the highest frequency of each map, or hertz (lines of a known rate)"
+            "nyquist",
+            "unit of the cutoffs: the highest frequency of each map, or hertz (data of a known rate; lines, and images "
+            "whose axes are time, such as gaf)",
         )
         low_cutoff: float = option(
             0.25, "cutoff of the low-pass; above 0, and at most 1 unless in hz", gt=0, tune=Range(0.1, 0.6)
@@ -119,7 +133,14 @@ class FreqLH(Method):
         standardise: Literal["none", "channel", "l2"] = option(
             "none",
             "channel: mean 0 and variance 1 of each channel over batch and positions, before the filter; l2: each "
-            "sample's map divided by its Euclidean norm, after it (then small numbers: raise feature-weight)",
+            "sample's map divided by its Euclidean norm, after it",
+        )
+        band_scale: Literal["teacher", "none"] = option(
+            "teacher",
+            "scale of a stage's error: divided by the mean square of the teacher's filtered map, so that a student "
+            "without this band costs 1 in every band; or as it is, which is far less in high bands",
+            since=5,
+            before="none",
         )
         feature_weight: float = option(1.0, "weight l_f of the filtered maps", ge=0, tune=Range(0.3, 30, log=True))
         kd_weight: float = option(
@@ -246,10 +267,11 @@ class FreqLH(Method):
         if c.unit == "hz":
             if setup.window_s is None:
                 raise MmkdError("freq-lh: hertz mean nothing here, the data name no sampling rate; use --unit nyquist")
-            if not lines:
+            if not lines and not self.is_timed(route.modality, x):
                 raise MmkdError(
-                    f"freq-lh: hertz are for lines, and the {route.modality} teacher's or its student's stage is an "
-                    f"image, whose axes need not be time; use --unit nyquist, or --teachers sig and --student sig"
+                    f"freq-lh: hertz are for lines and for square images with time on both axes "
+                    f"({', '.join(TIMED_IMAGES)}), and what meets the {route.modality} teacher is another image; use "
+                    f"--unit nyquist, or --teachers sig and --student sig"
                 )
             rate = x.shape[-1] / setup.window_s
         mask = "hard" if c.strategy == "random-mask" else c.mask
@@ -276,6 +298,13 @@ class FreqLH(Method):
                 gain = gain + share * band_gain
         return gain
 
+    def is_timed(self, modality: str, x: Tensor) -> bool:
+        """Whether both axes of the images in which a stage is compared, such as `x`, run through the window once.
+
+        A Hankel matrix does not: its axes run through half of the line each.
+        """
+        return kind_of(modality) in TIMED_IMAGES and x.shape[-1] == x.shape[-2] and self.config.mixed != "hankel"
+
     def low_share(self, place: str) -> float:
         """q at a place: the share of the low-pass in its filter; the high-pass has the rest."""
         c = self.config
@@ -292,6 +321,20 @@ class FreqLH(Method):
         if c.standardise == "channel":
             student = standard(student)
             teacher = standard(teacher)
+        error = self.error(student, teacher, band)
+        if c.band_scale == "none":
+            return error
+        filtered = band(teacher)
+        whole = teacher
+        if c.standardise == "l2":
+            filtered = unit(filtered)
+            whole = unit(whole)
+        energy = torch.maximum(filtered.square().mean(), LEAST_SHARE * whole.square().mean())
+        return error / energy.clamp_min(LEAST_ENERGY)
+
+    def error(self, student: Tensor, teacher: Tensor, band: nn.Module) -> Tensor:
+        """The squared error of two maps after the filter, a scalar."""
+        c = self.config
         if c.placement == "both" and c.standardise != "l2":  # the filter is linear, so that it is applied once
             filtered: Tensor = band(student - teacher)
             return filtered.square().mean()

@@ -33,6 +33,7 @@ from mmkd.training.optimization import make_optimizer
 from mmkd.training.precision import as_float
 from mmkd.training.preparation import PreparedUnit, prepare_unit
 from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
+from mmkd.training.variants import with_variants
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
@@ -75,6 +76,7 @@ class Steps:
         setup = make_setup(unit.student, unit.windows, unit.source, spec.training)
         build_method(unit.method, setup, spec.seed)
         unit.method.deploy(unit.student)
+        self.windows = with_variants(unit, workspace)
         assert setup.targets is not None
         self.targets = setup.targets
         own = [p for p in unit.method.parameters() if p.requires_grad]
@@ -90,13 +92,16 @@ class Steps:
 
     def terms(self, positions: np.ndarray, epoch: int) -> tuple[Mapping[str, Tensor], Tensor]:
         """The terms of a batch, and its plain cross-entropy."""
-        unit, windows = self.unit, self.unit.windows
+        unit, windows = self.unit, self.windows
         views = windows.load_views(windows.train[positions])
         index = torch.from_numpy(positions)
         batch = Batch(self.targets[index], index, epoch, unit.spec.training.epochs)
-        student = as_float(unit.student(views))
+        teachers = unit.source.outputs(positions, views)
+        if windows.variants is not None:
+            views, teachers = windows.variants.join(positions, views, teachers)
+        student = as_float(unit.student(views)).split_variants(len(positions))
         plain = F.cross_entropy(student.logits, batch.targets)
-        return unit.method.terms(student, unit.source.outputs(positions, views), batch), plain
+        return unit.method.terms(student, teachers, batch), plain
 
     def norm(self, term: Tensor) -> float:
         """The norm of the gradient of a term on the student's parameters."""
@@ -135,7 +140,7 @@ class Steps:
         train_epoch(
             unit.student,
             unit.method,
-            unit.windows,
+            self.windows,
             unit.source,
             training=unit.spec.training,
             seed=unit.spec.seed,

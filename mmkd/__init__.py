@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
     from mmkd.methods.ranges import SHARE_RANGE, TEMPERATURE_RANGE, WARMUP_RANGE
     from mmkd.methods.retargeting import Replacement, Teaching
+    from mmkd.methods.variants import ReadsVariants
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.nets.ensemble import Ensemble
@@ -51,6 +52,7 @@ _MODULES = {
     "METRICS": "metrics.registry",
     "MODALITIES": "views",
     "READERS": "data.readers",
+    "ReadsVariants": "methods.variants",
     "SHARE_RANGE": "methods.ranges",
     "STAGE_FUSIONS": "nets",
     "TASKS": "tasks",
@@ -119,6 +121,7 @@ __all__ = [
     "Outputs",
     "Range",
     "RawDataset",
+    "ReadsVariants",
     "Replacement",
     "Setup",
     "Step",

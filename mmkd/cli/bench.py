@@ -166,7 +166,9 @@ def run_command(
     for line in (*broken_packages(), *map(one_line, outcome.failed_selections)):
         _warn(line)
     runs = Path(args.runs)
-    problem = None if args.existing == "only" else mlflow.publish(runs, outcome.records, request.name)
+    problem = None
+    if args.existing != "only":  # what was tried is no row of the suite
+        problem = mlflow.publish(runs, outcome.records, request.name) or mlflow.publish(runs, outcome.tried)
     if not args.json:
         print_outcome(outcome)
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
@@ -293,13 +295,13 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
 
 def publish_all(runs: Path) -> int:
     """Send the records to MLflow that its store lacks."""
-    from mmkd.comparison.parts import is_part_of_another
+    from mmkd.comparison.parts import is_part_of_another, is_tried
     from mmkd.report import mlflow as track
     from mmkd.store.records import Records
 
     if not runs.is_dir():
         raise MmkdError(f"--runs {runs}: there is no such folder")
-    records = [record for record in Records(runs) if not is_part_of_another(record)]
+    records = [record for record in Records(runs) if is_tried(record) or not is_part_of_another(record)]
     new: list[str] = []
     problem = track.publish(runs, records, new=new)
     if problem:

@@ -77,8 +77,11 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
         print(f"selection in {request.select} folds: {count}, {sum(selected.values())} on record, and their teachers")
     if tried:
         count = f"{len(tried)} student{'s' * (len(tried) != 1)} in a fold of the training part"
-        methods = dict.fromkeys(f"{tries.method} {len(tries.units)}" for tries in tuning.tries)
-        print(f"tuning: {count}, {sum(tried.values())} on record ({', '.join(methods)} configurations)")
+        counts = {tries.method: len(tries.units) for tries in tuning.tries}
+        each = f"{len(counts)} method{'s' * (len(counts) != 1)}, {max(counts.values())} configurations each"
+        fewer = [f"{name} {count}" for name, count in counts.items() if count < max(counts.values())]
+        methods = f"{each}{', but ' * bool(fewer)}{', '.join(fewer)}"
+        print(f"tuning: {count}, {sum(tried.values())} on record ({methods})")
         print(f"then {len(tuned)} tuned unit{'s' * (len(tuned) != 1)}, with what is found to be best")
     for kind, kind_jobs in jobs.items():
         cached = sum(job.exists for job in kind_jobs)

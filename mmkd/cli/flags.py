@@ -172,6 +172,8 @@ def method_options(
 ) -> dict[str, dict[str, str]]:
     """The options of methods, from the flags that the parser does not know; each goes to all methods that have it.
 
+    `--kd.temperature 2` goes to `kd` alone, whatever `--temperature` gives to all.
+
     Args:
         with_controls: whether the controls are among the methods too.
 
@@ -184,14 +186,18 @@ def method_options(
     names = named_methods(methods, with_controls)
     known = {name: _options_of(name) for name in names}
     parsed: dict[str, dict[str, str]] = {}
+    own: dict[str, dict[str, str]] = {}
     rest = list(rest)
     while rest:
         flag, equals, value = rest.pop(0).partition("=")
         if not flag.startswith("--"):
             raise MmkdError(f"unexpected argument {flag!r}; options begin with --")
-        elsewhere = [m for m in METHODS if m not in names and flag[2:] in _options_of(m)]
-        owners = [name for name in names if flag[2:] in known[name]]
+        method, dot, option = flag[2:].rpartition(".")
+        elsewhere = [m for m in METHODS if m not in names and option in _options_of(m) and method in ("", m)]
+        owners = [name for name in names if option in known[name] and method in ("", name)]
         if not owners:
+            if method in names:
+                raise MmkdError(f"{flag}: {method} has no such option{did_you_mean(option, known[method])}")
             flags = [o for action in parser._actions for o in action.option_strings]
             options = {f"--{option}" for names_of_method in known.values() for option in names_of_method}
             if elsewhere:
@@ -202,8 +208,8 @@ def method_options(
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
         for name in owners:
-            parsed.setdefault(name, {})[flag[2:]] = value
-    return parsed
+            (own if dot else parsed).setdefault(name, {})[option] = value
+    return {name: {**parsed.get(name, {}), **own.get(name, {})} for name in names if name in parsed or name in own}
 
 
 def _options_of(method: str) -> list[str]:

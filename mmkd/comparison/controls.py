@@ -15,23 +15,32 @@ LEVEL = 0.95
 
 def is_control(row: Row) -> bool:
     """Whether a row is no method but what methods are held against."""
-    return "control" in (row.kind, row.status) or row.base in QUESTIONS
+    return "control" in (row.kind, row.status) or row.base in {q.method or name for name, q in QUESTIONS.items()}
 
 
-def enter_verdicts(students: Sequence[Row], of: str = "seed") -> None:
+def enter_verdicts(students: Sequence[Row], of: str = "seed", few_labels: bool = False) -> None:
     """Enter into each method's row whether it is better than the student alone and than each control.
 
     Controls themselves are asked the first question only, and the student alone none.
 
     Args:
         of: what a row has one value of, "seed" or "fold".
+        few_labels: whether some training windows have no label.
     """
+    questions = {name: question for name, question in QUESTIONS.items() if few_labels or not question.few_labels}
     rows = [row for row in students if row.is_student]
     for row in rows:
         if row.base == STUDENT_ONLY:
             continue
-        asked = [STUDENT_ONLY] if is_control(row) else list(QUESTIONS)
-        row.verdicts = tuple(_verdict(row, name, [other for other in rows if other.base == name], of) for name in asked)
+        asked = [STUDENT_ONLY] if is_control(row) else list(questions)
+        row.verdicts = tuple(_verdict(row, name, _meant(rows, name), of) for name in asked)
+
+
+def _meant(rows: Sequence[Row], control: str) -> list[Row]:
+    """The rows that a question is about."""
+    question = QUESTIONS[control]
+    own = [row for row in rows if row.base == (question.method or control)]
+    return [row for row in own if all(row.settings.get(name) == value for name, value in question.options.items())]
 
 
 def _verdict(row: Row, control: str, candidates: Sequence[Row], of: str) -> Verdict:

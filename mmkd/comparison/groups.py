@@ -132,7 +132,8 @@ def build_group(
         repeats.merge_folds([*taught_by, *means, *students], notes)
         students = best_first([row for row in students if row.units])
     enter_changes(students, taught_by, control, task.teachers_share_metrics, notes)
-    enter_verdicts(students, repeats.by)
+    few_labels = ("labelled_subjects", "labelled_windows", "unlabelled_sha256")
+    enter_verdicts(students, repeats.by, any(settings["data"].get(name) for name in few_labels))
     if len({record.measurement("deployment.json").get("processor") for record in members} - {None}) > 1:
         notes["latency was not measured on one kind of processor; do not compare it"] = None
     notes |= dict.fromkeys(latency_notes(members))

@@ -22,6 +22,14 @@ def is_like(record: Record) -> bool:
         return False
 
 
+def is_tried(record: Record) -> bool:
+    """Whether a record is of a configuration that equal tuning tried."""
+    try:
+        return isinstance(record.spec, UnitSpec) and bool(record.spec.tuning)
+    except (MmkdError, KeyError, TypeError, ValueError, AttributeError):
+        return False
+
+
 def _is_in_fold(record: Record) -> bool:
     try:
         return bool(record.spec.data.inner_fold)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-from mmkd.drawing.scales import format_number, scale_over
+from mmkd.drawing.bands import Band, add_band, add_band_legend, band_legend_height
+from mmkd.drawing.scales import Scale, format_number, scale_over
 from mmkd.drawing.svg import WIDTH, add_element, add_marker, add_text, add_tooltip, canvas
 
 
@@ -19,16 +20,27 @@ class Change:
     values: Sequence[float] = field(default_factory=tuple)
 
 
-def change_chart(title: str, description: str, changes: Sequence[Change], x_label: str) -> ET.Element:
-    """A row per method: the mean (diamond), its interval (line) and the seeds (rings); the control is at zero."""
+def change_chart(
+    title: str, description: str, changes: Sequence[Change], x_label: str, band: Band | None = None
+) -> ET.Element:
+    """A row per method: the mean (diamond), its interval (line) and the seeds (rings); the control is at zero.
+
+    Args:
+        band: of the changes of controls, drawn behind the rows.
+    """
     step = 22.0
     left = 150.0
     right = WIDTH - 14
     top = 12.0
     bottom = top + step * len(changes) + 4
-    root = canvas(bottom + 42, title, description)
+    bands = [band] if band is not None else []
+    below = band_legend_height(bands, WIDTH)
+    root = canvas(bottom + 42 + below + (6 if below else 0), title, description)
     ends = [v for change in changes for v in (change.mean, change.low, change.high, *change.values) if v is not None]
-    x = scale_over([0.0, *ends], left, right)
+    x = scale_over([0.0, *ends, *(value for each in bands for value in each.values)], left, right)
+    for each in bands:
+        add_band(root, each, x, Scale(0, 1, top, bottom), vertical=True)
+    add_band_legend(root, bands, bottom + 54, WIDTH)
     for value in x.ticks():
         add_element(root, "line", "grid", x1=x(value), x2=x(value), y1=top, y2=bottom)
         add_text(root, x(value), bottom + 16, format_number(value), "middle", "faint")

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 from mmkd.core.text import printable
 from mmkd.drawing.axes import add_axes, add_legend, legend_height
+from mmkd.drawing.bands import Band, add_band, add_band_legend, band_legend_height
 from mmkd.drawing.scales import Scale, format_number, scale_over
 from mmkd.drawing.style import series_class, series_shape
 from mmkd.drawing.svg import WIDTH, add_element, add_marker, add_text, add_tooltip, canvas, path_data
@@ -46,21 +47,32 @@ def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
 
 
 def cost_chart(
-    title: str, description: str, points: Sequence[Point], x_label: str, y_label: str, groups: Sequence[str]
+    title: str,
+    description: str,
+    points: Sequence[Point],
+    x_label: str,
+    y_label: str,
+    groups: Sequence[str],
+    bands: Sequence[Band] = (),
 ) -> ET.Element:
     """Score against cost, with the Pareto front of the means as steps and the names of its points.
 
     Args:
         groups: their names, by `Point.number`.
+        bands: of the scores of controls, drawn behind the points.
     """
     left = 56.0
     right = WIDTH - 16
     top = 40.0
     bottom = 290.0
     names = [(name, n) for n, name in enumerate(groups)]
-    root = canvas(bottom + 46 + legend_height(names, WIDTH), title, description)
+    height = legend_height(names, WIDTH)
+    root = canvas(bottom + 46 + height + band_legend_height(bands, WIDTH), title, description)
     x = scale_over([p.cost for p in points], left, right, log=True, margin=0.12)
-    y = scale_over([v for p in points for v in (p.score - p.spread, p.score + p.spread)], bottom, top)
+    scores = [v for p in points for v in (p.score - p.spread, p.score + p.spread)]
+    y = scale_over([*scores, *(value for band in bands for value in band.values)], bottom, top)
+    for band in bands:
+        add_band(root, band, y, x)
     add_axes(root, x, y, x_label + (" (logarithmic)" if x.log else ""), y_label)
     front = pareto_front([p.cost for p in points], [p.score for p in points])
     steps: list[tuple[float, float]] = []
@@ -74,6 +86,7 @@ def cost_chart(
     named = [points[n] for n in front] + [p for n, p in enumerate(points) if p.labelled and n not in front]
     _add_names(root, named, _occupied(points, steps, x, y), x, y)
     add_legend(root, names, bottom + 50, WIDTH, False)
+    add_band_legend(root, bands, bottom + 50 + height, WIDTH)
     return root
 
 

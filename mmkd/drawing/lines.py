@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
 from mmkd.drawing.axes import add_axes, add_legend, legend_height, tilted_height
+from mmkd.drawing.bands import Band, add_band_legend, band_legend_height
 from mmkd.drawing.scales import Scale, format_number, scale_over
 from mmkd.drawing.style import series_class, series_dash, series_shape
 from mmkd.drawing.svg import WIDE, WIDTH, add_element, add_marker, add_text, add_tooltip, canvas, coordinate, path_data
@@ -23,6 +24,7 @@ class Line:
         number: of the series; it decides on colour, dash and marker.
         low, high: ends of the interval at each point.
         marks: indices of the points that get a marker; None: all.
+        range_only: whether only the interval is drawn, and `y` is not.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Line:
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
     marks: Sequence[int] | None = None
+    range_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,10 @@ def line_chart(
         >>> chart.get("role")
         'img'
     """
-    names = list(dict.fromkeys((line.name, line.number) for plot in plots for line in plot.lines))
+    every = [line for plot in plots for line in plot.lines]
+    names = list(dict.fromkeys((line.name, line.number) for line in every if not line.range_only))
+    ranges = dict.fromkeys((line.name, line.number) for line in every if line.range_only)
+    bands = [Band([("", 0.0)], (), number, name) for name, number in ranges]
     cell_width = width / columns
     cell_height = height + 98
     cells: list[tuple[float, float, float]] = []  # left, top, width
@@ -91,16 +97,20 @@ def line_chart(
         cells.append((column * cell_width, top, width if has_own_row else cell_width))
         column = columns if has_own_row else column + 1
         bottom = top + cell_height + tilted_height(plot.categories or (), width - 62)
-    root = canvas(bottom + legend_height(names, width), title, description, width)
+    height_of_names = legend_height(names, width)
+    root = canvas(bottom + height_of_names + band_legend_height(bands, width), title, description, width)
     for plot, (left, top, room) in zip(plots, cells, strict=True):
         _add_plot(root, plot, left + 50, left + room - 12, top + 42, top + 42 + height)
     add_legend(root, names, bottom + 4, width, any(plot.categories is None for plot in plots))
+    add_band_legend(root, bands, bottom + 4 + height_of_names, width)
     return root
 
 
 def _add_plot(root: ET.Element, plot: Plot, left: float, right: float, top: float, bottom: float) -> None:
     all_x = [v for line in plot.lines for v in line.x]
-    all_y = [v for line in plot.lines for v in (*line.y, *(line.low or ()), *(line.high or ()))]
+    all_y = [
+        v for line in plot.lines for v in (*(() if line.range_only else line.y), *(line.low or ()), *(line.high or ()))
+    ]
     y = Scale(*plot.y_range, bottom, top) if plot.y_range else scale_over(all_y, bottom, top)
     if plot.categories is not None:
         x = Scale(-0.5, len(plot.categories) - 0.5, left, right)
@@ -129,6 +139,8 @@ def _add_line(
         else:
             for a, low, high in zip(positions, line.low, line.high, strict=True):
                 add_element(root, "line", f"thin {colour}", x1=a, x2=a, y1=y(low), y2=y(high))
+    if line.range_only:
+        return
     heights = [y(v) for v in line.y]
     if joined:
         path = path_data(positions, heights)

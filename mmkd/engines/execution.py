@@ -50,6 +50,7 @@ class Outcome:
         data_warnings: one line for each thing that is suspicious in the data.
         selections: the gaps of the selection phase, of each data set and student.
         tunings: what was chosen in the tuning phase.
+        tried: the records of that phase.
         untuned: one line for each method that was not tuned, or not as often as asked.
         failed_selections: one line for each training of the selection or tuning phase that failed.
     """
@@ -62,6 +63,7 @@ class Outcome:
     data_warnings: Sequence[str] = ()
     selections: Sequence[Selection] = ()
     tunings: Sequence[Choice] = ()
+    tried: Sequence[Record] = ()
     untuned: Sequence[str] = ()
     failed_selections: Sequence[str] = ()
 
@@ -151,6 +153,7 @@ def execute(
         outcome,
         selections=selections,
         tunings=distinct(choices),
+        tried=tuning.records(workspace.records),
         untuned=notes_of(tuning, request.tune or 0, choices),
         failed_selections=failed,
     )

@@ -11,6 +11,7 @@ from mmkd.data.relatives import are_relatives
 from mmkd.engines.sweep import Existing, run_units
 from mmkd.engines.workers import run_by_workers
 from mmkd.specs.unit import UnitSpec
+from mmkd.store.record import Record
 from mmkd.store.records import Records
 from mmkd.tasks import TASKS
 from mmkd.training.workspace import Workspace
@@ -46,6 +47,10 @@ class Tuning:
         """All that is tried, number 0 of every method first: where less is wanted, it is there early."""
         longest = max((len(tries.units) for tries in self.tries), default=0)
         return [unit for n in range(longest) for tries in self.tries if n < len(tries.units) for unit in tries.units[n]]
+
+    def records(self, records: Records) -> list[Record]:
+        """Those of what is tried that exist."""
+        return [record for record in (records.get(spec.key) for spec, _ in self.units) if record is not None]
 
     def choices(self, records: Records) -> dict[str, Choice]:
         """Setting -> what its records show to be best, of tries that can be chosen from."""

@@ -24,6 +24,7 @@ class Outputs:
         branches: modality -> outputs of that branch, for a multi-branch student. Empty for other networks.
         sequence: where every time step has a label, the logits of all steps in their order, (B, K, T) or (B, K, H, W),
             those of steps without annotation too; set by `steps`. None for classes of windows.
+        variants: (B, M, K), the logits of M changed copies of each window, for a `ReadsVariants`. None for others.
     """
 
     logits: Tensor
@@ -33,6 +34,25 @@ class Outputs:
     attention: Mapping[str, Tensor] = field(default_factory=dict)
     branches: "Mapping[str, Outputs]" = field(default_factory=dict)
     sequence: Tensor | None = None
+    variants: Tensor | None = None
+
+    def split_variants(self, count: int) -> "Outputs":
+        """The outputs for the first `count` rows, with the logits of the others as `variants`.
+
+        Args:
+            count: B; the rows after the first B are those of M copies of each window, window by window.
+        """
+        if len(self.logits) == count:
+            return self
+        return replace(
+            self,
+            logits=self.logits[:count],
+            embedding=self.embedding[:count],
+            features={k: v[:count] for k, v in self.features.items()},
+            attention={k: v[:count] for k, v in self.attention.items()},
+            branches={k: v.split_variants(count) for k, v in self.branches.items()},
+            variants=self.logits[count:].view(count, -1, self.logits.shape[1]),
+        )
 
     def steps(self, mask: Tensor) -> "Outputs":
         """Select time steps of a network that labels every time step.
@@ -95,6 +115,7 @@ class Outputs:
             attention={k: v.detach() for k, v in self.attention.items()},
             branches={k: v.detach() for k, v in self.branches.items()},
             sequence=None if self.sequence is None else self.sequence.detach(),
+            variants=None if self.variants is None else self.variants.detach(),
         )
 
 

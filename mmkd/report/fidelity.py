@@ -39,8 +39,8 @@ def taught_rows(group: Group) -> list[Row]:
 
 
 def asked_rows(group: Group) -> list[Row]:
-    """The rows as tables show them that were asked whether they are better than something."""
-    return [row for row in group.shown_rows if row.verdicts]
+    """The methods as tables show them, which were asked whether they are better than controls."""
+    return [row for row in group.shown_rows if len(row.verdicts) > 1]
 
 
 def named_lines(
@@ -219,16 +219,47 @@ def verdict_cells(row: Row, heads: Sequence[str], brief: bool = False) -> list[s
 
 
 def verdict_words(row: Row) -> list[str]:
-    """All answers of a row in words, a sentence each, and what they say together."""
+    """The answers of a row in words, a sentence each, those that are not run in one, and what they say together."""
     conclusion = conclude(row.verdicts)
-    return [*(verdict.sentence for verdict in row.verdicts), *([conclusion] if conclusion else [])]
+    return [*verdict_sentences(row), *([conclusion] if conclusion else [])]
+
+
+def verdict_sentences(row: Row) -> list[str]:
+    """The answers of a row in words, a sentence each; those that are not run in one."""
+    told = [verdict for verdict in row.verdicts if verdict.answer != "not run" or verdict.control == STUDENT_ONLY]
+    missing = [QUESTIONS[verdict.control].head for verdict in row.verdicts if verdict not in told]
+    return [*(verdict.sentence for verdict in told), *([f"Not run: {', '.join(missing)}."] if missing else [])]
+
+
+def verdict_lead(row: Row) -> str:
+    """`Better than, in points with a 95 % interval over 5 seeds:`, above the answers of a row."""
+    known = [verdict for verdict in row.verdicts if verdict.n]
+    if not known:
+        return ""
+    most = max(verdict.n for verdict in known)
+    if most == 1:
+        return f"Better than, in points, of one {known[0].of}:"
+    return f"Better than, in points with a 95 % interval over {most} {known[0].of}s:"
+
+
+def verdict_pairs(row: Row) -> list[tuple[str, str]]:
+    """Whom a row was held against, and the answer; those that are not run in one."""
+    most = max((verdict.n for verdict in row.verdicts), default=0)
+    pairs = []
+    for verdict in row.verdicts:
+        if verdict.answer != "not run":
+            fewer = f", {verdict.n} {verdict.of}{'s' * (verdict.n != 1)}" if verdict.n < most else ""
+            pairs.append((verdict.whom, f"{verdict.cell}{verdict.against}{fewer}"))
+    missing = [QUESTIONS[verdict.control].head for verdict in row.verdicts if verdict.answer == "not run"]
+    return [*pairs, *([("not run", ", ".join(missing))] if missing else [])]
 
 
 def verdict_notes(group: Group) -> list[str]:
     """What was not asked of the methods of a group, because no row of that control is on record."""
-    rows = [row for row in asked_rows(group) if len(row.verdicts) > 1]
+    rows = asked_rows(group)
     run = {verdict.control for row in rows for verdict in row.verdicts if verdict.answer != "not run"}
-    missing = [name for name in QUESTIONS if name not in run]
+    asked = {verdict.control for row in rows for verdict in row.verdicts}
+    missing = [question.head for name, question in QUESTIONS.items() if name in asked - run]
     if not rows or not missing:
         return []
     return [f"not run, so it is not told whether a method is better: {', '.join(missing)}"]

@@ -71,7 +71,7 @@ def _fidelity(group: Group) -> list[str]:
         lines = named_lines(taught, group, lambda row: fidelity_cells(row.fidelity[0]))
         body = [[name, *(cells or [""] * len(HEADS))] for name, cells in lines]
         parts += _table([head for head, _, _ in HEADS], body)
-    asked = [row for row in asked_rows(group) if len(row.verdicts) > 1]
+    asked = asked_rows(group)
     notes = [*fidelity_notes(group), *(f"{row.name}: {' '.join(verdict_words(row))}" for row in asked)]
     return [*parts, *(f"- {markdown(note)}" for note in notes), ""]
 

@@ -10,6 +10,7 @@ from mmkd.comparison.ranking import Ranking
 from mmkd.comparison.rows import Row
 from mmkd.comparison.tuned import tuned_changes
 from mmkd.comparison.tuning import TuningPhase
+from mmkd.comparison.verdicts import QUESTIONS
 from mmkd.report.columns import Column, columns
 from mmkd.report.fidelity import (
     HEADS,
@@ -136,14 +137,35 @@ def _print_fidelity(group: Group, console: Any) -> None:
     asked = asked_rows(group)
     heads = verdict_heads(asked)
     if heads:
-        console.print(
-            _plain_table(
-                [f"> {head}?" for head in heads],
-                named_lines(asked, group, lambda row: verdict_cells(row, heads, brief=True)),
+        for part in _columns_that_fit(asked, heads):
+            console.print(
+                _plain_table(
+                    [_question(head) for head in part],
+                    named_lines(asked, group, lambda row: verdict_cells(row, part, brief=True)),  # noqa: B023
+                )
             )
-        )
     for note in verdict_notes(group):
         console.print(f"  {note}")
+
+
+def _question(head: str) -> str:
+    """`> label smoothing?`, above a column of answers."""
+    return f"> {QUESTIONS[head].head}?"
+
+
+def _columns_that_fit(rows: Sequence[Row], heads: Sequence[str]) -> list[list[str]]:
+    """The questions in parts, each as wide as a table may be."""
+    parts: list[list[str]] = []
+    room = 0
+    for head in heads:
+        cells = [verdict_cells(row, [head], brief=True)[0] for row in rows]
+        width = max(len(_question(head)), *map(len, cells)) + 1
+        if width > room or not parts:
+            parts.append([])
+            room = WIDTH - max(12, min(LEAST_ROOM, *(len(row.title) for row in rows)))
+        parts[-1].append(head)
+        room -= width
+    return parts
 
 
 def _plain_table(heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]]) -> Any:

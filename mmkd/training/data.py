@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor
 from mmkd.metrics.reproduction import prediction_scores
 from mmkd.tasks.base import task_of_form
 from mmkd.training.augmented import AugmentedWindows
+
+if TYPE_CHECKING:
+    from mmkd.training.variants import Variants
 
 PREDICTION_BATCH = 256  # windows
 MAX_PREDICTION_VALUES = 1 << 23
@@ -38,6 +41,7 @@ class TrainingData:
         rate_hz: samples per second, None where time has no unit.
         labelled: (n,) which of the windows `train` have a label; None if all have one.
         augmented: the training windows as augmentations change them; None: they are read as they are.
+        variants: the changed copies of training windows that the method reads too; None for most methods.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -55,6 +59,7 @@ class TrainingData:
     rate_hz: float | None = None
     labelled: NDArray[np.bool_] | None = None
     augmented: AugmentedWindows | None = None
+    variants: "Variants | None" = None
 
     @property
     def task(self) -> str:

@@ -21,6 +21,7 @@ from mmkd.core.progress import Progress
 from mmkd.core.registry import METHODS
 from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Batch, Outputs, Step
+from mmkd.methods.variants import ReadsVariants
 from mmkd.specs.unit import Training
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.data import TrainingData
@@ -107,6 +108,9 @@ def train(
         if group.world_size > 1 and method.steps_itself:
             name = METHODS.name_of(type(method)) or type(method).__name__
             raise MmkdError(f"{name} updates a state after each step, in one process; use python in place of torchrun")
+        assert isinstance(method, ReadsVariants) == (windows.variants is not None), "variants of another method"
+        if group.world_size > 1 and windows.variants is not None:
+            raise MmkdError("a method that changes windows trains in one process; use python in place of torchrun")
         method_parameters = [p for p in method.parameters() if p.requires_grad]
         teacher_parameters = select_teacher_parameters(method, teachers.networks)
         optimizer = make_optimizer(
@@ -305,7 +309,10 @@ def _read(
     mixed = windows.mixed(rows, targets)
     labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled[positions]).to(index.device)
     batch = Batch(targets[index], index, epoch, training.epochs, labelled, mixed)
-    return views, in_pass(teachers, number).outputs(rows, views), batch
+    outputs = in_pass(teachers, number).outputs(rows, views)
+    if windows.variants is not None:
+        views, outputs = windows.variants.join(rows, views, outputs)
+    return views, outputs, batch
 
 
 def _terms(
@@ -315,7 +322,7 @@ def _terms(
     views, teacher_outputs, batch = inputs
     with autocast(training, device):
         student = network(views)
-    student = as_float(student)
+    student = as_float(student).split_variants(len(batch.index))
     if batch.targets.ndim > 1:
         known = batch.targets >= 0
         if not known.any():

@@ -24,6 +24,7 @@ from mmkd.training.preparation import PreparedUnit, prepare_unit
 from mmkd.training.teacher_record import describe_data
 from mmkd.training.teachers import peak_memory
 from mmkd.training.testing import evaluate_on_test
+from mmkd.training.variants import with_variants
 from mmkd.training.workspace import Workspace
 
 
@@ -61,7 +62,7 @@ def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:
     result = train(
         unit.student,
         unit.method,
-        unit.windows,
+        with_variants(unit, workspace),
         unit.source,
         training=training,
         seed=spec.own_seed,

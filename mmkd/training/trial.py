@@ -28,6 +28,7 @@ from mmkd.tasks import TASKS
 from mmkd.training.idle import idle_options
 from mmkd.training.setup import build_method, mixes, select_teacher_parameters, subject_numbers
 from mmkd.training.teachers import load_checkpoint, make_network
+from mmkd.training.variants import check_variants
 from mmkd.units.likes import teaching_likes
 from mmkd.units.splits import split_for
 from mmkd.views.channels import make_modality
@@ -259,6 +260,7 @@ class Trial:
             raise Refused(f"{spec.method} is not defined for --task {spec.task}: {why}; use another --method")
         check_teacher_outputs(spec, method)
         try:
+            check_variants(spec, method, shape)
             build_method(method, setup, spec.own_seed)
         except UnitFailed:
             raise

@@ -23,7 +23,7 @@ from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
 from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
 from mmkd.units.choices import choices
-from mmkd.units.methods import named_methods
+from mmkd.units.methods import CONTROL, named_methods
 from mmkd.units.request import OWN, Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
@@ -338,9 +338,16 @@ def reads_teachers(method: str) -> bool:
 
 
 def student_alone(spec: UnitSpec) -> UnitSpec:
-    """The unit of the same student trained alone: `spec` is compared with it, and may start from its weights."""
+    """The unit of the same student trained alone: `spec` is compared with it, and may start from its weights.
+
+    It has the options that both have, but those for which a control has a default of its own, which are what it is.
+    """
     config = METHODS.get("student").Config
     names = {f.name for f in fields(config)} & set(spec.options)
+    entry = METHODS.get(spec.method)
+    if entry.status == CONTROL:
+        own, usual = entry.Config(), config()
+        names -= {name for name in names if getattr(own, name) != getattr(usual, name)}
     options = recorded(config(**older_options(config, {name: spec.options[name] for name in names})))
     return replace(
         spec,

@@ -44,13 +44,14 @@ def named_methods(methods: Sequence[str], with_controls: bool = False) -> tuple[
     of one status.
 
     Args:
-        with_controls: whether the controls are added, those that are not named last.
+        with_controls: whether the controls are added: the student alone first, the others last.
     """
     names = list(methods)
     if stands_for_several(methods):
         word = methods[0]
         names = [name for name in METHODS if name == ALONE or _belongs(METHODS.get(name).status, word)]
     if with_controls:
+        names = [*([] if ALONE in names else [ALONE]), *names]
         names += [name for name in METHODS if METHODS.get(name).status == CONTROL]
     return tuple(dict.fromkeys(names))
 

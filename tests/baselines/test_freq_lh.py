@@ -37,8 +37,8 @@ def setup_of(student, teachers, **more):
 
 
 def made(student, teachers, plain=False, window_s=None, task="classification", **options):
-    """The method as the loop sets it up; `plain`: its adapters are the identity."""
-    method = METHODS.get("freq-lh")(**options)
+    """The method as the loop sets it up, errors not divided; `plain`: its adapters are the identity."""
+    method = METHODS.get("freq-lh")(**{"band_scale": "none", **options})
     build_method(method, setup_of(student, teachers, window_s=window_s, task=task), 0)
     method.double()
     for adapter in method.adapters if plain else ():
@@ -452,6 +452,58 @@ def test_hertz_use_the_rate_of_each_stage():
         torch.testing.assert_close(gain, of(hertz).double(), rtol=1e-5, atol=1e-6)
 
 
+def test_hertz_of_images_whose_axes_are_time():
+    """A line of 12 samples over 2 s meets an image of 6 x 6: 3 samples a second on both axes."""
+    shapes = {"stage1": (3, 6, 6), "stage2": (4, 5, 5)}
+    student, teachers = outputs({"stage1": (3, 12), "stage2": (4, 9)}), {"gaf@acc": outputs(shapes)}
+    method = made(student, teachers, unit="hz", low_cutoff=1.2, high_cutoff=0.8, window_s=2.0)
+    hertz = torch.arange(6) / 6 * 1.5
+    radius = (hertz[:, None] ** 2 + hertz[None] ** 2).sqrt()
+    torch.testing.assert_close(method.filters[0].gain, low(1.2)(radius).double(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shapes", [LINE, IMAGE])
+@pytest.mark.parametrize("placement", ["both", "teacher", "student"])
+@pytest.mark.parametrize("standardise", ["none", "channel", "l2"])
+def test_the_scale_of_a_band_is_its_mean_square_in_the_teacher(shapes, placement, standardise):
+    """By the errors of single stages; a student of zeros costs 1 under both, whatever the band."""
+    student, teachers = outputs(shapes), {"sig": outputs(shapes)}
+    given = {"placement": placement, "standardise": standardise, "plain": True}
+    divided, whole = (made(student, teachers, band_scale=scale, **given) for scale in ("teacher", "none"))
+    for route, band in zip(divided.routes, divided.filters, strict=True):
+        s, t = student.features[route.student_stage].detach(), teachers["sig"].features[route.teacher_stage].detach()
+        target = t
+        if standardise == "channel":
+            over = (0, *range(2, t.ndim))
+            target = (t - t.mean(over, keepdim=True)) / (t.var(over, correction=0, keepdim=True) + 1e-6).sqrt()
+        filtered = band(target)
+        if standardise == "l2":
+            filtered = F.normalize(filtered.flatten(1), eps=1e-6)
+        expected = whole.distance(s, t, band) / filtered.square().mean()
+        torch.testing.assert_close(divided.distance(s, t, band), expected)
+        if placement == "both":
+            assert divided.distance(0 * s, t, band).item() == pytest.approx(1, rel=1e-6)
+
+
+def test_the_default_divides_and_older_records_did_not():
+    assert METHODS.get("freq-lh")().config.band_scale == "teacher"
+    student, teachers = outputs(LINE), {"sig": outputs(LINE)}
+    found = [
+        sum(v for k, v in terms_of(student, teachers, **o).items() if k.startswith(COSTS[1]))
+        for o in ({}, {"band_scale": "teacher"})
+    ]
+    assert found[1] > 1.2 * found[0]
+
+
+def test_a_band_that_the_teacher_has_not_does_not_take_over():
+    t = torch.full((B, 3, 12), 5.0, dtype=torch.double)  # a constant: no high band at all
+    s = torch.randn(B, 3, 12, dtype=torch.double)
+    method = made(outputs(LINE), {"sig": outputs(LINE)}, band_scale="teacher", strategy="high", plain=True)
+    error = method.error(s, t, method.filters[0])
+    torch.testing.assert_close(method.distance(s, t, method.filters[0]), error / 0.025)
+    assert method.distance(s, 0 * t, method.filters[0]).isfinite()
+
+
 def test_own_parameters_train():
     for strategy, placement in itertools.product(("basic", "high", "all-pass"), ("both", "teacher", "student")):
         student, teachers = outputs(DENSE), {"sig": outputs({k: (6, s[1]) for k, s in DENSE.items()})}
@@ -521,8 +573,14 @@ def test_refusals():
     hertz = {"unit": "hz", "low_cutoff": 1.0, "high_cutoff": 0.5}
     with pytest.raises(MmkdError, match=r"no sampling rate; use --unit nyquist"):
         made(student, teachers, **hertz)
-    with pytest.raises(MmkdError, match=r"image.*--unit nyquist"):
-        made(student, {"gaf": outputs(IMAGE)}, window_s=2.0, **hertz)
+    square = {"stage1": (3, 6, 6), "stage2": (4, 5, 5), "stage3": (5, 4, 4)}
+    for name, shapes, more in (
+        ("gaf", IMAGE, {}),
+        ("pi", square, {}),
+        ("gaf", square, {"mixed": "hankel"}),
+    ):
+        with pytest.raises(MmkdError, match=r"image.*--unit nyquist"):
+            made(student, {name: outputs(shapes)}, window_s=2.0, **hertz, **more)
     with pytest.raises(MmkdError, match=r"0\.5 Hz at .*--high-cutoff"):
         made(student, teachers, window_s=20.0, **hertz)
     for name in ("low_cutoff", "high_cutoff"):

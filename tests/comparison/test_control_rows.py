@@ -47,8 +47,8 @@ SCORES = {"student": 40, "kd": 50, "dkd": 46, "zz-smooth": 54, "zz-shuffled": 43
 OWN = {"zz-smooth": "control", "zz-shuffled": "control", "student-ensemble": "control"}
 
 
-def write(runs, method, seed, right, dataset="sines"):
-    spec = replace(ALONE, method=method, seed=seed, data=replace(ALONE.data, name=dataset))
+def write(runs, method, seed, right, dataset="sines", net="small"):
+    spec = replace(ALONE, method=method, seed=seed, data=replace(ALONE.data, name=dataset), student_net=net)
     predicted = np.where(np.arange(N) < right, TRUE, (TRUE + 1 + seed) % K)
     scores = {"accuracy": float((predicted == TRUE).mean()), "nll": 1.0, "ece": 0.1}
     scores["macro_f1"] = scores["accuracy"]
@@ -64,7 +64,7 @@ def write(runs, method, seed, right, dataset="sines"):
             "spec": asdict(spec),
             "metrics": {"test": scores, "validation": {"accuracy": 1.0}},
             "method_status": OWN.get(method, "current"),
-            "parameters": 10,
+            "parameters": (1000 if net == "small" else 300) * (5 if method == "student-ensemble" else 1),
             "seconds": 1.0,
             "process_peak_memory_mib": 1.0,
             "teachers": {},
@@ -72,7 +72,14 @@ def write(runs, method, seed, right, dataset="sines"):
             "environment": {},
         }
 
-    return Records(runs).write(spec.key, fill)
+    record = Records(runs).write(spec.key, fill)
+    curves = [
+        {"disturbance": "noise", "level": level, "unit": "u", "accuracy": 0.5, "macro_f1": scores["macro_f1"] / (n + 2)}
+        for n, level in enumerate((0.1, 0.2))
+    ]
+    robustness = {"clean": {"macro_f1": scores["macro_f1"]}, "curves": curves, "how": "disturbed by hand"}
+    Records(runs).add_measurements(record, {"robustness.json": json.dumps(robustness).encode()})
+    return record
 
 
 def fill(runs, seeds=(0, 1), methods=tuple(SCORES), dataset="sines"):
@@ -191,3 +198,40 @@ def test_the_table_of_a_run_has_them_below_too(tmp_path, monkeypatch):
     print_tables(found, stream)
     lines = [line.split(" ")[0] for line in stream.getvalue().splitlines()]
     assert lines.index("student") < lines.index("kd") < lines.index("controls:") < lines.index("zz-smooth")
+
+
+def test_figures_draw_the_controls_as_a_band(tmp_path):
+    fill(tmp_path)
+    for seed in (0, 1):
+        write(tmp_path, "kd", seed, 38, net="tiny")
+        write(tmp_path, "student", seed, 36, net="tiny")
+    files = pages(compared(tmp_path))
+    changes = next(text for name, text in files.items() if name.endswith("change.svg") and "<polygon" in text)
+    names = re.findall(r"<text[^>]*>([^<]*)<", changes)
+    assert {"kd", "dkd", "controls, lowest to highest mean", "student-ensemble, a bound for averaging"} <= set(names)
+    assert not {"zz-smooth", "zz-shuffled"} & set(names), "they are the band"
+    assert "controls: zz-smooth" in changes
+    costs = next(text for name, text in files.items() if "cost-1" in name and name.endswith("parameters.svg"))
+    assert "controls, student sig (small)" in costs
+    assert "7 networks" not in costs
+    page = files["report.html"]
+    assert "The band reaches from the lowest to the highest mean of the controls." in page
+    parts = page.split(f'<p class="notes">{CONTROLS}</p>')
+    assert len(parts) == 2, "one of the two groups has controls"
+    assert "<span>dkd</span>" in parts[0]
+    assert "<span>zz-smooth</span>" in parts[1]
+    assert "<span>zz-smooth</span>" not in parts[0]
+
+
+def test_the_curves_of_robustness_have_the_range_of_the_controls(runs):
+    files = pages(compared(runs))
+    (chart,) = [text for name, text in files.items() if name.endswith("/robustness.svg")]
+    names = re.findall(r"<text[^>]*>([^<]*)<", chart)
+    assert {"kd", "dkd", "student", "controls, lowest to highest mean"} <= set(names)
+    assert not {"zz-smooth", "student-ensemble"} & set(names)
+    (polygon,) = re.findall(r"<polygon [^>]*fill-opacity[^>]*", chart)
+    points = [tuple(map(float, pair.split(","))) for pair in re.search(r'points="([^"]*)"', polygon)[1].split()]
+    assert len(points) == 6, "undisturbed and two levels, there and back"
+    heights = [high[1] - low[1] for low, high in zip(points[:3], points[:2:-1], strict=True)]
+    ratio = [abs(height) / abs(heights[0]) for height in heights]
+    assert ratio == pytest.approx([1, 1 / 2, 1 / 3], abs=0.05), "as the scores by hand fall"

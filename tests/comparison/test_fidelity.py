@@ -16,7 +16,14 @@ from mmkd.comparison.units import Unit
 from mmkd.comparison.verdicts import QUESTIONS, Verdict, conclude
 from mmkd.metrics.fidelity import MEASURES
 from mmkd.report.document import document
-from mmkd.report.fidelity import fidelity_notes, verdict_heads, verdict_notes, verdict_words
+from mmkd.report.fidelity import (
+    fidelity_notes,
+    verdict_heads,
+    verdict_lead,
+    verdict_notes,
+    verdict_pairs,
+    verdict_words,
+)
 from mmkd.report.markup import markdown_tables
 from mmkd.report.page import page_files
 from mmkd.report.reproducibility import reproducibility
@@ -106,7 +113,9 @@ def suite(runs, seeds=(0, 1, 2), methods=("kd",), **how):
             write(runs, kd.teacher(name), p, **how)
         write(runs, replace(ALONE, seed=seed), alone_of(seed), **how)
         for method in methods:
-            write(runs, replace(kd, method=method), taught_by(seed), **how)
+            forms = [{"scope": scope} for scope in ("class", "any")] if method == "shuffled-teacher" else [{}]
+            for form in forms:
+                write(runs, replace(kd, method=method, options={**kd.options, **form}), taught_by(seed), **how)
 
 
 def compared(runs):
@@ -310,8 +319,9 @@ def test_a_method_is_asked_against_each_control_by_its_name():
         row("longer", [0.90, 0.912, 0.89]),
     ]
     found = answers(rows)
-    assert list(found) == list(QUESTIONS)
-    assert [found[name].answer for name in QUESTIONS] == ["yes", "not shown", "not run", "no", "not run"]
+    assert list(found) == [name for name, question in QUESTIONS.items() if not question.few_labels]
+    run = {"student": "yes", "label-smoothing": "not shown", "longer": "no"}
+    assert {name: verdict.answer for name, verdict in found.items()} == {**dict.fromkeys(found, "not run"), **run}
     assert found["student"].mean == pytest.approx(np.mean([0.05, 0.051, 0.05]))
     half = 4.30265 * np.std([0.05, 0.051, 0.05], ddof=1) / np.sqrt(3)  # Student's t, 2 degrees of freedom
     assert found["student"].low == pytest.approx(found["student"].mean - half, rel=1e-4)
@@ -325,13 +335,24 @@ def test_of_several_rows_of_a_control_the_best_with_the_same_teachers_counts():
     rows = [
         row("student", [0.8, 0.8]),
         row("kd", [0.85, 0.86], teachers=(0, 1)),
-        row("shuffled-teacher scope=any", [0.5, 0.5], teachers=(0, 1)),
-        row("shuffled-teacher scope=class", [0.84, 0.851], teachers=(0, 1)),
-        row("shuffled-teacher", [0.9, 0.9], teachers=(0,)),
+        row("shuffled-teacher scope=any", [0.87, 0.89], teachers=(0, 1), scope="any"),
+        row("shuffled-teacher scope=class redraw=epoch", [0.84, 0.851], teachers=(0, 1), scope="class"),
+        row("shuffled-teacher scope=class", [0.5, 0.5], teachers=(0, 1), scope="class"),
+        row("shuffled-teacher", [0.9, 0.9], teachers=(0,), scope="class"),
     ]
-    found = answers(rows)["shuffled-teacher"]
-    assert found.row == "shuffled-teacher scope=class"
-    assert "against shuffled-teacher scope=class" in found.sentence
+    found = answers(rows)
+    assert found["shuffled-class"].row == "shuffled-teacher scope=class redraw=epoch"
+    assert "against shuffled-teacher scope=class redraw=epoch" in found["shuffled-class"].sentence
+    assert found["shuffled-any"].row == "shuffled-teacher scope=any", "the two forms are two questions"
+    assert "against" not in found["shuffled-any"].sentence
+
+
+def test_what_needs_few_labels_is_asked_where_there_are_few():
+    rows = [row("student", [0.8, 0.8]), row("kd", [0.85, 0.86]), row("self-training", [0.7, 0.69])]
+    assert "self-training" not in answers(rows)
+    enter_verdicts(rows, few_labels=True)
+    assert {verdict.control: verdict.answer for verdict in rows[1].verdicts}["self-training"] == "yes"
+    assert [verdict.control for verdict in rows[2].verdicts] == ["student"]
 
 
 def test_where_lower_is_better_the_lower_one_is_better():
@@ -355,16 +376,25 @@ def test_one_seed_tells_nothing():
     ("given", "words"),
     [
         (("yes", "not run", "not run", "not run", "not run"), "because no control was run"),
-        (("yes", "yes", "not run", "yes", "yes"), "better than every control that was run; not run: shuffled-teacher"),
+        (
+            ("yes", "yes", "not run", "yes", "yes"),
+            "better than every control that was run; not run: shuffled in class.",
+        ),
         (("yes", "yes", "yes", "yes", "yes"), "the teacher is the reason"),
-        (("yes", "not shown", "yes", "no", "not run"), "more than that of label-smoothing, longer"),
+        (("yes", "not shown", "yes", "no", "not run"), "more than that of label smoothing, longer"),
         (("not shown", "yes", "yes", "yes", "yes"), "No gain over the student alone is shown"),
         (("no", "no", "no", "no", "no"), "worse than the student alone"),
         (("not run", "yes", "yes", "yes", "yes"), "Without the student alone"),
     ],
 )
 def test_the_conclusion(given, words):
-    assert words in conclude([Verdict(name, answer=answer) for name, answer in zip(QUESTIONS, given, strict=True)])
+    asked = ("student", "label-smoothing", "shuffled-class", "longer", "born-again")
+    assert words in conclude([Verdict(name, answer=answer) for name, answer in zip(asked, given, strict=True)])
+
+
+def test_many_controls_are_told_in_short():
+    every = [Verdict(name, answer="yes" if name == "student" else "not run") for name in QUESTIONS]
+    assert "(label smoothing, virtual teacher, noise and 7 more)" in conclude(every)
 
 
 def test_the_conclusion_of_a_control_is_nothing():
@@ -384,10 +414,14 @@ def test_words_and_numbers_stand_in_every_report(tmp_path):
     print_comparison(found, ranked, stream)
     terminal = stream.getvalue()
     sentences = verdict_words(kd)
-    assert "Better than label smoothing? Not run." in sentences
-    assert all(sentence.replace("'", "&#39;") in page for sentence in sentences)
-    assert verdict_heads(group.rows) == ["student", "shuffled-teacher"]
-    assert "not run, so it is not told whether a method is better: label-smoothing, longer, born-again" in terminal
+    assert "Not run: label smoothing, virtual teacher, noise, untrained teacher, born-again, longer." in sentences
+    for whom, answer in verdict_pairs(kd):
+        assert f"<dt>{whom.replace(chr(39), '&#39;')}</dt><dd>{answer}</dd>" in page
+    assert sentences[-1].replace("'", "&#39;") in page
+    assert verdict_lead(kd) == "Better than, in points with a 95 % interval over 3 seeds:"
+    assert verdict_heads(group.rows) == ["student", "shuffled-class", "shuffled-any"]
+    assert "not run, so it is not told whether a method is better: label smoothing, virtual teacher" in terminal
+    assert "> shuffled in class?" in terminal
     assert verdict_notes(group)[0] in page
     excess = kd.fidelity[0].excess["agreement"]
     text = f"{100 * excess.mean:+.1f} [{100 * excess.low:+.1f}, {100 * excess.high:+.1f}]"

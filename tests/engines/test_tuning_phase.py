@@ -14,9 +14,11 @@ from mmkd.core.progress import Progress
 from mmkd.data import load_file
 from mmkd.engines.execution import execute
 from mmkd.engines.tuning import expand_with_tuning, plan_tuning, run_tuning
+from mmkd.report.mlflow import store as mlflow_store
 from mmkd.store.records import Records
 from mmkd.training.workspace import Workspace
 from mmkd.units.request import Request
+from mmkd.units.splits import split_for
 
 SMALL = {"students": ("sig",), "teachers": ("sig",), "epochs": 1, "image_size": 16, "teacher_nets": {"sig": "small"}}
 FLAGS = ["--student=sig", "--teachers=sig", "--teacher-net=sig=small", "--epochs=1", "--image-size=16", "--quiet"]
@@ -150,7 +152,15 @@ def test_tables_show_default_and_tuned_and_nothing_that_was_tried(sines, tmp_pat
     assert sorted(row.name for row in group.rows if row.kind == "student") == ["soft", "soft (tuned)", "student"]
     assert comparison.left_out == []
     assert main([*argv, "--existing", "only", "--json"]) == 0
-    (entry,) = [entry for entry in json.loads(capsys.readouterr().out) if entry.get("kind") == "tuning"]
+    out = capsys.readouterr().out
+    store = mlflow_store.connect(tmp_path / "runs")
+    sent = store.search_runs([store.get_experiment_by_name("mmkd/sines/classification").experiment_id])
+    tried = [run for run in sent if run.data.tags["mmkd.kind"] == "tried"]
+    assert sorted(run.info.run_name for run in tried) == [
+        f"soft, configuration {n} | sig -> sig | seed 10000" for n in (0, 1)
+    ]
+    assert "soft (tuned) | sig -> sig | seed 0" in [run.info.run_name for run in sent]
+    (entry,) = [entry for entry in json.loads(out) if entry.get("kind") == "tuning"]
     assert entry["budget"] == 2
 
 
@@ -196,6 +206,32 @@ def test_what_cannot_be_tuned_is_refused(sines, tmp_path, more, message):
     with pytest.raises(MmkdError, match=message):
         execute(request, workspace_of(request, tmp_path))
     assert not list(tmp_path.glob("runs/*/result.json"))
+
+
+def test_the_selection_phase_does_not_count_what_tuning_trained(sines, tmp_path):
+    request = request_of(sines, seeds=(0,), tune=2, select=3)
+    outcome = execute(request, workspace_of(request, tmp_path))
+    assert [gap.n for gap in outcome.selections[0].gaps] == [3]
+    assert len(outcome.tunings) == 1
+    assert [gap.n for gap in compare(list(Records(tmp_path / "runs"))).selections[0].gaps] == [3]
+
+
+def test_with_few_labels_the_labelled_part_is_cut(sines):
+    """Four subjects train, of which three have labels: two of them train a configuration, one tests it."""
+    request = request_of(sines, labelled_subjects=3)
+    units, bases = expand_with_tuning(request)
+    tuning = plan_tuning(request, units, bases)
+    for spec, data in tuning.units:
+        outer = split_for(data, replace(spec.data, inner_fold=()), spec.seed)
+        inner = split_for(data, spec.data, spec.seed)
+        assert len(set(data.subject[inner.train])) == 2
+        assert len(set(data.subject[inner.test])) == 1
+        assert set(inner.test) < set(outer.train)
+        assert set(inner.unlabelled) == set(outer.unlabelled)
+    request = request_of(sines, labelled_subjects=2)
+    units, bases = expand_with_tuning(request)
+    with pytest.raises(MmkdError, match="cannot be cut: .* it has 2 subjects"):
+        plan_tuning(request, units, bases)
 
 
 def test_targets_out_of_fold_are_not_tuned(sines):

@@ -48,6 +48,8 @@ def run(name, preset, path, folder, monkeypatch):
         settings["lr"] = 0.05  # the published one; for batches of four the preset has less
     if method.distils:
         settings["teacher_steps"] = 2
+    if name == "timedistill":  # lines alone
+        settings["teachers"] = ("sig",)
     ((spec, data),) = expand(Request(methods=(name,), data=str(path), preset=preset, **settings))
     assert spec.student == ("sig", "gaf", "pi")
     assert spec.training.epochs == STEPS

@@ -96,6 +96,7 @@ OF_TERM = {
     "rld": ("rld_masked", "beta"),
     "sp": ("sp", "weight"),
     "timedistill": ("timedistill", "weight"),
+    "tsd": ("tsd", "weight"),
     "ttm": ("ttm", "weight", 4),
     "vid": ("vid", "weight"),
     "wkd-f": ("wkd_f", "weight", 20 / 64),

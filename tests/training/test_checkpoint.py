@@ -207,7 +207,8 @@ def test_every_method_goes_on(tmp_path, capsys, epochs):
         if not cut:
             done = [unit for unit in units if unit["status"] != "refused"]
             found[runs] = {unit["method"]: load_file(unit["paths"]["student"]) for unit in done}
-    assert set(found["whole"]) == {name for name in METHODS if "classification" in METHODS.get(name).tasks}
+    fitting = {name for name in METHODS if "classification" in METHODS.get(name).tasks}
+    assert set(found["whole"]) == fitting - {"timedistill"}, "which needs lines"
     assert {number for name, number in epochs if name != "student"} == {1, 2}
     for name, weights in found["whole"].items():
         other = found["cut"][name]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import pytest
@@ -10,8 +10,9 @@ import pytest
 import mmkd
 from mmkd import METHODS, Method, MmkdError, option
 from mmkd.bench import main
+from mmkd.cli.flags import make_parser, make_requests
 from mmkd.tasks.classification import PRESETS
-from mmkd.units.expansion import expand
+from mmkd.units.expansion import expand, student_alone
 from mmkd.units.methods import may_be_left_out, named_methods
 from mmkd.units.request import Request
 from mmkd.units.suites import read_suite
@@ -99,7 +100,8 @@ def test_who_is_named(controls):
     assert set(named_methods(("controls",))) == OWN | {"student"}
     assert set(named_methods(("all",))) == set(METHODS) - OWN
     assert set(named_methods(("all",), with_controls=True)) == set(METHODS)
-    assert named_methods(("kd", "zz-bare"), with_controls=True)[:2] == ("kd", "zz-bare")
+    assert named_methods(("kd", "zz-bare"), with_controls=True)[:3] == ("student", "kd", "zz-bare")
+    assert named_methods(("kd", "student"), with_controls=True)[:2] == ("kd", "student")
     assert sorted(named_methods(("kd",), with_controls=True)) == ["kd", "student", *sorted(OWN)]
     assert all(map(may_be_left_out(("controls",)), OWN))
     added = may_be_left_out(("kd", "zz-bare"), with_controls=True)
@@ -170,6 +172,37 @@ def test_from_python_the_record_is_that_of_the_method(controls, tiny, tmp_path):
         mmkd.run("controls", runs=tmp_path, **settings)
 
 
+def test_label_smoothing_is_compared_with_the_student_without_it(sines):
+    request = Request(methods=("student", "label-smoothing", "kd"), data=str(sines), students=("sig",))
+    alone, smooth, kd = (spec for spec, _ in expand(request))
+    assert smooth.options["label_smoothing"] == 0.1
+    assert student_alone(smooth).key == student_alone(kd).key == alone.key
+    smoothed = replace(request, methods=("kd",), label_smoothing=0.1)
+    assert [student_alone(spec).options["label_smoothing"] for spec, _ in expand(smoothed)] == [0.1], "a method's"
+
+
 def test_the_contract_has_neither_by_default():
     assert Method.options_like == ""
     assert not Method.control_options
+
+
+def test_a_flag_may_name_the_method(controls, tiny, tmp_path, capsys):
+    where = ["--data", str(tiny["data"]), "--student", "sig", "--teachers", "sig", "--runs", str(tmp_path)]
+    flags = ["--method", "kd,zz-like,dkd", *where]
+    parser = make_parser()
+
+    def options(*more):
+        args, rest = parser.parse_known_args([*flags, *more])
+        (request,) = make_requests(args, rest, parser)
+        return {spec.method: spec.options["temperature"] for spec, _ in expand(request)}
+
+    assert options("--kd.temperature", "2") == {"kd": 2, "zz-like": 2, "dkd": 4}
+    assert options("--kd.temperature=3", "--temperature", "2") == {"kd": 3, "zz-like": 2, "dkd": 2}
+    assert options("--zz-like.temperature", "5", "--kd.temperature", "2") == {"kd": 2, "zz-like": 5, "dkd": 4}
+    for flag, message in (
+        ("--kd.temprature", "--kd.temprature: kd has no such option; did you mean 'temperature'"),
+        ("--fitnet.weight", "fitnet"),
+        ("--nobody.temperature", "unknown option --nobody.temperature"),
+    ):
+        assert main([*flags, flag, "2"]) == 2
+        assert message in capsys.readouterr().err

@@ -182,7 +182,9 @@ def send_record(client: Any, experiment: str, record: Record, content: RunConten
     method = str(spec.get("method", ""))
     tags = {
         "mmkd.key": record.key,
-        "mmkd.kind": kind_of_row(record.kind, method, status_of(method, record.result)),
+        "mmkd.kind": "tried"
+        if spec.get("tuning")
+        else kind_of_row(record.kind, method, status_of(method, record.result)),
         "mmkd.record": content.mark,
         "mmkd.task": spec["task"],
         "mmkd.dataset": spec["data"]["name"],
@@ -261,7 +263,9 @@ def run_name(spec: Mapping[str, Any]) -> str:
     student = "+".join(spec["student"])
     taught = f"{'+'.join(spec['teachers'])} -> {student}" if spec["teachers"] else student
     peer = "peer " if "student_net" in spec and "views" not in spec and spec["student"] else ""
-    return f"{peer}{spec['method']} | {taught} | seed {spec['seed']}"
+    tuned = " (tuned)" * bool(spec.get("tuned"))
+    tried = f", configuration {spec['tuning']['number']}" if spec.get("tuning") else ""
+    return f"{peer}{spec['method']}{tuned}{tried} | {taught} | seed {spec['seed']}"
 
 
 def flat_params(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ from math import isfinite
 
 from mmkd.comparison.groups import Group
 from mmkd.comparison.rows import Row
+from mmkd.comparison.verdicts import QUESTIONS
 from mmkd.metrics.fidelity import ASYMMETRY, MEASURES, Fidelity
 from mmkd.report.fidelity import (
     HEADS,
@@ -39,7 +40,9 @@ def group_tables(context: GroupContext) -> list[Table]:
     heads = verdict_heads(asked)
     if heads:
         body = _body(asked, group, lambda row: verdict_cells(row, heads))
-        tables.append(Table("Is it the teacher? Whether a network is better than", ["network", *heads], body))
+        words = [QUESTIONS[head].head for head in heads]
+        body = [[name, *(cell.replace(" [", "\n[") for cell in cells)] for name, *cells in body]
+        tables.append(Table("Is it the teacher? Whether a method is better than", ["network", *words], body))
     return tables
 
 

@@ -12,6 +12,7 @@ from mmkd.comparison.verdicts import conclude
 from mmkd.drawing.confusion import confusion_chart, reliability_chart
 from mmkd.drawing.lines import Line, Plot, line_chart, thin_epochs
 from mmkd.metrics.registry import METRICS, SELECTION
+from mmkd.report.fidelity import verdict_lead, verdict_pairs
 from mmkd.report.page.album import Figure, Table
 from mmkd.report.page.context import GroupContext
 from mmkd.report.page.fidelity import row_tables
@@ -39,7 +40,7 @@ def network_details(context: GroupContext, row: Row, robustness: RobustnessCurve
         "id": context.id(row),
         "name": row_name(row, group),
         "score": f"{METRICS.get(row.score).label} {mean_and_deviation(row.values(row.score))}",
-        "verdict": {"together": conclude(row.verdicts), "each": [verdict.sentence for verdict in row.verdicts]},
+        "verdict": {"together": conclude(row.verdicts), "lead": verdict_lead(row), "each": verdict_pairs(row)},
         "figures": figures,
         "tables": [
             *row_tables(row, group.task_object.samples),

@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from mmkd.comparison.robustness import Curve, robustness_curves
-from mmkd.comparison.rows import Row
+from mmkd.comparison.rows import BOUND, Row
 from mmkd.core.text import printable
+from mmkd.drawing.bands import GREY
 from mmkd.drawing.lines import Line, Plot, line_chart
 from mmkd.metrics.registry import METRICS, SELECTION
 from mmkd.report.page.album import Figure, Table
+from mmkd.report.page.bands import CAPTION
 from mmkd.report.page.context import GroupContext
 from mmkd.report.phrases import mean_and_deviation
 
@@ -40,12 +42,17 @@ class RobustnessCurves:
         rows = self._tested()
         if not rows:
             return []
+        drawn = [row for row in rows if row in self.context.methods] or rows
         kinds = list(dict.fromkeys(curve.disturbance for row in rows for curve in self._curves[id(row)]))
-        lines = {kind: [self._line(row, kind, n, False) for n, row in enumerate(rows)] for kind in kinds}
+        lines = {
+            kind: [*self._range(kind), *(self._line(row, kind, n, False) for n, row in enumerate(drawn))]
+            for kind in kinds
+        }
         caption = (
             f"Macro-F1 on disturbed test windows, mean over {self.by}s, without retraining. Intervals are drawn "
             f"for each method below, and the numbers stand in a table. {_explain_noise(kinds)}{_method(rows[0])}"
         )
+        caption += f" {CAPTION}." if any(self._range(kind) for kind in kinds) else ""
         chart = line_chart("Robustness", caption, [self._plot(kind, rows[0], lines[kind]) for kind in kinds])
         return [self.context.figure("robustness", "Robustness", caption, chart)]
 
@@ -96,6 +103,17 @@ class RobustnessCurves:
         x = list(range(len(mean))) if curve.named else [float(level) for level in curve.levels]
         drawn = with_interval and len(curve.scores) > 1
         return Line(row.name, number, x, mean, low if drawn else None, high if drawn else None)
+
+    def _range(self, kind: str) -> list[Line]:
+        """From the lowest to the highest mean of the controls at each level, without what is a bound."""
+        rows = [row for row in self._tested() if row.kind == "control" and row not in self.context.methods]
+        lines = [self._line(row, kind, GREY, False) for row in rows if row.base != BOUND]
+        known = [line for line in lines if line is not None]
+        if not known:
+            return []
+        alike = [line.y for line in known if line.x == known[0].x]
+        low, high = (list(map(end, zip(*alike, strict=True))) for end in (min, max))
+        return [Line("controls, lowest to highest mean", GREY, known[0].x, high, low, high, range_only=True)]
 
     def _plot(self, kind: str, row: Row, lines: Iterable[Line | None]) -> Plot:
         curve = self._curve(row, kind)

@@ -6,19 +6,20 @@ import numpy as np
 
 from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.repeats import FOLDS_SHARE
-from mmkd.comparison.rows import STUDENT_ONLY, common_repeats
+from mmkd.comparison.rows import STUDENT_ONLY, Row, common_repeats
 from mmkd.core.text import shorten
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.metrics.pairs import Paired
 from mmkd.report.columns import columns
 from mmkd.report.fidelity import fidelity_notes, verdict_notes
 from mmkd.report.page.album import Figure
+from mmkd.report.page.bands import caption_of, control_band
 from mmkd.report.page.context import NETWORKS, GroupContext
 from mmkd.report.page.fidelity import group_tables
 from mmkd.report.page.maps import map_figures
 from mmkd.report.page.network import network_details
 from mmkd.report.page.robustness import RobustnessCurves
-from mmkd.report.phrases import CONTROLS, POINTS, group_notes, mean_and_deviation, name_repeats, row_name
+from mmkd.report.phrases import CONTROLS, POINTS, first_control, group_notes, mean_and_deviation, name_repeats, row_name
 
 
 def group_section(context: GroupContext) -> dict[str, Any]:
@@ -40,7 +41,11 @@ def group_section(context: GroupContext) -> dict[str, Any]:
         "notes": [*group_notes(group), *fidelity_notes(group), *verdict_notes(group)],
         "figures": [*_change_figures(context), *curves.group_figures(), *maps],
         "tables": [*group_tables(context), *curves.tables()],
-        "details": [network_details(context, row, curves) for row in group.shown_rows if row.kind in NETWORKS],
+        "details": [
+            {**network_details(context, row, curves), "heading": CONTROLS if row is first_control(group) else ""}
+            for row in group.shown_rows
+            if row.kind in NETWORKS
+        ],
     }
 
 
@@ -95,7 +100,7 @@ def _sortable(value: float | None) -> str:
 
 def _change_figures(context: GroupContext) -> list[Figure]:
     changes = []
-    for row in context.students:
+    for row in context.methods:
         control = context.control_of(row)
         if control is None or not isinstance(row.change, Paired):
             continue
@@ -115,5 +120,16 @@ def _change_figures(context: GroupContext) -> list[Figure]:
     caption += f": mean (diamond), 95 % bootstrap interval (line), {by}s (rings)." if most > 1 else f", of one {by}."
     caption += f" Of {most} {by}s the interval is at most their range, and too narrow." if 1 < most < 6 else ""
     caption += f" {FOLDS_SHARE.capitalize()}: intervals are too narrow." if by == "fold" else ""
-    chart = change_chart(title, f"{len(changes)} rows; {caption}", changes, f"change of {label} in points")
+    rest = [row for row in context.students if row not in context.methods]
+    band = control_band(rest, lambda row: _change_mean(row, context))
+    caption += caption_of(band)
+    description = f"{len(changes)} rows; {caption}"
+    chart = change_chart(title, description, changes, f"change of {label} in points", band)
     return [context.figure("change", title, caption, chart)]
+
+
+def _change_mean(row: Row, context: GroupContext) -> float | None:
+    """The mean change of a control in points; 0 of the one that changes are against."""
+    if isinstance(row.change, Paired):
+        return POINTS * row.change.mean
+    return 0.0 if row.base == context.control else None
