@@ -175,12 +175,8 @@ class NoiseLogits(OtherTargets):
         if self.config.rank == "rank":
             noise = label_first(noise, y)
         entropies = class_entropies(teaching, self.config.temperature)
-        logits = {}
-        for modality in teaching.teachers:
-            factors = torch.ones(k, dtype=torch.float64)
-            for number, entropy in entropies[modality].items():
-                factors[number] = entropy_factor(noise[y == number], self.config.temperature, entropy)
-            logits[modality] = (factors[y, None] * noise).float()
+        t = self.config.temperature
+        logits = {m: match_classes(noise, y, entropies[m], t).float() for m in teaching.teachers}
 
         def read(index: Tensor, copies: Tensor, number: int) -> Mapping[str, Outputs]:
             rows = {modality: values[index].to(teaching.device) for modality, values in logits.items()}
@@ -199,6 +195,14 @@ def label_first(logits: Tensor, targets: Tensor) -> Tensor:
     changed[rows, largest] = logits[rows, targets]
     changed[rows, targets] = logits[rows, largest]
     return changed
+
+
+def match_classes(noise: Tensor, targets: Tensor, entropies: Mapping[int, float], temperature: float) -> Tensor:
+    """Noise (N, K) times a factor for each class of `targets` (N,), which gives its windows the mean entropy at T."""
+    factors = torch.ones(noise.shape[1], dtype=noise.dtype)
+    for number, entropy in entropies.items():
+        factors[number] = entropy_factor(noise[targets == number], temperature, entropy)
+    return factors[targets, None] * noise
 
 
 def class_entropies(teaching: Teaching, temperature: float) -> dict[str, dict[int, float]]:

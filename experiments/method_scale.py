@@ -220,6 +220,12 @@ def table(rows: Sequence[Mapping[str, str]]) -> str:
     return "\n".join(lines)
 
 
+def measured() -> list[str]:
+    """The methods that are measured: those with teachers, of windows, that are no controls."""
+    own = {name: METHODS.get(name) for name in METHODS}
+    return [n for n, m in own.items() if m.distils and m.status != "control" and "classification" in m.tasks]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--methods", metavar="M[,M]", help="default: all for windows that have teachers")
@@ -228,8 +234,7 @@ def main() -> int:
     parser.add_argument("--cache", metavar="DIR", help="of views and teachers; default: a folder that is removed")
     parser.add_argument("--write", action="store_true", help="replace the rows of these methods in results/")
     args = parser.parse_args()
-    usual = [name for name in METHODS if METHODS.get(name).distils and "classification" in METHODS.get(name).tasks]
-    methods = args.methods.split(",") if args.methods else usual
+    methods = args.methods.split(",") if args.methods else measured()
     rows: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace(Path(folder, "runs"), args.cache or Path(folder, "cache"))

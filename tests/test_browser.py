@@ -495,3 +495,34 @@ def test_it_can_be_read_without_its_script(chromium, site):
     page.locator("summary").first.click()
     assert page.locator("details[open] svg").first.is_visible()
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_budget_curves_fit_and_their_names_stand_apart(chromium, tmp_path, width, scheme):
+    """On a telephone too the names at the ends of the curves are in view, and none covers another."""
+    fold = replace(KD.data, inner_fold=(1, 3))
+    for n, method in enumerate(("kd", "dkd", "at", "sp", "fitnet", "a-method-with-a-long-name")):
+        for number in range(6):
+            options = {"temperature": 4.0 + number}
+            tuning = {"table": f"{n:02d}" * 16, "number": number}
+            spec = replace(KD, data=fold, seed=10_000, method=method, options=options, tuning=tuning)
+            write(tmp_path, spec, 30 + (7 * n + 5 * number) % 23)
+    write(tmp_path, KD, 40)
+    assert compare.main(["--runs", str(tmp_path)]) == 0
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.goto((tmp_path / "comparison" / "report.html").as_uri())
+    assert page.locator("#tuning figure").count() == 2
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for chart in page.locator("#tuning svg").all():
+        box = chart.bounding_box()
+        assert box["x"] + box["width"] <= width
+        boxes = [name.bounding_box() for name in chart.locator("text.small").all()]
+        boxes = [each for each in boxes if each["x"] > box["x"] + 0.6 * box["width"]]
+        assert len(boxes) == 6
+        assert all(each["x"] + each["width"] <= box["x"] + box["width"] + 1 for each in boxes)
+        tops = sorted(each["y"] for each in boxes)
+        assert all(later - earlier >= 14 for earlier, later in itertools.pairwise(tops))
+        colours = {each.evaluate("e => getComputedStyle(e).stroke") for each in chart.locator("path.line").all()}
+        assert len(colours) == 6
+    page.close()

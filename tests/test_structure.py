@@ -181,6 +181,7 @@ TORCH = {"methods", "frequency", "nets", "training", "evaluation", "baselines"}
 
 def test_only_methods_networks_and_training_import_torch():
     lazily = {"engines/worker.py", "core/registry.py", "peers/minirocket.py"}
+    lazily |= {f"views/tensor_{name}.py" for name in ("fields", "images", "views")}
     assert {path for path in importers_of("torch") if package_of(PACKAGE / path) not in TORCH} <= lazily
 
 

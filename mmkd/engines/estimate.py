@@ -14,6 +14,7 @@ from mmkd.core.registry import METHODS
 from mmkd.engines.plan import Job, JobResult, pending, run_plan
 from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
+from mmkd.units.expansion import reads_teachers, student_alone
 
 SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "class_weights", "schedule"}
 """Options of a training that do not change the time of a window and epoch."""
@@ -56,7 +57,8 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
     """Estimate the time of a plan's trainings from the median time for one window and epoch of similar trainings.
 
     Trainings are similar if they have the same method or teacher network, student, views, batch size and data set.
-    Records made with the same number of threads are preferred.
+    Records made with the same number of threads are preferred. A method that reads no teachers, and has no record,
+    is taken to be as fast as the student alone.
 
     Args:
         workers: how many jobs run at a time.
@@ -70,6 +72,9 @@ def estimate(plan: Sequence[Job], records: Iterable[Record], workers: int, threa
     for job in jobs:
         kind = kind_of_training(job.trained)
         rate = rates.of(kind)
+        if rate is None and job.kind == "unit" and not reads_teachers(job.spec.method):
+            kind = kind_of_training(student_alone(job.spec))  # a step without teachers takes about as long
+            rate = rates.of(kind)
         if rate is not None:
             kinds.add(kind)
             seconds[job.id] = rate * job.work

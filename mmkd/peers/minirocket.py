@@ -118,7 +118,7 @@ def _tsai(x: NDArray[np.float32], seed: int) -> Transform:
 
     @torch.no_grad()
     def transform(x: NDArray[np.float32]) -> NDArray[np.float32]:
-        parts = [made(torch.from_numpy(x[start : start + CHUNK])) for start in range(0, len(x), CHUNK)]
+        parts = [made(torch.tensor(x[start : start + CHUNK])) for start in range(0, len(x), CHUNK)]
         return np.concatenate([part.reshape(len(part), -1).numpy() for part in parts]).astype(np.float32)
 
     return transform

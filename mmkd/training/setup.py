@@ -33,6 +33,7 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         student = student.steps(all_steps)
         teacher_outputs = {name: outputs.steps(all_steps) for name, outputs in teacher_outputs.items()}
 
+    subjects = subject_numbers(windows.subject, windows.train)
     labelled = None if windows.labelled is None else torch.from_numpy(windows.labelled).to(windows.device)
 
     def read(index: Tensor) -> Mapping[str, Outputs]:
@@ -54,7 +55,7 @@ def make_setup(network: nn.Module, windows: TrainingData, teachers: TeacherSourc
         read=read,
         labelled=labelled,
         unlabelled=0 if labelled is None else int((~labelled).sum()),
-        subjects=subject_numbers(windows.subject, windows.train),
+        subjects=None if subjects is None else subjects.to(windows.device),
         mixes=mixes(training),
     )
 

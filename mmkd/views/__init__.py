@@ -19,6 +19,9 @@ from mmkd.views.persistence import PersistenceImage
 from mmkd.views.rp import RP
 from mmkd.views.signal import Signal
 from mmkd.views.stft import STFT
+from mmkd.views.tensor_fields import gramian_field
+from mmkd.views.tensor_images import persistence_image, sublevel_pairs
+from mmkd.views.tensor_views import tensor_view
 
 __all__ = [
     "CWT",
@@ -32,6 +35,10 @@ __all__ = [
     "Modality",
     "PersistenceImage",
     "Signal",
+    "gramian_field",
     "make_modality",
+    "persistence_image",
     "sublevel_diagrams",
+    "sublevel_pairs",
+    "tensor_view",
 ]

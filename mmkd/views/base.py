@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.options import Options
+from mmkd.core.options import Options, recorded
 from mmkd.core.registry import Registry
 from mmkd.views.chunks import Float32, Float64, as_windows, check_windows, map_chunks, output_array
 
@@ -26,6 +26,9 @@ HELPERS = {
     "scaled",
     "spectra",
     "splat",
+    "tensor_fields",
+    "tensor_images",
+    "tensor_views",
     "wavelets",
 }
 """Modules of this package that define no modality; some of them are slow to import."""
@@ -87,8 +90,11 @@ class Modality:
         return cls(**asdict(cls.Config.parse(values, f"modality {cls.name}")))
 
     def config(self) -> dict[str, Any]:
-        """All options of the constructor, for cache keys and records: `type(m)(**m.config())` is the same modality."""
-        return asdict(self.options)
+        """The options of the constructor, for cache keys and records: `type(m)(**m.config())` is the same modality.
+
+        An option that was added later (`since`) is left out while it has its default.
+        """
+        return recorded(self.options)
 
     def shape(self, channels: int, length: int) -> tuple[int, ...]:
         """The shape of one transformed window of `channels` channels and `length` samples.

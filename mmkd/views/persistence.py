@@ -18,15 +18,15 @@ SAMPLE = 4096
 MARGIN = 0.05
 """Share of a fitted range that is added to it."""
 
+Levels = Literal["sublevel", "superlevel", "both"]
+
 
 @dataclass(frozen=True)
 class PersistenceImageConfig(Options):
     """Options of `pi`."""
 
     size: int = option(64, "side of the image in pixels", ge=2)
-    levels: Literal["sublevel", "superlevel", "both"] = option(
-        "sublevel", "which level sets; both: two planes a channel"
-    )
+    levels: Levels = option("sublevel", "which level sets; both: two planes a channel")
     essential: Literal["drop", "max"] = option(
         "drop", "the component that never dies is left out, or dies at the maximum"
     )
@@ -42,6 +42,7 @@ class PersistenceImageConfig(Options):
         "train", "divided by what is usual in training, by its maximum, or not"
     )
     quantile: float = option(0.99, "quantile over training windows that fits ranges and scales", gt=0.5, le=1)
+    planes: int | None = option(None, "2: the same as levels=both", ge=1, le=2, since=5)
 
 
 @MODALITIES.register("pi")
@@ -79,7 +80,7 @@ class PersistenceImage(Modality):
     def __init__(
         self,
         size: int = PersistenceImageConfig.size,
-        levels: Literal["sublevel", "superlevel", "both"] = PersistenceImageConfig.levels,
+        levels: Levels = PersistenceImageConfig.levels,
         *,
         essential: Literal["drop", "max"] = PersistenceImageConfig.essential,
         birth_low: float | None = None,
@@ -90,10 +91,11 @@ class PersistenceImage(Modality):
         min_persistence: float = PersistenceImageConfig.min_persistence,
         scale: Literal["train", "image", "none"] = PersistenceImageConfig.scale,
         quantile: float = PersistenceImageConfig.quantile,
+        planes: int | None = None,
     ) -> None:
         options = PersistenceImageConfig(
             size=size,
-            levels=levels,
+            levels=self._levels(levels, planes),
             essential=essential,
             birth_low=birth_low,
             birth_high=birth_high,
@@ -126,6 +128,16 @@ class PersistenceImage(Modality):
         return cls(
             size, birth_low=-1, birth_high=1, persistence_high=1, sigma=0.015, min_persistence=0.01, scale="image"
         )
+
+    @staticmethod
+    def _levels(levels: Levels, planes: Any) -> Levels:
+        """The level sets of so many planes a channel: one view has one configuration, and so one cache key."""
+        given = PersistenceImageConfig(planes=planes).planes
+        if given == 2 and levels == "superlevel":
+            raise MmkdError("planes = 2 are those of levels = both; leave levels = superlevel out")
+        if given == 1 and levels == "both":
+            raise MmkdError("levels = both makes two planes; leave planes = 1 out")
+        return "both" if given == 2 else levels
 
     def shape(self, channels: int, length: int) -> tuple[int, ...]:
         return (channels * self._planes, self.options.size, self.options.size)
@@ -218,16 +230,23 @@ class PersistenceImage(Modality):
         )
 
     def _transform_chunk(self, x: Float64, out: Float32) -> None:
-        planes = self._planes * x.shape[1]
+        low, high, top, divide = self.axes(x.shape[1])
+        self._draw(x, self._grid(low, high, top), divide, out)
+
+    def axes(self, channels: int) -> tuple[Float64, Float64, Float64, Float64]:
+        """The ends of the axes, (P,) each: birth low, birth high, persistence high; and by what images are divided.
+
+        0 divides each image by its own maximum.
+        """
+        planes = self._planes * channels
         if self.fitted:
             low, high, top, divide = (self._get_fitted(name) for name in self._fitted_names)
         else:
             options = self.options
-            low, high, top = np.tile([[options.birth_low], [options.birth_high], [options.persistence_high]], planes)
+            ends = np.array([[options.birth_low], [options.birth_high], [options.persistence_high]], dtype=np.float64)
+            low, high, top = np.tile(ends, planes)
             divide = np.ones(planes)
-        if self.options.scale == "image":
-            divide = np.zeros(planes)
-        self._draw(x, self._grid(low, high, top), divide, out)
+        return low, high, top, np.zeros(planes) if self.options.scale == "image" else divide
 
 
 def _quantile(values: Float64, quantile: float) -> float:

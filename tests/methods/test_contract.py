@@ -77,12 +77,14 @@ class Scene:
         self.student.eval()
         with torch.no_grad():
             targets = torch.arange(40) % CLASSES
+            labelled = None
             if few:  # every other window has a label
                 labelled = torch.arange(40) % 2 == 0
                 guess = -1 if self.method.unlabelled == "all" else (targets + 1) % CLASSES
                 targets = torch.where(labelled, targets, guess)
                 self.batch = replace(self.batch, targets=targets[:size], labelled=labelled[:size])
-            self.setup = Setup(self.student(self.views), self.taught(), CLASSES, 40, 4, targets)
+            own = self.student(self.views)
+            self.setup = Setup(own, self.taught(), CLASSES, 40, 4, targets, labelled=labelled, unlabelled=20)
         self.student.train()
         torch.manual_seed(7)
         with warnings.catch_warnings():

@@ -537,6 +537,29 @@ def test_from_series_to_table(bench, place, data):
     assert gap[-1] < 0.8 * gap[0]
 
 
+def test_controls_of_students_like_the_own(bench, tmp_path):
+    """A combined student scores series too, and has a picture of them without curves of a training."""
+    methods = "born-again,student-ensemble,longer"
+    flags = (
+        "--method",
+        methods,
+        "--members",
+        "2",
+        "--student",
+        "sig",
+        "--teachers",
+        "sig",
+        "--teacher-net",
+        "sig=small",
+    )
+    code, out, err = bench(*flags, runs=tmp_path, epochs="1")
+    assert code == 0, err
+    assert all(f"\n{name} " in out for name in methods.split(","))
+    (record,) = [r for r in Records(tmp_path) if r.kind == "student" and r.unit.method == "student-ensemble"]
+    assert (record.folder / "series.svg").exists()
+    assert not (record.folder / "curves.svg").exists()
+
+
 def test_a_second_run_finds_all_on_record(bench, place):
     """Stands on the run above, as pytest orders them; alone it does that run itself."""
     bench("--method", "reverse-kd,feature-kd")

@@ -28,8 +28,8 @@ from mmkd.units.request import Request
 from mmkd.units.splits import split_for
 
 FEW = {"labelled_subjects": 2, "students": ("sig",), "teachers": ("sig",), "epochs": 2, "batch_size": 8}
-READ_LABELS = ("student", "kd", "dkd", "crd", "meta-mkd")
-"""Methods that read labels in five ways: not at all without one, as targets, in `build`, and through `Step.read`."""
+READ_LABELS = ("student", "kd", "dkd", "crd", "meta-mkd", "shuffled-teacher", "noise-logits", "pseudo-label")
+"""Methods that read labels in all ways: not at all without one, as targets, in a hook, and through `Step.read`."""
 
 
 def units(path, methods, **changes):
@@ -196,7 +196,10 @@ def test_weights_of_classes_are_of_true_labels(method, sines, tmp_path, monkeypa
 def test_every_method_says_what_it_does_without_labels():
     kinds = {name: METHODS.get(name).unlabelled for name in METHODS}
     assert set(kinds.values()) <= set(UNLABELLED)
-    assert [name for name, kind in kinds.items() if kind == "labelled"] == ["student"]
+    labelled = {name for name, kind in kinds.items() if kind == "labelled"}
+    assert {METHODS.get(name).status for name in labelled} == {"control"}
+    assert {"student", "label-smoothing", "virtual-teacher"} <= labelled
+    assert not {"pseudo-label", "shuffled-teacher", "noise-logits", "random-teacher"} & labelled
     assert Method.unlabelled == "labelled", "a plugin that says nothing gets labelled windows only"
 
 

@@ -18,7 +18,7 @@ from mmkd.training.length import MOST, costs_of, length_of, stretch
 from mmkd.training.preparation import prepare_unit
 from mmkd.training.student import run_unit
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import expand
+from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.splits import split_for
 
@@ -152,3 +152,17 @@ def test_an_estimate_knows_the_length(unit):
     found = estimate(plan, [record], 1, workspace.threads, "auto")
     assert found.known == 1
     assert found.seconds == pytest.approx(record.seconds, rel=1e-6)
+    alone = run_unit(student_alone(spec), data, workspace)
+    found = estimate(plan, [alone], 1, workspace.threads, "auto")
+    assert found.seconds == pytest.approx(alone.seconds * length_of(spec, data).factor, rel=1e-6)
+
+
+def test_a_length_that_is_cut_is_said(unit, monkeypatch):
+    said = []
+    monkeypatch.setattr("mmkd.training.length.MOST", 1.5)
+    spec, data, workspace = unit("all", epochs=2)
+    monkeypatch.setattr(type(workspace.progress), "say", lambda self, line: said.append(line))
+    prepared = prepare_unit(spec, data, workspace)
+    assert (prepared.training.epochs, prepared.spec.training.epochs) == (3, 2)
+    (line,) = said
+    assert line.startswith("warning: longer, seed 0: 3 epochs, 1.50 times as long as the settings say, and not ")

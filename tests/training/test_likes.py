@@ -1,8 +1,12 @@
 """Students like that of a unit, trained alone under another training seed, and the methods that need them."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,3 +229,29 @@ def test_self_training_is_refused_where_every_window_has_a_label(sines, tmp_path
     assert "--labelled-subjects" in said
     assert len(said.strip().splitlines()) == 1
     assert not (tmp_path / "runs").exists()
+
+
+OF_LIKES = ("born-again", "student-ensemble", "longer")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "start", [["-m"], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]]
+)
+def test_a_command_in_one_process_by_torchrun_and_by_workers(sines, tmp_path, start):
+    """Each like is trained once, by whoever needs it; with two workers the weights are those of one process."""
+    runs = tmp_path / "runs"
+    flags = f"--data {sines} --student sig --teachers sig --epochs 2 --image-size 16 --peers none --quiet".split()
+    flags += ["--method", ",".join(OF_LIKES), "--members", "2", "--runs"]
+    environment = os.environ | {"PYTHONPATH": str(Path(mmkd.__file__).parents[1])}
+    done = subprocess.run([sys.executable, *start, "mmkd.bench", *flags, str(runs)], env=environment, timeout=300)
+    assert done.returncode == 0
+    found = {record.key: record for record in Records(runs)}
+    own = {record.unit.method: record for record in found.values() if record.unit.training_seed is None}
+    assert set(own) == {"student", *OF_LIKES}, "a member of the ensemble is the student alone"
+    assert sorted(r.unit.training_seed for r in found.values() if r.unit.training_seed is not None) == [1, 1000]
+    if start == ["-m"]:
+        assert main([*flags, str(tmp_path / "jobs"), "--jobs", "2"]) == 0
+        others = {record.key: record for record in Records(tmp_path / "jobs")}
+        assert others.keys() == found.keys()
+        assert all(same(weights(record), weights(others[key])) for key, record in found.items())

@@ -57,7 +57,8 @@ def test_cached_equals_live_in_outputs_and_in_loss(windows, teachers, tmp_path):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
         for stage in a[m].features:
             torch.testing.assert_close(a[m].features[stage], b[m].features[stage], rtol=1e-5, atol=1e-5)
-    for name in (n for n in METHODS if "classification" in METHODS.get(n).tasks):
+    of_few_labels = {"pseudo-label", "self-training"}  # refused where every window has a label
+    for name in (n for n in METHODS if "classification" in METHODS.get(n).tasks and n not in of_few_labels):
         torch.manual_seed(0)
         student = build_student("small", SHAPES, 3, "attention")
         method = METHODS.get(name)()

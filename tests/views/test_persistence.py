@@ -107,6 +107,19 @@ def test_levels():
     assert len(fitted.state()["scale"]) == 4
 
 
+def test_two_planes():
+    """Another name of `levels="both"`: the same configuration, and so the same view in the cache."""
+    two = PersistenceImage.parse({"planes": "2", "size": "16"})
+    assert two.shape(3, 60) == (6, 16, 16)
+    assert two.config() == PersistenceImage(16, "both").config()
+    np.testing.assert_array_equal(two.fit(X).transform(X), PersistenceImage(16, "both").fit(X).transform(X))
+    assert PersistenceImage(16, planes=1).config() == PersistenceImage(16).config()
+    assert "planes" not in PersistenceImage().config()
+    for bad in ({"levels": "superlevel", "planes": 2}, {"levels": "both", "planes": 1}, {"planes": 3}):
+        with pytest.raises(MmkdError, match="planes"):
+            PersistenceImage(**bad)
+
+
 def test_weight_lies_in_the_image():
     """Away from the edges an image sums to the total persistence."""
     ends = {"birth_low": -20, "birth_high": 20, "persistence_high": 20, "sigma": 0.004, "scale": "none"}

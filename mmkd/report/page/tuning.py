@@ -58,9 +58,13 @@ def _tuned(group: Group, found: Sequence[TunedChange], album: Album) -> dict[str
     if changes:
         label = group.score.label
         title = "Change by tuning"
+        several = max(len(change.values) for change in changes) > 1
+        drawn = f"of one {group.by}."
+        if several:
+            drawn = f"paired by {group.by}: mean (diamond), 95 % bootstrap interval (line), {group.by}s (rings)."
         caption = (
             f"{label[0].upper()}{label[1:]} of the tuned row minus that of its published defaults, in points on the "
-            f"test windows, paired by {group.by}: mean (diamond), 95 % bootstrap interval (line), {group.by}s (rings)."
+            f"test windows, {drawn}"
         )
         chart = change_chart(title, caption, changes, f"change of {label} in points")
         figures.append(album.figure(slug(group.title), "tuned", title, caption, chart))
