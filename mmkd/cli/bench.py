@@ -173,6 +173,8 @@ def run_command(
         print_outcome(outcome)
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
         print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {mlflow.shown_uri(runs)}")
+        if request.with_controls:
+            print(f"is it the teacher? python -m mmkd.compare --runs {runs}")
     if problem:
         _warn(problem)
     if outcome.unmeasured:

@@ -236,5 +236,5 @@ windows, NLL of its targets there 0.012'
 
 def _points(gap: Gap) -> str:
     """`+3.4 points [+1.2, +5.6]`."""
-    interval = "" if gap.low is None or gap.high is None else f" [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}]"
-    return f"{100 * gap.mean:+.1f} points{interval}"
+    interval = "" if gap.low is None or gap.high is None else f" [{100 * gap.low:+z.1f}, {100 * gap.high:+z.1f}]"
+    return f"{100 * gap.mean:+z.1f} points{interval}"

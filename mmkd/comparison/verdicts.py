@@ -80,8 +80,10 @@ class Verdict:
         """`+1.2 points [+0.3, +2.1]`; empty where it was not run."""
         if self.mean is None:
             return ""
-        interval = "" if self.low is None or self.high is None else f" [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
-        return f"{100 * self.mean:+.1f} points{interval}"
+        interval = (
+            "" if self.low is None or self.high is None else f" [{100 * self.low:+z.1f}, {100 * self.high:+z.1f}]"
+        )
+        return f"{100 * self.mean:+z.1f} points{interval}"
 
     @property
     def cell(self) -> str:
@@ -91,7 +93,7 @@ class Verdict:
     @property
     def brief(self) -> str:
         """`yes, +1.2`, as a narrow table has it."""
-        return self.answer if self.mean is None else f"{self.answer}, {100 * self.mean:+.1f}"
+        return self.answer if self.mean is None else f"{self.answer}, {100 * self.mean:+z.1f}"
 
     @property
     def against(self) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mmkd.drawing.scales import Scale, curve_path, format_number, scale_over, value_range
 from mmkd.drawing.style import LIGHT, SERIES
 from mmkd.drawing.svg import WIDTH, add_element, add_text, add_tooltip, canvas
+from mmkd.drawing.text import fit_names
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -112,10 +113,11 @@ def heatmap_grid(
     rows = math.ceil(len(panels) / columns)
     bottom = rows * (side + head + 6)
     root = canvas(bottom + 34, title, description)
+    names = fit_names([name for name, _ in panels], side)
     for n, (name, values) in enumerate(panels):
         x = (n % columns) * (side + gap)
         y = (n // columns) * (side + head + 6)
-        add_text(root, x, y + 14, name, room=side)
+        add_text(root, x, y + 14, names[n])
         add_tooltip(add_heatmap(root, values, span, x=x, y=y + head, width=side, height=side), name)
     add_heatmap(root, _colour_scale(), (0, 1), x=0, y=bottom + 4, width=160, height=10)
     add_text(root, 0, bottom + 30, f"{span[0]:.2g}", style="faint")
@@ -147,9 +149,10 @@ def strips(
         x = Scale(0, signal.shape[1] - 1, left, right)
         for channel in signal[:SERIES]:
             add_element(root, "path", "thin s0", d=curve_path(channel, x, y), opacity="0.75")
+    names = fit_names([name for name, _ in rows], left - 12)
     for n, (name, values) in enumerate(rows):
         top = high + 10 + step * n
-        add_text(root, left - 8, top + 13, name, "end", room=left - 12)
+        add_text(root, left - 8, top + 13, names[n], "end")
         row = np.asarray(values)[None]
         add_tooltip(add_heatmap(root, row, span, x=left, y=top, width=right - left, height=step - 4), name)
     bottom = high + 10 + step * len(rows) + 6

@@ -116,9 +116,9 @@ def _change(row: Row) -> str:
     change = row.change
     if not isinstance(change, Paired):
         return ""
-    text = f"{POINTS * change.mean:+.1f}"
+    text = f"{POINTS * change.mean:+z.1f}"
     if change.low is not None and change.high is not None:
-        text += f" [{POINTS * change.low:+.1f}, {POINTS * change.high:+.1f}]"
+        text += f" [{POINTS * change.low:+z.1f}, {POINTS * change.high:+z.1f}]"
     return text if change.n == len(row.units) else f"{text} n={change.n}"
 
 

@@ -72,7 +72,7 @@ def excess_text(name: str, estimate: Estimate | None) -> str:
 
 def difference_text(name: str, value: float, sign: str = "+") -> str:
     """A difference of one measure: in points of shares, else as it is."""
-    return f"{POINTS * value:{sign}.1f}" if name in SHARES else f"{value:{sign}.3f}"
+    return f"{POINTS * value:{sign}z.1f}" if name in SHARES else f"{value:{sign}z.3f}"
 
 
 def fidelity_cells(fidelity: Fidelity) -> list[str]:
@@ -274,6 +274,7 @@ def meanings(comparison: Comparison) -> list[str]:
 
 
 VERDICT_MEANING = (
-    "Better than: yes or no where the 95 % interval of the paired difference, by Student's t over {of}, leaves out 0; "
-    "not corrected for the number of methods."
+    "Better than: yes or no where the 95 % interval of the paired difference, by Student's t over {of}, leaves out 0, "
+    "not shown where it holds 0 or there is one pair; the number is the mean difference in points. "
+    "Not corrected for the number of methods."
 )

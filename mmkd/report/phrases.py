@@ -27,7 +27,7 @@ def mean_and_deviation(values: Sequence[float], scale: float = 1.0, sign: str = 
     if not values:
         return ""
     digits = 3 if scale == 1.0 else 1
-    text = f"{scale * float(np.mean(values)):{sign}.{digits}f}"
+    text = f"{scale * float(np.mean(values)):{sign}z.{digits}f}"
     return text if len(values) == 1 else f"{text} ± {scale * float(np.std(values, ddof=1)):.{digits}f}"
 
 

@@ -50,7 +50,7 @@ def _needed_for_pairs(ranking: Ranking) -> int:
 
 def against_line(result: st.Against) -> str:
     """One method against another over the data sets."""
-    text = f"{result.first} - {result.second}: {POINTS * result.mean:+.1f} points, "
+    text = f"{result.first} - {result.second}: {POINTS * result.mean:+z.1f} points, "
     text += f"{result.wins} won, {result.ties} tied, {result.losses} lost"
     if isinstance(result.test, st.SignedRank):
         text += f", p {result.test.p:.3g} ({result.test.how}), after Holm {result.p_holm:.3g}"

@@ -97,9 +97,9 @@ def change_words(found: TunedChange) -> str:
     change = found.change
     if isinstance(change, Refusal):
         return ""
-    text = f"{POINTS * change.mean:+.1f}"
+    text = f"{POINTS * change.mean:+z.1f}"
     if change.low is not None and change.high is not None:
-        text += f" [{POINTS * change.low:+.1f}, {POINTS * change.high:+.1f}]"
+        text += f" [{POINTS * change.low:+z.1f}, {POINTS * change.high:+z.1f}]"
     return text if change.n == len(found.tuned.units) else f"{text} n={change.n}"
 
 

@@ -34,7 +34,8 @@ def check_words(methods: Sequence[str]) -> None:
     """
     for word in WORDS:
         if word in methods and len(methods) > 1:
-            raise MmkdError(f"methods: {word!r} must be the only name")
+            more = "; --with-controls adds them to other methods" if word == "controls" else ""
+            raise MmkdError(f"methods: {word!r} must be the only name{more}")
 
 
 def named_methods(methods: Sequence[str], with_controls: bool = False) -> tuple[str, ...]:

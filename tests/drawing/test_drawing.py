@@ -390,6 +390,16 @@ def test_pictures_lie_in_a_grid():
     assert [e.find("title").text for e in images] == [name for name, _ in panels]
 
 
+def test_names_that_begin_alike_stay_apart_over_maps():
+    names = [f"shuffled-teacher scope={scope}" for scope in ("class", "any")]
+    grid = heatmap_grid("t", "a", [(name, np.eye(4)) for name in names], (0, 1))
+    rows = strips("t", "a", None, [(name, np.arange(4.0)) for name in names], (0, 3))
+    for chart in (grid, rows):
+        shown = [e.text for e in chart.iter("text")][: len(names)]
+        assert len(set(shown)) == 2
+        assert all("…" in text for text in shown)
+
+
 def test_views_stand_side_by_side():
     rng = np.random.default_rng(0)
     pi = np.zeros((2, 8, 8))

@@ -46,6 +46,11 @@ def test_a_word_stands_alone(word, sines):
         Request(methods=(word, "kd"), data=str(sines))
 
 
+def test_controls_beside_other_methods_are_pointed_to(sines):
+    with pytest.raises(MmkdError, match="--with-controls adds them to other methods"):
+        Request(methods=("controls", "kd"), data=str(sines))
+
+
 def test_units_of_current_methods(sines):
     found = {spec.method for spec, _ in expand(Request(methods=("current",), data=str(sines), students=("sig",)))}
     assert found == set(named_methods(("current",)))

@@ -40,8 +40,8 @@ def _matrix(pairs: Sequence[Against]) -> Table:
     cells: dict[tuple[str, str], str] = {}
     for pair in pairs:
         p = f"p {pair.p_holm:.3g}" if pair.p_holm is not None else "not tested"
-        cells[pair.first, pair.second] = f"{POINTS * pair.mean:+.1f}, {pair.wins}/{pair.ties}/{pair.losses}, {p}"
-        cells[pair.second, pair.first] = f"{-POINTS * pair.mean:+.1f}, {pair.losses}/{pair.ties}/{pair.wins}, {p}"
+        cells[pair.first, pair.second] = f"{POINTS * pair.mean:+z.1f}, {pair.wins}/{pair.ties}/{pair.losses}, {p}"
+        cells[pair.second, pair.first] = f"{-POINTS * pair.mean:+z.1f}, {pair.losses}/{pair.ties}/{pair.wins}, {p}"
     rows = [[row, *(cells.get((row, column), "") for column in names)] for row in names]
     title = "All pairs: the row's mean lead in points, data sets won/tied/lost, p after Holm"
     return Table(title, ["", *names], rows)
