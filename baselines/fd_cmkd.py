@@ -35,7 +35,7 @@ from mmkd.frequency import BandFilter, band_mask, meet_unaliased, random_band
 
 @METHODS.register("fd-cmkd")
 class FrequencyDecoupled(Method):
-    """Low and high frequencies of maps (reconstructed from the abstract). Liu et al., AAAI 2026, arXiv:2511.19887."""
+    """Low and high frequencies of maps (reconstructed from the abstract). Liu et al., AAAI 2026."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

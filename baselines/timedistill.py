@@ -43,7 +43,7 @@ from mmkd.frequency import meet_unaliased
 
 @METHODS.register("timedistill")
 class TimeDistill(Method):
-    """Maps along time at several scales, and their spectra. Ni et al., KDD 2026, arXiv:2502.15016."""
+    """Lines along time at several scales, and their spectra. Ni et al., KDD 2026."""
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from mmkd.core.plugins import load_plugin
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
-    from mmkd.methods.contract import DistillConfig, GuidedConfig, LogitConfig, Method, MethodConfig, TaughtConfig
+    from mmkd.methods.configs import DistillConfig, GuidedConfig, LogitConfig, MethodConfig, TaughtConfig
+    from mmkd.methods.contract import Method
     from mmkd.methods.costs import Costs
     from mmkd.methods.entropy import entropy_factor, mean_entropy
     from mmkd.methods.losses import batch_scale, check_temperature, distinct_scale, soft_targets
@@ -60,12 +61,12 @@ _MODULES = {
     "WARMUP_RANGE": "methods.ranges",
     "Batch": "methods.outputs",
     "Costs": "methods.costs",
-    "DistillConfig": "methods.contract",
+    "DistillConfig": "methods.configs",
     "Ensemble": "nets.ensemble",
-    "GuidedConfig": "methods.contract",
-    "LogitConfig": "methods.contract",
+    "GuidedConfig": "methods.configs",
+    "LogitConfig": "methods.configs",
     "Method": "methods.contract",
-    "MethodConfig": "methods.contract",
+    "MethodConfig": "methods.configs",
     "Metric": "metrics.registry",
     "Modality": "views",
     "Outer": "methods.outer",
@@ -74,7 +75,7 @@ _MODULES = {
     "Setup": "methods.outputs",
     "Step": "methods.outputs",
     "Task": "tasks",
-    "TaughtConfig": "methods.contract",
+    "TaughtConfig": "methods.configs",
     "Replacement": "methods.retargeting",
     "Teaching": "methods.retargeting",
     "batch_scale": "methods.losses",

@@ -189,7 +189,7 @@ BRANCH_WEIGHT = "    branch_weight: float = option(0.5,"
 ADDED = [  # a field of a training, and an option of all methods, as somebody would add them
     ("mmkd/specs/unit.py", EPOCHS, f'    ema: float = option(0.0, "average of weights", since=9)\n{EPOCHS}'),
     (
-        "mmkd/methods/contract.py",
+        "mmkd/methods/configs.py",
         BRANCH_WEIGHT,
         f'    clip: float = option(1.5, "gradient clipping", since=9)\n{BRANCH_WEIGHT}',
     ),
@@ -216,7 +216,7 @@ def test_an_option_that_is_added_keeps_every_key_and_record(changed_checkout, ar
     ("change", "which"),
     [
         (("mmkd/specs/unit.py", "lr: float = option(2e-3,", "lr: float = option(3e-3,"), "all"),
-        (("mmkd/methods/contract.py", "option(0.5,", "option(0.25,"), "all"),
+        (("mmkd/methods/configs.py", "option(0.5,", "option(0.25,"), "all"),
         (("baselines/kd.py", "option(4.0,", "option(5.0,"), "kd"),
         (("baselines/kd.py", "    tasks = ", "    revision = 9\n    tasks = "), "kd"),
     ],

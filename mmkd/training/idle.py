@@ -9,7 +9,8 @@ from torch import Tensor
 
 from mmkd.core.errors import MmkdError
 from mmkd.core.registry import METHODS
-from mmkd.methods.contract import Method, MethodConfig
+from mmkd.methods.configs import MethodConfig
+from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Batch, Outputs, Setup
 from mmkd.specs.unit import UnitSpec
 from mmkd.training.setup import build_method

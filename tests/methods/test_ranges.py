@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, Range, Setup
 from mmkd.core.ranges import tuned_in
-from mmkd.methods.contract import SUPERVISED, MethodConfig, TaughtConfig
+from mmkd.methods.configs import MethodConfig, TaughtConfig
+from mmkd.methods.contract import SUPERVISED
 from mmkd.nets import build_student, build_teacher
 from mmkd.training.setup import build_method
 

@@ -10,7 +10,7 @@ from torch import nn
 from mmkd import METHODS, Method
 from mmkd.core.errors import UnitFailed
 from mmkd.core.progress import Progress
-from mmkd.methods.contract import MethodConfig
+from mmkd.methods.configs import MethodConfig
 from mmkd.nets import SingleView, build_teacher
 from mmkd.specs.unit import Training
 from mmkd.training import testing

@@ -56,13 +56,13 @@ def test_an_option_of_own_parameters_needs_some(refusal):
 def test_the_same_options_are_taken_where_they_do_something(sines, tmp_path, monkeypatch):
     """One unit of a command that an option acts on is enough."""
     monkeypatch.setattr(execution, "run_units", lambda *_: [])
-    monkeypatch.setattr(execution, "_outcome", lambda units, *_: units)
+    monkeypatch.setattr(execution, "_outcome", lambda units, *_: execution.Outcome(units, []))
     fixed = {"data": str(sines), "image_size": 16, "epoch_rule": "val-best"}
 
     def units(method, **settings):
         request = mmkd.units.request.Request((method,), **fixed, **settings)
         workspace = mmkd.training.workspace.Workspace(runs=tmp_path / "runs")
-        return len(execution.execute(request, workspace))
+        return len(execution.execute(request, workspace).results)
 
     assert units("cc", options={"cc": {"logit_weight": 1.0, "temperature": 8.0}}) == 1
     assert units("kd", students=("sig", "sig+gaf"), options={"kd": {"branch_weight": 1.0}}) == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmkd import METHODS, Batch
+from mmkd import METHODS, Batch, MmkdError
 from mmkd.core.progress import Progress
 from mmkd.nets import build_student, build_teacher
 from mmkd.specs.data import DataSpec
@@ -57,18 +57,23 @@ def test_cached_equals_live_in_outputs_and_in_loss(windows, teachers, tmp_path):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5)
         for stage in a[m].features:
             torch.testing.assert_close(a[m].features[stage], b[m].features[stage], rtol=1e-5, atol=1e-5)
-    of_few_labels = {"pseudo-label", "self-training"}  # refused where every window has a label
-    for name in (n for n in METHODS if "classification" in METHODS.get(n).tasks and n not in of_few_labels):
+    compared = 0
+    for name in (n for n in METHODS if "classification" in METHODS.get(n).tasks):
         torch.manual_seed(0)
         student = build_student("small", SHAPES, 3, "attention")
         method = METHODS.get(name)()
-        build_method(method, make_setup(student, windows, live, Training()), 0)
+        try:
+            build_method(method, make_setup(student, windows, live, Training()), 0)
+        except MmkdError:  # such as those that need windows without a label
+            continue
+        compared += 1
         student.train()
         out = student(views)
         batch = Batch(torch.zeros(4, dtype=torch.long), torch.from_numpy(positions))
         one, two = method.losses(out, a, batch), method.losses(out, b, batch)
         for term in one:
             torch.testing.assert_close(one[term], two[term], rtol=1e-4, atol=1e-6, msg=f"{name}: {term}")
+    assert compared > 50
 
 
 def test_outputs_carry_no_gradient(windows, teachers, tmp_path):
