@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ def _unusable(values: Mapping[str, Any]) -> list[str]:
     """The names of the facts that a file lacks, or of which it has what `freeze` never writes."""
     wrong = {name for name, kind in FACTS.items() if not isinstance(values.get(name), kind)}
     wrong |= {name for name, value in values.items() if name in FACTS and isinstance(value, bool)}
-    right = {
+    right: Mapping[str, Callable[[], bool]] = {
         "data": lambda: bool(values["data"]) and all(_names_data(entry) for entry in values["data"]),
         "metric": lambda: values["metric"] in METRICS,
         "budget": lambda: 1 <= values["budget"] <= MOST,
