@@ -195,6 +195,8 @@ def method_options(
         method, dot, option = flag[2:].rpartition(".")
         elsewhere = [m for m in METHODS if m not in names and option in _options_of(m) and method in ("", m)]
         owners = [name for name in names if option in known[name] and method in ("", name)]
+        if dot and not method:
+            raise MmkdError(f"{flag}: no method is named before the dot; write --METHOD.{option} or --{option}")
         if not owners:
             if method in names:
                 raise MmkdError(f"{flag}: {method} has no such option{did_you_mean(option, known[method])}")

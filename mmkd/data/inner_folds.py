@@ -51,14 +51,15 @@ def fold_numbers(data: Dataset, windows: Indices, folds: int) -> NDArray[np.int6
         if not 2 <= folds <= most:
             raise MmkdError(
                 f"{folds} folds of the training part of data {data.name!r}: its most frequent class has {most} "
-                f"windows; take 2 to {most} folds"
+                + (f"windows; take 2 to {most} folds" if most > 1 else "window, which cannot be cut")
             )
         return deal_classes(labels, folds)
     subjects = data.subject[windows]
     count = len(np.unique(subjects))
     if not 2 <= folds <= count:
         raise MmkdError(
-            f"{folds} folds of the training part of data {data.name!r}: it has {count} subjects; take 2 to {count}"
+            f"{folds} folds of the training part of data {data.name!r}: it has "
+            + (f"{count} subjects; take 2 to {count}" if count > 1 else "one subject, which cannot be cut")
         )
     from sklearn.model_selection import GroupKFold
 

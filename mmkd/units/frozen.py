@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.options import older_options, recorded, shown
 from mmkd.core.registry import METHODS
 from mmkd.data.cards import read_toml
+from mmkd.metrics.registry import METRICS
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.environment import git_state
 from mmkd.units.tuned import Choice
 from mmkd.units.tuning import FOLD, Tries, configurations, ranges_of, table_digest
-from mmkd.units.tuning_settings import CARRIED
+from mmkd.units.tuning_settings import CARRIED, MOST
 
 FACTS: Mapping[str, type | tuple[type, ...]] = {
     "method": str,
@@ -123,7 +124,7 @@ def read_frozen(folder: Path, specs: Sequence[UnitSpec]) -> dict[str, Choice]:
 
 def _read(path: Path, spec: UnitSpec) -> Choice:
     values = read_toml(path, "--tuned")
-    wrong = [name for name, kind in FACTS.items() if not isinstance(values.get(name), kind)]
+    wrong = _unusable(values)
     if wrong or values["method"] != spec.method:
         what = f"no usable {shown(wrong[0])}" if wrong else f"the configuration of {shown(values['method'])}"
         raise MmkdError(f"--tuned {path}: it has {what}; write it again with --tune N --freeze {path.parent}")
@@ -132,11 +133,11 @@ def _read(path: Path, spec: UnitSpec) -> Choice:
         raise MmkdError(f"--tuned {path}: {_difference(values, spec)}, and tables are not mixed; {again}")
     options = recorded(METHODS.get(spec.method).Config.parse(values["options"], f"--tuned {path}"))
     table = configurations(spec.method, values["number"] + 1, spec.options)
-    if not 0 <= values["number"] < len(table) or table[values["number"]] != options:
+    if values["number"] >= len(table) or table[values["number"]] != options:
         raise MmkdError(f"--tuned {path}: its options are not number {values['number']} of its table; {again}")
     return Choice(
         **{name: values[name] for name in FACTS if name not in ("data", "options")},
-        on=[str(entry.get("name")) for entry in values["data"] if isinstance(entry, dict)],
+        on=[entry["name"] for entry in values["data"]],
         options=options,
         changed={
             name: older_options(METHODS.get(spec.method).Config, options)[name] for name in ranges_of(spec.method)
@@ -144,6 +145,29 @@ def _read(path: Path, spec: UnitSpec) -> Choice:
         lacking=list(values.get("failed") or ()),
         file=str(path),
     )
+
+
+def _unusable(values: Mapping[str, Any]) -> list[str]:
+    """The names of the facts that a file lacks, or of which it has what `freeze` never writes."""
+    wrong = {name for name, kind in FACTS.items() if not isinstance(values.get(name), kind)}
+    wrong |= {name for name, value in values.items() if name in FACTS and isinstance(value, bool)}
+    right: Mapping[str, Callable[[], bool]] = {
+        "data": lambda: bool(values["data"]) and all(_names_data(entry) for entry in values["data"]),
+        "metric": lambda: values["metric"] in METRICS,
+        "budget": lambda: 1 <= values["budget"] <= MOST,
+        "number": lambda: 0 <= values["number"] < values["budget"],
+    }
+    for name, is_right in right.items():
+        if not wrong & {name, "budget"} and not is_right():
+            wrong.add(name)
+    failed = values.get("failed", [])
+    if not isinstance(failed, list) or not all(isinstance(number, int) for number in failed):
+        wrong.add("failed")
+    return [name for name in (*FACTS, "failed") if name in wrong]
+
+
+def _names_data(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
 
 
 def _difference(values: Mapping[str, Any], spec: UnitSpec) -> str:

@@ -80,14 +80,20 @@ def _parts(tables: Any, what: str) -> dict[str, Mapping[str, Any]]:
     named: dict[str, Mapping[str, Any]] = {}
     for number, table in enumerate(tables, 1):
         name = table.get("name")
-        if not isinstance(name, str) or not name.strip() or "," in name or len(name) > LONGEST_NAME:
+        if not isinstance(name, str) or not _is_name(name):
             raise MmkdError(
-                f"{what}, part {number}: give it a name, a text without commas of at most {LONGEST_NAME} characters"
+                f"{what}, part {number}: give it a name, a text without commas or outer spaces, of one line and at "
+                f"most {LONGEST_NAME} characters"
             )
         if name in named:
             raise MmkdError(f"{what}: two parts are called {name!r}")
         named[name] = table
     return named
+
+
+def _is_name(text: str) -> bool:
+    """Whether `--part` can name it, and it can be printed in one line."""
+    return text == text.strip() != "" and "," not in text and text.isprintable() and len(text) <= LONGEST_NAME
 
 
 def _values(table: Mapping[str, Any], what: str) -> dict[str, Any]:

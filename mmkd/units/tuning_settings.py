@@ -9,6 +9,8 @@ from mmkd.units.setting import setting
 
 CARRIED = "experiments/tuned"
 """The folder of the frozen configurations that mmkd carries."""
+MOST = 1000
+"""How many configurations of a method are tried at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class TuningSettings(Options):
         metavar="N",
         group="what",
         ge=2,
-        le=1000,
+        le=MOST,
     )
     tune_on: tuple[str, ...] = setting(
         (),

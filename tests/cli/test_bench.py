@@ -331,6 +331,7 @@ def test_odd_names_cost_no_record(windows_file, tmp_path, capsys, picture_size):
         (["--publish"], ["--publish"]),
         (["--list", "methods"], ["--list"]),
         (["--cutoff", "0.2"], ["--cutoff is an option of fam"]),
+        (["--.temperature", "2"], ["--.temperature: no method is named before the dot"]),
     ],
 )
 def test_contradictions_are_refused(args, words, tmp_path, capsys):

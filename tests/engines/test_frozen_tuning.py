@@ -84,6 +84,18 @@ def test_a_table_for_other_options_is_not_mixed_in(sines, tmp_path, monkeypatch)
     path.write_text(text.replace("budget = 2", "budget = 'two'"))
     with pytest.raises(MmkdError, match=r"it has no usable 'budget'"):
         run(sines, tmp_path, tuned=str(frozen))
+    for old, new, fact in (
+        (f"number = {number}", "number = 999999999999", "number"),  # at once, not after so many configurations
+        (f"number = {number}", "number = true", "number"),
+        ("budget = 2", "budget = -2", "budget"),
+        ('metric = "macro_f1"', 'metric = "nope"', "metric"),
+        ("failed = []", "failed = 3", "failed"),
+        ('data = [{ "name" = "sines"', 'data = [{ "nome" = "sines"', "data"),
+    ):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(MmkdError, match=f"it has no usable '{fact}'"):
+            run(sines, tmp_path, tuned=str(frozen))
     path.write_text("method = ")
     with pytest.raises(MmkdError, match=r"soft.toml: not a TOML file"):
         run(sines, tmp_path, tuned=str(frozen))

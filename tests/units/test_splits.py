@@ -117,3 +117,10 @@ def test_too_many_inner_folds_are_refused(tmp_path, windows_file, subjects, line
     spec = DataSpec(data.name, data.sha256, validation=0.0, epoch_rule="last", inner_fold=(1, 60))
     with pytest.raises(MmkdError, match=rf"60 folds of the training part of data 'some': its? .*{line}"):
         split_for(data, spec, 0)
+
+
+def test_one_subject_is_not_cut(tmp_path, windows_file):
+    data = load_file(windows_file(tmp_path / "some.npz", subjects=6))
+    spec = DataSpec(data.name, data.sha256, validation=0.0, epoch_rule="last", train_subjects=1, inner_fold=(1, 3))
+    with pytest.raises(MmkdError, match=r"3 folds of the training part of data 'some': it has one subject, which"):
+        split_for(data, spec, 0)

@@ -73,6 +73,8 @@ def test_a_part_names_windows_in_another_way_than_the_file(suite):
         (TEXT.replace('name = "first"', ""), "part 1: give it a name"),
         (TEXT.replace('"few labels"', '"first"'), "two parts are called 'first'"),
         (TEXT.replace('"few labels"', '"a,b"'), "part 2: give it a name, a text without commas"),
+        (TEXT.replace('"few labels"', '" first"'), "part 2: give it a name, .* or outer spaces"),  # --part strips them
+        (TEXT.replace('"few labels"', '"few\\nlabels"'), "part 2: give it a name, .* of one line"),
         (
             TEXT.replace("labelled-windows", "labeled-windows"),
             "part few labels: unknown key 'labeled-windows'; did you",
