@@ -18,6 +18,11 @@ def is_control(row: Row) -> bool:
     return "control" in (row.kind, row.status) or row.base in {q.method or name for name, q in QUESTIONS.items()}
 
 
+def is_blind(row: Row) -> bool:
+    """Whether the targets of a control say nothing of the class of a window, see `Question.blind`."""
+    return any(question.blind and _meant([row], name) for name, question in QUESTIONS.items())
+
+
 def enter_verdicts(students: Sequence[Row], of: str = "seed", few_labels: bool = False) -> None:
     """Enter into each method's row whether it is better than the student alone and than each control.
 

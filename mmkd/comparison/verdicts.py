@@ -19,6 +19,8 @@ class Question:
         method: its name; "" stands for the key of the question.
         options: those of the method that are meant.
         few_labels: whether it is asked only where some training windows have no label.
+        blind: whether its targets say nothing of the class of a window. Such a control is far below all others, so that
+            figures leave it out of the band of the controls.
     """
 
     words: str
@@ -26,18 +28,21 @@ class Question:
     method: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     few_labels: bool = False
+    blind: bool = False
 
 
 QUESTIONS: Mapping[str, Question] = {
     "student": Question("the student alone", "student alone"),
     "label-smoothing": Question("label smoothing", "label smoothing"),
     "virtual-teacher": Question("a virtual teacher, as sure of each label", "virtual teacher"),
-    "noise-logits": Question("noise of the teacher's entropy", "noise"),
-    "random-teacher": Question("a teacher that was never trained", "untrained teacher"),
+    "noise-logits": Question("noise of the teacher's entropy", "noise", blind=True),
+    "random-teacher": Question("a teacher that was never trained", "untrained teacher", blind=True),
     "shuffled-class": Question(
         "targets of another window of its class", "shuffled in class", "shuffled-teacher", {"scope": "class"}
     ),
-    "shuffled-any": Question("targets of any other window", "shuffled", "shuffled-teacher", {"scope": "any"}),
+    "shuffled-any": Question(
+        "targets of any other window", "shuffled", "shuffled-teacher", {"scope": "any"}, blind=True
+    ),
     "born-again": Question("a born-again student, taught by its own like", "born-again"),
     "longer": Question("a longer training, of the same compute", "longer"),
     "pseudo-label": Question("the teacher's classes as labels", "pseudo-labels", few_labels=True),

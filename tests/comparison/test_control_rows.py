@@ -11,9 +11,11 @@ import pytest
 
 from mmkd.comparison import compare as comparison
 from mmkd.comparison.ranking import rankings
+from mmkd.comparison.rows import Row
 from mmkd.report.document import document
 from mmkd.report.markup import latex_tables, markdown_tables
 from mmkd.report.page import page_files
+from mmkd.report.page.bands import control_band
 from mmkd.report.phrases import CONTROLS
 from mmkd.report.reproducibility import reproducibility
 from mmkd.report.run_rows import rows as table_rows
@@ -200,6 +202,21 @@ def test_the_table_of_a_run_has_them_below_too(tmp_path, monkeypatch):
     assert lines.index("student") < lines.index("kd") < lines.index("controls:") < lines.index("zz-smooth")
 
 
+def test_the_band_leaves_out_controls_that_are_blind_for_the_class():
+    rows = {
+        "label-smoothing": ({}, 54.0),
+        "random-teacher": ({}, 1.0),
+        "noise-logits": ({}, 2.0),
+        "shuffled-teacher scope=any": ({"scope": "any"}, 3.0),
+        "shuffled-teacher scope=class": ({"scope": "class"}, 43.0),
+        "student-ensemble": ({}, 57.0),
+    }
+    made = [Row("control", name.split()[0], name, settings, {}) for name, (settings, _) in rows.items()]
+    band = control_band(made, lambda row: rows[row.name][1])
+    assert band.means == [("label-smoothing", 54.0), ("shuffled-teacher scope=class", 43.0)]
+    assert band.bounds == [("student-ensemble", 57.0)]
+
+
 def test_figures_draw_the_controls_as_a_band(tmp_path):
     fill(tmp_path)
     for seed in (0, 1):
@@ -215,7 +232,7 @@ def test_figures_draw_the_controls_as_a_band(tmp_path):
     assert "controls, student sig (small)" in costs
     assert "7 networks" not in costs
     page = files["report.html"]
-    assert "The band reaches from the lowest to the highest mean of the controls." in page
+    assert "The band reaches from the lowest to the highest mean of the controls whose targets" in page
     parts = page.split(f'<p class="notes">{CONTROLS}</p>')
     assert len(parts) == 2, "one of the two groups has controls"
     assert "<span>dkd</span>" in parts[0]

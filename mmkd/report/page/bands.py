@@ -3,14 +3,18 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from mmkd.comparison.controls import is_blind
 from mmkd.comparison.rows import BOUND, Row
 from mmkd.drawing.bands import Band
 
-CAPTION = "The band reaches from the lowest to the highest mean of the controls"
+CAPTION = (
+    "The band reaches from the lowest to the highest mean of the controls whose targets say something of the class; "
+    "random-teacher, noise-logits and shuffled-teacher over all windows are far below"
+)
 
 
 def control_band(rows: Iterable[Row], value: Callable[[Row], float | None], **how: Any) -> Band | None:
-    """The band of the controls among these rows; None where there is none.
+    """The band of the controls among these rows, without those that are blind for the class; None where there is none.
 
     Args:
         value: what is drawn of a row, None where it has none.
@@ -19,7 +23,7 @@ def control_band(rows: Iterable[Row], value: Callable[[Row], float | None], **ho
     means: list[tuple[str, float]] = []
     bounds: list[tuple[str, float]] = []
     for row in rows:
-        own = value(row) if row.kind == "control" else None
+        own = value(row) if row.kind == "control" and not is_blind(row) else None
         if own is not None:
             (bounds if row.base == BOUND else means).append((row.title, own))
     return Band(means, bounds, **how) if means or bounds else None

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from mmkd.comparison.controls import is_blind
 from mmkd.comparison.robustness import Curve, robustness_curves
 from mmkd.comparison.rows import BOUND, Row
 from mmkd.core.text import printable
@@ -107,7 +108,7 @@ class RobustnessCurves:
     def _range(self, kind: str) -> list[Line]:
         """From the lowest to the highest mean of the controls at each level, without what is a bound."""
         rows = [row for row in self._tested() if row.kind == "control" and row not in self.context.methods]
-        lines = [self._line(row, kind, GREY, False) for row in rows if row.base != BOUND]
+        lines = [self._line(row, kind, GREY, False) for row in rows if row.base != BOUND and not is_blind(row)]
         known = [line for line in lines if line is not None]
         if not known:
             return []
