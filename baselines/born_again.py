@@ -33,7 +33,6 @@ class BornAgain(Method):
     options_like = "kd"
     tasks = frozenset({"classification", "segmentation", "anomaly"})
     status = "control"
-    options_like = "kd"
 
     def likes(self, seed: int) -> Mapping[str, int]:
         return {"student": seed + NEXT}
@@ -53,6 +52,7 @@ class SelfTraining(BornAgain):
 
     status = "control"
     unlabelled = "all"
+    tasks = frozenset({"classification"})
 
     def check(self, setup: Setup) -> None:
         super().check(setup)

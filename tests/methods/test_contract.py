@@ -140,7 +140,8 @@ def seeded(method, setup, batch):
 def is_taught(name):
     """Whether a method reads outputs of teachers, or of students like its own."""
     method = METHODS.get(name)
-    return bool(method.distils and method.needs) or issubclass(method.Config, GuidedConfig)
+    by_likes = method.likes is not Method.likes and issubclass(method.Config, GuidedConfig)
+    return bool(method.distils and method.needs) or by_likes
 
 
 def scenes():

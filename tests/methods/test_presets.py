@@ -50,6 +50,8 @@ def run(name, preset, path, folder, monkeypatch):
         settings["teacher_steps"] = 2
     if name == "timedistill":  # lines alone
         settings["teachers"] = ("sig",)
+    if name in ("pseudo-label", "self-training"):  # of windows without a label
+        settings["labelled_windows"] = 4
     ((spec, data),) = expand(Request(methods=(name,), data=str(path), preset=preset, **settings))
     assert spec.student == ("sig", "gaf", "pi")
     assert spec.training.epochs == STEPS

@@ -47,6 +47,7 @@ OTHER = {
     "peer_revisions": {"sig": 2},
     "tuning": {"table": "56" * 8, "number": 3},
     "tuned": {"table": "56" * 8, "number": 3, "budget": 10, "on": ["gunpoint"]},
+    "training_seed": 1000,
     "sources": {"backbone mine": "ef" * 32},
 }
 OTHER_DATA = {
