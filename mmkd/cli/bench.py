@@ -113,6 +113,8 @@ def run_commands(requests: "Sequence[Request]", args: argparse.Namespace, group:
     from mmkd.core.memory import keep_freed_memory
     from mmkd.engines.execution import check_units
 
+    if len(requests) > 1 and any(request.freeze for request in requests):
+        raise MmkdError("--freeze: each part of a suite would write files of the same names; choose one with --part")
     workspaces = [make_workspace(request, args, group) for request in requests]
     measurements = [measurements_of(request, args) for request in requests]
     if args.dry_run:

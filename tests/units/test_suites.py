@@ -140,3 +140,17 @@ def test_an_error_of_a_later_part_comes_before_anything_is_trained(suite, tmp_pa
 def test_part_without_a_suite(capsys):
     assert main(["--method", "student", "--part", "one"]) == 2
     assert "--part one: parts are of a suite" in capsys.readouterr().err.replace("'", "")
+
+
+def test_parts_do_not_overwrite_the_frozen_files_of_each_other(suite, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = str(
+        suite(
+            SMALL.replace('["student"]', '["kd"]').replace(
+                'peers = "none"', 'peers = "none"\ntune = 2\nfreeze = "kept"'
+            )
+        )
+    )
+    assert main(["--suite", path, "--quiet"]) == 2
+    assert "choose one with --part" in capsys.readouterr().err
+    assert not list(tmp_path.glob("kept*")) + list(tmp_path.glob("runs/*"))
