@@ -42,6 +42,7 @@ def make_parser() -> Parser:
     add("--window", metavar="LENGTH", help="such as 2.56s, 200ms or 128 (samples)")
     add("--step", metavar="LENGTH", help="from one window to the next (default: a window)")
     add("--label-rule", metavar="RULE", default="majority", help="majority (default), last, strict or per-sample")
+    add("--grid", metavar="FROM", default="recording", help="windows begin with a recording (default), or a label")
     add("--no-label", metavar="NAME", action="append", default=[], help="a label that stands for none")
     add("--null", metavar="NAME", help="of per-sample: the label for none of the classes")
     add("--max-gap", metavar="LENGTH", help="the longest step that is interpolated (default: four periods)")
@@ -133,6 +134,7 @@ def make_options(args: Any) -> "WindowOptions":
         time_unit=args.time_unit,
         rate_hz=None if args.rate is None else parse_rate("--rate", args.rate),
         label_rule=args.label_rule,
+        grid=args.grid,
         no_label=tuple(args.no_label),
         null=args.null,
         max_gap=None if args.max_gap is None else parse_length("--max-gap", args.max_gap),

@@ -95,8 +95,9 @@ def cut_recordings(paths: Sequence[Path], options: WindowOptions, on_file: Calla
         lines.append(_describe_labels(sources, classes))
     length, step = _lengths(options, rate, lines)
     warnings += _describe_stuck(pieces, options, length, rate)
+    of_runs = " from the start of each run of one label" if options.grid == "label" else ""
     arrays, told = _windows(pieces, options, length, step, classes)
-    lines.append(f"windows: {length} samples ({length / rate:.4g} s at {rate:g} Hz), every {step}; {told}")
+    lines.append(f"windows: {length} samples ({length / rate:.4g} s at {rate:g} Hz), every {step}{of_runs}; {told}")
     arrays |= {"channels": np.array(options.channels), "rate_hz": np.array(rate)}
     if options.groups:
         arrays["groups"] = np.array([f"{name}={','.join(members)}" for name, members in options.groups])
@@ -260,7 +261,7 @@ def _describe_stuck(pieces: Sequence[Piece], options: WindowOptions, length: int
         times = sum(stuck[c].times for stuck in found)
         if times:
             seconds = sum(stuck[c].samples for stuck in found) / rate
-            parts.append(f"{channel} {times:,} times ({seconds:.4g} s)")
+            parts.append(f"{channel} {count(times, 'time')} ({seconds:.4g} s)")
     said = shorten(", ".join(parts), 200)
     return [f"channels that are constant for {least / rate:.3g} s or longer: {said}"] if parts else []
 
@@ -278,7 +279,7 @@ def _windows(
     labels: list[NDArray[Any]] = []
     tried = short = 0
     for part, _ in pieces:
-        own = window_starts(part.labels, length, step)
+        own = window_starts(part.labels, length, step, options.grid)  # type: ignore[arg-type]
         last = len(part.labels) - length
         short += last < 0
         if dense:
@@ -295,10 +296,8 @@ def _windows(
     number = sum(map(len, starts))
     dropped = _describe_dropped(tried - number, short, options, length)
     if not number:
-        what = "is shorter than a window" if not tried else "has a label"
-        raise MmkdError(
-            f"no window is left: {'every' if not tried else 'none'} of {count(len(pieces), 'part')} {what}{dropped}"
-        )
+        why = "no part, or run of one label, is as long as a window" if not tried else "none has a label"
+        raise MmkdError(f"no window is left of {count(len(pieces), 'part')} between gaps: {why}{dropped}")
     size = number * len(options.channels) * length * 4 / 2**30
     if size > LARGEST_GIB:
         raise MmkdError(f"{number:,} windows would take {size:.3g} GiB; take a longer --step, or fewer files")

@@ -10,6 +10,7 @@ from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.options import shown
 from mmkd.data.recorded.tables import Wanted
 from mmkd.data.recorded.times import UNITS
+from mmkd.data.recordings import Grid
 
 Rule = Literal["majority", "last", "strict", "per-sample"]
 Filling = Literal["refuse", "linear", "hold", "gap"]
@@ -79,6 +80,7 @@ class WindowOptions:
         rate_hz: samples a second; None: found out.
         window, step: of the windows.
         label_rule: the label of a window, see `recordings.window_labels`; or "per-sample".
+        grid: where windows begin, see `recordings.window_starts`.
         no_label: labels that stand for none.
         null: with "per-sample", the label that stands for none of the classes.
         max_gap: the longest step that is bridged; None: four periods.
@@ -100,6 +102,7 @@ class WindowOptions:
     time_unit: str | None = None
     rate_hz: float | None = None
     label_rule: str = "majority"
+    grid: str = "recording"
     no_label: tuple[str, ...] = ()
     null: str | None = None
     max_gap: Length | None = None
@@ -117,6 +120,7 @@ class WindowOptions:
             raise MmkdError(f"--channels: {f'{twice[0]!r} stands there twice' if twice else 'a name is empty'}")
         for flag, value, choices in (
             ("--label-rule", self.label_rule, get_args(Rule)),
+            ("--grid", self.grid, get_args(Grid)),
             ("--missing", self.missing, get_args(Filling)),
             ("--duplicates", self.duplicates, get_args(Duplicates)),
             ("--backward", self.backward, get_args(Backward)),
@@ -131,8 +135,10 @@ class WindowOptions:
         self._check_groups()
         if self.time is None and (self.time_unit or self.max_gap):
             raise MmkdError(f"{'--time-unit' if self.time_unit else '--max-gap'} goes with --time COLUMN")
-        if self.label == NONE and (self.no_label or self.label_rule != "majority"):
-            raise MmkdError("--label none has no labels; leave --label-rule and --no-label out")
+        if self.label == NONE and (self.no_label or self.label_rule != "majority" or self.grid != "recording"):
+            raise MmkdError("--label none has no labels; leave --label-rule, --no-label and --grid out")
+        if self.label_rule == "per-sample" and self.grid == "label":
+            raise MmkdError("--grid label cuts windows of one label each; leave it out with --label-rule per-sample")
         if self.null is not None and self.label_rule != "per-sample":
             raise MmkdError("--null goes with --label-rule per-sample; of windows name it with --no-label")
 
