@@ -27,6 +27,18 @@ RATE = 50
 SETS = {"motionsense": "motionsense", "hapt": "hapt6"}
 """Folder of the files -> the data set whose windows are compared."""
 RESULT = Path(__file__).parent / "results" / "own-recordings.md"
+PAGE = """# Windows of recordings that nobody prepared
+
+`python experiments/own_recordings.py --data-root DIR --write` writes the recordings of each subject as CSV, cuts them
+with `python -m mmkd.data window`, and compares with the windows of the data set's card: bit by bit where the stamps
+are exact; where they jitter (standard deviation 2 ms of 20 ms), 0.2 % of the samples and a stretch of 0.4 to 1.2 s of
+each recording are missing and a row is there twice, by the test accuracy of the student alone (`sig`, `micro`, {steps}
+steps, three seeds, the card's test subjects; mean, and each seed).
+
+| data set | windows of its card | equal without jitter | windows with jitter | accuracy, card | accuracy, own |
+|---|---|---|---|---|---|
+{rows}
+"""
 
 
 def streams(name, root):
@@ -154,26 +166,7 @@ def main():
         lines.append(f"| {dataset} | {len(card.x):,} | {equal} | {number:,} | {means[0]} | {means[1]} |")
         print(lines[-1], flush=True)
     if args.write:
-        RESULT.write_text(page(lines, args.steps), encoding="utf-8")
-
-
-def page(lines, steps):
-    return "\n".join(
-        [
-            "# Windows of recordings that nobody prepared",
-            "",
-            "`python experiments/own_recordings.py --data-root DIR --write` writes the recordings of each subject as CSV, cuts",
-            "them with `python -m mmkd.data window`, and compares with the windows of the data set's card: bit by bit where",
-            "the stamps are exact; where they jitter (standard deviation 2 ms of 20 ms), 0.2 % of the samples and a stretch",
-            "of 0.4 to 1.2 s of each recording are missing and a row is there twice, by the test accuracy of the student",
-            f"alone (`sig`, `micro`, {steps} steps, three seeds, the card's test subjects; mean, and each seed).",
-            "",
-            "| data set | windows of its card | equal without jitter | windows with jitter | accuracy, card | accuracy, own |",
-            "|---|---|---|---|---|---|",
-            *lines,
-            "",
-        ]
-    )
+        RESULT.write_text(PAGE.format(steps=args.steps, rows="\n".join(lines)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Tables in files of arrays: NumPy, MATLAB, HDF5. Nothing is unpickled."""
 
+import warnings
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -113,6 +114,8 @@ def need(package: str) -> Any:
         MmkdError: it is not installed; the message says how to.
     """
     try:
-        return import_module(package)
+        with warnings.catch_warnings():  # wfdb's use of pandas is behind the times
+            warnings.simplefilter("ignore")
+            return import_module(package)
     except ImportError:
         raise MmkdError(f"this format needs {package}, which is not installed: pip install 'mmkd[formats]'") from None

@@ -28,7 +28,7 @@ def read_wfdb(path: Path, wanted: Wanted) -> Table:
     wfdb = need("wfdb")
     record_path = str(path.with_suffix(""))
     try:
-        with warnings.catch_warnings():  # its use of pandas is behind the times
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             record = wfdb.rdrecord(record_path)
             suffix = next((end for end in ANNOTATIONS if path.with_suffix(end).is_file()), None)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
 from mmkd.data.recorded.tables import Floats
+from mmkd.data.recorded.times import COARSE
 
 Rows = NDArray[np.int64]
-COARSE = 0.5
-"""Share of stamps that repeat the one before, from which on the clock is coarser than the samples."""
 
 
 class Run(NamedTuple):

@@ -21,6 +21,8 @@ NEAR = 0.2
 """A unit fits a stated rate if the steps are within this share of its period."""
 REGULAR = (0.5, 1.5)
 """Steps between these multiples of the median step are those of the sampling, not of missing samples."""
+COARSE = 0.5
+"""Share of stamps that repeat the one before, from which on the clock is coarser than the samples."""
 NICE = 0.005
 """A measured rate this near to a whole number stands for it."""
 
@@ -164,6 +166,10 @@ def _find_unit(first: float, relative: Floats, what: str, rate_hz: float | None)
     possible = [unit for unit, size in SECONDS.items() if low <= 1 / (step * size) <= high]
     if len(possible) == 1:
         return possible[0]
+    if (np.diff(relative) == 0).mean() > COARSE:
+        raise MmkdError(
+            f"{what} repeats in most rows, as of a clock coarser than the samples; leave --time out and say --rate HZ"
+        )
     raise MmkdError(
         f"{what} has steps of {step:g}, whose unit is not clear; say --rate HZ, or --time-unit {'|'.join(UNITS)}"
     )
