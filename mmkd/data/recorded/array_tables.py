@@ -33,6 +33,9 @@ def read_npy_table(path: Path, wanted: Wanted) -> Table:
     Raises:
         MmkdError: the file is damaged, holds pickled objects, or lacks columns.
     """
+    with path.open("rb") as stream:
+        if stream.read(6) != b"\x93NUMPY":
+            raise MmkdError("not an intact .npy file; save it with np.save")
     try:
         array = np.load(path, allow_pickle=False)
     except Exception as error:  # NumPy raises several kinds for damaged bytes

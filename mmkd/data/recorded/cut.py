@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.text import shorten
+from mmkd.core.text import shorten, shown
 from mmkd.data.dataset import SHORTEST_WINDOW
 from mmkd.data.precision import find_offsets
 from mmkd.data.recorded.grid import GridCounts, Part, fill_or_leave_out, parts_between_gaps
@@ -177,12 +177,12 @@ def find_rates(
     words = "ISO stamps" if unit == "ISO" else WORDS[unit]
     if unit == "samples":
         return rates, f"time: column {options.time!r} counts samples; {between}"
-    found = (
-        f"; measured {every.measured_hz:.5g} Hz, 95 % of the steps within {1e3 * every.jitter_s:.3g} ms of their mean"
-        if every.is_known
-        else ""
-    )
+    found = f"; measured {every.measured_hz:.5g} Hz, {_describe_jitter(every)}" if every.is_known else ""
     return rates, f"time: column {options.time!r} in {words}; {between}{found}"
+
+
+def _describe_jitter(rate: Rate) -> str:
+    return f"95 % of the steps within {1e3 * round(rate.jitter_s, 7):.3g} ms of their mean"
 
 
 def _parts(
@@ -301,6 +301,9 @@ def _windows(
     size = number * len(options.channels) * length * 4 / 2**30
     if size > LARGEST_GIB:
         raise MmkdError(f"{number:,} windows would take {size:.3g} GiB; take a longer --step, or fewer files")
+    present = np.unique(np.concatenate(labels))
+    if options.label != NONE and not dense and len(present) < 2:
+        raise MmkdError(f"every window is of class {shown(classes[int(present[0])])}{dropped}; mmkd trains two or more")
     x = _stack(pieces, starts, length, number)
     arrays: dict[str, NDArray[Any]] = {"x": x}
     told = f"{number:,} kept{dropped}"

@@ -135,7 +135,10 @@ def as_names(values: NDArray[Any], what: str) -> Coded:
     if values.dtype.kind == "O":
         from pandas import factorize
 
-        codes, found = factorize(values, use_na_sentinel=True)
+        try:
+            codes, found = factorize(values, use_na_sentinel=True)
+        except TypeError:
+            raise MmkdError(f"column {what!r} holds lists; it must hold texts or whole numbers") from None
     else:
         found, codes = np.unique(values, return_inverse=True)
     places: dict[str, int] = {}
@@ -150,7 +153,7 @@ def as_names(values: NDArray[Any], what: str) -> Coded:
 
 def _text(value: Any) -> str:
     """An entry as text; empty for a missing one."""
-    if value is None or value != value:
+    if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")

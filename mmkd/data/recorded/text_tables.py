@@ -36,7 +36,6 @@ def read_csv(path: Path, wanted: Wanted) -> Table:
     separator = max(SEPARATORS, key=lambda sign: (len(set(wanted.all) & set(_names(header, sign))), header.count(sign)))
     names = _names(header, separator)
     check_columns(wanted, names)
-    columns = [names.index(name) for name in wanted.all]
     missing: Any = {names.index(name): NOT_NUMBERS for name in (*wanted.channels, *_time(wanted))}
 
     def parse(decimal: str) -> Any:
@@ -45,10 +44,9 @@ def read_csv(path: Path, wanted: Wanted) -> Table:
             sep=separator,
             header=None,
             skiprows=1,
-            names=list(range(len(names))),
+            names=list(range(len(names) + 1)),
             index_col=False,
-            usecols=columns,
-            dtype={names.index(name): str for name in wanted.names},
+            dtype={**{names.index(name): str for name in wanted.names}, len(names): str},
             keep_default_na=False,
             na_values=missing,
             decimal=decimal,
@@ -67,6 +65,12 @@ def read_csv(path: Path, wanted: Wanted) -> Table:
         raise MmkdError(f"not a table with {SEPARATORS[separator]} ({_why(error)})") from None
     except DAMAGED as error:
         raise MmkdError(f"damaged or cut off ({_why(error)})") from None
+    longer = (table[len(names)].fillna("").str.strip() != "").to_numpy()
+    if longer.any():
+        raise MmkdError(
+            f"{int(longer.sum()):,} of {len(longer):,} rows have more entries than the line of names, the first is row "
+            f"{int(longer.argmax()) + 1}; decimal commas? Write points, or semicolons between columns"
+        )
     return select({name: table[names.index(name)].to_numpy() for name in wanted.all}, wanted, notes=notes)
 
 

@@ -112,7 +112,7 @@ def _parse(values: NDArray[Any], what: str) -> NDArray[Any]:
         long = texts.where(texts.str.count(":") == 2, "00:" + texts)
         spans = pd.to_timedelta(long)
         return np.asarray(spans.to_numpy()).astype("timedelta64[ns]").astype(np.int64).astype("datetime64[ns]")
-    wrong = next((text for text in texts if not _is_date(text)), texts.iloc[0])
+    wrong = next((text for text in texts if not _is_date(text) and _numbers(np.array([text])) is None), texts.iloc[0])
     raise MmkdError(
         f"{what} holds {shown(wrong)}; it must hold numbers (seconds, ms, us, ns) or ISO stamps such as "
         f"2026-05-01T12:00:00.250"
