@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -92,6 +93,18 @@ def test_from_recordings_to_a_distilled_student(folder, shared_cache):
     unit = ["--method", "kd", "--data", "mine.npz", "--student", "sig@acc", "--teachers", "sig", "--epochs", "2"]
     with contextlib.redirect_stdout(io.StringIO()):
         assert bench([*unit, "--cache", str(shared_cache), "--quiet"]) == 0
+
+
+def test_the_commands_of_the_readme_run(folder, shared_cache):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"### Your own recordings\n(.*?)\n###", text, re.S)
+    first, second = re.findall(r"python -m mmkd\.(?:data|bench) (.*)", section.replace("\\\n", " "))
+    assert run(first.split())[0] == 0
+    flags = ["--epochs", "1", "--cache", str(shared_cache), "--quiet"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert bench([*second.split(), *flags]) == 0
+    known = run(["window", "--help"])[1] + " --data --method --student --teachers"
+    assert [flag for flag in re.findall(r"--[a-z-]+", section) if flag not in known] == []
 
 
 def test_a_dry_run_says_the_same_and_writes_nothing(folder):
