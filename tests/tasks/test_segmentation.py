@@ -15,7 +15,7 @@ import torch
 import mmkd
 import mmkd.training.evaluation
 import mmkd.training.loop
-from mmkd import METHODS, Batch, MmkdError
+from mmkd import METHODS, Batch, Method, MmkdError
 from mmkd.bench import main
 from mmkd.core.progress import Progress
 from mmkd.data import load_file, split_windows
@@ -876,3 +876,32 @@ def test_the_task_must_be_that_of_the_data(dense, tmp_path, capsys, sines):
         assert main(["--method", "student", "--task", task, "--data", str(data), "--runs", str(tmp_path / "runs")]) == 2
         assert words in capsys.readouterr().err
         assert not (tmp_path / "runs").exists()
+
+
+def test_balanced_weights_are_of_labelled_steps_of_training_windows(tmp_path, monkeypatch):
+    """Not of windows, margins, validation or test windows; the same of teachers and student."""
+    path = tmp_path / "steps.npz"
+    arrays = recordings()
+    arrays["y"][arrays["subject"] == 5] = 2
+    np.savez(path, **arrays)
+    weights = []
+    weigh = Method.weigh_classes
+
+    def spy(self, labels, classes):
+        weigh(self, labels, classes)
+        weights.append(self.weight_of_class)
+
+    monkeypatch.setattr(Method, "weigh_classes", spy)
+    settings = {**SMALL, "class_weights": "balanced", "focal_gamma": 2.0, "epoch_rule": "val-best"}
+    record = mmkd.run("kd", data=path, runs=tmp_path / "runs", cache=tmp_path / "cache", **settings)
+    data = load_file(path)
+    counts = [0] * CLASSES
+    for window in split_for(data, record.unit.data, record.unit.seed).train:
+        for label in data.y[window].tolist():
+            if label >= 0:
+                counts[label] += 1
+    assert len(weights) == 2
+    for found in weights:
+        torch.testing.assert_close(found, torch.tensor([sum(counts) / (CLASSES * n) for n in counts]))
+    assert record.unit.teacher_training.focal_gamma == record.unit.options["focal_gamma"] == 2.0
+    assert record.unit.training.focal_gamma == 0
