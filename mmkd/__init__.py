@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmkd.augment import AUGMENTATIONS, Augmentation
     from mmkd.comparison.reproduction import recompute_scores
     from mmkd.core.plugins import load_plugin
+    from mmkd.data.dataset import Dataset
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
     from mmkd.methods.configs import DistillConfig, GuidedConfig, LogitConfig, MethodConfig, TaughtConfig
@@ -61,6 +62,7 @@ _MODULES = {
     "WARMUP_RANGE": "methods.ranges",
     "Batch": "methods.outputs",
     "Costs": "methods.costs",
+    "Dataset": "data.dataset",
     "DistillConfig": "methods.configs",
     "Ensemble": "nets.ensemble",
     "GuidedConfig": "methods.configs",
@@ -108,6 +110,7 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Costs",
+    "Dataset",
     "DistillConfig",
     "Ensemble",
     "GuidedConfig",

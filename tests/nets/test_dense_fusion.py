@@ -147,6 +147,7 @@ def test_parameters() -> None:
     for net, plain in PARAMETERS.items():
         assert count_parameters(build(net, (6, 128), None)) == plain
         assert own[net, "dwt"] == own[net, "dwt-attention"] == own[net, "freqfusion"]  # one axis has one high band
+        assert own[net, "freqfusion-attention"] == own[net, "freqfusion"]
         assert own[net, "concat"] < own[net, "carafe"] < own[net, "freqfusion"]
         assert own[net, "dsconv"] < own[net, "freqfusion"]
         different = {own[net, fusion] for fusion in STAGE_FUSIONS if not fusion.startswith("dwt")}
