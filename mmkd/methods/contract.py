@@ -348,7 +348,8 @@ class Method(nn.Module):
         if mixed is None:
             return own.mean()
         others, shares = mixed
-        return (shares * own + (1 - shares) * self._label_losses(logits, others)).mean()
+        other = self._label_losses(logits, others)
+        return (shares * own + (1 - shares) * other).mean()
 
     def _label_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Cross-entropy (n,) of windows or steps with all of its options, each times the weight of its class."""

@@ -663,12 +663,12 @@ def test_every_other_method_is_refused_with_its_reason(refused, monkeypatch, nam
 
 def test_there_are_methods_of_both_kinds():
     assert {"student", "kd", "fitnet", "freq-lh", "fam", "fam-1d", "fam-review", "reviewkd"} <= set(DEFINED)
-    assert {"simkd", "mlkd", "pskd", "camkd", "ebkd-entropy"} <= set(OTHERS)
+    assert {"mlkd", "pskd", "camkd", "ebkd-entropy"} <= set(OTHERS)
 
 
 def test_all_methods_leave_those_out(bench, monkeypatch):
     monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_, **__: None)
-    for name in set(METHODS) - {"student", "kd", "simkd", "ebkd"}:
+    for name in set(METHODS) - {"student", "kd", "mlkd", "ebkd"}:
         METHODS.unregister(name)
     code, out, err = bench("--method", "all", "--teacher-net", "sig=unet-small", "--json")
     assert code == 0, err
@@ -676,10 +676,10 @@ def test_all_methods_leave_those_out(bench, monkeypatch):
     assert {name: u["status"] for name, u in found.items()} == {
         "student": "done",
         "kd": "done",
-        "simkd": "refused",
+        "mlkd": "refused",
         "ebkd": "refused",
     }
-    assert "one label a window" in found["simkd"]["error"]
+    assert "one label a window" in found["mlkd"]["error"]
 
 
 def test_the_review_takes_the_encoders():
