@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.nets.ensemble import Ensemble
+    from mmkd.report.frames import compare_records
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
@@ -43,6 +44,7 @@ wait_passively()  # every command and worker imports this package first, and PyT
 
 _MODULES = {
     "run": "api",
+    "compare_records": "report.frames",
     "load_student": "api",
     "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
@@ -134,6 +136,7 @@ __all__ = [
     "Teaching",
     "batch_scale",
     "check_temperature",
+    "compare_records",
     "distinct_scale",
     "entropy_factor",
     "kind_of",

@@ -128,14 +128,15 @@ def load_student(run: Record | str | Path, *, plugin: str | Path | None = None) 
     """Load the trained student of a unit, in evaluation mode, with its fitted modalities and the plugins it needs.
 
     >>> model = mmkd.load_student("runs/1a2b3c4d")  # doctest: +SKIP
-    >>> classes = model.predict(windows)  # doctest: +SKIP
+    >>> labels = model.predict(windows)  # doctest: +SKIP
 
     Args:
         run: a record, as `run` returns it, or the folder of a record (`runs/<key>`).
         plugin: the file of the plugin that the student was made with, if it is not where it was then.
 
     Returns:
-        A `StudentModel`, a module that maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W).
+        A `StudentModel`, a module that maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W) and
+        gives labels (N,) as they were in y, `.predict_proba(windows)` their probabilities (N, K).
 
     Raises:
         MmkdError: there is no such record, it is that of a teacher, or its files are damaged; or a plugin that the
