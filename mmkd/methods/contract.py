@@ -21,6 +21,7 @@ from mmkd.methods.pairing import paired_branch
 from mmkd.methods.retargeting import Replacement, Teaching
 from mmkd.methods.schedules import Schedule
 from mmkd.methods.shares import teacher_shares
+from mmkd.methods.spectra import Filtering
 from mmkd.methods.teacher_errors import Taught, select_taught
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches", "network"})
@@ -50,8 +51,8 @@ class Method(nn.Module):
     of the networks that it reads, and may create modules in `build`. Modules and parameters assigned in `build` are
     trained together with the student, except for those that require no gradient.
 
-    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine`, `length` or
-    `retarget`.
+    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine`, `length`,
+    `retarget` or `spectra`.
 
     State that changes during training must be a parameter or a buffer. A checkpoint stores nothing else of a method,
     and an interrupted training resumes from it.
@@ -287,6 +288,22 @@ class Method(nn.Module):
             costs: of the networks of the unit.
         """
         return 1.0
+
+    def spectra(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Mapping[str, Filtering]:
+        """Return what the spectral filters of the method do to the maps of some windows, for pictures in the record.
+
+        Called after training, in evaluation mode and without gradients, for some training windows; see
+        `mmkd.training.spectra`. It must change nothing.
+
+        Returns:
+            The pair of stages in words, such as "gaf: stage2 to stage3" -> its filter. By default there is none.
+        """
+        return {}
+
+    @property
+    def has_spectra(self) -> bool:
+        """Whether the method overrides `spectra`."""
+        return type(self).spectra is not Method.spectra
 
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step, for example to update a memory or to train a module with `mmkd.Outer`.
