@@ -13,9 +13,10 @@ vectors of means, which is all that the classifier reads (the 3x3 convolution is
 side. The paper has one teacher. With several, each has a projector on the branch that it guides, and the shares
 `teacher_weights` average their errors and the logits of their classifiers.
 
-Where every time step has a label, the maps are the last ones of the decoders, lines along time. The teacher's classifier
-reads each position of the projected map, and its logits are interpolated linearly to the steps of the window, as those of
-the dense networks are. Pixels of images are left out: their logits do not say how high and wide an image is.
+Where every time step has a label, the maps are the last ones of the decoders, lines along time. The teacher's
+classifier reads each position of the projected map, and its logits are interpolated linearly to the steps of the
+window, as those of the dense networks are. Pixels of images are left out: their logits do not say how high and wide an
+image is.
 """
 
 from collections.abc import Mapping

@@ -614,6 +614,8 @@ def test_every_parameter_gets_a_gradient(name, student):
     torch.stack(list(terms.values())).sum().backward()
     for part in (found.student, found.method):
         left = [n for n, p in part.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
+        if name == "simkd":  # it deploys the teacher's classifier in place of the student's
+            left = [n for n in left if "head.conv" not in n]
         assert not left, left
 
 
