@@ -145,6 +145,8 @@ def why_unusable(record: Record) -> str:
         else:
             as_key([group_settings(record), row_settings(record), making_settings(record)])
             _ = record.teachers
+        if record.data.get("windows", {}).get("test", 1) == 0:
+            return "it has no test windows, and so no scores to compare"
         texts = [spec.task, spec.data.name, "" if isinstance(spec, TeacherSpec) else spec.method]
         if not all(isinstance(text, str) for text in texts) or not isinstance(spec.seed, int):
             raise TypeError("task, data set, method or seed")

@@ -83,6 +83,7 @@ def execute(
     existing: Existing = "skip",
     on_result: OnResult = lambda result: None,
     measurements: Sequence[str] = (),
+    given: Dataset | None = None,
 ) -> Outcome:
     """Run all units of a request, then measure their students.
 
@@ -94,12 +95,15 @@ def execute(
         existing: "skip" units on record, "rerun" them, or "only" read their records.
         on_result: called with the result of each unit as it ends.
         measurements: those of `record.MEASUREMENTS` that are made of each student, if its record lacks them.
+        given: windows in memory, in place of those that the request names; units then run in this process.
 
     Raises:
         MmkdError: the request, its data or one of its units cannot be run.
     """
     check_travelled(workspace.records.travelled.values())
-    units, bases = expand_with_tuning(request)
+    if given is not None and (workspace.uses_workers or workspace.group.world_size > 1):
+        raise MmkdError(f"data {given.name!r} is in the memory of this process; save a file for others: np.savez")
+    units, bases = expand_with_tuning(request, given)
     understood = understand(units, request.data)
     if request.strict:
         refuse_warnings(understood)

@@ -13,7 +13,7 @@ from mmkd.report.document import document
 from mmkd.report.markup import latex_tables, markdown_tables
 from mmkd.report.page import page_files
 from mmkd.report.reproducibility import reproducibility_markdown
-from mmkd.report.spreadsheet import fidelity_csv, leaderboard_csv, results_csv, tuning_files
+from mmkd.report.spreadsheet import fidelity_csv, leaderboard_csv, results_csv, spectra_files, tuning_files
 from mmkd.report.tsml import tsml_files
 
 
@@ -51,6 +51,7 @@ def _tables(export: Export) -> str:
 FOLDERS: Sequence[Callable[[Export], Mapping[str, str]]] = (
     lambda export: tsml_files(export.comparison, export.notes),
     lambda export: tuning_files(export.comparison),
+    lambda export: spectra_files(export.comparison, export.notes),
     lambda export: page_files(export.comparison, export.rankings, export.facts, export.notes, export.windows),
 )
 """What makes several files: path -> content."""

@@ -50,7 +50,7 @@ ROUNDING = 1e-6
 SUFFIX = ".jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TravellingRecord(Record):
     """A record that was read from a file of records; `folder` does not exist, its parent is that file.
 
