@@ -8,6 +8,7 @@ padding `replicate` are additions of this project. `DwtFusion` and `SeparableFus
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +113,7 @@ class FreqFusion(nn.Module):
         hamming: whether filters are multiplied by a Hamming window, as in the reference code.
         offsets: whether to do step 8.
         groups: G of step 8.
+        attention: whether to apply `self_attention` to both outputs (from the notes of this project).
 
     Raises:
         MmkdError: A kernel is even, there is none, or the padding is unknown.
@@ -130,6 +132,7 @@ class FreqFusion(nn.Module):
         hamming: bool = True,
         offsets: bool = True,
         groups: int = 4,
+        attention: bool = False,
     ) -> None:
         super().__init__()
         kernels = (low_kernel,) if isinstance(low_kernel, int) else tuple(low_kernel)
@@ -141,6 +144,7 @@ class FreqFusion(nn.Module):
         self.dims = dims
         self.padding: Padding = padding
         self.hamming = hamming
+        self.attention = attention
         self.compress_high = conv(dims, high_channels, compressed, 1)
         self.compress_low = conv(dims, low_channels, compressed, 1)
         self.encode_low = nn.ModuleList(self.encoder(compressed, kernel**dims) for kernel in kernels)
@@ -214,7 +218,8 @@ class FreqFusion(nn.Module):
         lows, sharp, zh, zl = self.filters(high, low)
         up = self.low_pass(low, lows)
         high = 2 * high - reassemble(high, sharp, self.padding)
-        return high, up if self.resampler is None else self.resampler(zh, zl, up)
+        up = up if self.resampler is None else self.resampler(zh, zl, up)
+        return (self_attention(high), self_attention(up)) if self.attention else (high, up)
 
 
 class SeparableFusion(FreqFusion):
@@ -240,18 +245,7 @@ class DwtFusion(FreqFusion):
     1 high bands, (2^d - 1) C' channels, and its scores are enlarged likewise. The notes leave some details open. Here,
     the transformed map is the one that FreqFusion reads in that step (so step 4 transforms the sharpened Zh), the
     high-pass scores of the coarse map come from its own high bands, and E_lp reads Zl itself.
-
-    Args:
-        high_channels: as for `FreqFusion`.
-        low_channels: as for `FreqFusion`.
-        dims: as for `FreqFusion`.
-        attention: whether to apply `self_attention` to both outputs.
-        options: as for `FreqFusion`.
     """
-
-    def __init__(self, high_channels: int, low_channels: int, dims: int, attention: bool = False, **options: object):
-        super().__init__(high_channels, low_channels, dims, **options)  # type: ignore[arg-type]
-        self.attention = attention
 
     def high_encoder(self, compressed: int, outputs: int) -> nn.Module:
         """Create the encoder of the high bands."""
@@ -264,11 +258,6 @@ class DwtFusion(FreqFusion):
     def smooth(self, z: Tensor) -> Tensor:
         """Return the low band of z, at the size of z."""
         return enlarge(haar(z)[0], z.shape[2:])
-
-    def forward(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
-        """Fuse a fine and a coarse map, see `FreqFusion.forward`."""
-        high, up = super().forward(high, low)
-        return (self_attention(high), self_attention(up)) if self.attention else (high, up)
 
 
 def haar(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -317,6 +306,11 @@ def self_attention(x: Tensor, limit: int = ATTENTION_LIMIT) -> Tensor:
     return x + attended.transpose(1, 2).reshape(x.shape)
 
 
-def dwt_attention(high_channels: int, low_channels: int, dims: int, **options: object) -> DwtFusion:
+def freqfusion_attention(high_channels: int, low_channels: int, dims: int, **options: Any) -> FreqFusion:
+    """`FreqFusion` followed by self-attention without parameters (from the notes)."""
+    return FreqFusion(high_channels, low_channels, dims, attention=True, **options)
+
+
+def dwt_attention(high_channels: int, low_channels: int, dims: int, **options: Any) -> DwtFusion:
     """`DwtFusion` followed by self-attention without parameters (from the notes)."""
     return DwtFusion(high_channels, low_channels, dims, attention=True, **options)

@@ -284,6 +284,13 @@ class FreqFusionOfMaps(MapFusion):
     name = operator = "freqfusion"
 
 
+@FUSIONS.register("freqfusion-attention")
+class FreqFusionAttentionOfMaps(MapFusion):
+    """FreqFusion, then self-attention without parameters (notes of this project)."""
+
+    name = operator = "freqfusion-attention"
+
+
 @FUSIONS.register("freqfusion-pi")
 class FreqFusionOfBirths(MapFusion):
     """A control: FreqFusion also of persistence images, whose axes are birth and persistence instead of time."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmkd.core.errors import MmkdError
 from mmkd.nets.base import STAGE_FUSIONS
 from mmkd.nets.carafe import Carafe, check_pair, conv, enlarge
-from mmkd.nets.freqfusion import DwtFusion, FreqFusion, SeparableFusion, dwt_attention
+from mmkd.nets.freqfusion import DwtFusion, FreqFusion, SeparableFusion, dwt_attention, freqfusion_attention
 
 
 class Nearest(nn.Module):
@@ -132,6 +132,7 @@ class StageFusion(nn.Module):
 OPERATORS: Mapping[str, Callable[..., nn.Module]] = {
     "carafe": Carafe,
     "freqfusion": FreqFusion,
+    "freqfusion-attention": freqfusion_attention,
     "dwt": DwtFusion,
     "dwt-attention": dwt_attention,
     "dsconv": SeparableFusion,

@@ -260,7 +260,7 @@ def test_every_parameter_gets_a_gradient_and_trains(name: str, sizes: tuple[tupl
     assert [k for k, p in net.named_parameters() if torch.equal(p, before[k])] == []
 
 
-@pytest.mark.parametrize("name", [n for n in OPERATORS if n != "dwt-attention"])
+@pytest.mark.parametrize("name", [n for n in OPERATORS if not n.endswith("-attention")])
 def test_a_constant_stays_under_replicate(name: str, sizes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     fine, coarse = sizes
     net = lively(OPERATORS[name](5, 4, len(fine), compressed=16))
@@ -373,10 +373,12 @@ def test_self_attention_is_its_formula_and_large_maps_are_pooled(size: tuple[int
     assert self_attention(torch.randn(1, 2, 1, 50), limit=7).shape == (1, 2, 1, 50)
 
 
-def test_dwt_attention_is_dwt_then_attention() -> None:
+@pytest.mark.parametrize("name", ["freqfusion", "dwt"])
+def test_attention_comes_after_the_operator(name: str) -> None:
     torch.manual_seed(0)
-    attentive = lively(OPERATORS["dwt-attention"](5, 4, 2, compressed=16))
-    plain = DwtFusion(5, 4, 2, compressed=16)
+    attentive = lively(OPERATORS[f"{name}-attention"](5, 4, 2, compressed=16))
+    plain = OPERATORS[name](5, 4, 2, compressed=16)
+    assert type(attentive) is type(plain)
     plain.load_state_dict(attentive.state_dict())
     high, low = torch.randn(2, 5, 6, 6), torch.randn(2, 4, 3, 3)
     for found, before in zip(attentive(high, low), plain(high, low), strict=True):

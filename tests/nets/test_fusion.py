@@ -12,8 +12,8 @@ from mmkd.nets.freqfusion import FreqFusion
 from mmkd.nets.fusion import Joined, MapFusion, averaged, finer_stage, has_time
 from mmkd.nets.stage_fusions import OPERATORS
 
-PAIRWISE = ("sum", "gated", "carafe", "freqfusion", "freqfusion-pi", "dwt", "dwt-attention", "dsconv")
-OPERATED = [name for name in PAIRWISE if name not in ("sum", "gated")]
+OPERATED = ("carafe", "freqfusion", "freqfusion-attention", "freqfusion-pi", "dwt", "dwt-attention", "dsconv")
+PAIRWISE = ("sum", "gated", *OPERATED)
 LINE, IMAGE = {"a": (6, 30), "b": (10, 15), "c": (12, 7)}, {"a": (6, 12, 10), "b": (8, 6, 5), "c": (16, 3, 4)}
 
 
