@@ -144,7 +144,14 @@ class Workspace:
             MmkdError: it cannot be read.
         """
         return _load_windows(
-            spec.name, self.data, str(self.data_root), spec.nan, spec.rate, spec.unlabelled_file, spec.unlabelled_sha256
+            spec.name,
+            self.data,
+            str(self.data_root),
+            spec.nan,
+            spec.rate,
+            spec.unlabelled_file,
+            spec.unlabelled_sha256,
+            spec.unequal,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -177,13 +184,15 @@ class Workspace:
 
 @lru_cache(maxsize=2)
 def _load_windows(
-    name: str, path: str | None, root: str, nan: Any, rate: float, unlabelled: str, sha256: str
+    name: str, path: str | None, root: str, nan: Any, rate: float, unlabelled: str, sha256: str, unequal: Any
 ) -> "Dataset":
     from mmkd.data import load_dataset, load_own
     from mmkd.data.unlabelled import add_unlabelled
 
-    own = path is not None
-    data = load_own(path, root or None, nan, "", rate) if own else load_dataset(name, root or None, nan, rate)  # type: ignore[arg-type]
+    if path is not None:
+        data = load_own(path, root or None, nan, "", rate, unequal)
+    else:
+        data = load_dataset(name, root or None, nan, rate)
     if not sha256:
         return data
     data = add_unlabelled(data, unlabelled, nan)

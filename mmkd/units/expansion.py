@@ -115,7 +115,8 @@ def _loaders(request: Request, given: Dataset | None) -> list[Callable[[], Datas
         return [lambda: finish_dataset(given, nan, rate)]
     if request.own is not None:
         form = TASKS.get(request.task).form
-        return [lambda path=request.own: load_own(path, request.data_root, nan, form, rate)]  # type: ignore[misc]
+        unequal: Any = request.unequal
+        return [lambda path=request.own: load_own(path, request.data_root, nan, form, rate, unequal)]  # type: ignore[misc]
     return [lambda name=name: load_dataset(name, request.data_root, nan, rate) for name in request.datasets]  # type: ignore[misc]
 
 
@@ -174,6 +175,7 @@ def resolve(
         name=data.name,
         sha256=data.sha256,
         nan=request.nan,
+        unequal=request.unequal,
         validation=VALIDATION if epoch_rule == "val-best" else 0.0,
         epoch_rule=epoch_rule,
         train_subjects=request.train_subjects or 0,
