@@ -21,6 +21,7 @@ from mmkd.data.own import make_dataset
 from mmkd.data.own_series import is_series_file, load_series_file
 from mmkd.data.readers import READERS, READERS_WITHOUT_STEP
 from mmkd.data.readers.base import RawDataset
+from mmkd.data.split_table import split_content, split_dataset, with_parts
 from mmkd.data.text_files import read_ts, read_tsv
 from mmkd.data.unequal import Unequal, equal_lengths
 from mmkd.tasks import TASKS
@@ -191,12 +192,13 @@ def load_own(
     form: str = "",
     rate_hz: float = 0.0,
     unequal: Unequal = "refuse",
+    parts: str = "",
 ) -> Dataset:
     """Load the user's own data, from a file of windows or series, or by the card of a private data set.
 
     Args:
         root: the data folder, where the files of a private card may lie.
-        nan, form, rate_hz, unequal: as in `load_file`.
+        nan, form, rate_hz, unequal, parts: as in `load_file`.
 
     Raises:
         MmkdError: as `load_file` and `load_dataset`.
@@ -204,12 +206,30 @@ def load_own(
     if str(path).endswith(".toml"):
         if unequal != "refuse":
             raise MmkdError(f"--unequal {unequal} goes with --data FILE; the windows of a card have one length")
-        return load_dataset(str(path), root, nan, rate_hz)
-    return load_file(path, nan, form, rate_hz, unequal)
+        return load_split(str(path), root, nan, rate_hz, parts)
+    return load_file(path, nan, form, rate_hz, unequal, parts)
+
+
+def load_split(name: str, root: str | Path | None, nan: NanPolicy, rate_hz: float, parts: str) -> Dataset:
+    """Load a data set, with the split of a table of parts if `parts` names one.
+
+    Args:
+        name, root, nan, rate_hz: as in `load_dataset`.
+
+    Raises:
+        MmkdError: as `load_dataset` and `split_table.split_dataset`.
+    """
+    data = load_dataset(name, root, nan, rate_hz)
+    return split_dataset(data, parts) if parts else data
 
 
 def load_file(
-    path: str | Path, nan: NanPolicy = "refuse", form: str = "", rate_hz: float = 0.0, unequal: Unequal = "refuse"
+    path: str | Path,
+    nan: NanPolicy = "refuse",
+    form: str = "",
+    rate_hz: float = 0.0,
+    unequal: Unequal = "refuse",
+    parts: str = "",
 ) -> Dataset:
     """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`; or series, see `own_series`.
 
@@ -227,6 +247,7 @@ def load_file(
         form: the data form that is wanted; a file without series is refused at once where it is "series".
         rate_hz: the rate to which windows are resampled, see `resample_dataset`; 0 for that of the file.
         unequal: what is done with cases of unequal length; see `unequal.equal_lengths`.
+        parts: a table that says which windows are for training, validation and test, see `split_table`; empty: none.
 
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
@@ -251,10 +272,15 @@ def load_file(
         if form == "series" or is_series_file(path):
             if unequal != "refuse":
                 raise MmkdError(f"--unequal {unequal}: series may have any length; leave it out")
+            if parts:
+                raise MmkdError(f"--split {parts}: series are split in time; leave it out")
             data = load_series_file(path)
         else:
-            content = FORMATS[path.suffix](path, unequal != "refuse")
-            data = make_dataset(path, equal_lengths(content, unequal), nan)
+            content = equal_lengths(FORMATS[path.suffix](path, unequal != "refuse"), unequal)
+            if parts:
+                content, fixed = split_content(content, parts)
+            data = make_dataset(path, content, nan)
+            data = with_parts(data, fixed) if parts else data
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:

@@ -152,6 +152,7 @@ class Workspace:
             spec.unlabelled_file,
             spec.unlabelled_sha256,
             spec.unequal,
+            spec.parts_file,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -184,15 +185,24 @@ class Workspace:
 
 @lru_cache(maxsize=2)
 def _load_windows(
-    name: str, path: str | None, root: str, nan: Any, rate: float, unlabelled: str, sha256: str, unequal: Any
+    name: str,
+    path: str | None,
+    root: str,
+    nan: Any,
+    rate: float,
+    unlabelled: str,
+    sha256: str,
+    unequal: Any,
+    parts: str,
 ) -> "Dataset":
-    from mmkd.data import load_dataset, load_own
+    from mmkd.data import load_own
+    from mmkd.data.load import load_split
     from mmkd.data.unlabelled import add_unlabelled
 
     if path is not None:
-        data = load_own(path, root or None, nan, "", rate, unequal)
+        data = load_own(path, root or None, nan, "", rate, unequal, parts)
     else:
-        data = load_dataset(name, root or None, nan, rate)
+        data = load_split(name, root or None, nan, rate, parts)
     if not sha256:
         return data
     data = add_unlabelled(data, unlabelled, nan)

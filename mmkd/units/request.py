@@ -213,7 +213,7 @@ class Request(TuningSettings, TrainingSettings):
     )
     split: str = setting(
         "card",
-        "card (default), loso (each subject is left out once), or a file",
+        "card (default), loso (each subject is left out once), or a file: of folds, or .csv with subject,part",
         flag="--split",
         metavar="HOW",
         group="data",
