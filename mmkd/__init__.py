@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmkd.augment import AUGMENTATIONS, Augmentation
     from mmkd.comparison.reproduction import recompute_scores
     from mmkd.core.plugins import load_plugin
+    from mmkd.data.dataset import Dataset
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
     from mmkd.methods.configs import DistillConfig, GuidedConfig, LogitConfig, MethodConfig, TaughtConfig
@@ -29,10 +30,12 @@ if TYPE_CHECKING:
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
     from mmkd.methods.ranges import SHARE_RANGE, TEMPERATURE_RANGE, WARMUP_RANGE
     from mmkd.methods.retargeting import Replacement, Teaching
+    from mmkd.methods.spectra import Filtering
     from mmkd.methods.variants import ReadsVariants
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.nets.ensemble import Ensemble
+    from mmkd.report.frames import compare_records
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
@@ -42,6 +45,7 @@ wait_passively()  # every command and worker imports this package first, and PyT
 
 _MODULES = {
     "run": "api",
+    "compare_records": "report.frames",
     "load_student": "api",
     "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
@@ -61,8 +65,10 @@ _MODULES = {
     "WARMUP_RANGE": "methods.ranges",
     "Batch": "methods.outputs",
     "Costs": "methods.costs",
+    "Dataset": "data.dataset",
     "DistillConfig": "methods.configs",
     "Ensemble": "nets.ensemble",
+    "Filtering": "methods.spectra",
     "GuidedConfig": "methods.configs",
     "LogitConfig": "methods.configs",
     "Method": "methods.contract",
@@ -108,8 +114,10 @@ __all__ = [
     "Augmentation",
     "Batch",
     "Costs",
+    "Dataset",
     "DistillConfig",
     "Ensemble",
+    "Filtering",
     "GuidedConfig",
     "LogitConfig",
     "Method",
@@ -131,6 +139,7 @@ __all__ = [
     "Teaching",
     "batch_scale",
     "check_temperature",
+    "compare_records",
     "distinct_scale",
     "entropy_factor",
     "kind_of",

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError, UnitFailed, unknown_name
 from mmkd.core.text import LONGEST_PATH, shown
+from mmkd.data import Dataset
 from mmkd.engines.execution import execute
 from mmkd.engines.sweep import Existing
 from mmkd.store.record import Record
@@ -23,7 +24,7 @@ def run(
     dataset: str | None = None,
     seed: int = 0,
     *,
-    data: str | Path | None = None,
+    data: str | Path | Dataset | None = None,
     student: str | None = None,
     teachers: str | None = None,
     runs: str | Path = "runs",
@@ -40,7 +41,8 @@ def run(
 
     Args:
         method, dataset, seed, student, teachers: as the flags of `python -m mmkd.bench`, with the same defaults.
-        data: a file with your own windows, in place of `dataset`.
+        data: your own windows, in place of `dataset`: a file, or `mmkd.Dataset.from_arrays(x, y)`, whose key follows
+            from what it holds. A file with the same arrays has another key.
         runs, cache, device, existing, plugin: as the flags.
         settings: the other fields of a suite (`epochs`, `image_size`, `student_net`, `preset`, ...), and the options of
             the method (`temperature=2.0`). `with_controls=True` runs the controls that fit too, into `runs`.
@@ -63,18 +65,21 @@ def run(
         },
         paths={"runs": runs, "cache": cache, "plugin": plugin},
     )
-    if not isinstance(data, str | PathLike | None):
+    if not isinstance(data, str | PathLike | Dataset | None):
         raise MmkdError(
-            f"data is {_a(type(data).__name__)}, and a file is wanted: np.savez('mine.npz', x=x, y=y), then "
-            "data='mine.npz'; x is (N, C, W), and subject (N,) may be in it too"
+            f"data is {_a(type(data).__name__)}; give data=mmkd.Dataset.from_arrays(x, y), or a file: "
+            "np.savez('mine.npz', x=x, y=y), then data='mine.npz'; x is (N, C, W)"
         )
     plural = {"methods", "datasets", "seeds", "students", "plugins", "options", "variants", "name"} & set(settings)
     if plural or method in WORDS:
         raise MmkdError("mmkd.run does one unit; for several use a suite: python -m mmkd.bench --suite FILE")
     if data is not None and dataset is not None:
         raise MmkdError("data and dataset both name windows; give one of them")
+    if data is not None and settings.get("card") is not None:
+        raise MmkdError("data and card both name windows; give one of them")
     if existing not in ("skip", "rerun", "only"):
         raise unknown_name("existing", str(existing), ("skip", "rerun", "only"))
+    given = data if isinstance(data, Dataset) else None
     request_fields = {f.name for f in fields(Request)}
     values = {name: value for name, value in settings.items() if name in request_fields}
     options = {name: value for name, value in settings.items() if name not in request_fields}
@@ -82,14 +87,14 @@ def run(
     values |= {name: (value,) for name, value in single.items() if value is not None}
     request = Request(
         methods=(method,),
-        data=None if data is None else str(data),
+        data=None if data is None or given is not None else str(data),
         seeds=(_as_int(seed),),
         plugins=() if plugin is None else (str(plugin),),
         options={method: options} if options else {},
         **values,
     )
     workspace = Workspace.for_request(request, runs=runs, cache_folder=cache, device=device)
-    results = execute(request, workspace, existing).results
+    results = execute(request, workspace, existing, given=given).results
     result = [result for result in results if result.spec.method == method][-1]  # the tuned one comes last
     if result.record is None:
         message = result.error or f"unit {result.spec.key} is not on record"
@@ -123,14 +128,15 @@ def load_student(run: Record | str | Path, *, plugin: str | Path | None = None) 
     """Load the trained student of a unit, in evaluation mode, with its fitted modalities and the plugins it needs.
 
     >>> model = mmkd.load_student("runs/1a2b3c4d")  # doctest: +SKIP
-    >>> classes = model.predict(windows)  # doctest: +SKIP
+    >>> labels = model.predict(windows)  # doctest: +SKIP
 
     Args:
         run: a record, as `run` returns it, or the folder of a record (`runs/<key>`).
         plugin: the file of the plugin that the student was made with, if it is not where it was then.
 
     Returns:
-        A `StudentModel`, a module that maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W).
+        A `StudentModel`, a module that maps views to `Outputs`; `.predict(windows)` takes raw windows (N, C, W) and
+        gives labels (N,) as they were in y, `.predict_proba(windows)` their probabilities (N, K).
 
     Raises:
         MmkdError: there is no such record, it is that of a teacher, or its files are damaged; or a plugin that the

@@ -15,7 +15,7 @@ from mmkd.data.missing import fill_channels, interpolate
 from mmkd.data.resampling import resample_windows
 from mmkd.data.sentinels import describe_sentinels
 from mmkd.data.series import SeriesSet
-from mmkd.tasks.base import task_of_form
+from mmkd.tasks.base import import_function, task_of_form
 
 NanPolicy = Literal["refuse", "impute", "drop"]
 SHORTEST_WINDOW = 16
@@ -81,6 +81,7 @@ class Dataset:
         unlabelled: (M, C, W), windows of a user's file that have no label; None if none were added. They are counted
             after the N windows, from N on, in views and in splits.
         unlabelled_sha256, unlabelled_file: checksum of that file, and its path.
+        labels: the K labels as they stand in a user's y, numbers or True and False; None if they are the names.
         splits: the splits of units made so far, each computed once, and the checks of the
             data, which folds share; see `units.splits.split_for` and `units.understood`. Also what is said of a split
             file without checksum, `folds.UNCHECKED`.
@@ -113,7 +114,48 @@ class Dataset:
     unlabelled: NDArray[np.float32] | None = None
     unlabelled_sha256: str = ""
     unlabelled_file: str = ""
+    labels: tuple[Any, ...] | None = None
     splits: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any,
+        subject: Any = None,
+        test: Any = None,
+        channels: Any = None,
+        rate_hz: Any = None,
+        groups: Any = None,
+        classes: Any = None,
+        name: str = "mine",
+    ) -> "Dataset":
+        """Windows that are in memory, for `mmkd.run(..., data=dataset)`.
+
+        >>> data = Dataset.from_arrays(x, y, subject=who, rate_hz=50)  # doctest: +SKIP
+        >>> record = mmkd.run("kd", data=data)  # doctest: +SKIP
+
+        The arrays are those of an `.npz` file that `--data` reads, with the same checks and the same drawn test part.
+        Missing values stay until `mmkd.run` is told what to do about them (`nan="drop"`).
+
+        Args:
+            x: (N, C, W) numbers; or images (N, C, H, W).
+            y: (N,) labels of any type, whose names are kept; one-hot rows (N, K); or (N, W), a number a sample.
+            subject: (N,) names or numbers of persons; without them the split is by window.
+            test: (N,) True for the test windows; without it about 30 % are drawn, whole subjects where there are some.
+            channels: C names.
+            rate_hz: samples per second.
+            groups: channel groups: a mapping of names to channels, texts `"acc=acc_x,acc_y"`, or a name a channel.
+            classes: K names, which numbers in y then count from 0.
+            name: what the data are called in tables.
+
+        Raises:
+            MmkdError: the arrays contradict each other, or cannot be trained on.
+        """
+        made: Dataset = import_function("mmkd.data.arrays:from_arrays")(
+            x, y, subject, test, channels, rate_hz, groups, classes, name
+        )
+        return made
 
     def channel_group(self, name: str) -> tuple[int, ...]:
         """The numbers of the channels of a channel group.

@@ -125,6 +125,27 @@ def window_labels(labels: NDArray[Any], classes: Sequence[str] | None = None, de
     return Labels(numbers, names, tuple(warnings), tuple(notes))
 
 
+def given_labels(labels: NDArray[Any], classes: Sequence[str], named: bool) -> tuple[Any, ...] | None:
+    """The K labels as they stand in a user's y: numbers, True or False; None if they are the names of the classes.
+
+    Args:
+        labels: (N,) whole numbers or texts, or one-hot rows (N, K), whose labels are the numbers of their columns.
+        classes: K names, as `window_labels` returns them.
+        named: whether the user named the classes, so that numbers in y count these names.
+
+    >>> given_labels(np.array([5.0, 2.0]), ("2", "5"), False), given_labels(np.array(["a", "b"]), ("a", "b"), False)
+    ((2.0, 5.0), None)
+    """
+    if labels.ndim == 1 and labels.dtype.kind == "U":
+        return None
+    if named:
+        return None if labels.ndim == 2 else tuple(range(len(classes)))
+    kind = "i" if labels.ndim == 2 else labels.dtype.kind
+    if kind == "b":
+        return tuple(name == "True" for name in classes)
+    return tuple(float(name) if kind == "f" else int(name) for name in classes)
+
+
 def strip_blanks(texts: NDArray[Any], what: str, warnings: list[str]) -> NDArray[Any]:
     """The texts without blanks around them; a warning is added if there were any."""
     stripped = np.char.strip(texts)

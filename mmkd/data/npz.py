@@ -51,7 +51,7 @@ def read_arrays(
                 if not (name in known if is_known is None else is_known(name)):
                     hint = did_you_mean(meant.get(name.lower(), name), known)
                     raise MmkdError(f"unknown array {name!r}{hint}; it may hold {', '.join(known)}")
-            arrays = {name: _texts_of(name, z[name]) for name in z.files}
+            arrays = {name: decode_texts(name, z[name]) for name in z.files}
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("a member that is no array")
     except MmkdError:
@@ -63,7 +63,7 @@ def read_arrays(
     return arrays
 
 
-def _texts_of(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def decode_texts(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """Labels or names in bytes as texts; any other array as it is."""
     if not isinstance(array, np.ndarray) or array.dtype.kind != "S" or array.ndim > 1:
         return array

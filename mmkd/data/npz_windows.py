@@ -47,18 +47,34 @@ def read_npz(path: Path, channels: tuple[str, ...] | None = None) -> FileContent
         MmkdError: the file is damaged or no `.npz` file, contains pickled objects, or has arrays that are missing,
             unknown or of a wrong shape or type, or that contradict each other.
     """
-    named = _by_name(read_arrays(path, (*ARRAYS, *FACTS), "x=..., y=...", _is_known, MEANT))
+    return understand_arrays(read_arrays(path, (*ARRAYS, *FACTS), "x=..., y=...", _is_known, MEANT), [path], channels)
+
+
+def understand_arrays(
+    arrays: dict[str, NDArray[Any]], files: list[Path], channels: tuple[str, ...] | None = None
+) -> FileContent:
+    """What the arrays of a file mean, or those that a user has in memory; see `read_npz`.
+
+    Args:
+        arrays: by their names in the file.
+        files: where they were read; empty if nowhere.
+        channels: C names, for arrays that do not name their channels.
+
+    Raises:
+        MmkdError: arrays are missing, or of a wrong shape or type, or contradict each other.
+    """
+    named = _by_name(arrays)
     arrays = {name: array for name, array in named.items() if name not in FACTS}
     parts = _parts(arrays)
     _check_names(arrays, parts)
     facts = read_facts({name: array for name, array in named.items() if name in FACTS})
     facts = replace(facts, channels=facts.channels or channels)
     if not parts:
-        return _content(path, arrays, facts)
+        return _content(files, arrays, facts)
     contents = []
     for part, members in parts.items():
         try:
-            contents.append(_content(path, members, facts))
+            contents.append(_content(files, members, facts))
         except MmkdError as error:
             raise MmkdError(f"arrays of {part}: {error}") from None
     joined = join_parts(contents, [part == "test" for part in parts])
@@ -118,7 +134,7 @@ def _check_names(arrays: dict[str, NDArray[Any]], parts: dict[str, dict[str, NDA
             raise MmkdError(f"array {name!r} is missing; it needs x (N, C, W) and y (N,)")
 
 
-def _content(path: Path, arrays: dict[str, NDArray[Any]], facts: Facts) -> FileContent:
+def _content(files: list[Path], arrays: dict[str, NDArray[Any]], facts: Facts) -> FileContent:
     """The content of the windows of a file, or of one part of them."""
     given = arrays["x"]
     if "start" in arrays and "classes" in facts.given and given.ndim == 2:
@@ -143,7 +159,7 @@ def _content(path: Path, arrays: dict[str, NDArray[Any]], facts: Facts) -> FileC
         labels=y.reshape(len(x), -1) if dense else y,
         subject=arrays.get("subject"),
         test=test,
-        files=[path],
+        files=files,
         recording=arrays.get("recording"),
         start=arrays.get("start"),
         grid=grid,

@@ -1,6 +1,7 @@
 """The data set of a user's own file, from what the file holds."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,7 @@ from mmkd.core.text import shorten
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Dataset, NanPolicy, channel_numbers
 from mmkd.data.formats import FileContent, part_of_name
-from mmkd.data.labels import Labels, step_labels, subject_names, window_labels
+from mmkd.data.labels import Labels, given_labels, step_labels, subject_names, window_labels
 from mmkd.data.own_split import draw_test_windows, with_test_windows
 from mmkd.data.precision import as_float32, find_offsets
 
@@ -23,6 +24,31 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
 
     Raises:
         MmkdError: the file contradicts itself, or cannot be trained on.
+    """
+    check_nan_policy(content.grid, nan)
+    data, labels = understand_content(_name(path, content), content)
+    offset = None if data.offset is None else np.array(data.offset)
+    checksum = _checksum(content, labels, data.subject, offset)
+    if data.test_from == "drawn":
+        checksum = with_test_windows(checksum, data.test, data.y, data.subject)
+    return replace(data, sha256=checksum)
+
+
+def check_nan_policy(grid: tuple[int, int] | None, nan: NanPolicy) -> None:
+    """Refuse to fill missing values of images.
+
+    Args:
+        grid: rows and columns of images; None for signals.
+    """
+    if nan == "impute" and grid:
+        raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
+
+
+def understand_content(name: str, content: FileContent) -> tuple[Dataset, Labels]:
+    """The data set that a user's arrays describe, not yet validated and without a checksum; and its labels.
+
+    Raises:
+        MmkdError: the arrays contradict each other, or cannot be trained on.
     """
     warnings = list(content.warnings)
     labels = (
@@ -39,8 +65,6 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
     if subject is None:
         subject = recording
     test, test_from = _test_windows(content.test, labels.numbers, subject)
-    if nan == "impute" and content.grid:
-        raise MmkdError("--nan impute fills along time, which images do not have; use --nan drop")
     if content.grid and test.any() and not (labels.numbers[test] >= 0).any():
         raise MmkdError("no pixel of the test images has a label; name others in an array 'test'")
     channels = content.channels or tuple(f"channel_{i}" for i in range(content.x.shape[1]))
@@ -49,13 +73,10 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
         x = x.astype(np.float64) - offset[:, None]
         amounts = ", ".join(f"{channels[k]} {offset[k]:.10g}" for k in np.flatnonzero(offset))
         warnings.append(f"offsets that float32 cannot hold were subtracted: {shorten(amounts, 150)}")
-    checksum = _checksum(content, labels, subject, offset)
-    if test_from == "drawn":
-        checksum = with_test_windows(checksum, test, labels.numbers, subject)
     start = np.zeros(n, np.int64) if content.start is None else content.start.astype(np.int64)
     in_recordings = content.dense and not content.grid
-    return Dataset(
-        name=_name(path, content),
+    data = Dataset(
+        name=name,
         x=as_float32(x),
         y=labels.numbers,
         subject=subject,
@@ -63,7 +84,7 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
         classes=labels.classes,
         channels=channels,
         rate_hz=content.rate_hz,
-        sha256=checksum,
+        sha256="",
         recording=recording if in_recordings else None,
         start=start if in_recordings else None,
         grid=content.grid,
@@ -74,7 +95,9 @@ def make_dataset(path: Path, content: FileContent, nan: NanPolicy) -> Dataset:
         warnings=tuple(warnings),
         notes=labels.notes,
         offset=None if offset is None else tuple(offset.tolist()),
+        labels=None if content.dense else given_labels(content.labels, labels.classes, content.classes is not None),
     )
+    return data, labels
 
 
 def _name(path: Path, content: FileContent) -> str:

@@ -75,14 +75,19 @@ class Tuning:
         return with_tuned(units, lambda spec: choices.get(setting_of(spec, self.apart)))
 
 
-def expand_with_tuning(request: Request) -> tuple[list[tuple[UnitSpec, Dataset]], list[tuple[UnitSpec, Dataset]]]:
+def expand_with_tuning(
+    request: Request, given: Dataset | None = None
+) -> tuple[list[tuple[UnitSpec, Dataset]], list[tuple[UnitSpec, Dataset]]]:
     """The units of a request, and those that are number 0 of what is tried: under the seed of tuning.
+
+    Args:
+        given: windows in memory, in place of those that the request names.
 
     Raises:
         MmkdError: the request is invalid, or would tune on a data set that it reports on.
     """
     if request.tune is None:
-        return list(expand(request)), []
+        return list(expand(request, given)), []
     if TASKS.get(request.task).of_series:
         raise MmkdError(
             f"--tune {request.tune}: series of --task {request.task} are scored by their anomalies, which no training "
@@ -90,10 +95,10 @@ def expand_with_tuning(request: Request) -> tuple[list[tuple[UnitSpec, Dataset]]
         )
     seed = tuning_seed(request.seeds)
     if not request.tune_on:
-        both = list(expand(replace(request, seeds=(*request.seeds, seed))))
+        both = list(expand(replace(request, seeds=(*request.seeds, seed)), given))
         own = [(spec, data) for spec, data in both if spec.seed != seed]
         return own, [(spec, data) for spec, data in both if spec.seed == seed]
-    units = list(expand(request))
+    units = list(expand(request, given))
     for one in request.tune_on:
         for other in dict.fromkeys(data.name for _, data in units):
             if are_relatives(one, other):

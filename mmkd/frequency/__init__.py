@@ -20,6 +20,7 @@ from mmkd.frequency.local import LocalAttention
 from mmkd.frequency.masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_flat, warn_idle
 from mmkd.frequency.meeting import meet_unaliased
 from mmkd.frequency.path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
+from mmkd.frequency.response import half_spectrum, in_fourier, kept_energy, mean_power, removed_share, response
 from mmkd.frequency.review import ReviewBlock
 from mmkd.frequency.wavelets import HAAR_ENDS, haar_bands, haar_levels
 
@@ -46,15 +47,21 @@ __all__ = [
     "check_mask",
     "haar_bands",
     "haar_levels",
+    "half_spectrum",
     "hierarchical_context",
     "high_pass",
+    "in_fourier",
     "is_idle",
+    "kept_energy",
     "lift",
     "map_distance",
+    "mean_power",
     "meet",
     "meet_unaliased",
     "random_band",
+    "removed_share",
     "resample",
+    "response",
     "scaled",
     "shrink",
     "warn_flat",

@@ -24,6 +24,8 @@ OPTIMIZERS: Mapping[str, str] = {
     "sgd": "SGD with momentum 0.9",
 }
 """The optimizers of networks; `training.optimization` makes them."""
+OF_CROSS_ENTROPY = ("label_smoothing", "class_weights", "focal_gamma")
+"""Options of cross-entropy: those of a teacher are in its `Training`, those of a student are options of its method."""
 FORMAT = FIRST_FORMAT
 """Version of the meaning of a spec; it is part of every key, so that a new version ignores old records."""
 
@@ -44,6 +46,9 @@ class Training(Options):
     )
     class_weights: Literal["none", "balanced"] = option(
         "none", "of a teacher's cross-entropy; a student's is an option of its method", since=5
+    )
+    focal_gamma: float = option(
+        0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, le=20, since=5
     )
     steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
     augment: tuple[str, ...] = option((), "augmentations of the training windows, such as rotate:30", since=5)

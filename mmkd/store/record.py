@@ -20,6 +20,7 @@ from typing import Any, Literal
 from mmkd.core.errors import MmkdError
 from mmkd.specs.unit import KINDS, Spec, TeacherSpec, UnitSpec
 from mmkd.store.files import find_damage
+from mmkd.store.shown import one_line, small_table
 
 MEASUREMENTS = ("deployment.json", "maps.npz", "robustness.json")
 """Files that may be added to the record of a student."""
@@ -39,8 +40,8 @@ class Metrics(Mapping[str, Mapping[str, float]]):
 
     @property
     def test(self) -> Mapping[str, float]:
-        """Scores on the test windows, after the selected epoch."""
-        return self._values["test"]
+        """Scores on the test windows, after the selected epoch; empty of a unit that has no test windows."""
+        return self._values.get("test", {})
 
     @property
     def test_last(self) -> Mapping[str, float]:
@@ -80,6 +81,14 @@ class Record:
     result: Mapping[str, Any]
     replaced: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, compare=False)
     epoch: Literal["best", "last"] = "best"
+
+    def __repr__(self) -> str:
+        """One line, such as `Record(kd on gunpoint, student sig (tiny), seed 0: accuracy 0.97, ...; runs/1a2b)`."""
+        return f"Record({one_line(self)}; {self.folder})"
+
+    def _repr_html_(self) -> str:
+        """A small table, which notebooks show."""
+        return small_table(self)
 
     @property
     def has_one_epoch(self) -> bool:
@@ -191,6 +200,11 @@ class Record:
     def environment(self) -> Mapping[str, Any]:
         """Versions, machine and commit of the run; empty for older records, which do not have them."""
         return dict(self.result.get("environment") or {})
+
+    @property
+    def has_files(self) -> bool:
+        """Whether its predictions and weights are here; those of a record that travelled are not."""
+        return True
 
     def file(self, name: str) -> Path:
         """The path of a file of the record, after checking its size and checksum.

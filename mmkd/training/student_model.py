@@ -67,12 +67,13 @@ class StudentModel(nn.Module):
     windows (N, C, W), or raw images (N, C, H, W).
 
     >>> model = mmkd.load_student("runs/1a2b3c4d")  # doctest: +SKIP
-    >>> labels = [model.classes[k] for k in model.predict(windows)]  # doctest: +SKIP
+    >>> labels = model.predict(windows)  # doctest: +SKIP
 
     Attributes:
         network: the student itself.
         modalities: name -> modality, fitted on the training windows of its run.
         classes: names of the K classes.
+        labels: (K,) the classes as the y of the training has them: numbers if y held numbers, else the names.
         channels, window: the shape (C, W) of a window.
         dense: whether it predicts a class for every sample of a window; else one for the window.
         grid: (H, W) of images, whose window has H W samples; None for signals.
@@ -90,11 +91,13 @@ class StudentModel(nn.Module):
         dense: bool = False,
         grid: tuple[int, int] | None = None,
         offset: Sequence[float] | None = None,
+        labels: Sequence[Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.modalities = dict(modalities)
         self.classes = classes
+        self.labels = np.array(classes if labels is None else labels)
         self.channels = channels
         self.window = window
         self.dense = dense
@@ -176,6 +179,7 @@ class StudentModel(nn.Module):
             dense=TASKS.get(spec.task).per_step,
             grid=grid,
             offset=data.get("offset"),
+            labels=data.get("labels"),
         )
 
     def views(self, windows: NDArray[Any]) -> dict[str, Tensor]:
@@ -216,7 +220,16 @@ class StudentModel(nn.Module):
         empty = np.zeros((0, len(self.classes), *(self.positions if self.dense else ())))
         return np.concatenate([empty, *self._predict_batches(windows, batch_size)])
 
-    def predict(self, windows: NDArray[Any]) -> NDArray[np.int64]:
+    def predict(self, windows: NDArray[Any]) -> NDArray[Any]:
+        """Predicted labels of raw windows (N, C, W), or images (N, C, H, W), as the y of the training has them.
+
+        Returns:
+            (N,) of `labels`; if the student is `dense`, the numbers of `predict_numbers`, which such labels are.
+        """
+        numbers = self.predict_numbers(windows)
+        return numbers if self.dense else self.labels[numbers]
+
+    def predict_numbers(self, windows: NDArray[Any]) -> NDArray[np.int64]:
         """Predicted classes of raw windows (N, C, W), or images (N, C, H, W), as indices of `classes`.
 
         Returns:

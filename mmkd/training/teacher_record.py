@@ -28,7 +28,7 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: Traini
     """
     spec = teacher.spec
     with records.lock(spec.key):
-        record = records.get(spec.key)
+        record = records.get_whole(spec.key)
         if record is not None and record.knows_last_epoch:
             return
 
@@ -75,6 +75,7 @@ def describe_data(data: Dataset, split: Split) -> dict[str, Any]:
         **({"grid": list(data.grid)} if data.grid else {}),
         **({} if data.subject is None else {"subjects": len(np.unique(data.subject))}),
         "classes": list(data.classes),
+        **({} if data.labels is None else {"labels": list(data.labels)}),
         "channels": list(data.channels),
         "window": data.window,
         "rate_hz": data.rate_hz,

@@ -11,6 +11,7 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.options import older_options, recorded
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset, load_dataset, load_own
+from mmkd.data.arrays import finish_dataset
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, make_folds, read_folds
@@ -33,10 +34,13 @@ VALIDATION = 0.2
 """Fraction of the training windows, or subjects, that is used for validation."""
 
 
-def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
+def expand(request: Request, given: Dataset | None = None) -> Iterator[tuple[UnitSpec, Dataset]]:
     """The units of a request and the data set of each, without repeats, ordered by data set, seed, student, method.
 
     Nothing is written.
+
+    Args:
+        given: windows in memory, in place of those that the request names.
 
     Raises:
         MmkdError: a part of the request is invalid.
@@ -50,8 +54,8 @@ def expand(request: Request) -> Iterator[tuple[UnitSpec, Dataset]]:
             raise MmkdError(f"{flag}: {', '.join(methods)} has no teachers; leave it out")
     options_of = {name: choices(request, name) for name in methods}
     seen = set()
-    loaders = _loaders(request)
-    if request.own is not None:  # defaults depend on the content of the file
+    loaders = _loaders(request, given)
+    if given is not None or request.own is not None:  # defaults depend on the content of the file
         file_data = loaders[0]()
         request = _with_defaults(request, file_data)
         loaders = [lambda: file_data]
@@ -101,10 +105,12 @@ def _folds(request: Request, data: Dataset) -> list[Fold | None]:
     return [folds[n - 1] for n in request.fold] if request.fold else list(folds)
 
 
-def _loaders(request: Request) -> list[Callable[[], Dataset]]:
+def _loaders(request: Request, given: Dataset | None) -> list[Callable[[], Dataset]]:
     """A function for each data set of a request that loads it."""
     nan: Any = request.nan
     rate = request.rate or 0.0
+    if given is not None:
+        return [lambda: finish_dataset(given, nan, rate)]
     if request.own is not None:
         form = TASKS.get(request.task).form
         return [lambda path=request.own: load_own(path, request.data_root, nan, form, rate)]  # type: ignore[misc]

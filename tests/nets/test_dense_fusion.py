@@ -15,7 +15,8 @@ from mmkd.nets import DENSE, STAGE_FUSIONS, build_dense, check_dense_fusion, cou
 from mmkd.nets.carafe import enlarge
 from mmkd.nets.dense.layers import resize, stage_join
 
-NETS = ("fast-scnn", "fast-scnn-small", "segformer", "segformer-small", "unet", "unet-small")
+SEGNEXT = ("segnext", "segnext-ham", "segnext-small", "segnext-small-ham")
+NETS = ("fast-scnn", "fast-scnn-small", "segformer", "segformer-small", *SEGNEXT, "unet", "unet-small")
 SMALL = ("fast-scnn-small", "segformer-small", "unet-small")
 CASES = [(net, fusion) for net in SMALL for fusion in STAGE_FUSIONS]
 PARAMETERS = {  # without a fusion, on 6 channels, with 4 classes

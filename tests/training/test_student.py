@@ -90,6 +90,20 @@ def test_a_stored_student_predicts_raw_windows_as_it_did(record, sines):
     assert len(model.predict(data.x[:0])) == 0
 
 
+@pytest.mark.parametrize("names", [np.array([30, 7, 12]), np.array(["c", "a", "b"]), np.array([2.0, 4.0, 1.0])])
+def test_a_stored_student_gives_labels_as_they_were_in_y(names, sines, tmp_path):
+    with np.load(sines) as z:
+        x, y = z["x"], names[z["y"]]
+    record = mmkd.run("student", data=mmkd.Dataset.from_arrays(x, y), student="sig", epochs=8, runs=tmp_path)
+    model = mmkd.load_student(record)
+    predicted = model.predict(x)
+    assert predicted.dtype.kind == names.dtype.kind
+    assert model.labels.tolist() == sorted(names.tolist())
+    np.testing.assert_array_equal(predicted, model.labels[model.predict_proba(x).argmax(1)])
+    np.testing.assert_array_equal(model.predict_numbers(x), model.predict_proba(x).argmax(1))
+    assert (predicted == y).mean() > 0.8
+
+
 def test_a_stored_student_refuses_what_it_was_not_made_for(record, tmp_path):
     with pytest.raises(MmkdError, match=r"takes \(N, 2, 32\)"):
         mmkd.load_student(record).predict(np.zeros((1, 2, 31)))

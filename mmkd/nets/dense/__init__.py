@@ -9,6 +9,6 @@ Networks whose decoder joins a coarse with a fine map accept `fusion`, a name in
 joins maps of sizes 2 : 1 (rounded up). Without it they join the maps as published.
 """
 
-from mmkd.nets.dense import fast_scnn, mamba, segformer, unet
+from mmkd.nets.dense import fast_scnn, mamba, segformer, segnext, unet
 
-__all__ = ["fast_scnn", "mamba", "segformer", "unet"]
+__all__ = ["fast_scnn", "mamba", "segformer", "segnext", "unet"]

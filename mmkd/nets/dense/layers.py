@@ -1,6 +1,8 @@
 """Layers that the dense networks share, for one axis (time) or two (images), and the head that returns `Outputs`."""
 
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -31,6 +33,77 @@ def conv(
     )
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     return layer
+
+
+def conv_fan_out(
+    dims: int,
+    inputs: int,
+    outputs: int,
+    kernel: int | tuple[int, ...] = 1,
+    stride: int = 1,
+    *,
+    padding: int | None = None,
+    groups: int = 1,
+    bias: bool = True,
+) -> nn.Module:
+    """Convolution whose weights start as N(0, 2 / fan_out), fan_out = taps * outputs / groups, and its bias at 0.
+
+    Args:
+        dims: number of axes, 1 or 2.
+        inputs: channels of the map.
+        outputs: channels of the result.
+        kernel: length of the kernel along all axes or each; odd, where `padding` is None.
+        stride: step along every axis.
+        padding: zeros at each end of every axis; None for half a kernel, which gives ceil(length / stride) positions.
+        groups: groups of channels that are convolved apart.
+        bias: whether there is a bias.
+    """
+    kernels = (kernel,) * dims if isinstance(kernel, int) else kernel
+    pads = tuple(k // 2 if padding is None else padding for k in kernels)
+    make: Any = nn.Conv1d if dims == 1 else nn.Conv2d
+    layer: nn.Module = make(inputs, outputs, kernels, stride=stride, padding=pads, groups=groups, bias=bias)
+    nn.init.normal_(layer.get_parameter("weight"), std=math.sqrt(2 * groups / (math.prod(kernels) * outputs)))
+    if bias:
+        nn.init.zeros_(layer.get_parameter("bias"))
+    return layer
+
+
+class StochasticDepth(nn.Module):
+    """Leave a residual branch out for random samples in training. Huang et al. 2016, arXiv:1603.09382.
+
+    Args:
+        drop: the probability that the branch of a sample is zeroed; those of the others are divided by 1 - drop.
+    """
+
+    def __init__(self, drop: float) -> None:
+        super().__init__()
+        self.drop = drop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a branch (B, ...) to the same shape."""
+        if not self.training or self.drop == 0:
+            return x
+        mask = torch.rand(len(x), *(1,) * (x.dim() - 1), device=x.device) >= self.drop
+        return x * mask / (1 - self.drop)
+
+
+def rising_drops(drop: float, depths: Sequence[int]) -> list[list[float]]:
+    """Rates of stochastic depth of the blocks of each stage: linear from 0 at the first block to `drop` at the last."""
+    last = max(sum(depths) - 1, 1)
+    return [
+        [drop * n / last for n in range(end - depth, end)]
+        for depth, end in zip(depths, accumulate(depths), strict=True)
+    ]
+
+
+def to_tokens(x: Tensor) -> Tensor:
+    """Reshape (B, C, ...) to (B, N, C), row by row."""
+    return x.flatten(2).transpose(1, 2)
+
+
+def to_map(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Reshape (B, N, C) to (B, C, *size)."""
+    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
 
 
 class BatchNorm(nn.BatchNorm1d):
@@ -121,6 +194,36 @@ def _check_join(fusion: str, join: Any, fine: int, coarse: int, dims: int) -> No
     if not isinstance(joined, Tensor) or joined.shape != expected:
         found = tuple(joined.shape) if isinstance(joined, Tensor) else type(joined).__name__
         raise MmkdError(f"{title} returned {found} for maps {tuple(high.shape)} and {tuple(low.shape)}, not {expected}")
+
+
+class TopDown(nn.ModuleList):
+    """Join maps of a decoder to one, step by step, the coarsest two first.
+
+    Without a fusion, all maps are interpolated to the finest one and concatenated, the finest first.
+
+    Args:
+        fusion: a name in `STAGE_FUSIONS`, or None.
+        widths: channels of each map, the finest first.
+        dims: number of axes, 1 or 2.
+    """
+
+    def __init__(self, fusion: str | None, widths: Sequence[int], dims: int) -> None:
+        super().__init__()
+        self.channels = sum(widths) if fusion is None else widths[-1]
+        if fusion is not None:
+            for fine in widths[-2::-1]:
+                join = stage_join(fusion, fine, self.channels, dims)
+                self.append(join)
+                self.channels = join.channels
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Map (B, width, ...) each, the finest first, to (B, channels, ...) with the positions of the finest."""
+        if not len(self):
+            return torch.cat([resize(y, maps[0].shape[2:]) for y in maps], dim=1)
+        x = maps[-1]
+        for join, finer in zip(self, maps[-2::-1], strict=True):
+            x = join(finer, x)
+        return x
 
 
 class Head(nn.Module):

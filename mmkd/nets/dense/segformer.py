@@ -13,29 +13,26 @@ the others in training. With a stage fusion, the maps of the decoder are not int
 step by step, the coarsest two first.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import DENSE, Shape
-from mmkd.nets.dense.layers import BatchNorm, Head, resize, stage_join
+from mmkd.nets.dense.layers import (
+    BatchNorm,
+    Head,
+    StochasticDepth,
+    TopDown,
+    conv_fan_out,
+    rising_drops,
+    to_map,
+    to_tokens,
+)
 
 REDUCTIONS = {1: (4, 2, 1, 1), 2: (8, 4, 2, 1)}
 """Number of axes -> the factor by which each stage shortens keys and values along each axis; those of images are the
 paper's."""
-
-
-def _conv(
-    dims: int, inputs: int, outputs: int, kernel: int, *, stride: int, padding: int, groups: int = 1
-) -> nn.Module:
-    make = nn.Conv1d if dims == 1 else nn.Conv2d
-    layer = make(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups)
-    nn.init.normal_(layer.weight, std=math.sqrt(2 * groups / (kernel**dims * outputs)))
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return layer
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
@@ -44,16 +41,6 @@ def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def to_tokens(x: Tensor) -> Tensor:
-    """Reshape (B, C, ...) to (B, N, C), row by row."""
-    return x.flatten(2).transpose(1, 2)
-
-
-def to_map(x: Tensor, size: tuple[int, ...]) -> Tensor:
-    """Reshape (B, N, C) to (B, C, *size)."""
-    return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *size)
 
 
 class Attention(nn.Module):
@@ -67,7 +54,7 @@ class Attention(nn.Module):
         self.key = _linear(width, width, bias=False)
         self.value = _linear(width, width)
         self.out = _linear(width, width)
-        self.reduce = _conv(dims, width, width, reduction, stride=reduction, padding=0) if reduction > 1 else None
+        self.reduce = conv_fan_out(dims, width, width, reduction, reduction, padding=0) if reduction > 1 else None
         self.norm = nn.LayerNorm(width) if reduction > 1 else None
 
     def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -98,7 +85,7 @@ class MixFeedForward(nn.Module):
         super().__init__()
         self.wide = _linear(width, 4 * width)
         self.back = _linear(4 * width, width)
-        self.depthwise = _conv(dims, 4 * width, 4 * width, 3, stride=1, padding=1, groups=4 * width)
+        self.depthwise = conv_fan_out(dims, 4 * width, 4 * width, 3, groups=4 * width)
 
     def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
         """(B, N, C) to the same shape."""
@@ -109,7 +96,7 @@ class MixFeedForward(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward block, each after a layer normalisation and with a shortcut.
 
-    `drop` is the probability that a sample skips a residual branch in training (Huang et al. 2016, arXiv:1603.09382).
+    `drop` is the rate of `StochasticDepth`.
     """
 
     def __init__(self, dims: int, width: int, heads: int, reduction: int, drop: float) -> None:
@@ -118,19 +105,13 @@ class Block(nn.Module):
         self.attention = Attention(dims, width, heads, reduction)
         self.norm2 = nn.LayerNorm(width)
         self.feed = MixFeedForward(dims, width)
-        self.drop = drop
-
-    def _kept(self, x: Tensor) -> Tensor:
-        """Zero the residual branch of random samples in training, and scale it for the others."""
-        if not self.training or self.drop == 0:
-            return x
-        mask = torch.rand(len(x), 1, 1, device=x.device) >= self.drop
-        return x * mask / (1 - self.drop)
+        self.kept = StochasticDepth(drop)
 
     def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
         """(B, N, C) to the same shape."""
-        x = x + self._kept(self.attention(self.norm1(x), size))
-        return x + self._kept(self.feed(self.norm2(x), size))
+        x = x + self.kept(self.attention(self.norm1(x), size))
+        out: Tensor = x + self.kept(self.feed(self.norm2(x), size))
+        return out
 
 
 class Stage(nn.Module):
@@ -149,8 +130,7 @@ class Stage(nn.Module):
         last: bool,
     ) -> None:
         super().__init__()
-        kernel = 2 * stride - 1
-        self.embed = _conv(dims, inputs, width, kernel, stride=stride, padding=kernel // 2)
+        self.embed = conv_fan_out(dims, inputs, width, 2 * stride - 1, stride)
         self.embed_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(dims, width, heads, reduction, drop) for drop in drops)
         self.norm = nn.LayerNorm(width, bias=not last)
@@ -196,12 +176,9 @@ class SegFormer(nn.Module):
     ) -> None:
         super().__init__()
         dims = len(shape) - 1
-        blocks = sum(depths)
         self.stages = nn.ModuleList()
         inputs = shape[0]
-        position = 0
-        for n, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            drops = [drop * (position + i) / max(blocks - 1, 1) for i in range(depth)]
+        for n, (width, drops) in enumerate(zip(widths, rising_drops(drop, depths), strict=True)):
             stride = 2 if n else 4
             last = n == len(widths) - 1
             self.stages.append(
@@ -217,17 +194,9 @@ class SegFormer(nn.Module):
                 )
             )
             inputs = width
-            position = position + depth
         self.linears = nn.ModuleList(_linear(width, decoder, bias=False) for width in widths)
-        self.joins = nn.ModuleList()
-        joined = len(widths) * decoder
-        if fusion is not None:
-            joined = decoder
-            for _ in widths[1:]:
-                join = stage_join(fusion, decoder, joined, dims)
-                self.joins.append(join)
-                joined = join.channels
-        self.fuse = _linear(joined, decoder, bias=False)
+        self.joins = TopDown(fusion, (decoder,) * len(widths), dims)
+        self.fuse = _linear(self.joins.channels, decoder, bias=False)
         self.norm = BatchNorm(decoder)
         self.head = Head(shape, decoder, classes, dropout=0.1)
 
@@ -241,18 +210,9 @@ class SegFormer(nn.Module):
         maps = [
             to_map(linear(to_tokens(y)), tuple(y.shape[2:])) for linear, y in zip(self.linears, encoder, strict=True)
         ]
-        fused = to_map(self.fuse(to_tokens(self._joined(maps))), tuple(maps[0].shape[2:]))
+        fused = to_map(self.fuse(to_tokens(self.joins(maps))), tuple(maps[0].shape[2:]))
         outputs: Outputs = self.head(encoder, [torch.relu(self.norm(fused))], size)
         return outputs
-
-    def _joined(self, maps: list[Tensor]) -> Tensor:
-        """Join maps (B, decoder, ...), the finest first, to one map with the positions of the finest."""
-        if not self.joins:
-            return torch.cat([resize(y, maps[0].shape[2:]) for y in maps], dim=1)
-        x = maps[-1]
-        for join, finer in zip(self.joins, maps[-2::-1], strict=True):
-            x = join(finer, x)
-        return x
 
 
 @DENSE.register("segformer")
