@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmkd.data.dataset import Dataset
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
+    from mmkd.estimators.classifier import DistilledClassifier
     from mmkd.methods.configs import DistillConfig, GuidedConfig, LogitConfig, MethodConfig, TaughtConfig
     from mmkd.methods.contract import Method
     from mmkd.methods.costs import Costs
@@ -65,6 +66,7 @@ _MODULES = {
     "Batch": "methods.outputs",
     "Costs": "methods.costs",
     "Dataset": "data.dataset",
+    "DistilledClassifier": "estimators.classifier",
     "DistillConfig": "methods.configs",
     "Ensemble": "nets.ensemble",
     "GuidedConfig": "methods.configs",
@@ -114,6 +116,7 @@ __all__ = [
     "Costs",
     "Dataset",
     "DistillConfig",
+    "DistilledClassifier",
     "Ensemble",
     "GuidedConfig",
     "LogitConfig",
