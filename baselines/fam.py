@@ -35,8 +35,9 @@ time step, encoder stages are matched with encoder stages and decoder stages wit
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ from mmkd import (
     WARMUP_RANGE,
     Batch,
     DistillConfig,
+    Filtering,
     Method,
     MmkdError,
     Outputs,
@@ -56,12 +58,18 @@ from mmkd import (
     paired_branch,
 )
 from mmkd.frequency import (
+    FrequencyAttention,
     FrequencyPath,
     ReviewBlock,
     check_mask,
+    half_spectrum,
     hierarchical_context,
+    in_fourier,
+    kept_energy,
     lift,
     map_distance,
+    removed_share,
+    response,
     scaled,
     warn_idle,
 )
@@ -85,6 +93,12 @@ class Route(NamedTuple):
     teacher_stage: str
     key: str
     side: int
+
+    @property
+    def text(self) -> str:
+        """The pair in words, for pictures."""
+        own, other = (stage or "embedding" for stage in (self.student_stage, self.teacher_stage))
+        return f"{self.modality}: {own} to {other}"
 
 
 def feature(outputs: Outputs, stage: str) -> Tensor:
@@ -261,23 +275,71 @@ class FAM1d(Method):
             return hierarchical_context(predicted.float(), target)
         return map_distance(predicted.float(), target, self.config.loss_domain)
 
+    def predictions(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Iterator[tuple[Route, Tensor, Tensor]]:
+        """Each pair of stages, the predicted map and the teacher's, (B, C, *size)."""
+        residuals: dict[str, Tensor | None] = {}
+        for route in self.routes:
+            modality = route.modality
+            branch = paired_branch(student, modality, self.config.pairs)
+            found = feature(teachers[modality], route.teacher_stage).detach()
+            source, target = self.bring(feature(branch, route.student_stage), found, route.side)
+            predicted, residuals[modality] = self.predict(route.key, source, residuals.get(modality))
+            yield route, predicted, target
+
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         shares = self.weights(teachers)
         ramp = batch.ramp(c.warmup)
         terms = self.supervised(student, batch)
-        residuals: dict[str, Tensor | None] = {}
-        for modality, s, t, key, side in self.routes:
-            branch = paired_branch(student, modality, c.pairs)
-            teacher = teachers[modality]
-            source, target = self.bring(feature(branch, s), feature(teacher, t).detach(), side)
-            predicted, residuals[modality] = self.predict(key, source, residuals.get(modality))
-            name = f"fam_{modality}"
+        for route, predicted, target in self.predictions(student, teachers):
+            name = f"fam_{route.modality}"
             distance = self.distance(predicted, target)
-            terms[name] = c.feature_weight * ramp * shares[modality] * distance + terms.get(name, 0)
+            terms[name] = c.feature_weight * ramp * shares[route.modality] * distance + terms.get(name, 0)
         if c.logit_weight > 0:
             terms["kd"] = c.logit_weight * self.soft(student, teachers, c.temperature)
         return terms
+
+    def spectra(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, Filtering]:
+        """The global branch of each path, with its gain: the map that it reads, what it puts out, and its response."""
+        c = self.config
+        if not c.global_branch:
+            return {}
+        read: dict[str, Tensor] = {}
+        hooks = [self.attention(key).register_forward_pre_hook(partial(_keep, read, key)) for key in self.paths]
+        try:
+            routes = [route for route, *_ in self.predictions(student, teachers)]
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {route.text: self.filtering(route, student, read[route.key]) for route in routes}
+
+    def attention(self, key: str) -> FrequencyAttention:
+        """The frequency attention of a path."""
+        attention = self.paths[key].attention
+        assert isinstance(attention, FrequencyAttention)
+        return attention
+
+    def filtering(self, route: Route, student: Outputs, before: Tensor) -> Filtering:
+        """What the global branch of a path does to the map `before`, (B, C, *size)."""
+        c = self.config
+        attention = self.attention(route.key)
+        kept = kept_energy(attention.size, c.mask, c.cutoff, c.transform)
+        gains = {"global": attention.rate_global, "local": attention.rate_local}
+        branch = paired_branch(student, route.modality, c.pairs)
+        return Filtering(
+            before,
+            (1.0 if attention.rate_global is None else attention.rate_global) * attention.global_branch(before),
+            response(attention),
+            half_spectrum(in_fourier(kept, c.transform)),
+            removed_share(before, kept, c.transform),
+            timed=before.ndim == 3 and feature(branch, route.student_stage).ndim == 3,
+            facts={f"{name} gain": float(gain) for name, gain in gains.items() if gain is not None},
+        )
+
+
+def _keep(read: dict[str, Tensor], key: str, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """A hook that keeps what a module is given."""
+    read[key] = inputs[0]
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ have the shares `teacher_weights`. The notes give no values for l_kd, l_f, g and
 choice, and so is T = 4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -49,6 +49,7 @@ from mmkd import (
     TEMPERATURE_RANGE,
     Batch,
     DistillConfig,
+    Filtering,
     Method,
     MmkdError,
     Outputs,
@@ -59,7 +60,16 @@ from mmkd import (
     option,
     paired_branch,
 )
-from mmkd.frequency import BandFilter, band_mask, meet_unaliased, random_band, warn_flat
+from mmkd.frequency import (
+    BandFilter,
+    band_mask,
+    half_spectrum,
+    in_fourier,
+    meet_unaliased,
+    random_band,
+    removed_share,
+    warn_flat,
+)
 
 PLACES = ("encoder", "decoder")
 TIMED_IMAGES = ("gaf", "mtf", "rp")
@@ -347,6 +357,29 @@ class FreqLH(Method):
             teacher = unit(teacher)
         return F.mse_loss(student, teacher)
 
+    def maps(
+        self, student: Outputs, teachers: Mapping[str, Outputs]
+    ) -> Iterator[tuple[Route, Tensor, Tensor, nn.Module]]:
+        """Each pair of stages, both maps (B, C, *size) before the filter, and the filter."""
+        for route, adapter, band in zip(self.routes, self.adapters, self.filters, strict=True):
+            student_map = paired_branch(student, route.modality, self.config.pairs).features[route.student_stage]
+            teacher_map = teachers[route.modality].features[route.teacher_stage].detach()
+            s, t = self.bring(student_map, teacher_map)
+            yield route, adapter(s).to(t.dtype), t, band
+
+    def spectra(self, student: Outputs, teachers: Mapping[str, Outputs]) -> dict[str, Filtering]:
+        """The fixed filter of each pair of stages, and what it leaves of the student's map."""
+        found = {}
+        for route, s, _, band in self.maps(student, teachers):
+            if isinstance(band, BandFilter):
+                before = standard(s) if self.config.standardise == "channel" else s
+                energy = band.gain.double().square().cpu()
+                kept = half_spectrum(in_fourier(energy, band.transform))
+                removed = removed_share(before, energy, band.transform)
+                name = f"{route.modality}: {route.student_stage} to {route.teacher_stage}"
+                found[name] = Filtering(before, band(before), kept.sqrt(), kept, removed, timed=before.ndim == 3)
+        return found
+
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
         shares = self.weights(teachers)
@@ -354,11 +387,8 @@ class FreqLH(Method):
         if c.kd_weight > 0:
             terms["kd"] = c.kd_weight * self.soft(student, teachers, c.temperature)
         distances: dict[tuple[str, str], list[Tensor]] = {}
-        for route, adapter, band in zip(self.routes, self.adapters, self.filters, strict=True):
-            student_map = paired_branch(student, route.modality, c.pairs).features[route.student_stage]
-            teacher_map = teachers[route.modality].features[route.teacher_stage].detach()
-            s, t = self.bring(student_map, teacher_map)
-            distance = self.distance(adapter(s).to(t.dtype), t, band)
+        for route, s, t, band in self.maps(student, teachers):
+            distance = self.distance(s, t, band)
             distances.setdefault((route.modality, route.place), []).append(distance)
         for (modality, place), values in distances.items():
             share = self.weight(place) * shares[modality]

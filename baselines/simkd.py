@@ -12,6 +12,11 @@ compared at the smaller size, by adaptive averages, as in the code. A line is co
 vectors of means, which is all that the classifier reads (the 3x3 convolution is then 1x1), or lifted to the image's
 side. The paper has one teacher. With several, each has a projector on the branch that it guides, and the shares
 `teacher_weights` average their errors and the logits of their classifiers.
+
+Where every time step has a label, the maps are the last ones of the decoders, lines along time. The teacher's
+classifier reads each position of the projected map, and its logits are interpolated linearly to the steps of the
+window, as those of the dense networks are. Pixels of images are left out: their logits do not say how high and wide an
+image is.
 """
 
 from collections.abc import Mapping
@@ -22,8 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Setup, option, paired_branch
-from mmkd.frequency import meet
+from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Setup, option, paired_branch
+from mmkd.frequency import meet, resample
 
 
 @METHODS.register("simkd")
@@ -40,9 +45,19 @@ class SimKD(Method):
         )
 
     unlabelled = "all"
+    tasks = frozenset({"classification", "segmentation"})
     needs = frozenset({"features", "cam"})
     supervised_by_labels = False
     minimum_batch = 2
+
+    def check(self, setup: Setup) -> None:
+        super().check(setup)
+        for modality, teacher in setup.teachers.items():
+            own = paired_branch(setup.student, modality, self.config.pairs).last_map
+            if setup.task == "segmentation" and max(own.ndim, teacher.last_map.ndim) > 3:
+                raise MmkdError(
+                    "simkd labels the time steps of signals, not the pixels of images; use another --method"
+                )
 
     def build(self, setup: Setup) -> None:
         self.shares = self.weights(setup.teachers)
@@ -97,7 +112,12 @@ class Head(nn.Module):
         weight = torch.empty(0) if teacher.classifier is None else teacher.classifier.detach()
         self.register_buffer("weight", weight.clone())
         # The bias of a linear classifier is the difference of its logits from weight times input.
-        self.register_buffer("bias", (teacher.logits - positions(target).mean(2) @ weight.T).mean(0))
+        if teacher.sequence is None:
+            differences = teacher.logits - positions(target).mean(2) @ weight.T
+        else:
+            read = torch.einsum("kc,bct->bkt", weight, target)
+            differences = (teacher.sequence - resample(read, teacher.sequence.shape[2], "linear")).mean(2)
+        self.register_buffer("bias", differences.mean(0))
         self.register_buffer("rectified", target.min() >= 0)
 
     def bring(self, x: Tensor) -> Tensor:
@@ -105,11 +125,22 @@ class Head(nn.Module):
         x = meet(x, x.new_zeros(1, 1, *self.size), self.mixed)[0]
         return x if x.ndim > 2 else x[..., None]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Map the student's map (B, C, *size) to the projected map (B, C_t, positions) and logits (B, K)."""
+    def forward(self, x: Tensor, steps: int = 0) -> tuple[Tensor, Tensor]:
+        """Map the student's map (B, C, *size) to the projected map (B, C_t, positions) and logits.
+
+        Args:
+            x: the student's map.
+            steps: T, where every step of a window has a label; 0 where the window has one.
+
+        Returns:
+            The projected map; and logits (B, K), or (B, K, T).
+        """
         x = positions(self.projector(self.bring(x)))
         x = torch.where(self.rectified, x.relu(), x)
-        return x, F.linear(x.mean(2), self.weight, self.bias)
+        if not steps:
+            return x, F.linear(x.mean(2), self.weight, self.bias)
+        read = F.linear(x.movedim(1, 2), self.weight, self.bias).movedim(2, 1)
+        return x, resample(read, steps, "linear")
 
 
 class Reused(nn.Module):
@@ -129,10 +160,11 @@ class Reused(nn.Module):
     def forward(self, views: Mapping[str, Tensor]) -> Outputs:
         """Map {modality: (B, ...)} to outputs."""
         outputs: Outputs = self.student(views)
+        steps = outputs.logits.shape[2] if outputs.logits.ndim > 2 else 0
         embeddings = []
         logits = []
         for head, (modality, share) in zip(self.heads, self.shares.items(), strict=True):
-            projected, head_logits = head(paired_branch(outputs, modality, self.pairs).last_map)
+            projected, head_logits = head(paired_branch(outputs, modality, self.pairs).last_map, steps)
             embeddings.append(projected.mean(2))
             logits.append(share * head_logits)
         return replace(

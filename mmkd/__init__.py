@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mmkd.methods.pairing import matched_maps, matched_stages, paired_branch, same_branch
     from mmkd.methods.ranges import SHARE_RANGE, TEMPERATURE_RANGE, WARMUP_RANGE
     from mmkd.methods.retargeting import Replacement, Teaching
+    from mmkd.methods.spectra import Filtering
     from mmkd.methods.variants import ReadsVariants
     from mmkd.metrics.registry import METRICS, Metric
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
@@ -69,6 +70,7 @@ _MODULES = {
     "DistilledClassifier": "estimators.classifier",
     "DistillConfig": "methods.configs",
     "Ensemble": "nets.ensemble",
+    "Filtering": "methods.spectra",
     "GuidedConfig": "methods.configs",
     "LogitConfig": "methods.configs",
     "Method": "methods.contract",
@@ -118,6 +120,7 @@ __all__ = [
     "DistillConfig",
     "DistilledClassifier",
     "Ensemble",
+    "Filtering",
     "GuidedConfig",
     "LogitConfig",
     "Method",

@@ -17,8 +17,8 @@ OLDER = "older-form"
 """Stands in the name of a row that an older form of its method made."""
 
 WHERE_CHOSEN = frozenset(
-    ("ce_weight", "class_weights", "first_epochs", "label_smoothing", "method_lr_factor", "mix", "second_epochs")
-) | {"teacher_errors"}
+    ("ce_weight", "class_weights", "first_epochs", "focal_gamma", "label_smoothing", "method_lr_factor", "mix")
+) | {"second_epochs", "teacher_errors"}
 """Options of methods that are on record only where they were chosen (those with `since`): a record without them may be
 new."""
 

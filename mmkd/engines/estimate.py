@@ -16,7 +16,7 @@ from mmkd.specs.unit import Spec
 from mmkd.store.record import Record
 from mmkd.units.expansion import reads_teachers, student_alone
 
-SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "class_weights", "schedule"}
+SAME_TIME = {"epochs", "steps", "lr", "weight_decay", "label_smoothing", "class_weights", "focal_gamma", "schedule"}
 """Options of a training that do not change the time of a window and epoch."""
 IGNORED_FIELDS = {"seed", "training_seed", "options", "method_sha256", "plugins", "teacher_training"}
 IGNORED_FIELDS |= {"tuning", "tuned"}

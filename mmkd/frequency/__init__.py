@@ -20,8 +20,10 @@ from mmkd.frequency.local import LocalAttention
 from mmkd.frequency.masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_flat, warn_idle
 from mmkd.frequency.meeting import meet_unaliased
 from mmkd.frequency.path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
+from mmkd.frequency.prompts import prompt_dice, prompt_masks, prompted_map
+from mmkd.frequency.response import half_spectrum, in_fourier, kept_energy, mean_power, removed_share, response
 from mmkd.frequency.review import ReviewBlock
-from mmkd.frequency.wavelets import HAAR_ENDS, haar_bands, haar_levels
+from mmkd.frequency.wavelets import HAAR_ENDS, haar_bands, haar_join, haar_levels
 
 __all__ = [
     "BAND_MASKS",
@@ -45,16 +47,26 @@ __all__ = [
     "band_radius",
     "check_mask",
     "haar_bands",
+    "haar_join",
     "haar_levels",
+    "half_spectrum",
     "hierarchical_context",
     "high_pass",
+    "in_fourier",
     "is_idle",
+    "kept_energy",
     "lift",
     "map_distance",
+    "mean_power",
     "meet",
     "meet_unaliased",
+    "prompt_dice",
+    "prompt_masks",
+    "prompted_map",
     "random_band",
+    "removed_share",
     "resample",
+    "response",
     "scaled",
     "shrink",
     "warn_flat",

@@ -1,6 +1,7 @@
 """The Haar wavelet transform of maps, (B, C, T) or (B, C, H, W), level by level. Haar, Mathematische Annalen 1910."""
 
 import math
+from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -48,6 +49,31 @@ def haar_bands(x: Tensor, levels: int, end: str = "zero") -> tuple[Tensor, list[
     return x, high
 
 
+def haar_join(low: Tensor, high: Sequence[Tensor]) -> Tensor:
+    """The map of some bands, the inverse of `haar_bands`.
+
+    Args:
+        low: (B, C, *size_J).
+        high: the bands (B, C, O, *size_j) of the levels 1 to J, as `haar_bands` returns them.
+
+    Returns:
+        (B, C, *size), with twice the sides of level 1: of a side of odd length, one sample more than it had.
+    """
+    for bands in reversed(high):
+        axes = range(2, low.ndim)
+        low = low[tuple(slice(n) for n in (*low.shape[:2], *bands.shape[3:]))]
+        parts = dict(zip(_orientations(len(axes)), [low, *bands.unbind(2)], strict=True))
+        for axis in reversed(axes):
+            joined = {}
+            for name in {name[:-1] for name in parts}:
+                first, second = parts[*name, 0], parts[*name, 1]
+                pair = torch.stack([first + second, first - second], dim=axis + 1) / math.sqrt(2)
+                joined[name] = pair.flatten(axis, axis + 1)
+            parts = joined
+        low = parts[()]
+    return low
+
+
 def haar_levels(size: tuple[int, ...]) -> int:
     """How often the smallest side of a map can be halved.
 
@@ -71,5 +97,10 @@ def _level(x: Tensor, end: str) -> tuple[Tensor, Tensor]:
             parts[*name, 0] = (first + second) / math.sqrt(2)
             parts[*name, 1] = (first - second) / math.sqrt(2)
         bands = parts
-    low, *high = sorted(product((0, 1), repeat=len(axes)), key=lambda name: (sum(name), [-n for n in name]))
+    low, *high = _orientations(len(axes))
     return bands[low], torch.stack([bands[name] for name in high], dim=2)
+
+
+def _orientations(axes: int) -> list[tuple[int, ...]]:
+    """The bands of a level, 1 where an axis has the high part: the low band first, then those of `haar_bands`."""
+    return sorted(product((0, 1), repeat=axes), key=lambda name: (sum(name), [-n for n in name]))

@@ -18,6 +18,13 @@ class MethodConfig(Options):
     class_weights: Literal["none", "balanced"] = option(
         "none", "weights of cross-entropy: balanced makes rare classes count as much as frequent ones", since=5
     )
+    focal_gamma: float = option(
+        0.0,
+        "power g of the focal loss: cross-entropy times (1 - p)^g, p the probability of the label; 0: none",
+        ge=0,
+        le=20,
+        since=5,
+    )
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from mmkd.core.errors import MmkdError
 from mmkd.core.registry import METHODS
 from mmkd.methods.configs import DistillConfig, GuidedConfig, MethodConfig
 from mmkd.methods.costs import Costs
-from mmkd.methods.losses import soft_targets
+from mmkd.methods.losses import label_losses, soft_targets
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.methods.pairing import paired_branch
 from mmkd.methods.retargeting import Replacement, Teaching
 from mmkd.methods.schedules import Schedule
 from mmkd.methods.shares import teacher_shares
+from mmkd.methods.spectra import Filtering
 from mmkd.methods.teacher_errors import Taught, select_taught
 
 NEEDS = frozenset({"logits", "embedding", "features", "cam", "attention", "branches", "network"})
@@ -50,8 +51,8 @@ class Method(nn.Module):
     of the networks that it reads, and may create modules in `build`. Modules and parameters assigned in `build` are
     trained together with the student, except for those that require no gradient.
 
-    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine`, `length` or
-    `retarget`.
+    A few methods override a hook: `teacher_parameters`, `deploy`, `after_step`, `likes`, `combine`, `length`,
+    `retarget` or `spectra`.
 
     State that changes during training must be a parameter or a buffer. A checkpoint stores nothing else of a method,
     and an interrupted training resumes from it.
@@ -63,7 +64,7 @@ class Method(nn.Module):
         minimum_batch: the smallest number of windows in a batch for which the loss is defined.
         minimum_classes: the smallest number of classes for which the loss depends on what a teacher says.
         supervised_by_labels: False if the student's prediction is not trained by cross-entropy with the labels; such a
-            method refuses `label_smoothing` and `class_weights`.
+            method refuses `label_smoothing`, `class_weights` and `focal_gamma`.
         tasks: the tasks that the method is defined for: "classification", "segmentation" (see `Outputs.logits`) and
             "anomaly".
         needs: a subset of `NEEDS`. A method with teachers that needs nothing of them has none trained for it; their
@@ -122,10 +123,10 @@ class Method(nn.Module):
         name = METHODS.name_of(type(self)) or type(self).__name__
         self._check_task(name, setup)
         self._check_student(name, setup)
-        if self.config.label_smoothing > 0 and not self.supervised_by_labels:
-            raise MmkdError(f"{name} trains by no cross-entropy with labels; leave --label-smoothing out")
-        if self.config.class_weights != "none" and not self.supervised_by_labels:
-            raise MmkdError(f"{name} trains by no cross-entropy with labels; leave --class-weights out")
+        for option in () if self.supervised_by_labels else ("label_smoothing", "class_weights", "focal_gamma"):
+            if getattr(self.config, option) not in (0, "none"):
+                flag = f"--{option.replace('_', '-')}"
+                raise MmkdError(f"{name} trains by no cross-entropy with labels; leave {flag} out")
         for modality in setup.teachers:
             self._check_teacher(name, modality, setup)
         if setup.teachers and isinstance(self.config, DistillConfig):
@@ -288,6 +289,22 @@ class Method(nn.Module):
         """
         return 1.0
 
+    def spectra(self, student: Outputs, teachers: Mapping[str, Outputs]) -> Mapping[str, Filtering]:
+        """Return what the spectral filters of the method do to the maps of some windows, for pictures in the record.
+
+        Called after training, in evaluation mode and without gradients, for some training windows; see
+        `mmkd.training.spectra`. It must change nothing.
+
+        Returns:
+            The pair of stages in words, such as "gaf: stage2 to stage3" -> its filter. By default there is none.
+        """
+        return {}
+
+    @property
+    def has_spectra(self) -> bool:
+        """Whether the method overrides `spectra`."""
+        return type(self).spectra is not Method.spectra
+
     def after_step(self, step: Step) -> None:
         """Called after each optimiser step, for example to update a memory or to train a module with `mmkd.Outer`.
 
@@ -342,18 +359,18 @@ class Method(nn.Module):
                 return logits.sum()
             if mixed is not None:
                 mixed = mixed[0][batch.labelled], mixed[1][batch.labelled]
-        smoothing = self.config.label_smoothing
-        if mixed is None and self.weight_of_class is None:
-            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        own = self._weighted(F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none"), targets)
+        if mixed is None and self.weight_of_class is None and self.config.focal_gamma == 0:
+            return F.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+        own = self._label_losses(logits, targets)
         if mixed is None:
             return own.mean()
         others, shares = mixed
-        other = self._weighted(F.cross_entropy(logits, others, label_smoothing=smoothing, reduction="none"), others)
+        other = self._label_losses(logits, others)
         return (shares * own + (1 - shares) * other).mean()
 
-    def _weighted(self, losses: Tensor, targets: Tensor) -> Tensor:
-        """The losses (n,) of windows or steps, each times the weight of its class."""
+    def _label_losses(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy (n,) of windows or steps with all of its options, each times the weight of its class."""
+        losses = label_losses(logits, targets, self.config.label_smoothing, self.config.focal_gamma)
         return losses if self.weight_of_class is None else losses * self.weight_of_class[targets]
 
     def weigh_classes(self, labels: Tensor, classes: int) -> None:

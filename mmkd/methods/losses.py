@@ -12,6 +12,9 @@ TEMPERATURES = (0.01, 100.0)
 PUBLISHED_BATCH = 64
 """Windows in the batches for which the weights of terms that compare the windows of a batch were published."""
 
+SMALLEST_REST = 1e-12
+"""The least 1 - p of the focal loss: the slope of a power below 1 has no limit at 0."""
+
 
 def check_temperature(source: str, value: float) -> None:
     """Check that a temperature is in the accepted range.
@@ -48,6 +51,33 @@ def soft_targets(student_logits: Tensor, teacher_logits: Tensor, temperature: fl
     student = F.log_softmax(student_logits / temperature, dim=1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=1)
     return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def label_losses(logits: Tensor, targets: Tensor, smoothing: float = 0.0, gamma: float = 0.0) -> Tensor:
+    """Cross-entropy of each sample times (1 - p)^gamma: the focal loss. Lin et al., ICCV 2017, arXiv:1708.02002.
+
+    p is the probability of the label. The gradient flows through the factor too, as in the paper. With label smoothing
+    the factor, of the label alone, multiplies the whole smoothed cross-entropy; the paper has none.
+
+    Args:
+        logits: (n, K).
+        targets: (n,) labels.
+        smoothing: share of the label that is spread over all classes.
+        gamma: power of the factor; 0 for cross-entropy as it is.
+
+    Returns:
+        (n,).
+
+    >>> import torch
+    >>> label_losses(torch.zeros(1, 2), torch.tensor([1]), gamma=2.0)  # ln(2) / 4
+    tensor([0.1733])
+    """
+    losses = F.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+    if gamma == 0:
+        return losses
+    log_p = F.log_softmax(logits, dim=1).gather(1, targets[:, None])[:, 0]
+    rest = -log_p.expm1()  # 1 - p, without cancellation near p = 1
+    return losses * rest.clamp_min(SMALLEST_REST) ** gamma
 
 
 def batch_scale(size: int, growth: int) -> float:

@@ -10,8 +10,10 @@ import numpy as np
 from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
 from mmkd.comparison.rows import Row
+from mmkd.comparison.spectra import record_spectra
 from mmkd.comparison.units import Unit
 from mmkd.core.refusal import Refusal
+from mmkd.drawing.spectra import ring_lines
 from mmkd.metrics.pairs import Paired
 from mmkd.metrics.registry import METRICS, file_scores
 from mmkd.report.fidelity import fidelity_lines, fidelity_row
@@ -51,6 +53,23 @@ def tuning_files(comparison: Comparison) -> dict[str, str]:
         "tuned.csv": tuned_lines(comparison.groups),
     }
     return {name: _csv(found) for name, found in lines.items() if found}
+
+
+def spectra_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
+    """`spectra.csv`, one line a unit, spectral filter and frequency; of images, a ring of frequencies around the mean.
+
+    It is left out where no record has spectra.
+    """
+    lines = [
+        {**_identity(row, group), **seed_and_fold(unit, group), "key": unit.key, "filter": one.name, **line}
+        for group in comparison.groups
+        for row in group.rows
+        for unit in row.members
+        if unit.record is not None
+        for one in record_spectra(unit.record, notes)
+        for line in ring_lines(one)
+    ]
+    return {"spectra.csv": _csv(lines)} if lines else {}
 
 
 def _identity(row: Row, group: Group) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from mmkd.core.keys import digest
 from mmkd.core.options import FIRST_FORMAT, Options, option, recorded
 from mmkd.core.registry import kind_of
 from mmkd.specs.data import DataSpec
+from mmkd.specs.fusion_names import kind_of_fusion
 from mmkd.specs.teacher_nets import ensemble_parts, kind_of_net, single_nets, target_folds
 
 OPTIMIZERS: Mapping[str, str] = {
@@ -23,6 +24,8 @@ OPTIMIZERS: Mapping[str, str] = {
     "sgd": "SGD with momentum 0.9",
 }
 """The optimizers of networks; `training.optimization` makes them."""
+OF_CROSS_ENTROPY = ("label_smoothing", "class_weights", "focal_gamma")
+"""Options of cross-entropy: those of a teacher are in its `Training`, those of a student are options of its method."""
 FORMAT = FIRST_FORMAT
 """Version of the meaning of a spec; it is part of every key, so that a new version ignores old records."""
 
@@ -43,6 +46,9 @@ class Training(Options):
     )
     class_weights: Literal["none", "balanced"] = option(
         "none", "of a teacher's cross-entropy; a student's is an option of its method", since=5
+    )
+    focal_gamma: float = option(
+        0.0, "of a teacher's cross-entropy; a student's is an option of its method", ge=0, le=20, since=5
     )
     steps: int = option(0, "optimizer steps in all; `epochs` is then the number of equal parts", ge=0, since=5)
     augment: tuple[str, ...] = option((), "augmentations of the training windows, such as rotate:30", since=5)
@@ -110,7 +116,7 @@ def select_sources(
     """
     names = [f"task {task}", *(f"modality {kind_of(name)}" for name in modalities)]
     names += [f"{kind} {net}" for net in nets for kind in ("backbone", "dense network")]
-    names += [f"{kind} {fusion}" for kind in ("fusion", "stage fusion")]
+    names += [f"{kind} {kind_of_fusion(fusion or '')}" for kind in ("fusion", "stage fusion")]
     names += [f"augmentation {name}" for name in augmentations]
     return {name: sources[name] for name in names if name in sources}
 
@@ -185,7 +191,8 @@ class UnitSpec:
         teacher_training: None for a method without teachers.
         student: the modalities of its branches.
         student_net: name of the network of each branch.
-        fusion: how the branches, or the stages of a dense network, are fused; None if there is nothing to fuse.
+        fusion: how the branches, or the stages of a dense network, are fused, such as "freqfusion:bands=3"; None if
+            there is nothing to fuse.
         method_sha256: checksum of the file of a plugin's method; empty for the methods of mmkd.
         plugins: files of plugins; they are not part of the key.
         checkpoint_sha256: modality -> checksum of the file of a teacher's weights, if it is not trained.

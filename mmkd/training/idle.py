@@ -15,7 +15,14 @@ from mmkd.methods.outputs import Batch, Outputs, Setup
 from mmkd.specs.unit import UnitSpec
 from mmkd.training.setup import build_method
 
-SHARED = ("branch_weight", "label_smoothing", "weight_schedule", "temperature_schedule", "teacher_weights")
+SHARED = (
+    "branch_weight",
+    "label_smoothing",
+    "focal_gamma",
+    "weight_schedule",
+    "temperature_schedule",
+    "teacher_weights",
+)
 """Options of the contract that can only act through the loss terms, so that one step shows whether they do."""
 OWN = ("temperature", "pairs", "mixed")
 """Options that many methods have, and that act through the loss terms unless a method has a hook that may read them."""

@@ -19,7 +19,8 @@ from mmkd.drawing.confusion import confusion_chart
 from mmkd.drawing.labels import labelled_image, labelled_recording
 from mmkd.drawing.lines import learning_curves
 from mmkd.drawing.series import scored_series
-from mmkd.drawing.svg import add_heading, standalone
+from mmkd.drawing.spectra import FilterSpectra, spectra_chart
+from mmkd.drawing.svg import WIDE, add_heading, standalone
 from mmkd.drawing.views import views_chart
 from mmkd.metrics.detections import SeriesResult
 from mmkd.metrics.recordings import stitch
@@ -98,6 +99,14 @@ def save_series_pictures(
         threshold=median.threshold,
     )
     _save(folder / "series.svg", chart, heading)
+
+
+def save_spectra_picture(folder: Path, unit: "PreparedUnit", filters: Sequence[FilterSpectra]) -> None:
+    """Write `spectra.svg`: the spectral filters of the method, and the maps before and after them."""
+    heading = f"{_unit_name(unit)}: spectra of its filters"
+    note = f"{filters[0].windows} training windows, weights of the last epoch; heat maps have the mean in the middle"
+    chart = spectra_chart("Spectra of filters", heading, filters, WIDE)
+    _save(folder / "spectra.svg", chart, heading, note)
 
 
 def _unit_name(unit: "PreparedUnit") -> str:

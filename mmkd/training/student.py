@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from mmkd.core.errors import describe_error
 from mmkd.data import Dataset
+from mmkd.drawing.spectra import FilterSpectra
 from mmkd.metrics.registry import checksum_field
 from mmkd.nets import count_parameters
 from mmkd.specs.unit import UnitSpec
@@ -21,6 +22,7 @@ from mmkd.training.likes import LAST_WEIGHTS, combine
 from mmkd.training.loop import TrainingResult, train
 from mmkd.training.pictures import save_pictures
 from mmkd.training.preparation import PreparedUnit, prepare_unit
+from mmkd.training.spectra import measure_spectra, save_spectra
 from mmkd.training.teacher_record import describe_data
 from mmkd.training.teachers import peak_memory
 from mmkd.training.testing import evaluate_on_test
@@ -38,6 +40,7 @@ def run_unit(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
     unit = prepare_unit(spec, data, workspace)
     with workspace.group.training("student", key=spec.key, spec=asdict(spec), shares=unit.shares):
         result = train_student(unit, workspace)
+    spectra = _try_spectra(unit)
 
     def write_files(folder: Path) -> Mapping[str, Any]:
         metrics, predictions, _ = evaluate_on_test(result, unit.windows, unit.split.test, spec.training)
@@ -46,11 +49,21 @@ def run_unit(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
             log_scores(unit, metrics["test"])
         try:
             save_pictures(folder, unit, result, predictions)
+            save_spectra(folder, unit, spectra)
         except Exception as error:  # a record is written even if a picture fails
             unit.log.add(f"pictures left out: {describe_error(error)}")
         return write_student(folder, unit, result, metrics, workspace)
 
     return finish_unit(spec, workspace, workspace.records.write(spec.key, write_files))
+
+
+def _try_spectra(unit: PreparedUnit) -> list[FilterSpectra]:
+    """The spectra of the method's filters, before the student gets the weights of its best epoch."""
+    try:
+        return measure_spectra(unit)
+    except Exception as error:  # a record is written even if a picture fails
+        unit.log.add(f"spectra left out: {describe_error(error)}")
+        return []
 
 
 def train_student(unit: PreparedUnit, workspace: Workspace) -> TrainingResult:

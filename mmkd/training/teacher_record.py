@@ -28,7 +28,7 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: Traini
     """
     spec = teacher.spec
     with records.lock(spec.key):
-        record = records.get(spec.key)
+        record = records.get_whole(spec.key)
         if record is not None and record.knows_last_epoch:
             return
 

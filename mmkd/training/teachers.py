@@ -24,7 +24,7 @@ from mmkd.metrics.registry import checksum_field
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
 from mmkd.nets.ensemble import Ensemble, PeerStandIn
 from mmkd.specs.teacher_nets import ensemble_parts, kind_of_net
-from mmkd.specs.unit import TeacherSpec
+from mmkd.specs.unit import OF_CROSS_ENTROPY, TeacherSpec
 from mmkd.store.cache import Cache
 from mmkd.store.environment import environment
 from mmkd.tasks import TASKS
@@ -234,7 +234,7 @@ def train_members(
 
 def train_teacher(spec: TeacherSpec, network: nn.Module, windows: TrainingData, workspace: Workspace) -> TrainingResult:
     """Train the teacher's `initial_network`, in step with the other processes of the group."""
-    options = {name: getattr(spec.training, name) for name in ("label_smoothing", "class_weights")}
+    options = {name: getattr(spec.training, name) for name in OF_CROSS_ENTROPY}
     method: Method = METHODS.get("student")(**options)
     return train(
         network,

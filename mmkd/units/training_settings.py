@@ -5,13 +5,15 @@ from typing import Any, Literal
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.options import Options
-from mmkd.specs.unit import OPTIMIZERS
+from mmkd.specs.unit import OF_CROSS_ENTROPY, OPTIMIZERS
 from mmkd.units.setting import MOST, setting
 
 SHARED = ("epochs", "steps", "batch_size", "lr", "optimizer", "weight_decay")
 """Fields that hold for teachers too, unless the field `teacher_...` is set."""
-OF_METHODS = ("label_smoothing", "class_weights")
+OF_METHODS = OF_CROSS_ENTROPY
 """Fields that are options of every method, and so of the student; teachers have `teacher_...`."""
+ALSO_OF_TEACHERS = ("class_weights", "focal_gamma")
+"""Those of them that hold for teachers too, unless `teacher_...` is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,17 @@ class TrainingSettings(Options):
     teacher_class_weights: Literal["none", "balanced"] | None = setting(
         None, "of teachers (default --class-weights)", flag="--teacher-class-weights", metavar="HOW"
     )
+    focal_gamma: float | None = setting(
+        None,
+        "focal loss, cross-entropy times (1 - p)^G: what is learnt counts less, of teachers and student (default 0)",
+        flag="--focal-gamma",
+        metavar="G",
+        ge=0,
+        le=20,
+    )
+    teacher_focal_gamma: float | None = setting(
+        None, "of teachers (default --focal-gamma)", flag="--teacher-focal-gamma", metavar="G", ge=0, le=20
+    )
     teacher_batch_size: int | None = setting(
         None, "of teachers (default --batch-size)", flag="--teacher-batch-size", metavar="N", ge=2, le=MOST
     )
@@ -125,7 +138,7 @@ class TrainingSettings(Options):
         """The options of `specs.unit.Training` that the user set, of teachers or of the student."""
         values = {name: getattr(self, name) for name in SHARED}
         if teacher:
-            values["class_weights"] = self.class_weights
+            values |= {name: getattr(self, name) for name in ALSO_OF_TEACHERS}
             own = {name: getattr(self, f"teacher_{name}") for name in (*SHARED, *OF_METHODS)}
             own = {name: value for name, value in own.items() if value is not None}
             if {"epochs", "steps"} & set(own):  # they replace the length of all trainings

@@ -602,6 +602,30 @@ def test_refusals():
         made(student, teachers, task="regression")
 
 
+@pytest.mark.parametrize("transform", BAND_TRANSFORMS)
+@pytest.mark.parametrize("shapes", [LINE, IMAGE])
+def test_spectra_are_those_of_its_filters(shapes, transform):
+    """Waves of one frequency go in; the energy that comes out is the square of the magnitude that is told."""
+    student, teachers = outputs(shapes), {"gaf": outputs(shapes)}
+    method = made(student, teachers, transform=transform)
+    found = method.spectra(student, teachers)
+    assert list(found) == [f"gaf: {stage} to {stage}" for stage in shapes]
+    for (_, own, _, band), one in zip(method.maps(student, teachers), found.values(), strict=True):
+        size = tuple(own.shape[2:])
+        torch.testing.assert_close(one.before, own)
+        torch.testing.assert_close(one.after, band(own))
+        grid = torch.meshgrid(*(torch.arange(n).double() / n for n in size), indexing="ij")
+        at = tuple(n // 3 for n in size)
+        phase = 2 * math.pi * sum(k * axis for k, axis in zip(at, grid, strict=True))
+        waves = torch.stack([phase.cos(), phase.sin()])[None] / math.sqrt(math.prod(size))
+        energy = band(waves).square().sum()
+        torch.testing.assert_close(one.response[at].square(), energy, atol=1e-6, rtol=0)
+        kept = band(own).square().sum() / own.square().sum()
+        assert one.removed == pytest.approx(1 - kept.item(), abs=1e-6)
+        assert one.timed == (len(size) == 1)
+    assert made(student, teachers, strategy="all-pass").spectra(student, teachers) == {}
+
+
 def test_the_options_offer_all_that_there_is():
     hints = get_type_hints(METHODS.get("freq-lh").Config)
     for field, names in {

@@ -35,9 +35,9 @@ def network(*maps, **more):
     return Outputs(embedding @ weight.T + bias, embedding, features, classifier=weight, **more)
 
 
-def built(name, student, teachers, **options):
+def built(name, student, teachers, task="classification", **options):
     method = METHODS.get(name)(**options)
-    setup = Setup(student, teachers, classes=K, train_size=60, epochs=24)
+    setup = Setup(student, teachers, classes=K, train_size=60, epochs=24, task=task)
     method.check(setup)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -363,6 +363,56 @@ def test_simkd_is_the_teacher_where_the_projected_map_is_the_teachers(kind):
     s = network(t.features["stage1"])
     assert method.losses(s, {"gaf": t}, batch_at())["simkd_gaf"].item() == pytest.approx(0, abs=1e-12)
     torch.testing.assert_close(method.deploy(Fixed(s))({}).logits, t.logits)
+
+
+@pytest.mark.parametrize(("own", "other"), [(12, 6), (3, 6), (6, 6)])
+def test_simkd_of_labelled_steps_by_loops(own, other):
+    """Lines of a decoder are longer or shorter than the teacher's; its classifier reads each position."""
+    steps = 24
+    weight, bias = torch.randn(K, 4, dtype=torch.double), torch.randn(K, dtype=torch.double)
+
+    def labelled(line, logits_of):
+        """Outputs for every step, as methods get them, with the logits of all steps as `sequence`."""
+        values = interpolated(torch.einsum("kc,bct->bkt", weight, logits_of) + bias[:, None], steps)
+        made = Outputs(values, line.mean(2), {"encoder1": line[..., :1], "decoder1": line}, classifier=weight)
+        return made, made.steps(torch.ones(B, steps, dtype=torch.bool))
+
+    target = torch.rand(B, 4, other, dtype=torch.double)
+    line = torch.randn(B, 3, own, dtype=torch.double, requires_grad=True)
+    teacher = labelled(target, target)[1]
+    whole, student = labelled(line, target)
+    method = shaken(built("simkd", student, {"sig": teacher}, task="segmentation", factor=1))
+    torch.testing.assert_close(method.heads[0].bias, bias)
+    met = averaged(line, min(own, other)), averaged(target, min(own, other))
+    projection = projected(method.heads[0], met[0])
+    found = method.losses(student, {"sig": teacher}, batch_at())
+    assert_same(found["simkd_sig"], ((projection - met[1]) ** 2).mean(), line, *method.parameters())
+    says = method.deploy(Fixed(whole))({})
+    expected = torch.stack([weight @ projection[..., t].T + bias[:, None] for t in range(projection.shape[2])], 2)
+    torch.testing.assert_close(says.logits, interpolated(expected.transpose(0, 1), steps))
+    assert says.logits.shape == (B, K, steps)
+
+
+def interpolated(x, length):
+    """(B, C, T) to (B, C, length) between the centres of positions, held constant beyond the first and the last."""
+    rows = []
+    for t in range(length):
+        place = min(max((t + 0.5) * x.shape[2] / length - 0.5, 0), x.shape[2] - 1)
+        first = min(int(place), x.shape[2] - 1)
+        second = min(first + 1, x.shape[2] - 1)
+        rows.append((1 - place + first) * x[..., first] + (place - first) * x[..., second])
+    return torch.stack(rows, 2)
+
+
+def averaged(x, length):
+    """(B, C, T) to (B, C, length), where T is a multiple of the length."""
+    return x.unflatten(2, (length, -1)).mean(3)
+
+
+def test_simkd_refuses_pixels():
+    t = network(torch.rand(B, 4, 5, 5))
+    with pytest.raises(MmkdError, match="time steps of signals"):
+        built("simkd", network(torch.rand(B, 3, 5, 5)), {"img": t}, task="segmentation")
 
 
 def test_simkd_of_several_teachers_averages_by_shares():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmkd import MmkdError
-from mmkd.frequency import LIFTS, haar_bands, haar_levels, meet_unaliased, shrink
+from mmkd.frequency import LIFTS, haar_bands, haar_join, haar_levels, meet_unaliased, shrink
 
 ORACLE = np.load(Path(__file__).parents[1] / "oracles" / "losses2_bands.npz", allow_pickle=False)
 
@@ -96,3 +96,13 @@ def test_a_fast_wave_leaves_no_alias():
     fast = torch.cos(math.pi * 30 / 32 * (torch.arange(32.0) + 0.5))[None, None]  # in no band of 8 samples
     met, _ = meet_unaliased(fast, torch.zeros(1, 1, 8), "outer")
     assert met.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(16,), (11,), (7,), (8, 12), (5, 7), (6, 9)])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_joined_bands_are_the_map_again(size, levels):
+    x = torch.randn(2, 3, *size, dtype=torch.double)
+    low, high = haar_bands(x, levels)
+    found = haar_join(low, high)
+    assert tuple(found.shape[2:]) == tuple(n + n % 2 for n in size)
+    torch.testing.assert_close(found[tuple(slice(n) for n in x.shape)], x)

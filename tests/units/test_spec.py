@@ -78,6 +78,7 @@ OTHER_TRAINING = {
     "label_smoothing": 0.1,
     "steps": 500,
     "class_weights": "balanced",
+    "focal_gamma": 2.0,
     "augment": ("rotate:30",),
     "augment_copies": 4,
     "triads": ("wrist=0,1,2",),

@@ -189,7 +189,7 @@ def test_teachers_and_student_train_with_what_was_set(sines, tmp_path, monkeypat
     teacher, own = made
     assert (teacher.lr, teacher.batch_size, teacher.optimizer, teacher.label_smoothing) == (0.003, 6, "sgd", 0.2)
     assert (own.lr, own.batch_size, own.optimizer, own.weight_decay) == (0.01, 6, "sgd", 0.0)
-    assert smoothings == [{"label_smoothing": 0.2, "class_weights": "none"}]
+    assert smoothings == [{"label_smoothing": 0.2, "class_weights": "none", "focal_gamma": 0.0}]
     stored = record.result["spec"]
     assert stored["training"]["lr"] == 0.01
     assert stored["training"]["given"] == ["batch_size", "lr", "optimizer", "weight_decay"]

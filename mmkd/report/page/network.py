@@ -1,4 +1,4 @@
-"""The details of one network: learning curves, confusion, reliability, options, units and costs."""
+"""The details of one network: learning curves, confusion, reliability, spectra, options, units and costs."""
 
 from typing import Any
 
@@ -17,6 +17,7 @@ from mmkd.report.page.album import Figure, Table
 from mmkd.report.page.context import GroupContext
 from mmkd.report.page.fidelity import row_tables
 from mmkd.report.page.robustness import RobustnessCurves
+from mmkd.report.page.spectra import spectra_figures
 from mmkd.report.page.words import count, told_settings
 from mmkd.report.phrases import mean_and_deviation, row_name
 
@@ -30,6 +31,7 @@ def network_details(context: GroupContext, row: Row, robustness: RobustnessCurve
     figures = _learning_figures(context, row)
     if tested is not None:
         figures += _tested_figures(context, row, tested)
+    figures += spectra_figures(context, row)
     figures += robustness.row_figures(row)
     facts = [
         ("Options", told_settings(flat(row.settings))),
