@@ -109,7 +109,9 @@ class Record:
         """The record of a teacher with the test scores, predictions and weights of its "best" or "last" epoch."""
         if epoch != "last" or self.epoch == "last" or self.has_one_epoch:
             return self
-        scores = dict.fromkeys(("test", "test_last"), self.metrics.test_last) if self.metrics.test else {}
+        if not self.metrics.test:
+            return replace(self, epoch="last")
+        scores = {"test": self.metrics.test_last, "test_last": self.metrics.test_last}
         return replace(self, result={**self.result, "metrics": scores}, epoch="last")
 
     @property
