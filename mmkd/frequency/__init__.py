@@ -23,7 +23,7 @@ from mmkd.frequency.path import DOMAINS, SCALES, FrequencyPath, hierarchical_con
 from mmkd.frequency.prompts import prompt_dice, prompt_masks, prompted_map
 from mmkd.frequency.response import half_spectrum, in_fourier, kept_energy, mean_power, removed_share, response
 from mmkd.frequency.review import ReviewBlock
-from mmkd.frequency.wavelets import HAAR_ENDS, haar_bands, haar_join, haar_levels
+from mmkd.frequency.wavelets import HAAR_ENDS, WAVELET_TAPS, haar_bands, haar_join, haar_levels, ring_bands
 
 __all__ = [
     "BAND_MASKS",
@@ -36,6 +36,7 @@ __all__ = [
     "RESIZES",
     "SCALES",
     "TRANSFORMS",
+    "WAVELET_TAPS",
     "BandFilter",
     "FrequencyAttention",
     "FrequencyAttention1d",
@@ -67,6 +68,7 @@ __all__ = [
     "removed_share",
     "resample",
     "response",
+    "ring_bands",
     "scaled",
     "shrink",
     "warn_flat",

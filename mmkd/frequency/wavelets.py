@@ -11,6 +11,12 @@ from torch.nn import functional as F
 from mmkd.core.errors import MmkdError, unknown_name
 
 HAAR_ENDS = ("zero", "repeat")
+ROOT = math.sqrt(3)
+WAVELET_TAPS = {
+    "haar": (1 / math.sqrt(2), 1 / math.sqrt(2)),
+    "db2": tuple(tap / (4 * math.sqrt(2)) for tap in (1 + ROOT, 3 + ROOT, 3 - ROOT, 1 - ROOT)),
+}
+"""Low-pass taps h of orthonormal wavelets. Daubechies, Communications on Pure and Applied Mathematics 1988."""
 
 
 def haar_bands(x: Tensor, levels: int, end: str = "zero") -> tuple[Tensor, list[Tensor]]:
@@ -72,6 +78,38 @@ def haar_join(low: Tensor, high: Sequence[Tensor]) -> Tensor:
             parts = joined
         low = parts[()]
     return low
+
+
+def ring_bands(x: Tensor, levels: int, wavelet: str = "haar") -> tuple[Tensor, list[Tensor]]:
+    """Divide lines whose ends are joined into a low band and the details of each level.
+
+    One level is a_j = sum_k h_k x_(2j + k) and d_j = sum_k (-1)^k h_(L-1-k) x_(2j + k) with the L taps of the wavelet
+    and positions modulo the length; the transform of a line of even length is orthonormal. To an odd length the last
+    sample is appended again.
+
+    Args:
+        x: (B, K).
+        levels: J, at least 1.
+        wavelet: a name of `WAVELET_TAPS`.
+
+    Returns:
+        The low band (B, K_J), and the details (B, K_j) of each level.
+
+    Raises:
+        MmkdError: the wavelet is unknown.
+    """
+    if wavelet not in WAVELET_TAPS:
+        raise unknown_name("wavelet", wavelet, tuple(WAVELET_TAPS))
+    low = x.new_tensor(WAVELET_TAPS[wavelet])
+    high = low.flip(0) * x.new_tensor([(-1.0) ** k for k in range(len(low))])
+    details = []
+    for _ in range(levels):
+        x = torch.cat([x, x[:, -1:]], 1) if x.shape[1] % 2 else x
+        at = torch.arange(0, x.shape[1], 2, device=x.device)[:, None] + torch.arange(len(low), device=x.device)
+        pieces = x[:, at % x.shape[1]]
+        x = pieces @ low
+        details.append(pieces @ high)
+    return x, details
 
 
 def haar_levels(size: tuple[int, ...]) -> int:

@@ -163,7 +163,8 @@ class FreqFusion(nn.Module):
         low_sizes, high_sizes = options.low_sizes, options.high_sizes
         self.encode_low = nn.ModuleList(self.encoder(compressed, kernel**dims) for kernel in low_sizes)
         encoders = [self.high_encoder(compressed, kernel**dims) for kernel in high_sizes]
-        self.encode_high = encoders[0] if len(encoders) == 1 else nn.ModuleList(encoders)  # stored weights have one
+        # a single one has no number in the names of its weights: older records hold such students
+        self.encode_high = encoders[0] if len(encoders) == 1 else nn.ModuleList(encoders)
         self.low_filter = Mixture(dims, compressed, len(low_sizes), hamming)
         self.sharpen: nn.Module
         if options.bands == "continuous":

@@ -154,7 +154,9 @@ class MapFusion(nn.Module):
 
     def __init_subclass__(cls) -> None:
         """Give a fusion the options of its operator, for `--fusion`."""
-        cls.Config = getattr(OPERATORS[cls.operator], "Config", None) if cls.operator else None
+        super().__init_subclass__()
+        if cls.operator and "Config" not in vars(cls):
+            cls.Config = getattr(OPERATORS[cls.operator], "Config", None)
 
     def __init__(self, dry: Mapping[str, Outputs], classes: int, **options: Any) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ from mmkd.baselines.freekd import energy_mask, masked_distance
 from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
-from mmkd.frequency import haar_bands, prompt_masks
+from mmkd.core.options import recorded
+from mmkd.frequency import haar_bands, prompt_masks, ring_bands
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 INPUTS = np.load(ORACLES / "losses2.npz", allow_pickle=False)
@@ -104,6 +105,18 @@ def test_bands_of_logits():
     torch.testing.assert_close(band_distance(s + 3, t, 1), band_distance(s, t, 1))
     odd = band_distance(s[:, :5], t[:, :5])
     torch.testing.assert_close(odd, band_distance(s[:, :4], t[:, :4]) * 2 / 3)
+
+
+def test_figkd_of_another_wavelet():
+    student, teachers, batch = logits_case()
+    method = built("figkd", student, teachers, wavelet="db2", levels=2)
+    found = method.losses(student, teachers, batch)["figkd"]
+    gap = student.logits - teachers["sig"].logits
+    _, high = ring_bands(gap, 2, "db2")
+    torch.testing.assert_close(found, sum(band.square().mean() for band in high))
+    plain = built("figkd", student, teachers, levels=2).losses(student, teachers, batch)["figkd"]
+    assert found.item() != pytest.approx(plain.item(), rel=1e-2)
+    assert "wavelet" not in recorded(METHODS.get("figkd").Config())
 
 
 def test_figkd_divides_by_the_temperature_and_weighs_teachers():
