@@ -20,6 +20,7 @@ import stat
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -110,7 +111,7 @@ def read_travelling(paths: Sequence[str | Path], flag: str = "--records") -> dic
     """
     found: dict[str, TravellingRecord] = {}
     for path in _files(paths, flag):
-        lines = read_lines(path, flag)
+        lines = _unchanged_lines(path, flag, _state(path))
         left_out = [line for line in lines if line.record is None]
         if left_out:
             first = left_out[0]
@@ -130,6 +131,20 @@ def read_travelling(paths: Sequence[str | Path], flag: str = "--records") -> dic
             if other is not record:
                 found[record.key] = united(other, record)
     return found
+
+
+@lru_cache(maxsize=64)
+def _unchanged_lines(path: Path, flag: str, state: tuple[int, int] | None) -> Sequence[Line]:
+    """The lines of a file, read once in a process as long as it does not change: a worker reads it for each job."""
+    return read_lines(path, flag)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # `read_lines` says it
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _files(paths: Sequence[str | Path], flag: str) -> Iterator[Path]:
@@ -320,7 +335,8 @@ def line_of(record: TravellingRecord) -> str:
     values: dict[str, Any] = {"format": FORMAT, "result": record.result}
     values |= {name: record.measured[file] for name, file in MEASURED.items() if file in record.measured}
     values |= {"functional": record.functional} if record.functional else {}
-    return _canonical({**values, "sha256": _checksum(values)})
+    # in the order of the record: that of its teachers is the order of their rows
+    return json.dumps({**values, "sha256": _checksum(values)}, separators=(",", ":"), allow_nan=False)
 
 
 def mark_of(record: TravellingRecord) -> str:
@@ -377,11 +393,8 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _canonical(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def _checksum(values: Mapping[str, Any]) -> str:
-    """The SHA-256 of a line without its own field for it."""
+    """The SHA-256 of a line without its own field for it, whatever the order of its fields."""
     content = {name: value for name, value in values.items() if name != "sha256"}
-    return hashlib.sha256(_canonical(content).encode()).hexdigest()
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

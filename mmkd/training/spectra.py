@@ -23,7 +23,8 @@ from mmkd.training.preparation import PreparedUnit
 from mmkd.training.replaced import in_pass
 
 MOST_WINDOWS = 256
-BATCH = 64
+BATCH = 16
+"""Windows at a time, so that the spectra of large maps need little memory."""
 
 
 def measure_spectra(unit: PreparedUnit) -> list[FilterSpectra]:

@@ -22,6 +22,7 @@ from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.nets import MultiBranch, Shape, SingleView, build_student, build_teacher
 from mmkd.nets.checks import check_outputs, run_once, run_twice
 from mmkd.nets.reverse import NETWORK, ReverseNet
+from mmkd.specs.fusion_names import kind_of_fusion
 from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
@@ -110,7 +111,7 @@ def try_student(spec: UnitSpec, student: nn.Module, views: Mapping[str, Tensor],
     for modality, branch in student.named_views():
         try_network(spec, spec.student_net, SingleView(modality, branch), views, shape)
     title = f"fusion {spec.fusion!r} (class {type(student.fusion).__name__})"
-    run = run_twice if f"fusion {spec.fusion}" in spec.sources else run_once
+    run = run_twice if f"fusion {kind_of_fusion(spec.fusion or '')}" in spec.sources else run_once
     outputs = run(title, student, views)
     check_outputs(title, outputs, shape)
     return outputs

@@ -147,7 +147,7 @@ class Request(TuningSettings, TrainingSettings):
     )
     fusion: tuple[str, ...] = setting(
         (),
-        "fusion of branches (default concat), or of the stages of a dense student",
+        "fusion of branches (default concat), or of the stages of a dense student; options: NAME:OPTION=VALUE:...",
         flag="--fusion",
         metavar="NAME[,NAME]",
         group="networks",

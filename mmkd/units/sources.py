@@ -8,6 +8,7 @@ from mmkd.augment import AUGMENTATIONS
 from mmkd.core.errors import MmkdError
 from mmkd.core.plugins import load_plugin
 from mmkd.core.registry import METHODS, Registry, kind_of
+from mmkd.specs.fusion_names import kind_of_fusion
 from mmkd.specs.teacher_nets import single_nets
 from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.tasks import TASKS
@@ -38,7 +39,7 @@ def entries(
     used: list[Entry] = [(TASKS, task), *((MODALITIES, kind_of(name)) for name in modalities)]
     used += [(DENSE if dense else BACKBONES, net) for net in single_nets(nets) if net != NETWORK]
     used += [(AUGMENTATIONS, name) for name in dict.fromkeys(augmentations)]
-    return used if fusion is None else [*used, (STAGE_FUSIONS if dense else FUSIONS, fusion)]
+    return used if fusion is None else [*used, (STAGE_FUSIONS if dense else FUSIONS, kind_of_fusion(fusion))]
 
 
 def entries_of(spec: UnitSpec | TeacherSpec) -> list[Entry]:

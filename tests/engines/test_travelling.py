@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ from mmkd.engines.plan import make_plan
 from mmkd.report.mlflow import default_uri
 from mmkd.store.cache import Cache
 from mmkd.store.records import Records
-from mmkd.store.travelling import TravellingRecord, line_of, read_travelling, travelling
+from mmkd.store.travelling import TravellingRecord, line_of, read_travelling, travelling, write_travelling
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
+from mmkd.units.likes import likes_of
 from mmkd.units.request import Request
 from mmkd.units.suites import read_suite
 
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
 TIMES = ("seconds", "time_ratio", "latency", "network_ms", "process")
 """Beginnings of the columns that differ between two trainings of one unit."""
 SUITE = """
-methods = ["student", "label-smoothing", "kd"]
+methods = ["student", "kd"]
 data = {data}
 students = ["sig"]
 teachers = ["sig"]
@@ -94,18 +95,18 @@ def machines(tmp_path, sines, monkeypatch):
 
 def test_a_suite_that_was_stopped_goes_on_on_another_machine(home, machines, capsys):
     first, second = machines("first"), machines("second")
-    machines.stop[str(first.runs)] = 4
+    machines.stop[str(first.runs)] = 3
     assert first.bench() == 130
-    assert len(first.trained) == 4
+    assert len(first.trained) == 3
     first.compare("--write-records", str(second.file))
-    assert "(5 lines, 5 of them new)" in capsys.readouterr().out, "four students and a teacher"
-    assert second.file.stat().st_size < 5 * 5000
+    assert "(4 lines, 4 of them new)" in capsys.readouterr().out, "three students and a teacher"
+    assert second.file.stat().st_size < 4 * 5000
     assert second.bench() == 0
     assert second.trained == [spec.key for spec, _ in home.units() if spec.key not in first.trained]
     capsys.readouterr()
     shared = [second.compare("--records", str(second.file)), home.compare()]
     assert "agreement: records from elsewhere (--records) came without predictions" in capsys.readouterr().out
-    assert len(shared[0]) == 5 - 1, "a teacher, the student alone, kd and label smoothing"
+    assert [row["row"] for row in shared[0]] == ["sig small", "student", "kd"]
     scores = [
         [{n: v for n, v in row.items() if n.endswith(("_mean", "_sd")) and "agree" not in n} for row in board]
         for board in shared
@@ -114,7 +115,7 @@ def test_a_suite_that_was_stopped_goes_on_on_another_machine(home, machines, cap
     capsys.readouterr()
     assert second.bench("--existing=only") == 0, "all is on record, here or from elsewhere"
     assert second.bench("--dry-run") == 0
-    assert "6 units, 6 on record" in capsys.readouterr().out
+    assert "4 units, 4 on record" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +152,7 @@ def test_what_needs_files_says_that_they_did_not_travel(travelled, capsys):
     capsys.readouterr()
     assert away.bench("--robustness") == 1
     problem = capsys.readouterr().err
-    assert "6 not measured" in problem
+    assert "4 not measured" in problem
     assert "without the student" in problem
     assert away.trained == []
 
@@ -185,17 +186,16 @@ def test_workers_and_the_store_take_records_that_travelled(travelled, capsys):
     lines = away.file.read_text().splitlines()
     kept = [line for line in lines if json.loads(line)["result"]["spec"].get("method") != "kd"]
     away.file.write_text("".join(f"{line}\n" for line in kept))
-    assert away.bench("--jobs=2") == 0
-    on_disk = {record.spec.method for record in Records(away.runs) if record.kind == "student"}
-    assert on_disk == {"kd"}
+    assert away.bench("--jobs=2", "--seed=0") == 0
+    (trained,) = [record.spec for record in Records(away.runs) if record.kind == "student"]
+    assert (trained.method, trained.seed) == ("kd", 0)
     assert "MLflow:" not in capsys.readouterr().err
     assert (away.runs / "mlflow.db").exists()
     assert default_uri(away.runs).endswith("mlflow.db")
-    whole = away.compare("--records", str(away.file))
     assert compare(["--runs", str(away.runs), "--experiment", "mmkd/*", "--out", str(away.folder / "store")]) == 0
     with (away.folder / "store" / "leaderboard.csv").open(newline="") as stream:
-        rows = {row["row"]: row["macro_f1_mean"] for row in csv.DictReader(stream)}
-    assert rows == {row["row"]: row["macro_f1_mean"] for row in whole}
+        rows = {row["row"]: row["n"] for row in csv.DictReader(stream)}
+    assert rows == {"sig small": "1", "student": "1", "kd": "1"}, "the student alone came from elsewhere"
 
 
 def test_a_result_that_differs_is_said_and_not_written_over(travelled, capsys):
@@ -272,3 +272,37 @@ def test_what_travels_of_a_record_names_no_folder(home):
         assert "safetensors" in line, "its size is a column"
         assert str(home.folder.parent) not in line
         assert '"state"' not in line
+
+
+@pytest.mark.parametrize("method", ["born-again", "student-ensemble"])
+def test_plans_train_again_what_a_method_combines_or_is_taught_by(method, home, tmp_path):
+    """Students that were trained alone for another unit are no use without their weights."""
+    (unit,) = expand(replace(read_suite(home.suite, methods=(method,)), seeds=(0,)))
+    alone = {own.key: own for own in likes_of(unit[0]).values()}
+    assert alone
+    whole = next(record for record in Records(home.runs) if record.kind == "student")
+    path = tmp_path / "likes.jsonl"
+    results = [{**whole.result, "key": key, "spec": asdict(own)} for key, own in alone.items()]
+    results = json.loads(json.dumps(results))
+    write_travelling(path, [travelling(replace(whole, result=result), {}) for result in results])
+    records = Records(tmp_path / "runs", [path])
+    assert all(records.get(key) is not None for key in alone)
+    plan = make_plan([unit], records, Cache(tmp_path / "cache"))
+    again = {job.key: job for job in plan if job.key in alone}
+    assert again.keys() == alone.keys()
+    assert all(job.rerun and not job.exists for job in again.values())
+    needed = next(job for job in plan if job.key == unit[0].key).needs
+    assert {job.id for job in again.values()} <= set(needed)
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--existing=only"]])
+def test_a_file_that_is_malformed_stops_a_command_before_it_trains(flags, machines, capsys):
+    away = machines("away")
+    for text, why in (("{", "line 1: it is no line of JSON"), (None, "there is no such file")):
+        away.file.write_text(text) if text else away.file.unlink()
+        assert away.bench(*flags) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert why in line
+        assert str(away.file) in line
+    assert not away.runs.exists()
+    assert away.trained == []

@@ -136,13 +136,13 @@ def test_huge_files_and_lines_are_not_read(tmp_path, monkeypatch):
     path = tmp_path / "records.jsonl"
     path.write_text(LINE + "\n")
     monkeypatch.setattr(module, "LARGEST_LINE", len(LINE) + 1)
-    assert set(read_travelling([path])) == {UNIT.key}
+    assert [line.key for line in module.read_lines(path, "--records")] == [UNIT.key]
     monkeypatch.setattr(module, "LARGEST_LINE", len(LINE) - 1)
     with pytest.raises(MmkdError, match="line 1: it has more than"):
-        read_travelling([path])
+        module.read_lines(path, "--records")
     monkeypatch.setattr(module, "LARGEST_FILE", 10)
     with pytest.raises(MmkdError, match="at most 0 are read"):
-        read_travelling([path])
+        module.read_lines(path, "--records")
 
 
 @pytest.mark.parametrize(
@@ -247,3 +247,12 @@ def test_committed_files_are_read():
     read = read_travelling([folder / "hapt6-comparison", folder / "multi-teacher"])
     assert len(read) > 100
     assert {record.kind for record in read.values()} == {"student", "teacher"}
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    path = tmp_path / "records.jsonl"
+    write_travelling(path, [record_of()])
+    first = read_travelling([path])
+    assert read_travelling([path])[UNIT.key] is first[UNIT.key], "read once"
+    write_travelling(path, [record_of(replace(UNIT, seed=1))])
+    assert len(read_travelling([path])) == 2
