@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Progress
+from mmkd.core.text import shown
 from mmkd.core.threads import count_cores, count_threads
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
@@ -122,7 +123,7 @@ class Workspace:
         """The PyTorch device; "auto" is CUDA if there is a CUDA device.
 
         Raises:
-            MmkdError: `device` is "cuda" and there is no CUDA device.
+            MmkdError: `device` is "cuda" and there is no CUDA device, or PyTorch knows no such device.
         """
         import torch
 
@@ -130,7 +131,10 @@ class Workspace:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MmkdError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-        return torch.device(self.device)
+        try:
+            return torch.device(self.device)
+        except RuntimeError:
+            raise MmkdError(f"--device {shown(self.device)}: give auto, cpu or cuda") from None
 
     @property
     def uses_workers(self) -> bool:
