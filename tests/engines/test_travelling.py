@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ from mmkd.engines.plan import make_plan
 from mmkd.report.mlflow import default_uri
 from mmkd.store.cache import Cache
 from mmkd.store.records import Records
-from mmkd.store.travelling import TravellingRecord, line_of, read_travelling, travelling
+from mmkd.store.travelling import TravellingRecord, line_of, read_travelling, travelling, write_travelling
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
+from mmkd.units.likes import likes_of
 from mmkd.units.request import Request
 from mmkd.units.suites import read_suite
 
@@ -271,3 +272,37 @@ def test_what_travels_of_a_record_names_no_folder(home):
         assert "safetensors" in line, "its size is a column"
         assert str(home.folder.parent) not in line
         assert '"state"' not in line
+
+
+@pytest.mark.parametrize("method", ["born-again", "student-ensemble"])
+def test_plans_train_again_what_a_method_combines_or_is_taught_by(method, home, tmp_path):
+    """Students that were trained alone for another unit are no use without their weights."""
+    (unit,) = expand(replace(read_suite(home.suite, methods=(method,)), seeds=(0,)))
+    alone = {own.key: own for own in likes_of(unit[0]).values()}
+    assert alone
+    whole = next(record for record in Records(home.runs) if record.kind == "student")
+    path = tmp_path / "likes.jsonl"
+    results = [{**whole.result, "key": key, "spec": asdict(own)} for key, own in alone.items()]
+    results = json.loads(json.dumps(results))
+    write_travelling(path, [travelling(replace(whole, result=result), {}) for result in results])
+    records = Records(tmp_path / "runs", [path])
+    assert all(records.get(key) is not None for key in alone)
+    plan = make_plan([unit], records, Cache(tmp_path / "cache"))
+    again = {job.key: job for job in plan if job.key in alone}
+    assert again.keys() == alone.keys()
+    assert all(job.rerun and not job.exists for job in again.values())
+    needed = next(job for job in plan if job.key == unit[0].key).needs
+    assert {job.id for job in again.values()} <= set(needed)
+
+
+@pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--existing=only"]])
+def test_a_file_that_is_malformed_stops_a_command_before_it_trains(flags, machines, capsys):
+    away = machines("away")
+    for text, why in (("{", "line 1: it is no line of JSON"), (None, "there is no such file")):
+        away.file.write_text(text) if text else away.file.unlink()
+        assert away.bench(*flags) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert why in line
+        assert str(away.file) in line
+    assert not away.runs.exists()
+    assert away.trained == []
