@@ -23,13 +23,11 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
         MmkdError: one of them does not exist, or no unit would use it.
     """
     from mmkd.nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
+    from mmkd.nets.dense.branches import check_branch_fusion
 
     task = TASKS.get(request.task)
     dense = task.per_step
     networks: Registry[Any] = {"backbones": BACKBONES, "dense": DENSE}[task.networks]
-    for student in request.students if dense else ():
-        if "+" in student:
-            raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
     for text in request.teachers:
         parse_modalities(text, ",", "--teachers")
     flags = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
@@ -45,9 +43,12 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
             networks.get(single)
     for net in request.student_net:
         networks.get(net)
-    for net, fusion in itertools.product(nets, request.fusion) if dense else ():
-        if fusion != OWN:
-            check_dense_fusion(net, fusion)
+    for student, fusion in itertools.product(request.students, request.fusion) if dense else ():
+        for net in nets if fusion != OWN else ():
+            if "+" in student:
+                check_branch_fusion(fusion)
+            else:
+                check_dense_fusion(net, fusion)
     for fusion in () if dense else request.fusion:
         FUSIONS.get(fusion)
         if not any("+" in student for student in request.students):

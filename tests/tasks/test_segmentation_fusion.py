@@ -51,7 +51,7 @@ def test_the_fusion_is_the_decoders_and_part_of_the_key(steps):
         (("--student-net", "unet-small,mamba", "--fusion", "sum"), ("'mamba' joins no",)),
         (("--student-net", "unet-small", "--fusion", "freqfuson"), ("did you mean 'freqfusion'",)),
         (("--fusion", "attention"), ("unknown stage fusion 'attention'", "freqfusion")),
-        (("--fusion", "dwt", "--student", "gaf"), ("no time steps", "--student sig")),
+        (("--fusion", "dwt", "--student", "pi"), ("no axis of time", "--student sig+pi")),
     ],
 )
 def test_refusals_come_before_training(flags, words, steps, tmp_path, capsys):
