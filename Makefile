@@ -3,17 +3,20 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+AEON ?= .venv-aeon
+PIP_AEON = $(AEON)/bin/python -m pip install --quiet --disable-pip-version-check -c $(AEON)/constraints.txt
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 QUICK = not slow and not faults and not browser
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: bench test test-slow test-browser test-faults test-injected bench-speed bench-suite check check-fast lint format clean help
+.PHONY: bench test test-aeon test-slow test-browser test-faults test-injected bench-speed bench-suite check check-fast lint format clean help
 
 help:
 	@echo "make bench        set up, then python -m mmkd.bench --method student,kd,fam"
 	@echo "make test         set up, then format check, lint, types and tests (about 5 minutes on 2 cores)"
 	@echo "make test-slow    the tests that build, install or train for more than a minute"
 	@echo "make test-browser the page and MLflow's own in headless Chromium (Debian's package chromium); skipped without it"
+	@echo "make test-aeon    aeon's own checks of mmkd.aeon, in an environment of its own (about 2 minutes to make)"
 	@echo "make test-faults  kills a small suite 50 times and looks at what is left (about 10 minutes)"
 	@echo "make test-injected breaks the code in one place at a time, and a test must notice (about 15 minutes)"
 	@echo "make bench-speed  ours beside its peers, into experiments/results/speed.md (under 15 minutes on 2 cores)"
@@ -45,6 +48,9 @@ test-slow: $(VENV)/.slow
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser -rs
 
+test-aeon: $(AEON)/.done
+	$(AEON)/bin/python -m pytest tests/estimators/aeon_checks.py -W default
+
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest -m faults -s
 
@@ -72,9 +78,17 @@ $(VENV)/.dev: $(VENV)/.core
 	$(PIP) -e ".[dev,tsai]"
 	touch $@
 
+# aeon 1.6 wants older numba, numpy and pandas than constraints.txt
+$(AEON)/.done: pyproject.toml constraints.txt
+	test -x $(AEON)/bin/python || $(PYTHON) -m venv $(AEON)
+	grep -vE '^(llvmlite|numba|numpy|pandas)==' constraints.txt > $(AEON)/constraints.txt
+	$(PIP_AEON) $(TORCH)
+	$(PIP_AEON) -e ".[aeon]" pytest
+	touch $@
+
 $(VENV)/.slow: $(VENV)/.dev
 	$(PIP) -e ".[dev,tsai,ray]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache dist build
+	rm -rf $(VENV) $(AEON) .pytest_cache .mypy_cache .ruff_cache dist build

@@ -5,7 +5,8 @@ distilled, and that the labels carry the rest. Wavelet, levels, distance and wei
 
 Loss: CE + w mean over samples and pairs of (d_s - d_t)^2, where d_j = (z_2j - z_2j+1) / sqrt(2) are the Haar details of
 the logits z. With an odd number of classes the last logit is repeated, and its detail is 0. More levels add the same of
-the approximations (z_2j + z_2j+1) / sqrt(2).
+the approximations (z_2j + z_2j+1) / sqrt(2). `wavelet=db2` has the four taps of Daubechies' second wavelet instead,
+over classes joined to a ring, so that each detail compares four neighbours.
 
 One level compares pairs of neighbouring class numbers and nothing else: the classes 0 and 1, 2 and 3, and so on. In
 most data the order of classes is that of the alphabet or of codes, so that the value depends on an accident.
@@ -23,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, Setup, option, paired_branch
-from mmkd.frequency import haar_bands
+from mmkd.frequency import ring_bands
 
 
 @METHODS.register("figkd")
@@ -36,6 +37,9 @@ class FiGKD(Method):
         levels: int = option(1, "levels of the transform; 1 compares pairs of neighbouring classes alone", ge=1)
         bands: Literal["high", "low", "all-pass"] = option(
             "high", "what is compared: details, the last approximation, or the logits themselves (the control)"
+        )
+        wavelet: Literal["haar", "db2"] = option(
+            "haar", "pairs of neighbouring classes (haar), or four on a ring (db2)", since=5
         )
         class_order: int = option(
             0, "order of the classes: 0 that of the data, 1, 2, ... one drawn by this number (the control)", ge=0
@@ -63,7 +67,7 @@ class FiGKD(Method):
             logits = paired_branch(student, modality, c.pairs).logits
             taught = self.taught(logits, teachers[modality].logits, batch, c.temperature)
             s, t = (z[:, self.order] / c.temperature for z in (taught.student, taught.teacher))
-            total = total + share * taught.share * band_distance(s, t, c.levels, c.bands)
+            total = total + share * taught.share * band_distance(s, t, c.levels, c.bands, c.wavelet)
         return {**terms, "figkd": c.weight * total}
 
 
@@ -74,15 +78,17 @@ def shuffled_classes(classes: int, number: int) -> Tensor:
     return torch.randperm(classes, generator=torch.Generator().manual_seed(number))
 
 
-def band_distance(student: Tensor, teacher: Tensor, levels: int = 1, bands: str = "high") -> Tensor:
+def band_distance(
+    student: Tensor, teacher: Tensor, levels: int = 1, bands: str = "high", wavelet: str = "haar"
+) -> Tensor:
     """Squared error of a part of the logits (B, K): the sum over levels of the mean over samples and details.
 
     Args:
         levels: levels beyond the last that has two values have no details.
-        bands: as the option of `FiGKD`.
+        bands: as the option of `FiGKD`; likewise `wavelet`.
     """
     if bands == "all-pass":
         return F.mse_loss(student, teacher)
     levels = min(levels, (student.shape[1] - 1).bit_length())
-    low, high = haar_bands((student - teacher)[:, None], levels, end="repeat")
+    low, high = ring_bands(student - teacher, levels, wavelet)
     return low.square().mean() if bands == "low" else torch.stack([x.square().mean() for x in high]).sum()

@@ -7,12 +7,21 @@ convolution to the teacher's channels. 3 levels, w 1, u 5 are the authors' for d
 by the plain error alone.
 
 Different from the code: the authors learn prompts in a stage of fine-tuning the teacher's detector, and
-m = sigmoid(prompt . bands). There is no such stage here. `prompts=energy` (ours, reconstructed) is the sigmoid of the
-mean magnitude of the teacher's bands over channels, standardised over the positions of each window; it has no
-parameters. Prompts that trained along with the student would shrink m to 0. `prompts=none` (m = 1) compares bands
-without a mask, and `prompts=shuffled` puts the mask's values at other positions, the same for all windows: what a mask
-must beat. `bands=all-pass` adds the low band, under its own mask. The relational loss that the abstract names is not in
-the code, and not here.
+m = sigmoid(prompt . bands). By default there is no such stage here. `prompts=energy` (ours, reconstructed) is the
+sigmoid of the mean magnitude of the teacher's bands over channels, standardised over the positions of each window; it
+has no parameters. `prompts=none` (m = 1) compares bands without a mask, and `prompts=shuffled` puts the mask's values
+at other positions, the same for all windows: what a mask must beat. `bands=all-pass` adds the low band, under its own
+mask. The relational loss that the abstract names is not in the code, and not here.
+
+`prompts=trained` is the stage of the authors: before the student's training, which never trains them (it would shrink m
+to 0), `tokens` prompts for each band are learned for `prompt_steps` steps, the teacher frozen. Each band of the
+teacher's map is multiplied by the sum of its masks over tokens, the low band too, and transformed back; the loss is
+that of the labels on this map, and the likeness (dice) of the tokens' masks. The authors feed the map on through the
+detector. Of the teachers here only outputs are known: a linear classifier reads the map at each position, and its
+cross-entropy is averaged over positions. It is the teacher's own where that reads this map, and else one that is
+trained before, on the plain map, for as many steps. At each position, because the mean of a map over positions depends
+on its low band alone, so that the prompts of the high bands would learn nothing. Labelled training windows are read;
+the time of the stage is not part of a record's seconds.
 
 The coefficients of smooth maps grow with the level, so that the deepest level has most of the loss. A map with a side
 below 8 has as many levels as its side can be halved. Maps of different size are compared at the smaller size of each
@@ -41,7 +50,7 @@ from mmkd import (
     option,
     paired_branch,
 )
-from mmkd.frequency import haar_bands, haar_levels, meet_unaliased
+from mmkd.frequency import haar_bands, haar_levels, meet_unaliased, prompt_masks, prompted_map
 
 
 @METHODS.register("freekd")
@@ -55,11 +64,13 @@ class FreeKD(Method):
             5.0, "weight u of the squared error of the maps", ge=0, tune=Range(0.5, 50, log=True)
         )
         levels: int = option(3, "levels of the wavelet transform", ge=1)
-        prompts: Literal["energy", "none", "shuffled"] = option(
+        prompts: Literal["energy", "none", "shuffled", "trained"] = option(
             "energy",
-            "mask of the bands: where the teacher's are large, none, or the values of energy at other positions (the "
-            "control)",
+            "mask of the bands: where the teacher's are large, none, the values of energy at other positions (the "
+            "control), or prompts that are learned before the student is trained",
         )
+        tokens: int = option(2, "prompts of each band, with prompts trained", ge=1, since=5)
+        prompt_steps: int = option(200, "steps in which prompts are learned, with prompts trained", ge=1, since=5)
         bands: Literal["high", "all-pass"] = option("high", "the high bands, or the lowest one besides (the control)")
         stages: Literal["all", "deep", "last"] = option("all", "stages that are compared: all, the last two, the last")
         pairs: Literal["same", "all"] = option("same", "each teacher guides its own branch, or all the signal branch")
@@ -73,6 +84,10 @@ class FreeKD(Method):
 
     def check(self, setup: Setup) -> None:
         super().check(setup)
+        if self.config.prompts == "trained" and setup.mixes:
+            raise MmkdError(
+                "freekd learns prompts by the labels of whole windows; leave mixup, or prompts trained, out"
+            )
         for modality, teacher in setup.teachers.items():
             branch = paired_branch(setup.student, modality, self.config.pairs)
             for s, t in self.stages(setup.student, modality, teacher):
@@ -106,6 +121,9 @@ class FreeKD(Method):
                     for level, band in enumerate(self.bands(other)):
                         order = torch.randperm(band[0, 0, 0].numel())
                         self.register_buffer(f"order_{len(self.adapters) - 1}_{level}", order)
+        if self.config.prompts == "trained":
+            for number, prompts in enumerate(self.learn_prompts(setup)):
+                self.register_buffer(f"prompts_{number}", prompts.cpu())
 
     def losses(self, student: Outputs, teachers: Mapping[str, Outputs], batch: Batch) -> dict[str, Tensor]:
         c = self.config
@@ -132,13 +150,123 @@ class FreeKD(Method):
     def band_distance(self, student: Tensor, teacher: Tensor, number: int) -> Tensor:
         """The sum over levels of the masked distance of two maps (B, C, *size), the pair of stages `number`."""
         distances = []
+        mask: Tensor | None
         for level, (s, t) in enumerate(zip(self.bands(student), self.bands(teacher), strict=True)):
-            mask = None if self.config.prompts == "none" else energy_mask(t)
+            if self.config.prompts == "trained":
+                prompts = getattr(self, f"prompts_{number}")
+                mask = prompt_masks(prompts[level + (self.config.bands == "high")], t)
+            else:
+                mask = None if self.config.prompts == "none" else energy_mask(t)
             if mask is not None and self.config.prompts == "shuffled":
                 order = getattr(self, f"order_{number}_{level}")
                 mask = mask.flatten(2)[..., order].view_as(mask)
             distances.append(masked_distance(s, t, mask))
         return torch.stack(distances).sum()
+
+    def learn_prompts(self, setup: Setup) -> list[Tensor]:
+        """The prompts (J + 1, M, C) of each pair of stages: of the low band, and of the levels 1 to J.
+
+        In a trial without windows they are those that a training starts from.
+        """
+        c = self.config
+        routes = [
+            (modality, number)
+            for modality, teacher in setup.teachers.items()
+            for number, _ in enumerate(self.stages(setup.student, modality, teacher))
+        ]
+        dry = [self.maps(setup.student, m, setup.teachers[m])[n][1] for m, n in routes]
+        levels = [min(c.levels, haar_levels(tuple(x.shape[2:]))) for x in dry]
+        scales = [band_scales(x, j) for x, j in zip(dry, levels, strict=True)]
+        free = [
+            (torch.randn(j + 1, c.tokens, x.shape[1]) / x.shape[1] ** 0.5).to(x.device).requires_grad_()
+            for x, j in zip(dry, levels, strict=True)
+        ]
+        labels = None if setup.read is None else known_labels(setup)
+        if labels is not None:
+            heads = [self.head(setup, m, n) for m, n in routes]
+
+            def loss(learns_prompts: bool) -> Tensor:
+                index, targets = draw(*labels)
+                read = setup.read(index)  # type: ignore[misc]
+                maps = [self.maps(setup.student, m, read[m])[n][1] for m, n in routes]
+                total = targets.new_zeros((), dtype=torch.float32)
+                for x, head, prompts, scale in zip(maps, heads, free, scales, strict=True):
+                    if learns_prompts:
+                        x, dice = prompted_map(x, list(prompts / scale))
+                        total = total + dice
+                    total = total + position_loss(head(x.float()), targets)
+                return total
+
+            probes = [p for head in heads for p in head.parameters() if p.requires_grad]
+            for parameters, rate, learns_prompts in ((probes, 0.01, False), (free, 0.05, True)):
+                optimizer = torch.optim.Adam(parameters, lr=rate) if parameters else None
+                for _ in range(c.prompt_steps if optimizer is not None else 0):
+                    optimizer.zero_grad()  # type: ignore[union-attr]
+                    gradients = torch.autograd.grad(loss(learns_prompts), parameters)
+                    for parameter, gradient in zip(parameters, gradients, strict=True):
+                        parameter.grad = gradient
+                    optimizer.step()  # type: ignore[union-attr]
+        return [(prompts / scale).detach() for prompts, scale in zip(free, scales, strict=True)]
+
+    def head(self, setup: Setup, modality: str, number: int) -> nn.Module:
+        """The classifier of a teacher's map: its own, without gradients, where that reads the map; else a new one."""
+        teacher = setup.teachers[modality]
+        stage = self.stages(setup.student, modality, teacher)[number][1]
+        x = teacher.features[stage]
+        met = self.maps(setup.student, modality, teacher)[number][1]
+        conv = (nn.Conv1d if met.ndim == 3 else nn.Conv2d)(met.shape[1], setup.classes, 1).to(met.device)
+        weight = teacher.classifier
+        if weight is None or stage != list(teacher.features)[-1] or weight.shape[1] != x.shape[1] or x.ndim != met.ndim:
+            return conv
+        logits = teacher.logits if teacher.sequence is None else teacher.sequence.flatten(2).mean(2)
+        bias = (logits - x.flatten(2).mean(2) @ weight.T).mean(0)
+        conv.load_state_dict({"weight": weight.detach().view_as(conv.weight), "bias": bias.detach()})
+        return conv.requires_grad_(False)
+
+
+def known_labels(setup: Setup) -> tuple[Tensor, Tensor] | None:
+    """Positions of the training windows with a label, on the CPU, and the targets of all, (N,) or (N, *size)."""
+    targets = setup.targets
+    if targets is None:
+        return None
+    sequence = setup.student.sequence
+    known = targets >= 0 if targets.ndim == 1 else (targets >= 0).any(1)
+    known = known if setup.labelled is None else known & setup.labelled
+    if targets.ndim > 1 and sequence is not None:
+        targets = targets.view(-1, *sequence.shape[2:])
+    return torch.nonzero(known.cpu())[:, 0], targets
+
+
+def draw(positions: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """At most 64 of these positions, drawn anew, and their targets."""
+    index = positions[torch.randperm(len(positions))[:64]]
+    return index, targets[index.to(targets.device)]
+
+
+def position_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy of logits at all positions of maps.
+
+    Args:
+        logits: (B, K, *size).
+        targets: (B,), the same at all positions; or (B, *other) of the steps or pixels of the windows, of which the
+            nearest counts, -1 where there is none. Of an image over the steps of a line, the mean over rows is taken.
+    """
+    if targets.ndim == 1:
+        at = targets.view(-1, *[1] * (logits.ndim - 2)).expand(-1, *logits.shape[2:])
+    else:
+        if logits.ndim > targets.ndim + 1:
+            logits = logits.mean(2)
+        at = F.interpolate(targets[:, None].double(), logits.shape[2:], mode="nearest-exact")[:, 0].long()
+    known = at >= 0
+    return F.cross_entropy(logits.movedim(1, -1)[known], at[known]) if known.any() else logits.sum() * 0
+
+
+def band_scales(x: Tensor, levels: int) -> Tensor:
+    """Root mean squares of the bands that meet prompts, (J + 1, 1, 1): of the low band and of the levels 1 to J."""
+    low, high = haar_bands(x, levels)
+    return torch.stack([b.sum(2).square().mean().sqrt().clamp_min(1e-6) for b in (low[:, :, None], *high)])[
+        :, None, None
+    ]
 
 
 def side(student: Tensor, teacher: Tensor, mixed: str) -> int:

@@ -4,7 +4,10 @@ Loss: CE + w (spectrum + scale) of maps along time, after a 1x1 convolution of t
 scale is the mean over l = 0..L of the squared error of the maps after l averages of neighbouring pairs; L 3, fewer
 where T samples cannot be halved so often. spectrum is KL(teacher || student) of the amplitudes of the Fourier transform
 without its constant, softmax over frequencies at 0.5, mean over windows and channels. Where every time step has a
-label, v times the same of the logits along time is added, those of steps without annotation too.
+label, v times the same of the logits along time is added, those of steps without annotation too. The presets of
+segmentation set w = 0.1 and v = 0.01: with 1 and 1, on hapt-dense and ludb, the gradient of the maps was 6 to 17 times,
+that of the logits 65 to 310 times, that of cross-entropy, because lines that hardly change over a window are divided by
+a small deviation.
 
 Different from the code: its features have no time axis, so that it pools and transforms along their arbitrary order;
 here it is time. KL is summed over frequencies (`reduction=elements`: the code's mean over all elements, T // 2 times

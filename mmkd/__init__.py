@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmkd.data.dataset import Dataset
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
+    from mmkd.estimators.classifier import DistilledClassifier
     from mmkd.methods.configs import DistillConfig, GuidedConfig, LogitConfig, MethodConfig, TaughtConfig
     from mmkd.methods.contract import Method
     from mmkd.methods.costs import Costs
@@ -66,6 +67,7 @@ _MODULES = {
     "Batch": "methods.outputs",
     "Costs": "methods.costs",
     "Dataset": "data.dataset",
+    "DistilledClassifier": "estimators.classifier",
     "DistillConfig": "methods.configs",
     "Ensemble": "nets.ensemble",
     "Filtering": "methods.spectra",
@@ -116,6 +118,7 @@ __all__ = [
     "Costs",
     "Dataset",
     "DistillConfig",
+    "DistilledClassifier",
     "Ensemble",
     "Filtering",
     "GuidedConfig",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.core.errors import MmkdError, UnitFailed, unknown_name
+from mmkd.core.progress import Progress, in_notebook, python_progress
 from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.data import Dataset
 from mmkd.engines.execution import execute
@@ -32,6 +33,7 @@ def run(
     device: str = "auto",
     existing: Existing = "skip",
     plugin: str | Path | None = None,
+    progress: bool | None = None,
     **settings: Any,
 ) -> Record:
     """Run one unit, unless it is on record, and return its record.
@@ -44,6 +46,7 @@ def run(
         data: your own windows, in place of `dataset`: a file, or `mmkd.Dataset.from_arrays(x, y)`, whose key follows
             from what it holds. A file with the same arrays has another key.
         runs, cache, device, existing, plugin: as the flags.
+        progress: whether progress is shown; None: in notebooks alone.
         settings: the other fields of a suite (`epochs`, `image_size`, `student_net`, `preset`, ...), and the options of
             the method (`temperature=2.0`). `with_controls=True` runs the controls that fit too, into `runs`.
 
@@ -93,7 +96,14 @@ def run(
         options={method: options} if options else {},
         **values,
     )
-    workspace = Workspace.for_request(request, runs=runs, cache_folder=cache, device=device)
+    shows = in_notebook() if progress is None else progress
+    workspace = Workspace.for_request(
+        request,
+        runs=runs,
+        cache_folder=cache,
+        device=device,
+        progress=python_progress() if shows else Progress(),
+    )
     results = execute(request, workspace, existing, given=given).results
     result = [result for result in results if result.spec.method == method][-1]  # the tuned one comes last
     if result.record is None:

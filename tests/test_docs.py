@@ -112,6 +112,19 @@ def test_an_example_of_contributing_works_as_it_stands_there(
         mmkd.load_student(folder.parent)
 
 
+def test_the_arrays_of_the_readme_are_trained_on(sines, tmp_path, monkeypatch):
+    (code,) = [text for text in blocks("README.md", "python") if "from_arrays" in text]
+    with np.load(sines) as z:
+        names = {"x": z["x"], "y": np.array(["sit", "walk", "run"])[z["y"]], "who": z["subject"], "x_new": z["x"][:7]}
+    monkeypatch.chdir(tmp_path)
+    exec(code, names)
+    assert names["record"].metrics["test"]["accuracy"] > 0
+    assert len(names["compared"].frame) == 1
+    assert set(names["labels"]) <= {"sit", "walk", "run"}
+    assert names["shares"].shape == (7, 3)
+    assert set(names["clf"].teachers_) == {"sig", "gaf"}
+
+
 def test_the_suite_of_the_readme_is_one(tmp_path):
     (text,) = blocks("README.md", "toml")
     (tmp_path / "readme.toml").write_text(text)

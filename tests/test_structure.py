@@ -26,6 +26,8 @@ FLOORS = (
     {"evaluation", "report"},
     {"engines"},
     {"api"},
+    {"estimators"},
+    {"aeon"},
     {"cli"},
 )
 """The packages of `mmkd/`, from the ground up: each imports from the floors below its own, and from itself."""
@@ -136,7 +138,7 @@ def test_no_modules_import_each_other_in_a_circle():
     assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == {"a", "b", "c", "d"}
 
 
-@pytest.mark.parametrize("name", sorted(set(LEVEL) - {"api", "mmkd", "baselines"}))
+@pytest.mark.parametrize("name", sorted(set(LEVEL) - {"aeon", "api", "mmkd", "baselines"}))
 def test_each_package_says_what_it_is_for(name):
     text = ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8")))
     assert text is not None

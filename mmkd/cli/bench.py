@@ -97,7 +97,7 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     if not args.method and not args.suite:
         refuse_unknown_flags(rest, parser)
         if args.publish:
-            return publish_all(Path(args.runs))
+            return publish_all(Path(args.runs), split_names(args.records, "--records") if args.records else ())
         raise MmkdError(
             "name a method (--method fam) or a suite (--suite FILE); --help shows all, --list methods the methods"
         )
@@ -297,15 +297,15 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
     return (*task.measurements, "robustness.json")
 
 
-def publish_all(runs: Path) -> int:
-    """Send the records to MLflow that its store lacks."""
+def publish_all(runs: Path, travelled: Sequence[str] = ()) -> int:
+    """Send the records to MLflow that its store lacks, those of files of records too."""
     from mmkd.comparison.parts import is_part_of_another, is_tried
     from mmkd.report import mlflow as track
     from mmkd.store.records import Records
 
     if not runs.is_dir():
         raise MmkdError(f"--runs {runs}: there is no such folder")
-    records = [record for record in Records(runs) if is_tried(record) or not is_part_of_another(record)]
+    records = [record for record in Records(runs, travelled) if is_tried(record) or not is_part_of_another(record)]
     new: list[str] = []
     problem = track.publish(runs, records, new=new)
     if problem:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags
+from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags, split_names
 from mmkd.core.errors import MmkdError
 from mmkd.core.plugins import load_plugin
 from mmkd.core.registry import broken_packages
 from mmkd.core.text import one_line
+from mmkd.store.travelling import SUFFIX, write_travelling
 
 NAME = "mmkd.compare"
 
@@ -39,10 +40,21 @@ def make_parser() -> Parser:
         "leaderboard.csv, fidelity.csv (what students have of their teachers), results.csv (one line a unit and "
         "metric), where something was tuned tuning.csv, budgets.csv and tuned.csv, tables.md, tables.tex, "
         "comparison.json, "
-        "records.jsonl (each record without its predictions), "
+        "records.jsonl (each record without its predictions, for --records), "
         "reproducibility.json and .md, and tsml/ with each unit's predictions.",
     )
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the records (default runs)")
+    parser.add_argument(
+        "--records",
+        metavar="FILE[,FILE]",
+        help="and these records of other machines: .jsonl files, or folders of them; --runs need not exist then",
+    )
+    parser.add_argument(
+        "--write-records",
+        metavar="FILE.jsonl",
+        help="add the records, without predictions and weights, to this file, which --records of mmkd.bench and "
+        "mmkd.compare read elsewhere; lines that it has stay",
+    )
     parser.add_argument(
         "--experiment",
         metavar="PATTERN",
@@ -78,10 +90,16 @@ def command(argv: Sequence[str]) -> int:
         print(parser.format_help(), end="")
         return 0
     refuse_unknown_flags(rest, parser)
-    for name in ("runs", "experiment", "control", "out"):
+    for name in ("runs", "experiment", "control", "out", "records", "write_records"):
         value = getattr(args, name)
         if value is not None and (not value or "\0" in value):
-            raise MmkdError(f"--{name} {value!r}: the name is empty, or contains a zero byte")
+            raise MmkdError(f"--{name.replace('_', '-')} {value!r}: the name is empty, or contains a zero byte")
+    if args.records and args.experiment:
+        raise MmkdError("--records and --experiment both name records; give one of them")
+    files_of_records = split_names(args.records, "--records") if args.records else ()
+    written = Path(args.write_records) if args.write_records else None
+    if written is not None and (written.suffix != SUFFIX or written.is_dir()):
+        raise MmkdError(f"--write-records {written}: name a file that ends in {SUFFIX}")
     runs = Path(args.runs)
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")
@@ -89,37 +107,53 @@ def command(argv: Sequence[str]) -> int:
         load_plugin(plugin)
     from mmkd.comparison.compare import compare
     from mmkd.comparison.ranking import rankings
+    from mmkd.comparison.travelling import travelling_records
     from mmkd.report.exports import Export, export_files
     from mmkd.report.output import write_files
     from mmkd.report.reproducibility import failures, reproducibility
     from mmkd.report.terminal import print_comparison
 
-    with _records(runs, args.experiment) as (records, left_out):
-        comparison = compare(records, args.control, left_out)
+    with _records(runs, args.experiment, files_of_records) as (records, left_out):
+        try:
+            comparison = compare(records, args.control, left_out)
+        except MmkdError:  # there may be nothing to compare yet, and records of the selection phase all the same
+            if written is not None:
+                write_travelling(written, travelling_records(records))
+            raise
+        if written is not None:
+            counts = write_travelling(written, travelling_records(records, comparison))
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
         export = Export(comparison, rankings(comparison), facts, windows=not args.no_windows)
         files = export_files(export)
     write_files(out, files)
-    for line in (*comparison.left_out, *export.notes, *broken_packages()):
+    for line in dict.fromkeys((*comparison.left_out, *export.notes, *broken_packages())):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
     if args.json:
         print(export.json_text)
     else:
         print_comparison(comparison, export.rankings, sys.stdout)
         print(f"files: {out} (report.html is the page)")
+        if written is not None:
+            print(f"records: {written} ({counts[0]} lines, {counts[1]} of them new)")
     return 0
 
 
 @contextmanager
-def _records(runs: Path, experiment: str | None) -> Iterator[tuple[list[Any], list[str]]]:
-    """The records of the runs folder, or of the MLflow store, and notes about those that were left out."""
+def _records(
+    runs: Path, experiment: str | None, travelled: Sequence[str] = ()
+) -> Iterator[tuple[list[Any], list[str]]]:
+    """The records of the runs folder, or of the MLflow store, and notes about those that were left out.
+
+    Args:
+        travelled: files of records that are read beside the runs folder, which need not exist then.
+    """
     from mmkd.comparison.compare import read_records
     from mmkd.store.records import Records
 
     if experiment is None:
-        if not runs.is_dir():
+        if not runs.is_dir() and not travelled:
             raise MmkdError(f"--runs {runs}: there is no such folder; python -m mmkd.bench makes records")
-        yield read_records(Records(runs))
+        yield read_records(Records(runs, travelled))
         return
     from mmkd.report.mlflow import fetch
 

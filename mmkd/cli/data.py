@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "load the data as a run would, and print what was understood and what is suspicious; NAME may be a file",
     "folds": "write a split file for --split (see --folds and --out), of a data set or a file of your own; without "
     "--folds each subject is left out once",
+    "window": "cut recordings of your own (CSV, parquet, ...) into windows for --data; window --help shows its options",
     "page": "write datasets/README.md from the cards; takes no NAME",
 }
 
@@ -71,6 +72,10 @@ def command(argv: Sequence[str]) -> int:
     Raises:
         MmkdError: the arguments are invalid, or the command fails.
     """
+    if list(argv[:1]) == ["window"]:
+        from mmkd.cli import window
+
+        return window.command(argv[1:])
     parser = make_parser()
     args, rest = parser.parse_known_intermixed_args(list(argv))  # NAME may follow an option
     if args.help or not args.words:
@@ -80,6 +85,8 @@ def command(argv: Sequence[str]) -> int:
     name, *data_names = args.words
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    if name == "window":
+        raise MmkdError("window goes first, before its options")
     if any("\0" in word for word in (*data_names, args.data_root or "", args.originals or "")):
         raise MmkdError("a zero byte stands in a name")
     if args.data_root == "" or args.originals == "":

@@ -122,14 +122,15 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
             if available[name] is not None
         ], errors
     if what == "stage-fusions":
-        from mmkd.nets import STAGE_FUSIONS
+        from mmkd.nets import STAGE_FUSIONS, described_options
         from mmkd.nets.stage_fusions import JOINS, OPERATORS
 
         rows = [("none", "The network's own form: the default.")]
         own = {**JOINS, **OPERATORS}  # in this order; the entries of the registry have no docstrings of their own
         rows += [(name, first_line(make)) for name, make in own.items()]
         rows += [(name, first_line(STAGE_FUSIONS.get(name))) for name in STAGE_FUSIONS if name not in own]
-        return rows, STAGE_FUSIONS.import_errors
+        options = {name: described_options(name, STAGE_FUSIONS.get(name)) for name in STAGE_FUSIONS}
+        return [(name, text + options.get(name, "")) for name, text in rows], STAGE_FUSIONS.import_errors
     if what == "methods":
         registry: Registry[Any] = METHODS
     elif what == "modalities":
@@ -137,10 +138,13 @@ def list_entries(what: str, root: str | None) -> tuple[list[tuple[str, str]], di
     elif what == "augmentations":
         from mmkd.augment import AUGMENTATIONS as registry
     else:
-        from mmkd.nets import BACKBONES, DENSE, FUSIONS
+        from mmkd.nets import BACKBONES, DENSE, FUSIONS, described_options
 
         networks: dict[str, Registry[Any]] = {"backbones": BACKBONES, "dense": DENSE, "fusions": FUSIONS}
         registry = networks[what]
+        if what == "fusions":
+            made = [(name, registry.get(name)) for name in registry]
+            return [(name, first_line(f) + described_options(name, f)) for name, f in made], registry.import_errors
     more = {"modalities": _view_options, "augmentations": _amount}.get(what, describe_needs)
     return [
         (name, first_line(registry.get(name)) + more(registry.get(name))) for name in registry

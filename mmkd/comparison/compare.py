@@ -42,7 +42,12 @@ from mmkd.units.names import variant_names
 
 @dataclass
 class Comparison:
-    """Groups, and what was left out with the reason."""
+    """Groups, and what was left out with the reason.
+
+    Attributes:
+        records: those that stand in the groups.
+        parts: those of the selection and tuning phases, and of students that were trained for another unit.
+    """
 
     groups: list[Group]
     control: str
@@ -50,6 +55,7 @@ class Comparison:
     records: list[Record]
     selections: list[Selection] = field(default_factory=list)
     tunings: list[TuningPhase] = field(default_factory=list)
+    parts: list[Record] = field(default_factory=list)
 
 
 def read_records(records: Records) -> tuple[list[Record], list[str]]:
@@ -57,7 +63,8 @@ def read_records(records: Records) -> tuple[list[Record], list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         readable = list(records)
-    return readable, [str(w.message) for w in caught if issubclass(w.category, DamageWarning)]
+        different = records.differences(readable)
+    return readable, different + [str(w.message) for w in caught if issubclass(w.category, DamageWarning)]
 
 
 def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Sequence[str] = ()) -> Comparison:
@@ -76,7 +83,7 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
     teachers: dict[str, Record] = {}
     parts: list[Record] = []
     for record in sorted(records, key=lambda record: (str(record.result.get("key")), record.folder)):
-        reason = _unusable(record)
+        reason = why_unusable(record)
         if not reason and is_part_of_another(record):
             parts.append(record)
         elif reason:
@@ -123,10 +130,10 @@ def compare(records: Iterable[Record], control: str = STUDENT_ONLY, left_out: Se
         left_out.append(f"{idle} teacher{'s' if idle > 1 else ''} on record taught none of these units; left out")
     compared = [record for record in [*students, *references, *teachers.values()] if record.key in used]
     phases = selections(parts), tuning_phases(parts)
-    return Comparison(groups, control, left_out, compared, *phases)
+    return Comparison(groups, control, left_out, compared, *phases, parts)
 
 
-def _unusable(record: Record) -> str:
+def why_unusable(record: Record) -> str:
     """Why a record that is whole cannot stand in a table; empty where it can."""
     try:
         spec = record.spec

@@ -4,7 +4,7 @@ Compared are units of the same seed, fold and test windows. In folds the samples
 together, so that the errors of a teacher are counted over all of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,17 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.comparison.changes import nearest
-from mmkd.comparison.predictions import JointPrediction, same_windows
+from mmkd.comparison.network_pairs import NetworkPair, teachers_id
 from mmkd.comparison.repeats import Repeats
 from mmkd.comparison.rows import STUDENT_ONLY, Row
 from mmkd.comparison.teachers import JointPredictions, joint_names
 from mmkd.comparison.units import Unit
 from mmkd.core.refusal import Refusal
 from mmkd.core.text import shorten
-from mmkd.metrics.fidelity import Fidelity, Floats, SeedSums, fidelity, pair_sums
-
-Known = Mapping[int, JointPrediction]
-"""Number of a unit in its row -> what it predicts."""
+from mmkd.metrics.fidelity import Fidelity, Floats, SeedSums, fidelity
+from mmkd.store.record import Record
 
 
 def enter_fidelity(
@@ -57,72 +55,48 @@ def enter_fidelity(
             row.fidelity = tuple(one for one in found if one is not None)
 
 
-def _enter_agreement(
-    row: Row, teachers: Sequence[Row], joint: JointPredictions, notes: dict[str, None]
-) -> dict[int, JointPrediction]:
-    """Enter how often each unit predicts the class that its teachers predict together; returns what it predicts."""
-    known = {}
-    for repeat, unit in row.units.items():
-        taught = _together(teachers, repeat, joint)
+def _enter_agreement(row: Row, teachers: Sequence[Row], joint: JointPredictions, notes: dict[str, None]) -> set[int]:
+    """Enter how often each unit predicts the class that its teachers predict together; returns the numbers of units
+    for which that is known.
+    """
+    known = set()
+    for number, unit in row.units.items():
+        taught = _records(teachers, number)
         if unit.record is None or taught is None:
             continue
-        own = joint.read([unit.record])
-        if isinstance(own, Refusal):
-            notes[f"agreement: {own.why}"] = None
-        elif isinstance(taught, Refusal):
-            notes[f"agreement: {taught.why}"] = None
-        elif (agreement := own.agreement(taught)) is None:
-            notes[f"agreement: unit {unit.key} and its teachers were not tested on the same windows"] = None
+        pair = joint.pair(unit.record, taught)
+        if isinstance(pair, Refusal):
+            notes[f"agreement: {pair.why}"] = None
         else:
-            row.units[repeat] = replace(unit, metrics={**unit.metrics, "agreement": agreement})
-            known[repeat] = own
+            row.units[number] = replace(unit, metrics={**unit.metrics, "agreement": pair.agreement})
+            known.add(number)
     return known
 
 
-def _together(teachers: Sequence[Row], repeat: int, joint: JointPredictions) -> JointPrediction | Refusal | None:
-    """What these teachers predict together; None where one is not on record."""
-    records = [teacher.units[repeat].record for teacher in teachers if repeat in teacher.units]
+def _records(teachers: Sequence[Row], number: int) -> list[Record] | None:
+    """The records of these teachers; None where one is not there."""
+    records = [teacher.units[number].record for teacher in teachers if number in teacher.units]
     known = [record for record in records if record is not None]
-    return joint.of(known) if len(known) == len(teachers) else None
+    return known if len(known) == len(teachers) else None
 
 
 @dataclass(frozen=True)
 class _Case:
-    """One unit beside its teachers, the student alone, and the student alone of another seed.
+    """One unit beside its teachers, and beside them the student alone, and the student alone of another seed.
 
     Attributes:
-        teacher: what they predict together; taught: their records, so that equal cases are found again.
-        alone, other: the key of the unit and what it predicts; None where it is not on record.
+        taught: the name of the set of teachers, so that equal cases are found again.
+        alone, other: the key of the unit and what it has of these teachers; None where that is not known.
     """
 
-    own: JointPrediction
-    teacher: JointPrediction
-    taught: tuple[tuple[str, str], ...]
-    alone: tuple[str, JointPrediction] | None
-    other: tuple[str, JointPrediction] | None
+    own: NetworkPair
+    taught: str
+    alone: tuple[str, NetworkPair] | None
+    other: tuple[str, NetworkPair] | None
 
     @property
-    def classes(self) -> int:
-        """One more than the highest class that occurs."""
-        known = [self.own, self.teacher, *(found[1] for found in (self.alone, self.other) if found is not None)]
-        return 1 + int(max(self.own.true.max(), *(one.predicted[0].max() for one in known)))
-
-    def sums(self, network: JointPrediction, names: NDArray[Any] | None, classes: int) -> Floats:
-        """The sums of a network beside the teacher, by what `names` are of; of all samples together without names."""
-        known = self.own.true >= 0
-        groups = self.own.groups
-        place = np.zeros(len(known), np.int64)
-        if names is not None and groups is not None:
-            place = np.searchsorted(names, groups.names)[groups.number]
-        cluster = np.broadcast_to(place.reshape(-1, *[1] * (known.ndim - 1)), known.shape)[known]
-        return pair_sums(
-            self.own.true[known],
-            self.teacher.answers,
-            network.answers,
-            classes,
-            cluster,
-            1 if names is None else len(names),
-        )
+    def pairs(self) -> list[NetworkPair]:
+        return [self.own, *(found[1] for found in (self.alone, self.other) if found is not None)]
 
 
 class _Measured:
@@ -133,49 +107,59 @@ class _Measured:
         self.repeats = repeats
         self._kept: dict[tuple[object, ...], Floats] = {}
 
-    def of(self, row: Row, own: Known, teachers: Sequence[Row], alone: Row | None, name: str) -> Fidelity | None:
-        """The fidelity of a row to these teachers, under this name; None where no seed has what it needs on record."""
+    def of(
+        self, row: Row, known: Collection[int], teachers: Sequence[Row], alone: Row | None, name: str
+    ) -> Fidelity | None:
+        """The fidelity of a row to these teachers, under this name; None where no seed has what it needs on record.
+
+        Args:
+            known: the numbers of the units whose agreement is known.
+        """
         seeds = []
         for units in self.repeats.whole_seeds(row.units).values():
-            cases = [self._case(number, own, teachers, None if alone is row else alone) for number in units]
-            known = [case for case in cases if case is not None]
-            if len(known) == len(cases):
-                seeds.append(known)
+            cases = [
+                self._case(unit, number, teachers, None if alone is row else alone) if number in known else None
+                for number, unit in units.items()
+            ]
+            found = [case for case in cases if case is not None]
+            if len(found) == len(cases):
+                seeds.append(found)
         seeds = [cases for cases in seeds if all(case.alone is not None for case in cases)] or seeds
         if not seeds:
             return None
-        groups = [case.own.groups for cases in seeds for case in cases]
-        known_groups = [group for group in groups if group is not None]
-        kinds = {group.of for group in known_groups}
-        same = len(kinds) == 1 and len(known_groups) == len(groups)
-        names = np.unique(np.concatenate([group.names for group in known_groups])) if same else None
-        classes = max(case.classes for cases in seeds for case in cases)
+        pairs = [pair for cases in seeds for case in cases for pair in case.pairs]
+        kinds = {pair.of for pair in pairs}
+        why = "" if len(kinds) == 1 else "subjects are on record for some of its units only"
+        if any(pair.names is None for pair in pairs):
+            why = "it needs predictions, which records from elsewhere (--records) came without"
+        names = None if why else np.unique(np.concatenate([pair.names for pair in pairs if pair.names is not None]))
+        classes = max(pair.classes for pair in pairs)
         sums = [self._seed_sums(cases, names, classes) for cases in seeds]
-        why = "" if same else "subjects are on record for some of its units only"
-        return fidelity(name, sums, kinds.pop() if same else "window", why)
+        return fidelity(name, sums, "window" if why else kinds.pop(), why)
 
-    def _case(self, number: int, own: Known, teachers: Sequence[Row], alone: Row | None) -> _Case | None:
-        """One unit beside its teachers and the student alone; None where a prediction is missing."""
-        taught = _together(teachers, number, self.joint)
-        if number not in own or taught is None or isinstance(taught, Refusal) or len(taught.predicted) > 1:
+    def _case(self, unit: Unit, number: int, teachers: Sequence[Row], alone: Row | None) -> _Case | None:
+        """One unit beside its teachers and the student alone; None where it is not known what it has of them."""
+        taught = _records(teachers, number)
+        own = None if taught is None else self._pair(unit, taught)
+        if taught is None or own is None:
             return None
-        units = [teacher.units[number] for teacher in teachers]
-        keys = tuple((unit.key, unit.record.epoch) for unit in units if unit.record is not None)
         same_seed = None if alone is None else alone.units.get(number)
         other_seed = None if alone is None or same_seed is None else _other_seed(alone, same_seed)
-        found = [self._alone(own[number], unit) for unit in (same_seed, other_seed)]
-        return _Case(own[number], taught, keys, *found)
+        pairs = [None if one is None else self._pair(one, taught) for one in (same_seed, other_seed)]
+        found = [
+            (one.key, pair) if one is not None and pair is not None else None
+            for one, pair in zip((same_seed, other_seed), pairs, strict=True)
+        ]
+        return _Case(own, teachers_id(taught), *found)
 
-    def _alone(self, own: JointPrediction, unit: Unit | None) -> tuple[str, JointPrediction] | None:
-        """A student alone on the same windows."""
-        if unit is None or unit.record is None:
-            return None
-        found = self.joint.of([unit.record])
-        return None if isinstance(found, Refusal) or not same_windows(own, found) else (unit.key, found)
+    def _pair(self, unit: Unit, taught: Sequence[Record]) -> NetworkPair | None:
+        """What a unit has of these teachers; None where that is not known, or they have no joint prediction."""
+        pair = Refusal("") if unit.record is None else self.joint.pair(unit.record, taught)
+        return None if isinstance(pair, Refusal) or pair.sums is None else pair
 
     def _seed_sums(self, cases: Sequence[_Case], names: NDArray[Any] | None, classes: int) -> SeedSums:
         """The sums of one seed, over its folds."""
-        own = sum((case.sums(case.own, names, classes) for case in cases), np.zeros(()))
+        own = sum((case.own.aligned(names, classes) for case in cases), np.zeros(()))
         return SeedSums(own, *(self._sums_alone(cases, who, names, classes) for who in ("alone", "other")))
 
     def _sums_alone(self, cases: Sequence[_Case], who: str, names: NDArray[Any] | None, classes: int) -> Floats | None:
@@ -186,8 +170,7 @@ class _Measured:
         known = b"" if names is None else names.tobytes()
         key = (*((case.taught, key) for case, (key, _) in zip(cases, found, strict=True)), classes, known)
         if key not in self._kept:
-            parts = [case.sums(alone, names, classes) for case, (_, alone) in zip(cases, found, strict=True)]
-            self._kept[key] = sum(parts, np.zeros(()))
+            self._kept[key] = sum((pair.aligned(names, classes) for _, pair in found), np.zeros(()))
         return self._kept[key]
 
 

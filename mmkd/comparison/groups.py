@@ -8,7 +8,7 @@ units of one method that differ in their options, or in how their teachers were 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from mmkd.comparison.changes import enter_changes
 from mmkd.comparison.controls import enter_verdicts
@@ -51,6 +51,7 @@ class Group:
         all_folds: how many there are.
         by: what a row has one value of: each seed, or of a single seed each fold.
         gaps: of each teacher to the student alone, the largest first; empty where one of the two is not here.
+        functional: key of a record -> what was computed from its predictions and may travel with it.
     """
 
     title: str
@@ -64,6 +65,7 @@ class Group:
     all_folds: int = 0
     by: Literal["seed", "fold"] = "seed"
     gaps: list[Gap] = field(default_factory=list)
+    functional: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def task_object(self) -> Task:
@@ -159,6 +161,7 @@ def build_group(
         all_folds=count,
         by=repeats.by,
         gaps=gaps,
+        functional=joint.functional(),
     )
 
 

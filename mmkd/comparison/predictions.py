@@ -21,6 +21,8 @@ from mmkd.metrics.steps import Recording, confusion_matrix
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 
+NOT_TRAVELLED = "records from elsewhere (--records) came without predictions"
+"""Why nothing is shown that needs the predictions of a record that travelled."""
 MOST_GROUPS = 200
 """Groups of windows that a bootstrap draws at most, where neither subjects nor recordings are known."""
 
@@ -129,6 +131,8 @@ def one_class_note(name: str, records: Sequence[Record]) -> list[str]:
 
 def read_predictions(record: Record) -> Predictions | Refusal:
     """The predictions of a record, or why they cannot be read."""
+    if not record.has_files:
+        return Refusal(NOT_TRAVELLED)
     try:
         with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
             window, true, predicted = (z[name].astype(np.int64) for name in ("window", "true", "predicted"))

@@ -25,6 +25,8 @@ def recompute_scores(run: Record | str | PathLike[str]) -> dict[str, float]:
         MmkdError: there is no such record, its files are missing or damaged, or an older record lacks an array.
     """
     record = open_record(run)
+    if not record.metrics.test:
+        raise MmkdError(f"record {record.folder} has no test windows, and so no scores to compute again")
     try:
         if "scores.npz" in record.result.get("files", {}):
             return read_series_scores(record.file("series.csv"), record.file("scores.npz"))

@@ -1,9 +1,12 @@
 """The teachers of a group together: the mean of their probabilities, their upper bound, and who agrees with them."""
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmkd.comparison.identity import as_key, teacher_name, teacher_settings
-from mmkd.comparison.predictions import JointPrediction, combine, read_predictions
+from mmkd.comparison.network_pairs import NetworkPair, pair_of, teachers_id
+from mmkd.comparison.predictions import NOT_TRAVELLED, JointPrediction, combine, read_predictions
 from mmkd.comparison.repeats import Repeats
 from mmkd.comparison.rows import Row, common_repeats, name_by_difference
 from mmkd.comparison.taught import by_epoch, epoch_notes, validation_notes
@@ -11,7 +14,10 @@ from mmkd.comparison.units import Unit
 from mmkd.core.refusal import Refusal
 from mmkd.core.text import shorten
 from mmkd.store.record import Record
+from mmkd.store.travelling import TravellingRecord
 
+KEPT = 32
+"""Networks whose predictions are kept in memory, besides those of teachers."""
 Numbers = dict[tuple[str, str], int]
 """Key of a teacher and the epoch with which it taught -> the number of its row."""
 
@@ -45,10 +51,13 @@ def _identity(record: Record) -> str:
 
 
 class JointPredictions:
-    """Reads the joint prediction of each set of records once."""
+    """Reads the joint prediction of each set of records once, and knows what of it travelled with records."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[tuple[str, str], ...], JointPrediction | Refusal] = {}
+        self._pairs: dict[tuple[str, str], NetworkPair | Refusal] = {}
+        self._scores: dict[tuple[str, ...], tuple[Mapping[str, float], Mapping[str, float]]] = {}
+        self._recent: dict[str, JointPrediction | Refusal] = {}
 
     def of(self, records: Sequence[Record]) -> JointPrediction | Refusal:
         """What these networks predict together, or why that is not known."""
@@ -62,6 +71,92 @@ class JointPredictions:
         """The same, not kept: of networks that are asked for once."""
         return combine([read_predictions(record) for record in records])
 
+    def pair(self, network: Record, teachers: Sequence[Record]) -> NetworkPair | Refusal:
+        """What a network has of these teachers together, or why that is not known."""
+        name = network.key, teachers_id(teachers)
+        if name not in self._pairs:
+            self._pairs[name] = self._pair(network, teachers)
+        return self._pairs[name]
+
+    def _pair(self, network: Record, teachers: Sequence[Record]) -> NetworkPair | Refusal:
+        if isinstance(network, TravellingRecord):
+            return _travelled_pair(network, teachers)
+        taught = self.of(teachers)
+        own = self._network(network)
+        if isinstance(own, Refusal) or isinstance(taught, Refusal):
+            return own if isinstance(own, Refusal) else taught if isinstance(taught, Refusal) else Refusal("")
+        if (agreement := own.agreement(taught)) is None:
+            return Refusal(f"unit {network.key} and its teachers were not tested on the same windows")
+        return pair_of(own, taught, agreement)
+
+    def _network(self, record: Record) -> JointPrediction | Refusal:
+        """What one network predicts; the last `KEPT` are kept."""
+        if (found := self._recent.pop(record.key, None)) is None:
+            found = self.read([record])
+        self._recent[record.key] = found
+        if len(self._recent) > KEPT:
+            del self._recent[next(iter(self._recent))]
+        return found
+
+    def scores(self, teachers: Sequence[Record]) -> tuple[Mapping[str, float], Mapping[str, float]] | Refusal:
+        """The scores of the mean of these teachers' probabilities, and of the best of them for each window."""
+        travelled = [record for record in teachers if isinstance(record, TravellingRecord)]
+        found = _travelled_scores(travelled, teachers_id(teachers)) if travelled else None
+        if found is None:
+            prediction = self.of(teachers)
+            if isinstance(prediction, Refusal):
+                return prediction
+            if not prediction.scores:
+                return Refusal("only where a window has one label")
+            found = prediction.scores, prediction.bound
+        self._scores[tuple(sorted(f"{record.key}@{record.epoch}" for record in teachers))] = found
+        return found
+
+    def functional(self) -> dict[str, dict[str, Any]]:
+        """Key of a record -> what travels with it of all that was asked for here."""
+        facts: dict[str, dict[str, Any]] = {}
+        for (key, teachers), pair in self._pairs.items():
+            if isinstance(pair, NetworkPair):
+                facts.setdefault(key, {}).setdefault(FIDELITY, {})[teachers] = pair.to_json()
+        for names, (mean, best) in self._scores.items():
+            key = names[0].partition("@")[0]
+            facts.setdefault(key, {}).setdefault(TOGETHER, {})["+".join(names)] = {
+                "mean": dict(mean),
+                "best": dict(best),
+            }
+        return facts
+
+
+FIDELITY = "fidelity"
+"""In what travels with the record of a student: set of teachers -> what the student has of them."""
+TOGETHER = "together"
+"""With the record of one of several teachers: set of teachers -> scores of their mean, and of the best of them."""
+
+
+def _travelled_pair(network: TravellingRecord, teachers: Sequence[Record]) -> NetworkPair | Refusal:
+    try:
+        values = (network.functional.get(FIDELITY) or {}).get(teachers_id(teachers))
+        return Refusal(NOT_TRAVELLED) if values is None else NetworkPair.from_json(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return Refusal(f"line of {network.key} in {network.source}: what it has of its teachers is malformed ({error})")
+
+
+def _travelled_scores(
+    records: Sequence[TravellingRecord], teachers: str
+) -> tuple[Mapping[str, float], Mapping[str, float]] | None:
+    """The scores of teachers together that travelled with one of their records; None where none has them."""
+    for record in records:
+        try:
+            values = (record.functional.get(TOGETHER) or {})[teachers]
+            mean, best = (
+                {str(name): float(score) for name, score in values[part].items()} for part in ("mean", "best")
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            continue
+        if all(map(math.isfinite, (*mean.values(), *best.values()))):
+            return mean, best
+    return None
+
 
 def mean_rows(
     numbers: Sequence[int], teachers: Sequence[Row], joint: JointPredictions, notes: dict[str, None]
@@ -72,16 +167,14 @@ def mean_rows(
     bounds: dict[int, Unit] = {}
     for repeat in common_repeats(*rows):
         records = [record for row in rows if (record := row.units[repeat].record) is not None]
-        prediction = joint.of(records)
-        if isinstance(prediction, Refusal):
-            notes[f"mean of the teachers: {prediction.why}"] = None
-        elif not prediction.scores:
-            notes["mean of the teachers: only where a window has one label"] = None
+        scores = joint.scores(records)
+        if isinstance(scores, Refusal):
+            notes[f"mean of the teachers: {scores.why}"] = None
         else:
             key = "+".join(sorted(record.key for record in records))
             unit = rows[0].units[repeat]
-            units[repeat] = Unit(key, unit.seed, prediction.scores, fold=unit.fold)
-            bounds[repeat] = Unit(f"best of {key}", unit.seed, prediction.bound, fold=unit.fold)
+            units[repeat] = Unit(key, unit.seed, scores[0], fold=unit.fold)
+            bounds[repeat] = Unit(f"best of {key}", unit.seed, scores[1], fold=unit.fold)
     if not units:
         return []
     names = joint_names(rows, teachers)

@@ -1,8 +1,10 @@
 """Progress of long work: bars on a terminal, in a log a line a minute, nothing elsewhere."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Protocol
 
 
@@ -275,6 +277,19 @@ class Bars(Progress):
 
     def say(self, line: str) -> None:
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def python_progress() -> Progress:
+    """What a call from Python shows: bars on a terminal, and in a notebook with ipywidgets; else lines on stderr."""
+    if in_notebook():
+        return Bars() if find_spec("ipywidgets") else Lines(sys.stderr)
+    return Bars() if sys.stderr.isatty() else Lines(sys.stderr)
 
 
 class _RichBar:

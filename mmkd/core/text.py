@@ -77,6 +77,11 @@ def slug(name: str, longest: int = 80) -> str:
     return f"{plain[:longest].strip('-.') or 'name'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
+def portable(command: str) -> str:
+    """A command without the folders of the machine it ran on: of an absolute path its last part."""
+    return re.sub(r"(?<![^\s=,])/(?:[^\s/,]+/)*([^\s/,]*)", r"\1", command)
+
+
 def snake_case(name: str) -> str:
     """A class name in snake case.
 

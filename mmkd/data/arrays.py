@@ -1,6 +1,6 @@
 """A data set of arrays in memory: what is read of lists, tables and tensors, and the checksum of its content."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -37,6 +37,26 @@ def from_arrays(
         raise MmkdError(f"from_arrays: {error}") from None
     if np.isfinite(data.x).all():  # else what becomes of missing values is said in `mmkd.run`
         validate_dataset(data)
+    return replace(data, sha256=content_sha256(data))
+
+
+def training_dataset(x: Any, y: NDArray[np.int64], classes: Sequence[str], subject: Any, **facts: Any) -> Dataset:
+    """A data set whose windows are all for training: no score is read of any of them after it.
+
+    Args:
+        x: (N, C, W).
+        y: (N,) class numbers; classes: K names.
+        subject: (N,), or None.
+        facts: channels, rate_hz, groups as `from_arrays` takes them.
+
+    Raises:
+        MmkdError: the arrays contradict each other.
+    """
+    given = {"x": x, "y": y, "test": np.zeros(len(y), bool), "classes": list(classes), "subject": subject, **facts}
+    given["groups"] = _group_texts(given.get("groups"))
+    arrays = {key: as_array(key, value) for key, value in given.items() if value is not None}
+    data, _ = understand_content("windows", understand_arrays(arrays, []))
+    data = replace(data, test_from="none")
     return replace(data, sha256=content_sha256(data))
 
 

@@ -53,7 +53,7 @@ class DataChecks:
         """
         if part.series is not None:
             return []
-        return [*check_sizes(part), *self._leaks(part.test)]
+        return [*check_sizes(part), *(self._leaks(part.test) if part.test.any() else [])]
 
     def _leaks(self, test: NDArray[np.bool_]) -> list[str]:
         x = self.data.x
@@ -124,7 +124,7 @@ def check_sizes(data: Dataset) -> list[str]:
             lines.append(f"few training windows of a class: {_listed(named)}")
         tested = np.bincount(data.y[data.test], minlength=len(data.classes))
         untested = [repr(data.classes[k]) for k in np.flatnonzero(present & (tested == 0))]
-        if untested and data.fold is None:
+        if untested and data.fold is None and data.test.any():
             lines.append(f"no test windows of a class: {_listed(untested)}")
     return lines
 

@@ -69,7 +69,7 @@ class Dataset:
         augment: the augmentations that suit the data, such as "rotate:30"; those of `--augment card`.
         fold: which test part `test` is, if it is not the data set's own; see `folds`.
         test_from: who named the test windows: the "card" of the data set, the "file" of a user, or nobody, so that they
-            were "drawn" by `own_split.draw_test_windows`.
+            were "drawn" by `own_split.draw_test_windows`; "none" where all windows are for training.
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
         notes: one line each for what a reader understood as README says, such as one-hot labels; part of the line of
@@ -105,7 +105,7 @@ class Dataset:
     triads: Mapping[str, tuple[tuple[int, int, int], ...]] = field(default_factory=dict)
     augment: tuple[str, ...] = ()
     fold: Fold | None = None
-    test_from: Literal["card", "file", "drawn"] = "card"
+    test_from: Literal["card", "file", "drawn", "none"] = "card"
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     missing: str = ""
@@ -321,7 +321,7 @@ def _check_classes(data: Dataset) -> None:
         if count and not train_count:
             what = "windows" if data.form == "window" else "samples"
             raise MmkdError(f"data {data.name!r}: class {name!r} has {count} test {what} and none for training")
-    if data.test.all() or not data.test.any():
+    if data.test_from != "none" and (data.test.all() or not data.test.any()):
         which = "all" if data.test.any() else "no"
         raise MmkdError(
             f"data {data.name!r}: {which} windows are test windows; each class needs two or more, or "

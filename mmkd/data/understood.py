@@ -142,6 +142,9 @@ def _kind(data: Dataset, unit: str, splits: Sequence[Split]) -> str:
         once = len(tested) == len(data.x) == len(np.unique(tested))
         cut = f"{len(splits)} folds {STRATIFIED if unit == 'window' else 'by subject'}"
         return cut + ", each tested once" * once + f" ({BOTH_SIDES})" * (unit == "window")
+    if data.test_from == "none" and data.fold is None:
+        by = f", validation by {unit}" if any(len(split.validation) for split in splits) else ""
+        return f"all windows are for training{by}"
     if data.fold is not None and data.fold.stratified:
         return f"test part is {data.fold.name} {STRATIFIED} ({BOTH_SIDES})"
     if data.fold is not None:
@@ -167,7 +170,7 @@ def how_test_was_made(test_from: str, unit: str) -> str:
         return "test windows drawn at random in each class, as there are no subjects: recordings may be on both sides"
     if test_from == "drawn":
         return "test part of whole subjects, drawn to be about 30 % of the windows"
-    return "test part as in the file" if test_from == "file" else ""
+    return {"file": "test part as in the file", "none": "no test part"}.get(test_from, "")
 
 
 def count(number: int, one: str, more: str = "") -> str:

@@ -54,7 +54,7 @@ def run_jobs(
             if job_result.status == "done":
                 workspace.progress.say(f"{job.title}: ready")
             return
-        record = None if job_result.status == "failed" else _wait_for_record(records, job.key)
+        record = None if job_result.status == "failed" else _wait_for_record(records, job)
         if record is None:
             error = job_result.error or f"its record is not in {records.runs}: all nodes must share that folder"
             log = job_result.log or str(records.write_failure(job.key, error + "\n"))
@@ -74,9 +74,10 @@ def run_jobs(
     return [results[key] for key in specs]
 
 
-def _wait_for_record(records: Records, key: str, seconds: float = 60.0) -> Record | None:
+def _wait_for_record(records: Records, job: Job, seconds: float = 60.0) -> Record | None:
     """The record of a unit, or None; on a shared folder, files of another node may be visible some seconds later."""
     deadline = time.monotonic() + seconds
-    while (record := records.get(key)) is None and time.monotonic() < deadline:
+    read = records.get if job.exists else records.get_whole
+    while (record := read(job.key)) is None and time.monotonic() < deadline:
         time.sleep(0.5)
     return record

@@ -5,9 +5,10 @@ This module is light to import.
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mmkd.comparison.compare import why_unusable
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.comparison.selection import Selection
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
@@ -21,6 +22,7 @@ from mmkd.engines.tuning import Tuning, distinct, expand_with_tuning, notes_of, 
 from mmkd.engines.workers import engine_of, run_by_workers
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
+from mmkd.store.travelling import MEASURED, TravellingRecord
 from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
@@ -98,6 +100,7 @@ def execute(
     Raises:
         MmkdError: the request, its data or one of its units cannot be run.
     """
+    check_travelled(workspace.records.travelled.values())
     if given is not None and (workspace.uses_workers or workspace.group.world_size > 1):
         raise MmkdError(f"data {given.name!r} is in the memory of this process; save a file for others: np.savez")
     units, bases = expand_with_tuning(request, given)
@@ -149,6 +152,8 @@ def execute(
             results += run_by_workers(remaining, workspace, existing == "rerun", broken, advance)
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
+    for line in workspace.records.differences(result.record for result in results if result.record is not None):
+        workspace.progress.say(f"warning: {line}")
     said = warning_lines(understood)
     peers = TASKS.get(request.task).chosen_references(request.peers, request.preset)
     outcome = _outcome(units, results, workspace, existing != "only", measurements, said, peers)
@@ -161,6 +166,17 @@ def execute(
         untuned=notes_of(tuning, request.tune or 0, choices),
         failed_selections=failed,
     )
+
+
+def check_travelled(records: Iterable[TravellingRecord]) -> None:
+    """Refuse records that travelled here and cannot stand in a table; those of unknown tasks are passed over.
+
+    Raises:
+        MmkdError: there is such a record.
+    """
+    for record in records:
+        if record.spec.task in TASKS and (why := why_unusable(record)):
+            raise MmkdError(f"--records {record.source}: record {record.key}: {why}; remove its line")
 
 
 def _begin(specs: Sequence[UnitSpec], workspace: Workspace) -> None:
@@ -348,18 +364,30 @@ def _references(
 def measure_students(
     units: Units, results: Sequence[UnitResult], workspace: Workspace, measurements: Sequence[str]
 ) -> list[str]:
-    """Make the measurements that the records of these units lack, in this process; one line for each that failed."""
+    """Make the measurements that the records of these units lack, in this process; one line for each that failed.
+
+    Of records that travelled here, maps are not missed: they hold windows, which never travel.
+    """
     lacking: list[tuple[Record, list[str]]] = []
+    problems = []
     for result in results:
         if result.record is not None:
             existing = result.record.measurements
             missing = [name for name in measurements if name not in existing]
+            if isinstance(result.record, TravellingRecord):
+                problems += [
+                    f"{name} of unit {result.record.key}: its record came from {result.record.source} without the "
+                    f"student; run it again with --existing rerun"
+                    for name in missing
+                    if name in MEASURED.values()
+                ]
+                continue
             if DEPLOYMENT in existing and DEPLOYMENT in measurements and latency_notes([result.record]):
                 missing.append(DEPLOYMENT)  # the machine was busy
             if missing:
                 lacking.append((result.record, missing))
     if not lacking:
-        return []
+        return problems
     from mmkd.evaluation.runner import MeasurementJob, MeasurementRunner
 
     start = time.perf_counter()
@@ -369,4 +397,4 @@ def measure_students(
     names = sorted({name.partition(".")[0] for _, missing in lacking for name in missing})
     students = f"{len(lacking)} student{'s' if len(lacking) > 1 else ''}"
     workspace.progress.say(f"measured {', '.join(names)} of {students} in {duration(time.perf_counter() - start)}")
-    return runner.problems
+    return problems + runner.problems

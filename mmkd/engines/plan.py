@@ -122,14 +122,22 @@ def make_plan(
     """All jobs of the units, without repeats, each after the jobs that it needs.
 
     A unit on record is a job that exists, without the jobs that it needed. If a unit starts from the student trained
-    alone (`--init-student trained`), that unit is a job too, even if it is not among `units`.
+    alone (`--init-student trained`), that unit is a job too, even if it is not among `units`; it is run again if its
+    record travelled here without its weights.
 
     Args:
         rerun: whether units on record are run again; views and teachers are not.
-        taught: units whose teachers are jobs, but not they themselves.
+        taught: units whose teachers are jobs if they are not on record, but not they themselves.
     """
     jobs: dict[str, Job] = {}
     requested = {spec.key for spec, _ in units}
+    again = {
+        alone.key
+        for spec, _ in units
+        if rerun or records.get(spec.key) is None
+        for alone in _starts_from(spec)
+        if (record := records.get(alone.key)) is not None and not record.has_files
+    }
 
     def add_job(job: Job) -> str:
         return jobs.setdefault(job.id, job).id
@@ -148,7 +156,7 @@ def make_plan(
         return [view, add_job(job)]
 
     def add_unit(spec: UnitSpec, data: Dataset) -> str:
-        job = Job("unit", spec.key, spec, rerun=rerun and spec.key in requested)
+        job = Job("unit", spec.key, spec, rerun=(rerun and spec.key in requested) or spec.key in again)
         if job.id in jobs:
             return job.id
         if not job.rerun and records.get(spec.key) is not None:
@@ -162,9 +170,7 @@ def make_plan(
         for inner in (*spec.without_folds, *selected):
             for name in spec.network_teachers if taught_by else ():
                 needs += add_teacher(name, inner, data)
-        if spec.starts_trained:
-            needs.append(add_unit(student_alone(spec), data))
-        needs += [add_unit(alone, data) for alone in likes_of(spec).values()]
+        needs += [add_unit(alone, data) for alone in _starts_from(spec)]
         stretch = 1.0
         if METHODS.get(spec.method).stretches:
             length = import_function("mmkd.training.length:length_of")(spec, data)
@@ -173,10 +179,16 @@ def make_plan(
 
     for spec, data in taught:
         for name in spec.teachers:
-            add_teacher(name, spec, data)
+            if records.get(spec.teacher(name).key) is None:
+                add_teacher(name, spec, data)
     for spec, data in units:
         add_unit(spec, data)
     return list(jobs.values())
+
+
+def _starts_from(spec: UnitSpec) -> list[UnitSpec]:
+    """The units whose trained students a unit needs."""
+    return [*([student_alone(spec)] if spec.starts_trained else []), *likes_of(spec).values()]
 
 
 def pending(plan: Iterable[Job]) -> list[Job]:

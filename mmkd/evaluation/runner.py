@@ -126,10 +126,10 @@ class MeasurementRunner:
 
         for modality, key in record.teachers.items():
             taught = key, record.teacher_epoch
-            teacher = None if taught in self._teacher_maps else self.workspace.records.get(key)
+            teacher = None if taught in self._teacher_maps else self.workspace.records.get_whole(key)
             if teacher is not None and record.teacher_epoch == "last" and not teacher.knows_last_epoch:
                 complete_teacher(modality, spec, data, self.workspace)
-                teacher = self.workspace.records.get(key)
+                teacher = self.workspace.records.get_whole(key)
             if teacher is not None and kind_of_net(teacher.teacher.net) != "peer":  # which has no maps
                 network = load_teacher(teacher.at_epoch(record.teacher_epoch))
                 self._teacher_maps[taught] = compute_maps(network, [modality])

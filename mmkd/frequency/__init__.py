@@ -20,9 +20,10 @@ from mmkd.frequency.local import LocalAttention
 from mmkd.frequency.masks import MASKS, IdleMaskWarning, check_mask, high_pass, is_idle, warn_flat, warn_idle
 from mmkd.frequency.meeting import meet_unaliased
 from mmkd.frequency.path import DOMAINS, SCALES, FrequencyPath, hierarchical_context, map_distance, scaled
+from mmkd.frequency.prompts import prompt_dice, prompt_masks, prompted_map
 from mmkd.frequency.response import half_spectrum, in_fourier, kept_energy, mean_power, removed_share, response
 from mmkd.frequency.review import ReviewBlock
-from mmkd.frequency.wavelets import HAAR_ENDS, haar_bands, haar_levels
+from mmkd.frequency.wavelets import HAAR_ENDS, WAVELET_TAPS, haar_bands, haar_join, haar_levels, ring_bands
 
 __all__ = [
     "BAND_MASKS",
@@ -35,6 +36,7 @@ __all__ = [
     "RESIZES",
     "SCALES",
     "TRANSFORMS",
+    "WAVELET_TAPS",
     "BandFilter",
     "FrequencyAttention",
     "FrequencyAttention1d",
@@ -46,6 +48,7 @@ __all__ = [
     "band_radius",
     "check_mask",
     "haar_bands",
+    "haar_join",
     "haar_levels",
     "half_spectrum",
     "hierarchical_context",
@@ -58,10 +61,14 @@ __all__ = [
     "mean_power",
     "meet",
     "meet_unaliased",
+    "prompt_dice",
+    "prompt_masks",
+    "prompted_map",
     "random_band",
     "removed_share",
     "resample",
     "response",
+    "ring_bands",
     "scaled",
     "shrink",
     "warn_flat",

@@ -28,9 +28,11 @@ def mean_power(x: Tensor) -> Tensor:
     Returns:
         (*size) float64: the mean of abs(FFT)^2. Its sum is the mean energy of a channel.
     """
-    space = tuple(range(2, x.ndim))
-    power: Tensor = torch.fft.fftn(x.double(), dim=space, norm="ortho").abs().square().mean((0, 1))
-    return power
+    spectra = torch.view_as_real(torch.fft.rfftn(x, dim=tuple(range(2, x.ndim)), norm="ortho"))
+    power = torch.einsum("bc...k,bc...k->...", spectra, spectra).double() / (x.shape[0] * x.shape[1])
+    rest = [power.new_zeros(*power.shape[:-1], x.shape[-1] - power.shape[-1])]
+    mirrored = reversed_frequencies(torch.cat([power, *rest], dim=-1), tuple(range(power.ndim)))
+    return torch.cat([power, mirrored[..., power.shape[-1] :]], dim=-1)
 
 
 def in_fourier(energy: Tensor, transform: str) -> Tensor:

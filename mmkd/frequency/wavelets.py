@@ -1,6 +1,7 @@
 """The Haar wavelet transform of maps, (B, C, T) or (B, C, H, W), level by level. Haar, Mathematische Annalen 1910."""
 
 import math
+from collections.abc import Sequence
 from itertools import product
 
 import torch
@@ -10,6 +11,12 @@ from torch.nn import functional as F
 from mmkd.core.errors import MmkdError, unknown_name
 
 HAAR_ENDS = ("zero", "repeat")
+ROOT = math.sqrt(3)
+WAVELET_TAPS = {
+    "haar": (1 / math.sqrt(2), 1 / math.sqrt(2)),
+    "db2": tuple(tap / (4 * math.sqrt(2)) for tap in (1 + ROOT, 3 + ROOT, 3 - ROOT, 1 - ROOT)),
+}
+"""Low-pass taps h of orthonormal wavelets. Daubechies, Communications on Pure and Applied Mathematics 1988."""
 
 
 def haar_bands(x: Tensor, levels: int, end: str = "zero") -> tuple[Tensor, list[Tensor]]:
@@ -48,6 +55,63 @@ def haar_bands(x: Tensor, levels: int, end: str = "zero") -> tuple[Tensor, list[
     return x, high
 
 
+def haar_join(low: Tensor, high: Sequence[Tensor]) -> Tensor:
+    """The map of some bands, the inverse of `haar_bands`.
+
+    Args:
+        low: (B, C, *size_J).
+        high: the bands (B, C, O, *size_j) of the levels 1 to J, as `haar_bands` returns them.
+
+    Returns:
+        (B, C, *size), with twice the sides of level 1: of a side of odd length, one sample more than it had.
+    """
+    for bands in reversed(high):
+        axes = range(2, low.ndim)
+        low = low[tuple(slice(n) for n in (*low.shape[:2], *bands.shape[3:]))]
+        parts = dict(zip(_orientations(len(axes)), [low, *bands.unbind(2)], strict=True))
+        for axis in reversed(axes):
+            joined = {}
+            for name in {name[:-1] for name in parts}:
+                first, second = parts[*name, 0], parts[*name, 1]
+                pair = torch.stack([first + second, first - second], dim=axis + 1) / math.sqrt(2)
+                joined[name] = pair.flatten(axis, axis + 1)
+            parts = joined
+        low = parts[()]
+    return low
+
+
+def ring_bands(x: Tensor, levels: int, wavelet: str = "haar") -> tuple[Tensor, list[Tensor]]:
+    """Divide lines whose ends are joined into a low band and the details of each level.
+
+    One level is a_j = sum_k h_k x_(2j + k) and d_j = sum_k (-1)^k h_(L-1-k) x_(2j + k) with the L taps of the wavelet
+    and positions modulo the length; the transform of a line of even length is orthonormal. To an odd length the last
+    sample is appended again.
+
+    Args:
+        x: (B, K).
+        levels: J, at least 1.
+        wavelet: a name of `WAVELET_TAPS`.
+
+    Returns:
+        The low band (B, K_J), and the details (B, K_j) of each level.
+
+    Raises:
+        MmkdError: the wavelet is unknown.
+    """
+    if wavelet not in WAVELET_TAPS:
+        raise unknown_name("wavelet", wavelet, tuple(WAVELET_TAPS))
+    low = x.new_tensor(WAVELET_TAPS[wavelet])
+    high = low.flip(0) * x.new_tensor([(-1.0) ** k for k in range(len(low))])
+    details = []
+    for _ in range(levels):
+        x = torch.cat([x, x[:, -1:]], 1) if x.shape[1] % 2 else x
+        at = torch.arange(0, x.shape[1], 2, device=x.device)[:, None] + torch.arange(len(low), device=x.device)
+        pieces = x[:, at % x.shape[1]]
+        x = pieces @ low
+        details.append(pieces @ high)
+    return x, details
+
+
 def haar_levels(size: tuple[int, ...]) -> int:
     """How often the smallest side of a map can be halved.
 
@@ -71,5 +135,10 @@ def _level(x: Tensor, end: str) -> tuple[Tensor, Tensor]:
             parts[*name, 0] = (first + second) / math.sqrt(2)
             parts[*name, 1] = (first - second) / math.sqrt(2)
         bands = parts
-    low, *high = sorted(product((0, 1), repeat=len(axes)), key=lambda name: (sum(name), [-n for n in name]))
+    low, *high = _orientations(len(axes))
     return bands[low], torch.stack([bands[name] for name in high], dim=2)
+
+
+def _orientations(axes: int) -> list[tuple[int, ...]]:
+    """The bands of a level, 1 where an axis has the high part: the low band first, then those of `haar_bands`."""
+    return sorted(product((0, 1), repeat=axes), key=lambda name: (sum(name), [-n for n in name]))

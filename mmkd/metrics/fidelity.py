@@ -28,7 +28,8 @@ LEAST_PROBABILITY = 1e-12
 """Smaller probabilities of a student count as this in `kl`, which would be infinite."""
 DRAWS = 1000
 """Resamples of an interval, where not every one is counted."""
-_SINGLE = 9  # sums that do not belong to a class
+SINGLE = 9
+"""Sums that do not belong to a class; the last four are distances, the others counts."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def pair_sums(
     group = np.zeros(len(true), np.int64) if cluster is None else cluster
     same = teacher.predicted == other.predicted
     wrong = teacher.predicted != true
-    sums = np.empty((clusters, _SINGLE + 2 * classes))
+    sums = np.empty((clusters, SINGLE + 2 * classes))
     columns: list[NDArray[np.bool_]] = [np.ones(len(true), bool), same, wrong, same & wrong]
     columns.append(wrong & (other.predicted != true))
     for number, column in enumerate(columns):
@@ -137,7 +138,7 @@ def pair_sums(
     distances = _distances(teacher, other)
     for number, values in enumerate(distances, len(columns)):
         sums[:, number] = np.nan if values is None else np.bincount(group, values, minlength=clusters)
-    for start, answers in ((_SINGLE, teacher), (_SINGLE + classes, other)):
+    for start, answers in ((SINGLE, teacher), (SINGLE + classes, other)):
         counts = np.bincount(group * classes + answers.predicted, minlength=clusters * classes)
         sums[:, start : start + classes] = counts.reshape(clusters, classes)
     return sums
@@ -162,9 +163,9 @@ def _distances(teacher: Answers, other: Answers) -> Sequence[Floats | None]:
 
 def measures_of(sums: Floats) -> dict[str, Floats]:
     """Every measure from sums (..., 9 + 2 K) of `pair_sums`; NaN where there is no sample to take it over."""
-    n, same, wrong, copied, both_wrong, *distances = (sums[..., number] for number in range(_SINGLE))
-    classes = (sums.shape[-1] - _SINGLE) // 2
-    of_teacher, of_other = sums[..., _SINGLE : _SINGLE + classes], sums[..., _SINGLE + classes :]
+    n, same, wrong, copied, both_wrong, *distances = (sums[..., number] for number in range(SINGLE))
+    classes = (sums.shape[-1] - SINGLE) // 2
+    of_teacher, of_other = sums[..., SINGLE : SINGLE + classes], sums[..., SINGLE + classes :]
     with np.errstate(divide="ignore", invalid="ignore"):
         agreement = same / n
         chance = (of_teacher * of_other).sum(-1) / n**2

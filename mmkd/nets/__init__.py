@@ -13,6 +13,7 @@ from torch import nn
 from mmkd.core.errors import MmkdError, describe_error, did_you_mean
 from mmkd.core.registry import Registry
 from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS, Shape, dry_run
+from mmkd.nets.fusion_options import canonical_fusion, chosen_fusion, described_options
 from mmkd.nets.student import MultiBranch, SingleView, signal_of
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "build_dense",
     "build_student",
     "build_teacher",
+    "canonical_fusion",
     "check_dense_fusion",
     "count_parameters",
+    "described_options",
     "signal_of",
 ]
 
@@ -57,8 +60,8 @@ def build_dense(name: str, shape: Shape, classes: int, fusion: str | None = None
         name: a name in `DENSE`.
         shape: (C, T) or (C, H, W) of one sample.
         classes: number of classes K.
-        fusion: a name in `STAGE_FUSIONS`, which replaces the network's own way of joining a coarse with a fine map;
-            None for the network as it is.
+        fusion: a name in `STAGE_FUSIONS`, with its options where it has some, which replaces the network's own way of
+            joining a coarse with a fine map; None for the network as it is.
 
     Returns:
         A module that maps (B, *shape) to `Outputs` with logits (B, K, T) or (B, K, H, W).
@@ -74,13 +77,13 @@ def build_dense(name: str, shape: Shape, classes: int, fusion: str | None = None
 
 
 def check_dense_fusion(name: str, fusion: str) -> None:
-    """Check that `fusion` is a stage fusion and that the dense network `name` accepts one.
+    """Check that `fusion` is a stage fusion with its options, and that the dense network `name` accepts one.
 
     Raises:
         MmkdError: It does not.
     """
     DENSE.get(name)
-    STAGE_FUSIONS.get(fusion)
+    chosen_fusion(STAGE_FUSIONS, fusion)
     accepting = [network for network in DENSE if "fusion" in inspect.signature(DENSE.get(network)).parameters]
     if name not in accepting:
         raise MmkdError(
@@ -150,7 +153,7 @@ def build_student(
         name: the backbone of every branch, or {modality: backbone}.
         shapes: modality -> (C, T) or (C, H, W) of one sample.
         classes: number of classes K.
-        fusion: a name in `FUSIONS`.
+        fusion: a name in `FUSIONS`, with its options where it has some, such as `freqfusion:bands=3`.
 
     Raises:
         MmkdError: As for `build_backbone`; or a modality is missing or unknown, or the fusion cannot join these
@@ -167,14 +170,14 @@ def build_student(
         )
     for modality in [m for m, n in names.items() if not n]:
         raise MmkdError(f"no backbone is named for the student's {modality!r}; add for example {modality}=small")
-    make_fusion = FUSIONS.get(fusion)
+    make_fusion, options = chosen_fusion(FUSIONS, fusion)
     if len(shapes) == 1 and fusion == "concat":
         ((modality, shape),) = shapes.items()
         return build_teacher(names[modality], modality, shape, classes)
     branches = {m: build_backbone(names[m], shape, classes) for m, shape in shapes.items()}
     dry = {m: dry_run(branch, shapes[m]) for m, branch in branches.items()}
     try:
-        return MultiBranch(branches, make_fusion(dry, classes))
+        return MultiBranch(branches, make_fusion(dry, classes, **options))
     except MmkdError:
         raise
     except Exception as error:  # somebody else's fusion may raise anything

@@ -38,20 +38,23 @@ DENSE: Registry[Callable[[Shape, int], nn.Module]] = Registry(
 """Networks that label every position: `factory(shape, classes)` returns a module that maps (B, *shape) to `Outputs`
 with logits (B, K, *shape[1:]).
 
-A factory may have a third parameter `fusion`, None or a name in `STAGE_FUSIONS`, if the decoder joins coarse with fine
-maps."""
+A factory may have a third parameter `fusion`, None or a name in `STAGE_FUSIONS` with its options, if the decoder joins
+coarse with fine maps."""
 
 FUSIONS: Registry[Callable[[Mapping[str, Outputs], int], nn.Module]] = Registry(
     "fusion", "python -m mmkd.bench --list fusions", _built_in("fusion"), not_callable, "mmkd.fusions"
 )
-"""Fusions by name: `factory(dry_run, classes)` returns a module that maps {modality: Outputs} to fused `Outputs`."""
+"""Fusions by name: `factory(dry_run, classes)` returns a module that maps {modality: Outputs} to fused `Outputs`.
+
+A factory with options has an attribute `Config` (`nets.fusion_options`) and takes them as keyword arguments."""
 
 
 STAGE_FUSIONS: Registry[Callable[..., nn.Module]] = Registry(
     "stage fusion", "", _built_in("stage_fusions"), not_callable, "mmkd.stage_fusions"
 )
 """Stage fusions by name: `factory(Ch, Cl, dims)`, for maps of dims = 1 or 2 axes, returns a module that maps a fine map
-(B, Ch, *fine) and a coarse map (B, Cl, *coarse) to one map (B, channels, *fine); it has the attribute `channels`."""
+(B, Ch, *fine) and a coarse map (B, Cl, *coarse) to one map (B, channels, *fine); it has the attribute `channels`.
+Options as for `FUSIONS`."""
 
 
 def check_shape(name: str, shape: Shape, *, images: bool = True, minimum: int = 1) -> None:

@@ -47,6 +47,15 @@ def check_kernel(kernel: int, padding: str) -> None:
     """
     if kernel < 1 or kernel % 2 == 0:
         raise MmkdError(f"a kernel of {kernel} has no middle; take an odd one, such as 3 or 5")
+    check_padding(padding)
+
+
+def check_padding(padding: str) -> None:
+    """Check that `padding` is known.
+
+    Raises:
+        MmkdError: It is not.
+    """
     if padding not in get_args(Padding):
         raise MmkdError(f"unknown padding {padding!r} (known: {', '.join(get_args(Padding))})")
 

@@ -8,28 +8,28 @@ padding `replicate` are additions of this project. `DwtFusion` and `SeparableFus
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmkd.core.errors import MmkdError
 from mmkd.nets.carafe import (
     SPREAD,
     Padding,
-    check_kernel,
+    check_padding,
     check_pair,
     conv,
     displace,
     enlarge,
     group_norm,
     initialise,
-    normalise,
     reassemble,
     similarity,
     spread,
 )
+from mmkd.nets.filter_banks import BandGates, ContinuousGain, Mixture, Sharpening
+from mmkd.nets.fusion_options import FreqFusionOptions
 
 ATTENTION_LIMIT = 1024
 """The largest number of keys and values in `self_attention`."""
@@ -101,23 +101,41 @@ class FreqFusion(nn.Module):
     8. L_up is resampled (`OffsetResampler`).
     9. H' and L_up are returned, to be added or concatenated.
 
+    Two options come from the notes of this project, and one is an idea of its own:
+
+    - Several `kernels`, such as (3, 5, 7). Each size has its own encoder, and norm(...) becomes their `Mixture`. It is
+      predicted from Zh, that of E_hp before step 3, that of E_lp after it.
+    - `bands` 3 or 4. 2 x - R(x, W) in steps 3 and 7 becomes a sum of bands with gates (`BandGates`), which are
+      predicted from Zh before step 3. E_hp has an encoder for each size k_hp, k_hp + 2, ..., and k_lp is not smaller
+      than the largest of them. `gates="learned"` gives the two bands of the published form a learned gate too.
+    - `bands="continuous"`: as with 4 bands, with a smooth gain in the place of gates (`ContinuousGain`).
+
+    With one kernel and two bands it is the published operator, which takes maps of any size: beyond the border the
+    value at the border is read again. With several sizes of kernel no kernel is longer than a map (`filter_banks`).
+
     Args:
         high_channels: Ch, channels of H.
         low_channels: Cl, channels of L.
         dims: number of axes d, 1 or 2.
         compressed: C'.
-        low_kernel: k_lp. With several kernels such as (3, 5, 7), each has its own encoder and its own steps 4 to 6, and
-            the results are mixed by learned weights that sum to 1 (from the notes of this project).
-        high_kernel: k_hp.
+        kernels: k_lp, one or several odd sizes. k_hp is k_lp - 2, but at least 3.
+        bands: number of bands of the fine map, 2 to 4, or "continuous".
+        gates: "fixed" for gates that stay as they are, which only two bands have, or "learned"; None for the first with
+            two bands and the second else.
         padding: `replicate`, which keeps a constant map constant, or `zeros` as in the reference code.
         hamming: whether filters are multiplied by a Hamming window, as in the reference code.
         offsets: whether to do step 8.
         groups: G of step 8.
-        attention: whether to apply `self_attention` to both outputs (from the notes of this project).
+
+    Attributes:
+        attention: whether `self_attention` is applied to both outputs, see `AttentiveFreqFusion`.
 
     Raises:
-        MmkdError: A kernel is even, there is none, or the padding is unknown.
+        MmkdError: A kernel is even, options exclude each other (`FreqFusionOptions`), or the padding is unknown.
     """
+
+    Config: ClassVar = FreqFusionOptions
+    attention: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -126,30 +144,35 @@ class FreqFusion(nn.Module):
         dims: int,
         *,
         compressed: int = 64,
-        low_kernel: int | Sequence[int] = 5,
-        high_kernel: int = 3,
+        kernels: Sequence[int] = (5,),
+        bands: int | Literal["continuous"] = 2,
+        gates: Literal["fixed", "learned"] | None = None,
         padding: Padding = "replicate",
         hamming: bool = True,
         offsets: bool = True,
         groups: int = 4,
-        attention: bool = False,
     ) -> None:
         super().__init__()
-        kernels = (low_kernel,) if isinstance(low_kernel, int) else tuple(low_kernel)
-        for kernel in (*kernels, high_kernel):
-            check_kernel(kernel, padding)
-        if not kernels:
-            raise MmkdError("FreqFusion needs a low-pass kernel, such as 5")
+        check_padding(padding)
+        self.options = options = FreqFusionOptions(tuple(kernels), bands, gates)  # type: ignore[arg-type]
         self.channels = (high_channels, low_channels)
         self.dims = dims
         self.padding: Padding = padding
-        self.hamming = hamming
-        self.attention = attention
         self.compress_high = conv(dims, high_channels, compressed, 1)
         self.compress_low = conv(dims, low_channels, compressed, 1)
-        self.encode_low = nn.ModuleList(self.encoder(compressed, kernel**dims) for kernel in kernels)
-        self.encode_high = self.high_encoder(compressed, high_kernel**dims)
-        self.mix = nn.Parameter(torch.zeros(len(kernels))) if len(kernels) > 1 else None
+        low_sizes, high_sizes = options.low_sizes, options.high_sizes
+        self.encode_low = nn.ModuleList(self.encoder(compressed, kernel**dims) for kernel in low_sizes)
+        encoders = [self.high_encoder(compressed, kernel**dims) for kernel in high_sizes]
+        # a single one has no number in the names of its weights: older records hold such students
+        self.encode_high = encoders[0] if len(encoders) == 1 else nn.ModuleList(encoders)
+        self.low_filter = Mixture(dims, compressed, len(low_sizes), hamming)
+        self.sharpen: nn.Module
+        if options.bands == "continuous":
+            self.sharpen = ContinuousGain(dims, compressed, options.band_sizes, padding, hamming)
+        elif options.has_gates:
+            self.sharpen = BandGates(dims, compressed, options.bands, padding, hamming)
+        else:
+            self.sharpen = Sharpening(Mixture(dims, compressed, len(high_sizes), hamming), padding)
         self.resampler = OffsetResampler(dims, compressed, low_channels, groups, padding) if offsets else None
 
     def encoder(self, inputs: int, outputs: int) -> nn.Module:
@@ -157,19 +180,28 @@ class FreqFusion(nn.Module):
         return initialise(conv(self.dims, inputs, outputs, 3, self.padding), std=0.001)
 
     def high_encoder(self, compressed: int, outputs: int) -> nn.Module:
-        """Create E_hp."""
+        """Create an encoder of E_hp."""
         return self.encoder(compressed, outputs)
 
-    def high_scores(self, z: Tensor) -> Tensor:
-        """Apply E_hp to a compressed map; the size stays."""
-        scores: Tensor = self.encode_high(z)
-        return scores
+    def detail(self, z: Tensor) -> Tensor:
+        """Return the input of E_hp, computed from a compressed map."""
+        return z
 
     def smooth(self, z: Tensor) -> Tensor:
         """Return the input of E_lp, computed from Zh."""
         return z
 
-    def filters(self, high: Tensor, low: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+    def high_scores(self, z: Tensor) -> list[Tensor]:
+        """Apply E_hp to a compressed map: scores (B, k^d, *size) of each size of kernel."""
+        encoders = self.encode_high if isinstance(self.encode_high, nn.ModuleList) else [self.encode_high]
+        detail = self.detail(z)
+        return [enlarge(encode(detail), z.shape[2:]) for encode in encoders]
+
+    def low_scores(self, z: Tensor) -> list[Tensor]:
+        """Apply E_lp to its input: scores (B, k^d, *size) of each size of kernel."""
+        return [encode(z) for encode in self.encode_low]
+
+    def scores(self, high: Tensor, low: Tensor) -> tuple[Tensor, list[Tensor], Tensor, Tensor, Tensor]:
         """Compute steps 1 to 5.
 
         Args:
@@ -177,29 +209,23 @@ class FreqFusion(nn.Module):
             low: L, (B, Cl, *coarse).
 
         Returns:
-            W_lp (B, k_lp^d, *fine) for each kernel, norm(m_hp) (B, k_hp^d, *fine), Zh after step 3, Zl.
+            W_lp (B, k_lp^d, *fine), m_hp (B, k_hp^d, *fine) of each size, Zh before and after step 3, and Zl.
         """
-        zh = self.compress_high(high)
+        length = min(low.shape[2:])
+        z = self.compress_high(high)
         zl = self.compress_low(low)
-        a = self.high_scores(zh)
-        zh = 2 * zh - reassemble(zh, normalise(a, self.hamming), self.padding)
-        smoothed = self.smooth(zh)
-        lows = []
-        for encode in self.encode_low:
-            b = encode(smoothed)
-            scores = b + reassemble(encode(zl), normalise(b, self.hamming), self.padding)
-            lows.append(normalise(scores, self.hamming))
-        return lows, normalise(a + self.low_pass(self.high_scores(zl), lows), self.hamming), zh, zl
+        a = self.high_scores(z)
+        zh = self.sharpen(z, a, z)
+        b = self.low_scores(self.smooth(zh))
+        m_lp = self._add(b, self.low_scores(zl), self.low_filter(b, zh, length))
+        w_lp = self.low_filter(m_lp, zh, length)
+        return w_lp, self._add(a, self.high_scores(zl), w_lp), z, zh, zl
 
-    def low_pass(self, x: Tensor, filters: Sequence[Tensor]) -> Tensor:
-        """Enlarge x with the filters of each kernel, and mix the results."""
-        parts = [reassemble(x, weights, self.padding) for weights in filters]
-        if self.mix is None:
-            return parts[0]
-        mixed = torch.zeros_like(parts[0])
-        for share, part in zip(self.mix.softmax(dim=0), parts, strict=True):
-            mixed = mixed + share * part
-        return mixed
+    def _add(self, fine: Sequence[Tensor], coarse: Sequence[Tensor], filters: Tensor) -> list[Tensor]:
+        """Add to fine maps coarse ones, enlarged by a filter."""
+        enlarged = reassemble(torch.cat(list(coarse), dim=1), filters, self.padding)
+        parts = torch.split(enlarged, [each.shape[1] for each in coarse], dim=1)
+        return [each + part for each, part in zip(fine, parts, strict=True)]
 
     def forward(self, high: Tensor, low: Tensor) -> tuple[Tensor, Tensor]:
         """Fuse a fine and a coarse map.
@@ -215,9 +241,9 @@ class FreqFusion(nn.Module):
             MmkdError: Channels or ranks differ from those of the module, or `high` is the smaller map.
         """
         check_pair(type(self).__name__, high, low, self.channels, self.dims)
-        lows, sharp, zh, zl = self.filters(high, low)
-        up = self.low_pass(low, lows)
-        high = 2 * high - reassemble(high, sharp, self.padding)
+        w_lp, m_hp, z, zh, zl = self.scores(high, low)
+        up = reassemble(low, w_lp, self.padding)
+        high = self.sharpen(high, m_hp, z)
         up = up if self.resampler is None else self.resampler(zh, zl, up)
         return (self_attention(high), self_attention(up)) if self.attention else (high, up)
 
@@ -251,9 +277,9 @@ class DwtFusion(FreqFusion):
         """Create the encoder of the high bands."""
         return self.encoder((2**self.dims - 1) * compressed, outputs)
 
-    def high_scores(self, z: Tensor) -> Tensor:
-        """Compute scores from the high bands of a compressed map, at the size of the map."""
-        return enlarge(self.encode_high(haar(z)[1]), z.shape[2:])
+    def detail(self, z: Tensor) -> Tensor:
+        """Return the high bands of z, at half its size; their scores are enlarged."""
+        return haar(z)[1]
 
     def smooth(self, z: Tensor) -> Tensor:
         """Return the low band of z, at the size of z."""
@@ -306,11 +332,13 @@ def self_attention(x: Tensor, limit: int = ATTENTION_LIMIT) -> Tensor:
     return x + attended.transpose(1, 2).reshape(x.shape)
 
 
-def freqfusion_attention(high_channels: int, low_channels: int, dims: int, **options: Any) -> FreqFusion:
-    """`FreqFusion` followed by self-attention without parameters (from the notes)."""
-    return FreqFusion(high_channels, low_channels, dims, attention=True, **options)
+class AttentiveFreqFusion(FreqFusion):
+    """FreqFusion followed by self-attention without parameters (from the notes)."""
+
+    attention = True
 
 
-def dwt_attention(high_channels: int, low_channels: int, dims: int, **options: Any) -> DwtFusion:
-    """`DwtFusion` followed by self-attention without parameters (from the notes)."""
-    return DwtFusion(high_channels, low_channels, dims, attention=True, **options)
+class AttentiveDwtFusion(DwtFusion):
+    """DWT-FF followed by self-attention without parameters (from the notes)."""
+
+    attention = True

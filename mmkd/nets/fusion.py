@@ -7,7 +7,7 @@ join feature maps in pairs (`MapFusion`), with the operators that also join the 
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -140,6 +140,8 @@ class MapFusion(nn.Module):
         dry: modality -> outputs of a dry run of the branch.
         classes: number of classes K.
 
+        options: of the operator, by the names in its `Config`.
+
     Raises:
         MmkdError: There are fewer than two branches, a branch has no feature maps, or the operator has no two views to
             join.
@@ -148,10 +150,18 @@ class MapFusion(nn.Module):
     name: ClassVar[str]
     operator: ClassVar[str | None] = None
     births_as_map: ClassVar[bool] = False
+    Config: ClassVar[Any] = None
 
-    def __init__(self, dry: Mapping[str, Outputs], classes: int) -> None:
+    def __init_subclass__(cls) -> None:
+        """Give a fusion the options of its operator, for `--fusion`."""
+        super().__init_subclass__()
+        if cls.operator and "Config" not in vars(cls):
+            cls.Config = getattr(OPERATORS[cls.operator], "Config", None)
+
+    def __init__(self, dry: Mapping[str, Outputs], classes: int, **options: Any) -> None:
         super().__init__()
         check_views(self.name, dry)
+        self.options = options
         first = signal_of(dry)
         timed = [m for m in dry if has_time(m)]
         self.order = tuple(sorted(dry, key=lambda m: (m not in timed, dry[m].last_map.ndim > 3, m != first)))
@@ -184,7 +194,7 @@ class MapFusion(nn.Module):
     def _join(self, modality: str, high: int, low: int, width: int) -> nn.Module:
         """Create the module that joins the map of `modality`, with `low` channels, to the map fused so far."""
         if self.operator and modality in self.aligned:
-            return Joined(self.operator, high, low, width, self.dims)
+            return Joined(self.operator, high, low, width, self.dims, **self.options)
         return Sum(high, low, self.dims) if self.name == "sum" else Gate(high, low, self.dims)
 
     def _side(self, branches: Mapping[str, Outputs]) -> int:
@@ -230,11 +240,12 @@ class Joined(nn.Module):
         low: channels of the coarse map.
         width: channels of the result.
         dims: number of axes, 1 or 2.
+        options: of the operator.
     """
 
-    def __init__(self, operator: str, high: int, low: int, width: int, dims: int) -> None:
+    def __init__(self, operator: str, high: int, low: int, width: int, dims: int, **options: Any) -> None:
         super().__init__()
-        self.operator = OPERATORS[operator](high, low, dims, compressed=max(8, width // 4))
+        self.operator = OPERATORS[operator](high, low, dims, compressed=max(8, width // 4), **options)
         self.project = conv(dims, high + low, width, 1)
 
     def forward(self, high: Tensor, low: Tensor) -> Tensor:

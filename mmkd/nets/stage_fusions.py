@@ -6,6 +6,7 @@ An operator (CARAFE, FreqFusion and variants) enlarges the coarse map, and a joi
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,15 @@ from torch import Tensor, nn
 from mmkd.core.errors import MmkdError
 from mmkd.nets.base import STAGE_FUSIONS
 from mmkd.nets.carafe import Carafe, check_pair, conv, enlarge
-from mmkd.nets.freqfusion import DwtFusion, FreqFusion, SeparableFusion, dwt_attention, freqfusion_attention
+from mmkd.nets.freqfusion import (
+    AttentiveDwtFusion,
+    AttentiveFreqFusion,
+    DwtFusion,
+    FreqFusion,
+    SeparableFusion,
+)
+from mmkd.nets.fusion_options import chosen_fusion
+from mmkd.specs.fusion_names import kind_of_fusion
 
 
 class Nearest(nn.Module):
@@ -132,9 +141,9 @@ class StageFusion(nn.Module):
 OPERATORS: Mapping[str, Callable[..., nn.Module]] = {
     "carafe": Carafe,
     "freqfusion": FreqFusion,
-    "freqfusion-attention": freqfusion_attention,
+    "freqfusion-attention": AttentiveFreqFusion,
     "dwt": DwtFusion,
-    "dwt-attention": dwt_attention,
+    "dwt-attention": AttentiveDwtFusion,
     "dsconv": SeparableFusion,
 }
 """Operators by name: `factory(Ch, Cl, dims, **options)` returns a module (high, low) -> (high', low at high's size)."""
@@ -160,27 +169,43 @@ def stage_fusion(name: str, high_channels: int, low_channels: int, dims: int, **
     outputs of their operator. The sum has no bias, because the decoder normalises its stages.
 
     Args:
-        name: a name in `STAGE_FUSIONS`.
+        name: a name in `STAGE_FUSIONS`, with its options where it has some, such as `freqfusion:bands=3`.
         high_channels: Ch, channels of the fine map.
         low_channels: Cl, channels of the coarse map.
         dims: 1 for signals (B, C, T), 2 for images (B, C, H, W).
-        options: of the operator, such as `compressed` or `padding`.
+        options: more of the operator, such as `compressed` or `padding`.
 
     Returns:
         A module (B, Ch, *fine), (B, Cl, *coarse) -> (B, channels, *fine), with the attribute `channels`.
 
     Raises:
-        MmkdError: The name is unknown, or options are given for a fusion without any.
+        MmkdError: The name or an option is unknown, or options are given for a fusion without any.
     """
-    factory = STAGE_FUSIONS.get(name)
-    if options and name not in OPERATORS:
+    factory, named = chosen_fusion(STAGE_FUSIONS, name)
+    if options and kind_of_fusion(name) not in OPERATORS:
         raise MmkdError(f"stage fusion {name!r} has no options, and {', '.join(options)} was given")
-    return factory(high_channels, low_channels, dims, **options)
+    module: nn.Module = factory(high_channels, low_channels, dims, **named, **options)
+    return module
 
 
-def _by_operator(name: str, high_channels: int, low_channels: int, dims: int, **options: object) -> StageFusion:
-    operator = OPERATORS[name](high_channels, low_channels, dims, **options)
-    return StageFusion(operator, Concat(high_channels, low_channels, dims))
+class ByOperator:
+    """A stage fusion that concatenates the outputs of an operator.
+
+    Args:
+        operator: a name in `OPERATORS`.
+
+    Attributes:
+        Config: the options of the operator that `--fusion` takes; None if there are none.
+    """
+
+    def __init__(self, operator: str) -> None:
+        self.operator = operator
+        self.Config: Any = getattr(OPERATORS[operator], "Config", None)
+
+    def __call__(self, high_channels: int, low_channels: int, dims: int, **options: object) -> StageFusion:
+        """Create the stage fusion; `options` are those of the operator."""
+        operator = OPERATORS[self.operator](high_channels, low_channels, dims, **options)
+        return StageFusion(operator, Concat(high_channels, low_channels, dims))
 
 
 def _by_join(name: str, high_channels: int, low_channels: int, dims: int) -> StageFusion:
@@ -190,4 +215,4 @@ def _by_join(name: str, high_channels: int, low_channels: int, dims: int) -> Sta
 for _name in JOINS:
     STAGE_FUSIONS.register(_name)(partial(_by_join, _name))
 for _name in OPERATORS:
-    STAGE_FUSIONS.register(_name)(partial(_by_operator, _name))
+    STAGE_FUSIONS.register(_name)(ByOperator(_name))

@@ -8,10 +8,11 @@ from typing import Any
 
 from mmkd.comparison.compare import Comparison
 from mmkd.comparison.ranking import Ranking
+from mmkd.comparison.travelling import compact_records
 from mmkd.report.document import document
 from mmkd.report.markup import latex_tables, markdown_tables
 from mmkd.report.page import page_files
-from mmkd.report.reproducibility import compact_records, reproducibility_markdown
+from mmkd.report.reproducibility import reproducibility_markdown
 from mmkd.report.spreadsheet import fidelity_csv, leaderboard_csv, results_csv, spectra_files, tuning_files
 from mmkd.report.tsml import tsml_files
 
@@ -36,7 +37,11 @@ class Export:
     def json_text(self) -> str:
         """The whole comparison as one JSON document; made after all files whose notes it holds."""
         content = document(self.comparison, self.rankings)
-        return json.dumps({**content, "reproducibility": self.facts, "notes": self.notes}, indent=1, allow_nan=False)
+        return json.dumps(
+            {**content, "reproducibility": self.facts, "notes": list(dict.fromkeys(self.notes))},
+            indent=1,
+            allow_nan=False,
+        )
 
 
 def _tables(export: Export) -> str:

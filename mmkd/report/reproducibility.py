@@ -10,6 +10,7 @@ from mmkd.comparison.compare import Comparison
 from mmkd.comparison.groups import Group
 from mmkd.comparison.identity import data_warnings, flat
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import portable
 from mmkd.report.markup import markdown
 from mmkd.units.names import data_title
 
@@ -121,30 +122,6 @@ def _card(name: str) -> dict[str, Any]:
         "split": card.split,
         "step": card.signal.get("step"),
     }
-
-
-def portable(command: str) -> str:
-    """A command without the folders of the machine it ran on: of an absolute path its last part."""
-    return re.sub(r"(?<![^\s=,])/(?:[^\s/,]+/)*([^\s/,]*)", r"\1", command)
-
-
-def compact_records(comparison: Comparison) -> str:
-    """The compared records without predictions, weights and pictures: one line of JSON each, by key.
-
-    A line has the `result` of the record and, where they were measured, its `deployment` and `robustness`.
-    """
-    lines = []
-    for record in sorted(comparison.records, key=lambda record: record.key):
-        result = {name: value for name, value in record.result.items() if name not in ("files", "sha256")}
-        environment = dict(result.get("environment", {}))
-        if "command" in environment:
-            environment["command"] = portable(str(environment["command"]))
-        line: dict[str, Any] = {"result": result | {"environment": environment}}
-        for name in ("deployment", "robustness"):
-            if measured := record.measurement(f"{name}.json"):
-                line[name] = dict(measured)
-        lines.append(json.dumps(line, sort_keys=True, separators=(",", ":")) + "\n")
-    return "".join(lines)
 
 
 def reproducibility_markdown(facts: Mapping[str, Any]) -> str:

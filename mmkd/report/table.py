@@ -16,6 +16,7 @@ from mmkd.report.run_rows import TableRow
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.units.methods import status_line
+from mmkd.units.result import paths_of
 
 LEAST_NAME = 8  # characters of a name that a narrow terminal shows
 
@@ -136,5 +137,5 @@ def reference_as_json(record: Record) -> dict[str, Any]:
         "kind": record.kind,
         "status": record.status,
         "metrics": {part: dict(scores) for part, scores in record.metrics.items()},
-        "paths": {"record": str(record.folder)},
+        "paths": paths_of(record),
     }

@@ -33,7 +33,8 @@ def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
                 predictions = read_predictions(unit.record) if unit.record else Refusal("no record")
                 if isinstance(predictions, Refusal) or predictions.probabilities is None:
                     why = predictions.why if isinstance(predictions, Refusal) else "no probabilities"
-                    notes.append(f"no tsml file of {unit.key}: {why}")
+                    whole = unit.record is None or unit.record.has_files
+                    notes.append(f"no tsml file of {unit.key}: {why}" if whole else f"no tsml files: {why}")
                     continue
                 name = slug(_classifier(row, group))
                 path = f"tsml/{name}/Predictions/{slug(group.dataset)}/testResample{_resample(unit, group)}.csv"

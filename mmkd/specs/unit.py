@@ -15,6 +15,7 @@ from mmkd.core.keys import digest
 from mmkd.core.options import FIRST_FORMAT, Options, option, recorded
 from mmkd.core.registry import kind_of
 from mmkd.specs.data import DataSpec
+from mmkd.specs.fusion_names import kind_of_fusion
 from mmkd.specs.teacher_nets import ensemble_parts, kind_of_net, single_nets, target_folds
 
 OPTIMIZERS: Mapping[str, str] = {
@@ -115,7 +116,7 @@ def select_sources(
     """
     names = [f"task {task}", *(f"modality {kind_of(name)}" for name in modalities)]
     names += [f"{kind} {net}" for net in nets for kind in ("backbone", "dense network")]
-    names += [f"{kind} {fusion}" for kind in ("fusion", "stage fusion")]
+    names += [f"{kind} {kind_of_fusion(fusion or '')}" for kind in ("fusion", "stage fusion")]
     names += [f"augmentation {name}" for name in augmentations]
     return {name: sources[name] for name in names if name in sources}
 
@@ -190,7 +191,8 @@ class UnitSpec:
         teacher_training: None for a method without teachers.
         student: the modalities of its branches.
         student_net: name of the network of each branch.
-        fusion: how the branches, or the stages of a dense network, are fused; None if there is nothing to fuse.
+        fusion: how the branches, or the stages of a dense network, are fused, such as "freqfusion:bands=3"; None if
+            there is nothing to fuse.
         method_sha256: checksum of the file of a plugin's method; empty for the methods of mmkd.
         plugins: files of plugins; they are not part of the key.
         checkpoint_sha256: modality -> checksum of the file of a teacher's weights, if it is not trained.

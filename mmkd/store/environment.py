@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,6 @@ def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]
     Args:
         threads: of each process.
     """
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -43,11 +38,23 @@ def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]
         "device": device,
         "threads": threads,
         "processes": processes,
-        "versions": versions,
+        "versions": dict(_versions()),
         "git": git_state(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Name -> version of the packages that are installed; it is looked up once a process."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
 
 
 def git_state() -> dict[str, Any]:

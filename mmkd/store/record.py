@@ -93,19 +93,24 @@ class Record:
     @property
     def has_one_epoch(self) -> bool:
         """Whether the best epoch of a teacher is its last one: always if its weights were given, or never validated."""
-        if not self.metrics.test_last or self.result.get("best_epoch") == self.teacher.training.epochs:
+        if (self.metrics.test and not self.metrics.test_last) or self.result.get(
+            "best_epoch"
+        ) == self.teacher.training.epochs:
             return True
         return self.teacher.data.epoch_rule == "last"
 
     @property
     def knows_last_epoch(self) -> bool:
         """Whether the record of a teacher has the predictions of its last epoch; older ones do not."""
-        return self.has_one_epoch or set(LAST_EPOCH.values()) <= set(self.result.get("files", {}))
+        needed = set(LAST_EPOCH.values()) if self.metrics.test else {LAST_EPOCH["teacher.safetensors"]}
+        return self.has_one_epoch or needed <= set(self.result.get("files", {}))
 
     def at_epoch(self, epoch: str) -> "Record":
         """The record of a teacher with the test scores, predictions and weights of its "best" or "last" epoch."""
         if epoch != "last" or self.epoch == "last" or self.has_one_epoch:
             return self
+        if not self.metrics.test:
+            return replace(self, epoch="last")
         scores = {"test": self.metrics.test_last, "test_last": self.metrics.test_last}
         return replace(self, result={**self.result, "metrics": scores}, epoch="last")
 
@@ -200,6 +205,11 @@ class Record:
     def environment(self) -> Mapping[str, Any]:
         """Versions, machine and commit of the run; empty for older records, which do not have them."""
         return dict(self.result.get("environment") or {})
+
+    @property
+    def has_files(self) -> bool:
+        """Whether its predictions and weights are here; those of a record that travelled are not."""
+        return True
 
     def file(self, name: str) -> Path:
         """The path of a file of the record, after checking its size and checksum.

@@ -5,8 +5,9 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mmkd.core.errors import DamageWarning, MmkdError
 from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
 from mmkd.store.record import CHECKSUMS, Record, read_json, refuse_constant
+from mmkd.store.travelling import TravellingRecord, describe_difference, read_travelling
 
 HASHED_BYTES = 256 << 10
 """Files up to this size are hashed whenever their record is looked up."""
@@ -28,13 +30,31 @@ OPTIONAL_SUFFIXES = (".svg", ".png", ".log")
 
 
 class Records:
-    """All records below one folder, `runs/<key>/`."""
+    """All records below one folder, `runs/<key>/`, and those that travelled here.
 
-    def __init__(self, runs: str | Path) -> None:
+    Args:
+        travelled: files of records, or folders of them, see `store.travelling`; records in `runs` go before theirs.
+    """
+
+    def __init__(self, runs: str | Path, travelled: Sequence[str | Path] = ()) -> None:
         self.runs = Path(runs)
+        self._files = tuple(travelled)
+
+    @cached_property
+    def travelled(self) -> Mapping[str, TravellingRecord]:
+        """Key -> record, of those that travelled here.
+
+        Raises:
+            MmkdError: one of the files does not exist or is malformed.
+        """
+        return read_travelling(self._files)
 
     def get(self, key: str) -> Record | None:
         """The record of the unit `key`; None if there is none. A damaged record gives None and a `DamageWarning`."""
+        return self.get_whole(key) or self.travelled.get(key)
+
+    def get_whole(self, key: str) -> Record | None:
+        """The same, but None for a record that travelled here without its predictions and weights."""
         record, damage = self._read(key)
         if damage:
             text = f"record {self.runs / key} is damaged ({damage}) and does not count"
@@ -71,10 +91,23 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         """Every intact record. A damaged record gives a `DamageWarning`."""
+        found = set()
         for path in sorted(self.runs.glob("[!.]*/result.json")):  # hidden folders are unfinished or replaced records
-            record = self.get(path.parent.name)
+            record = self.get_whole(path.parent.name)
             if record is not None:
+                found.add(record.key)
                 yield record
+        yield from (record for key, record in sorted(self.travelled.items()) if key not in found)
+
+    def differences(self, records: Iterable[Record]) -> list[str]:
+        """A line for each of these records of `runs` that travelled here too, with another result."""
+        lines = []
+        for record in records:
+            other = self.travelled.get(record.key)
+            if record.has_files and other is not None and (difference := describe_difference(record, other)):
+                where = f"{record.kind} {record.key} has two results, {difference}: in {self.runs} and in "
+                lines.append(f"{where}{other.source}; that of {self.runs} counts")
+        return lines
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -129,7 +162,7 @@ class Records:
         except OSError as error:
             raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; nothing of unit {key} is kept") from error
         self.failure_path(key).unlink(missing_ok=True)
-        record = self.get(key)
+        record = self.get_whole(key)
         assert record is not None
         return record
 

@@ -36,19 +36,19 @@ class Like:
 
 
 def record_of_alone(alone: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
-    """The record of a student trained alone; it is trained first if there is none.
+    """The record of a student trained alone, with its weights; it is trained first if there is none.
 
     Raises:
         MmkdError: this process is a follower, and the record that the leader has is not here.
     """
     records = workspace.records
     if not workspace.group.is_leader:
-        record = records.get(alone.key)
+        record = records.get_whole(alone.key)
         if record is None:
             raise MmkdError(f"--runs {records.runs}: record {alone.key} is not here; all processes need one --runs")
         return record
     with records.lock(alone.key):
-        return records.get(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
+        return records.get_whole(alone.key) or TASKS.get(alone.task).run_unit(alone, data, workspace)
 
 
 def get_like(alone: UnitSpec, data: Dataset, workspace: Workspace) -> Like:

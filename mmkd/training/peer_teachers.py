@@ -61,14 +61,14 @@ def write_peer(spec: TeacherSpec, windows: TrainingData, test: NDArray[np.int64]
     arrays["probabilities"] = softmax(logits[test]).astype(np.float32)
     if windows.subject is not None:
         arrays["subject"] = windows.subject[test]
-    np.savez(folder / "predictions.npz", **arrays)
-    scores = prediction_scores(arrays, windows.names)
+    np.savez(folder / "predictions.npz", **(arrays if len(test) else {}))
+    scores = {part: prediction_scores(arrays, windows.names) for part in ("test", "test_last") if len(test)}
     targets = softmax(logits[train])
     right = float((targets.argmax(1) == y).mean())
     fit = {"accuracy": right, "wrong": 1 - right, "nll": log_loss(y, targets)}
     (folder / "history.json").write_text("[]")
     values = {
-        "metrics": {"test": scores, "test_last": scores},
+        "metrics": scores,
         "training_fit": {"best": fit, "last": fit},
         **checksum_field(),
         "parameters": 0,

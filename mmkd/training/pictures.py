@@ -45,6 +45,9 @@ def save_pictures(folder: Path, unit: "PreparedUnit", result: "TrainingResult", 
     """
     data = unit.data
     name = _unit_name(unit)
+    if not predictions:
+        _save_curves(folder, name, result.history, result.best_epoch + 1)
+        return
     save_score_pictures(folder, name, data, predictions, result.history, result.best_epoch + 1)
     if data.form == "step":
         (_save_image if data.grid else _save_recording)(folder, name, data, predictions)

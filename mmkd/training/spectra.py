@@ -22,12 +22,13 @@ from mmkd.training.precision import as_float
 from mmkd.training.preparation import PreparedUnit
 from mmkd.training.replaced import in_pass
 
-MOST_WINDOWS = 256
-BATCH = 64
+MOST_WINDOWS = 64
+BATCH = 16
+"""Windows at a time, so that the spectra of large maps need little memory."""
 
 
 def measure_spectra(unit: PreparedUnit) -> list[FilterSpectra]:
-    """The spectra of the filters of a method, over at most 256 training windows, evenly spaced.
+    """The spectra of the filters of a method, over at most 64 training windows, evenly spaced.
 
     Called right after the training. Of augmented windows, those of the first pass are read.
 

@@ -44,8 +44,9 @@ def run_unit(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
 
     def write_files(folder: Path) -> Mapping[str, Any]:
         metrics, predictions, _ = evaluate_on_test(result, unit.windows, unit.split.test, spec.training)
-        np.savez(folder / "predictions.npz", **predictions)
-        log_scores(unit, metrics["test"])
+        if predictions:
+            np.savez(folder / "predictions.npz", **predictions)
+            log_scores(unit, metrics["test"])
         try:
             save_pictures(folder, unit, result, predictions)
             save_spectra(folder, unit, spectra)

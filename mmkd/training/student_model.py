@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -26,19 +27,21 @@ from mmkd.views import Modality
 from mmkd.views.channels import make_modality
 
 
-def load_weights(network: nn.Module, path: Path, kind: str) -> None:
+def load_weights(network: nn.Module, weights: Path | bytes, kind: str) -> None:
     """Load the weights of a safetensors file into a network.
 
     Args:
+        weights: the file, or what is in it.
         kind: "student" or "teacher", for the message.
 
     Raises:
         MmkdError: the file cannot be read, or does not hold the weights of this network.
     """
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(load_tensors(weights) if isinstance(weights, bytes) else load_file(weights))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise MmkdError(f"{path} does not hold the {kind}'s weights: {' '.join(str(error).split())[:200]}") from None
+        where = "what is stored" if isinstance(weights, bytes) else weights
+        raise MmkdError(f"{where} does not hold the {kind}'s weights: {' '.join(str(error).split())[:200]}") from None
 
 
 def load_teacher(record: Record) -> nn.Module:
@@ -117,28 +120,29 @@ class StudentModel(nn.Module):
         return self.grid or (self.window,)
 
     @classmethod
-    def load(cls, record: Record, plugins: Sequence[str | Path] = ()) -> "StudentModel":
+    def load(cls, record: Record, plugins: Sequence[str | Path] = (), weights: bytes | None = None) -> "StudentModel":
         """Load the student of a record, and the plugins that it needs.
 
         Args:
             plugins: files in place of the plugins that the record names.
+            weights: the content of `student.safetensors`, of a record without files.
 
         Raises:
             MmkdError: the record is that of a teacher, or is damaged; or a plugin is missing or has changed.
         """
         if record.kind != "student":
             raise MmkdError(f"{record.folder} is the record of a {record.kind}, not of a student")
-        path = record.file("student.safetensors")
+        source = record.file("student.safetensors") if weights is None else weights
         try:
-            return cls._load(record, path, plugins)
+            return cls._load(record, source, plugins)
         except MmkdError:
             raise
         except Exception as error:  # a changed record can cause any error
             raise MmkdError(f"record {record.folder} cannot be loaded: {describe_error(error)[:200]}") from error
 
     @classmethod
-    def _load(cls, record: Record, path: Path, plugins: Sequence[str | Path]) -> "StudentModel":
-        """The student of a record, with the weights in the file `path`."""
+    def _load(cls, record: Record, weights: Path | bytes, plugins: Sequence[str | Path]) -> "StudentModel":
+        """The student of a record, with these weights."""
         spec = record.unit
         deploys_student = record.result.get("deploys", "student") == "student"
 
@@ -168,7 +172,7 @@ class StudentModel(nn.Module):
                 shares=shares,
             )
             network = trial.method.deploy(trial.student)
-        load_weights(network, path, "student")
+        load_weights(network, weights, "student")
         grid = tuple(data["grid"]) if "grid" in data else None
         return cls(
             network,

@@ -28,14 +28,15 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: Traini
     """
     spec = teacher.spec
     with records.lock(spec.key):
-        record = records.get(spec.key)
+        record = records.get_whole(spec.key)
         if record is not None and record.knows_last_epoch:
             return
 
         def write_files(folder: Path) -> Mapping[str, Any]:
             with np.load(teacher.folder / "predictions.npz", allow_pickle=False) as z:
                 predictions = _with_subjects({name: z[name] for name in z.files}, data)
-            np.savez(folder / "predictions.npz", **predictions)
+            if predictions:
+                np.savez(folder / "predictions.npz", **predictions)
             if teacher.logits is None:
                 shutil.copy(teacher.folder / "best.safetensors", folder / "teacher.safetensors")
             history = json.loads((teacher.folder / "history.json").read_text())
@@ -44,7 +45,8 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: Traini
             of_members = bool(spec.members) and spec.data.epoch_rule != "last"
             if of_members or (history and result["best_epoch"] != len(history)):
                 last = _with_subjects(last_predictions(teacher, windows, split.test), data)
-                np.savez(folder / "predictions_last.npz", **last)
+                if last:
+                    np.savez(folder / "predictions_last.npz", **last)
                 shutil.copy(teacher.folder / "last.safetensors", folder / "teacher_last.safetensors")
             name = f"{spec.modality} teacher {spec.net} on {data.name}, seed {spec.seed}"
             with suppress(Exception):  # a record is written even if a picture fails
@@ -63,7 +65,7 @@ def write_teacher(teacher: Teacher, data: Dataset, split: Split, windows: Traini
 
 def _with_subjects(predictions: dict[str, Any], data: Dataset) -> dict[str, Any]:
     """Predictions of test windows with the subjects of the windows, which older cache entries lack."""
-    if data.subject is None or "subject" in predictions:
+    if data.subject is None or not predictions or "subject" in predictions:
         return predictions
     return {**predictions, "subject": data.subject[predictions["window"]]}
 

@@ -27,16 +27,18 @@ def evaluate_on_test(
         test: indices of the test windows.
 
     Returns:
-        Scores by part: "test", "test_last" and, if there are validation windows, "validation"; the arrays of
-        `predictions.npz`, by the weights of the best epoch, from which `metrics.reproduction.prediction_scores`
-        computes the scores "test" again; and the same by those of the last. If every pixel of images has a label,
-        `true`, `predicted` and `true_probability` are (n, H, W), without `probabilities`.
+        Scores by part: "test", "test_last" (none without test windows) and, if there are validation windows,
+        "validation"; the arrays of `predictions.npz`, by the weights of the best epoch, from which
+        `metrics.reproduction.prediction_scores` computes the scores "test" again; and the same by those of the last. If
+        every pixel of images has a label, `true`, `predicted` and `true_probability` are (n, H, W), without
+        `probabilities`.
     """
     scores: dict[str, dict[str, float]] = {}
-    arrays = {}
+    arrays: dict[str, dict[str, Any]] = {"test": {}, "test_last": {}}
     for name, state in (("test_last", result.last), ("test", result.best)):
         result.network.load_state_dict(state)
-        scores[name], arrays[name] = evaluate_weights(result.network, windows, test, training)
+        if len(test):
+            scores[name], arrays[name] = evaluate_weights(result.network, windows, test, training)
     if len(windows.validation):
         scores["validation"] = _validation_scores(result, windows, training)
     return scores, arrays["test"], arrays["test_last"]

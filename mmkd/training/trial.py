@@ -23,6 +23,7 @@ from mmkd.nets import MultiBranch, Shape, SingleView, build_student, build_teach
 from mmkd.nets.checks import check_outputs, run_once, run_twice
 from mmkd.nets.dense.branches import build_dense_student
 from mmkd.nets.reverse import NETWORK, ReverseNet
+from mmkd.specs.fusion_names import kind_of_fusion
 from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
@@ -115,7 +116,7 @@ def try_student(spec: UnitSpec, student: nn.Module, views: Mapping[str, Tensor],
         try_network(spec, spec.student_net, SingleView(modality, branch), views, shape)
     kind = "stage fusion" if TASKS.get(spec.task).per_step else "fusion"
     title = f"{kind} {spec.fusion!r} (class {type(student.fusion).__name__})"
-    run = run_twice if f"{kind} {spec.fusion}" in spec.sources else run_once
+    run = run_twice if f"{kind} {kind_of_fusion(spec.fusion or '')}" in spec.sources else run_once
     outputs = run(title, student, views)
     check_outputs(title, outputs, shape)
     return outputs

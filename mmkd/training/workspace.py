@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.progress import Progress
+from mmkd.core.text import shown
 from mmkd.core.threads import count_cores, count_threads
 from mmkd.specs.data import DataSpec
 from mmkd.store.cache import Cache
@@ -60,6 +61,7 @@ class Workspace:
         data: file of the user's own windows, in place of named data sets.
         data_root: data folder; empty: the default one.
         plugins: Python files that workers load first.
+        record_files: files of records that travelled here, see `store.travelling`.
         progress: shows progress bars and messages.
         group: the processes that torchrun started.
 
@@ -77,6 +79,7 @@ class Workspace:
     data: str | None = None
     data_root: str | Path = ""
     plugins: tuple[str, ...] = ()
+    record_files: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Progress)
     group: ProcessGroup = SINGLE_PROCESS
 
@@ -106,8 +109,8 @@ class Workspace:
 
     @cached_property
     def records(self) -> Records:
-        """The records in the folder `runs`."""
-        return Records(self.runs)
+        """The records in the folder `runs`, and those that travelled here."""
+        return Records(self.runs, self.record_files)
 
     @cached_property
     def cache(self) -> Cache:
@@ -120,7 +123,7 @@ class Workspace:
         """The PyTorch device; "auto" is CUDA if there is a CUDA device.
 
         Raises:
-            MmkdError: `device` is "cuda" and there is no CUDA device.
+            MmkdError: `device` is "cuda" and there is no CUDA device, or PyTorch knows no such device.
         """
         import torch
 
@@ -128,7 +131,10 @@ class Workspace:
             return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise MmkdError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
-        return torch.device(self.device)
+        try:
+            return torch.device(self.device)
+        except RuntimeError:
+            raise MmkdError(f"--device {shown(self.device)}: give auto, cpu or cuda") from None
 
     @property
     def uses_workers(self) -> bool:
@@ -155,6 +161,7 @@ class Workspace:
             "threads": self.threads,
             "data": self.data and str(Path(self.data).resolve()),
             "plugins": [str(Path(path).resolve()) for path in self.plugins],
+            "record_files": [str(Path(path).resolve()) for path in self.record_files],
         }
 
     @classmethod
@@ -163,12 +170,13 @@ class Workspace:
         from mmkd.data import data_root
 
         root = data_root(request.data_root)
-        return cls(data=request.own, data_root=root, plugins=request.plugins, **settings)
+        return cls(data=request.own, data_root=root, plugins=request.plugins, record_files=request.records, **settings)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], group: ProcessGroup = SINGLE_PROCESS) -> "Workspace":
         """The workspace of a worker, or of a follower in `group`, from the values of `to_json`."""
-        return cls(**{**values, "plugins": tuple(values["plugins"])}, group=group)
+        lists = {name: tuple(values[name]) for name in ("plugins", "record_files")}
+        return cls(**{**values, **lists}, group=group)
 
 
 @lru_cache(maxsize=2)

@@ -22,7 +22,7 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
     Raises:
         MmkdError: one of them does not exist, or no unit would use it.
     """
-    from mmkd.nets import BACKBONES, DENSE, FUSIONS, check_dense_fusion
+    from mmkd.nets import BACKBONES, DENSE, FUSIONS, canonical_fusion, check_dense_fusion
     from mmkd.nets.dense.branches import check_branch_fusion
 
     task = TASKS.get(request.task)
@@ -50,9 +50,22 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
             else:
                 check_dense_fusion(net, fusion)
     for fusion in () if dense else request.fusion:
-        FUSIONS.get(fusion)
+        canonical_fusion(FUSIONS, fusion)
         if not any("+" in student for student in request.students):
             raise MmkdError(f"--fusion {fusion}: a student of one branch has nothing to fuse; use --student sig+gaf+pi")
+
+
+def canonical_fusions(request: Request) -> tuple[str | None, ...]:
+    """The fusions of a checked request, each in the one text that keys hold; None for a dense network's own form."""
+    from mmkd.nets import FUSIONS, STAGE_FUSIONS, canonical_fusion
+
+    if not TASKS.get(request.task).per_step:
+        return tuple(canonical_fusion(FUSIONS, fusion) for fusion in request.fusion or ("concat",))
+    from mmkd.nets.dense.branches import ATTENTION
+
+    texts = request.fusion or (OWN,)
+    as_it_is = {OWN: None, ATTENTION: ATTENTION}
+    return tuple(as_it_is[text] if text in as_it_is else canonical_fusion(STAGE_FUSIONS, text) for text in texts)
 
 
 def _check_kind(task: Task, modality: str, net: str) -> None:

@@ -22,10 +22,10 @@ from mmkd.specs.teacher_nets import canonical_net, kind_of_net, target_folds
 from mmkd.specs.unit import Training, UnitSpec, select_sources, student_sources
 from mmkd.tasks import TASKS
 from mmkd.units.augmentations import with_augmentations
-from mmkd.units.checks import at_student_rate, check_modalities, check_networks, parse_modalities
+from mmkd.units.checks import at_student_rate, canonical_fusions, check_modalities, check_networks, parse_modalities
 from mmkd.units.choices import choices
 from mmkd.units.methods import CONTROL, named_methods
-from mmkd.units.request import OWN, Request
+from mmkd.units.request import Request
 from mmkd.units.sources import checksums_of, entries
 from mmkd.units.splits import counts_subjects, split_for
 from mmkd.views.cached import view_configs
@@ -62,9 +62,7 @@ def expand(request: Request, given: Dataset | None = None) -> Iterator[tuple[Uni
     task = TASKS.get(request.task)
     nets = request.student_net or (task.preset(request.preset).student_net,)
     check_networks(request, nets)
-    fusions: tuple[str | None, ...] = request.fusion or ("concat",)
-    if task.per_step:
-        fusions = tuple(None if fusion == OWN else fusion for fusion in request.fusion or (OWN,))
+    fusions = canonical_fusions(request)
     for load in loaders:
         data = task.accept(load())
         if request.unlabelled:

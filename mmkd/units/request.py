@@ -147,7 +147,7 @@ class Request(TuningSettings, TrainingSettings):
     )
     fusion: tuple[str, ...] = setting(
         (),
-        "fusion of branches (default concat), or of the stages of a dense student",
+        "fusion of branches (default concat), or of the stages of a dense student; options: NAME:OPTION=VALUE:...",
         flag="--fusion",
         metavar="NAME[,NAME]",
         group="networks",
@@ -267,6 +267,14 @@ class Request(TuningSettings, TrainingSettings):
     )
     strict: bool = setting(
         False, "refuse data of which something is suspicious, instead of a warning", flag="--strict", group="where"
+    )
+    records: tuple[str, ...] = setting(
+        (),
+        "records of other machines, .jsonl files or folders of them, that count as on record here; python -m "
+        "mmkd.compare --write-records FILE makes one",
+        flag="--records",
+        metavar="FILE[,FILE]",
+        group="where",
     )
     options: Mapping[str, Mapping[str, Any]] = setting({})
     variants: tuple[Mapping[str, Any], ...] = setting(())

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
+from mmkd.store.travelling import TravellingRecord
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class UnitResult:
     log: str = ""
 
 
+def paths_of(record: Record) -> dict[str, str]:
+    """Where a record is, and the weights of its student; of one that travelled here the file that it is a line of."""
+    if isinstance(record, TravellingRecord):
+        return {"records": str(record.source)}
+    weights = {"student": str(record.folder / "student.safetensors")} if record.kind == "student" else {}
+    return {"record": str(record.folder), **weights}
+
+
 def as_json(result: UnitResult) -> dict[str, Any]:
     """The result of a unit as `--json` prints it."""
     spec = result.spec
@@ -45,7 +54,7 @@ def as_json(result: UnitResult) -> dict[str, Any]:
         values |= {"data": facts} if facts else {}  # older records do not say it
         values["metrics"] = {part: dict(scores) for part, scores in record.metrics.items()}
         values["parameters"] = record.parameters
-        values["paths"] = {"record": str(record.folder), "student": str(record.folder / "student.safetensors")}
+        values["paths"] = paths_of(record)
     if result.error:
         values |= {"error": result.error} | ({"log": result.log} if result.log else {})
     return values

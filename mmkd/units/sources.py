@@ -8,6 +8,7 @@ from mmkd.augment import AUGMENTATIONS
 from mmkd.core.errors import MmkdError
 from mmkd.core.plugins import load_plugin
 from mmkd.core.registry import METHODS, Registry, kind_of
+from mmkd.specs.fusion_names import kind_of_fusion
 from mmkd.specs.teacher_nets import single_nets
 from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.tasks import TASKS
@@ -41,7 +42,7 @@ def entries(
     used += [(AUGMENTATIONS, name) for name in dict.fromkeys(augmentations)]
     if fusion is None or (dense and fusion == ATTENTION):  # in no registry
         return used
-    return [*used, (STAGE_FUSIONS if dense else FUSIONS, fusion)]
+    return [*used, (STAGE_FUSIONS if dense else FUSIONS, kind_of_fusion(fusion))]
 
 
 def entries_of(spec: UnitSpec | TeacherSpec) -> list[Entry]:

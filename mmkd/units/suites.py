@@ -33,7 +33,8 @@ def read_suites(path: str | Path, parts: Sequence[str] = (), **changes: Any) -> 
     """Read the requests of a suite, a TOML file.
 
     A file without the key `parts` is one request. Otherwise each table `[[parts]]` is one: it has a `name`, and its
-    other keys replace those of the file. The name of its request is that of the file and its own.
+    other keys replace those of the file. The name of its request is that of the file and its own. Names of `records`
+    are relative to the folder of the suite.
 
     Args:
         parts: the names of the parts to read; empty: all.
@@ -50,7 +51,7 @@ def read_suites(path: str | Path, parts: Sequence[str] = (), **changes: Any) -> 
         if parts:
             raise MmkdError(f"--part {', '.join(parts)}: suite {path} has no parts; leave it out")
         values = _values(table, f"--suite {path}")
-        return [_request(f"--suite {path}", values.get("name", path.stem), values, changes)]
+        return [_request(f"--suite {path}", values.get("name", path.stem), values, changes, path.parent)]
     named = _parts(tables, f"--suite {path}")
     for name in parts:
         if name not in named:
@@ -65,7 +66,9 @@ def read_suites(path: str | Path, parts: Sequence[str] = (), **changes: Any) -> 
         own = _values({key: value for key, value in named[name].items() if key != "name"}, what)
         windows = [field for field in ("data", "card", "datasets") if field in own]
         rest = {field: v for field, v in shared.items() if not windows or field not in ("data", "card", "datasets")}
-        requests.append(_request(what, f"{shared.get('name', path.stem)} {name}", {**rest, **own}, changes))
+        requests.append(
+            _request(what, f"{shared.get('name', path.stem)} {name}", {**rest, **own}, changes, path.parent)
+        )
     return requests
 
 
@@ -118,8 +121,12 @@ def _values(table: Mapping[str, Any], what: str) -> dict[str, Any]:
     return values
 
 
-def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[str, Any]) -> Request:
-    """The request of these values, which `changes` replace; an error names the suite if it is in its values."""
+def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[str, Any], folder: Path) -> Request:
+    """The request of these values, which `changes` replace; an error names the suite if it is in its values.
+
+    Args:
+        folder: of the suite, which the names of its files of records are relative to.
+    """
     values = {**values, "name": name}
     if "methods" not in values and "methods" not in changes:
         raise MmkdError(f"{what}: the key 'methods' is missing")
@@ -132,4 +139,6 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
         suite = Request(**{"methods": changes.get("methods"), **values})
     except MmkdError as error:
         raise MmkdError(f"{what}: {error}") from None
+    if suite.records and "records" not in changes:
+        changes = {**changes, "records": tuple(str(folder / name) for name in suite.records)}
     return Request(**{**values, **changes}) if changes else suite

@@ -10,7 +10,7 @@ import torch
 from mmkd.baselines.timedistill import Regressor, scale_distance, spectrum, spectrum_distance
 from torch.nn import functional as F
 
-from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
+from mmkd import METHODS, TASKS, Batch, MmkdError, Outputs, Setup
 from mmkd.baselines import fd_cmkd
 from mmkd.frequency import BandFilter, band_mask
 
@@ -356,3 +356,11 @@ def test_fd_cmkd_refuses_what_has_no_bands(sizes, options, words):
         built("fd-cmkd", student, teachers, strategy="random-mask", **options)
     assert "\n" not in str(caught.value)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("preset", ["quick", "full"])
+def test_where_steps_have_labels_a_preset_sets_smaller_weights(preset):
+    weights = TASKS.get("segmentation").preset(preset).options["timedistill"]
+    config = METHODS.get("timedistill").Config.parse(weights, "timedistill")
+    assert (config.weight, config.logit_weight) == (0.1, 0.01)
+    assert "timedistill" not in TASKS.get("classification").preset(preset).options

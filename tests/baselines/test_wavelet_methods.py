@@ -10,7 +10,8 @@ from mmkd.baselines.freekd import energy_mask, masked_distance
 from torch.nn import functional as F
 
 from mmkd import METHODS, Batch, MmkdError, Outputs, Setup
-from mmkd.frequency import haar_bands
+from mmkd.core.options import recorded
+from mmkd.frequency import haar_bands, prompt_masks, ring_bands
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 INPUTS = np.load(ORACLES / "losses2.npz", allow_pickle=False)
@@ -106,6 +107,18 @@ def test_bands_of_logits():
     torch.testing.assert_close(odd, band_distance(s[:, :4], t[:, :4]) * 2 / 3)
 
 
+def test_figkd_of_another_wavelet():
+    student, teachers, batch = logits_case()
+    method = built("figkd", student, teachers, wavelet="db2", levels=2)
+    found = method.losses(student, teachers, batch)["figkd"]
+    gap = student.logits - teachers["sig"].logits
+    _, high = ring_bands(gap, 2, "db2")
+    torch.testing.assert_close(found, sum(band.square().mean() for band in high))
+    plain = built("figkd", student, teachers, levels=2).losses(student, teachers, batch)["figkd"]
+    assert found.item() != pytest.approx(plain.item(), rel=1e-2)
+    assert "wavelet" not in recorded(METHODS.get("figkd").Config())
+
+
 def test_figkd_divides_by_the_temperature_and_weighs_teachers():
     student, teachers, batch = logits_case()
     other = torch.randn(8, 6)
@@ -119,11 +132,6 @@ def test_figkd_divides_by_the_temperature_and_weighs_teachers():
 # freekd
 
 
-def prompt_mask(prompts, teacher):
-    """Masks of the code's learned prompts (M, C), for the bands (B, C, O, *size)."""
-    return torch.einsum("mc,bc...->bm...", prompts, teacher.sum(2)).sigmoid()
-
-
 @pytest.mark.parametrize("key", ["freekd_loss", "own_freekd1d"])
 def test_freekd_under_given_prompts_equals_the_reference(key):
     lines = key == "own_freekd1d"
@@ -132,7 +140,7 @@ def test_freekd_under_given_prompts_equals_the_reference(key):
     prompts = torch.from_numpy(ORACLE["own_freekd1d_prompts"] if lines else ORACLE["freekd_prompts"][1:])
     s.requires_grad_()
     bands = zip(haar_bands(s, 3)[1], haar_bands(t, 3)[1], prompts, strict=True)
-    value = sum(masked_distance(own, other, prompt_mask(p, other)) for own, other, p in bands)
+    value = sum(masked_distance(own, other, prompt_masks(p, other)) for own, other, p in bands)
     value.backward()
     assert_reference(value, s.grad, key)
 
@@ -196,12 +204,13 @@ def test_the_mask_has_no_parameters_because_trained_ones_would_vanish():
     optimizer = torch.optim.SGD([prompts], lr=20)
     values = []
     for _ in range(60):
-        loss = masked_distance(*bands, prompt_mask(prompts, bands[1]))
+        loss = masked_distance(*bands, prompt_masks(prompts, bands[1]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         values.append(loss.item())
     assert values[-1] < 0.85 * values[0]
+    assert prompt_masks(prompts, bands[1]).mean() < 0.4, "masks of 0 have no loss"
 
 
 def test_a_mask_is_largest_where_the_teachers_bands_are():

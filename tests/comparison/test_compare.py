@@ -768,9 +768,11 @@ def test_compact_records_hold_results_and_measurements(runs, capsys):
     assert [line["result"]["key"] for line in lines] == sorted(records)
     for line in lines:
         record = records[line["result"]["key"]]
-        kept = {k: v for k, v in record.result.items() if k not in ("files", "sha256", "environment")}
+        kept = {k: v for k, v in record.result.items() if k not in ("files", "sha256", "environment", "metrics")}
         assert kept.items() <= line["result"].items()
-        assert set(line["result"]) - set(kept) <= {"environment"}
+        assert set(line["result"]) - set(kept) == {"environment", "files", "metrics"}
+        for part, scores in record.result["metrics"].items():
+            assert scores.items() <= line["result"]["metrics"][part].items()
         assert line.get("deployment") == ({"macs": 7} if record.key == one.key else None)
 
 

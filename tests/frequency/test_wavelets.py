@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmkd import MmkdError
-from mmkd.frequency import LIFTS, haar_bands, haar_levels, meet_unaliased, shrink
+from mmkd.frequency import LIFTS, WAVELET_TAPS, haar_bands, haar_join, haar_levels, meet_unaliased, ring_bands, shrink
 
 ORACLE = np.load(Path(__file__).parents[1] / "oracles" / "losses2_bands.npz", allow_pickle=False)
 
@@ -96,3 +96,49 @@ def test_a_fast_wave_leaves_no_alias():
     fast = torch.cos(math.pi * 30 / 32 * (torch.arange(32.0) + 0.5))[None, None]  # in no band of 8 samples
     met, _ = meet_unaliased(fast, torch.zeros(1, 1, 8), "outer")
     assert met.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("size", [(16,), (11,), (7,), (8, 12), (5, 7), (6, 9)])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_joined_bands_are_the_map_again(size, levels):
+    x = torch.randn(2, 3, *size, dtype=torch.double)
+    low, high = haar_bands(x, levels)
+    found = haar_join(low, high)
+    assert tuple(found.shape[2:]) == tuple(n + n % 2 for n in size)
+    torch.testing.assert_close(found[tuple(slice(n) for n in x.shape)], x)
+
+
+@pytest.mark.parametrize("wavelet", WAVELET_TAPS)
+@pytest.mark.parametrize("length", [2, 6, 7, 8])
+def test_bands_of_a_ring_by_slow_loops(wavelet, length):
+    x = torch.randn(3, length, dtype=torch.double)
+    root = 3**0.5
+    h = {"haar": [4, 4], "db2": [1 + root, 3 + root, 3 - root, 1 - root]}[wavelet]
+    h = [tap / (4 * 2**0.5) for tap in h]
+    line = torch.cat([x, x[:, -1:]], 1) if length % 2 else x
+    found_low, (found_high,) = ring_bands(x, 1, wavelet)
+    n = line.shape[1]
+    for j in range(n // 2):
+        low = sum(h[k] * line[:, (2 * j + k) % n] for k in range(len(h)))
+        high = sum((-1) ** k * h[len(h) - 1 - k] * line[:, (2 * j + k) % n] for k in range(len(h)))
+        torch.testing.assert_close(found_low[:, j], low)
+        torch.testing.assert_close(found_high[:, j], high)
+    energy = found_low.square().sum() + found_high.square().sum()
+    torch.testing.assert_close(energy, line.square().sum())
+
+
+def test_rings_of_the_haar_wavelet_are_lines_of_it():
+    x = torch.randn(4, 13)
+    low, high = ring_bands(x, 3)
+    other_low, other_high = haar_bands(x[:, None], 3, end="repeat")
+    torch.testing.assert_close(low, other_low[:, 0])
+    for own, other in zip(high, other_high, strict=True):
+        torch.testing.assert_close(own, other[:, 0, 0])
+
+
+def test_db2_has_no_detail_of_a_ramp_but_where_its_ends_meet():
+    _, (details,) = ring_bands(torch.arange(12.0)[None].double(), 1, "db2")
+    assert details[0, :-1].abs().max() < 1e-12
+    assert details[0, -1].abs() > 1
+    with pytest.raises(MmkdError, match="db9"):
+        ring_bands(torch.zeros(1, 4), 1, "db9")

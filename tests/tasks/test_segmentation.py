@@ -749,7 +749,7 @@ def lengths_cache(tmp_path_factory):
     return tmp_path_factory.mktemp("lengths")
 
 
-@pytest.mark.parametrize("student", ["fast-scnn-small", "mamba", "unet-small"])
+@pytest.mark.parametrize("student", ["fast-scnn-small", "mamba", "segnext-small-ham", "unet-small"])
 @pytest.mark.parametrize(("length", "windows"), [(32, 4), (45, 5), (77, 3)])
 def test_lengths_and_networks(tmp_path, lengths_cache, student, length, windows):
     """With a SegFormer teacher; the last batch of an epoch is of one or two windows in some of these."""

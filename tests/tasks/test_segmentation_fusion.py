@@ -52,6 +52,8 @@ def test_the_fusion_is_the_decoders_and_part_of_the_key(steps):
         (("--student-net", "unet-small", "--fusion", "freqfuson"), ("did you mean 'freqfusion'",)),
         (("--fusion", "attention"), ("unknown stage fusion 'attention'", "freqfusion")),
         (("--fusion", "dwt", "--student", "pi"), ("no axis of time", "--student sig+pi")),
+        (("--student-net", "unet-small", "--fusion", "sum:bands=3"), ("--fusion 'sum:bands=3'", "sum has no options")),
+        (("--student-net", "unet-small", "--fusion", "dwt,freqfusion:bands=7"), ("bands = '7' is not one of 2, 3, 4",)),
     ],
 )
 def test_refusals_come_before_training(flags, words, steps, tmp_path, capsys):
@@ -68,7 +70,7 @@ def test_a_student_of_one_branch_still_has_nothing_to_fuse(sines):
         list(expand(Request(methods=("student",), data=str(sines), students=("sig",), fusion="dwt")))
 
 
-@pytest.mark.parametrize(("net", "fusion"), [("unet-small", "freqfusion"), ("fast-scnn-small", "sum")])
+@pytest.mark.parametrize(("net", "fusion"), [("unet-small", "freqfusion:bands=3"), ("fast-scnn-small", "sum")])
 def test_from_the_command_to_the_stored_student(net, fusion, steps, tmp_path, capsys):
     runs = tmp_path / "runs"
     own = ["--task", "segmentation", "--data", steps, "--teacher-net", "sig=unet-small", "--epochs", "1", "--quiet"]
@@ -96,12 +98,24 @@ def test_none_is_the_networks_own_form(steps):
     assert specs[0].key == next(expand(Request(**wanted)))[0].key
 
 
+def test_two_spellings_of_a_fusion_are_one_unit(steps):
+    spelled = ("freqfusion", "freqfusion:bands=2", "dwt:kernels=7-3-5", "dwt:kernels=3-5-7", "dwt:kernels=3-7")
+    found = specs(steps, fusion=spelled)
+    assert [spec.fusion for spec in found] == ["freqfusion", "dwt:kernels=3-5-7", "dwt:kernels=3-7"]
+    (plain,) = specs(steps, fusion=("freqfusion",))
+    assert found[0].key == plain.key
+
+
 def test_stage_fusions_are_listed(capsys):
     assert main(["--list", "stage-fusions"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = [line.split(None, 1) for line in lines if not line.startswith(" ")]  # long texts go on below, indented
     assert {name for name, _ in rows} == {"none", *mmkd.nets.STAGE_FUSIONS}
     assert all(text for _, text in rows)
+    options = [line.split()[1] for line in lines if line.startswith(" ") and "--fusion" in line]
+    assert options == [
+        f"{name}:OPTION=VALUE:" for name in ("freqfusion", "freqfusion-attention", "dwt", "dwt-attention", "dsconv")
+    ]
 
 
 def test_images_too(tmp_path):

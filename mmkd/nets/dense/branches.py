@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.core.registry import kind_of
 from mmkd.methods.outputs import Outputs
-from mmkd.nets import build_dense
+from mmkd.nets import build_dense, canonical_fusion
 from mmkd.nets.base import STAGE_FUSIONS, Shape, dry_run
 from mmkd.nets.dense.layers import Head, conv_bn_relu, resize, stage_join
 from mmkd.nets.dense.pictures import MAPS, StepsOfPicture, check_picture
 from mmkd.nets.stage_fusions import JOINS
 from mmkd.nets.student import MultiBranch, signal_of
+from mmkd.specs.fusion_names import kind_of_fusion
 
 ATTENTION = "attention"
 """The fusion of branches that is none of decoder stages."""
@@ -26,12 +27,16 @@ def check_branch_fusion(name: str) -> None:
     Raises:
         MmkdError: It is neither `attention` nor a stage fusion.
     """
-    if name != ATTENTION and name not in STAGE_FUSIONS:
+    if name == ATTENTION:
+        return
+    kind = kind_of_fusion(name)
+    if kind not in STAGE_FUSIONS:
         names = [ATTENTION, *STAGE_FUSIONS]
         raise MmkdError(
             f"--fusion {name}: branches that label every time step are joined by one of {', '.join(sorted(names))}"
-            f"{did_you_mean(name, names)}"
+            f"{did_you_mean(kind, names)}"
         )
+    canonical_fusion(STAGE_FUSIONS, name)
 
 
 class Attended(nn.Module):
@@ -83,7 +88,7 @@ class LineFusion(nn.Module):
         check_branch_fusion(name)
         self.lead = signal_of(modality for modality in dry if kind_of(modality) != "pi")
         self.others = tuple(modality for modality in dry if modality != self.lead)
-        self.halved = name not in (*JOINS, ATTENTION)
+        self.halved = kind_of_fusion(name) not in (*JOINS, ATTENTION)
         width = dry[self.lead].last_map.shape[1]
         steps = dry[self.lead].logits.shape[2]
         self.joins = nn.ModuleList()

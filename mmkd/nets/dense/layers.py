@@ -13,6 +13,7 @@ from mmkd.core.errors import MmkdError, describe_error
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import Shape
 from mmkd.nets.stage_fusions import OPERATORS, StageFusion, stage_fusion
+from mmkd.specs.fusion_names import kind_of_fusion
 
 
 def conv(
@@ -149,7 +150,7 @@ def resize(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def stage_join(fusion: str, fine: int, coarse: int, dims: int) -> Any:
-    """Create the stage fusion `fusion` for maps of `fine` and `coarse` channels.
+    """Create the stage fusion `fusion`, a name with its options, for maps of `fine` and `coarse` channels.
 
     Operators compress to an eighth of the sum of the channels, as in the FreqFusion decoder that its authors released
     with SegNeXt (arXiv:2408.12879), and to no fewer than 8.
@@ -160,7 +161,7 @@ def stage_join(fusion: str, fine: int, coarse: int, dims: int) -> Any:
     Raises:
         MmkdError: The stage fusion of a plugin does not do what one does.
     """
-    options = {"compressed": max(8, (fine + coarse) // 8)} if fusion in OPERATORS else {}
+    options = {"compressed": max(8, (fine + coarse) // 8)} if kind_of_fusion(fusion) in OPERATORS else {}
     join = stage_fusion(fusion, fine, coarse, dims, **options)
     if not isinstance(join, StageFusion):
         _check_join(fusion, join, fine, coarse, dims)

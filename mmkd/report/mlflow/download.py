@@ -10,9 +10,10 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.report.mlflow import store
-from mmkd.report.mlflow.runs import DeletedExperiment
+from mmkd.report.mlflow.runs import LINE, TRAVELLED, DeletedExperiment
 from mmkd.report.mlflow.store import database_of, default_uri, one_line, without_password
 from mmkd.store.record import LAST_EPOCH, MEASUREMENTS, Record
+from mmkd.store.travelling import read_lines
 
 COMPARED = {"predictions.npz", LAST_EPOCH["predictions.npz"], "series.csv", "scores.npz", "history.csv"}
 """Files of a record that a comparison reads, where the record has them."""
@@ -75,6 +76,8 @@ def _fetch_record(client: Any, run: Any, mark: str, folder: Path) -> Record:
     if run.info.status != "FINISHED":
         raise MmkdError(f"it is {run.info.status}, and was not sent whole")
     folder.mkdir()
+    if TRAVELLED in run.data.tags:
+        return _fetch_line(client, run, mark, folder)
     client.download_artifacts(run.info.run_id, "result.json", str(folder))
     text = (folder / "result.json").read_bytes()
     if hashlib.sha256(text).hexdigest() != mark:
@@ -91,6 +94,17 @@ def _fetch_record(client: Any, run: Any, mark: str, folder: Path) -> Record:
         if not hashlib.sha256((folder / name).read_bytes()).hexdigest().startswith(hashes[name]):
             raise MmkdError(f"its {name} is not what was sent")
     return record
+
+
+def _fetch_line(client: Any, run: Any, mark: str, folder: Path) -> Record:
+    """The record of a run that has the line of a record only."""
+    client.download_artifacts(run.info.run_id, LINE, str(folder))
+    line = read_lines(folder / LINE, "MLflow")[0]
+    if hashlib.sha256(line.text.encode()).hexdigest() != mark or line.key != run.data.tags.get("mmkd.key"):
+        raise MmkdError(f"its {LINE} is not what was sent")
+    if line.record is None:
+        raise MmkdError(f"its {LINE} does not count: {line.why}")
+    return line.record
 
 
 def _pages(search: Any, **query: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -22,8 +23,13 @@ from mmkd.metrics.registry import SELECTION, from_source
 from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store, shown_uri
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Record
 from mmkd.store.records import OPTIONAL_SUFFIXES
+from mmkd.store.travelling import TravellingRecord, line_of
 from mmkd.units.methods import kind_of_row, status_of
 
+TRAVELLED = "mmkd.travelled"
+"""The tag of the run of a record that travelled here, without its files."""
+LINE = "record.jsonl"
+"""Its one artifact."""
 LONGEST_TAG = 5000
 """Characters of the value of a tag that every version of MLflow takes."""
 
@@ -88,13 +94,15 @@ class RunContent:
     """What is sent of a record.
 
     Attributes:
-        mark: the hash of its `result.json`.
+        mark: the hash of its `result.json`; of a record that travelled here that of its line.
         metrics: (name, value, epoch).
+        line: of a record that travelled here, which has no files.
     """
 
     mark: str
     metrics: Sequence[tuple[str, float, int]]
     files: Sequence[Path]
+    line: str = ""
 
 
 def read_record(record: Record) -> RunContent:
@@ -103,8 +111,9 @@ def read_record(record: Record) -> RunContent:
     Raises:
         MmkdError, OSError, ValueError, KeyError: it is damaged.
     """
-    files = checked_files(record)
-    mark = hashlib.sha256((record.folder / "result.json").read_bytes()).hexdigest()
+    line = line_of(record) if isinstance(record, TravellingRecord) else ""
+    files = [] if line else checked_files(record)
+    mark = hashlib.sha256(line.encode() or (record.folder / "result.json").read_bytes()).hexdigest()
     result = record.result
     prefixes = {"validation": "val_kept"}  # of the kept epoch; `val/` has every epoch
     metrics = [
@@ -115,12 +124,12 @@ def read_record(record: Record) -> RunContent:
     costs = ("parameters", "seconds", "process_peak_memory_mib")  # a task of somebody else may lack some
     metrics += [(name, float(result[name]), 0) for name in costs if name in result]
     metrics += [(f"train/{name}", float(value), 0) for name, value in record.training_fit.items()]
-    for row in history_rows(record):
+    for row in [] if line else history_rows(record):
         for name, value in row.items():
             if name.startswith(("loss", "val_")):
                 shown = name.replace("val_", "val/", 1) if name.startswith("val_") else name
                 metrics.append((re.sub(r"[^\w\-. :/]", "_", shown), value, int(row["epoch"])))
-    return RunContent(mark, metrics + measured_metrics(record), files)
+    return RunContent(mark, metrics + measured_metrics(record), files, line)
 
 
 def measured_metrics(record: Record) -> list[tuple[str, float, int]]:
@@ -136,7 +145,9 @@ def measured_metrics(record: Record) -> list[tuple[str, float, int]]:
 
 
 def measured_mark(record: Record) -> str:
-    """Names and hashes of what was measured."""
+    """Names and hashes of what was measured; of a record that travelled here nothing: its line has it."""
+    if isinstance(record, TravellingRecord):
+        return ""
     hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in record.measurements.items()}
     return " ".join(f"{name}:{sha[:16]}" for name, sha in hashes.items())
 
@@ -163,11 +174,15 @@ def checked_files(record: Record) -> list[Path]:
 def send_record(client: Any, experiment: str, record: Record, content: RunContent) -> bool:
     """Send one record as one run, unless the store has it; an older run of the key, or a half-sent one, is deleted.
 
+    A record that travelled here is not sent where the store has its unit with all files.
+
     Returns:
         Whether it was sent.
     """
     existing = existing_runs(client, experiment, record.key)
     finished = [run for run in existing if run.info.status == "FINISHED"]
+    if content.line and any(TRAVELLED not in run.data.tags for run in finished):
+        return False
     current = next((run for run in finished if run.data.tags.get("mmkd.record") == content.mark), None)
     for old in existing:
         if current is None or old.info.run_id != current.info.run_id:
@@ -196,18 +211,22 @@ def send_record(client: Any, experiment: str, record: Record, content: RunConten
         "mmkd.teachers": "+".join(spec.get("teachers", ())) or spec.get("modality") or "none",
         "mmkd.measured": measured or "none",
     }
+    if content.line:
+        tags[TRAVELLED] = "true"
     if record.data.get("understood"):
         tags["mmkd.understood"] = shorten(str(record.data["understood"]), LONGEST_TAG)
         tags["mmkd.warnings"] = shorten("; ".join(record.data.get("warnings") or ["none"]), LONGEST_TAG)
     git = record.environment.get("git")
     if git:
         tags |= {"mlflow.source.git.commit": git["commit"], "mmkd.dirty": str(git["dirty"]).lower()}
-    end = int((record.folder / "result.json").stat().st_mtime * 1000)
+    end = end_of(record)
     start = end - int(1000 * record.seconds)
     run = client.create_run(experiment, start_time=start, tags=tags, run_name=run_name(spec))
     try:
         metrics = [(*metric, end) for metric in content.metrics]
         fill_run(client, run.info.run_id, spec, metrics, content.files)
+        if content.line:
+            client.log_text(run.info.run_id, content.line + "\n", LINE)
         for other in existing_runs(client, experiment, record.key):
             if other.info.run_id != run.info.run_id:  # made by a first try whose answer was lost
                 delete_run(client, other)
@@ -217,6 +236,17 @@ def send_record(client: Any, experiment: str, record: Record, content: RunConten
             delete_run(client, run)
         raise
     return True
+
+
+def end_of(record: Record) -> int:
+    """When its training ended, in milliseconds since 1970; of a record that travelled here, as it says itself."""
+    if not isinstance(record, TravellingRecord):
+        return int((record.folder / "result.json").stat().st_mtime * 1000)
+    try:
+        created = datetime.strptime(str(record.environment.get("created")), "%Y-%m-%dT%H:%M:%SZ")
+        return int(created.replace(tzinfo=UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):  # older records do not say it
+        return int(record.source.stat().st_mtime * 1000)
 
 
 def add_measurements(client: Any, run: str, record: Record, mark: str) -> None:

@@ -15,6 +15,7 @@ import filelock
 
 from mmkd.report.mlflow.store import database_of, default_uri, without_password
 from mmkd.store.record import MEASUREMENTS, Record
+from mmkd.store.travelling import TravellingRecord, mark_of
 
 SENT = "mlflow-sent.json"
 SUITE = "suite/"  # lines of suites beside those of records: the suite as it was sent
@@ -50,6 +51,8 @@ def write_sent(runs: Path, sent: Mapping[str, str]) -> None:
 
 def stamp(record: Record, uri: str) -> str:
     """Stands for the present state of a record in a store; empty where it was removed."""
+    if isinstance(record, TravellingRecord):
+        return f"{without_password(uri)} travelled {mark_of(record)[:16]}"
     try:
         state = f"{without_password(uri)} {(record.folder / 'result.json').stat().st_mtime_ns}"
     except OSError:
