@@ -198,6 +198,8 @@ def resolve(
     usual_nets = {name: preset.teacher_net(name) for name in teacher_names}
     teacher_nets = {name: canonical_net(request.teacher_nets.get(name) or net, net) for name, net in usual_nets.items()}
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
+    if task.per_step and len(branches) > 1:
+        used_fusion = fusion or "concat"
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
     trained = {name for name, net in teacher_nets.items() if kind_of_net(net) != "peer"} - set(checkpoints)
     for name in set(checkpoints) & {name for name, net in teacher_nets.items() if kind_of_net(net) != "network"}:
