@@ -1,5 +1,6 @@
 """`python -m mmkd.data window FILES...`: cut recordings into the windows of a file that `--data` takes."""
 
+import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -101,6 +102,8 @@ def command(argv: Sequence[str]) -> int:
     for line in (*cut.warnings, *warnings):
         print(f"warning: {line}")
     print(f"{out}: {understood}" if not args.dry_run else f"not written, as of --dry-run: {understood}")
+    if not args.dry_run:
+        print(f"next: {_next_command(out, arrays)}")
     return 0
 
 
@@ -162,6 +165,15 @@ def _checked_out(args: Any) -> Path:
     if out.exists() and not args.force:
         raise MmkdError(f"--out {out}: the file exists; --force replaces it")
     return out
+
+
+def _next_command(out: Path, arrays: "dict[str, NDArray[Any]]") -> str:
+    """The command that trains on the file."""
+    file = shlex.quote(str(out))
+    if "y" not in arrays:
+        return f"python -m mmkd.bench --method student,kd --data LABELLED.npz --unlabelled {file}"
+    task = "--task segmentation " if arrays["y"].ndim == 2 else ""
+    return f"python -m mmkd.bench {task}--method student,kd --data {file}"
 
 
 def _understand(file: Path, arrays: "dict[str, NDArray[Any]]") -> tuple[str, list[str]]:

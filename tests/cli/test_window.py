@@ -78,10 +78,11 @@ def test_from_recordings_to_a_distilled_student(folder, shared_cache):
         "4 files: 1,600 samples of 3 channels; 4 subjects",
         "time: column 't' in seconds; 50 Hz; measured 50 Hz, 95 % of the steps within 0 ms of their mean",
         "gaps: 0 gaps longer than 0.08 s (0 s in all); 4 parts to cut",
-        "labels of samples: run 800, walk 800; none 0",
-        "windows: 50 samples (1 s at 50 Hz), every 25; 60 kept (run 36, walk 24)",
+        "labels of samples: run: 800, walk: 800; none 0",
+        "windows: 50 samples (1 s at 50 Hz), every 25; 60 kept (run: 36, walk: 24)",
         "mine.npz: 60 windows of 3 channels x 50 samples (1 s at 50 Hz); 2 classes; split by subject: 3 train (ann, "
         "ben, joe), 1 test (eve; 25 % of the windows)",
+        "next: python -m mmkd.bench --method student,kd --data mine.npz",
     ]
     data = load_file("mine.npz")
     assert data.classes == ("run", "walk")
@@ -129,7 +130,10 @@ def test_windows_without_labels_are_for_unlabelled(folder):
     assert run(command())[0] == 0
     code, out, _ = run(command("rec/joe.csv", label="none", subject="none", out="more.npz"))
     assert code == 0
-    assert out.splitlines()[-1] == "more.npz: 15 windows of 3 channels x 50 samples without labels; for --unlabelled"
+    assert out.splitlines()[-2:] == [
+        "more.npz: 15 windows of 3 channels x 50 samples without labels; for --unlabelled",
+        "next: python -m mmkd.bench --method student,kd --data LABELLED.npz --unlabelled more.npz",
+    ]
     data = add_unlabelled(load_file("mine.npz"), "more.npz")
     np.testing.assert_array_equal(data.unlabelled, load_file("mine.npz").x[45:])
 
@@ -265,7 +269,7 @@ case("an unknown @", flags(subject="@user"), "@file, @folder or @path:REGEX")
 case("one subject", lambda folder: command("rec/ann.csv"), "could not be trained on: one subject only")
 case("one class", flags(no_label="run"), "every window is of class 'walk'")
 case("a class for each subject", class_each, "could not be trained on", "one subject only")
-case("window too short", flags(window="0.2s"), "a window has 10 samples at 50 Hz; it needs 16")
+case("window too short", flags(window="0.2s"), "10 samples at 50 Hz; it needs 16", "--window 16 (which is 0.32 s)")
 case("window too long", flags(window="9s"), "no window is left of 4 parts", "as long as a window", "shorter than 450")
 case("step below a sample", flags(step="1ms"), "less than a sample")
 case("stuck below two samples", flags(stuck="10ms"), "--stuck 0.01s is less than 2 samples")
@@ -278,7 +282,7 @@ case("stamps of two units", changed(lambda rows: rows.assign(t=rows["t"] * 1000)
 case("a stamp is missing", changed(at("t", 7, None)), "ann.csv", "missing in 1 of 400 rows, the first is row 8")
 case("a stamp is a word", changed(at("t", 7, "noon")), "ann.csv", "noon")
 case("a local date", changed(lambda rows: rows.assign(t="05/01/2026 12:00")), "ISO stamps such as")
-case("time runs backward", changed(at("t", 200, 0.5)), "runs backward in 1 places, the first is row 201", "--backward")
+case("time runs backward", changed(at("t", 200, 0.5)), "runs backward in 1 place, the first is row 201", "--backward")
 case("time repeats", changed(at("t", 200, 199 / 50)), "repeats with other values in 1 rows", "--duplicates")
 case("coarse clock", changed(lambda rows: rows.assign(t=rows["t"] // 1), PEOPLE), "clock coarser than the samples")
 case("files of two rates", changed(lambda rows: rows.assign(t=rows["t"] / 2)), "--resample HZ")
@@ -293,6 +297,13 @@ case(
 )
 case("fractions", changed(lambda rows: rows.assign(activity=rows.index % 3 / 2), PEOPLE), "fractions such as 0.5")
 case("unknown is -1", changed(lambda rows: rows.assign(activity=rows.index // 99 % 3 - 1), PEOPLE), "--no-label -1")
+case(
+    "labels are in another file",
+    changed(lambda rows: rows.drop(columns="activity")),
+    "ann.csv: no column 'activity'",
+    "if another file has it, join the two first",
+)
+case("wrong unit of time", flags(time_unit="ms", window="1s"), "needs 16", "unless --time-unit ms is wrong")
 case("a channel is not in a file", changed(lambda rows: rows.drop(columns="acc_z")), "ann.csv: no column 'acc_z'")
 case("a channel is stuck", changed(lambda rows: rows.assign(acc_z=1.0)), "never change in a file: acc_z in ann.csv")
 case(
@@ -305,7 +316,12 @@ case("a copy", changed(lambda rows: rows_of("ben")), "ben.csv has the same conte
 case("two columns of a name", content("t,acc_x,acc_x,acc_y,acc_z,activity,user\n"), "two columns are called 'acc_x'")
 case("an empty file", content(""), "odd.csv", "it holds no line")
 case("no rows", content("t,acc_x,acc_y,acc_z,activity,user\n"), "odd.csv", "it holds no sample")
-case("no header", content("0,1,2,3,walk,ann\n" * 99), "odd.csv: no column 'acc_x'")
+case(
+    "no header",
+    content("0,1,2,3,walk,ann\n" * 99),
+    "odd.csv: its first line holds values (0, 1, 2, 3,",
+    "write the names",
+)
 case(
     "a longer line",
     content("t,acc_x,acc_y,acc_z,activity,user\n0,1,2,3,a,b\n0,1,2,3,a,b,c\n"),

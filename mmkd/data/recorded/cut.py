@@ -234,7 +234,7 @@ def _describe_grid(counts: GridCounts, stamped: StampCounts, pieces: int, option
 def _describe_labels(sources: Sequence[Source], classes: Sequence[str]) -> str:
     labels = np.concatenate([source.labels for source in sources])
     numbers = np.bincount(labels[labels >= 0], minlength=len(classes))
-    listed = ", ".join(f"{name} {number:,}" for name, number in zip(classes, numbers.tolist(), strict=True))
+    listed = ", ".join(f"{name}: {number:,}" for name, number in zip(classes, numbers.tolist(), strict=True))
     return f"labels of samples: {shorten(listed, 300)}; none {int((labels < 0).sum()):,}"
 
 
@@ -242,7 +242,11 @@ def _lengths(options: WindowOptions, rate: float, lines: list[str]) -> tuple[int
     """Samples of a window and from one to the next."""
     length, step = options.window.samples(rate), options.step.samples(rate)
     if length < SHORTEST_WINDOW:
-        raise MmkdError(f"a window has {count(length, 'sample')} at {rate:g} Hz; it needs {SHORTEST_WINDOW} or more")
+        doubt = f", unless --time-unit {options.time_unit} is wrong" if options.time_unit else ""
+        raise MmkdError(
+            f"a window has {count(length, 'sample')} at {rate:g} Hz; it needs {SHORTEST_WINDOW} or more: say --window "
+            f"{SHORTEST_WINDOW} (which is {SHORTEST_WINDOW / rate:.4g} s) or longer{doubt}"
+        )
     if step < 1:
         raise MmkdError(f"--step {options.step.amount:g}s is less than a sample at {rate:g} Hz")
     for flag, asked, got in (("--window", options.window, length), ("--step", options.step, step)):
@@ -312,7 +316,7 @@ def _windows(
         if not dense:
             names = [str(name) for name in arrays["classes"]]
             numbers = np.bincount(arrays["y"], minlength=len(names)).tolist()
-            of_class = ", ".join(f"{name} {n:,}" for name, n in zip(names, numbers, strict=True))
+            of_class = ", ".join(f"{name}: {n:,}" for name, n in zip(names, numbers, strict=True))
             told = f"{number:,} kept ({shorten(of_class, 300)}){dropped}"
             lost = [name for name in classes if name not in names]
             told += f"; no window of {shorten(', '.join(lost), 100)}" if lost else ""

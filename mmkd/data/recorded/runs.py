@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mmkd.core.errors import MmkdError
 from mmkd.data.recorded.tables import Floats
 from mmkd.data.recorded.times import COARSE
+from mmkd.data.understood import count
 
 Rows = NDArray[np.int64]
 
@@ -87,8 +88,8 @@ def rising(run: Run, rows: Rows, duplicates: str, backward: str, what: str, coun
     falls = np.flatnonzero(steps < 0)
     if len(falls) and backward == "refuse":
         raise MmkdError(
-            f"{what} runs backward in {len(falls):,} places, the first is row {int(rows[falls[0] + 1]) + 1}: several "
-            f"recordings? Name their column with --recording, or say --backward split or sort"
+            f"{what} runs backward in {count(len(falls), 'place')}, the first is row {int(rows[falls[0] + 1]) + 1}: "
+            f"several recordings? Name their column with --recording, or say --backward split or sort"
         )
     borders = [0, *(falls + 1).tolist(), len(run.seconds)] if backward == "split" else [0, len(run.seconds)]
     counts.splits += len(borders) - 2

@@ -73,9 +73,13 @@ def check_columns(wanted: Wanted, known: Sequence[str]) -> None:
     lacking = [name for name in wanted.all if name not in known]
     if lacking:
         columns = shorten(", ".join(known), 120) or "none"
+        meant = did_you_mean(lacking[0], known)
+        elsewhere = (
+            "" if meant or set(lacking) & set(wanted.channels) else "; if another file has it, join the two first"
+        )
         raise MissingColumns(
-            f"no column {shown(lacking[0])}{did_you_mean(lacking[0], known)}"
-            f"{f' (nor {len(lacking) - 1} more)' if len(lacking) > 1 else ''}; its columns are {columns}"
+            f"no column {shown(lacking[0])}{meant}"
+            f"{f' (nor {len(lacking) - 1} more)' if len(lacking) > 1 else ''}; its columns are {columns}{elsewhere}"
         )
     twice = [name for name in wanted.all if list(known).count(name) > 1]
     if twice:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import shorten
 from mmkd.data.labels import MISSING
-from mmkd.data.recorded.tables import Table, Wanted, check_columns, select
+from mmkd.data.recorded.tables import MissingColumns, Table, Wanted, check_columns, select
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 NOT_NUMBERS = ["", "nan", "NaN", "NAN", "NA", "N/A", "null", "NULL", "None", "?", "<NA>"]
@@ -35,6 +36,11 @@ def read_csv(path: Path, wanted: Wanted) -> Table:
         raise MmkdError("it holds no line")
     separator = max(SEPARATORS, key=lambda sign: (len(set(wanted.all) & set(_names(header, sign))), header.count(sign)))
     names = _names(header, separator)
+    if not set(wanted.all) & set(names) and any(map(_is_number, names)):
+        raise MissingColumns(
+            f"its first line holds values ({shorten(', '.join(names), 60)}), no names; write the names of the columns "
+            f"above it"
+        )
     check_columns(wanted, names)
     missing: Any = {names.index(name): NOT_NUMBERS for name in (*wanted.channels, *_time(wanted))}
 
@@ -91,6 +97,10 @@ def _names(header: str, separator: str) -> list[str]:
 
 def _time(wanted: Wanted) -> list[str]:
     return [wanted.time] if wanted.time and wanted.time not in wanted.names else []
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[+-]?\d*[.,]?\d+([eE][+-]?\d+)?", text) is not None
 
 
 def _has_decimal_commas(column: Any) -> bool:

@@ -154,7 +154,7 @@ def test_stamps_that_repeat_or_run_backward(tmp_path):
     assert (mean - first).max() == pytest.approx(1, abs=1e-6)
     assert ((mean != first).any(axis=(0, 2))).tolist() == [True, False, False]
     back = pd.concat([rows[100:], rows[:100]])
-    with pytest.raises(MmkdError, match="runs backward in 1 places, the first is row 101"):
+    with pytest.raises(MmkdError, match="runs backward in 1 place, the first is row 101"):
         cut(tmp_path, [back])
     assert windows_of(cut(tmp_path, [back], backward="split", step=Length(32, True)).arrays["x"]) == [
         100,
