@@ -303,7 +303,8 @@ case(
     "ann.csv: no column 'activity'",
     "if another file has it, join the two first",
 )
-case("wrong unit of time", flags(time_unit="ms", window="1s"), "needs 16", "unless --time-unit ms is wrong")
+case("wrong unit of time", flags(time_unit="ms", window="1s"), "no window is left", "is --time-unit ms right?")
+case("too short by a wrong unit", flags(time_unit="us", window="0.0000001s"), "needs 16", "is --time-unit us right?")
 case("a channel is not in a file", changed(lambda rows: rows.drop(columns="acc_z")), "ann.csv: no column 'acc_z'")
 case("a channel is stuck", changed(lambda rows: rows.assign(acc_z=1.0)), "never change in a file: acc_z in ann.csv")
 case(

@@ -242,10 +242,9 @@ def _lengths(options: WindowOptions, rate: float, lines: list[str]) -> tuple[int
     """Samples of a window and from one to the next."""
     length, step = options.window.samples(rate), options.step.samples(rate)
     if length < SHORTEST_WINDOW:
-        doubt = f", unless --time-unit {options.time_unit} is wrong" if options.time_unit else ""
         raise MmkdError(
             f"a window has {count(length, 'sample')} at {rate:g} Hz; it needs {SHORTEST_WINDOW} or more: say --window "
-            f"{SHORTEST_WINDOW} (which is {SHORTEST_WINDOW / rate:.4g} s) or longer{doubt}"
+            f"{SHORTEST_WINDOW} (which is {SHORTEST_WINDOW / rate:.4g} s) or longer{_doubt(options)}"
         )
     if step < 1:
         raise MmkdError(f"--step {options.step.amount:g}s is less than a sample at {rate:g} Hz")
@@ -253,6 +252,10 @@ def _lengths(options: WindowOptions, rate: float, lines: list[str]) -> tuple[int
         if not asked.in_samples and abs(asked.amount * rate - got) > 1e-6 * got:
             lines.append(f"{flag} {asked.amount:g} s is {asked.amount * rate:.5g} samples; taken as {got}")
     return length, step
+
+
+def _doubt(options: WindowOptions) -> str:
+    return f"; is --time-unit {options.time_unit} right?" if options.time_unit else ""
 
 
 def _describe_stuck(pieces: Sequence[Piece], options: WindowOptions, length: int, rate: float) -> list[str]:
@@ -301,7 +304,9 @@ def _windows(
     dropped = _describe_dropped(tried - number, short, options, length)
     if not number:
         why = "no part, or run of one label, is as long as a window" if not tried else "none has a label"
-        raise MmkdError(f"no window is left of {count(len(pieces), 'part')} between gaps: {why}{dropped}")
+        raise MmkdError(
+            f"no window is left of {count(len(pieces), 'part')} between gaps: {why}{dropped}{_doubt(options)}"
+        )
     size = number * len(options.channels) * length * 4 / 2**30
     if size > LARGEST_GIB:
         raise MmkdError(f"{number:,} windows would take {size:.3g} GiB; take a longer --step, or fewer files")
