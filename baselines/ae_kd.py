@@ -51,6 +51,7 @@ class AdaptiveEnsemble(Method):
         )
 
     unlabelled = "all"
+    tasks = frozenset({"classification", "segmentation"})
     minimum_teachers = 2
     status = "classic"
 

@@ -30,6 +30,7 @@ class EntropyKD(Method):
         )
 
     unlabelled = "all"
+    tasks = frozenset({"classification", "segmentation"})
     minimum_teachers = 2
     status = "classic"
 

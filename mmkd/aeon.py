@@ -10,10 +10,15 @@ from mmkd.core.text import one_line
 from mmkd.estimators.arguments import BadInput
 from mmkd.estimators.distilled import Distilled, as_windows
 
+
+class NotInstalled(MmkdError, ImportError):
+    """aeon is not there."""
+
+
 try:
     from aeon.classification.base import BaseClassifier
 except ImportError as error:
-    raise MmkdError(
+    raise NotInstalled(
         f"mmkd.aeon needs aeon ({error}), in an environment of its own: pip install 'mmkd[aeon]'; "
         f"mmkd.DistilledClassifier needs scikit-learn alone"
     ) from None

@@ -55,6 +55,11 @@ def make_parser() -> Parser:
         choices=("refuse", "impute", "drop"),
         help="of check and folds: load as a run with this --nan (default: say that a run needs it, and impute)",
     )
+    parser.add_argument(
+        "--unequal",
+        choices=("pad", "truncate", "resample"),
+        help="of check and folds, of your own file: bring cases of unequal length to one, as a run with this --unequal",
+    )
     parser.add_argument("--folds", metavar="K", type=int, help="of folds: how many groups of subjects")
     parser.add_argument("--out", metavar="FILE", help="of folds: where to write (default NAME.split.json)")
     parser.add_argument(
@@ -103,6 +108,8 @@ def command(argv: Sequence[str]) -> int:
         return 0
     if args.nan is not None and name not in ("check", "folds"):
         raise MmkdError("--nan goes with check and folds")
+    if args.unequal is not None and name not in ("check", "folds"):
+        raise MmkdError("--unequal goes with check and folds")
     if name != "folds" and (args.folds is not None or args.out is not None):
         raise MmkdError("--folds and --out go with the command folds")
     if not data_names:
@@ -143,7 +150,11 @@ def _load(name: str, args: Any) -> tuple["Dataset", list[str]]:
     from mmkd.data.load import FORMATS, load_dataset, load_file
 
     def load(nan: "NanPolicy") -> "Dataset":
-        return load_file(name, nan) if Path(name).suffix in FORMATS else load_dataset(name, args.data_root, nan)
+        if Path(name).suffix in FORMATS:
+            return load_file(name, nan, unequal=args.unequal or "refuse")
+        if args.unequal is not None:
+            raise MmkdError(f"--unequal goes with a file of your own, and {name!r} is a data set")
+        return load_dataset(name, args.data_root, nan)
 
     if args.nan is not None:
         return load(args.nan), []

@@ -77,6 +77,7 @@ class Dataset:
         missing: what was done about missing values, in a few words; empty if there were none.
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.
+        validation: (N,) bool, the windows for validation that the user has fixed, see `split_table`; else None.
         resampled: whether the windows were resampled from the data set's own rate; see `resample_dataset`.
         unlabelled: (M, C, W), windows of a user's file that have no label; None if none were added. They are counted
             after the N windows, from N on, in views and in splits.
@@ -111,6 +112,7 @@ class Dataset:
     missing: str = ""
     offset: tuple[float, ...] | None = None
     resampled: bool = False
+    validation: NDArray[np.bool_] | None = None
     unlabelled: NDArray[np.float32] | None = None
     unlabelled_sha256: str = ""
     unlabelled_file: str = ""
@@ -271,7 +273,7 @@ def validate_dataset(data: Dataset, nan: NanPolicy = "refuse") -> Dataset:
                 int(bad_windows.sum()),
             )
         if nan == "drop":
-            names = ("x", "y", "subject", "test", "recording", "start")
+            names = ("x", "y", "subject", "test", "validation", "recording", "start")
             arrays = ((name, getattr(data, name)) for name in names)
             kept: dict[str, Any] = {name: None if array is None else array[~bad_windows] for name, array in arrays}
             data = replace(data, **kept, missing=f"{_windows(bad_windows)} with missing values left out")

@@ -31,6 +31,8 @@ class FileContent(NamedTuple):
         augment: the augmentations that suit the data.
         declared: whether the file lists the labels that there are.
         warnings: what was understood that may not have been meant, one line each.
+        lengths: (N,) samples of each case, of a file whose cases are shorter than x; None if the file does not say.
+        unequal: what was done to cases of unequal length; empty if nothing was.
     """
 
     x: NDArray[Any]
@@ -50,6 +52,8 @@ class FileContent(NamedTuple):
     augment: tuple[str, ...] = ()
     declared: bool = False
     warnings: tuple[str, ...] = ()
+    lengths: NDArray[Any] | None = None
+    unequal: str = ""
 
 
 def read_with_partner(path: Path, read: Callable[[Path], FileContent], needed: bool, pad: bool = False) -> FileContent:
@@ -140,6 +144,7 @@ def join_parts(parts: Sequence[FileContent], is_test: Sequence[bool], pad: bool 
         subject=joined("subject"),
         recording=joined("recording"),
         start=joined("start"),
+        lengths=joined("lengths"),
         test=np.repeat(is_test, [len(part.labels) for part in parts]),
         files=list(dict.fromkeys(file for part in parts for file in part.files)),
         declared=all(part.declared for part in parts),

@@ -21,15 +21,17 @@ from mmkd.data.own import make_dataset
 from mmkd.data.own_series import is_series_file, load_series_file
 from mmkd.data.readers import READERS, READERS_WITHOUT_STEP
 from mmkd.data.readers.base import RawDataset
+from mmkd.data.split_table import split_content, split_dataset, with_parts
 from mmkd.data.text_files import read_ts, read_tsv
+from mmkd.data.unequal import Unequal, equal_lengths
 from mmkd.tasks import TASKS
 
-FORMATS: Mapping[str, Callable[[Path], FileContent]] = {
-    ".npz": lambda path: read_with_partner(path, read_npz, needed=False),
+FORMATS: Mapping[str, Callable[[Path, bool], FileContent]] = {
+    ".npz": lambda path, _: read_with_partner(path, read_npz, needed=False),
     ".ts": read_ts,
     ".tsv": read_tsv,
 }
-"""Suffix of a user's own file -> its reader."""
+"""Suffix of a user's own file -> its reader, and whether cases may have unequal lengths."""
 
 
 def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
@@ -189,22 +191,46 @@ def load_own(
     nan: NanPolicy = "refuse",
     form: str = "",
     rate_hz: float = 0.0,
+    unequal: Unequal = "refuse",
+    parts: str = "",
 ) -> Dataset:
     """Load the user's own data, from a file of windows or series, or by the card of a private data set.
 
     Args:
         root: the data folder, where the files of a private card may lie.
-        nan, form, rate_hz: as in `load_file`.
+        nan, form, rate_hz, unequal, parts: as in `load_file`.
 
     Raises:
         MmkdError: as `load_file` and `load_dataset`.
     """
     if str(path).endswith(".toml"):
-        return load_dataset(str(path), root, nan, rate_hz)
-    return load_file(path, nan, form, rate_hz)
+        if unequal != "refuse":
+            raise MmkdError(f"--unequal {unequal} goes with --data FILE; the windows of a card have one length")
+        return load_split(str(path), root, nan, rate_hz, parts)
+    return load_file(path, nan, form, rate_hz, unequal, parts)
 
 
-def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "", rate_hz: float = 0.0) -> Dataset:
+def load_split(name: str, root: str | Path | None, nan: NanPolicy, rate_hz: float, parts: str) -> Dataset:
+    """Load a data set, with the split of a table of parts if `parts` names one.
+
+    Args:
+        name, root, nan, rate_hz: as in `load_dataset`.
+
+    Raises:
+        MmkdError: as `load_dataset` and `split_table.split_dataset`.
+    """
+    data = load_dataset(name, root, nan, rate_hz)
+    return split_dataset(data, parts) if parts else data
+
+
+def load_file(
+    path: str | Path,
+    nan: NanPolicy = "refuse",
+    form: str = "",
+    rate_hz: float = 0.0,
+    unequal: Unequal = "refuse",
+    parts: str = "",
+) -> Dataset:
     """Load the user's own windows from a file, `.npz`, UEA/UCR `.ts` or UCR `.tsv`; or series, see `own_series`.
 
     An `.npz` file has the arrays x (N, C, W) and y, and may have subject and test. If y is (N, W), every sample has a
@@ -220,6 +246,8 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "", rate_
         nan: what to do with missing values; see `validate_dataset`.
         form: the data form that is wanted; a file without series is refused at once where it is "series".
         rate_hz: the rate to which windows are resampled, see `resample_dataset`; 0 for that of the file.
+        unequal: what is done with cases of unequal length; see `unequal.equal_lengths`.
+        parts: a table that says which windows are for training, validation and test, see `split_table`; empty: none.
 
     Raises:
         MmkdError: the file does not exist, is not of its format, or cannot be trained on.
@@ -242,9 +270,17 @@ def load_file(path: str | Path, nan: NanPolicy = "refuse", form: str = "", rate_
         )
     try:
         if form == "series" or is_series_file(path):
+            if unequal != "refuse":
+                raise MmkdError(f"--unequal {unequal}: series may have any length; leave it out")
+            if parts:
+                raise MmkdError(f"--split {parts}: series are split in time; leave it out")
             data = load_series_file(path)
         else:
-            data = make_dataset(path, FORMATS[path.suffix](path), nan)
+            content = equal_lengths(FORMATS[path.suffix](path, unequal != "refuse"), unequal)
+            if parts:
+                content, fixed = split_content(content, parts)
+            data = make_dataset(path, content, nan)
+            data = with_parts(data, fixed) if parts else data
     except MmkdError as error:
         raise MmkdError(f"--data {path}: {error}") from None
     except OSError as error:

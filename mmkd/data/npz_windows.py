@@ -14,7 +14,7 @@ from mmkd.data.facts import FACTS, Facts, read_facts
 from mmkd.data.formats import TEST, TRAINING, FileContent, join_parts
 from mmkd.data.npz import read_arrays
 
-ARRAYS = ("x", "y", "subject", "test", "recording", "start")
+ARRAYS = ("x", "y", "subject", "test", "recording", "start", "lengths")
 """Arrays with an entry a window."""
 VALIDATION = ("val", "valid", "validation")
 ALSO = {"class_names": "classes"}
@@ -33,7 +33,8 @@ def read_npz(path: Path, channels: tuple[str, ...] | None = None) -> FileContent
 
     Per window: subject (N,), numbers or texts; test (N,) bool, or 0 and 1. If every sample has a label, y is (N, W)
     whole numbers, 0 for the null class and -1 for unlabelled samples; recording and start (N,) may then say from which
-    recording each window was cut, and at which of its samples. Images are x (N, C, H, W) with y (N,), or (N, H, W)
+    recording each window was cut, and at which of its samples. lengths (N,) are the samples of cases that are shorter
+    than their arrays; see `unequal`. Images are x (N, C, H, W) with y (N,), or (N, H, W)
     if every pixel has a label. One-hot rows y (N, K) are understood, and so are x_train, y_train, x_test, y_test in
     place of x, y, test.
 
@@ -162,6 +163,7 @@ def _content(files: list[Path], arrays: dict[str, NDArray[Any]], facts: Facts) -
         files=files,
         recording=arrays.get("recording"),
         start=arrays.get("start"),
+        lengths=_lengths(arrays, x.shape[2]),
         grid=grid,
         dense=dense,
         channels=facts.channels,
@@ -172,6 +174,16 @@ def _content(files: list[Path], arrays: dict[str, NDArray[Any]], facts: Facts) -
         augment=facts.augment,
         warnings=tuple(warnings),
     )
+
+
+def _lengths(arrays: dict[str, NDArray[Any]], longest: int) -> NDArray[Any] | None:
+    """The samples of each case, if the file says them."""
+    lengths = arrays.get("lengths")
+    if lengths is None:
+        return None
+    if lengths.dtype.kind not in "iu" or lengths.min() < 1 or lengths.max() > longest:
+        raise MmkdError(f"lengths must hold whole numbers from 1 to {longest}, the samples of each case")
+    return lengths.astype(np.int64)
 
 
 def _check_shapes(

@@ -93,7 +93,7 @@ def understand_content(name: str, content: FileContent) -> tuple[Dataset, Labels
         augment=content.augment,
         test_from=test_from,
         warnings=tuple(warnings),
-        notes=labels.notes,
+        notes=(*labels.notes, *([content.unequal] if content.unequal else [])),
         offset=None if offset is None else tuple(offset.tolist()),
         labels=None if content.dense else given_labels(content.labels, labels.classes, content.classes is not None),
     )
@@ -141,6 +141,8 @@ def _checksum(
     has_texts = content.subject is not None and content.subject.dtype.kind == "U"
     if has_texts and len(np.unique(content.subject)) != len(np.unique(subject)):  # type: ignore[arg-type]
         digest.update(f"subjects {_texts(np.unique(subject))!r}".encode())  # type: ignore[arg-type]
+    if content.unequal:
+        digest.update(f"unequal {content.unequal}".encode())
     if offset is not None:
         digest.update(f"offset {offset.tolist()!r}".encode())
     return digest.hexdigest()

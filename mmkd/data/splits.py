@@ -109,10 +109,25 @@ def split_windows(
     rng = np.random.default_rng(seed)
     validation = train[:0]
     if validate:
-        validation = draw_validation(data, train, rng, fraction)
+        validation = draw_validation(data, train, rng, fraction) if data.validation is None else _fixed(data, train)
     train = train[~np.isin(train, validation)]
     train = _keep_some(data, train, rng, train_subjects, train_windows)
     return Split(train, validation, test, unit, unlabelled)
+
+
+def _fixed(data: Dataset, train: Indices) -> Indices:
+    """The windows that the user has named for validation, of those that are left for training.
+
+    Raises:
+        MmkdError: none of them is left, or no other, or a class has no other.
+    """
+    assert data.validation is not None
+    chosen = data.validation[train]
+    lost = np.setdiff1d(present_labels(data.y[train]), present_labels(data.y[train[~chosen]]))
+    if not chosen.any() or len(lost):
+        what = f"class {data.classes[lost[0]]!r} has windows for" if len(lost) else "no window is left for"
+        raise MmkdError(f"data {data.name!r}: {what} validation{' alone' * bool(len(lost))}; mend the table of --split")
+    return train[chosen]
 
 
 def draw_labelled(data: Dataset, train: Indices, rng: np.random.Generator, subjects: int, windows: int) -> Indices:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from mmkd.data.ts_header import Header
 
 SEPARATORS = {";": "a semicolon", "\t": "a tab", "|": "a bar", " ": "a blank"}
 """Signs that other programs write between values, and their names."""
+UNEQUAL = "pad or cut, or say --unequal pad, truncate or resample"
+"""The way out of cases of unequal length."""
 
 
 def read_ts(path: Path, pad: bool = False) -> FileContent:
@@ -33,16 +36,19 @@ def read_ts(path: Path, pad: bool = False) -> FileContent:
     return read_with_partner(path, partial(_read_ts_cases, pad=pad), needed=True, pad=pad)
 
 
-def read_tsv(path: Path) -> FileContent:
+def read_tsv(path: Path, pad: bool = False) -> FileContent:
     """Read a UCR `.tsv` text file.
 
     Each line is a case of one channel: the label, then the values, separated by tabs. NaN are missing values.
     `NAME_TRAIN.tsv` and `NAME_TEST.tsv` are read together, in any case of letters.
 
+    Args:
+        pad: as in `read_ts`.
+
     Raises:
         MmkdError: the file has another form (with the line), or cases of unequal length.
     """
-    return read_with_partner(path, _read_tsv_cases, needed=True)
+    return read_with_partner(path, partial(_read_tsv_cases, pad=pad), needed=True, pad=pad)
 
 
 def _text_lines(path: Path) -> list[str]:
@@ -52,7 +58,7 @@ def _text_lines(path: Path) -> list[str]:
         raise MmkdError(f"{path.name} is not a text file in UTF-8; save it so, or as .npz") from None
 
 
-def _read_tsv_cases(path: Path) -> FileContent:
+def _read_tsv_cases(path: Path, pad: bool = False) -> FileContent:
     cases: list[NDArray[np.float64]] = []
     labels: list[str] = []
     for number, line in enumerate(_text_lines(path), 1):
@@ -66,15 +72,15 @@ def _read_tsv_cases(path: Path) -> FileContent:
         except ValueError as error:
             hint = "; write decimals with a point" if any(re.fullmatch(r"-?\d+,\d+", value) for value in values) else ""
             raise MmkdError(f"line {number} of {path.name}: {error!s:.100}{hint}") from None
-        if cases and len(row) != cases[0].shape[1]:
+        if cases and len(row) != cases[0].shape[1] and not pad:
             raise MmkdError(
-                f"line {number} of {path.name}: {len(row)} values, and {cases[0].shape[1]} before; pad or cut"
+                f"line {number} of {path.name}: {len(row)} values, and {cases[0].shape[1]} before; {UNEQUAL}"
             )
         cases.append(row[None])
         labels.append(label)
     if not cases:
         raise MmkdError(f"{path.name} holds no case")
-    return FileContent(np.stack(cases), np.array(labels), None, None, [path])
+    return FileContent(_stacked(cases), np.array(labels), None, None, [path], lengths=_lengths(cases) if pad else None)
 
 
 def _read_ts_cases(path: Path, pad: bool = False) -> FileContent:
@@ -98,14 +104,23 @@ def _read_ts_cases(path: Path, pad: bool = False) -> FileContent:
         header.check_case([len(v) for v in values], line, where, pad)
         lengths = {len(v) for v in values} | ({cases[0].shape[1]} if cases and not pad else set())
         if len(lengths) > 1 or (cases and len(values) != len(cases[0])):
-            raise MmkdError(f"{where}: dimensions or lengths differ from the cases before; pad or cut")
+            raise MmkdError(f"{where}: dimensions or lengths differ from the cases before; {UNEQUAL}")
         cases.append(np.array(values, np.float64))
         labels.append(label)
     if not cases:
         raise MmkdError(f"{path.name} holds no case after @data")
+    content = FileContent(_stacked(cases), np.array(labels), None, None, [path], declared=bool(header.classes))
+    return content._replace(lengths=_lengths(cases)) if pad else content
+
+
+def _lengths(cases: Sequence[NDArray[np.float64]]) -> NDArray[np.int64]:
+    return np.array([case.shape[1] for case in cases])
+
+
+def _stacked(cases: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """The cases (N, C, W), with zeros at the end of shorter ones."""
     longest = max(case.shape[1] for case in cases)
-    x = np.stack([np.pad(case, ((0, 0), (0, longest - case.shape[1]))) for case in cases])
-    return FileContent(x, np.array(labels), None, None, [path], declared=bool(header.classes))
+    return np.stack([np.pad(case, ((0, 0), (0, longest - case.shape[1]))) for case in cases])
 
 
 def _numbers(dimension: str, where: str) -> list[float]:

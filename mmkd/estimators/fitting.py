@@ -26,7 +26,7 @@ NOT_KEPT = Path("files-not-kept")
 """The folder of a record whose files are gone, because no `runs` was given."""
 
 
-@dataclass(eq=False)
+@dataclass
 class Fitted:
     """What is kept of a fit, as plain values.
 
@@ -47,6 +47,9 @@ class Fitted:
     def values(self) -> dict[str, Any]:
         """The fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.values()  # without the record and the student that are made of it
 
     @cached_property
     def record(self) -> Record:

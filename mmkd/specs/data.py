@@ -31,6 +31,9 @@ class DataSpec:
             subjects; 0: all.
         unlabelled_sha256: checksum of the content of a file of unlabelled windows; empty: none.
         unlabelled_file: that file; it is not part of the key.
+        unequal: what was done with cases of unequal length in a user's file; it is part of the checksum, where there
+            were such.
+        parts_file: the table of a fixed split, which is part of the checksum of the content.
         inner_fold: (k, K): the unit is one of the selection phase. Its test part is fold k of K of the training part
             that it has otherwise, and it trains on the rest of that part; the test windows are in none of its parts.
             Empty: a usual unit.
@@ -53,6 +56,8 @@ class DataSpec:
     inner_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
     stratified_fold: tuple[int, ...] = field(default=(), metadata={"since": 5})
     train_windows: int = field(default=0, metadata={"since": 5})
+    unequal: str = field(default="refuse", metadata={"in_key": False, "since": 5})
+    parts_file: str = field(default="", metadata={"in_key": False, "since": 5})
 
     def __post_init__(self) -> None:
         for name in ("test_subjects", "inner_fold", "stratified_fold"):  # JSON has lists

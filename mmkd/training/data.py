@@ -77,6 +77,11 @@ class TrainingData:
         return self.y.ndim == 2
 
     @property
+    def window(self) -> int:
+        """The number of time steps, or pixels, that have a label in each window; 1 where each window has one label."""
+        return self.y.shape[1] if self.per_step else 1
+
+    @property
     def known_labels(self) -> Tensor:
         """(n,) the labels of the training windows, or of their steps, that are known."""
         train = self.train if self.labelled is None else self.train[self.labelled]  # not those that teachers predict

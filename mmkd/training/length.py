@@ -110,7 +110,7 @@ def _student_macs(spec: UnitSpec, shape: tuple[int, int], classes: int) -> int:
     text = shown([spec.task, spec.student_net, spec.fusion, views, spec.sources, shape, classes])
     if text not in _STUDENTS:
         shapes = {name: make_modality(name, config).shape(*shape) for name, config in views.items()}
-        network = make_student(spec, shapes, classes)
+        network = make_student(spec, shapes, classes, shape[1])
         _STUDENTS[text] = count_macs(network, {name: torch.zeros(1, *own) for name, own in shapes.items()})
     return _STUDENTS[text]
 
@@ -125,11 +125,11 @@ def _teacher_macs(spec: UnitSpec, name: str, shape: tuple[int, int], classes: in
     if kind_of_net(net) == "peer":
         return 0
     own = make_modality(name, spec.views[name]).shape(*shape)
-    return _network_macs(spec.task, net, name, own, classes)
+    return _network_macs(spec.task, net, name, own, classes, shape[1])
 
 
 @lru_cache(maxsize=256)
-def _network_macs(task: str, net: str, name: str, shape: tuple[int, ...], classes: int) -> int:
+def _network_macs(task: str, net: str, name: str, shape: tuple[int, ...], classes: int, window: int) -> int:
     with torch.random.fork_rng(devices=[]):
-        network = make_network(task, net, name, shape, classes)
+        network = make_network(task, net, name, shape, classes, window=window)
     return count_macs(network, {name: torch.zeros(1, *shape)})

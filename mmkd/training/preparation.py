@@ -108,7 +108,8 @@ def prepare_unit(spec: UnitSpec, data: Dataset, workspace: Workspace, shares: st
     windows = augment_windows(windows, views, data, split, spec, workspace)
     if len(others):
         log.add(f"{len(split.train)} labelled and {len(others)} unlabelled training windows")
-    student = make_student(spec, {name: view.array.shape[1:] for name, view in views.items()}, windows.classes)
+    shapes = {name: view.array.shape[1:] for name, view in views.items()}
+    student = make_student(spec, shapes, windows.classes, data.window)
     if spec.starts_trained:
         record = record_of_alone(student_alone(spec), data, workspace)
         student.load_state_dict(StudentModel.load(record).network.state_dict())

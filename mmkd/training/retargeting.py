@@ -128,7 +128,8 @@ def untrained_teacher(teacher: Teacher, windows: TrainingData, seed: int) -> Tea
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, role))
         shape = own.views[spec.modality].shape[1:]
-        network = make_network(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device).eval()
+        network = make_network(spec.task, spec.net, spec.modality, shape, windows.classes, window=windows.window)
+        network.to(windows.device).eval()
         norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
         usual = [module.momentum for module in norms]
         for module in norms:

@@ -58,7 +58,7 @@ def load_teacher(record: Record) -> nn.Module:
     data = record.data
     shape = make_modality(spec.modality, spec.view).shape(len(data["channels"]), data["window"])
     with torch.random.fork_rng(devices=[]):
-        network = make_network(spec.task, spec.net, spec.modality, shape, len(data["classes"]))
+        network = make_network(spec.task, spec.net, spec.modality, shape, len(data["classes"]), window=data["window"])
     load_weights(network, record.file("teacher.safetensors"), "teacher")
     return network.eval()
 
@@ -159,7 +159,7 @@ class StudentModel(nn.Module):
         window = data["window"]
         if deploys_student:
             shapes = {name: modality.shape(channels, window) for name, modality in modalities.items()}
-            network = make_student(spec, shapes, len(data["classes"]))
+            network = make_student(spec, shapes, len(data["classes"]), window)
         else:
             targets = torch.zeros(data["windows"]["train"], dtype=torch.long)  # all weights are loaded below
             shares = record.result["teacher_weights"]

@@ -22,6 +22,7 @@ from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Outputs
 from mmkd.metrics.registry import checksum_field
 from mmkd.nets import Shape, SingleView, build_dense, build_teacher, count_parameters
+from mmkd.nets.dense.branches import make_branch
 from mmkd.nets.ensemble import Ensemble, PeerStandIn
 from mmkd.specs.teacher_nets import ensemble_parts, kind_of_net
 from mmkd.specs.unit import OF_CROSS_ENTROPY, TeacherSpec
@@ -70,9 +71,13 @@ class PixelNetwork(SingleView):
 
 
 def make_network(
-    task: str, net: str, modality: str, shape: Shape, classes: int, fusion: str | None = None
+    task: str, net: str, modality: str, shape: Shape, classes: int, fusion: str | None = None, *, window: int
 ) -> nn.Module:
     """An untrained network of one view, teacher or student, initialised from torch's current seed.
+
+    Args:
+        fusion: of the stages of a dense network; None for its own.
+        window: number of time steps of a window, which a network of pictures labels.
 
     Raises:
         MmkdError: no such network, or one that cannot read this view.
@@ -81,14 +86,17 @@ def make_network(
         return PeerStandIn(modality, classes)
     if kind_of_net(net) == "ensemble":
         count, member = ensemble_parts(net)
-        return Ensemble([make_network(task, member, modality, shape, classes) for _ in range(count)])
+        return Ensemble([make_network(task, member, modality, shape, classes, window=window) for _ in range(count)])
     if not TASKS.get(task).per_step:
         return build_teacher(net, modality, shape, classes)
     if MODALITIES.get(kind_of(modality)).source == "images":
         return PixelNetwork(modality, build_dense(net, shape, classes, fusion))
-    if len(shape) != 2:
-        raise MmkdError(f"the positions of {modality} are no time steps; use --teachers sig and --student sig")
-    return SingleView(modality, build_dense(net, shape, classes, fusion))
+    if kind_of(modality) == "pi":
+        raise MmkdError(
+            f"{modality}: a persistence image has no axis of time, and every time step has a label; use sig or gaf, or "
+            f"add it to a student, as in --student sig+{modality}"
+        )
+    return SingleView(modality, make_branch(net, modality, shape, classes, window, fusion))
 
 
 def get_teacher(
@@ -195,7 +203,8 @@ def initial_network(spec: TeacherSpec, windows: TrainingData) -> nn.Module:
     shape = windows.views[spec.modality].shape[1:]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(spec.seed, f"teacher/{spec.modality}{_member_text(spec)}"))
-        return make_network(spec.task, spec.net, spec.modality, shape, windows.classes).to(windows.device)
+        network = make_network(spec.task, spec.net, spec.modality, shape, windows.classes, window=windows.window)
+        return network.to(windows.device)
 
 
 def _member_text(spec: TeacherSpec) -> str:

@@ -21,6 +21,7 @@ from mmkd.methods.contract import Method
 from mmkd.methods.outputs import Batch, Outputs, Setup, Step
 from mmkd.nets import MultiBranch, Shape, SingleView, build_student, build_teacher
 from mmkd.nets.checks import check_outputs, run_once, run_twice
+from mmkd.nets.dense.branches import build_dense_student
 from mmkd.nets.reverse import NETWORK, ReverseNet
 from mmkd.specs.fusion_names import kind_of_fusion
 from mmkd.specs.teacher_nets import kind_of_net
@@ -48,11 +49,12 @@ def make_method(spec: UnitSpec, shares: str | None = None) -> Method:
     return method
 
 
-def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> nn.Module:
+def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int, window: int) -> nn.Module:
     """The untrained student of a unit; under one seed it has the same weights for every method.
 
     Args:
         shapes: modality -> shape of the view of one window, at least for the modalities of the student.
+        window: number of time steps of a window.
 
     Raises:
         MmkdError: the network cannot read these views. Refused: the method cannot work with these teachers.
@@ -63,8 +65,10 @@ def make_student(spec: UnitSpec, shapes: Mapping[str, Shape], classes: int) -> n
         if spec.student_net == NETWORK:
             return make_reverse_student(spec, student_shapes, classes)
         if TASKS.get(spec.task).per_step:
+            if len(student_shapes) > 1:
+                return build_dense_student(spec.student_net, student_shapes, classes, window, spec.fusion or "concat")
             ((modality, shape),) = student_shapes.items()
-            return make_network(spec.task, spec.student_net, modality, shape, classes, spec.fusion)
+            return make_network(spec.task, spec.student_net, modality, shape, classes, spec.fusion, window=window)
         return build_student(spec.student_net, student_shapes, classes, spec.fusion or "concat")
 
 
@@ -110,8 +114,9 @@ def try_student(spec: UnitSpec, student: nn.Module, views: Mapping[str, Tensor],
         return try_network(spec, spec.student_net, student, views, shape)
     for modality, branch in student.named_views():
         try_network(spec, spec.student_net, SingleView(modality, branch), views, shape)
-    title = f"fusion {spec.fusion!r} (class {type(student.fusion).__name__})"
-    run = run_twice if f"fusion {kind_of_fusion(spec.fusion or '')}" in spec.sources else run_once
+    kind = "stage fusion" if TASKS.get(spec.task).per_step else "fusion"
+    title = f"{kind} {spec.fusion!r} (class {type(student.fusion).__name__})"
+    run = run_twice if f"{kind} {kind_of_fusion(spec.fusion or '')}" in spec.sources else run_once
     outputs = run(title, student, views)
     check_outputs(title, outputs, shape)
     return outputs
@@ -122,9 +127,9 @@ def explain_refusal(method: Method, task: str) -> str:
     if not TASKS.get(task).per_step:
         return f"it is made for {', '.join(sorted(method.tasks))}"
     if "branches" in method.needs:
-        return "it needs a student with a branch a modality, and one that labels every time step has one branch"
+        return "it compares the branches of a student on whole windows"
     if method.minimum_teachers > 1:
-        return "it weighs teachers against each other, and one alone can label every time step"
+        return "it weighs teachers against each other by window"
     return "its loss is that of one label a window"
 
 
@@ -221,13 +226,13 @@ class Trial:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             views = {name: torch.randn(4, *shape) for name, shape in shapes.items()}
-            student = make_student(spec, shapes, classes).eval()
+            student = make_student(spec, shapes, classes, shape[1]).eval()
             nets = {
-                name: make_network(spec.task, net, name, shapes[name], classes).eval()
+                name: make_network(spec.task, net, name, shapes[name], classes, window=shape[1]).eval()
                 for name, net in spec.teachers.items()
             }
             own = teaching_likes(spec)
-            likes = {name: make_student(alone, shapes, classes).eval() for name, alone in own.items()}
+            likes = {name: make_student(alone, shapes, classes, shape[1]).eval() for name, alone in own.items()}
         positions = shape[1:] if TASKS.get(spec.task).per_step else ()
         student_outputs = try_student(spec, student, views, (4, classes, *positions))
         teacher_outputs = {
@@ -297,7 +302,7 @@ def preflight(spec: UnitSpec, data: Dataset) -> Mapping[str, bool]:
     for name in spec.checkpoint_files:
         view = make_modality(name, spec.views[name]).shape(channels, window)
         with torch.random.fork_rng(devices=[]):
-            net = make_network(spec.task, spec.teachers[name], name, view, classes)
+            net = make_network(spec.task, spec.teachers[name], name, view, classes, window=window)
         load_checkpoint(net, spec.teacher(name))
     try:
         trial = Trial.make(

@@ -148,7 +148,15 @@ class Workspace:
             MmkdError: it cannot be read.
         """
         return _load_windows(
-            spec.name, self.data, str(self.data_root), spec.nan, spec.rate, spec.unlabelled_file, spec.unlabelled_sha256
+            spec.name,
+            self.data,
+            str(self.data_root),
+            spec.nan,
+            spec.rate,
+            spec.unlabelled_file,
+            spec.unlabelled_sha256,
+            spec.unequal,
+            spec.parts_file,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -181,13 +189,24 @@ class Workspace:
 
 @lru_cache(maxsize=2)
 def _load_windows(
-    name: str, path: str | None, root: str, nan: Any, rate: float, unlabelled: str, sha256: str
+    name: str,
+    path: str | None,
+    root: str,
+    nan: Any,
+    rate: float,
+    unlabelled: str,
+    sha256: str,
+    unequal: Any,
+    parts: str,
 ) -> "Dataset":
-    from mmkd.data import load_dataset, load_own
+    from mmkd.data import load_own
+    from mmkd.data.load import load_split
     from mmkd.data.unlabelled import add_unlabelled
 
-    own = path is not None
-    data = load_own(path, root or None, nan, "", rate) if own else load_dataset(name, root or None, nan, rate)  # type: ignore[arg-type]
+    if path is not None:
+        data = load_own(path, root or None, nan, "", rate, unequal, parts)
+    else:
+        data = load_split(name, root or None, nan, rate, parts)
     if not sha256:
         return data
     data = add_unlabelled(data, unlabelled, nan)

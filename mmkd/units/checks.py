@@ -23,13 +23,11 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
         MmkdError: one of them does not exist, or no unit would use it.
     """
     from mmkd.nets import BACKBONES, DENSE, FUSIONS, canonical_fusion, check_dense_fusion
+    from mmkd.nets.dense.branches import check_branch_fusion
 
     task = TASKS.get(request.task)
     dense = task.per_step
     networks: Registry[Any] = {"backbones": BACKBONES, "dense": DENSE}[task.networks]
-    for student in request.students if dense else ():
-        if "+" in student:
-            raise MmkdError(f"--student {student}: a student that labels every time step has one branch; use sig")
     for text in request.teachers:
         parse_modalities(text, ",", "--teachers")
     flags = (("--teacher-net", request.teacher_nets), ("--teacher-checkpoint", request.teacher_checkpoints))
@@ -45,9 +43,12 @@ def check_networks(request: Request, nets: tuple[str, ...]) -> None:
             networks.get(single)
     for net in request.student_net:
         networks.get(net)
-    for net, fusion in itertools.product(nets, request.fusion) if dense else ():
-        if fusion != OWN:
-            check_dense_fusion(net, fusion)
+    for student, fusion in itertools.product(request.students, request.fusion) if dense else ():
+        for net in nets if fusion != OWN else ():
+            if "+" in student:
+                check_branch_fusion(fusion)
+            else:
+                check_dense_fusion(net, fusion)
     for fusion in () if dense else request.fusion:
         canonical_fusion(FUSIONS, fusion)
         if not any("+" in student for student in request.students):
@@ -60,7 +61,11 @@ def canonical_fusions(request: Request) -> tuple[str | None, ...]:
 
     if not TASKS.get(request.task).per_step:
         return tuple(canonical_fusion(FUSIONS, fusion) for fusion in request.fusion or ("concat",))
-    return tuple(None if text == OWN else canonical_fusion(STAGE_FUSIONS, text) for text in request.fusion or (OWN,))
+    from mmkd.nets.dense.branches import ATTENTION
+
+    texts = request.fusion or (OWN,)
+    as_it_is = {OWN: None, ATTENTION: ATTENTION}
+    return tuple(as_it_is[text] if text in as_it_is else canonical_fusion(STAGE_FUSIONS, text) for text in texts)
 
 
 def _check_kind(task: Task, modality: str, net: str) -> None:

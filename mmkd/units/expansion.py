@@ -10,11 +10,13 @@ from typing import Any
 from mmkd.core.errors import MmkdError
 from mmkd.core.options import older_options, recorded
 from mmkd.core.registry import METHODS
-from mmkd.data import Dataset, load_dataset, load_own
+from mmkd.data import Dataset, load_own
 from mmkd.data.arrays import finish_dataset
 from mmkd.data.checksums import file_sha256
 from mmkd.data.dataset import Fold
 from mmkd.data.folds import UNCHECKED, apply_fold, leave_one_subject_out, make_folds, read_folds
+from mmkd.data.load import load_split
+from mmkd.data.split_table import is_table, split_dataset
 from mmkd.data.unlabelled import add_unlabelled
 from mmkd.peers import PEERS
 from mmkd.specs.data import DataSpec
@@ -94,7 +96,9 @@ def expand(request: Request, given: Dataset | None = None) -> Iterator[tuple[Uni
 def _folds(request: Request, data: Dataset) -> list[Fold | None]:
     """The folds of a request; None stands for the data set's own split."""
     data.splits.pop(UNCHECKED, None)  # of an earlier request
-    if request.split == "card" and request.folds is None:
+    if is_table(request.split) and request.fold:
+        raise MmkdError(f"--fold: a table of parts, --split {request.split}, has no folds; leave --fold out")
+    if (request.split == "card" and request.folds is None) or is_table(request.split):
         return [None]
     if request.folds is not None:
         folds = make_folds(data, request.folds)
@@ -109,12 +113,15 @@ def _loaders(request: Request, given: Dataset | None) -> list[Callable[[], Datas
     """A function for each data set of a request that loads it."""
     nan: Any = request.nan
     rate = request.rate or 0.0
+    parts = request.split if is_table(request.split) else ""
     if given is not None:
-        return [lambda: finish_dataset(given, nan, rate)]
+        own = finish_dataset
+        return [lambda: split_dataset(own(given, nan, rate), parts) if parts else own(given, nan, rate)]
     if request.own is not None:
         form = TASKS.get(request.task).form
-        return [lambda path=request.own: load_own(path, request.data_root, nan, form, rate)]  # type: ignore[misc]
-    return [lambda name=name: load_dataset(name, request.data_root, nan, rate) for name in request.datasets]  # type: ignore[misc]
+        unequal: Any = request.unequal
+        return [lambda path=request.own: load_own(path, request.data_root, nan, form, rate, unequal, parts)]  # type: ignore[misc]
+    return [lambda name=name: load_split(name, request.data_root, nan, rate, parts) for name in request.datasets]  # type: ignore[misc]
 
 
 def _with_defaults(request: Request, data: Dataset) -> Request:
@@ -172,6 +179,8 @@ def resolve(
         name=data.name,
         sha256=data.sha256,
         nan=request.nan,
+        unequal=request.unequal,
+        parts_file=str(Path(request.split).absolute()) if is_table(request.split) else "",
         validation=VALIDATION if epoch_rule == "val-best" else 0.0,
         epoch_rule=epoch_rule,
         train_subjects=request.train_subjects or 0,
@@ -189,6 +198,8 @@ def resolve(
     usual_nets = {name: preset.teacher_net(name) for name in teacher_names}
     teacher_nets = {name: canonical_net(request.teacher_nets.get(name) or net, net) for name, net in usual_nets.items()}
     used_fusion = fusion if len(branches) > 1 or task.per_step else None
+    if task.per_step and len(branches) > 1:
+        used_fusion = fusion or "concat"
     checkpoints = {name: path for name, path in request.teacher_checkpoints.items() if name in teacher_names}
     trained = {name for name, net in teacher_nets.items() if kind_of_net(net) != "peer"} - set(checkpoints)
     for name in set(checkpoints) & {name for name, net in teacher_nets.items() if kind_of_net(net) != "network"}:

@@ -213,7 +213,7 @@ class Request(TuningSettings, TrainingSettings):
     )
     split: str = setting(
         "card",
-        "card (default), loso (each subject is left out once), or a file",
+        "card (default), loso (each subject is left out once), or a file: of folds, or .csv with subject,part",
         flag="--split",
         metavar="HOW",
         group="data",
@@ -244,6 +244,13 @@ class Request(TuningSettings, TrainingSettings):
         "last, on all training windows, or val-best, on a validation split (default: by preset)",
         flag="--epoch-rule",
         metavar="RULE",
+    )
+    unequal: Literal["refuse", "pad", "truncate", "resample"] = setting(
+        "refuse",
+        "cases of unequal length in --data: refuse (default), pad (with their last value), truncate or resample",
+        flag="--unequal",
+        metavar="HOW",
+        group="data",
     )
     nan: Literal["refuse", "impute", "drop"] = setting(
         "refuse", "missing values: refuse (default), impute or drop", flag="--nan", metavar="POLICY", group="data"
@@ -308,6 +315,10 @@ class Request(TuningSettings, TrainingSettings):
             raise MmkdError("--labelled-subjects and --labelled-windows both choose the labels that are used; give one")
         if self.data is not None and self.card is not None:
             raise MmkdError("--data and --card both name windows; give one of them")
+        if self.unequal != "refuse" and self.data is None:
+            raise MmkdError(
+                f"--unequal {self.unequal} goes with --data FILE; the windows of a data set have one length"
+            )
         if any(name.endswith(".toml") for name in self.datasets):
             raise MmkdError(f"data set {shown(self.datasets[0])}: name the file of a card with --card")
         self.check_lengths()

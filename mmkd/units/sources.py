@@ -33,13 +33,16 @@ def entries(
         augmentations: of the trainings.
     """
     from mmkd.nets import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
+    from mmkd.nets.dense.branches import ATTENTION
     from mmkd.nets.reverse import NETWORK
 
     dense = TASKS.get(task).per_step
     used: list[Entry] = [(TASKS, task), *((MODALITIES, kind_of(name)) for name in modalities)]
     used += [(DENSE if dense else BACKBONES, net) for net in single_nets(nets) if net != NETWORK]
     used += [(AUGMENTATIONS, name) for name in dict.fromkeys(augmentations)]
-    return used if fusion is None else [*used, (STAGE_FUSIONS if dense else FUSIONS, kind_of_fusion(fusion))]
+    if fusion is None or (dense and fusion == ATTENTION):  # in no registry
+        return used
+    return [*used, (STAGE_FUSIONS if dense else FUSIONS, kind_of_fusion(fusion))]
 
 
 def entries_of(spec: UnitSpec | TeacherSpec) -> list[Entry]:

@@ -115,7 +115,7 @@ def test_segmentation_from_file_to_student(bench, tmp_path, shape):
 
 def test_logits_stand_in_the_order_of_the_labels():
     """Pixel (i, j) of the network's logits is number i W + j, as in labels (H, W) read row by row."""
-    net = make_network("segmentation", "fast-scnn-small", "img", (1, 20, 18), 3).eval()
+    net = make_network("segmentation", "fast-scnn-small", "img", (1, 20, 18), 3, window=360).eval()
     x = torch.randn(2, 1, 20, 18)
     with torch.no_grad():
         rows, maps = net({"img": x}).logits, net.backbone(x).logits
@@ -171,7 +171,7 @@ def test_parts_of_the_images_score_as_all_at_once(tmp_path, monkeypatch):
     every, names = np.arange(24), data.classes
     windows = TrainingData({"img": view}, data.y, every, every[:0], names, torch.device("cpu"), grid=data.grid)
     torch.manual_seed(0)
-    net = make_network("segmentation", "fast-scnn-small", "img", view.shape[1:], 3)
+    net = make_network("segmentation", "fast-scnn-small", "img", view.shape[1:], 3, window=int(np.prod(view.shape[2:])))
     training = Training()
     whole, said = evaluate(net, windows, every, training)
     assert windows.prediction_batch == 256

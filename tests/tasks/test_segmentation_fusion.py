@@ -51,7 +51,7 @@ def test_the_fusion_is_the_decoders_and_part_of_the_key(steps):
         (("--student-net", "unet-small,mamba", "--fusion", "sum"), ("'mamba' joins no",)),
         (("--student-net", "unet-small", "--fusion", "freqfuson"), ("did you mean 'freqfusion'",)),
         (("--fusion", "attention"), ("unknown stage fusion 'attention'", "freqfusion")),
-        (("--fusion", "dwt", "--student", "gaf"), ("no time steps", "--student sig")),
+        (("--fusion", "dwt", "--student", "pi"), ("no axis of time", "--student sig+pi")),
         (("--student-net", "unet-small", "--fusion", "sum:bands=3"), ("--fusion 'sum:bands=3'", "sum has no options")),
         (("--student-net", "unet-small", "--fusion", "dwt,freqfusion:bands=7"), ("bands = '7' is not one of 2, 3, 4",)),
     ],

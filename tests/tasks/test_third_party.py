@@ -56,7 +56,7 @@ class Regression(Task):
         arrays = {name: load_view(name, spec, data, workspace).array for name in spec.student}
         views = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         numbers = torch.tensor([float(data.classes[k]) for k in data.y])
-        student = make_student(spec, {name: view.shape[1:] for name, view in views.items()}, 1)
+        student = make_student(spec, {name: view.shape[1:] for name, view in views.items()}, 1, data.window)
         optimizer = torch.optim.Adam(student.parameters(), spec.training.lr)
         history = []
         for epoch in range(spec.training.epochs):

@@ -41,7 +41,7 @@ def same(a, b):
 def test_students_of_one_seed_start_alike_and_those_of_another_seed_do_not(sines):
     request = Request(methods=("kd", "student"), data=str(sines), image_size=16, seeds=(0, 1), epochs=1)
     specs = {(spec.method, spec.seed): spec for spec, _ in expand(request)}
-    students = {key: make_student(spec, SHAPES, 3) for key, spec in specs.items()}
+    students = {key: make_student(spec, SHAPES, 3, 32) for key, spec in specs.items()}
     assert same(students["kd", 0], students["student", 0])
     assert same(students["kd", 1], students["student", 1])
     assert not same(students["kd", 0], students["kd", 1])

@@ -141,7 +141,7 @@ def test_methods_of_one_seed_start_from_the_same_student(tiny, tmp_path):
 
     request = Request(methods=("student", "kd", "fam"), data=str(tiny["data"]), image_size=16, epochs=1)
     shapes = {"sig": (2, 32), "gaf": (2, 16, 16), "pi": (2, 16, 16)}
-    states = [make_student(spec, shapes, 3).state_dict() for spec, _ in expand(request)]
+    states = [make_student(spec, shapes, 3, 32).state_dict() for spec, _ in expand(request)]
     assert len(states) == 3
     assert all((a == b).all() for s in states[1:] for a, b in zip(states[0].values(), s.values(), strict=True))
     assert Workspace(tmp_path).cache_folder == tmp_path / "cache"

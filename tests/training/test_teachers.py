@@ -212,7 +212,7 @@ def test_a_file_that_changed_in_between_fails_its_unit(tiny, trained, tmp_path):
     path.write_bytes(weights(trained).read_bytes())
     settings = {"methods": ("kd",), "data": str(tiny["data"]), "image_size": 16, "teachers": ("sig",)}
     ((spec, _),) = expand(Request(**settings, teacher_checkpoints={"sig": str(path)}))
-    net = make_network("classification", "WRN16-1", "sig", (2, 32), 3)
+    net = make_network("classification", "WRN16-1", "sig", (2, 32), 3, window=32)
     load_checkpoint(net, spec.teacher("sig"))
     path.write_bytes(b"another")
     with pytest.raises(MmkdError, match="the file changed since the command began"):

@@ -14,6 +14,7 @@ from mmkd.data.npz_windows import read_npz
 from mmkd.data.precision import as_float32, find_offsets
 from mmkd.data.readers.base import RawDataset, class_numbers, cut_labelled, is_test_subject, load_arrays
 from mmkd.data.recordings import Recording
+from mmkd.data.unequal import equal_lengths
 
 CHUNK = 512
 """Windows that are decoded at a time."""
@@ -36,7 +37,7 @@ def read_windows(card: Card, folder: Path) -> RawDataset:
         if option not in WINDOWS_OPTIONS:
             hint = did_you_mean(option, WINDOWS_OPTIONS)
             raise MmkdError(f"data set {card.name!r}: [reader_options] has no {option!r}{hint}")
-    content = read_npz(folder / card.reader_options["file"], card.channels or None)
+    content = equal_lengths(read_npz(folder / card.reader_options["file"], card.channels or None), "refuse")
     both = {"channels": (card.channels or None, content.channels), "rate_hz": (card.rate_hz, content.rate_hz)}
     for what, (said, found) in both.items():
         if found is not None and said is not None and found != said:
