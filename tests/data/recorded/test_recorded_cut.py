@@ -316,3 +316,11 @@ def test_windows_of_a_published_set_are_those_of_its_card(tmp_path):
     assert made.arrays["classes"][made.arrays["y"]].tolist() == classes.tolist()
     np.savez(tmp_path / "mine.npz", **made.arrays)
     assert load_file(tmp_path / "mine.npz").channels == card.channels
+
+
+def test_labels_go_with_their_samples_when_a_run_is_sorted(tmp_path):
+    rows = table(n=200)
+    ordered = cut(tmp_path, [rows]).arrays
+    swapped = cut(tmp_path, [pd.concat([rows[100:], rows[:100]])], backward="sort").arrays
+    for name in ("x", "y"):
+        np.testing.assert_array_equal(swapped[name], ordered[name])
