@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from mmkd.core.registry import METHODS
 from mmkd.data import Dataset, Split
 from mmkd.specs.unit import UnitSpec
 from mmkd.units.splits import split_for
@@ -18,8 +19,8 @@ ADVICE = "--class-weights balanced makes rare classes count as much"
 def notes_of_rare_classes(units: Iterable[tuple[UnitSpec, Dataset]]) -> list[str]:
     """A line for each data set with a label a step, of which a class is rare and cross-entropy is not weighted.
 
-    The labels of the training windows of its first such unit are counted. Classes that have no label there are passed
-    over: no weight helps them.
+    Methods without cross-entropy, which take no weights, are passed over. The labels of the training windows of its
+    first such unit are counted. Classes that have no label there are passed over: no weight helps them.
 
     Args:
         units: those that are to be trained.
@@ -62,5 +63,7 @@ def _percent(share: float) -> str:
 
 
 def _weighted(spec: UnitSpec) -> bool:
-    """Whether the cross-entropy of the student counts classes or steps unequally."""
+    """Whether the cross-entropy of the student counts classes or steps unequally, or there is none."""
+    if not METHODS.get(spec.method).supervised_by_labels:
+        return True
     return spec.options.get("class_weights", "none") != "none" or spec.options.get("focal_gamma", 0) > 0

@@ -32,10 +32,8 @@ def own(tmp_path):
     return save
 
 
-def expanded(path, **settings):
-    return list(
-        expand(Request(methods=("student",), task="segmentation", data=str(path), students=("sig",), **settings))
-    )
+def expanded(path, methods=("student",), **settings):
+    return list(expand(Request(methods=methods, task="segmentation", data=str(path), students=("sig",), **settings)))
 
 
 def told(path, **settings):
@@ -77,6 +75,7 @@ def test_nothing_is_said_where_steps_are_weighted_or_classes_are_frequent(own):
     assert told(path) == [f'note: class "1" has 1.2 % of the labelled steps{END}']
     assert told(path, class_weights="balanced") == told(path, focal_gamma=2.0) == []
     assert told(own(1, 1)) == []  # 2.5 %
+    assert told(path, methods=("simkd",), teachers=("sig",)) == []  # no cross-entropy, so no weights of it
     units = expand(Request(methods=("student",), datasets=("basic-motions",), students=("sig",)))
     assert notes_of_rare_classes(units) == []
 
