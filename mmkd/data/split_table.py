@@ -80,6 +80,8 @@ def _parts(table: tuple[str, dict[str, str]], windows: int, subject: NDArray[np.
         raise MmkdError("the data has no subjects; write a table with columns window,part")
     of_window = np.arange(windows) if column == "window" or subject is None else subject
     known = {str(name).strip(): number for number, name in enumerate(np.unique(of_window).tolist())}
+    if len(known) < len(np.unique(of_window)):
+        raise MmkdError(f"names of {column}s differ only in the blanks around them; rename them in the data")
     unknown = [name for name in parts if name not in known]
     lacking = [name for name in known if name not in parts]
     if unknown:

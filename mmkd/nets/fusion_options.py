@@ -89,6 +89,8 @@ def chosen_fusion(registry: Registry[Any], text: str) -> tuple[Any, dict[str, An
     Raises:
         MmkdError: The name is unknown, the fusion has no such options, or a value is not one of them.
     """
+    if isinstance(text, str) and text.strip().isdecimal():  # the rest of kernels=3,5,7
+        raise MmkdError(f"--fusion {shown(text)}: a comma begins another fusion; join values by -, as in kernels=3-5-7")
     factory = registry.get(kind_of_fusion(text) if isinstance(text, str) else text)
     config = _config(factory)
     if ":" in text and config is None:

@@ -24,8 +24,10 @@ SHARED = (
     "teacher_weights",
 )
 """Options of the contract that can only act through the loss terms, so that one step shows whether they do."""
-OWN = ("temperature", "pairs", "mixed")
-"""Options that many methods have, and that act through the loss terms unless a method has a hook that may read them."""
+OWN = ("temperature", "pairs", "mixed", "wavelet", "tokens", "prompt_steps")
+"""Options of methods that act through the loss terms, unless a method has a hook that may read them."""
+STAND_INS = {"prompt_steps": "tokens"}
+"""An option that acts on training windows alone, which are not read here -> a number that acts wherever it does."""
 
 
 def idle_options(
@@ -42,21 +44,22 @@ def idle_options(
         Name of an option -> True if it changes no term, in the first, the middle and the last epoch.
     """
     config = method.config
-    others: dict[str, Any] = {}
+    others: dict[str, dict[str, Any]] = {}
     hooks = method.steps_itself or type(method).deploy is not Method.deploy or hasattr(method, "step_scores")
     for name in SHARED if hooks else SHARED + OWN:
         default = getattr(METHODS.get(spec.method).Config(), name, None)
         if getattr(config, name, default) != default:
-            others[name] = default
+            own = STAND_INS.get(name, name)
+            others[name] = {own: default if own == name else getattr(config, own) + 1}
     if spec.searches_shares:  # shares that are not searched yet; others must count for something
-        others["teacher_weights"] = ",".join(f"{name}={1 + number}" for number, name in enumerate(teachers))
+        others["teacher_weights"] = {
+            "teacher_weights": ",".join(f"{name}={1 + number}" for number, name in enumerate(teachers))
+        }
     if not others:
         return {}
     inputs = (setup, student, teachers, batch)
     found = _terms(spec, config, *inputs)
-    return {
-        name: _equal(found, _terms(spec, replace(config, **{name: other}), *inputs)) for name, other in others.items()
-    }
+    return {name: _equal(found, _terms(spec, replace(config, **other), *inputs)) for name, other in others.items()}
 
 
 def _terms(

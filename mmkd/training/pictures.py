@@ -104,7 +104,11 @@ def save_series_pictures(
 def save_spectra_picture(folder: Path, unit: "PreparedUnit", filters: Sequence[FilterSpectra]) -> None:
     """Write `spectra.svg`: the spectral filters of the method, and the maps before and after them."""
     heading = f"{_unit_name(unit)}: spectra of its filters"
-    note = f"{filters[0].windows} training windows, weights of the last epoch; heat maps have the mean in the middle"
+    note = f"{filters[0].windows} training windows, weights of the last epoch"
+    if any(one.kept is not None for one in filters):
+        note += "; dashed: where the mask keeps half"
+    if any(len(one.size) == 2 for one in filters):
+        note += "; heat maps: mean in the middle"
     chart = spectra_chart("Spectra of filters", heading, filters, WIDE)
     _save(folder / "spectra.svg", chart, heading, note)
 

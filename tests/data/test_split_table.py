@@ -11,6 +11,7 @@ from mmkd import MmkdError
 from mmkd.bench import main as bench
 from mmkd.data import load_file
 from mmkd.data.load import load_split
+from mmkd.data.split_table import read_parts
 from mmkd.data.splits import split_windows
 from mmkd.data.understood import describe_split
 
@@ -140,3 +141,8 @@ def test_what_does_not_go_with_a_table(tmp_path):
     np.savez(tmp_path / "series.npz", series=np.zeros(99), labels=np.arange(99) > 90)
     with pytest.raises(MmkdError, match="series are split in time"):
         load_file(tmp_path / "series.npz", parts="parts.csv")
+
+
+def test_names_that_differ_in_blanks_alone(tmp_path):
+    with pytest.raises(MmkdError, match="names of subjects differ only in the blanks around them; rename them"):
+        read_parts(table(tmp_path, "subject,part\na,train\nb,test\n"), 3, np.array(["a", "b", " a"]))

@@ -46,6 +46,7 @@ WRONG = {
     "freqfusion:kernels=3.5": "kernels = '3.5' is not a whole number",
     "freqfusion:kernels=4": "kernels = 4: take odd sizes from 3 to 15",
     "freqfusion:kernels=-3": "kernels = '' is not a number",
+    "5": "--fusion '5': a comma begins another fusion; join values by -, as in kernels=3-5-7",
     "freqfusion:kernels=3-3": "kernels = 3-3: a size is named twice",
     "freqfusion:kernels=3-5:bands=3": "kernels = 3-5: bands with learned gates have sizes of their own",
     "freqfusion:gates=fixed:bands=3": "gates = fixed: only two bands",

@@ -40,6 +40,10 @@ def refusal(sines, tmp_path, monkeypatch):
         ("feature-kd", "teacher_weights", "sig=2,gaf=1", {"teachers": "sig,gaf"}),
         ("dkd", "pairs", "all", {"student": "sig"}),
         ("at", "mixed", "repeat", {"student": "sig", "teachers": "sig"}),
+        ("figkd", "wavelet", "db2", {"bands": "all-pass"}),
+        ("freekd", "tokens", 3, {}),
+        ("freekd", "prompt_steps", 3, {"prompts": "energy"}),
+        ("freekd", "prompt_steps", 3, {"prompts": "trained", "weight": 0.0}),
     ],
 )
 def test_an_option_that_changes_no_term_is_refused(refusal, method, option, value, more):
@@ -69,6 +73,9 @@ def test_the_same_options_are_taken_where_they_do_something(sines, tmp_path, mon
     assert units("kd", teachers=("sig", "sig,gaf"), options={"kd": {"teacher_weights": "search"}}) == 2
     assert units("kd", options={"kd": {"weight_schedule": "step:1,0,0.5"}}) == 1
     assert units("fitnet", options={"fitnet": {"method_lr_factor": 3.0}}) == 1
+    assert units("freekd", options={"freekd": {"prompts": "trained", "tokens": 3}}) == 1
+    assert units("freekd", options={"freekd": {"prompts": "trained", "prompt_steps": 5}}) == 1
+    assert units("figkd", options={"figkd": {"wavelet": "db2"}}) == 1
 
 
 def test_two_classes_are_refused_where_a_loss_says_nothing_of_the_teacher(windows_file, tmp_path, capsys):

@@ -80,6 +80,7 @@ def test_the_record_has_a_picture_and_the_arrays(record, seen):
     picture = (record.folder / "spectra.svg").read_text()
     assert picture.count("<image") == 3 * len(filters)
     assert "fam on sines, seed 0: spectra of its filters" in picture
+    assert "dashed: where the mask keeps half; heat maps: mean in the middle" in picture
     assert (record.folder / NAME).stat().st_size < 20_000
 
 

@@ -1,5 +1,6 @@
 """From files of recordings to the arrays of a file of windows, and what is said of them."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,10 +47,15 @@ class Cut(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """A part of a recording, and the name of its subject."""
+    """A part of a recording at the rate of the windows, and the name of its subject.
+
+    Attributes:
+        stuck: how often each channel was constant for long, and for how many seconds in all; before it was resampled.
+    """
 
     part: Part
     subject: str
+    stuck: tuple[tuple[int, float], ...]
 
 
 def cut_recordings(paths: Sequence[Path], options: WindowOptions, on_file: Callable[[], None] = lambda: None) -> Cut:
@@ -71,17 +77,22 @@ def cut_recordings(paths: Sequence[Path], options: WindowOptions, on_file: Calla
     rates, said = find_rates(sources, runs, options)
     counts = GridCounts()
     pieces: list[Piece] = []
+    rate_of_windows = options.resample_hz or rates[0]
+    least_s = options.stuck.amount if options.stuck else options.window.samples(rate_of_windows) / rate_of_windows
     for source, own, rate in zip(sources, runs, rates, strict=True):
         longest = options.max_gap.amount if options.max_gap else PERIODS / rate
         if longest * rate < 1:
             raise MmkdError(f"--max-gap {longest:g}s is shorter than the period of {rate:g} Hz")
+        if options.stuck and round(least_s * rate) < 2:
+            raise MmkdError(f"--stuck {least_s:g}s is less than 2 samples at {rate:g} Hz")
         for run, subject in own:
             seconds = run.seconds if source.stamps and source.stamps.unit != "samples" else run.seconds / rate
             resolution = source.stamps.resolution if source.stamps else 0.0
             for part in _parts(run._replace(seconds=seconds), rate, longest, resolution, options, counts):
                 if len(part.labels) > 1:
-                    pieces.append(Piece(_resampled(part, rate, options.resample_hz), subject))
-    rate = options.resample_hz or rates[0]
+                    stuck = _stuck(part, least_s, rate)
+                    pieces.append(Piece(_resampled(part, rate, options.resample_hz), subject, stuck))
+    rate = rate_of_windows
     samples = sum(source.signal.shape[1] for source in sources)
     subjects = list(dict.fromkeys(piece.subject for piece in pieces))
     lines = [
@@ -94,7 +105,7 @@ def cut_recordings(paths: Sequence[Path], options: WindowOptions, on_file: Calla
     if classes:
         lines.append(_describe_labels(sources, classes))
     length, step = _lengths(options, rate, lines)
-    warnings += _describe_stuck(pieces, options, length, rate)
+    warnings += _describe_stuck(pieces, options.channels, least_s)
     of_runs = " from the start of each run of one label" if options.grid == "label" else ""
     arrays, told = _windows(pieces, options, length, step, classes)
     lines.append(f"windows: {length} samples ({length / rate:.4g} s at {rate:g} Hz), every {step}{of_runs}; {told}")
@@ -204,8 +215,9 @@ def _parts(
 def _resampled(part: Part, rate: float, new_rate: float | None) -> Part:
     if new_rate is None or new_rate == rate:
         return part
-    made = resample(Recording(part.signal, part.labels, 0), rate, new_rate)
-    return Part(made.signal.astype(np.float64), made.labels)
+    level = np.median(part.signal, axis=1, keepdims=True)  # the filter gives float32, which may not hold it
+    made = resample(Recording(part.signal - level, part.labels, 0), rate, new_rate)
+    return Part(made.signal + level, made.labels)
 
 
 def _describe_grid(counts: GridCounts, stamped: StampCounts, pieces: int, options: WindowOptions, rate: float) -> str:
@@ -251,19 +263,20 @@ def _lengths(options: WindowOptions, rate: float, lines: list[str]) -> tuple[int
     return length, step
 
 
-def _describe_stuck(pieces: Sequence[Piece], options: WindowOptions, length: int, rate: float) -> list[str]:
-    least = options.stuck.samples(rate) if options.stuck else length
-    if least < 2:
-        raise MmkdError(f"--stuck {options.stuck.amount if options.stuck else 0:g}s is less than 2 samples")
-    found = [stuck_stretches(piece.part.signal, least) for piece in pieces]
+def _stuck(part: Part, least_s: float, rate: float) -> tuple[tuple[int, float], ...]:
+    found = stuck_stretches(part.signal, max(2, round(least_s * rate)))
+    return tuple((stuck.times, stuck.samples / rate) for stuck in found)
+
+
+def _describe_stuck(pieces: Sequence[Piece], channels: Sequence[str], least_s: float) -> list[str]:
     parts = []
-    for c, channel in enumerate(options.channels):
-        times = sum(stuck[c].times for stuck in found)
+    for c, channel in enumerate(channels):
+        times = sum(piece.stuck[c][0] for piece in pieces)
         if times:
-            seconds = sum(stuck[c].samples for stuck in found) / rate
+            seconds = sum(piece.stuck[c][1] for piece in pieces)
             parts.append(f"{channel} {count(times, 'time')} ({seconds:.4g} s)")
     said = shorten(", ".join(parts), 200)
-    return [f"channels that are constant for {least / rate:.3g} s or longer: {said}"] if parts else []
+    return [f"channels that are constant for {least_s:.3g} s or longer: {said}"] if parts else []
 
 
 def _windows(
@@ -278,7 +291,7 @@ def _windows(
     starts: list[Rows] = []
     labels: list[NDArray[Any]] = []
     tried = short = 0
-    for part, _ in pieces:
+    for part, _, _ in pieces:
         own = window_starts(part.labels, length, step, options.grid)  # type: ignore[arg-type]
         last = len(part.labels) - length
         short += last < 0
@@ -356,5 +369,5 @@ def _describe_dropped(dropped: int, short: int, options: WindowOptions, length: 
 
 def _names(names: Sequence[str]) -> NDArray[Any]:
     """Names as whole numbers, if all are written so."""
-    numbers = all(name.lstrip("-").isdigit() and str(int(name)) == name and abs(int(name)) < 2**63 for name in names)
+    numbers = all(re.fullmatch("0|-?[1-9][0-9]{0,17}", name) for name in set(names))
     return np.array([int(name) for name in names], np.int64) if numbers else np.array(names)

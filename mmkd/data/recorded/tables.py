@@ -157,7 +157,7 @@ def _text(value: Any) -> str:
         return ""
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
-    if isinstance(value, float) and value == round(value) and abs(value) < 2**53:
+    if isinstance(value, float) and abs(value) < 2**53 and value == round(value):
         return str(int(value))
     return str(value)
 
@@ -168,7 +168,7 @@ def columns_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[A
     T is the length of the longest axis of all arrays.
 
     Raises:
-        MmkdError: there is no array of numbers with a row a sample.
+        MmkdError: there is no array of numbers with a row a sample, or two columns would have one name.
     """
     arrays = {name: array.reshape(-1) if 1 in array.shape else array for name, array in arrays.items()}
     rows = max((max(array.shape) for array in arrays.values() if 1 <= array.ndim <= 2 and array.size), default=0)
@@ -178,11 +178,18 @@ def columns_of_arrays(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[A
     titles = [_text(name) for name in named.tolist()] if named.dtype.kind in "OUS" and named.ndim == 1 else []
     columns: dict[str, NDArray[Any]] = {}
     for name, array in arrays.items():
+        own: Mapping[str, NDArray[Any]] = {}
         if array.ndim == 1 and len(array) == rows:
-            columns[name] = array
+            own = {name: array}
         elif array.ndim == 2 and rows in array.shape:
             table = array if array.shape[0] == rows else array.T
             count = table.shape[1]
-            own = titles if len(titles) == count else [f"{name}_{number}" for number in range(count)]
-            columns |= {title: table[:, number] for number, title in enumerate(own)}
+            names = titles if len(titles) == count else [f"{name}_{number}" for number in range(count)]
+            own = {title: table[:, number] for number, title in enumerate(names)}
+        twice = [title for title in own if title in columns]
+        if twice:
+            raise MmkdError(
+                f"the array {shown(name)} has a column {shown(twice[0])}, and another array too; rename one"
+            )
+        columns |= own
     return columns

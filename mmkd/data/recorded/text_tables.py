@@ -1,5 +1,6 @@
 """Tables in text files and in parquet."""
 
+import csv
 import gzip
 import re
 import zlib
@@ -86,7 +87,8 @@ def _first_line(path: Path) -> str:
 
 
 def _names(header: str, separator: str) -> list[str]:
-    return [name.strip().strip('"').strip() for name in header.strip("\r\n").split(separator)]
+    names = next(csv.reader([header.strip("\r\n")], delimiter=separator, skipinitialspace=True), [])
+    return [name.strip() for name in names]
 
 
 def _time(wanted: Wanted) -> list[str]:

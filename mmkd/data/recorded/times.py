@@ -25,6 +25,10 @@ COARSE = 0.5
 """Share of stamps that repeat the one before, from which on the clock is coarser than the samples."""
 NICE = 0.005
 """A measured rate this near to a whole number stands for it."""
+FRACTIONS = (12.8, 6.25)
+"""Clocks of sensors are divided to multiples of these too, as 51.2, 102.4, 56.25 and 112.5 Hz ..."""
+EXACT = 0.0005
+"""... which a measured rate stands for if it is this near."""
 
 
 class Stamps(NamedTuple):
@@ -66,9 +70,7 @@ def read_stamps(values: NDArray[Any], what: str, unit: str | None = None, rate_h
         values = numbers
     if values.dtype.kind == "f":
         _refuse_missing(~np.isfinite(values), what)
-    exact = values if values.dtype.kind in "iu" else values.astype(np.float64)
-    if exact.dtype.kind == "u":
-        exact = exact.astype(np.int64)
+    exact = values.astype(np.int64 if values.dtype.kind in "iu" else np.float64)  # differences of int16 overflow
     relative = (exact - exact[0]).astype(np.float64)
     unit = unit or _find_unit(float(exact[0]), relative, what, rate_hz)
     if unit == "samples":
@@ -208,10 +210,14 @@ class Rate:
 
 
 def nice_rate(measured_hz: float) -> float:
-    """The whole number of Hz, or of seconds, that a measured rate stands for; else the rate to four digits.
+    """The whole number of Hz, or of seconds, or the usual fraction that a rate stands for; else its first four digits.
 
-    >>> nice_rate(49.98), nice_rate(0.0999), nice_rate(31.2)
-    (50.0, 0.1, 31.2)
+    >>> nice_rate(49.98), nice_rate(0.0999), nice_rate(31.2), nice_rate(51.2001)
+    (50.0, 0.1, 31.2, 51.2)
     """
+    for base in FRACTIONS:
+        usual = base * round(measured_hz / base)
+        if usual and abs(measured_hz / usual - 1) <= EXACT:
+            return usual
     whole = round(measured_hz) if measured_hz >= 1 else 1 / round(1 / measured_hz)
     return float(whole) if abs(measured_hz / whole - 1) <= NICE else float(f"{measured_hz:.4g}")

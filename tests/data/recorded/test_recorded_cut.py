@@ -104,7 +104,10 @@ def test_without_stamps_a_change_of_subject_ends_a_recording_even_if_it_comes_ba
 
 
 def test_with_stamps_interleaved_subjects_are_taken_apart(tmp_path):
-    both = pd.concat([table(n=100), table(n=100, user="ben", seed=1)]).sort_values("t", kind="stable")
+    halves = np.arange(100) // 50
+    both = pd.concat([table(n=100, y=halves), table(n=100, user="ben", seed=1, y=halves)]).sort_values(
+        "t", kind="stable"
+    )
     made = cut(tmp_path, [both], step=Length(32, True))
     assert windows_of(made.arrays["x"]) == [0, 32, 64] * 2
     assert made.arrays["subject"].tolist() == ["ann"] * 3 + ["ben"] * 3
@@ -127,8 +130,17 @@ def test_resampling_is_that_of_data_sets(tmp_path):
     made = cut(tmp_path, [rows], resample_hz=25.0, window=Length(0.8, False), step=Length(0.8, False))
     whole = resample(Recording(rows[["a", "b", "n"]].to_numpy().T, rows["y"].to_numpy(), 0), 50, 25)
     expected = [whole.signal[:, start : start + 20] for start in range(0, 131, 20)]
-    np.testing.assert_allclose(made.arrays["x"], expected, rtol=1e-6)
+    np.testing.assert_allclose(made.arrays["x"], expected, rtol=1e-6, atol=1e-6)
     assert made.arrays["rate_hz"] == 25
+
+
+def test_resampling_keeps_what_float32_cannot_hold(tmp_path):
+    """A pressure of 101,325 Pa that varies by a hundredth: float32 has steps of 0.008 there."""
+    wave = 0.01 * np.sin(2 * np.pi * np.arange(400) / 50)
+    pressures = [table(user=user, seed=seed).assign(a=101_325 + wave) for seed, user in enumerate(["ann", "ben"])]
+    made = cut(tmp_path, pressures, resample_hz=25.0)
+    expected = np.stack([wave[::2][start : start + 32] for start in range(0, 169, 16)] * 2)
+    np.testing.assert_allclose(made.arrays["x"][:, 0] - 101_325, expected, atol=3e-4)
 
 
 def test_files_of_two_rates_are_brought_to_one(tmp_path):
@@ -216,6 +228,10 @@ def test_stuck_channels(tmp_path):
     made = cut(tmp_path, tables, stuck=Length(1, False))
     assert said(made, "constant for 1 s").endswith("a 1 time (2 s)")
     assert cut(tmp_path, tables, stuck=Length(3, False)).warnings == []
+    filtered = cut(tmp_path, tables, stuck=Length(1, False), resample_hz=40.0)  # after which no value repeats
+    assert said(filtered, "constant for 1 s").endswith("a 1 time (2 s)")
+    with pytest.raises(MmkdError, match="--stuck 0.02s is less than 2 samples at 50 Hz"):
+        cut(tmp_path, tables, stuck=Length(0.02, False))
     tables[0]["a"] = 3.0
     with pytest.raises(MmkdError, match="never change in a file: a in rec0.csv; leave .* or say --allow stuck"):
         cut(tmp_path, tables)
@@ -229,6 +245,16 @@ def test_a_file_without_a_channel(tmp_path):
     made = cut(tmp_path, tables, allow=frozenset({"channels"}))
     assert said(made, "without a column").endswith("left out: rec1.csv")
     assert set(made.arrays["subject"]) == {"ann"}
+
+
+@pytest.mark.parametrize("name", ["²", "--5", "-", "007", "-0", "9" * 19])
+def test_subjects_that_only_look_like_numbers_are_texts(tmp_path, name):
+    made = cut(tmp_path, [table(user=name), table(user="ben", seed=1), table(user="2", seed=2)])
+    assert list(dict.fromkeys(made.arrays["subject"].tolist())) == [name, "ben", "2"]
+    made = cut(tmp_path, [table(user=name), table(user="2", seed=2)])
+    assert list(dict.fromkeys(made.arrays["subject"].tolist())) == [name, "2"]
+    made = cut(tmp_path, [table(user="-3"), table(user="2", seed=2)])
+    assert list(dict.fromkeys(made.arrays["subject"].tolist())) == [-3, 2]
 
 
 def test_names_of_paths(tmp_path):
@@ -290,3 +316,11 @@ def test_windows_of_a_published_set_are_those_of_its_card(tmp_path):
     assert made.arrays["classes"][made.arrays["y"]].tolist() == classes.tolist()
     np.savez(tmp_path / "mine.npz", **made.arrays)
     assert load_file(tmp_path / "mine.npz").channels == card.channels
+
+
+def test_labels_go_with_their_samples_when_a_run_is_sorted(tmp_path):
+    rows = table(n=200)
+    ordered = cut(tmp_path, [rows]).arrays
+    swapped = cut(tmp_path, [pd.concat([rows[100:], rows[:100]])], backward="sort").arrays
+    for name in ("x", "y"):
+        np.testing.assert_array_equal(swapped[name], ordered[name])

@@ -141,3 +141,24 @@ def test_files_are_found_once_and_copies_refused(tmp_path):
     (tmp_path / "copy.csv").write_bytes(path.read_bytes())
     with pytest.raises(MmkdError, match="has the same content as"):
         find_recordings([str(tmp_path)])
+
+
+def test_a_title_with_a_comma_moves_no_column(tmp_path):
+    path = tmp_path / "one.csv"
+    path.write_text('"acc, m/s2",a,"b"\n1,2,3\n4,5,6\n', encoding="utf-8")
+    assert read_recording(path, Wanted(("a", "b"))).signal.tolist() == [[2, 5], [3, 6]]
+    with pytest.raises(MissingColumns, match="its columns are acc, m/s2, a, b"):
+        read_recording(path, Wanted(("m/s2",)))
+
+
+def test_titles_fit_one_array_alone(tmp_path):
+    np.savez(tmp_path / "one.npz", acc=np.zeros((T, 3)), gyr=np.ones((T, 3)), channels=["x", "y", "z"])
+    with pytest.raises(MmkdError, match="the array 'gyr' has a column 'x', and another array too; rename one"):
+        read_recording(tmp_path / "one.npz", Wanted(("x",)))
+    np.savez(tmp_path / "one.npz", acc=np.zeros((T, 3)), gyr=np.ones((T, 3)))
+    assert read_recording(tmp_path / "one.npz", Wanted(("gyr_0", "acc_2"))).signal.mean(axis=1).tolist() == [1, 0]
+
+
+def test_infinite_numbers_among_names():
+    assert as_names(np.array([1.0, np.inf, np.nan]), "label").names == ("1", "inf")
+    assert as_names(np.array([1.0, float("inf"), None], object), "label").names == ("1", "inf")

@@ -158,3 +158,16 @@ def test_missing_values_are_filled_up_to_the_longest_gap():
         assert kept.tolist() == (~np.isnan(found[0])).tolist()
         assert counts.left_out == (~kept).sum()
     assert np.isnan(signal[0, 1]), "what was given is as before"
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.uint16, np.int32])
+def test_stamps_of_few_bytes_do_not_overflow(kind):
+    values = np.linspace(np.iinfo(kind).min, np.iinfo(kind).max, 9).astype(kind)
+    found = read_stamps(values, "t", unit="ms").seconds
+    assert found.tolist() == [(int(value) - int(values[0])) * 1e-3 for value in values.tolist()]
+
+
+@pytest.mark.parametrize("rate", [51.2, 102.4, 204.8, 56.25, 112.5, 31.25, 12.5])
+def test_rates_of_divided_clocks_are_kept(rate):
+    """They are within half a per cent of a whole number, to which their samples would have to be interpolated."""
+    assert nice_rate(rate * (1 + 1e-5)) == rate
