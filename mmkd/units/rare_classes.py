@@ -66,4 +66,4 @@ def _weighted(spec: UnitSpec) -> bool:
     """Whether the cross-entropy of the student counts classes or steps unequally, or there is none."""
     if not METHODS.get(spec.method).supervised_by_labels:
         return True
-    return spec.options.get("class_weights", "none") != "none" or spec.options.get("focal_gamma", 0) > 0
+    return bool(spec.options.get("class_weights", "none") != "none" or spec.options.get("focal_gamma", 0) > 0)
