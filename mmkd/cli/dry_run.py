@@ -11,6 +11,7 @@ from mmkd.engines.selection import plan_phase
 from mmkd.engines.tuning import Tuning, expand_with_tuning, plan_tuning
 from mmkd.training.workspace import Workspace
 from mmkd.units.names import title
+from mmkd.units.rare_classes import notes_of_rare_classes
 from mmkd.units.request import Request
 from mmkd.units.understood import refuse_warnings, understand
 
@@ -38,11 +39,13 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     jobs = {kind: [job for job in plan if job.kind == kind] for kind in ("view", "teacher")}
     time = estimate(plan, records, workspace.jobs, workspace.threads, workspace.device)
     requested = {spec.key: records.get(spec.key) is not None for spec, _ in units}
+    notes = notes_of_rare_classes((spec, data) for spec, data in units if rerun or not requested[spec.key])
     known = {spec.key for spec, _ in everything}
     started_from = [job for job in plan if job.kind == "unit" and not job.exists and job.key not in known]
     if as_json:
         return {
             "data": [data.as_json() for data in understood],
+            **({"notes": notes} if notes else {}),
             "units": [
                 {
                     "key": spec.key,
@@ -64,6 +67,8 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
                 _job(job) | {"net": job.spec.teachers[job.modality], "seed": job.spec.seed} for job in jobs["teacher"]
             ],
         }
+    for line in notes:
+        print(line)
     for job in (*jobs["view"], *jobs["teacher"]):
         print(f"{job.key}  {job.title}{'  cached' if job.exists else ''}")
     for job in started_from:

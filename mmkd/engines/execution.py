@@ -30,6 +30,7 @@ from mmkd.units.augmentations import said_of_cards
 from mmkd.units.costs import DEPLOYMENT, latency_notes
 from mmkd.units.expansion import student_alone
 from mmkd.units.methods import may_be_left_out
+from mmkd.units.rare_classes import notes_of_rare_classes
 from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
 from mmkd.units.tuned import Choice
@@ -123,6 +124,8 @@ def execute(
     for result in results:
         on_result(result)
     runs = [(spec, data) for spec, data in todo if spec.key not in refused] if existing != "only" else []
+    for line in notes_of_rare_classes(runs):
+        workspace.progress.say(line)
     if runs or selecting or ((tuning.tries or tuning.frozen) and existing != "only"):
         _begin([spec for spec, _ in (*runs, *phase.alone, *tuning.units)], workspace)
     choices, failed = _tune(tuning, request, workspace, existing)
