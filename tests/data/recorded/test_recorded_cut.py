@@ -286,12 +286,13 @@ def test_labels_that_stand_for_none(tmp_path):
 @pytest.mark.data
 def test_windows_of_a_published_set_are_those_of_its_card(tmp_path):
     """Three people of MotionSense, as CSV and back."""
-    import os
+    from mmkd.data import data_root, load_dataset
 
-    from mmkd.data import load_dataset
-
-    root = Path(os.environ["MMKD_DATA"])
-    card = load_dataset("motionsense", root)
+    root = data_root()
+    try:
+        card = load_dataset("motionsense")
+    except MmkdError as error:
+        pytest.skip(str(error))
     with np.load(root / "motionsense/motionsense_9ch_int16.npz") as z:
         values, names = z["xq"] * z["scale"], [str(name) for name in z["class_names"]]
         columns = [z[f"seq_{key}"] for key in ("start", "len", "label", "subject")]
