@@ -166,7 +166,7 @@ STAGES = ("none", "freqfusion", "dwt", "freqfusion-attention", "dwt-attention", 
 def _segnext(data: str) -> Table:
     fusions = ["segnext-small-ham" + ("" if name == "none" else f", {name}") for name in STAGES]
     groups = tuple(f"{data}, student sig ({text})" for text in fusions)
-    return Table(groups, "miou", ("macro_f1", "parameters", "macs", "latency_ms"), "segnext-small-ham")
+    return Table(groups, "miou", ("macro_f1", "parameters", "macs"), "segnext-small-ham")
 
 
 PAGES = {
