@@ -1,8 +1,8 @@
 """Tables of the pages frequency.md, fam-side.md and segnext.md in results/, from the scores of single runs.
 
 python -m mmkd.compare --runs DIR --out DIR
-python experiments/tables.py keep DIR/results.csv experiments/results/NAME/results.csv     # the lines that a page needs
-python experiments/tables.py NAME                                                          # prints its tables, in Markdown
+python experiments/tables.py keep DIR/results.csv experiments/results/NAME/results.csv   # the lines that a page needs
+python experiments/tables.py NAME   # prints its tables, in Markdown
 """
 
 import csv

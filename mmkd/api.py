@@ -73,6 +73,8 @@ def run(
             f"data is {_a(type(data).__name__)}; give data=mmkd.Dataset.from_arrays(x, y), or a file: "
             "np.savez('mine.npz', x=x, y=y), then data='mine.npz'; x is (N, C, W)"
         )
+    if not isinstance(progress, bool | None):
+        raise MmkdError(f"progress = {shown(progress)} is neither True, False nor None")
     plural = {"methods", "datasets", "seeds", "students", "plugins", "options", "variants", "name"} & set(settings)
     if plural or method in WORDS:
         raise MmkdError("mmkd.run does one unit; for several use a suite: python -m mmkd.bench --suite FILE")

@@ -61,4 +61,3 @@ def test_a_table_compares_with_the_student_and_with_the_row_without_its_filter()
     assert lines[3] == "| `student` | 0.605 ± 0.007 |  |  |"
     assert lines[4] == "| `fam` | 0.705 ± 0.007 | +10.0 (+10.0 to +10.0) | +2.0 (+2.0 to +2.0) |"
     assert lines[5] == "| `fam mask=none` | 0.685 ± 0.007 | +8.0 (+8.0 to +8.0) |  |"
-
