@@ -44,7 +44,7 @@ steps, three seeds, the card's test subjects; mean, and each seed).
 def streams(name, root):
     """(subject, recording, signal (T, C), label (T,) texts, bout (T,)) of each recording, and the channels."""
     if name == "motionsense":
-        with np.load(root / "motionsense/motionsense_9ch_int16.npz") as z:
+        with np.load(root / "motionsense/motionsense_9ch_int16.npz", allow_pickle=False) as z:
             parts = zip(*(z[f"seq_{key}"].tolist() for key in ("start", "len", "label", "subject")), strict=True)
             names = [str(n) for n in z["class_names"]]
             x = z["xq"] * z["scale"]
@@ -52,7 +52,7 @@ def streams(name, root):
             yield subject, number, x[start : start + length], np.full(length, names[label]), np.zeros(length, int)
         return
     card = load_dataset("hapt6", root)
-    with np.load(root / "hapt/hapt_stream.npz") as z:
+    with np.load(root / "hapt/hapt_stream.npz", allow_pickle=False) as z:
         names = np.array([str(n) if str(n) in card.classes else "" for n in z["class_names"]])
         x, y, experiment, subject = (z[key] for key in ("x", "y", "experiment", "subject"))
     for number in np.unique(experiment):
@@ -112,7 +112,7 @@ def rows_of(x, y, subject, classes):
 
 def equals_card(out, card):
     """Whether the windows of a file are those of the card, in any order."""
-    with np.load(out) as z:
+    with np.load(out, allow_pickle=False) as z:
         mine = rows_of(z["x"], z["y"], z["subject"], z["classes"])
     return mine == rows_of(card.x, card.y, card.subject, card.classes)
 
@@ -158,7 +158,7 @@ def main():
                 ["--dataset", dataset, "--data-root", str(args.data_root)], split, folder / "a", args.steps
             )
             own = scores(["--data", str(folder / "untidy.npz")], split, folder / "b", args.steps)
-            with np.load(folder / "untidy.npz") as z:
+            with np.load(folder / "untidy.npz", allow_pickle=False) as z:
                 number = len(z["x"])
         shown = [", ".join(f"{score:.3f}" for score in part) for part in (of_card, own)]
         means = [f"{np.mean(part):.3f} ({text})" for part, text in zip((of_card, own), shown, strict=True)]

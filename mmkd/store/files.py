@@ -131,6 +131,16 @@ class temporary_folder:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under another name, then rename it: it is there whole or not at all."""
+    temporary = path.parent / f".making-{uuid4().hex}"
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def create_array(path: Path, shape: tuple[int, ...]) -> Any:
     """Create a float32 `.npy` file and return it as a memory map.
 

@@ -11,13 +11,12 @@ from functools import cached_property
 from os import PathLike
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
 from mmkd.core.text import LONGEST_PATH, shown
-from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder
+from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder, write_atomically
 from mmkd.store.record import CHECKSUMS, Record, read_json, refuse_constant
 from mmkd.store.travelling import TravellingRecord, describe_difference, read_travelling
 
@@ -184,10 +183,10 @@ class Records:
                     path.unlink()
                 checksums = read_json(record.folder / CHECKSUMS)
                 for name, content in contents.items():
-                    _write_atomically(record.folder / name, content)
+                    write_atomically(record.folder / name, content)
                     checksums[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
                 text = json.dumps(checksums, indent=1, sort_keys=True)
-                _write_atomically(record.folder / CHECKSUMS, text.encode())
+                write_atomically(record.folder / CHECKSUMS, text.encode())
             except OSError as error:
                 raise MmkdError(
                     f"--runs {self.runs}: {error.strerror or error}; what was measured of unit {record.key} is not kept"
@@ -210,16 +209,6 @@ class Records:
         except OSError as error:
             raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; the log of unit {key} is lost") from error
         return path
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under another name, then rename it."""
-    temporary = path.parent / f".making-{uuid4().hex}"
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _content_hash(result: Mapping[str, Any]) -> str:

@@ -23,11 +23,11 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from mmkd.core.errors import DamageWarning, MmkdError
 from mmkd.core.text import portable, shown
 from mmkd.specs.unit import KINDS
+from mmkd.store.files import write_atomically
 from mmkd.store.record import Record, refuse_constant
 
 FORMAT = 1
@@ -376,21 +376,11 @@ def write_travelling(path: Path, records: Iterable[TravellingRecord], flag: str 
         raise MmkdError(f"{flag} {path}: it would be larger than what is read; write several files")
     try:
         if not path.is_file() or path.read_bytes() != content:
-            _replace(path, content)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
     except OSError as error:
         raise MmkdError(f"{flag} {path}: {error.strerror or error}; name another file") from None
     return len(texts), len(texts.keys() - lines.keys())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".making-{uuid4().hex}"
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _checksum(values: Mapping[str, Any]) -> str:
