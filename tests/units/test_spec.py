@@ -91,7 +91,7 @@ def backwards(mapping):
 
 def test_the_lists_above_name_every_field():
     assert set(OTHER) | {"plugins", "checkpoint_files", "given_views"} == {f.name for f in fields(UnitSpec)}
-    assert set(OTHER_DATA) | {"fold", "unlabelled_file", "parts_file"} == {f.name for f in fields(DataSpec)}
+    assert set(OTHER_DATA) | {"fold", "unlabelled_file", "unequal", "parts_file"} == {f.name for f in fields(DataSpec)}
     assert set(OTHER_TRAINING) | {"given"} == {f.name for f in fields(Training)}
 
 
