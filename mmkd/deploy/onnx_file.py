@@ -76,7 +76,7 @@ def make_model(record: Record, graph: StudentGraph) -> "ModelProto":
         for name in graph.input_names
     ]
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -101,7 +101,7 @@ def make_model(record: Record, graph: StudentGraph) -> "ModelProto":
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's own warnings and log lines: none is about the student."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
