@@ -42,7 +42,7 @@ def deployment_facts(record: Record) -> dict[str, str]:
 
 
 def export_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
-    """The columns that the int8 file of a student has, of what is in its `deployment.json`; none without such a file."""
+    """The columns of a student's int8 file, of what is in its `deployment.json`; none without such a file."""
     facts = _exports(measured).get(EXPORT, {})
     found = {metric: float(facts[name]) for metric, name in EXPORT_COLUMNS.items() if is_number(facts.get(name))}
     one, other = facts.get("float32_accuracy"), facts.get("accuracy")

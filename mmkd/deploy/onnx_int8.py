@@ -1,7 +1,7 @@
 """A student as an ONNX file in int8: calibrated on training windows, and measured beside the float32 file.
 
-Static quantisation of ONNX Runtime: weights symmetric and per channel, activations per tensor, as pairs of quantising and
-dequantising nodes (QDQ). The views stay in float32: an angle of a GAF has no 256 values that would do.
+Static quantisation of ONNX Runtime: weights symmetric and per channel, activations per tensor, as pairs of nodes that
+quantise and dequantise (QDQ). The views stay in float32.
 """
 
 from collections.abc import Iterator, Mapping
@@ -154,8 +154,8 @@ def describe(measured: Mapping[str, Any]) -> list[str]:
     lines += [
         f"same class as float32: {100 * measured['agreement']:.1f} % of {measured['agreement_on']}",
         f"size: {measured['bytes']:,} bytes beside {measured['float32_bytes']:,}",
-        f"one window on one thread: median {measured['latency_ms']:.3f} ms (p95 {measured['latency_p95_ms']:.3f}) beside "
-        f"{measured['float32_latency_ms']:.3f} ({measured['float32_latency_p95_ms']:.3f})",
+        f"one window on one thread: median {measured['latency_ms']:.3f} ms (p95 {measured['latency_p95_ms']:.3f}) "
+        f"beside {measured['float32_latency_ms']:.3f} ({measured['float32_latency_p95_ms']:.3f})",
         f"calibrated on {measured['calibration']['number']} of {measured['calibration']['of']} training windows, seed "
         f"{measured['calibration']['seed']}",
     ]

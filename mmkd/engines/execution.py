@@ -385,9 +385,9 @@ def measure_students(
                     if name in MEASURED.values()
                 ]
                 continue
-            if DEPLOYMENT in existing and DEPLOYMENT in measurements:
-                if latency_notes([result.record]) or lacks_costs(result.record):  # the machine was busy, or never asked
-                    missing.append(DEPLOYMENT)
+            asked = DEPLOYMENT in existing and DEPLOYMENT in measurements
+            if asked and (lacks_costs(result.record) or latency_notes([result.record])):  # the machine was busy
+                missing.append(DEPLOYMENT)
             if missing:
                 lacking.append((result.record, missing))
     if not lacking:
