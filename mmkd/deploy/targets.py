@@ -77,6 +77,15 @@ TARGETS: Mapping[str, Target] = {
             packages=("onnx", "onnxscript", "onnxruntime"),
             extra="onnx",
         ),
+        Target(
+            "onnx-int8",
+            "the same in int8, calibrated on training windows and measured beside float32",
+            "mmkd.deploy.onnx_int8:export_int8",
+            ("student-int8.onnx",),
+            Calibration,
+            packages=("onnx", "onnxscript", "onnxruntime"),
+            extra="onnx",
+        ),
     )
 }
 """Every target by name."""
