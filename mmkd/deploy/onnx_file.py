@@ -112,7 +112,7 @@ def quiet() -> Iterator[None]:
 
 
 def _strip(model: "ModelProto") -> None:
-    """Leave out what the exporter notes of nodes, with paths of this machine; name the nodes of views, and the batch."""
+    """Leave out what the exporter notes, with paths of this machine; name the nodes of views, and the batch."""
     for node in model.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key.endswith("name_scopes")), "")
         if "'views." in scopes:
