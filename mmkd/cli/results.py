@@ -12,8 +12,12 @@ from mmkd.core.text import one_line
 
 NAME = "mmkd.results"
 FOLDER = "experiments/v1"
+MOST_SHOWN = 20
+"""Problems of a file that are printed."""
 COMMANDS = {
-    "make": "write results/REGIME.csv of the protocol's folder, from its records/",
+    "make": "write results/REGIME.csv of the protocol's folder, from its records/; or with --records your own results, "
+    "of methods of your own, to --out",
+    "check": "check a CSV of results as a request adds it, and say where it would stand; nothing of it is executed",
     "hash": "print the version and hash of the protocol, as VERSION has them",
 }
 
@@ -30,19 +34,24 @@ def make_parser() -> Parser:
     """The flags of `mmkd.results`."""
     parser = Parser(
         prog="python -m mmkd.results",
-        usage="python -m mmkd.results COMMAND [options]",
+        usage="python -m mmkd.results COMMAND [FILE] [options]",
         description="; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
         allow_abbrev=False,
         add_help=False,
         epilog="docs/results.md has the columns, docs/submit.md how to add results of one's own.",
     )
-    parser.add_argument("words", nargs="*", metavar="COMMAND", help="a command")
+    parser.add_argument("words", nargs="*", metavar="COMMAND", help="a command; of check the file")
     parser.add_argument(
         "--folder",
         metavar="DIR",
         default=FOLDER,
         help=f"the protocol: a folder with protocol.toml, or a version such as v1 (default {FOLDER})",
     )
+    parser.add_argument(
+        "--records", metavar="FILE[,FILE]", help="of make: records that mmkd.compare --write-records wrote"
+    )
+    parser.add_argument("--out", metavar="FILE.csv", help="of make --records: where to write")
+    parser.add_argument("--method-file", metavar="FILE.py", help="of check: the file of the method, parsed only")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
     return parser
 
@@ -62,6 +71,13 @@ def command(argv: Sequence[str]) -> int:
     name, *words = args.words
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    for option, owner in (("records", "make"), ("out", "make"), ("method_file", "check")):
+        value = getattr(args, option)
+        flag = f"--{option.replace('_', '-')}"
+        if value is not None and name != owner:
+            raise MmkdError(f"{flag} goes with {owner}")
+        if value is not None and (not value or "\0" in value):
+            raise MmkdError(f"{flag} {value!r}: the name is empty, or contains a zero byte")
     return RUN[name](args, words)
 
 
@@ -76,6 +92,29 @@ def _protocol(args: Any) -> Any:
 def _say(lines: Sequence[str]) -> None:
     for line in dict.fromkeys(lines):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
+
+
+def _check(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.submission.checking import check_file
+    from mmkd.results.submission.placing import places
+
+    if len(words) != 1 or not words[0]:
+        raise MmkdError("check takes one FILE.csv")
+    checked = check_file(Path(words[0]), _protocol(args), Path(args.method_file) if args.method_file else None)
+    name = one_line(Path(words[0]).name, 60)
+    for number, text in checked.problems[:MOST_SHOWN]:
+        where = f", line {number}" if number else ""
+        print(f"{NAME}: {name}{where}: {one_line(text)}", file=sys.stderr)
+    if checked.problems:
+        more = len(checked.problems) - MOST_SHOWN
+        if more > 0:
+            print(f"{NAME}: {name}: and {more:,} more", file=sys.stderr)
+        return 2
+    _say(checked.notes)
+    print(f"{name}: {len(checked.lines):,} lines of results, in the form of {checked.known.protocol.title}")
+    for place in places(checked.lines, checked.known):
+        print(one_line(place.text))
+    return 0
 
 
 def _make(args: Any, words: Sequence[str]) -> int:
@@ -112,5 +151,5 @@ def _no_words(name: str, words: Sequence[str]) -> None:
         raise MmkdError(f"{name} takes no {' '.join(words)!r}")
 
 
-RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {"make": _make, "hash": _hash}
+RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {"make": _make, "check": _check, "hash": _hash}
 """Name of a command -> what runs it."""
