@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, refuse_unknown_flags
+from mmkd.cli.flags import Parser, refuse_unknown_flags, split_names
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.text import one_line
 
@@ -123,15 +123,55 @@ def _make(args: Any, words: Sequence[str]) -> int:
     from mmkd.results.tables import write_results
 
     _no_words("make", words)
+    if (args.records is None) != (args.out is None):
+        raise MmkdError("--records names own records, and --out where their results go; give both, or none of them")
     protocol = _protocol(args)
     if why := changed_since(protocol):
         raise MmkdError(why)
+    if args.records is not None:
+        return _make_own(args, protocol)
     made = make_results(protocol)
     write_results(protocol, made)
     _say([f"regime {one.regime}: {line}" for one in made for line in one.left_out])
     for one in made:
         print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} records")
     print(f"files: {protocol.results}")
+    return 0
+
+
+def _make_own(args: Any, protocol: Any) -> int:
+    """Write the results of methods of one's own, as a request adds them."""
+    from mmkd.results.beside import own_methods, place_records
+    from mmkd.results.columns import csv_text
+    from mmkd.results.making import lines_of
+    from mmkd.results.naming import row_names
+    from mmkd.results.tables import write_if_changed
+    from mmkd.store.travelling import read_travelling
+
+    out = Path(args.out)
+    if out.suffix != ".csv" or out.is_dir():
+        raise MmkdError(f"--out {out}: name a file that ends in .csv")
+    records = read_travelling(split_names(args.records, "--records"))
+    own, others = own_methods(records.values())
+    placed = place_records(own, protocol)
+    made = []
+    for name, found in placed.records.items():
+        regime = protocol.regimes[name]
+        made.append(lines_of(found, row_names(found, regime), protocol, regime, verified=False))
+    _say([*placed.left_out, *(line for one in made for line in one.left_out)])
+    if others:
+        _say([f"{others} records of mmkd's own methods, of teachers and peers: their results are not yours to submit"])
+    if not made:
+        raise MmkdError(
+            f"--records {args.records}: no unit of a method of your own is of a regime of {protocol.version}"
+        )
+    try:
+        write_if_changed(out, csv_text(line for one in made for line in one.lines))
+    except OSError as error:
+        raise MmkdError(f"--out {out}: {error.strerror or error}") from None
+    for one in made:
+        print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} records")
+    print(f"file: {out}; python -m mmkd.results check {out} says what is missing")
     return 0
 
 

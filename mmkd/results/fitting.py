@@ -54,9 +54,9 @@ def differences(record: Record, protocol: Protocol, regime: Regime) -> list[Diff
     spec = record.spec
     if spec.data.name not in regime.datasets:
         return [("data set", spec.data.name, regime.datasets)]
-    if spec.seed not in protocol.seeds:
-        return [("seed", spec.seed, protocol.seeds)]
     found = [list(_part_differences(record, request)) for request in regime.requests_of(spec.data.name)]
+    if spec.seed not in protocol.seeds:
+        found = [[("seed", spec.seed, protocol.seeds), *(d for d in own if d[0] != "seed")] for own in found]
     stated = protocol.datasets[spec.data.name].get("sha256")
     if isinstance(stated, str) and stated and spec.data.sha256 != stated:
         found = [[*own, ("content of the data", spec.data.sha256[:8], stated[:8])] for own in found]
