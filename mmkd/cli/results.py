@@ -18,6 +18,7 @@ COMMANDS = {
     "make": "write results/REGIME.csv of the protocol's folder, from its records/; or with --records your own results, "
     "of methods of your own, to --out",
     "check": "check a CSV of results as a request adds it, and say where it would stand; nothing of it is executed",
+    "decide": "write decisions.toml of that folder: sets with room, and the best control of each regime",
     "hash": "print the version and hash of the protocol, as VERSION has them",
 }
 
@@ -175,6 +176,31 @@ def _make_own(args: Any, protocol: Any) -> int:
     return 0
 
 
+def _decide(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.deciding import decide, decisions_text
+    from mmkd.results.protocol import DECISIONS, changed_since
+    from mmkd.store.files import write_atomically
+
+    _no_words("decide", words)
+    protocol = _protocol(args)
+    if why := changed_since(protocol):
+        raise MmkdError(why)
+    decided = decide(protocol)
+    _say([f"regime {one.regime}: {line}" for one in decided for line in one.notes])
+    if not any(one.gaps or one.changes for one in decided):
+        raise MmkdError(f"{protocol.records}: no records of the phase before are complete; nothing is decided")
+    for one in (one for one in decided if one.gaps or one.changes):
+        room = f"{len(one.teachable)} of {len(one.gaps)} sets with room"
+        print(f"{one.regime}: {room}, best control {one.best_control or 'not decided'}")
+    path = protocol.folder / DECISIONS
+    try:
+        write_atomically(path, decisions_text(decided, protocol).encode())
+    except OSError as error:
+        raise MmkdError(f"{path}: {error.strerror or error}") from None
+    print(f"file: {path}")
+    return 0
+
+
 def _hash(args: Any, words: Sequence[str]) -> int:
     from mmkd.results.protocol import changed_since, version_line
 
@@ -191,5 +217,10 @@ def _no_words(name: str, words: Sequence[str]) -> None:
         raise MmkdError(f"{name} takes no {' '.join(words)!r}")
 
 
-RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {"make": _make, "check": _check, "hash": _hash}
+RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {
+    "make": _make,
+    "check": _check,
+    "decide": _decide,
+    "hash": _hash,
+}
 """Name of a command -> what runs it."""
