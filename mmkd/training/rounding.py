@@ -41,7 +41,8 @@ def round_activation(x: Tensor) -> Tensor:
 
 
 def _convolution(module: nn.Conv1d | nn.Conv2d, x: Tensor) -> Tensor:
-    return module._conv_forward(round_activation(x), round_weight(module.weight), module.bias)
+    y: Tensor = module._conv_forward(round_activation(x), round_weight(module.weight), module.bias)
+    return y
 
 
 def _linear(module: nn.Linear, x: Tensor) -> Tensor:
