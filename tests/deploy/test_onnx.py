@@ -78,6 +78,15 @@ def test_a_channel_that_was_constant_in_training_is_zero_and_its_field_one():
         assert (found[:, 1] == {"sig": 0, "gaf": 1}[name]).all()
 
 
+def test_a_mean_that_float32_does_not_hold_is_subtracted_all_the_same():
+    x = (20_000 + 0.3 * np.random.default_rng(0).normal(size=(50, 1, 32))).astype(np.float32)
+    modality = Signal().fit(x)
+    (mean,) = modality.state()["mean"]
+    assert abs(np.float64(np.float32(mean)) - mean) > 1e-5
+    found = view_graph(modality, 1, 32)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, modality.transform(x), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["pi", "mtf", "rp", "stft", "cwt"])
 def test_views_that_a_graph_does_not_have(name):
     assert view_graph(make_modality(name, {}), 3, 128) is None
