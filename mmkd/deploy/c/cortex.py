@@ -191,8 +191,8 @@ def _windows_source(windows: NDArray[Any]) -> str:
     return (
         "#include <stdint.h>\n"
         "extern const uint32_t windows[];\nextern const int32_t window_count;\n"
-        f"const int32_t window_count __attribute__((section(\".windows\"))) = {len(windows)};\n"
-        f"const uint32_t windows[] __attribute__((section(\".windows\"))) = {{\n{words}\n}};\n"
+        f'const int32_t window_count __attribute__((section(".windows"))) = {len(windows)};\n'
+        f'const uint32_t windows[] __attribute__((section(".windows"))) = {{\n{words}\n}};\n'
     )
 
 

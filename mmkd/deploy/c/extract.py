@@ -78,7 +78,9 @@ def check(layers: Network, student: StudentModel, network: nn.Module) -> None:
         expected = network(views).logits.numpy()
     difference = np.abs(logits[:, :, 0] - expected).max()
     if not difference <= TOLERANCE * max(1.0, np.abs(expected).max()):
-        raise MmkdError(f"--to c: the layers differ from the student by {difference:.2g} of a logit; nothing is written")
+        raise MmkdError(
+            f"--to c: the layers differ from the student by {difference:.2g} of a logit; nothing is written"
+        )
 
 
 def _view(name: str, modality: Modality, student: StudentModel) -> Input:
@@ -273,4 +275,3 @@ class _Reader:
         if dim not in (1, 1 - node.meta["val"].ndim):
             raise self._refused(node, "only maps that are joined by their channels have a C form")
         return Concat(tuple(self._input(part)[0] for part in parts), node.name)
-

@@ -187,4 +187,3 @@ def _add(layer: Add, first: Scale, second: Scale, out: Scale) -> IntegerAdd:
             lowest = out.zero if layer.relu else LOWEST
             return IntegerAdd(layer.inputs, layer.output, (whole[0], whole[1]), bias, shift, lowest)
     raise ValueError(f"a factor of {max(factors):.3g}")
-

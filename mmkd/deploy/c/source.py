@@ -87,9 +87,7 @@ def _at(place: Place) -> str:
     return f"arena + {place.offset}" if place.offset else "arena"
 
 
-def _write_layer(
-    body: _Body, name: str, layer: IntegerLayer, model: IntegerModel, places: Mapping[str, Place]
-) -> None:
+def _write_layer(body: _Body, name: str, layer: IntegerLayer, model: IntegerModel, places: Mapping[str, Place]) -> None:
     """Add the tables of a layer, and its call."""
     channels, length = model.shapes[layer.output]
     sources = [_at(places[each]) for each in layer.inputs]

@@ -50,4 +50,3 @@ def float_text(value: np.float32) -> str:
     """A float32 as a C literal that reads back as the same number."""
     text = np.format_float_scientific(value, unique=True, trim="0", exp_digits=2)
     return f"{text}f"
-
