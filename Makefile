@@ -75,7 +75,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) -e ".[dev,tsai]"
+	$(PIP) -e ".[dev,tsai,onnx]"
 	touch $@
 
 # aeon 1.6 wants older numba, numpy and pandas than constraints.txt
@@ -87,7 +87,7 @@ $(AEON)/.done: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.slow: $(VENV)/.dev
-	$(PIP) -e ".[dev,tsai,ray]"
+	$(PIP) -e ".[dev,tsai,onnx,ray]"
 	touch $@
 
 clean:

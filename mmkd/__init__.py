@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmkd.data.dataset import Dataset
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
+    from mmkd.deploy.export import export_student
     from mmkd.estimators.classifier import DistilledClassifier
     from mmkd.methods.configs import DistillConfig, GuidedConfig, LogitConfig, MethodConfig, TaughtConfig
     from mmkd.methods.contract import Method
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.nets.ensemble import Ensemble
     from mmkd.report.frames import compare_records
+    from mmkd.results.tables import load_results
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
@@ -47,9 +49,11 @@ wait_passively()  # every command and worker imports this package first, and PyT
 _MODULES = {
     "run": "api",
     "compare_records": "report.frames",
+    "export_student": "deploy.export",
     "load_student": "api",
     "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
+    "load_results": "results.tables",
     "AUGMENTATIONS": "augment",
     "Augmentation": "augment",
     "BACKBONES": "nets",
@@ -145,9 +149,11 @@ __all__ = [
     "compare_records",
     "distinct_scale",
     "entropy_factor",
+    "export_student",
     "kind_of",
     "least_conflict",
     "load_plugin",
+    "load_results",
     "load_student",
     "matched_maps",
     "matched_stages",
