@@ -1,9 +1,9 @@
 """A network in integers, in numpy: what the C source computes, to the bit. Needs no torch.
 
-Activations are int8 with one scale and zero point a tensor: a value is `scale * (q - zero)`. Weights are int8, symmetric,
-with one scale an output channel; sums are int32. A sum becomes the next int8 by `requantise`: times an integer, plus half,
-and shifted down, so that halves are rounded up. Then the zero point is added, and what is outside of int8, or below the
-zero point after a ReLU, is cut off.
+Activations are int8 with one scale and zero point a tensor: a value is `scale * (q - zero)`. Weights are int8,
+symmetric, with one scale an output channel; sums are int32. A sum becomes the next int8 by `requantise`: times an
+integer, plus half, and shifted down, so that halves are rounded up. Then the zero point is added, and what is outside
+of int8, or below the zero point after a ReLU, is cut off.
 """
 
 from collections.abc import Mapping
@@ -123,7 +123,7 @@ class IntegerConv:
 
 @dataclass(frozen=True)
 class IntegerAffine:
-    """Each channel times `multiplier` plus `bias`, both (C,) int32, and shifted down; zero points and half are in `bias`."""
+    """Each channel times `multiplier` plus `bias` (C,), int32, shifted down; zero points and half are in `bias`."""
 
     inputs: tuple[str, ...]
     output: str

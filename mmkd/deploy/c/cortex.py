@@ -23,7 +23,7 @@ ICOUNT_SHIFT = 4
 INSTRUCTIONS_PER_TICK = 40 / 2**ICOUNT_SHIFT
 HOW = (
     f"{COMPILER} -Os -mcpu=cortex-m4, floating point in software; flash is .text + .rodata + .data of a program that "
-    f"does nothing but classify; instructions, not cycles, of one call in QEMU ({MACHINE}, -icount), median over windows"
+    f"does nothing but classify; instructions, not cycles, of one call in QEMU ({MACHINE}, -icount), median of windows"
 )
 
 LINKER_SCRIPT = """\

@@ -1,4 +1,4 @@
-"""The example beside the source: a program that reads windows from its input and prints a line for each, and a Makefile."""
+"""The example beside the source, a program that prints a line for each window of its input, and a Makefile."""
 
 MAKEFILE = """\
 CC ?= cc

@@ -1,7 +1,7 @@
 """Take a signal student apart into plain layers, by a trace of what its network does, and check them against it."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,8 +91,8 @@ def _view(name: str, modality: Modality, student: StudentModel) -> Input:
         channels, inner = inner.channels, inner.inner  # type: ignore[assignment]
     if isinstance(inner, Resampled):
         raise MmkdError(
-            f"--to c: the student reads {name}, which resamples each window, and that has no C form; train it on windows "
-            f"of that rate (--rate {inner.rate_hz:g}), or {OTHER}"
+            f"--to c: the student reads {name}, which resamples each window, and that has no C form; train it on "
+            f"windows of that rate (--rate {inner.rate_hz:g}), or {OTHER}"
         )
     if type(inner) is not Signal:
         raise MmkdError(f"--to c: the student reads {name}, an image of the signal, and images have no C form; {OTHER}")

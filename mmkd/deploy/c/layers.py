@@ -49,7 +49,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class Affine:
-    """Each channel times `scale` (C,), plus `shift` (C,), then ReLU if `relu`: a batch norm that nothing is folded into."""
+    """Each channel times `scale` (C,), plus `shift` (C,), then ReLU if `relu`: a batch norm that is not folded."""
 
     inputs: tuple[str, ...]
     output: str
@@ -150,7 +150,7 @@ def run_layer(layer: Layer, values: Mapping[str, Float]) -> Float:
 
 
 def run_layers(network: Network, windows: NDArray[np.floating]) -> Iterator[tuple[str, Float]]:
-    """Each tensor of raw windows (B, channels, W), by name, as soon as it is there; those no longer read are dropped."""
+    """Each tensor of raw windows (B, channels, W), by name, as soon as it is there; those read no more are dropped."""
     values: Tensors = {"": windows.astype(np.float64)}
     left = {name: len(network.readers(name)) for name in network.shapes}
     for layer in network.layers:
@@ -207,8 +207,8 @@ def _merged(before: Layer, layer: Affine) -> Layer | None:
 def separate(network: Network) -> Network:
     """The same network, in which each part of a concatenation is made for it alone.
 
-    A part that something else reads too, or that is a view or another concatenation, is copied by a layer of its own, so
-    that parts can be written where the concatenation has them, and with its scale.
+    A part that something else reads too, or that is a view or another concatenation, is copied by a layer of its own,
+    so that parts can be written where the concatenation has them, and with its scale.
     """
     layers: list[Layer] = []
     shapes = dict(network.shapes)

@@ -30,8 +30,8 @@ class _Buffer:
 def plan(model: IntegerModel) -> tuple[Mapping[str, Place], int]:
     """The place of each map but the logits, and the bytes of the arena.
 
-    Parts of a concatenation are written where it has them. A layer that reads each value once, just before it writes the
-    same one, writes over its input, if nothing reads that later.
+    Parts of a concatenation are written where it has them. A layer that reads each value once, just before it writes
+    the same one, writes over its input, if nothing reads that later.
     """
     steps = {layer.output: step for step, layer in enumerate(model.layers)}
     last = dict(steps)

@@ -53,8 +53,8 @@ def export_c(job: ExportJob) -> Written:
         quantised, own = scores["integer"], scores["fp32"]
         lines.append(
             f"test windows ({scores['windows']:,}): macro-F1 {quantised['macro_f1']:.3f} in integers, "
-            f"{own['macro_f1']:.3f} in float32; accuracy {quantised['accuracy']:.3f}, {own['accuracy']:.3f}; same class "
-            f"in {100 * scores['agreement']:.1f} %"
+            f"{own['macro_f1']:.3f} in float32; accuracy {quantised['accuracy']:.3f}, {own['accuracy']:.3f}; same "
+            f"class in {100 * scores['agreement']:.1f} %"
         )
     else:
         lines.append("note: no test windows, so that macro-F1 in integers is not measured")
@@ -97,9 +97,7 @@ def _check_on_host(folder: Path, model: IntegerModel, windows: NDArray[Any], tex
         MmkdError: it does not compile, or does not compute what the integer model does.
     """
     if not has_compiler():
-        return [
-            "note: no C compiler (cc) here, so that the source is not compiled and not compared with the integer model"
-        ]
+        return ["note: no C compiler (cc) here: the source is not compiled and not compared with the integer model"]
     with tempfile.TemporaryDirectory(prefix="mmkd-c-") as name:
         program = Path(name) / "student"
         compile_host(folder, program)
@@ -130,14 +128,12 @@ def _measure_device(folder: Path, model: IntegerModel, windows: NDArray[Any], li
     """Bytes and instructions on a Cortex-M4, and the lines that say so, or why not."""
     missing = cortex.missing_tools()
     if missing:
-        lines.append(
-            f"note: {missing[0]} is not installed, so that flash and instructions of a Cortex-M4 are not measured"
-        )
+        lines.append(f"note: {missing[0]} is not installed: flash and instructions of a Cortex-M4 are not measured")
         return {}
     device = cortex.measure(folder, model, windows)
     lines.append(
         f"Cortex-M4 (-Os): flash {device['flash_bytes']:,} bytes (.text + .rodata + .data), arena "
-        f"{device['arena_bytes']:,} bytes, {device['instructions']:,} instructions a window (not cycles); equal bit for "
-        f"bit in QEMU on {device['windows']} windows"
+        f"{device['arena_bytes']:,} bytes, {device['instructions']:,} instructions a window (not cycles); equal bit "
+        f"for bit in QEMU on {device['windows']} windows"
     )
     return device
