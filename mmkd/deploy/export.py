@@ -82,7 +82,7 @@ def export_student(
     folder = Path("exported") / found.key if out is None else Path(out)
     _check_out(folder, target, force)
     target.check_installed()
-    student = StudentModel.load(found, () if plugin is None else (plugin,))
+    student = StudentModel.load(found, () if plugin is None else (str(plugin),))
     if TASKS.get(found.unit.task).of_series:
         raise MmkdError(
             f"record {found.key} is a detector of --task {found.unit.task}: it scores whole series, and its scores are "

@@ -76,12 +76,11 @@ def make_model(record: Record, graph: StudentGraph) -> "ModelProto":
         for name in graph.input_names
     ]
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
+            traced = torch.export.export(graph, (example,), dynamic_shapes=([{0: batch} for _ in example],))
             program = torch.onnx.export(
-                graph,
-                (example,),
+                traced,
                 dynamo=True,
-                dynamic_shapes=([{0: batch} for _ in example],),
                 input_names=graph.input_names,
                 output_names=[OUTPUT],
                 opset_version=OPSET,
@@ -101,7 +100,7 @@ def make_model(record: Record, graph: StudentGraph) -> "ModelProto":
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's own warnings and log lines: none is about the student."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
@@ -113,7 +112,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _strip(model: "ModelProto") -> None:
-    """Leave out what the exporter notes of each node, with paths of this machine; name the nodes of views as such."""
+    """Leave out what the exporter notes, with paths of this machine; name the nodes of views, and the batch."""
     for node in model.graph.node:
         scopes = next((entry.value for entry in node.metadata_props if entry.key.endswith("name_scopes")), "")
         if "'views." in scopes:
@@ -122,8 +121,14 @@ def _strip(model: "ModelProto") -> None:
         node.doc_string = ""
     for function in model.functions:
         del function.metadata_props[:]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         del value.metadata_props[:]
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = size.dim_param.replace(symbol, "batch")
+    for tensor in model.graph.initializer:
+        del tensor.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
 
@@ -204,7 +209,10 @@ def check(job: ExportJob, graph: StudentGraph, path: Path) -> Checked:
     """
     sample = job.windows.for_check()
     expected = job.student.predict_proba(graph.raw(sample.x))
-    found = run_in_batches(open_session(path), graph.feed(sample.x))
+    try:
+        found = run_in_batches(open_session(path), graph.feed(sample.x))
+    except Exception as error:  # ONNX Runtime's own exceptions have no common base
+        raise MmkdError(f"ONNX Runtime cannot run what was written: {describe_error(error)[:200]}") from None
     difference = float(np.abs(found - expected).max()) if found.shape == expected.shape else np.inf
     if not difference <= LIMIT:
         raise MmkdError(

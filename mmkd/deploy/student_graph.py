@@ -1,6 +1,7 @@
 """A student as one module from raw windows to probabilities, which an exporter can trace."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,15 +62,16 @@ class StudentGraph(nn.Module):
             views |= {name: graph(windows) for name, graph in zip(self.inside, self.views, strict=True)}
         return torch.softmax(self.student(views).logits, 1)
 
-    def feed(self, x: NDArray[np.float32]) -> Mapping[str, NDArray[np.floating]]:  # type: ignore[type-arg]
+    def feed(self, x: NDArray[np.float32]) -> Mapping[str, NDArray[Any]]:
         """The inputs by name for windows (n, C, W) as `Dataset.x` has them, without their offset."""
         views = {name: self.student.modalities[name].transform(x) for name in self.given}
         return {WINDOWS: self.raw(x), **views} if self.inside else views
 
-    def raw(self, x: NDArray[np.float32]) -> NDArray[np.floating]:  # type: ignore[type-arg]
+    def raw(self, x: NDArray[np.float32]) -> NDArray[Any]:
         """Raw windows, or images, with the offset that `Dataset.x` lacks."""
         student = self.student
         shaped = x.reshape(len(x), student.channels, *student.positions)
         if student.offset is None:
             return np.ascontiguousarray(shaped, np.float32)
-        return shaped.astype(np.float64) + np.array(student.offset)[:, None]
+        raw: NDArray[Any] = shaped.astype(np.float64) + np.array(student.offset)[:, None]
+        return raw

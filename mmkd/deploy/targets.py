@@ -87,6 +87,15 @@ TARGETS: Mapping[str, Target] = {
             extra="onnx",
         ),
         Target(
+            "onnx-int8",
+            "the same in int8, calibrated on training windows and measured beside float32",
+            "mmkd.deploy.onnx_int8:export_int8",
+            ("student-int8.onnx",),
+            Calibration,
+            packages=("onnx", "onnxscript", "onnxruntime"),
+            extra="onnx",
+        ),
+        Target(
             "c",
             "C99 for a microcontroller: raw windows in, class and logits out, a network in integers without heap",
             "mmkd.deploy.c.target:export_c",

@@ -125,7 +125,7 @@ class Averages(nn.Module):
             return x
         if self.length % self.size:
             return x @ self.matrix
-        return x.unflatten(-1, (self.size, self.length // self.size)).mean(-1)
+        return x.reshape(*x.shape[:-1], self.size, self.length // self.size).mean(-1)
 
 
 class GAFGraph(nn.Module):
