@@ -149,8 +149,9 @@ def measure(folder: Path, model: IntegerModel, windows: NDArray[Any]) -> dict[st
         windows: (n, channels, W) as `model.as_input` gives them.
 
     Returns:
-        `flash_bytes` of a program that does nothing but classify, `object_flash_bytes` and `arena_bytes` of
-        `student.c` alone, `instructions` of a window (median) and `instructions_max`, `windows`, and `how`.
+        `flash_bytes` of a program that does nothing but classify, `object_flash_bytes` and `device_arena_bytes` of
+        `student.c` alone, `instructions` of a window (median) and `instructions_max`, the number of windows
+        `device_windows`, and `how`.
 
     Raises:
         MmkdError: a tool fails, or what the emulated device computes is not what the model computes.
@@ -174,10 +175,10 @@ def measure(folder: Path, model: IntegerModel, windows: NDArray[Any]) -> dict[st
     return {
         "flash_bytes": flash(whole),
         "object_flash_bytes": flash(own),
-        "arena_bytes": sum(size for section, size in own.items() if section.startswith(".bss")),
+        "device_arena_bytes": sum(size for section, size in own.items() if section.startswith(".bss")),
         "instructions": int(np.median(counts)),
         "instructions_max": int(counts.max()),
-        "windows": len(windows),
+        "device_windows": len(windows),
         "how": HOW,
     }
 

@@ -17,7 +17,7 @@ from mmkd.deploy.c.source import write_source
 from mmkd.deploy.integer import IntegerModel
 from mmkd.deploy.job import ExportJob, Written
 from mmkd.deploy.onnx_file import facts_of
-from mmkd.metrics.classes import macro_f1
+from mmkd.metrics.classes import accuracy, macro_f1
 from mmkd.store.record import Record
 from mmkd.training.student_model import StudentModel
 
@@ -50,22 +50,23 @@ def export_c(job: ExportJob) -> Written:
     ]
     scores = _scores(job, model)
     if scores:
-        quantised, own = scores["integer"], scores["fp32"]
+        lost = 100 * (scores["float32_macro_f1"] - scores["macro_f1"])
         lines.append(
-            f"test windows ({scores['windows']:,}): macro-F1 {quantised['macro_f1']:.3f} in integers, "
-            f"{own['macro_f1']:.3f} in float32; accuracy {quantised['accuracy']:.3f}, {own['accuracy']:.3f}; same "
-            f"class in {100 * scores['agreement']:.1f} %"
+            f"{scores['agreement_on']}: macro-F1 {scores['macro_f1']:.4f} in integers beside "
+            f"{scores['float32_macro_f1']:.4f} ({lost:+.2f} points lost), accuracy {scores['accuracy']:.4f} beside "
+            f"{scores['float32_accuracy']:.4f}; same class in {100 * scores['agreement']:.1f} %"
         )
     else:
         lines.append("note: no test windows, so that macro-F1 in integers is not measured")
     device = _measure_device(job.folder, model, tests[:DEVICE_WINDOWS], lines)
+    lines.append(f"calibrated on {chosen.facts['number']} training windows, seed {chosen.facts['seed']}")
     measured = {
-        "standardise": job.options.standardise,
+        **scores,
         "arena_bytes": source.arena,
         "weight_bytes": source.weights,
+        **device,
+        "standardise": job.options.standardise,
         "calibration": dict(chosen.facts),
-        **({"test": scores} if scores else {}),
-        **({"cortex_m4": device} if device else {}),
     }
     return Written(lines, measured)
 
@@ -115,13 +116,12 @@ def _scores(job: ExportJob, model: IntegerModel) -> dict[str, Any]:
     if not len(test):
         return {}
     windows = raw(job.student, data.x[test])
-    predicted = {"integer": model.predict(windows), "fp32": job.student.predict_numbers(windows.astype(np.float32))}
-    true = data.y[test]
-    scores: dict[str, Any] = {
-        name: {"accuracy": float(np.mean(classes == true)), "macro_f1": macro_f1(true, classes)}
-        for name, classes in predicted.items()
-    }
-    return {**scores, "agreement": float(np.mean(predicted["integer"] == predicted["fp32"])), "windows": len(test)}
+    own, integer = job.student.predict_numbers(windows), model.predict(windows)
+    measured: dict[str, Any] = {"agreement": accuracy(own, integer), "agreement_on": f"{len(test):,} test windows"}
+    for prefix, classes in (("float32_", own), ("", integer)):
+        measured[f"{prefix}accuracy"] = accuracy(data.y[test], classes)
+        measured[f"{prefix}macro_f1"] = macro_f1(data.y[test], classes)
+    return measured
 
 
 def _measure_device(folder: Path, model: IntegerModel, windows: NDArray[Any], lines: list[str]) -> Mapping[str, Any]:
@@ -133,7 +133,7 @@ def _measure_device(folder: Path, model: IntegerModel, windows: NDArray[Any], li
     device = cortex.measure(folder, model, windows)
     lines.append(
         f"Cortex-M4 (-Os): flash {device['flash_bytes']:,} bytes (.text + .rodata + .data), arena "
-        f"{device['arena_bytes']:,} bytes, {device['instructions']:,} instructions a window (not cycles); equal bit "
-        f"for bit in QEMU on {device['windows']} windows"
+        f"{device['device_arena_bytes']:,} bytes, {device['instructions']:,} instructions a window (not cycles); equal "
+        f"bit for bit in QEMU on {device['device_windows']} windows"
     )
     return device

@@ -31,6 +31,11 @@ def simulate(model):
         if isinstance(layer, IntegerConcat):
             whole = bytes_of(places[layer.output], model.shapes[layer.output])
             assert whole == set.union(*(bytes_of(places[name], model.shapes[name]) for name in layer.inputs))
+        elif layer is not model.layers[-1]:
+            written = bytes_of(places[layer.output], model.shapes[layer.output])
+            for name in layer.inputs:
+                over = isinstance(layer, IntegerAffine | IntegerAdd) and places[name] == places[layer.output]
+                assert over or not written & bytes_of(places[name], model.shapes[name])
         if layer is not model.layers[-1]:
             for byte in bytes_of(places[layer.output], model.shapes[layer.output]):
                 memory[byte] = layer.output

@@ -175,8 +175,8 @@ def test_on_a_cortex_m4(made, models, tmp_path, net, standardise):
     source = written(tmp_path, model)
     windows = inputs(made, model, 100)
     device = cortex.measure(tmp_path, model, windows)
-    assert device["windows"] == 100
-    assert device["arena_bytes"] == source.arena
+    assert device["device_windows"] == 100
+    assert device["device_arena_bytes"] == source.arena
     assert source.weights < device["object_flash_bytes"] <= device["flash_bytes"] < source.weights + 8000
     products = sum(
         layer.weight.size * model.shapes[layer.output][1] for layer in model.layers if hasattr(layer, "groups")
