@@ -52,7 +52,7 @@ def deployment_facts(record: Record) -> dict[str, str]:
 
 def export_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
     """The columns of a student's exported files, of what is in its `deployment.json`; none without such files."""
-    found = {}
+    found: dict[str, float] = {}
     exports = _exports(measured)
     for target, columns in EXPORT_COLUMNS.items():
         facts = exports.get(target, {})

@@ -50,7 +50,7 @@ class FloatInput:
         whole = np.trunc(steps)
         rest = steps - whole
         rounded = whole.astype(np.int64) + (rest >= 0.5) - (rest < -0.5)
-        return np.clip(rounded + self.zero, LOWEST, HIGHEST)
+        return cut(rounded + self.zero)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class IntegerInput:
         """Raw windows (B, channels, W) to (B, C, W)."""
         x = (np.asarray(windows, np.int64)[:, list(self.channels)] << CENTRE_BITS) - self.centre[:, None]
         rounded = requantise(x, self.multiplier[:, None], self.shift)
-        return np.clip(rounded + self.zero, LOWEST, HIGHEST)
+        return cut(rounded + self.zero)
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,14 @@ class IntegerConv:
         batch, _, positions, _ = read.shape
         grouped = read.reshape(batch, self.groups, inputs, positions, number)
         weight = self.weight.reshape(self.groups, outputs // self.groups, inputs, number).astype(np.float64)
-        sums = np.einsum("bgipk,goik->bgop", grouped, weight, optimize=True)
-        return sums.reshape(batch, outputs, positions).astype(np.int64) + self.bias[:, None]
+        sums = np.einsum("bgipk,goik->bgop", grouped, weight, optimize=True).reshape(batch, outputs, positions)
+        whole: Integers = sums.astype(np.int64) + self.bias[:, None]
+        return whole
 
     def run(self, x: Integers) -> Integers:
         """Maps (B, C, T) to (B, O, T')."""
         result = requantise(self.sums(x), self.multiplier[:, None], self.shift) + self.zero_out
-        return result if self.logits else np.clip(result, self.lowest, HIGHEST)
+        return result if self.logits else cut(result, self.lowest)
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class IntegerAffine:
 
     def run(self, x: Integers) -> Integers:
         """Maps (B, C, T) to the same shape."""
-        return np.clip((x * self.multiplier[:, None] + self.bias[:, None]) >> self.shift, self.lowest, HIGHEST)
+        return cut((x * self.multiplier[:, None] + self.bias[:, None]) >> self.shift, self.lowest)
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ class IntegerAdd:
     def run(self, x: Integers, y: Integers) -> Integers:
         """Two maps (B, C, T) to one."""
         total = x * self.multipliers[0] + y * self.multipliers[1] + self.bias
-        return np.clip(total >> self.shift, self.lowest, HIGHEST)
+        return cut(total >> self.shift, self.lowest)
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class IntegerMean:
         """Maps (B, C, T) to (B, C, T')."""
         read = np.lib.stride_tricks.sliding_window_view(x - self.zero_in, self.length, axis=2)[:, :, :: self.step]
         rounded = requantise(read.sum(3), np.int64(self.multiplier), self.shift) + self.zero_out
-        return np.clip(rounded, LOWEST, HIGHEST)
+        return cut(rounded)
 
 
 @dataclass(frozen=True)
@@ -222,8 +223,9 @@ class IntegerModel:
         """Raw windows (B, channels, W) as the network reads them: float32, or int16 in `units`, cut off at its ends."""
         if self.floats:
             return np.asarray(windows, np.float32)
-        counts = np.rint(np.asarray(windows, np.float64) / self.units[:, None])
-        return np.clip(np.nan_to_num(counts, nan=0.0), -(2**15), 2**15 - 1).astype(np.int16)
+        counts = np.nan_to_num(np.rint(np.asarray(windows, np.float64) / self.units[:, None]), nan=0.0)
+        limited: NDArray[np.int16] = np.clip(counts, -(2**15), 2**15 - 1).astype(np.int16)
+        return limited
 
     def tensors(self, windows: NDArray[Any]) -> dict[str, Integers]:
         """Every tensor of a few windows, as `as_input` gives them, by name: (B, C, T)."""
@@ -244,12 +246,20 @@ class IntegerModel:
 
     def predict(self, windows: NDArray[Any]) -> NDArray[np.int64]:
         """The class of each raw window (B, channels, W); the first one where logits are equal."""
-        return self.logits(self.as_input(windows)).argmax(1)
+        classes: NDArray[np.int64] = self.logits(self.as_input(windows)).argmax(1)
+        return classes
 
 
 def requantise(sums: Integers, multiplier: Any, shift: int) -> Integers:
     """`sums * multiplier / 2^shift`, rounded, halves up; all products are below 2^63."""
-    return (sums * multiplier + (1 << (shift - 1))) >> shift
+    result: Integers = (sums * multiplier + (1 << (shift - 1))) >> shift
+    return result
+
+
+def cut(values: Integers, lowest: int = LOWEST) -> Integers:
+    """Values that are below `lowest`, or beyond int8, at these ends."""
+    result: Integers = np.clip(values, lowest, HIGHEST)
+    return result
 
 
 def multipliers(real: NDArray[np.float64], highest_bits: int = 31) -> tuple[Integers, int]:

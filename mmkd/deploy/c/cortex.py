@@ -15,8 +15,10 @@ from mmkd.deploy.integer import IntegerModel
 
 COMPILER, SIZES, EMULATOR = "arm-none-eabi-gcc", "arm-none-eabi-size", "qemu-system-arm"
 TOOLS = (COMPILER, SIZES, EMULATOR)
-FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Os", "-mcpu=cortex-m4", "-mthumb")
-FLAGS += ("-ffunction-sections", "-fdata-sections", "-ffreestanding")
+FLAGS = (
+    *("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Os", "-mcpu=cortex-m4", "-mthumb"),
+    *("-ffunction-sections", "-fdata-sections", "-ffreestanding"),
+)
 MACHINE = "mps2-an386"
 ICOUNT_SHIFT = 4
 """One instruction takes 2^4 ns of the emulated time, whose ticks are 40 ns."""
@@ -164,7 +166,7 @@ def measure(folder: Path, model: IntegerModel, windows: NDArray[Any]) -> dict[st
         for source in (folder / "student.c", made / "driver.c", made / "windows.c"):
             run_tool([COMPILER, *FLAGS, "-I", folder, "-c", source, "-o", made / f"{source.stem}.o"])
         objects = [made / f"{stem}.o" for stem in ("driver", "student", "windows")]
-        script = [*FLAGS, "-nostartfiles", "-Wl,--gc-sections", "-T", made / "link.ld"]
+        script: list[str | Path] = [*FLAGS, "-nostartfiles", "-Wl,--gc-sections", "-T", made / "link.ld"]
         run_tool([COMPILER, *script, *objects, "-lgcc", "-o", made / "student.elf"])
         whole, own = (section_sizes(made / each) for each in ("student.elf", "student.o"))
         ticks, classes, logits = _emulate(made / "student.elf", len(windows))

@@ -191,13 +191,14 @@ class _Reader:
         self.names[node] = self.names[before]
 
     def _convolution(self, node: fx.Node) -> Layer:
-        x, weight, bias, stride, padding, dilation, transposed, _, groups = node.args
+        arguments: Sequence[Any] = node.args
+        x, weight, bias, stride, padding, dilation, transposed, _, groups = arguments
         values = self._value(weight)
         if transposed or values.ndim != 3:
             raise self._refused(node, "only convolutions over time have a C form")
         shift = np.zeros(len(values)) if bias is None else self._value(bias)
-        steps = [int(numbers[0]) for numbers in (stride, padding, dilation)]  # type: ignore[index,arg-type,union-attr]
-        return Conv(self._input(x), node.name, values, shift, *steps, int(groups))  # type: ignore[arg-type]
+        steps = int(stride[0]), int(padding[0]), int(dilation[0]), int(groups)
+        return Conv(self._input(x), node.name, values, shift, *steps)
 
     def _native_batch_norm(self, node: fx.Node) -> None:
         """Its result is read by `_getitem`."""
@@ -242,11 +243,11 @@ class _Reader:
         return Mean(inputs, node.name, length, length)
 
     def _avg_pool2d(self, node: fx.Node) -> Layer:
-        kernel, stride, padding, ceil = (*node.args[1:5], *((), (0,), False)[max(0, len(node.args) - 2) :])
-        length, step = int(kernel[-1]), int((stride or kernel)[-1])  # type: ignore[index,arg-type,union-attr]
-        if any(padding) or ceil:  # type: ignore[arg-type]
+        arguments: list[Any] = [*node.args]
+        x, kernel, stride, padding, ceil = [*arguments, *[(), (0,), False][len(arguments) - 2 :]][:5]
+        if any(padding) or ceil:
             raise self._refused(node, "only pooling without padding has a C form")
-        return Mean(self._input(node.args[0]), node.name, length, step)
+        return Mean(self._input(x), node.name, int(kernel[-1]), int((stride or kernel)[-1]))
 
     _avg_pool1d = _avg_pool2d
 

@@ -127,7 +127,7 @@ def convolve(layer: Conv, x: Float) -> Float:
     batch, _, positions, _ = read.shape
     grouped = read.reshape(batch, layer.groups, inputs, positions, number)
     weight = layer.weight.reshape(layer.groups, outputs // layer.groups, inputs, number)
-    result = np.einsum("bgipk,goik->bgop", grouped, weight, optimize=True)
+    result: Float = np.einsum("bgipk,goik->bgop", grouped, weight, optimize=True)
     return result.reshape(batch, outputs, positions) + layer.bias[:, None]
 
 
@@ -143,7 +143,8 @@ def run_layer(layer: Layer, values: Mapping[str, Float]) -> Float:
     elif isinstance(layer, Add):
         x = x + values[layer.inputs[1]]
     elif isinstance(layer, Mean):
-        return taps(x, layer.length, layer.step, 0, 1).mean(3)
+        means: Float = taps(x, layer.length, layer.step, 0, 1).mean(3)
+        return means
     else:
         return np.concatenate([values[name] for name in layer.inputs], axis=1)
     return np.maximum(x, 0) if layer.relu else x

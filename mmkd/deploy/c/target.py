@@ -81,8 +81,8 @@ def raw(student: StudentModel, windows: NDArray[np.floating]) -> NDArray[np.floa
 def comments(record: Record) -> list[str]:
     """What stands at the top of each file: what the student is, of which data, and their licence."""
     facts = facts_of(record)
-    names = ("mmkd_key", "mmkd_version", "mmkd_commit", "method", "student", "dataset", "dataset_licence")
-    names += ("window", "rate_hz")
+    names = ["mmkd_key", "mmkd_version", "mmkd_commit", "method", "student", "dataset", "dataset_licence"]
+    names += ["window", "rate_hz"]
     return ["A student of mmkd, written by python -m mmkd.export --to c", *(f"{name}: {facts[name]}" for name in names)]
 
 
