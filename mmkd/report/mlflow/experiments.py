@@ -71,6 +71,7 @@ def experiment_id(client: Any, runs: Path, name: str, task: str) -> str:
 def runs_view(task: str) -> dict[str, Any]:
     """What MLflow's page of an experiment shows of each run: its scores, seed and row, the newest run first."""
     return {
+        "searchFilter": "tags.`mmkd.kind` != 'summary'",  # below which MLflow would fold the runs
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "selectedColumns": columns(task),
