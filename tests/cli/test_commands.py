@@ -29,4 +29,5 @@ def test_a_command_is_found_by_its_guard_and_told_by_its_docstring(tmp_path):
 def test_the_version_is_the_same_everywhere():
     root = Path(__file__).parents[2]
     assert f"\nversion: {mmkd.__version__}\n" in (root / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\n## [{mmkd.__version__}]" in (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## [{mmkd.__version__}]" in changes or f"becomes version {mmkd.__version__}." in changes
