@@ -281,6 +281,7 @@ def test_blocks_of_python_run(page, place, monkeypatch, request):
     for block in blocks():
         if (block.page, block.language, block.reason) == (page, "python", ""):
             named = {"x": x, "y": y, "who": who, "x_new": x[:7], "windows": windows, "np": np, "torch": torch}
+            named["__name__"] = "page"
             exec(compile(block.text, block.page, "exec"), named)
 
 
