@@ -214,7 +214,8 @@ def train_epoch(
     lr = 0.0
     for step, (number, positions) in enumerate(parts):
         read = partial(_read, windows, teachers, training, epoch, number, targets)
-        lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
+        gone = (epoch + step / len(parts)) / training.epochs
+        lr = learning_rate(training, gone)
         set_learning_rate(optimizer, lr)
         shard = positions
         weight = 1.0
@@ -224,7 +225,7 @@ def train_epoch(
                 continue
             shard = group.shard(positions, max(2, method.minimum_batch))
             weight = count_labels(targets, shard) / labels
-        rounded = method.config.qat > 0 and (epoch + step / len(parts)) / training.epochs >= 1 - method.config.qat
+        rounded = method.config.qat > 0 and gone >= 1 - method.config.qat
         with group.synchronized(parameters), as_int8(network, rounded):
             optimizer.zero_grad(set_to_none=True)
             inputs = read(torch.from_numpy(shard).to(windows.device)) if weight else None
