@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mmkd.nets.base import BACKBONES, DENSE, FUSIONS, STAGE_FUSIONS
     from mmkd.nets.ensemble import Ensemble
     from mmkd.report.frames import compare_records
+    from mmkd.results.tables import load_results
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
@@ -50,6 +51,7 @@ _MODULES = {
     "load_student": "api",
     "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
+    "load_results": "results.tables",
     "AUGMENTATIONS": "augment",
     "Augmentation": "augment",
     "BACKBONES": "nets",
@@ -148,6 +150,7 @@ __all__ = [
     "kind_of",
     "least_conflict",
     "load_plugin",
+    "load_results",
     "load_student",
     "matched_maps",
     "matched_stages",

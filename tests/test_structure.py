@@ -24,7 +24,7 @@ FLOORS = (
     {"units"},
     {"training", "comparison"},
     {"evaluation", "report"},
-    {"engines"},
+    {"engines", "results"},
     {"api"},
     {"estimators"},
     {"aeon"},
@@ -34,7 +34,7 @@ FLOORS = (
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 LEVEL["mmkd"] = LEVEL["core"] + 1  # `mmkd/__init__.py`; the rest of its names load on first use
 LEVEL["baselines"] = LEVEL["frequency"] + 1  # above methods and frequency, whose public names they may use
-DOORS = {"bench.py", "compare.py", "data/__main__.py"}
+DOORS = {"bench.py", "compare.py", "data/__main__.py", "results/__main__.py"}
 """`python -m mmkd.bench` and the like: a few lines above the whole house."""
 
 

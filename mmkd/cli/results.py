@@ -1,0 +1,116 @@
+"""`python -m mmkd.results COMMAND`: the results of a frozen benchmark, and what others add to them."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmkd.cli.console import command_line
+from mmkd.cli.flags import Parser, refuse_unknown_flags
+from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.text import one_line
+
+NAME = "mmkd.results"
+FOLDER = "experiments/v1"
+COMMANDS = {
+    "make": "write results/REGIME.csv of the protocol's folder, from its records/",
+    "hash": "print the version and hash of the protocol, as VERSION has them",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code is 0, 2 (bad input) or 130 (Ctrl-C)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    with command_line(NAME) as exit_code:
+        exit_code.value = command(arguments)
+    return exit_code.value
+
+
+def make_parser() -> Parser:
+    """The flags of `mmkd.results`."""
+    parser = Parser(
+        prog="python -m mmkd.results",
+        usage="python -m mmkd.results COMMAND [options]",
+        description="; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
+        allow_abbrev=False,
+        add_help=False,
+        epilog="docs/results.md has the columns, docs/submit.md how to add results of one's own.",
+    )
+    parser.add_argument("words", nargs="*", metavar="COMMAND", help="a command")
+    parser.add_argument(
+        "--folder",
+        metavar="DIR",
+        default=FOLDER,
+        help=f"the protocol: a folder with protocol.toml, or a version such as v1 (default {FOLDER})",
+    )
+    parser.add_argument("-h", "--help", action="store_true", help="this text")
+    return parser
+
+
+def command(argv: Sequence[str]) -> int:
+    """Parse the arguments and run the command that they name; returns the exit code.
+
+    Raises:
+        MmkdError: the arguments are invalid, or the command fails.
+    """
+    parser = make_parser()
+    args, rest = parser.parse_known_intermixed_args(list(argv))
+    if args.help or not args.words:
+        print(parser.format_help(), end="")
+        return 0 if args.help else 2
+    refuse_unknown_flags(rest, parser)
+    name, *words = args.words
+    if name not in COMMANDS:
+        raise unknown_name("command", name, COMMANDS)
+    return RUN[name](args, words)
+
+
+def _protocol(args: Any) -> Any:
+    """The protocol of `--folder`; of the default the one that mmkd carries, where there is no such folder here."""
+    from mmkd.results.protocol import FILE, read_protocol
+
+    default = args.folder == FOLDER and not (Path(FOLDER) / FILE).is_file()
+    return read_protocol("v1" if default else args.folder)
+
+
+def _say(lines: Sequence[str]) -> None:
+    for line in dict.fromkeys(lines):
+        print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
+
+
+def _make(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.making import make_results
+    from mmkd.results.protocol import changed_since
+    from mmkd.results.tables import write_results
+
+    _no_words("make", words)
+    protocol = _protocol(args)
+    if why := changed_since(protocol):
+        raise MmkdError(why)
+    made = make_results(protocol)
+    write_results(protocol, made)
+    _say([f"regime {one.regime}: {line}" for one in made for line in one.left_out])
+    for one in made:
+        print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} records")
+    print(f"files: {protocol.results}")
+    return 0
+
+
+def _hash(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.protocol import changed_since, version_line
+
+    _no_words("hash", words)
+    protocol = _protocol(args)
+    print(version_line(protocol))
+    if why := changed_since(protocol):
+        _say([why])
+    return 0
+
+
+def _no_words(name: str, words: Sequence[str]) -> None:
+    if words:
+        raise MmkdError(f"{name} takes no {' '.join(words)!r}")
+
+
+RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {"make": _make, "hash": _hash}
+"""Name of a command -> what runs it."""

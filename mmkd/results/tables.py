@@ -1,0 +1,139 @@
+"""The tables of results: written as CSV, a file a regime, and read into pandas."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.text import shown
+from mmkd.results.columns import COLUMNS, csv_text
+from mmkd.results.making import Made
+from mmkd.results.protocol import Protocol, read_protocol
+from mmkd.store.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CONTENT = "data.json"
+"""Beside the tables: regime -> data set -> checksum of its content."""
+TRUTHS = ("tuned", "extra_data", "verified")
+"""The columns of truth values."""
+
+
+def write_results(protocol: Protocol, made: Sequence[Made]) -> list[Path]:
+    """Write the table of each regime that has lines, and the checksums of its data sets; returns the files.
+
+    Each file is written whole. A regime without lines has no file.
+
+    Raises:
+        MmkdError: a file cannot be written.
+    """
+    folder = protocol.results
+    files: dict[Path, str] = {folder / f"{one.regime}.csv": csv_text(one.lines) for one in made if one.lines}
+    content = {one.regime: dict(one.sha256) for one in made if one.lines}
+    files[folder / CONTENT] = json.dumps(content, indent=1, sort_keys=True) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in files.items():
+            write_if_changed(path, text)
+        for one in made:
+            if not one.lines:
+                (folder / f"{one.regime}.csv").unlink(missing_ok=True)
+    except OSError as error:
+        raise MmkdError(f"{folder}: {error.strerror or error}") from None
+    return list(files)
+
+
+def write_if_changed(path: Path, text: str) -> None:
+    """Write a file whole, unless it is there already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content = text.encode()
+    if not (path.is_file() and path.read_bytes() == content):
+        write_atomically(path, content)
+
+
+def load_results(
+    version: str | PathLike[str] = "v1", *, regime: str | None = None, dataset: str | None = None
+) -> "pd.DataFrame":
+    """The results of a frozen benchmark: one row a unit and metric.
+
+    >>> results = mmkd.load_results("v1", regime="A")  # doctest: +SKIP
+    >>> results[results.metric == "macro_f1"].groupby(["dataset", "row"]).value.mean()  # doctest: +SKIP
+
+    Args:
+        version: the name of a protocol that mmkd carries, or a folder with a `protocol.toml`.
+        regime, dataset: leave out all others; a data set has its own name, or that of the protocol, such as "ECG200".
+
+    Returns:
+        The columns of `docs/results.md`: `seed` is a whole number, `value` a float, `tuned`, `extra_data` and
+        `verified` are truth values, all others are texts. Without a row where a regime has no results yet.
+
+    Raises:
+        MmkdError: there is no such protocol, regime or data set, or a table is damaged.
+    """
+    import pandas as pd
+
+    if not isinstance(version, str | PathLike):
+        raise MmkdError(f"load_results: {shown(version)} is no version such as v1, and no folder")
+    protocol = read_protocol(os.fspath(version))
+    if regime is not None and regime not in protocol.regimes:
+        raise unknown_name("regime", regime, protocol.regimes)
+    if dataset is not None:
+        dataset = _dataset(dataset, protocol)
+    names = [regime] if regime is not None else list(protocol.regimes)
+    tables = [_read(path) for name in names if (path := protocol.results / f"{name}.csv").is_file()]
+    table = pd.concat(tables, ignore_index=True) if tables else _typed(pd.DataFrame(columns=list(COLUMNS)))
+    return table if dataset is None else table[table["dataset"] == dataset].reset_index(drop=True)
+
+
+def _dataset(name: str, protocol: Protocol) -> str:
+    """The name of a data set, by itself or by its short name in the protocol.
+
+    Raises:
+        MmkdError: the protocol has none of this name.
+    """
+    known = {str(own["short"]): full for full, own in protocol.datasets.items()}
+    full = name if name in protocol.datasets else known.get(name)
+    if full is None:
+        raise unknown_name("data set", name, {*protocol.datasets, *known})
+    return full
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+        if tuple(table.columns) != COLUMNS:
+            raise ValueError("other columns")
+        return _typed(table)
+    except (ValueError, KeyError) as error:
+        raise MmkdError(f"{path}: it is no table of results ({' '.join(str(error).split())[:100]})") from None
+    except OSError as error:
+        raise MmkdError(f"{path}: {error.strerror or error}") from None
+
+
+def _typed(table: "pd.DataFrame") -> "pd.DataFrame":
+    """The table with numbers and truth values in place of their texts.
+
+    Raises:
+        ValueError, KeyError: a value has another type.
+    """
+    truths = {"true": True, "false": False}
+    changes: dict[str, Any] = {name: table[name].map(truths.__getitem__).astype(bool) for name in TRUTHS}
+    return table.assign(seed=table["seed"].astype("int64"), value=table["value"].astype("float64"), **changes)
+
+
+def content_sha256(protocol: Protocol) -> Mapping[str, Mapping[str, str]]:
+    """Regime -> data set -> checksum of the content that its results are of; empty where there are no results."""
+    try:
+        values = json.loads((protocol.results / CONTENT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
