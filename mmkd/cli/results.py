@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, refuse_unknown_flags
+from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.text import one_line
 
@@ -14,6 +14,7 @@ NAME = "mmkd.results"
 FOLDER = "experiments/v1"
 COMMANDS = {
     "make": "write results/REGIME.csv of the protocol's folder, from its records/",
+    "page": "write DIR/index.html, a board of the results: one page that needs no network",
     "hash": "print the version and hash of the protocol, as VERSION has them",
 }
 
@@ -43,6 +44,7 @@ def make_parser() -> Parser:
         default=FOLDER,
         help=f"the protocol: a folder with protocol.toml, or a version such as v1 (default {FOLDER})",
     )
+    parser.add_argument("--out", metavar="DIR", help="of page: where it goes (default page in the protocol's folder)")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
     return parser
 
@@ -96,6 +98,25 @@ def _make(args: Any, words: Sequence[str]) -> int:
     return 0
 
 
+def _page(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.board.reading import protocol_board
+    from mmkd.store.files import write_atomically
+
+    _no_words("page", words)
+    protocol = _protocol(args)
+    out = protocol.folder / "page" if args.out is None else Path(args.out)
+    check_folder(out, "--out")
+    files = protocol_board(protocol)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_atomically(out / name, text.encode())
+            print(f"page: {out / name}")
+    except OSError as error:
+        raise MmkdError(f"--out {out}: {error.strerror or error}; name another folder") from None
+    return 0
+
+
 def _hash(args: Any, words: Sequence[str]) -> int:
     from mmkd.results.protocol import changed_since, version_line
 
@@ -112,5 +133,5 @@ def _no_words(name: str, words: Sequence[str]) -> None:
         raise MmkdError(f"{name} takes no {' '.join(words)!r}")
 
 
-RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {"make": _make, "hash": _hash}
+RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {"make": _make, "page": _page, "hash": _hash}
 """Name of a command -> what runs it."""

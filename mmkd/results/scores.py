@@ -2,52 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from mmkd.metrics.registry import METRICS
+from mmkd.results.columns import Line
 
 COSTS = ("seconds", "macs", "latency_ms", "parameters", "bytes")
 COMPARED = ("student", "method", "control")
 """Kinds of rows that are networks of one size, trained on one input."""
 MEASURED = ("seconds", "latency_ms")
 """Costs that are comparable only on one machine."""
-
-
-class Line(Protocol):
-    """One line of results."""
-
-    @property
-    def protocol(self) -> str: ...
-    @property
-    def regime(self) -> str: ...
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def student(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def row(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def subject(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def value(self) -> float: ...
-    @property
-    def tuned(self) -> bool: ...
-    @property
-    def extra_data(self) -> bool: ...
-    @property
-    def verified(self) -> bool: ...
-    @property
-    def machine(self) -> str: ...
 
 
 @dataclass(frozen=True, order=True)

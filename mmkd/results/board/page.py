@@ -18,10 +18,10 @@ from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions
 from mmkd.results.board.figures import regime_figures
 from mmkd.results.board.regime import BoardRegime, Plan
-from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table
+from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table
 from mmkd.results.board.tables import standing_table, tuned_table
 from mmkd.results.board.words import count, listed
-from mmkd.results.scores import Line
+from mmkd.results.columns import Line
 
 TEMPLATE = Path(__file__).parent / "web" / "board.html"
 FILE = "index.html"
@@ -82,7 +82,13 @@ def _lead(regimes: Sequence[BoardRegime]) -> str:
 
 def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
     """One tab, for the template."""
-    base = {"id": f"regime-{number}", "name": regime.name, "what": regime.plan.what, "status": status(regime)}
+    base = {
+        "id": f"regime-{number}",
+        "name": regime.name,
+        "title": regime.plan.title,
+        "what": regime.plan.what,
+        "status": status(regime),
+    }
     if not regime.scores.rows:
         return {
             **base,
@@ -101,7 +107,7 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
     if regime.without_room:
         name = f"Over the {count(len(regime.without_room), 'set')} without room"
         no_room = standing_table(regime, regime.no_room, "no-room", name)
-    later = [tuned_table(regime), gap_table(regime), score_table(regime), network_table(regime)]
+    later = [subject_table(regime), tuned_table(regime), gap_table(regime), score_table(regime), network_table(regime)]
     ranks, costs = regime_figures(regime, number, album)
     return {
         **base,

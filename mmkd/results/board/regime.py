@@ -6,7 +6,8 @@ from functools import cached_property
 
 from mmkd.comparison.rows import BOUND
 from mmkd.results.board.decisions import Decisions
-from mmkd.results.scores import COMPARED, Case, Line, RegimeScores, Row, regime_scores
+from mmkd.results.columns import Line
+from mmkd.results.scores import COMPARED, Case, RegimeScores, Row, regime_scores
 from mmkd.results.standing import SetChange, Standing, set_change, standing
 
 
@@ -26,14 +27,18 @@ class BoardRegime:
     """A regime with what the board says of it.
 
     Attributes:
-        scores: its results; planned: what the protocol wants; decisions: what was decided.
+        plan: what the protocol wants; decisions: what was decided; scores: its results.
+        by_subject: the results whose test subjects are known: accuracy, where that is not what is compared.
     """
 
     def __init__(self, plan: Plan, lines: Iterable[Line], decisions: Decisions) -> None:
+        lines = list(lines)
         self.plan = plan
         self.decisions = decisions
         self.scores: RegimeScores = regime_scores(lines, plan.name, plan.metric or "accuracy")
         self.name = plan.name
+        other = self.scores.metric != "accuracy"
+        self.by_subject: RegimeScores | None = regime_scores(lines, plan.name, "accuracy") if other else None
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -93,15 +98,14 @@ class BoardRegime:
     @cached_property
     def changes(self) -> dict[tuple[str, Case], SetChange]:
         """(row, case) -> its change against the student alone."""
-        student = self.scores.student
-        found = {}
-        for row in self.scores.rows:
-            for case in self.scores.cases if student is not None and row is not student else ():
-                assert student is not None
-                change = set_change(row, student, case, self.scores.sign)
-                if isinstance(change, SetChange):
-                    found[row.name, case] = change
-        return found
+        return changes_of(self.scores)
+
+    @cached_property
+    def subject_changes(self) -> dict[tuple[str, Case], SetChange]:
+        """The changes of accuracy whose intervals are over test subjects, where what is compared has no such scores."""
+        if self.by_subject is None or any(change.subjects for change in self.changes.values()):
+            return {}
+        return {place: change for place, change in changes_of(self.by_subject).items() if change.subjects}
 
     def short(self, dataset: str) -> str:
         """The name of a set without that of its archive, where that is enough."""
@@ -123,3 +127,15 @@ class BoardRegime:
         """Units that a row has, and those that it should have: every seed on every set with a student."""
         have = sum(len(row.on(case)) for case in self.scores.cases)
         return have, len(self.scores.cases) * len(self.seeds)
+
+
+def changes_of(scores: RegimeScores) -> dict[tuple[str, Case], SetChange]:
+    """(row, case) -> its change against the student alone."""
+    student = scores.student
+    found = {}
+    for row in scores.rows if student is not None else ():
+        for case in scores.cases if row is not student and student is not None else ():
+            change = set_change(row, student, case, scores.sign)
+            if isinstance(change, SetChange):
+                found[row.name, case] = change
+    return found

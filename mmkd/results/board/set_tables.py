@@ -10,7 +10,7 @@ from mmkd.results.board.entries import NETWORKS, REFERENCES, BoardTable, Body, C
 from mmkd.results.board.regime import BoardRegime
 from mmkd.results.board.words import POINTS, change_words, count, interval, points
 from mmkd.results.scores import Case, Row
-from mmkd.results.standing import best_on
+from mmkd.results.standing import SetChange, best_on
 
 STEPS = (0.005, 0.015, 0.03)
 """Sizes of changes, as shares, from which a cell of the map of changes has its next colour."""
@@ -50,14 +50,45 @@ def change_map(regime: BoardRegime) -> BoardTable:
 
 def _map_cell(regime: BoardRegime, row: Row, case: Case) -> Cell:
     edge = " edge" if regime.without_room and case.dataset == regime.without_room[0] and regime.with_room else ""
-    change = regime.changes.get((row.name, case))
+    return _coloured(row, case, regime.changes.get((row.name, case)), edge)
+
+
+def _coloured(row: Row, case: Case, change: SetChange | None, edge: str = "", of_subjects: bool = False) -> Cell:
+    """A change with the colour of its size; `of_subjects`: that in which each subject weighs the same."""
     if change is None:
         return Cell("", None, edge.strip())
-    size = sum(abs(change.mean) >= step for step in STEPS)
-    colour = f"m{'u' if change.mean > 0 else 'd'}{size}" if size else "m0"
-    sign = {"better": "▲", "worse": "▼"}.get(change.answer, "")
-    text = f"{sign} {points(change.mean)}".strip()
-    return Cell(text, change.mean, f"{colour}{edge}", f"{row.name}, {case.dataset}: {change_words(change)}")
+    mean = change.centre if of_subjects else change.mean
+    size = sum(abs(mean) >= step for step in STEPS)
+    colour = f"m{'u' if mean > 0 else 'd'}{size}" if size else "m0"
+    sign = {"better": "▲ ", "worse": "▼ "}.get(change.answer, "")
+    ends = interval(change.low, change.high) if of_subjects else ""
+    words = f"{row.name}, {case.dataset}: {change_words(change)}"
+    return Cell(f"{sign}{points(mean)}{ends}", mean, f"{colour}{edge}", words)
+
+
+def subject_table(regime: BoardRegime) -> BoardTable | None:
+    """Changes of accuracy over test subjects and seeds; None where no set has five subjects with scores."""
+    found = regime.subject_changes
+    cases = [case for case in regime.cases if any(place[1] == case for place in found)]
+    if not cases:
+        return None
+
+    def make(row: Row) -> Entry | None:
+        cells = [_coloured(row, case, found.get((row.name, case)), of_subjects=True) for case in cases]
+        return Entry(row.name, cells, badges(regime, row)) if any(cell.text for cell in cells) else None
+
+    heads = []
+    for case in cases:
+        many = max(change.subjects for (_, other), change in found.items() if other == case)
+        heads.append(Head(regime.label(case), f"change of accuracy in points, {many} test subjects", "higher"))
+    how = [
+        "Each cell: accuracy minus that of the student alone, in points, as the mean over test subjects and seeds, "
+        "each subject weighs the same; its 95 % interval is by the pigeonhole bootstrap over both. It says what may "
+        "happen with other people, not only with other seeds.",
+        "Only sets with five test subjects or more; of single subjects the results have accuracy alone.",
+    ]
+    title = "Change over test subjects and seeds: accuracy, in points"
+    return BoardTable(f"{regime.name}-subjects", title, "row", heads, bodies(regime, make, NETWORKS), how)
 
 
 def score_table(regime: BoardRegime) -> BoardTable:
