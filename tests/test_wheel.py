@@ -44,6 +44,8 @@ def test_the_wheel_carries_methods_and_cards_and_nothing_at_the_top_level(wheel)
     assert {n for n in top if not n.endswith(".dist-info")} == {"mmkd"}
     assert {"mmkd/baselines/__init__.py", "mmkd/baselines/kd.py", "mmkd/datasets/basic-motions/card.toml"} <= set(names)
     assert "mmkd/tuned/README.md" in names
+    assert {"mmkd/v1/protocol.toml", "mmkd/v1/VERSION", "mmkd/v1/A.toml", "mmkd/v1/results/data.json"} <= set(names)
+    assert not [name for name in names if name.endswith(".jsonl")]
     assert {f"mmkd/report/web/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert len(names) == len(set(names))
     methods = {p.name for p in (ROOT / "baselines").glob("*.py")}
@@ -60,6 +62,18 @@ def test_it_runs_from_another_folder(python, tmp_path):
     assert "kd" in run(python, "-m", "mmkd.bench", "--list", "methods", cwd=tmp_path).stdout
     again = run(python, "-m", "mmkd.bench", "--method", "kd", "--epochs", "1", "--json", cwd=tmp_path)
     assert json.loads(again.stdout)[0]["status"] == "cached"
+
+
+def test_the_results_of_v1_are_there(python, tmp_path):
+    code = (
+        "import mmkd; from mmkd.results.columns import COLUMNS; from mmkd.results.protocol import find_protocol; "
+        "table = mmkd.load_results('v1'); assert tuple(table.columns) == COLUMNS; "
+        "print(len(table), find_protocol('v1').parent.name)"
+    )
+    lines = sum(len(path.read_text().splitlines()) - 1 for path in (ROOT / "experiments/v1/results").glob("*.csv"))
+    assert run(python, "-c", code, cwd=tmp_path).stdout.split() == [str(lines), "mmkd"]
+    done = run(python, "-m", "mmkd.results", "hash", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == ((ROOT / "experiments/v1/VERSION").read_text(), "")
 
 
 def test_it_works_without_tsai_and_says_how_to_get_it(python, tmp_path):

@@ -123,7 +123,7 @@ def _teacher_differences(record: Record, spec: TeacherSpec, request: Request, pr
     if not expected:
         yield "teacher", spec.modality, [", ".join(nets) for nets in teacher_nets(request, preset)]
     elif spec.net not in expected or spec.member:
-        yield "network of the teacher", f"{spec.net} {spec.member or ''}".strip(), dict.fromkeys(expected)
+        yield "network of the teacher", f"{spec.net} {spec.member or ''}".strip(), list(dict.fromkeys(expected))
     yield from _view_differences({spec.modality: spec.view}, request, preset)
     if spec.training.epochs:
         yield from _training_differences(record, spec.training, request, preset, teacher=True)
