@@ -1,4 +1,4 @@
-"""The board in a real browser: it loads alone, has tabs, sorts the best on top, and fits a telephone in both schemes."""
+"""The board in a real browser: it loads alone, has tabs, sorts the best on top, fits a telephone in both schemes."""
 
 import re
 

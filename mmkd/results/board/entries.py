@@ -1,7 +1,7 @@
 """Tables of the board as the template shows them: heads, cells, rows and what stands behind their names."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -117,3 +117,13 @@ def sorted_body(body: Body, by: int, better: str) -> Body:
         return sign * value if isinstance(value, float) else np.inf
 
     return Body(body.heading, sorted(body.rows, key=place))
+
+
+def without_empty(heads: Sequence[Head], bodies: Sequence[Body]) -> tuple[list[Head], list[Body]]:
+    """Heads and bodies without the columns in which no row has a text."""
+    rows = [row for body in bodies for row in body.rows]
+    kept = [number for number in range(len(heads)) if any(row.cells[number].text for row in rows)]
+    return [heads[number] for number in kept], [
+        Body(body.heading, [replace(row, cells=[row.cells[number] for number in kept]) for row in body.rows])
+        for body in bodies
+    ]

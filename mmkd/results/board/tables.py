@@ -2,7 +2,18 @@
 
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import LEAST_DATA_SETS
-from mmkd.results.board.entries import NETWORKS, BoardTable, Body, Cell, Entry, Head, badges, bodies, sorted_body
+from mmkd.results.board.entries import (
+    NETWORKS,
+    BoardTable,
+    Body,
+    Cell,
+    Entry,
+    Head,
+    badges,
+    bodies,
+    sorted_body,
+    without_empty,
+)
 from mmkd.results.board.regime import BoardRegime
 from mmkd.results.board.words import interval, p_text, points
 from mmkd.results.scores import Row
@@ -69,7 +80,8 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         how.insert(0, f"The best row and those that are not told apart from it are marked; by: {standing.told_by}.")
     by = 1 if ranked else 0
     found = [sorted_body(body, by, heads[by].better) for body in bodies(regime, make, NETWORKS)]
-    return BoardTable(f"{regime.name}-{which}", title, "row", heads, found, how, True, by)
+    kept, found = without_empty(heads, found)
+    return BoardTable(f"{regime.name}-{which}", title, "row", kept, found, how, True, by)
 
 
 def _change_cell(test: OverSets | None, alone: bool) -> Cell:
