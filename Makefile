@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 QUICK = not slow and not faults and not browser
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: bench test test-aeon test-slow test-browser test-faults test-injected bench-speed bench-suite check check-fast lint format clean help
+.PHONY: bench test test-aeon test-slow test-browser test-faults test-injected bench-speed bench-suite check check-fast docs lint format clean help
 
 help:
 	@echo "make bench        set up, then python -m mmkd.bench --method student,kd,fam"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench-suite  one suite beside a process a method, into experiments/results/speed-suite.md"
 	@echo "make check        what make test does, with nothing installed anew"
 	@echo "make check-fast   the same without the tests that train a network or start another Python (under 2 minutes)"
+	@echo "make docs         the documents as a site, in build/docs/site; a link without its page is an error"
 	@echo "make format       format and mend the code"
 
 bench: $(VENV)/.core
@@ -63,6 +64,9 @@ bench-speed: $(VENV)/.dev
 bench-suite: $(VENV)/.dev
 	$(BIN)/python experiments/speed/suite.py
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m docs.maker
+
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -87,7 +91,11 @@ $(AEON)/.done: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.slow: $(VENV)/.dev
-	$(PIP) -e ".[dev,tsai,ray]"
+	$(PIP) -e ".[dev,tsai,ray,docs]"
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.core
+	$(PIP) -e ".[docs]"
 	touch $@
 
 clean:

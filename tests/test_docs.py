@@ -1,6 +1,7 @@
 """What the documents show works as it stands there."""
 
 import json
+import posixpath
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import mmkd
+from docs.maker import assemble
 from mmkd import METHODS
 from mmkd.bench import main
 from mmkd.cli.flags import make_parser
@@ -17,6 +19,12 @@ from mmkd.core.registry import REGISTRIES
 from mmkd.units.suites import read_suite, read_suites
 
 ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "ARCHITECTURE.md",
+    *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
+]
 
 
 def blocks(document, language):
@@ -112,8 +120,8 @@ def test_an_example_of_contributing_works_as_it_stands_there(
         mmkd.load_student(folder.parent)
 
 
-def test_the_arrays_of_the_readme_are_trained_on(sines, tmp_path, monkeypatch):
-    (code,) = [text for text in blocks("README.md", "python") if "from_arrays" in text]
+def test_the_arrays_of_the_page_are_trained_on(sines, tmp_path, monkeypatch):
+    (code,) = [text for text in blocks("docs/python.md", "python") if "from_arrays" in text]
     with np.load(sines) as z:
         names = {"x": z["x"], "y": np.array(["sit", "walk", "run"])[z["y"]], "who": z["subject"], "x_new": z["x"][:7]}
     monkeypatch.chdir(tmp_path)
@@ -125,10 +133,10 @@ def test_the_arrays_of_the_readme_are_trained_on(sines, tmp_path, monkeypatch):
     assert set(names["clf"].teachers_) == {"sig", "gaf"}
 
 
-def test_the_suite_of_the_readme_is_one(tmp_path):
-    (text,) = blocks("README.md", "toml")
-    (tmp_path / "readme.toml").write_text(text)
-    request = read_suite(tmp_path / "readme.toml")
+def test_the_suite_of_the_quick_start_is_one(tmp_path):
+    (text,) = blocks("docs/quick-start.md", "toml")
+    (tmp_path / "page.toml").write_text(text)
+    request = read_suite(tmp_path / "page.toml")
     assert request.students == ("sig", "sig+gaf+pi")
 
 
@@ -137,7 +145,7 @@ def test_every_suite_is_one(path):
     assert all(request.methods for request in read_suites(path))
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_flags_and_files_that_documents_name_exist(document):
     text = (ROOT / document).read_text(encoding="utf-8")
     flags = {option for action in make_parser()._actions for option in action.option_strings}
@@ -145,7 +153,18 @@ def test_flags_and_files_that_documents_name_exist(document):
     for line in re.findall(r"python -m mmkd\.bench[^\n`]*", text):
         for flag in re.findall(r"--[a-z-]+", line.split("#")[0]):
             assert flag in flags, f"{document}: {flag}"
-    for path in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / path).exists(), f"{document}: {path}"
     for path in re.findall(r"\b((?:experiments|datasets|tests|mmkd|baselines)/[\w./-]+\.(?:toml|py|md))", text):
         assert (ROOT / path).exists(), f"{document}: {path}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_of_documents_lead_to_files_or_to_generated_pages(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    generated = {f"docs/{page}" for page in assemble.generated_names()}
+    for link in re.findall(r"\]\((?!http)([^)#\s]+)[^)]*\)", text):
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(document), link))
+        assert (ROOT / path).exists() or path in generated, f"{document}: {link}"
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900

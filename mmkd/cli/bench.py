@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from mmkd.units.result import UnitResult
 
 NAME = "mmkd.bench"
-ROOM = (
-    "where a teacher has something to give, here a sensor that the student lacks:\n"
-    "  python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig"
-)
-"""Printed below tables without room: a command whose gap is some twenty points."""
+NEXT = """next:
+  python -m mmkd.compare{runs}   # these records as a page, {folder}/comparison/report.html
+  python -m mmkd.bench --data my.npz --method student,kd,fam   # your own windows: x (N, C, W), y (N,), subject (N,)
+  # where a teacher has something to give, here a sensor that the student lacks:
+  python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig"""
+"""Printed below tables without room: three commands, the last one's gap is some twenty points."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -172,7 +173,7 @@ def run_command(
     if args.existing != "only":  # what was tried is no row of the suite
         problem = mlflow.publish(runs, outcome.records, request.name) or mlflow.publish(runs, outcome.tried)
     if not args.json:
-        print_outcome(outcome)
+        print_outcome(outcome, runs)
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
         print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {mlflow.shown_uri(runs)}")
         if request.with_controls:
@@ -260,8 +261,8 @@ def outcome_as_json(outcome: "Outcome") -> list[dict[str, Any]]:
     return [*map(result.as_json, outcome.results), *references, *selected, *tuned]
 
 
-def print_outcome(outcome: "Outcome") -> None:
-    """Print the table of the task, with the warnings of its data again."""
+def print_outcome(outcome: "Outcome", runs: Path) -> None:
+    """Print the table of the task, with the warnings of its data again, and where it has no room what to do next."""
     from mmkd.report import run_rows, table
 
     shown = [unit for unit in outcome.results if unit.status != "refused"]
@@ -273,7 +274,7 @@ def print_outcome(outcome: "Outcome") -> None:
     for line in (*[choice.line for choice in outcome.tunings], *outcome.untuned):
         print(line)
     if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
-        print(ROOM)
+        print(NEXT.format(runs="" if str(runs) == "runs" else f" --runs {runs}", folder=runs))
     for line in outcome.data_warnings:
         print(f"warning: {one_line(line)}")
 

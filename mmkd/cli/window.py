@@ -53,7 +53,12 @@ def make_parser() -> Parser:
     add("--duplicates", metavar="RULE", default="refuse", help="a stamp with other values: refuse, first or mean")
     add("--backward", metavar="RULE", default="refuse", help="time runs backward: refuse, split or sort")
     add("--stuck", metavar="LENGTH", help="tell of channels that are constant for so long (default: a window)")
-    add("--allow", metavar="WHAT", default="", help="units,stuck,channels: go on where files differ so; see README")
+    add(
+        "--allow",
+        metavar="WHAT",
+        default="",
+        help="units,stuck,channels: go on where files differ so; see docs/own-recordings.md",
+    )
     add("--out", metavar="FILE.npz", help="where to write")
     add("--force", action="store_true", help="replace the file")
     add("--dry-run", action="store_true", help="say what would be written, and write nothing")

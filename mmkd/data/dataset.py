@@ -72,8 +72,8 @@ class Dataset:
             were "drawn" by `own_split.draw_test_windows`; "none" where all windows are for training.
         warnings: one line each for what a reader found suspicious in the files. They are said once a command and are in
             every record, in no key.
-        notes: one line each for what a reader understood as README says, such as one-hot labels; part of the line of
-            what was understood, and nothing to refuse.
+        notes: one line each for what a reader understood as docs/own-data.md says, such as one-hot labels; part of the
+            line of what was understood, and nothing to refuse.
         missing: what was done about missing values, in a few words; empty if there were none.
         offset: C values that were subtracted from the channels of a user's file, because float32 cannot hold them
             beside the variation of the values; None if none were.

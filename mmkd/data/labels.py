@@ -28,7 +28,7 @@ class Labels(NamedTuple):
         numbers: (N,) the class of each window, or (N, W) of each sample.
         classes: K names.
         warnings: what was understood that may not have been meant, one line each.
-        notes: what was understood as README says, one line each.
+        notes: what was understood as docs/own-data.md says, one line each.
     """
 
     numbers: NDArray[np.int64]

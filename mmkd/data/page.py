@@ -1,5 +1,6 @@
 """`datasets/README.md`: all cards on one page, generated from the cards."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mmkd.core.errors import MmkdError
@@ -44,12 +45,18 @@ def page_text() -> str:
     cards, invalid = find_cards()
     if invalid:
         raise MmkdError(next(iter(invalid.values())))
+    rows = cards_table(lambda name: f"#{name}")
+    return "\n".join([HEAD, *rows, "", *("\n".join(card_lines(card)) for card in cards.values())])
+
+
+def cards_table(link: Callable[[str], str]) -> list[str]:
+    """The lines of a table of all cards; `link` says where a data set's own lines are."""
     rows = ["| set | task | classes | subjects | channels | rate | window, step |", "|---|---|---|---|---|---|---|"]
-    for card in cards.values():
+    for card in find_cards()[0].values():
         signal = card.signal
         window = ", ".join(str(signal[key]) for key in ("window", "step") if key in signal)
         cells = [
-            f"[{card.name}](#{card.name})",
+            f"[{card.name}]({link(card.name)})",
             TASKS.get(card.task).text,
             str(len(card.classes) or ""),
             str(card.subjects or ""),
@@ -58,11 +65,11 @@ def page_text() -> str:
             window,
         ]
         rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join([HEAD, *rows, "", *("\n".join(_section(card)) for card in cards.values())])
+    return rows
 
 
-def _section(card: Card) -> list[str]:
-    """The lines of one card."""
+def card_lines(card: Card) -> list[str]:
+    """The lines of one card: a heading, and all that the card says."""
     source = card.source
     lines = [f"## {card.name}", "", card.title + ".", ""]
     lines.append(f"- task: {card.task}" + (f"; classes: {_few(card.classes)}" if card.classes else ""))

@@ -22,8 +22,8 @@ OF_PREFIX = {"train": "to train on", "validation": "to choose the epoch", "test"
 def describe_windows(data: Dataset) -> str:
     """The size of the windows, and what has a label.
 
-    Such as "4,610 windows of 3 channels x 128 samples (2.56 s at 50 Hz); 9 classes". What was read as README says is
-    added.
+    Such as "4,610 windows of 3 channels x 128 samples (2.56 s at 50 Hz); 9 classes". What was read as
+    docs/own-data.md says is added.
     """
     return "; ".join([_sizes(data), *data.notes])
 

@@ -96,9 +96,8 @@ def test_from_recordings_to_a_distilled_student(folder, shared_cache):
         assert bench([*unit, "--cache", str(shared_cache), "--quiet"]) == 0
 
 
-def test_the_commands_of_the_readme_run(folder, shared_cache):
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (section,) = re.findall(r"### Your own recordings\n(.*?)\n###", text, re.S)
+def test_the_commands_of_the_page_run(folder, shared_cache):
+    section = (Path(__file__).parents[2] / "docs" / "own-recordings.md").read_text(encoding="utf-8")
     first, second = re.findall(r"python -m mmkd\.(?:data|bench) (.*)", section.replace("\\\n", " "))
     assert run(first.split())[0] == 0
     flags = ["--epochs", "1", "--cache", str(shared_cache), "--quiet"]

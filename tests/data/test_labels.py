@@ -91,7 +91,7 @@ def test_one_hot_rows(load, kind):
     data = load(y=np.eye(3)[np.arange(40) % 3].astype(kind))
     assert data.y.tolist() == (np.arange(40) % 3).tolist()
     assert data.classes == ("0", "1", "2")
-    assert data.warnings == ()  # README says that it is understood
+    assert data.warnings == ()  # docs/own-data.md says that it is understood
     assert describe_windows(data).endswith("3 classes; y (40, 3) is one-hot: the column of the 1 is the class")
     assert load(y=np.eye(3)[np.arange(40) % 3], classes=np.array(["a", "b", "c"])).classes == ("a", "b", "c")
 

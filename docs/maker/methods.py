@@ -1,0 +1,125 @@
+"""A page for each method: its docstrings, its options, and the results on record."""
+
+import inspect
+import re
+import sys
+from typing import Any
+
+import numpy as np
+
+from docs.maker import on_record
+from mmkd.core.options import describe
+from mmkd.core.ranges import in_words, tuned_in
+from mmkd.core.registry import METHODS
+from mmkd.methods.contract import STATUSES, UNLABELLED
+
+COMMAND = "python -m mmkd.bench --method {names}"
+USE = "Use it when"
+
+
+def page_of(name: str) -> str:
+    """The path of a method's page on the site."""
+    return f"methods/{name.replace('+', '-')}.md"
+
+
+def use_of(method: type) -> str:
+    """When one would use a method: the paragraph of its docstring that begins with "Use it when"; empty without."""
+    paragraphs = inspect.cleandoc(vars(method).get("__doc__") or "").split("\n\n")
+    return next((" ".join(p.split()) for p in paragraphs if p.startswith(USE)), "")
+
+
+def pages() -> dict[str, str]:
+    """Path on the site -> text, of all methods of mmkd."""
+    return {page_of(name): page(name) for name in METHODS}
+
+
+def page(name: str) -> str:
+    """The page of one method."""
+    method = METHODS.get(name)
+    module = sys.modules[method.__module__]
+    first = inspect.cleandoc(vars(method)["__doc__"]).split("\n")[0]
+    parts = [f"# {name}", first]
+    if use_of(method):
+        parts.append(use_of(method))
+    names = name if name == "student" else f"student,{name}"
+    parts += [f"```sh\n{COMMAND.format(names=names)}\n```", _facts(method)]
+    parts += ["## Loss, and what we follow", *_prose(inspect.cleandoc(module.__doc__ or ""))]
+    parts += ["## Options", _options(method.Config)]
+    parts += ["## Results on record", *_results(name)]
+    parts.append(f"The code: `baselines/{module.__name__.rpartition('.')[2]}.py`.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _facts(method: Any) -> str:
+    facts = [f"- status: {method.status} ({STATUSES[method.status]})"]
+    facts.append("- tasks: " + ", ".join(sorted(method.tasks)))
+    if not method.distils:
+        facts.append("- needs no teacher")
+    else:
+        needs = ", ".join(f"`{need}`" for need in sorted(method.needs)) or "nothing of the teachers"
+        most = f"; at least {method.minimum_teachers} teachers" if method.minimum_teachers > 1 else ""
+        facts.append(f"- reads: {needs}{most}")
+    facts.append(f"- with few labels: {UNLABELLED[method.unlabelled]}")
+    return "\n".join(facts)
+
+
+def _prose(text: str) -> list[str]:
+    """A docstring as Markdown: addresses become links, and a colon before a list ends its paragraph."""
+    text = re.sub(r"(?<![<(])\bhttps?://[^\s,;]+[\w/]", lambda match: f"<{match[0]}>", text)
+    text = re.sub(r"(?m)^([^\n-].*)\n- ", r"\1\n\n- ", text)
+    return [re.sub(r"(?<!\\)([*])", r"\\\1", paragraph) for paragraph in text.split("\n\n")]
+
+
+def _options(config: type) -> str:
+    tried = {name.replace("_", "-"): in_words(tune) for name, tune in tuned_in(config).items()}
+    rows = ["| option | values | default | what it is | `--tune` tries |", "|---|---|---|---|---|"]
+    for flag, words, default, text in describe(config):
+        shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+        cells = (f"`--{flag}`", words.replace("|", ", "), f"`{shown}`", text.replace("|", "\\|"), tried.get(flag, ""))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _results(name: str) -> list[str]:
+    parts = []
+    if name in on_record.costs():
+        parts.append(
+            f"A training step costs {on_record.costs()[name]:g} steps of the student alone on `hapt6`, with the"
+            " teachers' outputs from the cache ([how it was measured](../measured/hapt6-methods.md))."
+        )
+    for term, norms in on_record.scales().get(name, {}).items():
+        parts.append(
+            f"Its term `{term}` has a gradient of {np.median(norms):.2g} times that of cross-entropy after an epoch,"
+            " the median of three small sets ([scale of loss terms](../measured/method-scale.md))."
+        )
+    rows = [score for score in on_record.scores() if score.method == name]
+    if not rows:
+        return [*parts, "No comparison with several seeds has this method on record yet."]
+    table = ["| page | data and student | row | runs | macro-F1 | vs alone | place |", "|---|---|---|---|---|---|---|"]
+    for score in rows:
+        place, of = on_record.rank(score)
+        change = "" if score.change is None or score.row == "student" else f"{score.change:+.1f}"
+        cells = [f"[{score.page[:-3]}](../measured/{score.page})", score.group, f"`{score.row}`", str(score.runs)]
+        cells += [f"{score.mean:.3f} ± {score.sd:.3f}", change, f"{place} of {of}"]
+        table.append(f"| {' | '.join(cells)} |")
+    note = (
+        '"vs alone" is macro-F1 in points against the student without a teacher, paired by seed; the place is among the'
+        " rows of the same data and student. Rows that differ by less than their spread are not told apart: the pages"
+        " have the intervals."
+    )
+    return [*parts, "\n".join(table), note]
+
+
+def overview() -> str:
+    """All methods as a list with links, by status, for the page of methods."""
+    parts = []
+    for status, meaning in STATUSES.items():
+        names = [name for name in METHODS if METHODS.get(name).status == status]
+        parts.append(f"### {status}: {meaning}")
+        rows = [f"| [{name}]({page_of(name)}) | {_first(name)} |" for name in names]
+        parts.append("\n".join(["| method | |", "|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def _first(name: str) -> str:
+    return inspect.cleandoc(vars(METHODS.get(name))["__doc__"]).split("\n")[0]
