@@ -18,6 +18,8 @@ from mmkd.units.request import Request, parse_seeds
 from mmkd.units.suites import read_suites
 
 FILE = "protocol.toml"
+DECISIONS = "decisions.toml"
+"""What the phase before decided: sets with room, and the best control of each regime."""
 VERSION = "VERSION"
 """The file that holds the version and the hash of the protocol, such as `v1 3f2a...`."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}\Z")
@@ -216,7 +218,8 @@ def _texts(table: Mapping[str, Any], name: str, usual: list[str], what: str) -> 
 
 
 def protocol_sha256(folder: Path) -> str:
-    """The hash of `protocol.toml` and of all suites beside it, whatever their line ends are.
+    """The hash of `protocol.toml` and of all suites beside it, whatever their line ends are; `decisions.toml`, which is
+    computed by the rules of the protocol, is not in it.
 
     It is the SHA-256 of one line a file, in order of their names: the SHA-256 of its text with line ends "\\n", two
     spaces, its name.
@@ -226,6 +229,8 @@ def protocol_sha256(folder: Path) -> str:
     """
     lines = []
     for path in sorted(folder.glob("*.toml"), key=lambda path: path.name):
+        if path.name == DECISIONS:
+            continue
         try:
             content = path.read_bytes()
         except OSError as error:

@@ -9,6 +9,7 @@ from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.data.cards import read_toml
 from mmkd.units.request import Request, parse_seeds, request_fields
+from mmkd.units.tuning_settings import CARRIED
 
 PARTS = "parts"
 """The key under which a suite has parts: a list of tables, `[[parts]]`."""
@@ -34,7 +35,7 @@ def read_suites(path: str | Path, parts: Sequence[str] = (), **changes: Any) -> 
 
     A file without the key `parts` is one request. Otherwise each table `[[parts]]` is one: it has a `name`, and its
     other keys replace those of the file. The name of its request is that of the file and its own. Names of `records`
-    are relative to the folder of the suite.
+    and the folder of `tuned` are relative to the folder of the suite.
 
     Args:
         parts: the names of the parts to read; empty: all.
@@ -125,7 +126,7 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
     """The request of these values, which `changes` replace; an error names the suite if it is in its values.
 
     Args:
-        folder: of the suite, which the names of its files of records are relative to.
+        folder: of the suite, which the names of its files of records and of its tuned options are relative to.
     """
     values = {**values, "name": name}
     if "methods" not in values and "methods" not in changes:
@@ -141,4 +142,6 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
         raise MmkdError(f"{what}: {error}") from None
     if suite.records and "records" not in changes:
         changes = {**changes, "records": tuple(str(folder / name) for name in suite.records)}
+    if suite.tuned not in (None, CARRIED) and not {"tuned", "tune"} & set(changes):
+        changes = {**changes, "tuned": str(folder / suite.tuned)}
     return Request(**{**values, **changes}) if changes else suite

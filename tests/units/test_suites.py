@@ -154,3 +154,10 @@ def test_parts_do_not_overwrite_the_frozen_files_of_each_other(suite, tmp_path, 
     assert main(["--suite", path, "--quiet"]) == 2
     assert "choose one with --part" in capsys.readouterr().err
     assert not list(tmp_path.glob("kept*")) + list(tmp_path.glob("runs/*"))
+
+
+def test_the_tuned_options_of_a_suite_lie_beside_it_unless_a_flag_or_the_carried_ones_are_named(suite):
+    path = suite('methods = ["kd"]\ntuned = "chosen/here"\n')
+    assert read_suite(path).tuned == str(path.parent / "chosen" / "here")
+    assert read_suite(path, tuned="elsewhere").tuned == "elsewhere"
+    assert read_suite(suite('methods = ["kd"]\ntuned = "experiments/tuned"\n')).tuned == "experiments/tuned"
