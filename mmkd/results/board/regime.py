@@ -132,9 +132,11 @@ class BoardRegime:
 def changes_of(scores: RegimeScores) -> dict[tuple[str, Case], SetChange]:
     """(row, case) -> its change against the student alone."""
     student = scores.student
+    if student is None:
+        return {}
     found = {}
-    for row in scores.rows if student is not None else ():
-        for case in scores.cases if row is not student and student is not None else ():
+    for row in scores.rows:
+        for case in scores.cases if row is not student else ():
             change = set_change(row, student, case, scores.sign)
             if isinstance(change, SetChange):
                 found[row.name, case] = change
