@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
-from mmkd.drawing.budgets import NARROW, apart
+from mmkd.drawing.budgets import apart
 from mmkd.drawing.scales import Scale
-from mmkd.drawing.svg import add_element, add_marker, add_text, add_tooltip, canvas
+from mmkd.drawing.svg import NARROW, add_element, add_marker, add_text, add_tooltip, canvas
 
 LEFT = 142.0
 STEP = 20.0

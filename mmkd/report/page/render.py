@@ -7,8 +7,9 @@ What other tools may rely on: `section#group-N` with `table[data-table=N]`, `inp
 `output[data-shown=N]`, `button[data-open=N]` and, where teachers and the student alone are on record,
 `ul[data-gaps=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` ("" where nothing is known);
 `details#method-N-NAME` and `details#teacher-N-NAME`, each with `data-group=N`; `figure` with `svg[role=img]`, which has
-a `title`; `#tuning`, `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column of numbers
-sorts downwards, on the names upwards; a second reverses the order.
+a `title`; `#tuning`, `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column
+puts its best on top, which `th[data-better]` says, on names the first; of numbers of which neither end is best the
+highest. A second click reverses the order. `.badge` behind a name: the best, and those not told apart from it.
 """
 
 import json
@@ -70,7 +71,8 @@ def page_files(
             *unread,
         ],
         "reproducibility": reproducibility_section(facts),
-        "legend": [legend(comparison), *meanings(comparison), *([MEANING] if comparison.tunings else [])],
+        "legend": [legend(comparison), *meanings(comparison)],
+        "tuning_meaning": MEANING,
         "version": __version__,
     }
     page = fill_template(WEB / "page.html", ["page.css"], ["tables.js", "page.js"], context)
