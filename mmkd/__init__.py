@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmkd.data.dataset import Dataset
     from mmkd.data.readers import READERS
     from mmkd.data.readers.base import RawDataset
+    from mmkd.deploy.export import export_student
     from mmkd.estimators.classifier import DistilledClassifier
     from mmkd.methods.configs import DistillConfig, GuidedConfig, LogitConfig, MethodConfig, TaughtConfig
     from mmkd.methods.contract import Method
@@ -48,6 +49,7 @@ wait_passively()  # every command and worker imports this package first, and PyT
 _MODULES = {
     "run": "api",
     "compare_records": "report.frames",
+    "export_student": "deploy.export",
     "load_student": "api",
     "recompute_scores": "comparison.reproduction",
     "load_plugin": "core.plugins",
@@ -147,6 +149,7 @@ __all__ = [
     "compare_records",
     "distinct_scale",
     "entropy_factor",
+    "export_student",
     "kind_of",
     "least_conflict",
     "load_plugin",

@@ -24,7 +24,7 @@ FLOORS = (
     {"units"},
     {"training", "comparison"},
     {"evaluation", "report"},
-    {"engines", "results"},
+    {"engines", "deploy", "results"},
     {"api"},
     {"estimators"},
     {"aeon"},
@@ -34,7 +34,7 @@ FLOORS = (
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 LEVEL["mmkd"] = LEVEL["core"] + 1  # `mmkd/__init__.py`; the rest of its names load on first use
 LEVEL["baselines"] = LEVEL["frequency"] + 1  # above methods and frequency, whose public names they may use
-DOORS = {"bench.py", "compare.py", "data/__main__.py", "results/__main__.py"}
+DOORS = {"bench.py", "compare.py", "export.py", "data/__main__.py", "results/__main__.py"}
 """`python -m mmkd.bench` and the like: a few lines above the whole house."""
 
 
@@ -177,7 +177,7 @@ def test_nothing_imports_matplotlib():
     assert importers_of("matplotlib") == set()
 
 
-TORCH = {"methods", "frequency", "nets", "training", "evaluation", "baselines"}
+TORCH = {"methods", "frequency", "nets", "training", "evaluation", "deploy", "baselines"}
 """Packages that may import torch; others may not, or only inside a function that needs it."""
 
 
@@ -260,7 +260,7 @@ def test_units_on_record_need_neither_torch_nor_mlflow():
     assert {"torch", "mlflow", "tsai", "matplotlib"} & set(json.loads(out)) == set()
 
 
-@pytest.mark.parametrize(("command", "flag"), [("bench", "--method"), ("compare", "--control")])
+@pytest.mark.parametrize(("command", "flag"), [("bench", "--method"), ("compare", "--control"), ("export", "--to")])
 def test_help_of_a_command(command, flag):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"mmkd.{command}", "--help"],

@@ -14,6 +14,7 @@ NAME = "mmkd.results"
 FOLDER = "experiments/v1"
 COMMANDS = {
     "make": "write results/REGIME.csv of the protocol's folder, from its records/",
+    "decide": "write decisions.toml of that folder: sets with room, and the best control of each regime",
     "page": "write DIR/index.html, a board of the results: one page that needs no network",
     "hash": "print the version and hash of the protocol, as VERSION has them",
 }
@@ -117,6 +118,31 @@ def _page(args: Any, words: Sequence[str]) -> int:
     return 0
 
 
+def _decide(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.deciding import decide, decisions_text
+    from mmkd.results.protocol import DECISIONS, changed_since
+    from mmkd.store.files import write_atomically
+
+    _no_words("decide", words)
+    protocol = _protocol(args)
+    if why := changed_since(protocol):
+        raise MmkdError(why)
+    decided = decide(protocol)
+    _say([f"regime {one.regime}: {line}" for one in decided for line in one.notes])
+    if not any(one.gaps or one.changes for one in decided):
+        raise MmkdError(f"{protocol.records}: no records of the phase before are complete; nothing is decided")
+    for one in (one for one in decided if one.gaps or one.changes):
+        room = f"{len(one.teachable)} of {len(one.gaps)} sets with room"
+        print(f"{one.regime}: {room}, best control {one.best_control or 'not decided'}")
+    path = protocol.folder / DECISIONS
+    try:
+        write_atomically(path, decisions_text(decided, protocol).encode())
+    except OSError as error:
+        raise MmkdError(f"{path}: {error.strerror or error}") from None
+    print(f"file: {path}")
+    return 0
+
+
 def _hash(args: Any, words: Sequence[str]) -> int:
     from mmkd.results.protocol import changed_since, version_line
 
@@ -133,5 +159,10 @@ def _no_words(name: str, words: Sequence[str]) -> None:
         raise MmkdError(f"{name} takes no {' '.join(words)!r}")
 
 
-RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {"make": _make, "page": _page, "hash": _hash}
+RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {
+    "make": _make,
+    "decide": _decide,
+    "page": _page,
+    "hash": _hash,
+}
 """Name of a command -> what runs it."""

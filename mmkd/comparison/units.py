@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mmkd.comparison.deployment import export_metrics
 from mmkd.comparison.predictions import missing_scores
 from mmkd.metrics.registry import from_source
 from mmkd.store.record import Record
@@ -41,7 +42,7 @@ def recorded_metrics(record: Record) -> dict[str, float]:
     metrics |= {"parameters": float(record.parameters), "seconds": record.seconds}
     measured = record.measurement("deployment.json")
     names = [metric.name for metric in from_source("deployment")]
-    metrics |= {name: float(measured[name]) for name in names if name in measured}
+    metrics |= {name: float(measured[name]) for name in names if name in measured} | export_metrics(measured)
     weights = (record.result.get("files") or {}).get("student.safetensors")
     return metrics | ({"bytes": float(weights["bytes"])} if weights else {})
 

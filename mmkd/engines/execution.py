@@ -27,7 +27,7 @@ from mmkd.tasks import TASKS
 from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.augmentations import said_of_cards
-from mmkd.units.costs import DEPLOYMENT, latency_notes
+from mmkd.units.costs import DEPLOYMENT, lacks_costs, latency_notes
 from mmkd.units.expansion import student_alone
 from mmkd.units.methods import may_be_left_out
 from mmkd.units.rare_classes import notes_of_rare_classes
@@ -385,8 +385,9 @@ def measure_students(
                     if name in MEASURED.values()
                 ]
                 continue
-            if DEPLOYMENT in existing and DEPLOYMENT in measurements and latency_notes([result.record]):
-                missing.append(DEPLOYMENT)  # the machine was busy
+            asked = DEPLOYMENT in existing and DEPLOYMENT in measurements
+            if asked and (lacks_costs(result.record) or latency_notes([result.record])):  # the machine was busy
+                missing.append(DEPLOYMENT)
             if missing:
                 lacking.append((result.record, missing))
     if not lacking:

@@ -22,7 +22,7 @@ from mmkd.training.preparation import complete_teacher
 from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.unit_windows import load_view
 from mmkd.training.workspace import Workspace
-from mmkd.units.costs import cost_key, is_steady, known_costs
+from mmkd.units.costs import EXPORTS, cost_key, is_steady, known_costs
 from mmkd.units.splits import split_for
 
 
@@ -95,7 +95,8 @@ class MeasurementRunner:
                 known = measured
             self._costs[key] = known
         size = job.record.file("student.safetensors").stat().st_size
-        return _json({**known, "size_bytes": size})
+        exports = job.record.measurement("deployment.json").get(EXPORTS)
+        return _json({**known, "size_bytes": size, **({EXPORTS: exports} if exports else {})})
 
     def _maps(self, job: MeasurementJob) -> bytes:
         """`maps.npz`; the maps of a teacher are computed once."""

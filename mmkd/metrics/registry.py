@@ -26,7 +26,7 @@ class Metric:
         label: its head in tables, and its name in sentences.
         meaning: one line for a reader of the head.
         source: what it is of: the test predictions, these beside those of the teachers, the training, the network
-            that is deployed, or the measurement of its deployment.
+            that is deployed, the measurement of its deployment, or of a file that it was exported to.
         direction: which values are better; empty where neither is.
         forms: the data forms (`Task.form`) of the tasks that show it as a score, among the first columns; others show
             it behind the changes, or because they name it.
@@ -44,7 +44,7 @@ class Metric:
     name: str
     label: str
     meaning: str = ""
-    source: Literal["predictions", "teachers", "training", "network", "deployment"] = "predictions"
+    source: Literal["predictions", "teachers", "training", "network", "deployment", "export"] = "predictions"
     direction: Literal["higher", "lower", ""] = "higher"
     forms: tuple[str, ...] = ()
     short: str = ""
@@ -211,5 +211,16 @@ for _metric in (
         "latency_p95_ms", "p95 ms", "one window, 95th percentile", "deployment", "lower", pattern="{:.2f}", wide=True
     ),
     Metric("bytes", "size", "of the weights on disk", "network", "lower", pattern="{:.2f} MB", scale=1e-6, wide=True),
+    Metric("int8_accuracy", "int8 acc", "accuracy of the exported int8 file, test windows", "export", wide=True),
+    Metric(
+        "int8_points_lost",
+        "int8 lost",
+        "points of accuracy that the int8 file is below the float32 file",
+        "export",
+        "lower",
+        pattern="{:+.2f}",
+        wide=True,
+    ),
+    Metric("int8_bytes", "int8 size", "of the int8 file, in bytes", "export", "lower", pattern="{:,.0f}", wide=True),
 ):
     METRICS.register(_metric.name)(_metric)

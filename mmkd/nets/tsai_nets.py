@@ -140,7 +140,7 @@ class TsaiBackbone(nn.Module):
             embedding = embedding.mean(dim=1 if self.layout == "per-variable" else 2)
         if logits.dim() == 3:
             logits = logits.mean(dim=1)
-        features = {stage: self._map(recorded[stage], len(x)) for stage in sorted(recorded)}
+        features = {stage: self._map(recorded[stage], x.shape[0]) for stage in sorted(recorded)}
         weight = reader.weight if self.cam else None
         return Outputs(logits, embedding, features, classifier=weight if isinstance(weight, Tensor) else None)
 

@@ -112,9 +112,10 @@ def plain_row(row: Row, group: Group) -> dict[str, Any]:
         cells[name] = value if isinstance(value, float) else None
         cells[f"{name}_why"] = value.why if isinstance(value, Refusal) else None
     for metric in METRICS.values():
-        if metric.source in ("network", "deployment"):
+        if metric.source in ("network", "deployment", "export"):
             values = row.values(metric.name)
-            cells[metric.name] = float(np.mean(values)) if values else None
+            if values or metric.source != "export":  # few students are exported: no empty columns for the others
+                cells[metric.name] = float(np.mean(values)) if values else None
     return cells | _teacher_cells(row, group) | fidelity_row(row)
 
 

@@ -285,7 +285,17 @@ def united(one: TravellingRecord, other: TravellingRecord) -> TravellingRecord:
         name: {**other.functional.get(name, {}), **one.functional.get(name, {})}
         for name in (*one.functional, *other.functional)
     }
-    return replace(one, measured={**other.measured, **one.measured}, functional=functional)
+    measured = {**other.measured, **one.measured}
+    if "deployment.json" in other.measured:
+        measured["deployment.json"] = _with_exports(measured["deployment.json"], other.measured["deployment.json"])
+    return replace(one, measured=measured, functional=functional)
+
+
+def _with_exports(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was measured of a student, with what only the other measurement has of exported files."""
+    own, more = one.get("exports", {}), other.get("exports", {})
+    both = {**more, **own} if isinstance(own, dict) and isinstance(more, dict) else own
+    return {**one, "exports": both} if both else one
 
 
 # Writing --------------------------------------------------------------------------------------------------------------

@@ -15,6 +15,10 @@ from mmkd.specs.unit import student_sources
 from mmkd.store.record import Record, read_json
 
 DEPLOYMENT = "deployment.json"
+EXPORTS = "exports"
+"""The heading in `deployment.json` of what was measured of exported files, target by target; not shared with others."""
+OWN = ("size_bytes", EXPORTS)
+"""Headings that are of the record itself, and not of all students that cost the same."""
 UNSTEADY = 2.0
 """A latency whose 95th percentile is over this many medians says more of the machine than of the network."""
 
@@ -28,6 +32,12 @@ def cost_key(record: Record) -> str:
     if record.result.get("deploys", "student") != "student":  # a method's own network
         parts += [spec.method, spec.options, spec.teachers, spec.method_sha256, spec.sources]
     return digest([*parts, spec.data.sha256, len(data["channels"]), data["window"], len(data["classes"])])
+
+
+def lacks_costs(record: Record) -> bool:
+    """Whether a record has measurements of exported files and not of the student itself, which was never timed."""
+    measured = record.measurement(DEPLOYMENT)
+    return EXPORTS in measured and "latency_ms" not in measured
 
 
 def is_steady(measured: Mapping[str, Any]) -> bool:
@@ -58,6 +68,7 @@ def known_costs(runs: Path, conditions: Mapping[str, Any]) -> dict[str, Mapping[
         measured = _costs_of(record)
         if measured is None:
             continue
+        measured = {name: value for name, value in measured.items() if name != EXPORTS}
         torch = (record.environment.get("versions") or {}).get("torch")  # older measurements do not name it
         if conditions.items() <= {"torch": torch, **measured}.items():
             found.setdefault(cost_key(record), []).append(measured)
@@ -93,10 +104,11 @@ def share_costs(records: Iterable[Record]) -> list[Record]:
     for numbers in groups.values():
         distinct = {float(measurements[number]["latency_ms"]): measurements[number] for number in numbers}
         if len(distinct) > 1:
-            one = {**middle(list(distinct.values())), "equal": [len(distinct), min(distinct), max(distinct)]}
+            shared = {name: value for name, value in middle(list(distinct.values())).items() if name != EXPORTS}
+            one = {**shared, "equal": [len(distinct), min(distinct), max(distinct)]}
             for number in numbers:
-                size = {name: measurements[number][name] for name in ("size_bytes",) if name in measurements[number]}
-                records[number] = replace(records[number], replaced={DEPLOYMENT: {**one, **size}})
+                own = {name: measurements[number][name] for name in OWN if name in measurements[number]}
+                records[number] = replace(records[number], replaced={DEPLOYMENT: {**one, **own}})
     return records
 
 

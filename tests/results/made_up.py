@@ -7,6 +7,7 @@ import numpy as np
 
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
+from mmkd.data.cards import find_card
 from mmkd.peers import PEERS
 from mmkd.results.protocol import read_protocol, version_line
 from mmkd.specs.unit import PeerSpec, TeacherSpec
@@ -89,7 +90,7 @@ def dataset(name):
         name=name,
     )
     triads = {} if name.startswith("ucr") else {"waist": ((0, 1, 2), (3, 4, 5))}
-    augment = () if name.startswith("ucr") else ("rotate:30", "gain:0.1", "jitter:0.05")
+    augment = tuple(find_card(name).augment)
     return replace(data, triads=triads, augment=augment, resampled=subjects)
 
 

@@ -70,6 +70,15 @@ def test_what_is_not_known_is_said_and_not_made_up():
     assert "no student alone" in answers(nothing)[0][1]
 
 
+def test_sets_of_which_nothing_was_decided_are_on_neither_side():
+    gaps = {name: Gap(0.08) for name in SETS[:11]}
+    one = regime(decisions=Decisions(ROOM, "label-smoothing", gaps))
+    assert one.without_room == (SETS[10],)
+    assert one.undecided == (SETS[11],)
+    assert any("Room not decided" in line and SETS[11] in line for line in status(one))
+    assert [row.cells[0].text for row in gap_table(one).bodies[0].rows][-2:] == ["no", "not decided"]
+
+
 def test_a_page_of_no_results_says_so():
     page = board_files("mmkd-bench v1", [Plan("A"), Plan("B")], [], {})["index.html"]
     assert "There are no results yet for A and B." in page

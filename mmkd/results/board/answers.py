@@ -140,6 +140,9 @@ def status(regime: BoardRegime) -> list[str]:
     short = sum(a < b for a, b in runs)
     if short:
         lines.append(f"{count(short, 'row')} of {len(rows)} without all runs; each says how many it has.")
+    if regime.undecided:
+        names = listed([regime.short(name) for name in regime.undecided], 20)
+        lines.append(f"Room not decided, and so in no statistic over sets: {names}.")
     for standing, which in ((regime.room, "with room"), (regime.no_room, "without room")):
         if which == "without room" and not regime.without_room:
             continue

@@ -59,7 +59,13 @@ class BoardRegime:
     @property
     def without_room(self) -> tuple[str, ...]:
         """The sets that were found to have none."""
-        return tuple(name for name in self.scores.datasets if name not in self.with_room)
+        return tuple(name for name in self.scores.datasets if name not in (*self.with_room, *self.undecided))
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The sets of which nothing is decided, where it is of others: they are in no statistic over sets."""
+        known = self.decisions.gaps
+        return tuple(name for name in self.scores.datasets if known and name not in (*self.with_room, *known))
 
     @cached_property
     def compared(self) -> list[Row]:
@@ -92,8 +98,9 @@ class BoardRegime:
 
     @cached_property
     def cases(self) -> list[Case]:
-        """Sets and students, those with room first."""
-        return sorted(self.scores.cases, key=lambda case: (case.dataset not in self.with_room, case))
+        """Sets and students: those with room, those without, and those that are not decided."""
+        order = [*self.with_room, *self.without_room, *self.undecided]
+        return sorted(self.scores.cases, key=lambda case: (order.index(case.dataset), case))
 
     @cached_property
     def changes(self) -> dict[tuple[str, Case], SetChange]:

@@ -22,7 +22,7 @@ def change_map(regime: BoardRegime) -> BoardTable:
     decided = regime.decisions.teachable is not None
     heads = []
     for case in cases:
-        room = (", with room" if case.dataset in regime.with_room else ", no room") if decided else ""
+        room = f", room: {room_of(regime, case.dataset)}" if decided else ""
         heads.append(Head(regime.label(case), f"change in points{room}", "higher"))
     order = {name: test.mean for name, test in regime.room.against_student.items()}
 
@@ -147,9 +147,8 @@ def gap_table(regime: BoardRegime) -> BoardTable | None:
         Head("best teacher", "by its mean on the test windows", "", False),
     ]
     rows = []
-    teachable = regime.decisions.teachable
     for case in regime.cases:
-        room = "not decided" if teachable is None else "yes" if case.dataset in teachable else "no"
+        room = room_of(regime, case.dataset)
         gap = regime.decisions.gaps.get(case.dataset)
         teacher = regime.best_teacher(case)
         chosen = Cell(
@@ -163,6 +162,13 @@ def gap_table(regime: BoardRegime) -> BoardTable | None:
         "The gap on the test windows is shown beside it and decides nothing.",
     ]
     return BoardTable(f"{regime.name}-gaps", "Teachers and room on each set", "set", heads, [Body("", rows)], how)
+
+
+def room_of(regime: BoardRegime, dataset: str) -> str:
+    """`yes`, `no` or `not decided`."""
+    if regime.decisions.teachable is None or dataset in regime.undecided:
+        return "not decided"
+    return "yes" if dataset in regime.with_room else "no"
 
 
 def _test_gap(regime: BoardRegime, teacher: Row | None, student: Row, case: Case) -> list[Cell]:

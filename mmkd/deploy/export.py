@@ -1,0 +1,157 @@
+"""Export the student of a record: its files, whole or not at all, and what was measured of them in the record."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.options import Options
+from mmkd.core.text import LONGEST_PATH, shown
+from mmkd.data import Dataset
+from mmkd.deploy.job import ExportJob, Written
+from mmkd.deploy.targets import Target, get_target
+from mmkd.deploy.windows import RecordWindows
+from mmkd.store.files import temporary_folder
+from mmkd.store.record import Record
+from mmkd.store.records import Records, open_record
+from mmkd.tasks import TASKS
+from mmkd.training.student_model import StudentModel
+
+DEPLOYMENT = "deployment.json"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files of an export.
+
+    Attributes:
+        folder: where they are.
+        files: their paths.
+        lines: what the command prints of them.
+        measured: what was measured of them, in plain values.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    lines: tuple[str, ...]
+    measured: Mapping[str, Any]
+
+
+def export_student(
+    record: Record | str | PathLike[str],
+    to: str = "onnx",
+    out: str | PathLike[str] | None = None,
+    *,
+    data: Dataset | str | PathLike[str] | None = None,
+    data_root: str | PathLike[str] | None = None,
+    plugin: str | PathLike[str] | None = None,
+    force: bool = False,
+    **options: Any,
+) -> Exported:
+    """Write the student of a record in a form for a device, and check the files against the student.
+
+    >>> mmkd.export_student("runs/1a2b3c4d", to="onnx", out="device").files  # doctest: +SKIP
+
+    Args:
+        record: as `mmkd.run` returns it, or the folder of a record.
+        to: the form, one of `python -m mmkd.export --help`.
+        out: the folder of the files; None: `exported/<key>`.
+        data: the windows that the record was trained on, where they are no named data set: the file, or the
+            `mmkd.Dataset`. Without them a file is checked with made-up windows, and cannot be calibrated.
+        data_root: the data folder, as the flag.
+        plugin: the file of the plugin that the student was made with, if it is not where it was then.
+        force: replace files that are there.
+        options: of the form, such as `calibration_windows=256`.
+
+    Raises:
+        MmkdError: there is no such record, or it has no weights or is damaged; the student cannot be written in this
+            form; or what was written does not do what the student does. No file is left then.
+    """
+    target = get_target(to)
+    parsed = target.Config.parse(options, f"--to {target.name}")
+    for name, value in (("out", out), ("data", data), ("data_root", data_root), ("plugin", plugin)):
+        wrong = not isinstance(value, str | PathLike | None) and not (name == "data" and isinstance(value, Dataset))
+        if wrong or (isinstance(value, str | PathLike) and (len(str(value)) > LONGEST_PATH or "\0" in str(value))):
+            raise MmkdError(f"{name} = {shown(value)} is not a path")
+    found = open_record(record)
+    folder = Path("exported") / found.key if out is None else Path(out)
+    _check_out(folder, target, force)
+    target.check_installed()
+    student = StudentModel.load(found, () if plugin is None else (str(plugin),))
+    if TASKS.get(found.unit.task).of_series:
+        raise MmkdError(
+            f"record {found.key} is a detector of --task {found.unit.task}: it scores whole series, and its scores are "
+            f"no output of a network; only students that label windows or steps are exported"
+        )
+    windows = Path(data) if isinstance(data, PathLike) else data
+    return export_loaded(found, student, target, parsed, RecordWindows(found, windows, _text(data_root)), folder)
+
+
+def _text(path: str | PathLike[str] | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def export_loaded(
+    record: Record, student: StudentModel, target: Target, options: Options, windows: RecordWindows, folder: Path
+) -> Exported:
+    """Write a student that is loaded already; the arguments are those of an `ExportJob`.
+
+    Raises:
+        MmkdError: as `export_student`.
+    """
+    with _made(folder), temporary_folder(folder) as made:
+        written = target.write(ExportJob(record, student, windows, made, options))
+        for name in target.files:
+            os.replace(made / name, folder / name)
+    lines = [*written.lines, *_keep(record, target, written)]
+    return Exported(folder, tuple(folder / name for name in target.files), tuple(lines), dict(written.measured))
+
+
+def _check_out(folder: Path, target: Target, force: bool) -> None:
+    """Refuse, before anything is done, a folder that cannot be one, and files that are there."""
+    try:
+        existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not existing.is_dir():
+            raise MmkdError(f"--out {folder}: {existing} is not a folder; name another")
+        there = [name for name in target.files if (folder / name).exists()]
+    except OSError as error:
+        raise MmkdError(f"--out {folder}: {error.strerror or error}; name another folder") from None
+    if there and not force:
+        raise MmkdError(f"--out {folder}: {there[0]} is there already; --force replaces it")
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, with its parents; those that were made for it are removed again if the body fails."""
+    new = [each for each in (folder, *folder.absolute().parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        for each in new:
+            with suppress(OSError):
+                each.rmdir()
+        if isinstance(error, OSError):
+            raise MmkdError(f"--out {folder}: {error.strerror or error}; nothing is written") from error
+        raise
+
+
+def _keep(record: Record, target: Target, written: Written) -> list[str]:
+    """Add what was measured to the record's `deployment.json`; a line if that cannot be done."""
+    if not written.measured:
+        return []
+    own = replace(record, replaced={}).measurement(DEPLOYMENT)
+    exports = {**(own.get("exports") or {}), target.name: dict(written.measured)}
+    content = json.dumps({**own, "exports": exports}, indent=1, allow_nan=False).encode()
+    try:
+        if not record.has_files or not os.access(record.folder, os.W_OK):
+            raise MmkdError("its record has no folder here that can be written")
+        Records(record.folder.parent).add_measurements(record, {DEPLOYMENT: content})
+    except MmkdError as error:
+        return [f"note: what was measured is not kept: {error}"]
+    return []
