@@ -285,14 +285,16 @@ def _best(
         alike = [pair.second for pair in family if pair.p_holm is None or pair.p_holm >= st.ALPHA]
         told_by = f"Wilcoxon's signed-rank test over {len(sets)} sets, Holm, {st.ALPHA}"
     else:
-        alike = [row.name for row in others if not _told_apart(regime, top, row, sets)]
-        told_by = "on no set does the 95 % interval of their difference leave out 0"
+        alike = [row.name for row in others if _alike(regime, top, row, sets)]
+        told_by = "on no set does the 95 % interval of their difference leave out 0; without intervals none is marked"
     return best, frozenset([best, *alike]), told_by
 
 
-def _told_apart(regime: RegimeScores, best: Row, row: Row, sets: Sequence[str]) -> bool:
+def _alike(regime: RegimeScores, best: Row, row: Row, sets: Sequence[str]) -> bool:
+    """Whether there are intervals of the difference, and none of them has the best row above."""
     changes = _changes(regime, best, row, sets)
-    return any(each.answer == "better" for of_set in changes.values() for each in of_set)
+    answers = {each.answer for of_set in changes.values() for each in of_set} - {""}
+    return bool(answers) and "better" not in answers
 
 
 def best_on(regime: RegimeScores, case: Case, rows: Sequence[Row]) -> tuple[str, frozenset[str]]:

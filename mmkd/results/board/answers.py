@@ -68,6 +68,11 @@ def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
     total = count(len(tests), "method")
     if not any(test.answer for test in tests.values()):
         best = max(tests, key=lambda name: tests[name].mean)
+        if not any(test.intervals for test in tests.values()):
+            return (
+                f"{sets[0].upper()}{sets[1:]} under one seed: there is no interval and no test yet. The largest mean "
+                f"change is {points(tests[best].mean)} points ({best})."
+            )
         counts = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
         text = (
             f"{sets[0].upper()}{sets[1:]}: too few for a test over sets (it needs "
@@ -99,6 +104,8 @@ def _by_sets(item: tuple[str, OverSets]) -> tuple[int, float]:
 
 def _never(tests: Mapping[str, OverSets], sets: str) -> str:
     """Which methods are better nowhere."""
+    if not any(test.intervals for test in tests.values()):
+        return ""
     never = [name for name, test in tests.items() if not test.better and test.answer != "better"]
     if not never or len(never) == len(tests):
         return ""
