@@ -100,6 +100,11 @@ class OverSets:
     open: int
 
     @property
+    def intervals(self) -> int:
+        """Sets on which there is an interval."""
+        return self.better + self.worse + self.open
+
+    @property
     def answer(self) -> str:
         """ "better", "worse", "open", or "" where the number of sets carries no test."""
         if self.pair.p_holm is None:
@@ -193,7 +198,7 @@ def against_all(
         means = [float(np.mean([each.mean for each in of_set])) for of_set in found[pair.first].values()]
         low, high = st.bootstrap_interval(means)[:2] if len(means) > 1 else (None, None)
         better, worse = (answers.count(answer) for answer in ("better", "worse"))
-        rest = len(answers) - better - worse
+        rest = answers.count("open")
         tests[pair.first] = OverSets(pair, float(np.mean(means)), low, high, better, worse, rest)
     return tests
 

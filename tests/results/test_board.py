@@ -79,6 +79,14 @@ def test_sets_of_which_nothing_was_decided_are_on_neither_side():
     assert [row.cells[0].text for row in gap_table(one).bodies[0].rows][-2:] == ["no", "not decided"]
 
 
+def test_of_one_seed_there_are_no_intervals_and_nothing_is_told_apart():
+    one = regime([line for line in made_lines(sets=SETS[:3]) if line.seed == 0], Decisions())
+    found = dict(answers(one))
+    assert "under one seed: there is no interval and no test yet" in found["Which methods help?"]
+    assert "Which never do?" not in found
+    assert one.room.alike == {one.room.best} == {"good"}
+
+
 def test_a_page_of_no_results_says_so():
     page = board_files("mmkd-bench v1", [Plan("A"), Plan("B")], [], {})["index.html"]
     assert "There are no results yet for A and B." in page
