@@ -112,15 +112,6 @@ def test_methods_are_those_of_the_checkout():
         assert mmkd.METHODS.source_sha256(name) == ""
 
 
-def test_the_wheel_carries_protocols_and_their_results_without_records():
-    carried = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    for folder in (path.parent for path in (ROOT / "experiments").glob("*/protocol.toml")):
-        names = {path.name for path in folder.iterdir()} - {"records"}
-        assert {"protocol.toml", "VERSION", "results"} <= names
-        for name in names:
-            assert carried[f"experiments/{folder.name}/{name}"] == f"mmkd/{folder.name}/{name}"
-
-
 def test_commands_and_dotted_names_of_the_project_are_there():
     named = [*PROJECT["project"]["scripts"].values()]
     calls = PROJECT["tool"]["ruff"]["lint"]["flake8-bugbear"]["extend-immutable-calls"]

@@ -44,7 +44,11 @@ def test_the_wheel_carries_methods_and_cards_and_nothing_at_the_top_level(wheel)
     assert {n for n in top if not n.endswith(".dist-info")} == {"mmkd"}
     assert {"mmkd/baselines/__init__.py", "mmkd/baselines/kd.py", "mmkd/datasets/basic-motions/card.toml"} <= set(names)
     assert "mmkd/tuned/README.md" in names
-    assert {"mmkd/v1/protocol.toml", "mmkd/v1/VERSION", "mmkd/v1/A.toml", "mmkd/v1/results/data.json"} <= set(names)
+    for folder in (path.parent for path in (ROOT / "experiments").glob("*/protocol.toml")):
+        files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+        carried = {f"mmkd/{folder.name}/{path}" for path in files if path.parts[0] != "records"}
+        assert {f"mmkd/{folder.name}/{name}" for name in ("protocol.toml", "VERSION", "results/data.json")} <= carried
+        assert carried <= set(names)
     assert not [name for name in names if name.endswith(".jsonl")]
     assert {f"mmkd/report/web/page.{kind}" for kind in ("html", "css", "js")} <= set(names)
     assert len(names) == len(set(names))

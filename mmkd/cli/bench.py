@@ -170,12 +170,14 @@ def run_command(
         _warn(line)
     runs = Path(args.runs)
     problem = None
+    units = [result.spec for result in outcome.results if result.status != "refused"]
+    suite = request.name or mlflow.command_name(units)
     if args.existing != "only":  # what was tried is no row of the suite
-        problem = mlflow.publish(runs, outcome.records, request.name) or mlflow.publish(runs, outcome.tried)
+        problem = mlflow.publish(runs, outcome.records, suite) or mlflow.publish(runs, outcome.tried)
     if not args.json:
         print_outcome(outcome, runs)
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
-        print(f"records: {runs}   MLflow: mlflow ui --backend-store-uri {mlflow.shown_uri(runs)}")
+        print("\n  ".join([f"records: {runs}", *mlflow.where_to_look(runs, outcome.records, suite)]))
         if request.with_controls:
             print(f"is it the teacher? python -m mmkd.compare --runs {runs}")
     if problem:

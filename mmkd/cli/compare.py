@@ -3,6 +3,7 @@
 It only reads records and never imports torch. Measurements that need a network were made when the unit was run.
 """
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--control", metavar="METHOD", default="student", help="the method that others are compared with"
     )
+    parser.add_argument(
+        "--with",
+        dest="beside",
+        metavar="VERSION",
+        help="also show the units here among the results of a frozen benchmark, such as v1, without running those; * "
+        "marks the units here",
+    )
     parser.add_argument("--out", metavar="DIR", help="folder of the files (default comparison in --runs)")
     parser.add_argument(
         "--no-windows",
@@ -100,6 +108,8 @@ def command(argv: Sequence[str]) -> int:
     written = Path(args.write_records) if args.write_records else None
     if written is not None and (written.suffix != SUFFIX or written.is_dir()):
         raise MmkdError(f"--write-records {written}: name a file that ends in {SUFFIX}")
+    if args.beside is not None and (not args.beside or "\0" in args.beside):
+        raise MmkdError(f"--with {args.beside!r}: name a version, such as v1")
     runs = Path(args.runs)
     out = Path(args.out) if args.out else runs / "comparison"
     check_folder(out, "--out")
@@ -113,6 +123,12 @@ def command(argv: Sequence[str]) -> int:
     from mmkd.report.reproducibility import failures, reproducibility
     from mmkd.report.terminal import print_comparison
 
+    protocol = None
+    if args.beside is not None:
+        from mmkd.results.protocol import read_protocol
+
+        protocol = read_protocol(args.beside)
+    tables, notes = [], []
     with _records(runs, args.experiment, files_of_records) as (records, left_out):
         try:
             comparison = compare(records, args.control, left_out)
@@ -125,16 +141,28 @@ def command(argv: Sequence[str]) -> int:
         facts = reproducibility(comparison, {} if args.experiment else failures(runs))
         export = Export(comparison, rankings(comparison), facts, windows=not args.no_windows)
         files = export_files(export)
+        if protocol is not None:
+            from mmkd.results.beside import place_records, table_text, tables_beside
+
+            placed = place_records(comparison.records, protocol)
+            tables, notes = tables_beside(placed, protocol), placed.left_out
     write_files(out, files)
-    for line in dict.fromkeys((*comparison.left_out, *export.notes, *broken_packages())):
+    for line in dict.fromkeys((*comparison.left_out, *export.notes, *broken_packages(), *notes)):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
-    if args.json:
+    if args.json and protocol is not None:
+        beside = {"protocol": protocol.title, "tables": [table.as_json() for table in tables]}
+        print(json.dumps({**json.loads(export.json_text), "beside": beside}, indent=1))
+    elif args.json:
         print(export.json_text)
     else:
         print_comparison(comparison, export.rankings, sys.stdout)
         print(f"files: {out} (report.html is the page)")
         if written is not None:
             print(f"records: {written} ({counts[0]} lines, {counts[1]} of them new)")
+        for table in tables:
+            print(f"\n{table_text(table)}")
+        if protocol is not None and not tables:
+            print(f"\nno unit here is of a regime of {protocol.version}, or all of them are among its results")
     return 0
 
 

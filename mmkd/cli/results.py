@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags
+from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags, split_names
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.text import one_line
 
 NAME = "mmkd.results"
 FOLDER = "experiments/v1"
+MOST_SHOWN = 20
+"""Problems of a file that are printed."""
 COMMANDS = {
-    "make": "write results/REGIME.csv of the protocol's folder, from its records/",
+    "make": "write results/REGIME.csv of the protocol's folder, from its records/; or with --records your own results, "
+    "of methods of your own, to --out",
+    "check": "check a CSV of results as a request adds it, and say where it would stand; nothing of it is executed",
     "decide": "write decisions.toml of that folder: sets with room, and the best control of each regime",
     "page": "write DIR/index.html, a board of the results: one page that needs no network",
     "hash": "print the version and hash of the protocol, as VERSION has them",
@@ -32,20 +36,28 @@ def make_parser() -> Parser:
     """The flags of `mmkd.results`."""
     parser = Parser(
         prog="python -m mmkd.results",
-        usage="python -m mmkd.results COMMAND [options]",
+        usage="python -m mmkd.results COMMAND [FILE] [options]",
         description="; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
         allow_abbrev=False,
         add_help=False,
         epilog="docs/results.md has the columns, docs/submit.md how to add results of one's own.",
     )
-    parser.add_argument("words", nargs="*", metavar="COMMAND", help="a command")
+    parser.add_argument("words", nargs="*", metavar="COMMAND", help="a command; of check the file")
     parser.add_argument(
         "--folder",
         metavar="DIR",
         default=FOLDER,
         help=f"the protocol: a folder with protocol.toml, or a version such as v1 (default {FOLDER})",
     )
-    parser.add_argument("--out", metavar="DIR", help="of page: where it goes (default page in the protocol's folder)")
+    parser.add_argument(
+        "--records", metavar="FILE[,FILE]", help="of make: records that mmkd.compare --write-records wrote"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="of make --records: where to write; of page: a folder for it (default page in --folder)",
+    )
+    parser.add_argument("--method-file", metavar="FILE.py", help="of check: the file of the method, parsed only")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
     return parser
 
@@ -65,6 +77,13 @@ def command(argv: Sequence[str]) -> int:
     name, *words = args.words
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
+    for option, owner in (("records", "make"), ("out", "make"), ("method_file", "check")):
+        value = getattr(args, option)
+        flag = f"--{option.replace('_', '-')}"
+        if value is not None and name != owner:
+            raise MmkdError(f"{flag} goes with {owner}")
+        if value is not None and (not value or "\0" in value):
+            raise MmkdError(f"{flag} {value!r}: the name is empty, or contains a zero byte")
     return RUN[name](args, words)
 
 
@@ -81,15 +100,42 @@ def _say(lines: Sequence[str]) -> None:
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
 
 
+def _check(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.submission.checking import check_file
+    from mmkd.results.submission.placing import places
+
+    if len(words) != 1 or not words[0]:
+        raise MmkdError("check takes one FILE.csv")
+    checked = check_file(Path(words[0]), _protocol(args), Path(args.method_file) if args.method_file else None)
+    name = one_line(Path(words[0]).name, 60)
+    for number, text in checked.problems[:MOST_SHOWN]:
+        where = f", line {number}" if number else ""
+        print(f"{NAME}: {name}{where}: {one_line(text)}", file=sys.stderr)
+    if checked.problems:
+        more = len(checked.problems) - MOST_SHOWN
+        if more > 0:
+            print(f"{NAME}: {name}: and {more:,} more", file=sys.stderr)
+        return 2
+    _say(checked.notes)
+    print(f"{name}: {len(checked.lines):,} lines of results, in the form of {checked.known.protocol.title}")
+    for place in places(checked.lines, checked.known):
+        print(one_line(place.text))
+    return 0
+
+
 def _make(args: Any, words: Sequence[str]) -> int:
     from mmkd.results.making import make_results
     from mmkd.results.protocol import changed_since
     from mmkd.results.tables import write_results
 
     _no_words("make", words)
+    if (args.records is None) != (args.out is None):
+        raise MmkdError("--records names own records, and --out where their results go; give both, or none of them")
     protocol = _protocol(args)
     if why := changed_since(protocol):
         raise MmkdError(why)
+    if args.records is not None:
+        return _make_own(args, protocol)
     made = make_results(protocol)
     write_results(protocol, made)
     _say([f"regime {one.regime}: {line}" for one in made for line in one.left_out])
@@ -115,6 +161,42 @@ def _page(args: Any, words: Sequence[str]) -> int:
             print(f"page: {out / name}")
     except OSError as error:
         raise MmkdError(f"--out {out}: {error.strerror or error}; name another folder") from None
+    return 0
+
+
+def _make_own(args: Any, protocol: Any) -> int:
+    """Write the results of methods of one's own, as a request adds them."""
+    from mmkd.results.beside import own_methods, place_records
+    from mmkd.results.columns import csv_text
+    from mmkd.results.making import lines_of
+    from mmkd.results.naming import row_names
+    from mmkd.results.tables import write_if_changed
+    from mmkd.store.travelling import read_travelling
+
+    out = Path(args.out)
+    if out.suffix != ".csv" or out.is_dir():
+        raise MmkdError(f"--out {out}: name a file that ends in .csv")
+    records = read_travelling(split_names(args.records, "--records"))
+    own, others = own_methods(records.values())
+    placed = place_records(own, protocol)
+    made = []
+    for name, found in placed.records.items():
+        regime = protocol.regimes[name]
+        made.append(lines_of(found, row_names(found, regime), protocol, regime, verified=False))
+    _say([*placed.left_out, *(line for one in made for line in one.left_out)])
+    if others:
+        _say([f"{others} records of mmkd's own methods, of teachers and peers: their results are not yours to submit"])
+    if not made:
+        raise MmkdError(
+            f"--records {args.records}: no unit of a method of your own is of a regime of {protocol.version}"
+        )
+    try:
+        write_if_changed(out, csv_text(line for one in made for line in one.lines))
+    except OSError as error:
+        raise MmkdError(f"--out {out}: {error.strerror or error}") from None
+    for one in made:
+        print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} records")
+    print(f"file: {out}; python -m mmkd.results check {out} says what is missing")
     return 0
 
 
@@ -161,6 +243,7 @@ def _no_words(name: str, words: Sequence[str]) -> None:
 
 RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {
     "make": _make,
+    "check": _check,
     "decide": _decide,
     "page": _page,
     "hash": _hash,

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -44,7 +44,7 @@ class Line:
     def order(self) -> tuple[Any, ...]:
         """What sorts lines."""
         kind = KINDS.index(self.kind)
-        place = self.dataset, self.student, kind, self.method, self.row, self.seed
+        place = self.regime, self.dataset, self.student, kind, self.method, self.row, self.seed
         return *place, natural(self.subject), METRIC_ORDER.get(self.metric, len(METRIC_ORDER)), self.metric
 
     @property
@@ -52,9 +52,20 @@ class Line:
         """What no two lines have in common."""
         return self.regime, self.dataset, self.student, self.kind, self.row, self.seed, self.subject, self.metric
 
+    @classmethod
+    def parse(cls, fields: Mapping[str, str]) -> "Line":
+        """The line of a text a column.
+
+        Raises:
+            ValueError, KeyError: a text has not the type of its column, or there is none.
+        """
+        texts: dict[str, Any] = dict(fields)
+        truths = {name: {"true": True, "false": False}[texts[name]] for name in ("tuned", "extra_data", "verified")}
+        return cls(**{**texts, **truths, "seed": int(texts["seed"]), "value": float(texts["value"])})
+
 
 COLUMNS = tuple(field.name for field in fields(Line))
-METRIC_ORDER = {name: number for number, name in enumerate(METRICS)}
+METRIC_ORDER = {name: number for number, name in enumerate(m.name for m in METRICS.values())}
 
 
 def natural(text: str) -> tuple[int, int, str]:

@@ -42,10 +42,11 @@ def _words(value: Any) -> str:
     return "none" if value is None or value == "" else str(value)
 
 
-def differences(record: Record, protocol: Protocol, regime: Regime) -> list[Difference]:
+def differences(record: Record, protocol: Protocol, regime: Regime, methods: bool = False) -> list[Difference]:
     """What of a record differs from the part of the regime's suite that it is nearest to; empty if it is of the regime.
 
-    The method, and the options of the method, are not compared.
+    Args:
+        methods: whether the method, and its options, must be those of the suite too.
 
     Raises:
         MmkdError: the suite of the regime is malformed.
@@ -54,9 +55,13 @@ def differences(record: Record, protocol: Protocol, regime: Regime) -> list[Diff
     spec = record.spec
     if spec.data.name not in regime.datasets:
         return [("data set", spec.data.name, regime.datasets)]
+    asks = methods and not isinstance(spec, TeacherSpec)
+    found = [
+        [*_part_differences(record, request), *(method_differences(record, request) if asks else ())]
+        for request in regime.requests_of(spec.data.name)
+    ]
     if spec.seed not in protocol.seeds:
-        return [("seed", spec.seed, protocol.seeds)]
-    found = [list(_part_differences(record, request)) for request in regime.requests_of(spec.data.name)]
+        found = [[("seed", spec.seed, protocol.seeds), *(d for d in own if d[0] != "seed")] for own in found]
     stated = protocol.datasets[spec.data.name].get("sha256")
     if isinstance(stated, str) and stated and spec.data.sha256 != stated:
         found = [[*own, ("content of the data", spec.data.sha256[:8], stated[:8])] for own in found]

@@ -9,11 +9,10 @@ from mmkd.comparison.parts import is_part_of_another
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.core.errors import MmkdError, describe_error
 from mmkd.results.columns import Line
-from mmkd.results.fitting import Difference, describe, differences, method_differences
+from mmkd.results.fitting import Difference, describe, differences
 from mmkd.results.lines import subject_accuracies, unit_lines
 from mmkd.results.naming import row_names
 from mmkd.results.protocol import Protocol, Regime
-from mmkd.specs.unit import TeacherSpec
 from mmkd.store.record import Record
 from mmkd.store.travelling import SUFFIX, TravellingRecord, read_travelling
 from mmkd.units.costs import share_costs
@@ -78,7 +77,7 @@ def make_lines(records: Sequence[Record], protocol: Protocol, regime: Regime, ve
     """The lines of those records that are of a regime and of its methods."""
 
     def why_not(record: Record) -> str:
-        return _in_words(fits_suite(record, protocol, regime))
+        return _in_words(differences(record, protocol, regime, methods=True))
 
     kept, left_out = sort_out(records, why_not)
     return lines_of(kept, row_names(kept, regime), protocol, regime, verified, left_out)
@@ -116,15 +115,6 @@ def lines_of(
         if sha256.setdefault(data.name, data.sha256) != data.sha256:
             notes.append(f"regime {regime.name}: records of {data.name} are of two versions of its content")
     return Made(regime.name, lines, len(records), dict(sorted(sha256.items())), list(dict.fromkeys(notes)))
-
-
-def fits_suite(record: Record, protocol: Protocol, regime: Regime) -> list[Difference]:
-    """What of a record differs from the suite of a regime, its method and options included."""
-    found = differences(record, protocol, regime)
-    if found or isinstance(record.spec, TeacherSpec):
-        return found
-    each = [method_differences(record, request) for request in regime.requests_of(record.spec.data.name)]
-    return min(each, key=len)
 
 
 def sort_out(records: Iterable[Record], why_not: Callable[[Record], str]) -> tuple[list[Record], list[str]]:

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
-NOT_COPIED = (".*", "runs", "dist", "build", "results")
+NOT_COPIED = (".*", "runs", "dist", "build", "records")
 PACKAGES = (
     *("pytest", "hypothesis", "filelock", "numpy", "pandas", "numba", "pyts.image", "scipy.stats", "sklearn.metrics"),
     *("torch", "torch.optim.optimizer", "torch.utils.flop_counter", "safetensors.torch", "jinja2", "rich.table"),
@@ -169,11 +169,17 @@ def try_fault(fault: Fault, root: Path) -> Result:
     return Result(fault, outcome, time.perf_counter() - start, line)
 
 
+def _not_copied(folder: str, names: list[str]) -> set[str]:
+    """What is left out of the copy: what is made anew, and results and records of experiments, which are large."""
+    large = ("results",) if Path(folder).name == "experiments" else ()
+    return shutil.ignore_patterns(*NOT_COPIED, *large)(folder, names)
+
+
 def try_faults(faults: Sequence[Fault], project: Path = ROOT) -> int:
     """Try faults one after the other in a copy of a project, and print what came of each; returns the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "project"
-        shutil.copytree(project, root, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        shutil.copytree(project, root, ignore=_not_copied)
         import_packages()
         start = time.perf_counter()
         tests = sorted({test for fault in faults for test in fault.tests})

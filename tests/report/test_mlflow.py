@@ -118,7 +118,8 @@ def test_the_parent_run_leads_to_charts_of_its_rows(fresh):
     track.publish(fresh, records, suite="mine")
     client, found, parent = suite_of(fresh)
     experiment = client.get_experiment(parent.info.experiment_id)
-    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{parent.info.run_id}"])
+    id = suites.comparison_id("mine", suites.folder_id(fresh))
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{id}"])
     shown = client.search_runs([parent.info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
     assert {run.data.tags["mmkd.key"] for run in shown} == set(found)
     named = {run.data.tags[key["groupByData"]] for run in shown for key in view["groupBy"]["groupByKeys"]}
@@ -128,7 +129,7 @@ def test_the_parent_run_leads_to_charts_of_its_rows(fresh):
     keys = {chart["metricKey"] for chart in charts if "metricKey" in chart}
     keys |= {chart[axis]["key"] for chart in charts if "xaxis" in chart for axis in ("xaxis", "yaxis")}
     assert all(keys <= run.data.metrics.keys() for run in shown), "teachers too"
-    assert f"viewStateShareKey={parent.info.run_id}" in parent.data.tags["mlflow.note.content"]
+    assert f"viewStateShareKey={id}" in parent.data.tags["mlflow.note.content"]
     assert "| kd |" in parent.data.tags["mlflow.note.content"]
 
 

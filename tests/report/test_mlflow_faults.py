@@ -21,6 +21,7 @@ from mmkd.bench import main
 from mmkd.compare import main as compare
 from mmkd.core.errors import MmkdError
 from mmkd.report import mlflow as track
+from mmkd.report.mlflow import experiments
 from mmkd.report.mlflow import runs as store_runs
 from mmkd.report.mlflow import sent as mlflow_sent
 from mmkd.report.mlflow import store as mlflow_store
@@ -186,8 +187,8 @@ def test_a_deleted_experiment_keeps_no_other_from_being_sent(runs, monkeypatch):
     records = list(Records(runs))
     assert track.publish(runs, records[:1]) is None
     delete_experiment(runs)
-    name = store_runs.experiment_name
-    monkeypatch.setattr(store_runs, "experiment_name", lambda r: "mmkd/other" if r is records[-1] else name(r))
+    name = experiments.experiment_name
+    monkeypatch.setattr(experiments, "experiment_name", lambda r: "mmkd/other" if r is records[-1] else name(r))
     new = []
     problem = one_line(track.publish(runs, records, new=new))
     assert f"{len(records) - 2} of {len(records)} records not sent" in problem

@@ -15,6 +15,7 @@ import pytest
 import mmkd
 from mmkd.report import mlflow as track
 from mmkd.report.mlflow import store as mlflow_store
+from mmkd.report.mlflow import suites
 from mmkd.store.records import Records
 
 pytestmark = pytest.mark.browser
@@ -76,8 +77,17 @@ def suite(server, tiny, tmp_path_factory):
         client = mlflow_store.connect(runs)
         experiment = client.get_experiment_by_name("mmkd/sines/classification").experiment_id
         found = {run.data.tags["mmkd.key"]: run.info.run_id for run in client.search_runs([experiment])}
+        lines = track.where_to_look(runs, records, "two methods")
     parent = found.pop("suite/two methods")
-    return SimpleNamespace(base=f"{server}/#/experiments/{experiment}", parent=parent, ids=found, records=records)
+    view = suites.comparison_id("two methods", suites.folder_id(runs))
+    return SimpleNamespace(
+        address=lines[0].removeprefix("MLflow: "),
+        base=f"{server}/#/experiments/{experiment}",
+        parent=parent,
+        view=view,
+        ids=found,
+        records=records,
+    )
 
 
 @pytest.fixture
@@ -106,7 +116,7 @@ def named(page, text):
 
 def test_the_runs_are_listed_by_their_rows(page, suite):
     """The shared view that the suite's run leads to: a group a row, each with its seeds, sorted by score."""
-    page.goto(f"{suite.base}/runs?viewStateShareKey={suite.parent}&workflowType=machine_learning")
+    page.goto(suite.address)
     wanted = {"kd | sig (small)", "student | sig (small)", *(f"teacher {m} WRN16-1" for m in ("sig", "gaf", "pi"))}
     for row in wanted:
         page.get_by_text(f"Group: {row}").first.wait_for()
@@ -115,6 +125,7 @@ def test_the_runs_are_listed_by_their_rows(page, suite):
     assert page.get_by_text("Group: ").count() == len(wanted)
     for score in ("test/macro_f1", "test/accuracy"):
         page.get_by_text(score, exact=True).first.wait_for()
+    assert page.get_by_text("mmkd.seed", exact=True).first.is_visible()
     assert page.get_by_text("share key").count() == 0, "the view is known"
 
 

@@ -82,7 +82,8 @@ def test_sets_with_room_and_the_best_control_follow_from_records(protocol, capsy
     assert table["protocol"] == protocol.title == read_protocol(protocol.folder).title  # it is not in the hash
     assert own["teachable"] == ["hapt6"]
     assert own["best_control"] == "longer"  # the ensemble is a bound, kd no control
-    assert "student-ensemble" not in own["controls"] and own["controls"]["label-smoothing"] == pytest.approx(0.04)
+    assert "student-ensemble" not in own["controls"]
+    assert own["controls"]["label-smoothing"] == pytest.approx(0.04)
     for short, name in (("hapt6", "hapt6"), ("ECG200", "ucr-uea.ECG200")):
         x = np.array(GAPS[name]) / 100
         half = t.ppf(0.95, 5) * x.std(ddof=1) / np.sqrt(6)
@@ -107,11 +108,14 @@ def test_what_is_incomplete_is_said_and_not_decided(protocol, capsys):
     ]
     write_records(protocol.records / "A-dev.jsonl", without)
     (one,) = (one for one in decide(protocol) if one.regime == "A")
-    assert protocol.datasets[name]["short"] not in one.gaps and len(one.gaps) == 1
-    assert one.best_control == "" and "longer" not in one.changes
+    assert protocol.datasets[name]["short"] not in one.gaps
+    assert len(one.gaps) == 1
+    assert one.best_control == ""
+    assert "longer" not in one.changes
     assert main(["decide", "--folder", str(protocol.folder)]) == 0
     said = capsys.readouterr().err
-    assert "5 of 6 pairs of seed and fold" in said and "longer on development sets: 1 of 2" in said
+    assert "5 of 6 pairs of seed and fold" in said
+    assert "longer on development sets: 1 of 2" in said
     assert "best_control" not in (protocol.folder / "decisions.toml").read_text()
 
 
@@ -129,7 +133,8 @@ def test_records_of_other_seeds_or_with_fewer_folds_decide_nothing(protocol):
 
 def test_without_a_phase_or_records_there_is_nothing_to_decide(protocol, tmp_path, capsys):
     assert main(["decide", "--folder", str(protocol.folder)]) == 2
-    assert "no records of the phase" in capsys.readouterr().err and not (protocol.folder / "decisions.toml").exists()
+    assert "no records of the phase" in capsys.readouterr().err
+    assert not (protocol.folder / "decisions.toml").exists()
     plain = write_protocol(tmp_path / "plain")
     with pytest.raises(MmkdError, match="no .selection."):
         decide(plain)

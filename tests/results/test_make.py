@@ -14,8 +14,8 @@ from mmkd.cli.results import main
 from mmkd.comparison.network_pairs import NetworkPair, pair_of
 from mmkd.comparison.predictions import Predictions, combine
 from mmkd.results.columns import COLUMNS, number_text
-from mmkd.results.fitting import describe
-from mmkd.results.making import fits_suite, make_lines, record_files
+from mmkd.results.fitting import describe, differences
+from mmkd.results.making import make_lines, record_files
 from mmkd.results.subjects import accuracies
 from mmkd.specs.unit import PeerSpec, UnitSpec
 from tests.results.made_up import record, records_of, score_of, units, write_protocol, write_records
@@ -46,6 +46,10 @@ def folder(tmp_path, of_a, of_c):
     return made
 
 
+def fits(one, protocol, regime):
+    return differences(one, protocol, regime, methods=True)
+
+
 def read(path):
     return list(csv.DictReader(io.StringIO(path.read_text())))
 
@@ -53,7 +57,7 @@ def read(path):
 def test_every_record_that_the_runner_makes_of_a_suite_is_of_its_regime(protocol, of_a, of_c):
     for regime, records in (("A", of_a), ("C", of_c)):
         for one in records:
-            assert fits_suite(one, protocol, protocol.regimes[regime]) == [], one.spec
+            assert fits(one, protocol, protocol.regimes[regime]) == [], one.spec
     assert len(of_a) > 60
 
 
@@ -152,7 +156,7 @@ def test_what_differs_from_the_suite_is_said_and_left_out(protocol, message):
     changed = CHANGES[message](spec)
     one = record(spec, data, 0.5)
     one = replace(one, result={**one.result, **counts, "spec": record_spec(changed), "key": changed.key})
-    found = fits_suite(one, protocol, protocol.regimes["A"])
+    found = fits(one, protocol, protocol.regimes["A"])
     texts = [describe(difference) for difference in found]
     assert [text for text in texts if text.startswith(message)], texts
     assert len(texts) <= 2
@@ -170,22 +174,30 @@ def test_a_teacher_and_a_peer_of_another_suite_are_left_out(protocol):
     spec, data = kd(protocol)
     regime = protocol.regimes["A"]
     teacher = replace(spec.teacher("sig"), net="small")
-    assert describe(fits_suite(record(teacher, data, 0.5), protocol, regime)[0]) == (
+    assert describe(fits(record(teacher, data, 0.5), protocol, regime)[0]) == (
         "network of the teacher small instead of WRN16-1-window"
     )
     peer = PeerSpec.beside(spec, "minirocket", 1)
-    assert describe(fits_suite(record(peer, data, 0.5), protocol, regime)[0]) == (
-        "peer minirocket instead of random-forest"
-    )
+    assert describe(fits(record(peer, data, 0.5), protocol, regime)[0]) == ("peer minirocket instead of random-forest")
+
+
+def test_a_part_of_a_suite_is_met_as_a_whole(protocol):
+    """The methods of one part with the student of another are of none."""
+    narrow, wide = protocol.regimes["C"].requests_of("basic-motions")
+    other = replace(protocol.regimes["C"])
+    other.__dict__["requests"] = [replace(narrow, methods=("student",)), replace(wide, methods=("student", "kd"))]
+    for request, fit in ((narrow, False), (wide, True)):
+        spec, data = next((s, d) for s, d in units(request, "basic-motions") if s.method == "kd")
+        assert (fits(record(spec, data, 0.5), protocol, other) == []) is fit
 
 
 def test_a_stated_checksum_of_the_content_is_compared(protocol):
     spec, data = kd(protocol)
     stated = replace(protocol, datasets={**protocol.datasets, "hapt6": {"sha256": "ff" * 32}})
-    found = fits_suite(record(spec, data, 0.5), stated, stated.regimes["A"])
+    found = fits(record(spec, data, 0.5), stated, stated.regimes["A"])
     assert describe(found[0]).endswith("instead of ffffffff")
     stated = replace(protocol, datasets={**protocol.datasets, "hapt6": {"sha256": data.sha256}})
-    assert fits_suite(record(spec, data, 0.5), stated, stated.regimes["A"]) == []
+    assert fits(record(spec, data, 0.5), stated, stated.regimes["A"]) == []
 
 
 def test_many_records_of_one_reason_are_one_line(folder, protocol, of_a, capsys):

@@ -3,15 +3,15 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.report.mlflow import store
-from mmkd.report.mlflow.runs import LINE, TRAVELLED, DeletedExperiment
-from mmkd.report.mlflow.store import database_of, default_uri, one_line, without_password
+from mmkd.report.mlflow.experiments import DeletedExperiment
+from mmkd.report.mlflow.runs import LINE, TRAVELLED
+from mmkd.report.mlflow.store import database_of, default_uri, one_line, pages, without_password
 from mmkd.store.record import LAST_EPOCH, MEASUREMENTS, Record
 from mmkd.store.travelling import read_lines
 
@@ -47,10 +47,10 @@ def fetch(runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[st
 
 
 def _fetch_runs(client: Any, runs: Path, pattern: str, folder: Path) -> tuple[list[Record], list[str]]:
-    ids = {experiment.name: experiment.experiment_id for experiment in _pages(client.search_experiments)}
+    ids = {experiment.name: experiment.experiment_id for experiment in pages(client.search_experiments)}
     wanted = [name for name in sorted(ids) if fnmatchcase(name, pattern)]
     if not wanted:
-        for experiment in _pages(client.search_experiments, view_type=2):  # ViewType.DELETED_ONLY
+        for experiment in pages(client.search_experiments, view_type=2):  # ViewType.DELETED_ONLY
             if fnmatchcase(experiment.name, pattern):
                 why = DeletedExperiment(runs, experiment.name, experiment.experiment_id)
                 raise MmkdError(f"--experiment {pattern}: {why}")
@@ -58,7 +58,7 @@ def _fetch_runs(client: Any, runs: Path, pattern: str, folder: Path) -> tuple[li
         raise MmkdError(f"--experiment {pattern}: no experiment of the store has such a name{hint}")
     records: dict[str, Record] = {}
     problems = []
-    for run in (run for name in wanted for run in _pages(client.search_runs, experiment_ids=[ids[name]])):
+    for run in (run for name in wanted for run in pages(client.search_runs, experiment_ids=[ids[name]])):
         mark = run.data.tags.get("mmkd.record")
         if not mark:  # the summary of a suite, or of another program
             continue
@@ -105,14 +105,3 @@ def _fetch_line(client: Any, run: Any, mark: str, folder: Path) -> Record:
     if line.record is None:
         raise MmkdError(f"its {LINE} does not count: {line.why}")
     return line.record
-
-
-def _pages(search: Any, **query: Any) -> Iterator[Any]:
-    """Everything that a search of the client returns, page by page."""
-    token = None
-    while True:
-        page = search(**query, page_token=token)
-        yield from page
-        token = page.token
-        if not token:
-            return

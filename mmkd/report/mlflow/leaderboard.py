@@ -10,7 +10,11 @@ from mmkd.comparison.groups import Group
 from mmkd.comparison.rows import Row
 from mmkd.metrics.registry import METRICS, Metric
 from mmkd.report.document import document
+from mmkd.report.mlflow.experiments import runs_view
 from mmkd.tasks import TASKS
+
+MEMBERS = "mmkd.comparisons"
+"""The tag of a run with the ids of the comparisons that it is part of."""
 
 
 def _leaderboard() -> list[Metric]:
@@ -64,10 +68,13 @@ def _free_name(name: str, taken: Mapping[str, Any]) -> str:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def view_state(parent: str, task: str) -> dict[str, Any]:
-    """What MLflow's page of runs shows of a suite, as its button "Share" stores it: rows, their scores, four charts.
+def view_state(comparison: str, task: str) -> dict[str, Any]:
+    """What MLflow's page of runs shows of a comparison, as its button "Share" stores it: rows, scores, four charts.
 
     The format is not documented; a page that does not know it says so and shows all runs.
+
+    Args:
+        comparison: the id that its runs have among those of their tag `mmkd.comparisons`.
     """
     charts = TASKS.get(task).charts
     names = [f"test/{metric}" for metric in charts]
@@ -75,15 +82,11 @@ def view_state(parent: str, task: str) -> dict[str, Any]:
     axes = {"xaxis": {"key": "parameters", "type": "METRIC"}, "yaxis": {"key": names[0], "type": "METRIC"}}
     shared = {"metricSectionId": "mmkd", "deleted": False, "isGenerated": False}
     return {
-        "searchFilter": f"tags.`mlflow.parentRunId` = '{parent}'",
+        **runs_view(task),
+        "searchFilter": f"tags.`{MEMBERS}` LIKE '%{comparison}%'",
         "orderByKey": f"metrics.`{names[0]}`",
         "orderByAsc": METRICS.get(charts[0]).direction == "lower",
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "mmkd.row"}]},
-        "selectedColumns": [
-            *(f"metrics.`{name}`" for name in (*names, "parameters", "seconds")),
-            *(f"tags.`mmkd.{name}`" for name in ("method", "student", "teachers", "seed")),
-        ],
-        "runsHiddenMode": "SHOW_ALL",
         "isAccordionReordered": True,
         "compareRunSections": [{"uuid": "mmkd", "name": "Comparison", "display": True, "isReordered": True}],
         "compareRunCharts": [

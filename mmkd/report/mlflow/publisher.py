@@ -3,12 +3,13 @@
 import shlex
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import filelock
 
+from mmkd.report.mlflow import experiments, sent, store, suites
 from mmkd.report.mlflow import runs as store_runs
-from mmkd.report.mlflow import sent, store, suites
 from mmkd.store.record import Record
 
 
@@ -25,7 +26,7 @@ def publish(
     Returns:
         None, or one line that says what could not be sent and why. It raises no error of the store.
     """
-    if not sent.unsent(runs, records) and not sent.unlisted(runs, records, suite):
+    if not _has_work(runs, records, suite):
         return None
     problems: list[str] = []
     try:
@@ -48,6 +49,13 @@ def publish(
     return f"MLflow: {what} not sent ({why}); python -m mmkd.bench --publish{flag} sends them"
 
 
+def _has_work(runs: Path, records: Sequence[Record], suite: str | None) -> bool:
+    """Whether anything of these records is missing in the store, as far as the note knows."""
+    if sent.unsent(runs, records) or sent.unlisted(runs, records, suite):
+        return True
+    return None in sent.page_ids(runs, records).values()
+
+
 class Publisher:
     """Sends what is missing in the store of one runs folder.
 
@@ -64,22 +72,34 @@ class Publisher:
 
     def send(self, records: Sequence[Record], suite: str | None) -> None:
         """Send records that are missing, then list suites under their parent runs."""
-        missing = sent.unsent(self.runs, records)  # another process may have sent them in the meantime
-        if not missing and not sent.unlisted(self.runs, records, suite):
+        if not _has_work(self.runs, records, suite):  # another process did it in the meantime
             return
+        missing = sent.unsent(self.runs, records)
         self.client = store.PatientClient(store.connect(self.runs))
         self.sent = sent.read_sent(self.runs)
         sent.write_sent(self.runs, self.sent)  # to know, before anything is sent, that it can be noted
         for record in missing:
             self._send_record(record)
+        self._open_pages(records)
         for name, members in sent.unlisted(self.runs, records, suite).items():
             self._send_suite(name, members)
 
     def _experiment(self, record: Record) -> str:
-        name = store_runs.experiment_name(record)
+        name = experiments.experiment_name(record)
         if name not in self.experiments:
-            self.experiments[name] = store_runs.experiment_id(self.client, self.runs, name)
+            number = experiments.experiment_id(self.client, self.runs, name, record.spec.task)
+            self.experiments[name] = number
+            self.sent[sent.PAGE + name] = f"{store.without_password(store.default_uri(self.runs))} {number}"
+            sent.write_sent(self.runs, self.sent)
         return self.experiments[name]
+
+    def _open_pages(self, records: Sequence[Record]) -> None:
+        """Note the experiments of records that were sent before their pages were."""
+        unknown = {name for name, number in sent.page_ids(self.runs, records).items() if number is None}
+        for record in records:
+            if experiments.experiment_name(record) in unknown:
+                with suppress(experiments.DeletedExperiment):
+                    self._experiment(record)
 
     def _send_record(self, record: Record) -> None:
         stamp = sent.stamp(record, store.default_uri(self.runs))
@@ -93,7 +113,7 @@ class Publisher:
             if store_runs.send_record(self.client, experiment, record, content):
                 self.new.append(record.key)
         except Exception as error:
-            if not (store.refused_by_store(error) or isinstance(error, store_runs.DeletedExperiment)):
+            if not (store.refused_by_store(error) or isinstance(error, experiments.DeletedExperiment)):
                 raise
             self.problems.append(f"{record.key}: {store.one_line(error)}")
             return
@@ -107,11 +127,11 @@ class Publisher:
         for record in records:
             try:
                 self._experiment(record)
-            except store_runs.DeletedExperiment as error:
+            except experiments.DeletedExperiment as error:
                 self.problems.append(f"suite {name}: {error}")
                 return
-        for experiment in dict.fromkeys(map(store_runs.experiment_name, records)):
-            members = [record for record in records if store_runs.experiment_name(record) == experiment]
+        for experiment in dict.fromkeys(map(experiments.experiment_name, records)):
+            members = [record for record in records if experiments.experiment_name(record) == experiment]
             suites.send_suite(
                 self.client,
                 self._experiment(members[0]),

@@ -5,7 +5,6 @@ What was measured of a unit after it was sent (tag `mmkd.measured`) is added to 
 
 import csv
 import hashlib
-import json
 import re
 import shutil
 import time
@@ -13,65 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from shlex import quote
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.text import shorten
 from mmkd.metrics.registry import SELECTION, from_source
-from mmkd.report.mlflow.store import database_of, default_uri, refused_by_store, shown_uri
+from mmkd.report.mlflow.described import dataset_of, run_name, tags_of
+from mmkd.report.mlflow.store import refused_by_store
 from mmkd.store.record import CHECKSUMS, MEASUREMENTS, Record
 from mmkd.store.records import OPTIONAL_SUFFIXES
 from mmkd.store.travelling import TravellingRecord, line_of
-from mmkd.units.methods import kind_of_row, status_of
 
 TRAVELLED = "mmkd.travelled"
 """The tag of the run of a record that travelled here, without its files."""
 LINE = "record.jsonl"
 """Its one artifact."""
-LONGEST_TAG = 5000
-"""Characters of the value of a tag that every version of MLflow takes."""
-
-
-def experiment_name(record: Record) -> str:
-    """The experiment that a record's run belongs to."""
-    return f"mmkd/{record.spec.data.name}/{record.spec.task}"
-
-
-class DeletedExperiment(MmkdError):
-    """An experiment was deleted in MLflow, which keeps its name until it is restored or removed for good."""
-
-    def __init__(self, runs: Path, name: str, number: str) -> None:
-        uri = shown_uri(runs)
-        store = "on its server" if uri.startswith("http") else "--backend-store-uri $MLFLOW_TRACKING_URI"
-        super().__init__(
-            f"the experiment {name} was deleted in MLflow: export MLFLOW_TRACKING_URI={quote(uri)}, then mlflow "
-            f"experiments restore -x {number} (it comes back), or mlflow gc {store} --experiment-ids {number} (it is "
-            "gone for good, and a new one is made)"
-        )
-
-
-def experiment_id(client: Any, runs: Path, name: str) -> str:
-    """The id of an experiment, which is made where there is none.
-
-    Raises:
-        DeletedExperiment: it was deleted.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        location = None
-        if database_of(default_uri(runs)) is not None:
-            location = (runs / "mlartifacts" / name.replace("/", "-")).resolve().as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=location))
-        except Exception:  # another process made it, or we did and the answer was lost
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        raise DeletedExperiment(runs, name, str(experiment.experiment_id))
-    return str(experiment.experiment_id)
 
 
 def existing_runs(client: Any, experiment: str, key: str) -> list[Any]:
@@ -193,38 +148,15 @@ def send_record(client: Any, experiment: str, record: Record, content: RunConten
         if is_new:
             add_measurements(client, current.info.run_id, record, measured)
         return is_new
-    spec = record.result["spec"]
-    method = str(spec.get("method", ""))
-    tags = {
-        "mmkd.key": record.key,
-        "mmkd.kind": "tried"
-        if spec.get("tuning")
-        else kind_of_row(record.kind, method, status_of(method, record.result)),
-        "mmkd.record": content.mark,
-        "mmkd.task": spec["task"],
-        "mmkd.dataset": spec["data"]["name"],
-        "mmkd.data_sha256": spec["data"]["sha256"],
-        "mmkd.seed": str(spec["seed"]),
-        "mmkd.method": str(spec.get("method", "teacher")),
-        "mmkd.student": "+".join(spec.get("student", ())) or "none",
-        "mmkd.net": str(spec.get("student_net") or spec.get("net")),
-        "mmkd.teachers": "+".join(spec.get("teachers", ())) or spec.get("modality") or "none",
-        "mmkd.measured": measured or "none",
-    }
+    tags = tags_of(record, content.mark, measured)
     if content.line:
         tags[TRAVELLED] = "true"
-    if record.data.get("understood"):
-        tags["mmkd.understood"] = shorten(str(record.data["understood"]), LONGEST_TAG)
-        tags["mmkd.warnings"] = shorten("; ".join(record.data.get("warnings") or ["none"]), LONGEST_TAG)
-    git = record.environment.get("git")
-    if git:
-        tags |= {"mlflow.source.git.commit": git["commit"], "mmkd.dirty": str(git["dirty"]).lower()}
     end = end_of(record)
     start = end - int(1000 * record.seconds)
-    run = client.create_run(experiment, start_time=start, tags=tags, run_name=run_name(spec))
+    run = client.create_run(experiment, start_time=start, tags=tags, run_name=run_name(record.result["spec"]))
     try:
         metrics = [(*metric, end) for metric in content.metrics]
-        fill_run(client, run.info.run_id, spec, metrics, content.files)
+        fill_run(client, run.info.run_id, record, metrics, content.files)
         if content.line:
             client.log_text(run.info.run_id, content.line + "\n", LINE)
         for other in existing_runs(client, experiment, record.key):
@@ -265,17 +197,16 @@ def add_measurements(client: Any, run: str, record: Record, mark: str) -> None:
 def fill_run(
     client: Any,
     run: str,
-    spec: Mapping[str, Any],
+    record: Record,
     metrics: Sequence[tuple[str, float, int, int]],
     files: Iterable[Path],
 ) -> None:
-    """Log what a run holds: the data set's name, the spec, metrics as (name, value, epoch, milliseconds), files."""
-    from mlflow.entities import Dataset, DatasetInput, Metric, Param
+    """Log what a run holds: the data set, the spec, metrics as (name, value, epoch, milliseconds), files."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-    data = Dataset(
-        spec["data"]["name"], spec["data"]["sha256"][:16], "mmkd", json.dumps({"name": spec["data"]["name"]})
-    )
-    client.log_inputs(run, [DatasetInput(data)])
+    data = Dataset(**dataset_of(record))
+    client.log_inputs(run, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+    spec = record.result["spec"]
     params = [Param(re.sub(r"[^\w\-. :/]", "_", name), str(value)[:500]) for name, value in flat_params(spec)]
     for start in range(0, len(params), 100):
         client.log_batch(run, params=params[start : start + 100])
@@ -284,18 +215,6 @@ def fill_run(
         client.log_batch(run, metrics=entities[start : start + 900])
     for path in files:
         client.log_artifact(run, str(path))
-
-
-def run_name(spec: Mapping[str, Any]) -> str:
-    """`fam | sig+gaf+pi -> sig | seed 0`, or `teacher gaf WRN16-1 | seed 0`, or `peer minirocket | sig | seed 0`."""
-    if "method" not in spec:
-        return f"teacher {spec['modality']} {spec['net']} | seed {spec['seed']}"
-    student = "+".join(spec["student"])
-    taught = f"{'+'.join(spec['teachers'])} -> {student}" if spec["teachers"] else student
-    peer = "peer " if "student_net" in spec and "views" not in spec and spec["student"] else ""
-    tuned = " (tuned)" * bool(spec.get("tuned"))
-    tried = f", configuration {spec['tuning']['number']}" if spec.get("tuning") else ""
-    return f"{peer}{spec['method']}{tuned}{tried} | {taught} | seed {spec['seed']}"
 
 
 def flat_params(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import filelock
 
+from mmkd.report.mlflow.experiments import experiment_name
 from mmkd.report.mlflow.store import database_of, default_uri, without_password
 from mmkd.store.record import MEASUREMENTS, Record
 from mmkd.store.travelling import TravellingRecord, mark_of
@@ -20,6 +21,7 @@ from mmkd.store.travelling import TravellingRecord, mark_of
 SENT = "mlflow-sent.json"
 SUITE = "suite/"  # lines of suites beside those of records: the suite as it was sent
 WANTED = "wanted/"  # and which keys it has
+PAGE = "page/"  # lines of experiments: the store, and the id that it gave them
 LOCK_TIMEOUT = 60.0  # seconds for another process that sends and makes no progress
 
 
@@ -59,6 +61,16 @@ def stamp(record: Record, uri: str) -> str:
         return ""
     times = [path.stat().st_mtime_ns for name in MEASUREMENTS if (path := record.folder / name).is_file()]
     return " measured ".join([state, *map(str, sorted(times)[-1:])])
+
+
+def page_ids(runs: Path, records: Iterable[Record]) -> dict[str, str | None]:
+    """Experiment of the records -> its id in the present store; None where it is not known."""
+    sent, uri = read_sent(runs), without_password(default_uri(runs))
+    ids: dict[str, str | None] = {}
+    for name in dict.fromkeys(map(experiment_name, records)):
+        where, _, number = sent.get(PAGE + name, "").rpartition(" ")
+        ids[name] = number if where == uri else None
+    return ids
 
 
 def suite_digest(runs: Path, records: Iterable[Record]) -> str:

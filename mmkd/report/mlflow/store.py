@@ -134,3 +134,14 @@ def check_reachable(uri: str) -> None:
         raise MmkdError(f"{database}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise MmkdError(f"{database}: {error}; move it away, and all is sent to a new one") from error
+
+
+def pages(search: Any, **query: Any) -> Iterator[Any]:
+    """Everything that a search of the client returns, page by page."""
+    token = None
+    while True:
+        page = search(**query, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return

@@ -1,0 +1,163 @@
+"""Own records beside the results of a protocol: which regime each is of, and tables of both."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmkd.core.text import shorten
+from mmkd.metrics.registry import METRICS
+from mmkd.results.fitting import Difference, describe, differences
+from mmkd.results.making import lines_of, sort_out
+from mmkd.results.naming import row_names
+from mmkd.results.protocol import Protocol, Regime
+from mmkd.results.summary import STUDENT, Row, read_lines, rows_of, student_alone
+from mmkd.results.tables import content_sha256
+from mmkd.specs.unit import UnitSpec
+from mmkd.store.record import Record
+from mmkd.units.methods import own_statuses
+
+PREFIX = {"peer": "peer ", "teacher": "teacher "}
+OWN = "* "
+"""Stands before the name of an own row."""
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Own records by the regime that they are of, and a line for each reason why others are of none."""
+
+    records: dict[str, list[Record]]
+    left_out: list[str]
+
+
+def place_records(records: Iterable[Record], protocol: Protocol) -> Placed:
+    """The regime of each student on record.
+
+    A record is of a regime if its data set, content, seed, labels, rate, student, networks, teachers, training and
+    epoch rule are those of the regime's suite; its method and the method's options are its own.
+
+    Raises:
+        MmkdError: a suite of the protocol is malformed.
+    """
+    content = content_sha256(protocol)
+    of: dict[str, str] = {}
+
+    def why_not(record: Record) -> str:
+        regime, found = _nearest(record, protocol)
+        expected = content.get(regime.name, {}).get(record.spec.data.name, record.spec.data.sha256)
+        if not found and record.spec.data.sha256 != expected:
+            found = [("content of the data", record.spec.data.sha256[:8], expected[:8])]
+        if found:
+            what = "; ".join(map(describe, found))
+            return f"of no regime of {protocol.version}, nearest is {regime.name}: {what}"
+        of[record.key] = regime.name
+        return ""
+
+    students = [record for record in records if record.kind == "student"]
+    kept, left_out = sort_out(students, why_not)
+    by_regime: dict[str, list[Record]] = {}
+    for record in kept:
+        by_regime.setdefault(of[record.key], []).append(record)
+    return Placed({name: by_regime[name] for name in protocol.regimes if name in by_regime}, left_out)
+
+
+def _nearest(record: Record, protocol: Protocol) -> tuple[Regime, list[Difference]]:
+    """The regime that a record differs least from, and in what; a regime without its data set comes last."""
+    found = [(regime, differences(record, protocol, regime)) for regime in protocol.regimes.values()]
+    return min(found, key=lambda pair: (record.spec.data.name not in pair[0].datasets, len(pair[1])))
+
+
+def own_methods(records: Iterable[Record]) -> tuple[list[Record], int]:
+    """The students on record whose method is none of mmkd, and how many other records there are."""
+    records = list(records)
+    own = [
+        record
+        for record in records
+        if record.kind == "student" and isinstance(record.spec, UnitSpec) and record.spec.method not in own_statuses()
+    ]
+    return own, len(records) - len(own)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a regime on one data set for one student, the best first; own ones among them.
+
+    Attributes:
+        rows: (row, mean change against the student alone of the protocol and how many seeds both have, None where there
+            are none).
+    """
+
+    version: str
+    regime: str
+    title: str
+    dataset: str
+    student: str
+    metric: str
+    rows: Sequence[tuple[Row, tuple[float, int] | None]] = field(default_factory=tuple)
+
+    def as_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            **{name: getattr(self, name) for name in ("version", "regime", "dataset", "student", "metric")},
+            "rows": [
+                {
+                    "row": row.name,
+                    "kind": row.kind,
+                    "own": row.own,
+                    "mean": row.mean,
+                    "n": len(row.scores),
+                    "change": change[0] if change else None,
+                    "change_n": change[1] if change else 0,
+                }
+                for row, change in self.rows
+            ],
+        }
+
+
+def tables_beside(placed: Placed, protocol: Protocol) -> list[Table]:
+    """A table for each regime, data set and student that own records are of.
+
+    Raises:
+        MmkdError: a table of the protocol is damaged.
+    """
+    tables = []
+    for name, records in placed.records.items():
+        regime = protocol.regimes[name]
+        theirs = read_lines(protocol, name)
+        known = {line.key for line in theirs}
+        new = [record for record in records if record.key not in known]
+        made = lines_of(new, row_names(new, regime), protocol, regime, verified=False)
+        rows = rows_of(theirs, regime.metric)
+        own = rows_of(made.lines, regime.metric, own=True)
+        for dataset, student in sorted({(row.dataset, row.student) for row in own}):
+            tables.append(_table(protocol.version, regime, dataset, student, [*rows, *own]))
+    return tables
+
+
+def _table(version: str, regime: Regime, dataset: str, student: str, rows: Sequence[Row]) -> Table:
+    members = [
+        row for row in rows if row.dataset == dataset and (row.student == student or row.kind in ("peer", "teacher"))
+    ]
+    alone = student_alone([row for row in members if not row.own], dataset, student)
+    sign = METRICS.get(regime.metric).sign
+    members.sort(key=lambda row: (-sign * row.mean, row.own, row.kind, row.name))
+    changes = [(row, None if row is alone else row.change(alone, regime.metric)) for row in members]
+    return Table(version, regime.name, regime.title, dataset, student, regime.metric, tuple(changes))
+
+
+def table_text(table: Table) -> str:
+    """A table as plain text, with its head."""
+    version = table.version
+    metric = METRICS.get(table.metric)
+    title = f", {table.title}" if table.title else ""
+    lines = [
+        f"beside {version}, regime {table.regime}{title}: {table.dataset}, student {table.student} ({OWN.strip()}: own)"
+    ]
+    names = [(OWN if row.own else "  ") + PREFIX.get(row.kind, "") + shorten(row.name, 60) for row, _ in table.rows]
+    width = max(map(len, names))
+    lines.append(f"{'':{width}}  {metric.label:>10}  n  vs {STUDENT} of {version}")
+    for name, (row, change) in zip(names, table.rows, strict=True):
+        against = "" if change is None else f"{100 * change[0]:+.1f} points of {change[1]} seed{'s' * (change[1] != 1)}"
+        lines.append(f"{name:{width}}  {metric.format(row.mean):>10}  {len(row.scores)}  {against}".rstrip())
+    if not any(not row.own for row, _ in table.rows):
+        lines.append(f"{version} has no results on it yet")
+    return "\n".join(lines)

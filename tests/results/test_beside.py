@@ -1,0 +1,171 @@
+"""Own records beside a frozen benchmark: `mmkd.compare --with`, and the CSV that a request adds."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mmkd.cli.results import main
+from mmkd.compare import main as compare
+from mmkd.results.beside import place_records, tables_beside
+from mmkd.results.protocol import read_protocol
+from tests.results.made_up import record, records_of, score_of, units, write_protocol, write_records
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A protocol with results of regime A."""
+    made = write_protocol(tmp_path_factory.mktemp("protocol"))
+    write_records(made.records / "A.jsonl", records_of(made, "A", score_of))
+    assert main(["make", "--folder", str(made.folder)]) == 0
+    return made.folder
+
+
+@pytest.fixture(scope="module")
+def protocol(folder):
+    return read_protocol(folder)
+
+
+def own(protocol, regime="A", name="hapt6", method="mine", gain=0.06, change=lambda spec: spec, **facts):
+    """Records of a method of one's own, on all seeds."""
+    found = []
+    for spec, data in units(protocol.regimes[regime].requests_of(name)[0], name):
+        if spec.method == "kd":
+            mine = change(replace(spec, method=method, method_sha256="cd" * 32 if method == "mine" else ""))
+            score = round(score_of(replace(spec, method="student")) + gain, 4)
+            found.append(record(spec, data, score))
+            result = {**found[-1].result, "spec": as_json(mine), "key": mine.key, "method_status": "current", **facts}
+            found[-1] = replace(found[-1], result=result)
+    return found
+
+
+def as_json(spec):
+    return json.loads(json.dumps(spec, default=lambda part: part.__dict__))
+
+
+def test_own_rows_stand_among_those_of_the_benchmark(protocol):
+    records = own(protocol) + own(protocol, name="ucr-uea.ECG200", gain=-0.02)
+    placed = place_records(records, protocol)
+    assert (list(placed.records), placed.left_out) == (["A"], [])
+    first, second = tables_beside(placed, protocol)
+    assert (first.dataset, first.student, first.metric) == ("hapt6", "sig", "macro_f1")
+    found = {row.name: (row.own, row.mean, change) for row, change in first.rows}
+    assert found["mine"] == (True, pytest.approx(0.55 + 0.003 + 0.06 - 0.01), (pytest.approx(0.06), 3))
+    assert found["kd"] == (False, pytest.approx(0.55 + 0.003 + 0.04 - 0.01), (pytest.approx(0.04), 3))
+    assert found["student"][2] is None
+    names = [row.name for row, _ in first.rows]
+    assert names.index("random-forest") < names.index("mine") < names.index("kd") < names.index("student")
+    assert [change for row, change in second.rows if row.own] == [(pytest.approx(-0.02), 3)]
+
+
+def test_a_change_is_paired_by_seed(protocol):
+    """Of an own row with two seeds only these two count: the student's third one is better."""
+    (table,) = tables_beside(place_records(own(protocol)[:2], protocol), protocol)
+    (change,) = [change for row, change in table.rows if row.own]
+    assert change == (pytest.approx(0.06), 2)
+
+
+def test_what_is_among_the_results_already_is_no_own_row(protocol):
+    records = records_of(protocol, "A", score_of)
+    placed = place_records(records, protocol)
+    assert placed.left_out == []
+    assert tables_beside(placed, protocol) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: replace(s, seed=9), "nearest is A: seed 9 instead of 0, 1, 2"),
+        (lambda s: replace(s, student_net="small"), "nearest is A: student network small instead of micro"),
+        (lambda s: replace(s, training=replace(s.training, steps=99)), "nearest is A: steps 99 instead of 1200"),
+        (lambda s: replace(s, data=replace(s.data, labelled_subjects=4)), "A: labelled subjects 4 instead of 2"),
+        (lambda s: replace(s, data=replace(s.data, name="natops")), "data set natops instead of"),
+        (lambda s: replace(s, data=replace(s.data, sha256="ef" * 32)), "content of the data efefefef instead of"),
+        (lambda s: replace(s, teachers={"sig": "small"}), "teachers sig=small instead of sig=WRN16-1-window"),
+    ],
+)
+def test_what_is_of_no_regime_is_said(protocol, change, message):
+    placed = place_records(own(protocol, change=change)[:1], protocol)
+    assert placed.records == {}
+    (line,) = placed.left_out
+    assert f"1 record left out: of no regime of v1, {message}" in line or message in line
+
+
+def test_the_command_shows_both(folder, protocol, tmp_path, capsys):
+    path = write_records(tmp_path / "own.jsonl", own(protocol))
+    arguments = ["--records", str(path), "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    assert compare([*arguments, "--with", str(folder)]) == 0
+    out = capsys.readouterr().out
+    head, *rows = out[out.index("beside v1, regime A, few labels: hapt6, student sig") :].splitlines()
+    assert head.endswith("(*: own)")
+    (mine,) = [row for row in rows if row.startswith("* mine ")]
+    assert mine.split() == ["*", "mine", "0.603", "3", "+6.0", "points", "of", "3", "seeds"]
+    assert next(row for row in rows if row.startswith("  kd ")).endswith("+4.0 points of 3 seeds")
+    assert [row for row in rows if row.startswith("  peer random-forest ")]
+    assert compare([*arguments, "--with", str(folder), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (table,) = document["beside"]["tables"]
+    assert document["beside"]["protocol"] == protocol.title
+    (mine,) = [row for row in table["rows"] if row["own"]]
+    assert (mine["row"], mine["n"], mine["change_n"]) == ("mine", 3, 3)
+    assert compare([*arguments, "--json"]) == 0
+    assert "beside" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("version", "message"), [("v77", "protocol 'v77'"), ("", "name a version"), ("a\0", "name a v")]
+)
+def test_a_version_that_there_is_not(protocol, tmp_path, capsys, version, message):
+    path = write_records(tmp_path / "own.jsonl", own(protocol))
+    out = tmp_path / "out"
+    assert compare(["--records", str(path), "--runs", "none", "--out", str(out), "--with", version]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_own_records_become_a_file_that_the_check_accepts(folder, protocol, tmp_path, capsys):
+    records = own(protocol) + own(protocol, "C", "basic-motions")
+    records += own(protocol, change=lambda s: replace(s, seed=9))[:1]
+    path = write_records(tmp_path / "own.jsonl", [*records, *records_of(protocol, "A")])
+    out = tmp_path / "mine.csv"
+    arguments = ["make", "--records", str(path), "--out", str(out), "--folder", str(folder)]
+    assert main(arguments) == 0
+    stdout, err = capsys.readouterr()
+    assert "A: 21 lines of 3 records" in stdout
+    assert "C: 21 lines of 3 records" in stdout
+    assert "1 record left out" in err
+    assert "records of mmkd's own methods" in err
+    first = out.read_bytes()
+    assert main(arguments) == 0
+    assert out.read_bytes() == first
+    assert b",true," not in first
+    capsys.readouterr()
+    assert main(["check", str(out), "--folder", str(folder)]) == 0
+    stdout, err = capsys.readouterr()
+    assert "regime A, student sig: 'mine': place 1 of " in stdout
+    assert "+6.00 points of macro-F1" in stdout
+    assert "regime A, 'mine': incomplete: 1 of 2; it lacks ucr-uea.ECG200" in err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--records", "{own}"], "--records names own records, and --out where"),
+        (["--out", "x.csv"], "--records names own records, and --out where"),
+        (["--records", "{own}", "--out", "x.txt"], "name a file that ends in .csv"),
+        (["--records", "nothing.jsonl", "--out", "x.csv"], "there is no such file"),
+        (["--records", "{ours}", "--out", "x.csv"], "no unit of a method of your own is of a regime of v1"),
+        (["--records", "{own}", "--out", "no/such/folder/x.csv"], "No such file or directory"),
+    ],
+)
+def test_nothing_is_written_of_bad_arguments(folder, protocol, tmp_path, monkeypatch, capsys, more, message):
+    monkeypatch.chdir(tmp_path)
+    paths = {"own": own(protocol), "ours": own(protocol, method="kd")}
+    names = {name: str(write_records(tmp_path / f"{name}.jsonl", records)) for name, records in paths.items()}
+    before = sorted(tmp_path.iterdir())
+    assert main(["make", "--folder", str(folder), *(text.format(**names) for text in more)]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert message in err[-1]
+    assert sorted(tmp_path.iterdir()) == before
