@@ -15,7 +15,7 @@ class Leaders:
     """The row with the best mean score, and others whose difference to it has an interval that holds 0.
 
     Attributes:
-        best: name of the row; "" where there are fewer than two that are complete.
+        best: name of the row; "" where there are fewer than two with the most seeds.
         alike: names of the others; none where all rows have one seed, or fold, and so no interval.
     """
 
@@ -24,13 +24,14 @@ class Leaders:
 
 
 def leaders(group: Group) -> Leaders:
-    """Of the methods and the student alone that have all seeds, or folds, of the group; controls are no methods.
+    """Of the methods and the student alone with the most seeds, or folds; controls are no methods.
 
     The interval is Student's t, 95 %, over differences paired by seed, or fold; nothing is corrected for the number of
     rows.
     """
     rows = [row for row in group.rows if row.is_student and row.kind == "student"]
-    rows = [row for row in rows if len(row.units) == len(group.repeats) and row.values(row.score)]
+    most = max((len(row.units) for row in rows), default=0)
+    rows = [row for row in rows if len(row.units) == most and row.values(row.score)]
     if len(rows) < 2:
         return Leaders()
     sign = group.score.sign

@@ -50,7 +50,7 @@ def test_the_best_and_those_whose_interval_holds_0():
     assert leaders(group(*low, metric="nll")) == Leaders("best", frozenset({"near"}))
 
 
-def test_controls_and_rows_without_all_seeds_are_no_leaders():
+def test_controls_and_rows_with_fewer_seeds_are_no_leaders():
     rows = [Row(name="a", found=[0.6, 0.6]), Row(name="b", found=[0.5, 0.5])]
     control = Row(name="control", found=[0.9, 0.9], kind="control")
     assert leaders(group(*rows, control, Row(name="one", found=[0.9]))) == Leaders("a", frozenset())

@@ -105,7 +105,7 @@ def how_lines(context: GroupContext) -> list[str]:
     found = leaders(group)
     lines = []
     if found.best:
-        text = f"best: the highest mean {group.score.label} of a method, controls left out"
+        text = f"best: the highest mean {group.score.label} of the methods with the most {group.by}s, controls left out"
         if group.score.direction == "lower":
             text = text.replace("highest", "lowest", 1)
         many = len(group.repeats)
