@@ -98,7 +98,8 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     if not args.method and not args.suite:
         refuse_unknown_flags(rest, parser)
         if args.publish:
-            return publish_all(Path(args.runs), split_names(args.records, "--records") if args.records else ())
+            travelled = split_names(args.records, "--records") if args.records else ()
+            return publish_all(Path(args.runs), travelled, args.mlflow_models)
         raise MmkdError(
             "name a method (--method fam) or a suite (--suite FILE); --help shows all, --list methods the methods"
         )
@@ -173,7 +174,8 @@ def run_command(
     units = [result.spec for result in outcome.results if result.status != "refused"]
     suite = request.name or mlflow.command_name(units)
     if args.existing != "only":  # what was tried is no row of the suite
-        problem = mlflow.publish(runs, outcome.records, suite) or mlflow.publish(runs, outcome.tried)
+        problem = mlflow.publish(runs, outcome.records, suite, log_models=args.mlflow_models)
+        problem = problem or mlflow.publish(runs, outcome.tried)
     if not args.json:
         print_outcome(outcome, runs)
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
@@ -300,7 +302,7 @@ def measurements_of(request: "Request", args: argparse.Namespace) -> tuple[str, 
     return (*task.measurements, "robustness.json")
 
 
-def publish_all(runs: Path, travelled: Sequence[str] = ()) -> int:
+def publish_all(runs: Path, travelled: Sequence[str] = (), log_models: bool = False) -> int:
     """Send the records to MLflow that its store lacks, those of files of records too."""
     from mmkd.comparison.parts import is_part_of_another, is_tried
     from mmkd.report import mlflow as track
@@ -310,7 +312,7 @@ def publish_all(runs: Path, travelled: Sequence[str] = ()) -> int:
         raise MmkdError(f"--runs {runs}: there is no such folder")
     records = [record for record in Records(runs, travelled) if is_tried(record) or not is_part_of_another(record)]
     new: list[str] = []
-    problem = track.publish(runs, records, new=new)
+    problem = track.publish(runs, records, new=new, log_models=log_models)
     if problem:
         print(f"mmkd.bench: {problem}", file=sys.stderr)
         return 1

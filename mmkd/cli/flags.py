@@ -78,6 +78,7 @@ def make_parser() -> Parser:
         "--dry-run", action="store_true", help="print the units, which exist and how long the rest takes, and stop"
     )
     where.add_argument("--publish", action="store_true", help="send the records to MLflow that it lacks, and stop")
+    where.add_argument("--mlflow-models", action="store_true", help="log students as MLflow models, with --publish too")
     where.add_argument("--json", action="store_true", help="one JSON document on stdout")
     where.add_argument("--quiet", action="store_true", help="no progress")
     where.add_argument("-h", "--help", action="store_true", help="this text")

@@ -14,10 +14,19 @@ COSTS = {
     "network_ms": "of that the network",
     "size_bytes": "size",
 }
-EXPORT = "onnx-int8"
-"""The target whose measurements are columns of a comparison."""
-EXPORT_COLUMNS = {"int8_accuracy": "accuracy", "int8_bytes": "bytes"}
-"""Metric -> what the measurement of that target calls it."""
+EXPORT_COLUMNS = {
+    "onnx-int8": {"int8_accuracy": "accuracy", "int8_bytes": "bytes"},
+    "c": {
+        "c_macro_f1": "macro_f1",
+        "c_weight_bytes": "weight_bytes",
+        "c_arena_bytes": "arena_bytes",
+        "c_flash_bytes": "flash_bytes",
+        "c_instructions": "instructions",
+    },
+}
+"""Target -> metric, a column of a comparison -> what the measurement of that target calls it."""
+EXPORT_LOSSES = {"onnx-int8": ("int8_points_lost", "accuracy"), "c": ("c_points_lost", "macro_f1")}
+"""Target -> metric, and the score whose points are lost against the student in float32."""
 CONDITIONS = ("how", "processor", "threads", "repeats", "torch")
 
 
@@ -42,12 +51,16 @@ def deployment_facts(record: Record) -> dict[str, str]:
 
 
 def export_metrics(measured: Mapping[str, Any]) -> dict[str, float]:
-    """The columns of a student's int8 file, of what is in its `deployment.json`; none without such a file."""
-    facts = _exports(measured).get(EXPORT, {})
-    found = {metric: float(facts[name]) for metric, name in EXPORT_COLUMNS.items() if is_number(facts.get(name))}
-    one, other = facts.get("float32_accuracy"), facts.get("accuracy")
-    if is_number(one) and is_number(other):
-        found["int8_points_lost"] = 100 * (one - other)
+    """The columns of a student's exported files, of what is in its `deployment.json`; none without such files."""
+    found: dict[str, float] = {}
+    exports = _exports(measured)
+    for target, columns in EXPORT_COLUMNS.items():
+        facts = exports.get(target, {})
+        found |= {metric: float(facts[name]) for metric, name in columns.items() if is_number(facts.get(name))}
+        metric, score = EXPORT_LOSSES[target]
+        one, other = facts.get(f"float32_{score}"), facts.get(score)
+        if is_number(one) and is_number(other):
+            found[metric] = 100 * (one - other)
     return found
 
 
@@ -63,8 +76,14 @@ def _export_text(facts: Mapping[str, Any]) -> str:
     patterns = {
         "accuracy": "accuracy {:.3f}",
         "float32_accuracy": "in float32 {:.3f}",
+        "macro_f1": "macro-F1 {:.3f}",
+        "float32_macro_f1": "in float32 {:.3f}",
         "bytes": "{:,} bytes",
         "latency_ms": "{:.3g} ms",
+        "weight_bytes": "{:,} bytes of weights",
+        "arena_bytes": "{:,} bytes of arena",
+        "flash_bytes": "{:,} bytes of flash on a Cortex-M4",
+        "instructions": "{:,} instructions a window",
     }
     return ", ".join(text.format(facts[name]) for name, text in patterns.items() if is_number(facts.get(name)))
 

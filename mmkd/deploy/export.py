@@ -72,40 +72,70 @@ def export_student(
         MmkdError: there is no such record, or it has no weights or is damaged; the student cannot be written in this
             form; or what was written does not do what the student does. No file is left then.
     """
-    target = get_target(to)
-    parsed = target.Config.parse(options, f"--to {target.name}")
-    for name, value in (("out", out), ("data", data), ("data_root", data_root), ("plugin", plugin)):
-        wrong = not isinstance(value, str | PathLike | None) and not (name == "data" and isinstance(value, Dataset))
-        if wrong or (isinstance(value, str | PathLike) and (len(str(value)) > LONGEST_PATH or "\0" in str(value))):
-            raise MmkdError(f"{name} = {shown(value)} is not a path")
+    for name, value in (("data_root", data_root), ("plugin", plugin)):
+        _check_path(name, value)
     found = open_record(record)
-    folder = Path("exported") / found.key if out is None else Path(out)
-    _check_out(folder, target, force)
-    target.check_installed()
+    ready = _prepare(found, to, out, data, force, options)
     student = StudentModel.load(found, () if plugin is None else (str(plugin),))
-    if TASKS.get(found.unit.task).of_series:
-        raise MmkdError(
-            f"record {found.key} is a detector of --task {found.unit.task}: it scores whole series, and its scores are "
-            f"no output of a network; only students that label windows or steps are exported"
-        )
-    windows = Path(data) if isinstance(data, PathLike) else data
-    return export_loaded(found, student, target, parsed, RecordWindows(found, windows, _text(data_root)), folder)
+    return _export(found, student, ready, data, data_root)
 
 
-def _text(path: str | PathLike[str] | None) -> str | None:
-    return None if path is None else str(path)
-
-
-def export_loaded(
-    record: Record, student: StudentModel, target: Target, options: Options, windows: RecordWindows, folder: Path
+def export_model(
+    record: Record,
+    student: StudentModel,
+    to: str = "onnx",
+    out: str | PathLike[str] | None = None,
+    *,
+    data: Dataset | str | PathLike[str] | None = None,
+    force: bool = False,
+    **options: Any,
 ) -> Exported:
-    """Write a student that is loaded already; the arguments are those of an `ExportJob`.
+    """The same of a student that is loaded already, whose record may have no files; arguments as of `export_student`.
 
     Raises:
         MmkdError: as `export_student`.
     """
+    return _export(record, student, _prepare(record, to, out, data, force, options), data)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Arguments that were checked."""
+
+    target: Target
+    options: Options
+    folder: Path
+
+
+def _prepare(record: Record, to: str, out: Any, data: Any, force: bool, options: Mapping[str, Any]) -> _Ready:
+    """Check the arguments before anything is loaded."""
+    target = get_target(to)
+    parsed = target.Config.parse(options, f"--to {target.name}")
+    _check_path("out", out)
+    if not isinstance(data, Dataset):
+        _check_path("data", data)
+    folder = Path("exported") / record.key if out is None else Path(out)
+    _check_out(folder, target, force)
+    target.check_installed()
+    return _Ready(target, parsed, folder)
+
+
+def _check_path(name: str, value: Any) -> None:
+    if not isinstance(value, str | PathLike | None) or len(str(value)) > LONGEST_PATH or "\0" in str(value):
+        raise MmkdError(f"{name} = {shown(value)} is not a path")
+
+
+def _export(record: Record, student: StudentModel, ready: _Ready, data: Any, data_root: Any = None) -> Exported:
+    """Write the files into a folder of their own, then move them to their place."""
+    if TASKS.get(record.unit.task).of_series:
+        raise MmkdError(
+            f"record {record.key} is a detector of --task {record.unit.task}: it scores whole series, and its scores "
+            f"are no output of a network; only students that label windows or steps are exported"
+        )
+    windows = RecordWindows(record, data, data_root)
+    target, folder = ready.target, ready.folder
     with _made(folder), temporary_folder(folder) as made:
-        written = target.write(ExportJob(record, student, windows, made, options))
+        written = target.write(ExportJob(record, student, windows, made, ready.options))
         for name in target.files:
             os.replace(made / name, folder / name)
     lines = [*written.lines, *_keep(record, target, written)]

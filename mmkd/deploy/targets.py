@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.options import Options, option
@@ -27,6 +27,15 @@ class Calibration(Options):
         None, f"training windows that ranges are measured on; default: {USUAL}, or all if there are fewer", ge=FEWEST
     )
     calibration_seed: int = option(0, "seed by which they are drawn", ge=0)
+
+
+@dataclass(frozen=True)
+class COptions(Calibration):
+    """Options of C source."""
+
+    standardise: Literal["float", "int"] = option(
+        "float", "what the first step of C source reads: raw windows in float32, or in int16 without any floating point"
+    )
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,13 @@ TARGETS: Mapping[str, Target] = {
             Calibration,
             packages=("onnx", "onnxscript", "onnxruntime"),
             extra="onnx",
+        ),
+        Target(
+            "c",
+            "C99 for a microcontroller: raw windows in, class and logits out, a network in integers without heap",
+            "mmkd.deploy.c.target:export_c",
+            ("student.h", "student.c", "main.c", "Makefile"),
+            COptions,
         ),
     )
 }

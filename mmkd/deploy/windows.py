@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class RecordWindows:
     """
 
     def __init__(
-        self, record: Record, data: Dataset | str | Path | None = None, root: str | Path | None = None
+        self, record: Record, data: Dataset | str | PathLike[str] | None = None, root: str | PathLike[str] | None = None
     ) -> None:
         self.spec = record.unit
         self.facts = record.data
@@ -70,7 +70,7 @@ class RecordWindows:
                 raise
             self.why = str(error)
 
-    def _load(self, given: Dataset | str | Path | None, root: str | Path | None) -> Dataset:
+    def _load(self, given: Dataset | str | PathLike[str] | None, root: str | PathLike[str] | None) -> Dataset:
         spec = self.spec.data
         if isinstance(given, Dataset):
             nan: Any = spec.nan

@@ -1,6 +1,7 @@
 """What estimators of scikit-learn and of aeon share: their arguments, and what they keep of a fit."""
 
 import warnings
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmkd.estimators.arguments import run_arguments, seed_of
 from mmkd.estimators.fitting import Fitted, fit_student
 
 if TYPE_CHECKING:
+    from mmkd.deploy.export import Exported
     from mmkd.store.record import Record
     from mmkd.training.student_model import StudentModel
 
@@ -129,6 +131,16 @@ class Distilled:
     def teachers_(self) -> dict[str, dict[str, float]]:
         """Modality -> scores."""
         return self._kept().teachers
+
+    def export(self, out: str | PathLike[str], to: str = "onnx", force: bool = False) -> "Exported":
+        """Write the trained student as files for a device, as `mmkd.export_student` does; checked with made-up windows.
+
+        Raises:
+            MmkdError: as `mmkd.export_student`; a form in integers needs windows, which an estimator does not keep.
+        """
+        from mmkd.deploy.export import export_model
+
+        return export_model(self.record_, self.student_, to, out, force=force)
 
     def _kept(self) -> Fitted:
         """What is kept of the fit.

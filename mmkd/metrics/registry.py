@@ -222,5 +222,24 @@ for _metric in (
         wide=True,
     ),
     Metric("int8_bytes", "int8 size", "of the int8 file, in bytes", "export", "lower", pattern="{:,.0f}", wide=True),
+    Metric("c_macro_f1", "C F1", "macro-F1 of the exported C source, test windows", "export", wide=True),
+    Metric(
+        "c_points_lost",
+        "C lost",
+        "points of macro-F1 that the C source is below the student in float32",
+        "export",
+        "lower",
+        pattern="{:+.2f}",
+        wide=True,
+    ),
+    *(
+        Metric(f"c_{name}", f"C {label}", text, "export", "lower", pattern="{:,.0f}", wide=True)
+        for name, label, text in (
+            ("weight_bytes", "weights", "constants of the C source, in bytes"),
+            ("arena_bytes", "arena", "memory for the maps of the C source, in bytes"),
+            ("flash_bytes", "flash", "of a program with the C source on a Cortex-M4, in bytes"),
+            ("instructions", "instr.", "of the C source for one window on a Cortex-M4; not cycles"),
+        )
+    ),
 ):
     METRICS.register(_metric.name)(_metric)

@@ -15,7 +15,7 @@ from mmkd.deploy.targets import TARGETS, Calibration, Target
 from mmkd.deploy.windows import RecordWindows
 from mmkd.export import main
 from mmkd.store.records import Records
-from mmkd.store.travelling import travelling
+from mmkd.store.travelling import read_travelling, travelling, write_travelling
 
 
 @dataclass(frozen=True)
@@ -200,5 +200,17 @@ def test_what_cannot_be_kept_is_said(record, tmp_path):
     assert export._keep(gone, TARGETS["onnx"], Written([])) == []
 
 
-def test_records_of_one_folder_are_still_whole(record):
-    assert Records(record.folder.parent).get(record.key) == record
+def test_a_line_of_a_record_gets_what_was_measured_of_its_files_later(record, tmp_path):
+    path = tmp_path / "records.jsonl"
+    own = {"macs": 3, "exports": {"text": {"times": 1}}}
+
+    def with_measured(values):
+        return travelling(replace(record, replaced={"deployment.json": values}), {})
+
+    write_travelling(path, [with_measured({"macs": 3})])
+    write_travelling(path, [with_measured({"macs": 4, "exports": own["exports"]})])
+    read = read_travelling([path])[record.key].measurement("deployment.json")
+    assert read == own
+    assert write_travelling(path, [with_measured({"macs": 3, "exports": {"c": {"bytes": 1}}})]) == (1, 0)
+    both = {"macs": 3, "exports": {"c": {"bytes": 1}, "text": {"times": 1}}}
+    assert read_travelling([path])[record.key].measurement("deployment.json") == both

@@ -78,6 +78,15 @@ def test_a_channel_that_was_constant_in_training_is_zero_and_its_field_one():
         assert (found[:, 1] == {"sig": 0, "gaf": 1}[name]).all()
 
 
+def test_a_mean_that_float32_does_not_hold_is_subtracted_all_the_same():
+    x = (20_000 + 0.3 * np.random.default_rng(0).normal(size=(50, 1, 32))).astype(np.float32)
+    modality = Signal().fit(x)
+    (mean,) = modality.state()["mean"]
+    assert abs(np.float64(np.float32(mean)) - mean) > 1e-5
+    found = view_graph(modality, 1, 32)(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(found, modality.transform(x), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["pi", "mtf", "rp", "stft", "cwt"])
 def test_views_that_a_graph_does_not_have(name):
     assert view_graph(make_modality(name, {}), 3, 128) is None
@@ -179,6 +188,32 @@ def test_a_file_of_ones_own_with_offsets_and_a_slower_sensor(tmp_path_factory, s
     assert (entry.name, entry.type) == ("windows", "tensor(double)")
     found = session.run(None, {"windows": content["x"][:9]})[0]
     np.testing.assert_allclose(found, graph.student.predict_proba(content["x"][:9]), atol=1e-5)
+
+
+def test_a_student_that_labels_steps(tmp_path_factory, shared_cache, windows_file, tmp_path):
+    y = np.arange(32) // 8 % 3
+    y = np.stack([np.roll(y, n) for n in range(24)])
+    file = windows_file(tmp_path / "steps.npz", n=24, y=y, subject=np.arange(24) // 4)
+    more = {"dataset": None, "data": file, "task": "segmentation", "teachers": "sig", "preset": "quick"}
+    record = unit(tmp_path_factory, shared_cache, "sig", "segnext-small", **more)
+    exported = mmkd.export_student(record, out=record.folder.parent / "out", data=file)
+    assert exported.lines[0].startswith("student.onnx: windows (B, 2, 32) -> probabilities (B, 3, 32)")
+    session, graph = session_and_graph(record, exported)
+    x = np.random.default_rng(1).normal(size=(5, 2, 32)).astype(np.float32)
+    np.testing.assert_allclose(run_in_batches(session, graph.feed(x)), graph.student.predict_proba(x), atol=1e-5)
+
+
+def test_a_classifier_of_scikit_learn(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 2, 24)), np.arange(40) % 2
+    classifier = mmkd.DistilledClassifier("student", student="sig", student_net="tiny", steps=3).fit(x, y)
+    exported = classifier.export(tmp_path / "out")
+    assert "made-up windows" in exported.lines[-1]
+    found = run_in_batches(open_session(exported.files[0]), {"windows": x.astype(np.float32)})
+    np.testing.assert_allclose(found, classifier.predict_proba(x), atol=1e-5)
+    with pytest.raises(MmkdError, match="the windows of the record are needed"):
+        classifier.export(tmp_path / "int8", "onnx-int8")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 # What goes wrong ------------------------------------------------------------------------------------------------------

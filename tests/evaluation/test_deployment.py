@@ -13,7 +13,7 @@ import mmkd.comparison.units
 from mmkd.bench import main
 from mmkd.compare import main as compare_command
 from mmkd.comparison.compare import compare
-from mmkd.comparison.deployment import deployment_facts
+from mmkd.comparison.deployment import deployment_facts, export_metrics
 from mmkd.core.errors import MmkdError
 from mmkd.evaluation import deployment
 from mmkd.evaluation.deployment import count_macs
@@ -286,6 +286,39 @@ def test_a_network_on_record_is_not_measured_again_where_its_times_are_steady(ti
     assert len(timed_apart.timed) == before + 1
     found = {record.spec.seed: record for record in students(tmp_path)}
     assert found[8].measurement("deployment.json")["latency_ms"] == 5.0
+
+
+def test_what_was_measured_of_exported_files_is_of_one_record(timed_apart, tmp_path):
+    records = Records(tmp_path / "runs")
+    exports = {"onnx-int8": {"accuracy": 0.5, "float32_accuracy": 0.75, "bytes": 9}}
+
+    def signal_students():
+        return {record.spec.seed: record for record in students(tmp_path) if record.spec.student == ("sig",)}
+
+    middle = signal_students()[2]
+    measured = {**middle.measurement("deployment.json"), "exports": exports}
+    records.add_measurements(middle, {"deployment.json": json.dumps(measured).encode()})
+    assert timed_apart("--method", "student", "--seed", "7", "--quiet")[0] == 0
+    new = signal_students()[7]
+    assert new.measurement("deployment.json")["latency_ms"] == 1.0  # taken over from an equal network
+    assert "exports" not in new.measurement("deployment.json")
+    groups = {group.student: group for group in compare(list(records)).groups}
+    (row,) = [row for row in groups["student sig (small)"].rows if row.kind == "student"]
+    found = {seed: unit.metrics for seed, unit in row.units.items() if "int8_accuracy" in unit.metrics}
+    assert set(found) == {2}
+    assert [found[2][name] for name in ("int8_accuracy", "int8_points_lost", "int8_bytes")] == [0.5, 25, 9]
+    assert [unit.metrics["latency_ms"] for unit in row.units.values()] == [1.0] * 6
+    assert deployment_facts(row.units[2].record)["exported as onnx-int8"] == "accuracy 0.500, in float32 0.750, 9 bytes"
+    records.add_measurements(new, {"deployment.json": json.dumps({"exports": exports}).encode()})
+    assert timed_apart("--method", "student", "--seed", "7", "--quiet")[0] == 0
+    measured = signal_students()[7].measurement("deployment.json")
+    assert (measured["latency_ms"], measured["exports"]) == (1.0, exports)
+
+
+def test_malformed_measurements_of_exported_files_are_no_columns():
+    for exports in (None, [], {"onnx-int8": 3}, {"onnx-int8": {"accuracy": "x", "float32_accuracy": 1, "bytes": True}}):
+        assert export_metrics({"exports": exports}) == {}
+    assert export_metrics({}) == {}
 
 
 FAKE = {"latency_ms": 1.0, "latency_p95_ms": 3.5, "network_ms": 1.0, "views_ms": {"sig": 0.1}}

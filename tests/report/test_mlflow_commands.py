@@ -86,11 +86,13 @@ def test_a_run_that_left_a_comparison_is_not_shown_in_it(runs):
 
 
 def test_an_experiment_opens_with_its_runs_and_their_scores(runs):
-    track.publish(runs, list(Records(runs)))
-    client, experiment, listed = found(runs)
+    track.publish(runs, list(Records(runs)), "mine")
+    client, experiment, listed = found(runs, "tags.`mmkd.kind` != 'summary'")
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     view = json.loads(experiment.tags["mlflow.sharedViewState.mmkd"])
     columns = view["selectedColumns"]
+    keys = {run.data.tags["mmkd.key"] for run in found(runs, view["searchFilter"])[2]}
+    assert keys == {record.key for record in Records(runs)}, "every record, and no comparison"
     assert columns[:4] == [
         "metrics.`test/macro_f1`",
         "metrics.`test/accuracy`",

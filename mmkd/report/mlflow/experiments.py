@@ -6,6 +6,7 @@ from shlex import quote
 from typing import Any
 
 from mmkd.core.errors import MmkdError
+from mmkd.metrics.registry import METRICS
 from mmkd.report.mlflow.store import database_of, default_uri, shown_uri
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
@@ -69,10 +70,15 @@ def experiment_id(client: Any, runs: Path, name: str, task: str) -> str:
 
 
 def runs_view(task: str) -> dict[str, Any]:
-    """What MLflow's page of an experiment shows of each run: its scores, seed and row, the newest run first."""
+    """What MLflow's page of an experiment shows of each run: its scores, seed and row, the best on top.
+
+    By the time MLflow would fold the runs of a comparison below it.
+    """
+    first = TASKS.get(task).charts[0]
     return {
-        "orderByKey": "attributes.start_time",
-        "orderByAsc": False,
+        "searchFilter": "tags.`mmkd.kind` != 'summary'",
+        "orderByKey": f"metrics.`test/{first}`",
+        "orderByAsc": METRICS.get(first).direction == "lower",
         "selectedColumns": columns(task),
         "columnOrder": columns(task),
         "runsHiddenMode": "SHOW_ALL",

@@ -84,8 +84,6 @@ def view_state(comparison: str, task: str) -> dict[str, Any]:
     return {
         **runs_view(task),
         "searchFilter": f"tags.`{MEMBERS}` LIKE '%{comparison}%'",
-        "orderByKey": f"metrics.`{names[0]}`",
-        "orderByAsc": METRICS.get(charts[0]).direction == "lower",
         "groupBy": {"aggregateFunction": "average", "groupByKeys": [{"mode": "tag", "groupByData": "mmkd.row"}]},
         "isAccordionReordered": True,
         "compareRunSections": [{"uuid": "mmkd", "name": "Comparison", "display": True, "isReordered": True}],

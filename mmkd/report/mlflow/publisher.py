@@ -8,13 +8,18 @@ from pathlib import Path
 
 import filelock
 
-from mmkd.report.mlflow import experiments, sent, store, suites
+from mmkd.core.errors import MmkdError
+from mmkd.report.mlflow import experiments, models, sent, store, suites
 from mmkd.report.mlflow import runs as store_runs
 from mmkd.store.record import Record
 
 
 def publish(
-    runs: Path, records: Sequence[Record], suite: str | None = None, new: list[str] | None = None
+    runs: Path,
+    records: Sequence[Record],
+    suite: str | None = None,
+    new: list[str] | None = None,
+    log_models: bool = False,
 ) -> str | None:
     """Send records to the store; those of a suite under a parent run with its leaderboard.
 
@@ -22,11 +27,13 @@ def publish(
 
     Args:
         new: gets the keys of the records that the store did not have.
+        log_models: whether students become models of their runs.
 
     Returns:
         None, or one line that says what could not be sent and why. It raises no error of the store.
     """
-    if not _has_work(runs, records, suite):
+    students = [record for record in records if models.can_be_logged(record)] if log_models else []
+    if not _has_work(runs, records, suite) and not sent.unsent(runs, students, sent.MODEL):
         return None
     problems: list[str] = []
     try:
@@ -35,7 +42,7 @@ def publish(
             if suite is not None:
                 keys = ",".join(record.key for record in records)
                 sent.write_sent(runs, sent.read_sent(runs) | {sent.WANTED + suite: keys})
-            Publisher(runs, problems, [] if new is None else new).send(records, suite)
+            Publisher(runs, problems, [] if new is None else new).send(records, suite, students)
     except filelock.Timeout:
         why = "another process is sending and gets nowhere"
     except Exception as error:  # an unreachable, locked or broken store of any kind
@@ -70,9 +77,10 @@ class Publisher:
         self.new = new
         self.experiments: dict[str, str] = {}
 
-    def send(self, records: Sequence[Record], suite: str | None) -> None:
-        """Send records that are missing, then list suites under their parent runs."""
-        if not _has_work(self.runs, records, suite):  # another process did it in the meantime
+    def send(self, records: Sequence[Record], suite: str | None, students: Sequence[Record] = ()) -> None:
+        """Send records that are missing, then models of these students, then list suites under their parent runs."""
+        unlogged = sent.unsent(self.runs, students, sent.MODEL)
+        if not _has_work(self.runs, records, suite) and not unlogged:  # another process did it in the meantime
             return
         missing = sent.unsent(self.runs, records)
         self.client = store.PatientClient(store.connect(self.runs))
@@ -80,6 +88,8 @@ class Publisher:
         sent.write_sent(self.runs, self.sent)  # to know, before anything is sent, that it can be noted
         for record in missing:
             self._send_record(record)
+        for record in unlogged:
+            self._log_model(record)
         self._open_pages(records)
         for name, members in sent.unlisted(self.runs, records, suite).items():
             self._send_suite(name, members)
@@ -118,6 +128,18 @@ class Publisher:
             self.problems.append(f"{record.key}: {store.one_line(error)}")
             return
         self.sent[record.key] = stamp
+        sent.write_sent(self.runs, self.sent)
+        self.client.add_time()
+
+    def _log_model(self, record: Record) -> None:
+        stamp = sent.stamp(record, store.default_uri(self.runs))
+        try:
+            for run in store_runs.existing_runs(self.client, self._experiment(record), record.key)[:1]:
+                models.log_model(self.client, run, record)
+        except MmkdError as error:  # a deleted experiment, damaged weights
+            self.problems.append(f"{record.key}: {store.one_line(error)}")
+            return
+        self.sent[sent.MODEL + record.key] = stamp
         sent.write_sent(self.runs, self.sent)
         self.client.add_time()
 

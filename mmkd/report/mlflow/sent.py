@@ -21,14 +21,15 @@ from mmkd.store.travelling import TravellingRecord, mark_of
 SENT = "mlflow-sent.json"
 SUITE = "suite/"  # lines of suites beside those of records: the suite as it was sent
 WANTED = "wanted/"  # and which keys it has
+MODEL = "model/"  # lines of students that are models
 PAGE = "page/"  # lines of experiments: the store, and the id that it gave them
 LOCK_TIMEOUT = 60.0  # seconds for another process that sends and makes no progress
 
 
-def unsent(runs: Path, records: Iterable[Record]) -> list[Record]:
-    """Those that the present store has not had yet. Does not import mlflow."""
+def unsent(runs: Path, records: Iterable[Record], what: str = "") -> list[Record]:
+    """Those that the present store has not had yet; with MODEL, whose models it lacks. Does not import mlflow."""
     sent = read_sent(runs)
-    return [record for record in records if sent.get(record.key) != stamp(record, default_uri(runs))]
+    return [record for record in records if sent.get(what + record.key) != stamp(record, default_uri(runs))]
 
 
 def read_sent(runs: Path) -> dict[str, str]:
