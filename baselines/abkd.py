@@ -27,7 +27,11 @@ ZERO = 1e-6
 
 @METHODS.register("abkd")
 class AlphaBeta(Method):
-    """Alpha-beta divergence, forward and reverse KL among them. Wang et al., ICML 2025, arXiv:2505.04560."""
+    """Alpha-beta divergence, forward and reverse KL among them. Wang et al., ICML 2025, arXiv:2505.04560.
+
+    Use it when soft targets help and you ask which divergence to take: its two numbers go from the forward to the
+    reverse Kullback-Leibler divergence. Both are worth tuning, because the defaults are the example of another task.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

@@ -39,7 +39,11 @@ from mmkd import (
 
 @METHODS.register("ae-kd")
 class AdaptiveEnsemble(Method):
-    """Weights of teachers whose gradients conflict least. Du et al., NeurIPS 2020."""
+    """Weights of teachers whose gradients conflict least. Du et al., NeurIPS 2020.
+
+    Use it when several teachers disagree and you do not want to weigh them by hand: each batch gets the weights under
+    which their gradients conflict least. It needs two teachers or more, and reads how they disagree, not who is right.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

@@ -25,7 +25,11 @@ from mmkd.frequency import meet
 
 @METHODS.register("at")
 class AT(Method):
-    """Attention transfer: where maps are active. Zagoruyko, ICLR 2017, arXiv:1612.03928."""
+    """Attention transfer: where maps are active. Zagoruyko, ICLR 2017, arXiv:1612.03928.
+
+    Use it when teacher and student look at the same axis, such as time, and you want to say where to look without
+    matching channels. Its default weight is large beside cross-entropy, so tune it before you judge it.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -18,7 +18,11 @@ from mmkd import METHODS, SHARE_RANGE, TEMPERATURE_RANGE, Batch, LogitConfig, Me
 
 @METHODS.register("aver")
 class Aver(Method):
-    """Soft targets from the average of the teachers: of logits, losses or probabilities. You et al., KDD 2017."""
+    """Soft targets from the average of the teachers: of logits, losses or probabilities. You et al., KDD 2017.
+
+    Use it when you have several teachers of about equal strength and want the simplest mixture of them. A weak teacher
+    counts as much as a strong one unless you set `teacher_weights`.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

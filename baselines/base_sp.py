@@ -39,7 +39,11 @@ STAGES = 3
 
 @METHODS.register("base+sp")
 class BaseSP(Method):
-    """Soft targets, and similarity matrices at three stages. After Jeon et al. 2024 (reconstructed)."""
+    """Soft targets, and similarity matrices at three stages. After Jeon et al. 2024 (reconstructed).
+
+    Use it when you compare with the papers on wearable sensors whose baseline it is: soft targets and similarity maps
+    of several teachers. It is reconstructed from descriptions, so its numbers are not theirs.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

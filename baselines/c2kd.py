@@ -28,7 +28,12 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, Setup, o
 
 @METHODS.register("c2kd")
 class C2KD(Method):
-    """Trained teachers, connected with the student by proxies. Huo et al., CVPR 2024."""
+    """Trained teachers, connected with the student by proxies. Huo et al., CVPR 2024.
+
+    Use it when the teacher reads another modality than the student and may change for it: both are trained, and only
+    windows on which their rankings agree count. It costs a training of copies of the teachers within each unit, so no
+    output can be read from the cache.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -24,7 +24,11 @@ from mmkd.frequency import meet
 
 @METHODS.register("ca-mkd")
 class ConfidenceAware(Method):
-    """Teachers weighted by cross-entropy. Zhang et al., ICASSP 2022 (not `camkd`)."""
+    """Teachers weighted by cross-entropy. Zhang et al., ICASSP 2022 (not `camkd`).
+
+    Use it when some of several teachers are wrong on windows whose labels you have: the weight of a teacher follows its
+    cross-entropy on each window. Where all teachers know their training windows by heart, the weights are nearly equal.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

@@ -37,7 +37,12 @@ from mmkd import (
 
 @METHODS.register("camkd")
 class CAMKD(Method):
-    """Soft targets, and class activation maps of image teachers (the notes; not `ca-mkd`)."""
+    """Soft targets, and class activation maps of image teachers (the notes; not `ca-mkd`).
+
+    Use it when the student has image branches and you want each to find the class at the same place as the image
+    teacher. It is a method of this project's notes and no published one, and a student of the signal alone cannot take
+    it.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

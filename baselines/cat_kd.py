@@ -25,7 +25,11 @@ from mmkd.frequency import lift
 
 @METHODS.register("cat-kd")
 class CATKD(Method):
-    """Class activation maps of all classes. Guo et al., CVPR 2023, arXiv:2304.12777."""
+    """Class activation maps of all classes. Guo et al., CVPR 2023, arXiv:2304.12777.
+
+    Use it when networks end with the mean of the last map and you want to transfer where each class is seen, not only
+    the true one. Its default weight is large beside cross-entropy, so tune it before you judge it.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -36,7 +36,11 @@ from mmkd import (
 
 @METHODS.register("cc")
 class CC(Method):
-    """Kernel matrix of the embeddings of a batch. Peng et al., ICCV 2019, arXiv:1904.01802."""
+    """Kernel matrix of the embeddings of a batch. Peng et al., ICCV 2019, arXiv:1904.01802.
+
+    Use it when teacher and student have embeddings of different kinds and only the relations of the windows in a batch
+    can be compared. Batches should be large enough to hold several windows of each class.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

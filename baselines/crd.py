@@ -98,7 +98,11 @@ class Contrast(nn.Module):
 
 @METHODS.register("crd")
 class CRD(Method):
-    """Contrast of student and teacher against a memory of all samples. Tian et al., ICLR 2020, arXiv:1910.10699."""
+    """Contrast of student and teacher against a memory of all samples. Tian et al., ICLR 2020, arXiv:1910.10699.
+
+    Use it when you want the student's embedding to tell training windows apart as the teacher's does, and can pay for a
+    memory of all of them. It trains in one process, and its options are those of large image sets.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -43,7 +43,11 @@ from mmkd import (
 
 @METHODS.register("ctkd")
 class CurriculumTemperature(Method):
-    """Soft targets at a temperature trained to raise the loss. Li et al., AAAI 2023, arXiv:2211.16231."""
+    """Soft targets at a temperature trained to raise the loss. Li et al., AAAI 2023, arXiv:2211.16231.
+
+    Use it when you would rather not choose a temperature: it is trained against the student, from easy to hard. It adds
+    one number to learn for each teacher, and the highest temperature remains a choice.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

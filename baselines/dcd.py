@@ -60,7 +60,11 @@ def consistency(scores: Tensor) -> Tensor:
 
 @METHODS.register("dcd")
 class DCD(Method):
-    """Contrast within the batch, consistent both ways. Giakoumoglou, Stathaki 2024, arXiv:2407.11802."""
+    """Contrast within the batch, consistent both ways. Giakoumoglou, Stathaki 2024, arXiv:2407.11802.
+
+    Use it when you want contrast of embeddings without the memory of `crd`: the other windows of the batch are the
+    negatives. Small batches have few negatives, so compare it at the usual batch size.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

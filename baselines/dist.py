@@ -18,7 +18,11 @@ from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, option, pa
 
 @METHODS.register("dist")
 class DIST(Method):
-    """Correlations within windows and within classes. Huang et al., NeurIPS 2022, arXiv:2205.10536."""
+    """Correlations within windows and within classes. Huang et al., NeurIPS 2022, arXiv:2205.10536.
+
+    Use it when the teacher is much stronger than the student and its exact probabilities are hard to match: only
+    correlations must agree. With two classes one of its two terms has no gradient.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

@@ -30,7 +30,12 @@ from mmkd import (
 
 @METHODS.register("dkd")
 class DKD(Method):
-    """Soft targets, separately for the target class and the others. Zhao et al., CVPR 2022, arXiv:2203.08679."""
+    """Soft targets, separately for the target class and the others. Zhao et al., CVPR 2022, arXiv:2203.08679.
+
+    Use it when there are several classes and you want the probabilities of the wrong ones to count also where the
+    teacher is sure. With two classes it adds nothing to `kd`, and its second weight must be chosen for the pair of
+    networks.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

@@ -43,7 +43,11 @@ from mmkd import (
 
 @METHODS.register("ebkd")
 class EBKD(Method):
-    """Cross-attention that follows two teachers (the notes; not `ebkd-entropy`)."""
+    """Cross-attention that follows two teachers (the notes; not `ebkd-entropy`).
+
+    Use it when the student has a signal and a GAF branch joined by attention, and you want that attention to follow
+    where both teachers look. It is a method of this project's notes and needs `--fusion attention`.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -20,7 +20,11 @@ from mmkd import METHODS, SHARE_RANGE, TEMPERATURE_RANGE, Batch, Method, Outputs
 
 @METHODS.register("ebkd-entropy")
 class EntropyKD(Method):
-    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020 (not `ebkd`)."""
+    """Teachers weighted by low entropy. Kwon et al., ICASSP 2020 (not `ebkd`).
+
+    Use it when several teachers are unsure on different windows: on each window the surer one counts more. A teacher
+    that is sure and wrong counts as much as one that is sure and right.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

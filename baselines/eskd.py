@@ -37,7 +37,11 @@ class SoftTargets(LogitConfig):
 
 @METHODS.register("full-kd")
 class FullKD(Method):
-    """Soft targets of last-epoch teachers in all epochs: the baseline of `eskd`. Cho, Hariharan, ICCV 2019."""
+    """Soft targets of last-epoch teachers in all epochs: the baseline of `eskd`. Cho, Hariharan, ICCV 2019.
+
+    Use it when you report `eskd` and need its baseline: teachers of the last epoch, soft targets in all epochs. It does
+    by default what `kd` does.
+    """
 
     @dataclass(frozen=True)
     class Config(SoftTargets):
@@ -57,7 +61,11 @@ class FullKD(Method):
 
 @METHODS.register("eskd")
 class EarlyStopped(FullKD):
-    """Early-stopped KD: best-epoch teachers, or soft targets in early epochs only. Cho, Hariharan, ICCV 2019."""
+    """Early-stopped KD: best-epoch teachers, or soft targets in early epochs only. Cho, Hariharan, ICCV 2019.
+
+    Use it when a teacher trained to the end is too sure to teach: teachers of their best epoch, or soft targets in
+    early epochs only. The first form needs validation windows for the teachers, which are then not trained on.
+    """
 
     @dataclass(frozen=True)
     class Config(SoftTargets):

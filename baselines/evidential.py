@@ -32,7 +32,11 @@ from mmkd import METHODS, WARMUP_RANGE, Batch, DistillConfig, Method, Outputs, R
 
 @METHODS.register("evidential")
 class EvidentialKD(Method):
-    """Dirichlet distributions of student and teacher. Xiang et al., ICCV 2025 (not the notes' `ebkd`)."""
+    """Dirichlet distributions of student and teacher. Xiang et al., ICCV 2025 (not the notes' `ebkd`).
+
+    Use it when you care how sure the student is: teacher and student predict Dirichlet distributions, and their
+    evidence is compared. It follows released code, not the text of the paper.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

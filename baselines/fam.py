@@ -108,7 +108,11 @@ def feature(outputs: Outputs, stage: str) -> Tensor:
 
 @METHODS.register("fam-1d")
 class FAM1d(Method):
-    """Frequency attention along time (1-D: ours). After Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention along time (1-D: ours). After Pham et al., WACV 2024, arXiv:2403.05894.
+
+    Use it when the student reads a signal and you want the frequency attention of `fam` along time, without lifting
+    lines to squares. The form along time is ours, so results of the paper say nothing about it.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):
@@ -355,7 +359,11 @@ class MapConfig(FAM1d.Config):
 
 @METHODS.register("fam")
 class FAM(FAM1d):
-    """Frequency attention on maps, lines lifted to 2-D. Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention on maps, lines lifted to 2-D. Pham et al., WACV 2024, arXiv:2403.05894.
+
+    Use it when the teacher reads images, or both can be lifted to squares, and you ask which frequencies of its maps
+    are worth following. Look at the spectra of the record: on maps of a few positions the mask has little to remove.
+    """
 
     @dataclass(frozen=True)
     class Config(MapConfig):
@@ -392,7 +400,11 @@ class FAM(FAM1d):
 
 @METHODS.register("fam-review")
 class FAMReview(FAM):
-    """Frequency attention, deep stages help shallow ones. Pham et al., WACV 2024, arXiv:2403.05894."""
+    """Frequency attention, deep stages help shallow ones. Pham et al., WACV 2024, arXiv:2403.05894.
+
+    Use it when you want the frequency attention of `fam` and deep stages should help shallow ones, as in `reviewkd`. It
+    adds a block for each stage to the training, so compare its cost too.
+    """
 
     @dataclass(frozen=True)
     class Config(MapConfig):

@@ -35,7 +35,12 @@ from mmkd.frequency import BandFilter, band_mask, meet_unaliased, random_band
 
 @METHODS.register("fd-cmkd")
 class FrequencyDecoupled(Method):
-    """Low and high frequencies of maps (reconstructed from the abstract). Liu et al., AAAI 2026."""
+    """Low and high frequencies of maps (reconstructed from the abstract). Liu et al., AAAI 2026.
+
+    Use it when teacher and student read different modalities and you expect them to share slow structure and differ in
+    detail: low frequencies are matched strictly, high ones loosely. It is reconstructed from an abstract; its controls
+    say whether the bands matter.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -20,7 +20,11 @@ from mmkd import METHODS, Batch, DistillConfig, Method, MmkdError, Outputs, Rang
 
 @METHODS.register("feature-kd")
 class FeatureKD(Method):
-    """Embedding of the signal teacher, or of all teachers (the notes); after FitNets 2015."""
+    """Embedding of the signal teacher, or of all teachers (the notes); after FitNets 2015.
+
+    Use it when you want the simplest match of features: the student's embedding follows that of one teacher, by default
+    the signal's. There is one weight to tune, and widths that differ get a linear projection.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -29,7 +29,11 @@ from mmkd.frequency import ring_bands
 
 @METHODS.register("figkd")
 class FiGKD(Method):
-    """Wavelet details of logits (reconstructed from the abstract). Kim 2025, arXiv:2505.11897."""
+    """Wavelet details of logits (reconstructed from the abstract). Kim 2025, arXiv:2505.11897.
+
+    Use it when there are many classes and you ask whether differences between neighbouring logits carry what the labels
+    do not. The order of the classes matters to a wavelet, so run its control with other orders too.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

@@ -27,7 +27,11 @@ from mmkd.frequency import meet
 
 @METHODS.register("fitnet")
 class FitNet(Method):
-    """Hint: a middle map regressed onto the teacher's. Romero et al., ICLR 2015, arXiv:1412.6550."""
+    """Hint: a middle map regressed onto the teacher's. Romero et al., ICLR 2015, arXiv:1412.6550.
+
+    Use it when you want the plain reference for feature maps: one middle map regressed onto the teacher's. Its default
+    weight is large beside cross-entropy, so tune it before you judge it.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -55,7 +55,11 @@ from mmkd.frequency import haar_bands, haar_levels, meet_unaliased, prompt_masks
 
 @METHODS.register("freekd")
 class FreeKD(Method):
-    """Wavelet bands under a mask (its prompts are reconstructed). Zhang et al., CVPR 2024."""
+    """Wavelet bands under a mask (its prompts are reconstructed). Zhang et al., CVPR 2024.
+
+    Use it when detail of the maps matters, as for labels of steps: the high wavelet bands are matched where the
+    teacher's mask says so. Its default form has no learned prompts, which are an option and cost a stage of their own.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -93,7 +93,12 @@ class Route(NamedTuple):
 
 @METHODS.register("freq-lh")
 class FreqLH(Method):
-    """Low frequencies of early maps and high frequencies of late ones (the notes)."""
+    """Low frequencies of early maps and high frequencies of late ones (the notes).
+
+    Use it when steps have labels and you ask which frequencies of encoder and decoder maps are worth following. It is a
+    hypothesis of this project's notes, and its controls (all-pass, exchanged, random bands) are options of the same
+    method.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -48,7 +48,11 @@ CHUNK = 512
 
 @METHODS.register("ikl")
 class ImprovedKL(Method):
-    """Soft targets, and logits compared with the teacher's weights. Cui et al., NeurIPS 2024, arXiv:2305.13948."""
+    """Soft targets, and logits compared with the teacher's weights. Cui et al., NeurIPS 2024, arXiv:2305.13948.
+
+    Use it when soft targets alone leave the student's logits too free: a squared error of logits, weighed by the
+    teacher's probabilities, is added. It has a warm-up and two weights, which are worth tuning together.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
@@ -107,7 +111,11 @@ class ImprovedKL(Method):
 
 @METHODS.register("gkl")
 class GeneralizedKL(ImprovedKL):
-    """`ikl` with weights of classes over all training windows. Cui et al. 2025, arXiv:2503.08038."""
+    """`ikl` with weights of classes over all training windows. Cui et al. 2025, arXiv:2503.08038.
+
+    Use it when you want the error of logits of `ikl` weighed by what the teacher says of whole classes, over all
+    training windows. It is the successor of `ikl`, and the statistic is computed once before training.
+    """
 
     @dataclass(frozen=True)
     class Config(ImprovedKL.Config):

@@ -17,7 +17,11 @@ from mmkd import METHODS, SHARE_RANGE, TEMPERATURE_RANGE, Batch, LogitConfig, Me
 
 @METHODS.register("kd")
 class KD(Method):
-    """Soft targets of each teacher. Hinton, Vinyals, Dean 2015, arXiv:1503.02531."""
+    """Soft targets of each teacher. Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+
+    Use it when you want the plain reference: one temperature and one share, for any student and any teacher. It gives
+    little where teachers are sure on their training windows, because their soft targets are then nearly the labels.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

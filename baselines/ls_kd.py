@@ -19,7 +19,11 @@ from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, option, pa
 
 @METHODS.register("ls-kd")
 class LogitStandardisation(Method):
-    """Soft targets of standardised logits. Sun et al., CVPR 2024, arXiv:2403.01427."""
+    """Soft targets of standardised logits. Sun et al., CVPR 2024, arXiv:2403.01427.
+
+    Use it when the logits of teacher and student have very different scales, as with networks of different size: both
+    are standardised first. It is not defined for two classes, and its soft targets outweigh cross-entropy by far.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

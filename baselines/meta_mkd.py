@@ -67,7 +67,12 @@ class Weigh(nn.Module):
 
 @METHODS.register("meta-mkd")
 class MetaWeights(Method):
-    """Teachers weighted by what helps the student next. MMKD, Zhang et al., ICME 2023."""
+    """Teachers weighted by what helps the student next. MMKD, Zhang et al., ICME 2023.
+
+    Use it when you have several teachers and want their weights from what helps the student next: two small networks
+    learn them along with it. They are trained after every fifth step, which costs more than the others, and the whole
+    in one process.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

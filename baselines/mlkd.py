@@ -42,7 +42,11 @@ PUBLISHED_CLASSES = 100
 
 @METHODS.register("mlkd")
 class MultiLevel(Method):
-    """Predictions, and relations of windows and of classes, at several temperatures. Jin, Wang, Lin, CVPR 2023."""
+    """Predictions, and relations of windows and of classes, at several temperatures. Jin, Wang, Lin, CVPR 2023.
+
+    Use it when you want one loss on logits that compares windows, batches and classes, at several temperatures at once.
+    Its terms over the batch assume batches that are not much smaller than the usual ones.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

@@ -69,7 +69,12 @@ class Mask(nn.Module):
 
 @METHODS.register("mst-distill")
 class MixtureOfTeachers(Method):
-    """Masked teachers, selected by a router. Li et al. 2025 (router reconstructed)."""
+    """Masked teachers, selected by a router. Li et al. 2025 (router reconstructed).
+
+    Use it when several teachers of different modalities each fit some windows and not others: their features are
+    masked, and a router chooses among them. It has three stages and trains the teachers too, so ask what it costs
+    before you compare it.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

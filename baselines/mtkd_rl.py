@@ -91,7 +91,11 @@ class Agent(nn.Module):
 
 @METHODS.register("mtkd-rl")
 class Reinforced(Method):
-    """Teachers weighted by a rewarded agent. Yang et al., AAAI 2025, arXiv:2502.18510."""
+    """Teachers weighted by a rewarded agent. Yang et al., AAAI 2025, arXiv:2502.18510.
+
+    Use it when you have several teachers and want their weights from many facts of each window, learned by what they
+    earn. An agent is trained besides, one more thing that may not be ready after a short training.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

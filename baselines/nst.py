@@ -21,7 +21,11 @@ from mmkd.frequency import meet
 
 @METHODS.register("nst")
 class NST(Method):
-    """Neuron selectivity: distribution of channel patterns. Huang and Wang 2017, arXiv:1707.01219."""
+    """Neuron selectivity: distribution of channel patterns. Huang and Wang 2017, arXiv:1707.01219.
+
+    Use it when teacher and student have different numbers of channels and you want the same patterns of activity,
+    without a regressor to learn. It compares pairs of channels, so its cost grows with the square of their number.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

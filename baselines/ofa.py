@@ -30,7 +30,11 @@ from mmkd import METHODS, Batch, LogitConfig, Method, MmkdError, Outputs, Range,
 
 @METHODS.register("ofa")
 class OneForAll(Method):
-    """Logits of every stage, for networks of any kind. Hao et al., NeurIPS 2023, arXiv:2310.19444."""
+    """Logits of every stage, for networks of any kind. Hao et al., NeurIPS 2023, arXiv:2310.19444.
+
+    Use it when teacher and student are networks of different kinds and their maps cannot be compared: each stage of the
+    student gets a head, and only logits are read. The power of the label has to be chosen for the pair of networks.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

@@ -23,7 +23,11 @@ EPS = 1e-7
 
 @METHODS.register("pkt")
 class PKT(Method):
-    """Neighbourhood probabilities of the embeddings of a batch. Passalis and Tefas, ECCV 2018, arXiv:1803.10837."""
+    """Neighbourhood probabilities of the embeddings of a batch. Passalis and Tefas, ECCV 2018, arXiv:1803.10837.
+
+    Use it when embeddings have different widths and only which windows are neighbours should be transferred; there is
+    nothing to project and nothing to learn besides. Batches should be large enough to hold neighbours.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -37,7 +37,11 @@ from mmkd import (
 
 @METHODS.register("progressive")
 class Progressive(Method):
-    """Signal to images, images to signal, then all (the notes); after Ni et al., ACM MM 2022."""
+    """Signal to images, images to signal, then all (the notes); after Ni et al., ACM MM 2022.
+
+    Use it when the student has a signal branch and image branches that should first learn from each other's teachers
+    and then together. It needs these branches, and its terms change at two points of the training.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

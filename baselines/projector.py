@@ -25,7 +25,12 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, Setup, o
 
 @METHODS.register("projector")
 class Projector(Method):
-    """Linear projector, batch normalisation, log-sum. Miles and Mikolajczyk, AAAI 2024, arXiv:2303.11098."""
+    """Linear projector, batch normalisation, log-sum. Miles and Mikolajczyk, AAAI 2024, arXiv:2303.11098.
+
+    Use it when you want to match embeddings with one linear layer and little to tune; batch normalisation and a
+    logarithm keep the scale. Both embeddings are compared per channel, so the teacher's width decides the projector's
+    size.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

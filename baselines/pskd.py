@@ -38,7 +38,11 @@ from mmkd import (
 
 @METHODS.register("pskd")
 class AdaptiveConfidence(Method):
-    """Reconstructed: each window follows a teacher or its label. Ni, Ngu, Yan, ACM MM 2022, arXiv:2208.08090."""
+    """Reconstructed: each window follows a teacher or its label. Ni, Ngu, Yan, ACM MM 2022, arXiv:2208.08090.
+
+    Use it when several teachers are right on different windows: the student follows the surest one that is right, or
+    else the label. It is reconstructed from an abstract, so read its row as ours.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

@@ -20,7 +20,11 @@ from mmkd import METHODS, Batch, Method, MmkdError, Outputs, Setup, TaughtConfig
 
 @METHODS.register("reverse-kd")
 class ReverseKD(Method):
-    """Anomalies: a decoder reconstructs a frozen encoder's maps; the error is the score. Deng, Li, CVPR 2022."""
+    """Anomalies: a decoder reconstructs a frozen encoder's maps; the error is the score. Deng, Li, CVPR 2022.
+
+    Use it when you look for anomalies in series and have only normal data to train on: the error of reconstructing the
+    teacher's maps is the score. It is for `--task anomaly` alone, and simple detectors stand beside it in the table.
+    """
 
     @dataclass(frozen=True)
     class Config(TaughtConfig):

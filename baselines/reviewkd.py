@@ -50,7 +50,11 @@ from mmkd.frequency import hierarchical_context, lift
 
 @METHODS.register("reviewkd")
 class ReviewKD(Method):
-    """Review: deep stages help shallow ones. Chen et al., CVPR 2021, arXiv:2104.09044."""
+    """Review: deep stages help shallow ones. Chen et al., CVPR 2021, arXiv:2104.09044.
+
+    Use it when feature maps are to be matched at several depths and training may cost several times a plain step. Deep
+    stages of the student help to predict shallow ones of the teacher, by blocks that exist in training alone.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

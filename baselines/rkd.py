@@ -23,7 +23,11 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, distinct
 
 @METHODS.register("rkd")
 class RKD(Method):
-    """Distances and angles between the embeddings of a batch. Park et al., CVPR 2019, arXiv:1904.05068."""
+    """Distances and angles between the embeddings of a batch. Park et al., CVPR 2019, arXiv:1904.05068.
+
+    Use it when embeddings differ in width and the shape of the point cloud of a batch should be kept: distances and
+    angles. Angles are of all triples, so large batches cost memory.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

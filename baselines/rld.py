@@ -38,7 +38,11 @@ from mmkd import (
 
 @METHODS.register("rld")
 class RefinedLogits(Method):
-    """Soft targets that respect the label where a teacher is wrong. Sun et al., ICCV 2025, arXiv:2408.07703."""
+    """Soft targets that respect the label where a teacher is wrong. Sun et al., ICCV 2025, arXiv:2408.07703.
+
+    Use it when teachers are sometimes wrong and you want soft targets that never contradict the label. Where the
+    teacher is right it is `dkd`, and with two classes one of its two terms is always 0.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):

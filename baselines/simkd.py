@@ -33,7 +33,11 @@ from mmkd.frequency import meet, resample
 
 @METHODS.register("simkd")
 class SimKD(Method):
-    """Teacher's classifier on a projected student map. Chen et al., CVPR 2022, arXiv:2203.14001."""
+    """Teacher's classifier on a projected student map. Chen et al., CVPR 2022, arXiv:2203.14001.
+
+    Use it when the device has room for the teacher's classifier and a projector: the student learns only to produce the
+    teacher's last map. What is deployed is larger than the student, so compare it by parameters.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -21,7 +21,11 @@ from mmkd import METHODS, Batch, DistillConfig, Method, Outputs, Range, batch_sc
 
 @METHODS.register("sp")
 class SP(Method):
-    """Similarities between the samples of a batch. Tung and Mori, ICCV 2019, arXiv:1907.09682."""
+    """Similarities between the samples of a batch. Tung and Mori, ICCV 2019, arXiv:1907.09682.
+
+    Use it when maps cannot be compared directly, as between lines and images: which windows of a batch are alike does
+    not depend on their form. It reads the last stage, and its scale here does not depend on the batch size.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

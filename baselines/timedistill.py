@@ -46,7 +46,12 @@ from mmkd.frequency import meet_unaliased
 
 @METHODS.register("timedistill")
 class TimeDistill(Method):
-    """Lines along time at several scales, and their spectra. Ni et al., KDD 2026."""
+    """Lines along time at several scales, and their spectra. Ni et al., KDD 2026.
+
+    Use it when teacher and student read the same time axis and the student should have the teacher's trends at several
+    scales and its dominant periods. It was made for forecasting students that are no convolutions; the form for classes
+    is described below.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

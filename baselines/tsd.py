@@ -43,7 +43,11 @@ from mmkd import (
 
 @METHODS.register("tsd")
 class TemporalSaliency(ReadsVariants):
-    """Which parts of a window count, by occlusion (reconstructed from the abstract). Dehigahawattage et al. 2026."""
+    """Which parts of a window count, by occlusion (reconstructed from the abstract). Dehigahawattage et al. 2026.
+
+    Use it when you want the student to look at the same parts of a window as the teacher, and have only its logits.
+    Every window is run once more for each part that is left out, which makes a step several times as long.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

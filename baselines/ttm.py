@@ -23,7 +23,11 @@ from mmkd import METHODS, Batch, LogitConfig, Method, Outputs, Range, option, pa
 
 @METHODS.register("ttm")
 class TransformedTeacher(Method):
-    """Soft targets with a temperature of the teacher alone. Zheng and Yang, ICLR 2024, arXiv:2402.11148."""
+    """Soft targets with a temperature of the teacher alone. Zheng and Yang, ICLR 2024, arXiv:2402.11148.
+
+    Use it when you want soft targets with a temperature on the teacher alone, so that the student keeps its own. There
+    is one power and one weight to tune, and `wttm` is the form that weighs windows too.
+    """
 
     @dataclass(frozen=True)
     class Config(LogitConfig):
@@ -64,7 +68,11 @@ class TransformedTeacher(Method):
 
 @METHODS.register("wttm")
 class WeightedTransformedTeacher(TransformedTeacher):
-    """`ttm` where windows on which the teacher is unsure count more. Zheng and Yang, ICLR 2024."""
+    """`ttm` where windows on which the teacher is unsure count more. Zheng and Yang, ICLR 2024.
+
+    Use it when `ttm` helps and windows on which the teacher is unsure should count more. Where the teacher is sure on
+    all training windows it is `ttm` with another weight.
+    """
 
     @dataclass(frozen=True)
     class Config(TransformedTeacher.Config):

@@ -30,7 +30,11 @@ EPS = 1e-5
 
 @METHODS.register("vid")
 class VID(Method):
-    """Likelihood of the teacher's maps given the student's. Ahn et al., CVPR 2019, arXiv:1904.05835."""
+    """Likelihood of the teacher's maps given the student's. Ahn et al., CVPR 2019, arXiv:1904.05835.
+
+    Use it when some channels of the teacher's maps are beyond the student and should count less: each channel has a
+    variance that is learned. Its published weight is small beside cross-entropy here, so tune it before you judge it.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

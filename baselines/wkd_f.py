@@ -41,7 +41,11 @@ from mmkd import (
 
 @METHODS.register("wkd-f")
 class WassersteinFeatures(Method):
-    """Mean and deviation of each channel of a map. Lv, Yang, Li, NeurIPS 2024, arXiv:2412.08139."""
+    """Mean and deviation of each channel of a map. Lv, Yang, Li, NeurIPS 2024, arXiv:2412.08139.
+
+    Use it when maps differ in size or rank and only the mean and the spread of each channel should agree. It needs maps
+    of more than one position, and reads one stage.
+    """
 
     @dataclass(frozen=True)
     class Config(DistillConfig):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mmkd.tasks.base import TASKS, Task
     from mmkd.views.base import MODALITIES, Modality
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 wait_passively()  # every command and worker imports this package first, and PyTorch later
 

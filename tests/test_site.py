@@ -40,14 +40,36 @@ def test_generated_pages_have_their_parts():
 def test_scores_on_record_are_those_of_the_files():
     rows = {(s.page, s.group, s.row): s for s in on_record.scores()}
     group = "hapt6 at 25 Hz with labels of 5 subjects, student sig (micro)"
-    alone = rows["controls.md", group, "student"]
+    alone = rows["measured/controls.md", group, "student"]
     assert (alone.runs, round(alone.mean, 4)) == (3, 0.8943)
     assert all(s.change == pytest.approx(0) for s in rows.values() if s.row == "student" and s.change is not None)
-    best = [s for s in on_record.scores() if s.page == "frequency.md" and on_record.rank(s)[0] == 1]
+    best = [s for s in on_record.scores() if s.page == "measured/frequency.md" and on_record.rank(s)[0] == 1]
     assert best
     assert all(s.mean <= b.mean for b in best for s in on_record.scores() if (s.page, s.group) == (b.page, b.group))
     assert on_record.costs()["student"] == 1
     assert on_record.costs()["fam"] == 3.56
+
+
+def test_a_table_of_the_benchmark_is_read_as_it_is_written(tmp_path):
+    head = "protocol,regime,dataset,student,kind,method,row,seed,subject,metric,value\n"
+    lines = [("student", "student", 0, "", 0.5), ("student", "student", 1, "", 0.7), ("method", "kd", 0, "", 0.6)]
+    lines += [("method", "kd", 0, "ann", 0.1), ("peer", "forest", 0, "", 0.9)]
+    text = [f"v1-ab,A,hapt6,sig,{kind},{row},{row},{seed},{who},macro_f1,{x}\n" for kind, row, seed, who, x in lines]
+    (tmp_path / "A.csv").write_text(head + "".join(text), encoding="utf-8")
+    alone, kd = on_record._of_benchmark(tmp_path / "A.csv")
+    assert (alone.group, alone.runs, alone.mean) == ("v1, regime A, hapt6, sig", 2, pytest.approx(0.6))
+    assert (kd.row, kd.kind, kd.runs, kd.change) == ("kd", "student", 1, pytest.approx(10))
+
+
+def test_every_method_says_in_two_sentences_when_one_would_use_it():
+    wrong = []
+    for name in METHODS:
+        method = METHODS.get(name)
+        use = methods.use_of(method)
+        if method.status != "control" and (len(re.findall(r"[.](?= [A-Z]|$)", use)) != 2 or len(use) < 80):
+            wrong.append(name)
+        assert use in methods.page(name)
+    assert wrong == []
 
 
 def test_links_of_the_repository_become_links_of_the_site():

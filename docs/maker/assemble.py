@@ -9,7 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from docs.maker import cards, lists, methods, pages, reference
+from docs.maker import cards, lists, methods, notebooks, pages, reference
 from mmkd import METHODS
 from mmkd.data import find_cards
 
@@ -20,7 +20,7 @@ MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
 
 def generated() -> dict[str, str]:
     """Path on the site -> text, of every page that is not in the repository."""
-    return {**methods.pages(), **cards.pages(), "api.md": reference.page()}
+    return {**methods.pages(), **cards.pages(), **notebooks.pages(), "api.md": reference.page()}
 
 
 def generated_list(what: str) -> str:
@@ -31,7 +31,13 @@ def generated_list(what: str) -> str:
 
 def generated_names() -> list[str]:
     """The paths of the pages of `generated`, without making them."""
-    return [*map(methods.page_of, METHODS), *map(cards.page_of, find_cards()[0]), "api.md"]
+    files = sorted(notebooks.FOLDER.glob("*.py"))
+    return [
+        *map(methods.page_of, METHODS),
+        *map(cards.page_of, find_cards()[0]),
+        *map(notebooks.page_of, files),
+        "api.md",
+    ]
 
 
 def all_pages() -> list[str]:

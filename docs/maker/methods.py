@@ -99,7 +99,8 @@ def _results(name: str) -> list[str]:
     for score in rows:
         place, of = on_record.rank(score)
         change = "" if score.change is None or score.row == "student" else f"{score.change:+.1f}"
-        cells = [f"[{score.page[:-3]}](../measured/{score.page})", score.group, f"`{score.row}`", str(score.runs)]
+        name_of_page = score.page.removeprefix("measured/").removesuffix(".md")
+        cells = [f"[{name_of_page}](../{score.page})", score.group, f"`{score.row}`", str(score.runs)]
         cells += [f"{score.mean:.3f} ± {score.sd:.3f}", change, f"{place} of {of}"]
         table.append(f"| {' | '.join(cells)} |")
     note = (

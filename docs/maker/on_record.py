@@ -3,14 +3,15 @@
 import csv
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-RESULTS = Path(__file__).parents[2] / "experiments" / "results"
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "experiments" / "results"
 COST_ROW = re.compile(r"^\| `([\w+-]+)` \|.*\| ([\d.]+) \|$", re.M)
 
 
@@ -19,7 +20,7 @@ class Score:
     """A row of a comparison.
 
     Attributes:
-        page: the page of the comparison, a path below experiments/results/.
+        page: the page of the comparison on the site, such as measured/controls.md.
         group: the data and the student.
         row: the method with the options that were set.
         kind: student or control.
@@ -52,11 +53,13 @@ def scores() -> tuple[Score, ...]:
         found += _of_leaderboard(path)
     for path in sorted(RESULTS.glob("*/results.csv")):
         found += _of_results(path)
+    for path in sorted((ROOT / "experiments").glob("v*/results/*.csv")):
+        found += _of_benchmark(path)
     return tuple(score for score in found if score.kind in ("student", "control"))
 
 
 def _page(path: Path) -> str:
-    return f"{path.parent.name}.md"
+    return f"measured/{path.parent.name}.md"
 
 
 def _of_leaderboard(path: Path) -> Iterator[Score]:
@@ -74,12 +77,30 @@ def _of_results(path: Path) -> Iterator[Score]:
         for line in csv.DictReader(lines):
             if line["metric"] == "macro_f1":
                 runs[line["group"], line["kind"], line["row"]][line["seed"]] = float(line["value"])
+    yield from _paired(_page(path), runs)
+
+
+def _of_benchmark(path: Path) -> Iterator[Score]:
+    """Of a table of the frozen benchmark: its students, methods and controls, as kinds student and control."""
+    kinds = {"student": "student", "method": "student", "control": "control"}
+    runs: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    with path.open(encoding="utf-8") as lines:
+        for line in csv.DictReader(lines):
+            if line["metric"] == "macro_f1" and not line["subject"] and line["kind"] in kinds:
+                version = line["protocol"].partition("-")[0]
+                group = f"{version}, regime {line['regime']}, {line['dataset']}, {line['student']}"
+                runs[group, kinds[line["kind"]], line["row"]][line["seed"]] = float(line["value"])
+    yield from _paired("results.md", runs)
+
+
+def _paired(page: str, runs: Mapping[tuple[str, str, str], Mapping[str, float]]) -> Iterator[Score]:
+    """The rows of (group, kind, row) -> run -> macro-F1, each beside the student alone of the same runs."""
     for (group, kind, row), values in runs.items():
         alone = runs.get((group, "student", "student"), {})
         shared = values.keys() & alone.keys()
-        change = 100 * float(np.mean([values[s] - alone[s] for s in shared])) if shared else None
+        change = 100 * float(np.mean([values[run] - alone[run] for run in shared])) if shared else None
         x = np.array(list(values.values()))
-        yield Score(_page(path), group, row, kind, len(x), float(x.mean()), float(x.std(ddof=len(x) > 1)), change)
+        yield Score(page, group, row, kind, len(x), float(x.mean()), float(x.std(ddof=len(x) > 1)), change)
 
 
 def rank(score: Score) -> tuple[int, int]:

@@ -16,8 +16,8 @@ STYLE = """
   .panel { fill: #ffffff; stroke: #d0d4da; }
   .box { fill: #f3f5f8; stroke: #9aa3af; }
   .student { fill: #e2f0e6; stroke: #3f8f5b; }
-  text { fill: #1d2430; font: 13px system-ui, sans-serif; text-anchor: middle; }
-  .small { font-size: 11px; fill: #4c5665; }
+  text { fill: #1d2430; font: 16px system-ui, sans-serif; text-anchor: middle; }
+  .small { font-size: 13px; fill: #4c5665; }
   .arrow { stroke: #6b7685; fill: none; stroke-width: 1.6; marker-end: url(#head); }
   .teach { stroke-dasharray: 5 3; }
   #head path { fill: #6b7685; }
@@ -58,11 +58,9 @@ def picture(image: np.ndarray, left: float, top: float) -> str:
     drawn = []
     for row, col in np.ndindex(*image.shape):
         red, green, blue = (dark + shades[row, col] * (bright - dark)).astype(int)
-        place = f'x="{left + col * size:.1f}" y="{top + row * size:.1f}"'
-        drawn.append(
-            f'<rect {place} width="{size + 0.2:.1f}" height="{size + 0.2:.1f}" fill="rgb({red},{green},{blue})"/>'
-        )
-    return "".join(drawn)
+        place = f'x="{left + col * size:.1f}" y="{top + row * size:.1f}" width="{size + 0.2:.1f}"'
+        drawn.append(f'<rect {place} height="{size + 0.2:.1f}" fill="rgb({red},{green},{blue})"/>')
+    return f'<g shape-rendering="crispEdges">{"".join(drawn)}</g>'
 
 
 def box(left: float, top: float, width: float, height: float, words: str, below: str = "", kind: str = "box") -> str:
@@ -94,15 +92,15 @@ def drawing() -> str:
     for top, view, name, short in zip(ROWS, views, names, ("sig", "gaf", "pi"), strict=True):
         middle = top + SIDE / 2
         parts.append(f'<rect class="box" x="230" y="{top}" width="{SIDE}" height="{SIDE}"/>{view}')
-        parts.append(f'<text class="small" x="272" y="{top + SIDE + 15}">{name}</text>')
+        parts.append(f'<text class="small" x="272" y="{top + SIDE + 17}">{name}</text>')
         parts.append(arrow((148, 174), (224, middle)))
         parts.append(arrow((318, middle), (388, middle)))
         parts.append(box(394, middle - 26, 116, 52, f"teacher {short}"))
         parts.append(arrow((514, middle), (596, 174 + (middle - 174) * 0.2), kind="teach"))
-    parts.append(box(602, 134, 118, 80, "student", "small, all views or one", "student"))
-    parts.append('<text class="small" x="560" y="106">distilled</text>')
-    parts.append(arrow((724, 174), (776, 174)))
-    parts.append(box(782, 134, 96, 80, "device", "one window at a time"))
+    parts.append(box(602, 134, 124, 80, "student", "small", "student"))
+    parts.append('<text class="small" x="592" y="96">distilled</text>')
+    parts.append(arrow((730, 174), (770, 174)))
+    parts.append(box(776, 134, 106, 80, "device", "sensors alone"))
     head = '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     head += '<path d="M0,0 L8,4 L0,8 z"/></marker></defs>'
     title = "A window becomes three views; a teacher learns from each; a small student is distilled from all of them"
