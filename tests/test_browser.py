@@ -220,7 +220,8 @@ def test_a_click_on_a_head_sorts_by_its_column(visit):
     for table in (1, 2):
         for number in range(1, heads(page, table).count()):
             head = heads(page, table).nth(number)
-            for down in (True, False):
+            best_first = head.get_attribute("data-better") != "lower"
+            for down in (best_first, not best_first):
                 head.get_by_role("button").click()
                 values = [value for value, _ in column(page, table, number)]
                 assert in_order(values, down), head.inner_text()
@@ -247,7 +248,8 @@ def test_a_column_sorts_by_its_numbers_and_not_by_their_text(visit):
                 text.split(" ")[0].replace(",", "") for value, text in column(page, table, texts.index(name)) if value
             ]
             assert len(found) > 1
-            assert [float(each) for each in found] == sorted(map(float, found), reverse=True)
+            best_first = name == "macro-F1"  # of MACs the fewest are best
+            assert [float(each) for each in found] == sorted(map(float, found), reverse=best_first)
 
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])
@@ -308,7 +310,7 @@ def test_every_figure_is_there_and_has_a_name(visit):
     page = visit()
     for button in page.locator("button[data-open]").all():
         button.click()
-    assert page.locator("details:not([open])").count() == 0
+    assert page.locator("details.method:not([open])").count() == 0
     sizes = page.evaluate(
         "[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect()).map(box => [box.width, box.height])"
     )
@@ -359,6 +361,25 @@ def test_texts_of_all_figures_have_one_size(visit, width):
     assert {tuple(each) for each in hidden} == {("auto", "local, local, scroll, scroll")}, (
         "an edge shows that it goes on"
     )
+
+
+def test_a_telephone_shows_the_winners_and_how_to_read_them(visit):
+    page = visit(390, 844)
+    table = page.locator('table[data-table="1"]')
+    assert table.locator(".badge.best").count() == 1
+    best = table.locator("tr", has=page.locator(".badge.best")).locator("th").get_attribute("data-value")
+    score = next(head for head in heads(page, 1).all() if "macro-F1" in head.inner_text())
+    assert score.get_attribute("data-better") == "higher"
+    for figure in page.locator("figure[id$='-change'], figure[id$='-robustness'], #cost figure").all():
+        if figure.is_visible():
+            box = figure.locator("svg").bounding_box()
+            assert box["x"] + box["width"] <= 390, "its right part is in view"
+    how = page.locator("#group-1 details.how")
+    how.locator("summary").click()
+    said = how.inner_text()
+    assert "best: the highest mean" in said
+    assert "share closed of the gap" in said, "what the columns are stands at the table"
+    assert best
 
 
 @pytest.mark.parametrize("width", [320, 390, 768, 1280])
@@ -438,7 +459,7 @@ def test_contrast_is_measured_right(chromium):
 
 def test_it_prints(visit):
     page = visit(718, 1000, color_scheme="dark")  # the width of A4 between its margins
-    page.locator("details").nth(1).locator("summary").click()
+    page.locator("details.method").nth(1).locator("summary").click()
     printed = page.pdf(format="A4", print_background=True)
     assert printed.startswith(b"%PDF")
     assert 2 <= len(re.findall(rb"/Type\s*/Page\b", printed)) < 60
@@ -453,7 +474,7 @@ def test_it_prints(visit):
 
 def test_details_open_by_keyboard(visit):
     page = visit()
-    first = page.locator("details").first
+    first = page.locator("details.method").first
     first.locator("summary").focus()
     page.keyboard.press("Enter")
     assert first.evaluate("e => e.open")
@@ -492,7 +513,7 @@ def test_it_can_be_read_without_its_script(chromium, site):
     page = context.new_page()
     page.goto(site.uri)
     assert page.locator('table[data-table="1"] tbody tr').count() > 5
-    page.locator("summary").first.click()
+    page.locator("details.method summary").first.click()
     assert page.locator("details[open] svg").first.is_visible()
     context.close()
 

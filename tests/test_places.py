@@ -102,7 +102,7 @@ def test_cards_are_found():
 
 def test_the_files_of_the_page_are_found():
     assert page.WEB.is_relative_to(ROOT / "mmkd")
-    assert {path.name for path in page.WEB.iterdir()} == {"page.css", "page.html", "page.js"}
+    assert {path.name for path in page.WEB.iterdir()} == {"page.css", "page.html", "page.js", "tables.js"}
 
 
 def test_methods_are_those_of_the_checkout():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.cli.console import command_line
-from mmkd.cli.flags import Parser, refuse_unknown_flags, split_names
+from mmkd.cli.flags import Parser, check_folder, refuse_unknown_flags, split_names
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.text import one_line
 
@@ -19,6 +19,7 @@ COMMANDS = {
     "of methods of your own, to --out",
     "check": "check a CSV of results as a request adds it, and say where it would stand; nothing of it is executed",
     "decide": "write decisions.toml of that folder: sets with room, and the best control of each regime",
+    "page": "write DIR/index.html, a board of the results: one page that needs no network",
     "hash": "print the version and hash of the protocol, as VERSION has them",
 }
 
@@ -51,7 +52,11 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--records", metavar="FILE[,FILE]", help="of make: records that mmkd.compare --write-records wrote"
     )
-    parser.add_argument("--out", metavar="FILE.csv", help="of make --records: where to write")
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="of make --records: where to write; of page: a folder for it (default page in --folder)",
+    )
     parser.add_argument("--method-file", metavar="FILE.py", help="of check: the file of the method, parsed only")
     parser.add_argument("-h", "--help", action="store_true", help="this text")
     return parser
@@ -140,6 +145,25 @@ def _make(args: Any, words: Sequence[str]) -> int:
     return 0
 
 
+def _page(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.board.reading import protocol_board
+    from mmkd.store.files import write_atomically
+
+    _no_words("page", words)
+    protocol = _protocol(args)
+    out = protocol.folder / "page" if args.out is None else Path(args.out)
+    check_folder(out, "--out")
+    files = protocol_board(protocol)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            write_atomically(out / name, text.encode())
+            print(f"page: {out / name}")
+    except OSError as error:
+        raise MmkdError(f"--out {out}: {error.strerror or error}; name another folder") from None
+    return 0
+
+
 def _make_own(args: Any, protocol: Any) -> int:
     """Write the results of methods of one's own, as a request adds them."""
     from mmkd.results.beside import own_methods, place_records
@@ -221,6 +245,7 @@ RUN: Mapping[str, Callable[[Any, Sequence[str]], int]] = {
     "make": _make,
     "check": _check,
     "decide": _decide,
+    "page": _page,
     "hash": _hash,
 }
 """Name of a command -> what runs it."""

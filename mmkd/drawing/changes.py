@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from mmkd.drawing.bands import Band, add_band, add_band_legend, band_legend_height
 from mmkd.drawing.scales import Scale, format_number, scale_over
-from mmkd.drawing.svg import WIDTH, add_element, add_marker, add_text, add_tooltip, canvas
+from mmkd.drawing.svg import NARROW, add_element, add_marker, add_text, add_tooltip, canvas
 
 
 @dataclass(frozen=True)
@@ -29,23 +29,23 @@ def change_chart(
         band: of the changes of controls, drawn behind the rows.
     """
     step = 22.0
-    left = 150.0
-    right = WIDTH - 14
+    left = 120.0
+    right = NARROW - 14
     top = 12.0
     bottom = top + step * len(changes) + 4
     bands = [band] if band is not None else []
-    below = band_legend_height(bands, WIDTH)
-    root = canvas(bottom + 42 + below + (6 if below else 0), title, description)
+    below = band_legend_height(bands, NARROW)
+    root = canvas(bottom + 42 + below + (6 if below else 0), title, description, NARROW)
     ends = [v for change in changes for v in (change.mean, change.low, change.high, *change.values) if v is not None]
     x = scale_over([0.0, *ends, *(value for each in bands for value in each.values)], left, right)
     for each in bands:
         add_band(root, each, x, Scale(0, 1, top, bottom), vertical=True)
-    add_band_legend(root, bands, bottom + 54, WIDTH)
-    for value in x.ticks():
+    add_band_legend(root, bands, bottom + 54, NARROW)
+    for value in x.ticks(4):
         add_element(root, "line", "grid", x1=x(value), x2=x(value), y1=top, y2=bottom)
         add_text(root, x(value), bottom + 16, format_number(value), "middle", "faint")
     add_element(root, "line", "axis", x1=x(0), x2=x(0), y1=top, y2=bottom)
-    add_text(root, (left + right) / 2, bottom + 34, x_label, "middle", room=right - left + 100)
+    add_text(root, (left + right) / 2, bottom + 34, x_label, "middle", room=right - left + 20)
     for n, change in enumerate(changes):
         y = top + step * (n + 0.5)
         add_text(root, left - 10, y + 4, change.name, "end", room=left - 14)

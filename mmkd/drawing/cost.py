@@ -10,7 +10,7 @@ from mmkd.drawing.axes import add_axes, add_legend, legend_height
 from mmkd.drawing.bands import Band, add_band, add_band_legend, band_legend_height
 from mmkd.drawing.scales import Scale, format_number, scale_over
 from mmkd.drawing.style import series_class, series_shape
-from mmkd.drawing.svg import WIDTH, add_element, add_marker, add_text, add_tooltip, canvas, path_data
+from mmkd.drawing.svg import NARROW, add_element, add_marker, add_text, add_tooltip, canvas, path_data
 from mmkd.drawing.text import fit_text, text_width
 
 Box = tuple[float, float, float, float]
@@ -62,12 +62,12 @@ def cost_chart(
         bands: of the scores of controls, drawn behind the points.
     """
     left = 56.0
-    right = WIDTH - 16
+    right = NARROW - 16
     top = 40.0
     bottom = 290.0
     names = [(name, n) for n, name in enumerate(groups)]
-    height = legend_height(names, WIDTH)
-    root = canvas(bottom + 46 + height + band_legend_height(bands, WIDTH), title, description)
+    height = legend_height(names, NARROW)
+    root = canvas(bottom + 46 + height + band_legend_height(bands, NARROW), title, description, NARROW)
     x = scale_over([p.cost for p in points], left, right, log=True, margin=0.12)
     scores = [v for p in points for v in (p.score - p.spread, p.score + p.spread)]
     y = scale_over([*scores, *(value for band in bands for value in band.values)], bottom, top)
@@ -85,8 +85,8 @@ def cost_chart(
     _add_points(root, points, front, x, y)
     named = [points[n] for n in front] + [p for n, p in enumerate(points) if p.labelled and n not in front]
     _add_names(root, named, _occupied(points, steps, x, y), x, y)
-    add_legend(root, names, bottom + 50, WIDTH, False)
-    add_band_legend(root, bands, bottom + 50 + height, WIDTH)
+    add_legend(root, names, bottom + 50, NARROW, False)
+    add_band_legend(root, bands, bottom + 50 + height, NARROW)
     return root
 
 

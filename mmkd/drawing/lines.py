@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 from mmkd.drawing.axes import add_axes, add_legend, legend_height, tilted_height
 from mmkd.drawing.bands import Band, add_band_legend, band_legend_height
+from mmkd.drawing.ends import NAMES, STEP, End, add_ends
 from mmkd.drawing.scales import Scale, format_number, scale_over
 from mmkd.drawing.style import series_class, series_dash, series_shape
 from mmkd.drawing.svg import WIDE, WIDTH, add_element, add_marker, add_text, add_tooltip, canvas, coordinate, path_data
@@ -66,12 +67,14 @@ def line_chart(
     columns: int = 2,
     height: float = 130.0,
     width: float = WIDTH,
+    named: bool = False,
 ) -> ET.Element:
     """Plots side by side, above one legend; a plot of categories has a row of its own.
 
     Args:
         columns: plots in a row.
         height: of the area of a plot; `width`: of the whole figure. Both in pixels.
+        named: write the names of curves at their ends, where they fit; only what is no curve is then in the legend.
 
     Example:
         >>> line = Line("kd", number=0, x=[1, 2, 3], y=[0.5, 0.7, 0.8])
@@ -80,7 +83,9 @@ def line_chart(
         'img'
     """
     every = [line for plot in plots for line in plot.lines]
-    names = list(dict.fromkeys((line.name, line.number) for line in every if not line.range_only))
+    in_legend = [line for plot in plots for line in plot.lines if not named or plot.categories is not None]
+    height = max(height, STEP * max(len(plot.lines) for plot in plots)) if named else height
+    names = list(dict.fromkeys((line.name, line.number) for line in in_legend if not line.range_only))
     ranges = dict.fromkeys((line.name, line.number) for line in every if line.range_only)
     bands = [Band([("", 0.0)], (), number, name) for name, number in ranges]
     cell_width = width / columns
@@ -100,13 +105,14 @@ def line_chart(
     height_of_names = legend_height(names, width)
     root = canvas(bottom + height_of_names + band_legend_height(bands, width), title, description, width)
     for plot, (left, top, room) in zip(plots, cells, strict=True):
-        _add_plot(root, plot, left + 50, left + room - 12, top + 42, top + 42 + height)
+        ends = named and plot.categories is None
+        _add_plot(root, plot, left + 50, left + room - (NAMES if ends else 12), top + 42, top + 42 + height, ends)
     add_legend(root, names, bottom + 4, width, any(plot.categories is None for plot in plots))
     add_band_legend(root, bands, bottom + 4 + height_of_names, width)
     return root
 
 
-def _add_plot(root: ET.Element, plot: Plot, left: float, right: float, top: float, bottom: float) -> None:
+def _add_plot(root: ET.Element, plot: Plot, left: float, right: float, top: float, bottom: float, named: bool) -> None:
     all_x = [v for line in plot.lines for v in line.x]
     all_y = [
         v for line in plot.lines for v in (*(() if line.range_only else line.y), *(line.low or ()), *(line.high or ()))
@@ -123,6 +129,11 @@ def _add_plot(root: ET.Element, plot: Plot, left: float, right: float, top: floa
     step = 0.0 if plot.categories is None else min(8.0, 0.8 * (x(1) - x(0)) / len(plot.lines))
     for n, line in enumerate(plot.lines):
         _add_line(root, line, x, y, plot.categories, step * (n - (len(plot.lines) - 1) / 2))
+    if named:
+        curves = [line for line in plot.lines if not line.range_only]
+        add_ends(
+            root, [End(line.name, line.number, x(line.x[-1]), y(line.y[-1])) for line in curves], right, top, bottom
+        )
 
 
 def _add_line(

@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 from mmkd.core.text import printable
 from mmkd.drawing.scales import Scale
-from mmkd.drawing.svg import WIDTH, add_element, add_text, canvas, coordinate
+from mmkd.drawing.svg import NARROW, add_element, add_text, canvas, coordinate
 from mmkd.drawing.text import fit_text
 
 
@@ -26,21 +26,21 @@ def rank_chart(
         cliques: methods of each bar, best first.
     """
     half = math.ceil(len(ranks) / 2)
-    left = 130.0
-    right = WIDTH - 130
-    line = 56.0
+    left = 118.0
+    right = NARROW - 118
+    line = 62.0
     step = 20.0
     below = line + 16 + 9 * len(cliques)
-    root = canvas(below + step * half + 10, title, description)
+    root = canvas(below + step * half + 10, title, description, NARROW)
     x = Scale(1, max(len(ranks), 2), left, right)
     add_element(root, "line", "axis", x1=left, x2=right, y1=line, y2=line)
     for rank in range(1, len(ranks) + 1):
         add_element(root, "line", "axis", x1=x(rank), x2=x(rank), y1=line - 5, y2=line)
         add_text(root, x(rank), line - 9, str(rank), "middle", "faint")
     end = x(1 + difference)
-    path = f"M{coordinate(left)} 10V20M{coordinate(left)} 15H{coordinate(end)}M{coordinate(end)} 10V20"
+    path = f"M{coordinate(left)} 20V30M{coordinate(left)} 25H{coordinate(end)}M{coordinate(end)} 20V30"
     add_element(root, "path", "line s1", d=path)
-    add_text(root, end + 8, 19, f"critical difference {difference:.2f}")
+    add_text(root, left, 13, f"critical difference {difference:.2f}")
     for n, (name, mean) in enumerate(ranks.items()):
         is_left = n < half
         y = below + step * (n if is_left else len(ranks) - 1 - n) + 8

@@ -14,6 +14,8 @@ from mmkd.drawing.text import fit_text, text_width
 
 WIDTH = 480.0
 """Width of most figures. A page shows them at this size, and lets them scroll on a narrower screen."""
+NARROW = 360.0
+"""Width of a figure of which the right part matters most: a telephone shows all of it."""
 WIDE = 760.0
 """Width of a figure over time, and of others that only a file shows."""
 MARGIN = 12.0

@@ -30,6 +30,7 @@ class Column:
         wide: left out in a terminal.
         spare: left out in a terminal where names would have no room beside it.
         meaning: what a reader of the head may ask.
+        better: "higher" or "lower" where one end is best; a first click on the head puts it on top.
     """
 
     head: str
@@ -39,6 +40,7 @@ class Column:
     wide: bool = False
     spare: bool = False
     meaning: str = ""
+    better: str = ""
 
 
 def columns(groups: Iterable[Group], control: str) -> list[Column]:
@@ -58,10 +60,23 @@ def columns(groups: Iterable[Group], control: str) -> list[Column]:
             _change,
             lambda row: row.change.mean if isinstance(row.change, Paired) else None,
             meaning=f"{score_names(groups)} in points, paired by {pairs}, with a 95 % bootstrap interval",
+            better="higher",
         ),
-        Column("gap", _gap, lambda row: _known(row.gap), meaning="share closed of the gap to the best teacher"),
+        Column(
+            "gap",
+            _gap,
+            lambda row: _known(row.gap),
+            meaning="share closed of the gap to the best teacher",
+            better="higher",
+        ),
         *(_mean_column(metric) for metric in details),
-        Column("time", _time, lambda row: _known(row.time), meaning="of training, against the student alone"),
+        Column(
+            "time",
+            _time,
+            lambda row: _known(row.time),
+            meaning="of training, against the student alone",
+            better="lower",
+        ),
         *(_mean_column(metric) for metric in costs),
         Column("status", lambda row: row.status, _status_order, wide=True, meaning=STATUS),
     ]
@@ -84,6 +99,7 @@ def _score_column(metric: Metric, meaning: str) -> Column:
         wide=metric.wide,
         spare=metric.spare,
         meaning=f"{metric.meaning}; {meaning}" if metric.meaning else meaning,
+        better=metric.direction,
     )
 
 
@@ -95,6 +111,7 @@ def _mean_column(metric: Metric) -> Column:
         wide=metric.wide,
         spare=metric.spare,
         meaning=metric.meaning,
+        better=metric.direction,
     )
 
 

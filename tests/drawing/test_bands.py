@@ -6,7 +6,7 @@ from mmkd.drawing.bands import LEAST, Band, add_band_legend, band_legend_height
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.drawing.cost import Point, cost_chart
 from mmkd.drawing.lines import Line, Plot, line_chart
-from mmkd.drawing.svg import canvas
+from mmkd.drawing.svg import NARROW, canvas
 
 BAND = Band([("label-smoothing", 0.5), ("longer", 2.0), ("noise-logits", -1.0)], [("student-ensemble", 4.0)])
 
@@ -72,7 +72,7 @@ def test_the_bands_of_costs_have_the_colour_of_their_student():
     drawn = bands(chart)
     assert [e.get("class") for e in drawn] == ["band s0", "band s1", "band s0", "band s1"]
     width, y, height = number(drawn[0], "width", "y", "height")
-    assert width > 300
+    assert width == pytest.approx(NARROW - 16 - 56), "over the whole plot"
     assert y + height <= 290
     assert {"controls, student 0", "controls, student 1"} <= set(texts(chart))
     assert float(chart.get("height")) >= max(number(e, "y")[0] for e in chart.iter("text"))

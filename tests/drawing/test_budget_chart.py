@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from mmkd.drawing.budgets import NARROW, STEP, apart, budget_chart, spread
+from mmkd.drawing.budgets import apart, budget_chart
+from mmkd.drawing.ends import STEP, spread
 from mmkd.drawing.lines import Line
 from mmkd.drawing.scales import Scale
-from mmkd.drawing.svg import inline
+from mmkd.drawing.svg import NARROW, inline
 from mmkd.drawing.text import text_width
 
 

@@ -7,22 +7,19 @@ What other tools may rely on: `section#group-N` with `table[data-table=N]`, `inp
 `output[data-shown=N]`, `button[data-open=N]` and, where teachers and the student alone are on record,
 `ul[data-gaps=N]`; heads are `th[aria-sort]` with a button, cells have `data-value` ("" where nothing is known);
 `details#method-N-NAME` and `details#teacher-N-NAME`, each with `data-group=N`; `figure` with `svg[role=img]`, which has
-a `title`; `#tuning`, `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column of numbers
-sorts downwards, on the names upwards; a second reverses the order.
+a `title`; `#tuning`, `#cost`, `#statistics`, `#left-out`, `#reproducibility`. A first click on a column
+puts its best on top, which `th[data-better]` says, on names the first; of numbers of which neither end is best the
+highest. A second click reverses the order. `.badge` behind a name: the best, and those not told apart from it.
 """
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from mmkd import __version__
 from mmkd.comparison.compare import Comparison
 from mmkd.comparison.ranking import Ranking
-from mmkd.core.text import printable, shorten
-from mmkd.drawing.style import DARK, LIGHT, css
+from mmkd.core.text import shorten
 from mmkd.report.fidelity import meanings
 from mmkd.report.output import FIGURES
 from mmkd.report.page.album import Album
@@ -34,10 +31,8 @@ from mmkd.report.page.statistics import statistics_section
 from mmkd.report.page.tuning import tuning_sections
 from mmkd.report.page.words import count
 from mmkd.report.phrases import legend, name_seeds
+from mmkd.report.template import WEB, fill_template
 from mmkd.report.tuning import MEANING
-
-WEB = Path(__file__).parents[1] / "web"
-SOFT = {"light": "#f1f3f5", "dark": "#20252b"}  # behind what is pointed at
 
 
 def page_files(
@@ -76,43 +71,12 @@ def page_files(
             *unread,
         ],
         "reproducibility": reproducibility_section(facts),
-        "legend": [legend(comparison), *meanings(comparison), *([MEANING] if comparison.tunings else [])],
+        "legend": [legend(comparison), *meanings(comparison)],
+        "tuning_meaning": MEANING,
         "version": __version__,
     }
-    return {"report.html": _render(context), **album.files, FIGURES: json.dumps(album.index, indent=1) + "\n"}
-
-
-def _render(context: Mapping[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    style = f"{_colours()}\n{(WEB / 'page.css').read_text(encoding='utf-8')}{css()}\n"
-    script = (WEB / "page.js").read_text(encoding="utf-8")
-    engine = Environment(
-        loader=FileSystemLoader(WEB),
-        autoescape=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    fixed = {"style": Markup(style), "script": Markup(script), "style_hash": _hash(style), "script_hash": _hash(script)}
-    return engine.get_template("page.html").render({**context, **fixed}) + "\n"
-
-
-def _hash(text: str) -> str:
-    """As a content security policy names a text."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _colours() -> str:
-    """The colours of both schemes; paper is always light."""
-
-    def rule(scheme: Mapping[str, str], soft: str) -> str:
-        return ":root{" + ";".join(f"--{name}:{value}" for name, value in {**scheme, "soft": soft}.items()) + "}"
-
-    dark = rule(DARK, SOFT["dark"])
-    return f"{rule(LIGHT, SOFT['light'])}\n@media screen and (prefers-color-scheme:dark){{{dark}}}"
+    page = fill_template(WEB / "page.html", ["page.css"], ["tables.js", "page.js"], context)
+    return {"report.html": page, **album.files, FIGURES: json.dumps(album.index, indent=1) + "\n"}
 
 
 def _title(comparison: Comparison) -> str:

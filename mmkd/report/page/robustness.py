@@ -9,6 +9,7 @@ from mmkd.comparison.rows import BOUND, Row
 from mmkd.core.text import printable
 from mmkd.drawing.bands import GREY
 from mmkd.drawing.lines import Line, Plot, line_chart
+from mmkd.drawing.svg import NARROW
 from mmkd.metrics.registry import METRICS, SELECTION
 from mmkd.report.page.album import Figure, Table
 from mmkd.report.page.bands import CAPTION
@@ -54,7 +55,8 @@ class RobustnessCurves:
             f"for each method below, and the numbers stand in a table. {_explain_noise(kinds)}{_method(rows[0])}"
         )
         caption += f" {CAPTION}." if any(self._range(kind) for kind in kinds) else ""
-        chart = line_chart("Robustness", caption, [self._plot(kind, rows[0], lines[kind]) for kind in kinds])
+        plots = [self._plot(kind, rows[0], lines[kind]) for kind in kinds]
+        chart = line_chart("Robustness", caption, plots, columns=1, width=NARROW, named=True)
         return [self.context.figure("robustness", "Robustness", caption, chart)]
 
     def row_figures(self, row: Row) -> list[Figure]:
@@ -73,7 +75,7 @@ class RobustnessCurves:
         caption = f"Macro-F1 on disturbed test windows{interval}"
         caption += f", beside {control.name}." if control is not None else "."
         caption += f" {_explain_noise([curve.disturbance for curve in curves])}".rstrip()
-        chart = line_chart("Robustness", caption, plots)
+        chart = line_chart("Robustness", caption, plots, columns=1, width=NARROW, named=True)
         return [self.context.figure(f"{self.context.file_name(row)}-robustness", "Robustness", caption, chart)]
 
     def tables(self) -> list[Table]:

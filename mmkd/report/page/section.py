@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from mmkd.comparison.gap import gap_lines
+from mmkd.comparison.leading import leaders
 from mmkd.comparison.repeats import FOLDS_SHARE
 from mmkd.comparison.rows import STUDENT_ONLY, Row, common_repeats
 from mmkd.core.text import shorten
@@ -38,6 +39,7 @@ def group_section(context: GroupContext) -> dict[str, Any]:
         "rows": [row for row in rows if row["kind"] != "control"],
         "controls": [row for row in rows if row["kind"] == "control"],
         "heading": CONTROLS,
+        "how": how_lines(context),
         "notes": [*group_notes(group), *fidelity_notes(group), *verdict_notes(group)],
         "figures": [*_change_figures(context), *curves.group_figures(), *maps],
         "tables": [*group_tables(context), *curves.tables()],
@@ -78,6 +80,8 @@ def _rows(context: GroupContext) -> list[dict[str, Any]]:
     group = context.group
     shown = columns([group], context.control)
     kind = group.shown_rows[0].kind
+    found = leaders(group)
+    marks = {found.best: "best", **dict.fromkeys(found.alike, "not told apart")}
     rows = []
     for row in group.shown_rows:
         cells = [{"text": column.text(row), "value": _sortable(column.value(row))} for column in shown]
@@ -87,11 +91,29 @@ def _rows(context: GroupContext) -> list[dict[str, Any]]:
                 "kind": row.kind,
                 "first": row.kind != kind,
                 "link": context.id(row) if row.kind in NETWORKS else "",
+                "mark": marks.get(row.name, "") if row.is_student else "",
                 "cells": cells,
             }
         )
         kind = row.kind
     return rows
+
+
+def how_lines(context: GroupContext) -> list[str]:
+    """How to read the table of a group: its marks, and what its columns are."""
+    group = context.group
+    found = leaders(group)
+    lines = []
+    if found.best:
+        text = f"best: the highest mean {group.score.label} of the methods with the most {group.by}s, controls left out"
+        if group.score.direction == "lower":
+            text = text.replace("highest", "lowest", 1)
+        many = len(group.repeats)
+        told = f"the 95 % interval of its difference to the best, paired by {group.by}, holds 0"
+        text += f"; not told apart: {told}" if many > 1 else f"; of one {group.by} nothing is told apart"
+        lines.append(f"{text}.")
+    lines += [f"{column.head}: {column.meaning}." for column in columns([group], context.control) if column.meaning]
+    return lines
 
 
 def _sortable(value: float | None) -> str:

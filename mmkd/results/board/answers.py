@@ -1,0 +1,159 @@
+"""What the statistics of a regime say, a sentence each. No number here is written by hand."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmkd.core.refusal import Refusal
+from mmkd.metrics import pairs as st
+from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.words import count, listed, points
+from mmkd.results.standing import OverSets, Standing
+
+Answer = tuple[str, str]
+"""A question, and its answer in a sentence or two."""
+
+
+def answers(regime: BoardRegime) -> list[Answer]:
+    """The questions of a regime, the most important first, and their answers; one that cannot be given says why."""
+    if regime.scores.student is None:
+        return [("Which methods help?", "There is no student alone on record here, so no change can be given.")]
+    found = [("Is there anything to teach?", _room(regime))]
+    if regime.with_room:
+        found += _over(regime, regime.room, "with room" if regime.decisions.teachable is not None else "")
+    if regime.without_room:
+        found += _over(regime, regime.no_room, "without room")
+    return found
+
+
+def _room(regime: BoardRegime) -> str:
+    """How many sets a teacher has something to give on."""
+    if regime.decisions.teachable is None:
+        return (
+            "Which sets have room is not decided here (no decisions on record), so all sets stand together: where the "
+            "teacher is no better than the student, a change says little of a method."
+        )
+    known = regime.decisions.gaps
+    gaps = [known[name].mean for name in regime.with_room if name in known]
+    middle = f"; there the best teacher leads by {points(float(np.median(gaps)))} points (median)" if gaps else ""
+    total = len(regime.scores.datasets)
+    return f"On {len(regime.with_room)} of {count(total, 'set')} there is room{middle}."
+
+
+def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
+    """What holds over some sets."""
+    methods = [row.name for row in regime.methods if row.name in standing.against_student]
+    tests = {name: standing.against_student[name] for name in methods}
+    if not tests:
+        return []
+    sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
+    if which == "without room":
+        return [("And where there is no room?", _gain(tests, sets))]
+    never = _never(tests, sets)
+    return [
+        ("Which methods help?", _gain(tests, sets)),
+        *([("Which never do?", never)] if never else []),
+        ("Is it the teacher?", _teacher(regime, standing, methods, sets)),
+    ]
+
+
+def _by_mean(tests: Mapping[str, OverSets], names: Sequence[str]) -> list[str]:
+    """`kd (+1.2)`, the largest change first."""
+    ordered = sorted(names, key=lambda name: -tests[name].mean)
+    return [f"{name} ({points(tests[name].mean)})" for name in ordered]
+
+
+def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
+    """Which methods are better than the student alone."""
+    total = count(len(tests), "method")
+    if not any(test.answer for test in tests.values()):
+        best = max(tests, key=lambda name: tests[name].mean)
+        if not any(test.intervals for test in tests.values()):
+            return (
+                f"{sets[0].upper()}{sets[1:]} under one seed: there is no interval and no test yet. The largest mean "
+                f"change is {points(tests[best].mean)} points ({best})."
+            )
+        counts = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
+        text = (
+            f"{sets[0].upper()}{sets[1:]}: too few for a test over sets (it needs "
+            f"{st.LEAST_DATA_SETS}). The largest mean change is {points(tests[best].mean)} points ({best}). "
+        )
+        if counts:
+            return f"{text}Better than the student alone on single sets, by their own intervals: {listed(counts)}."
+        return f"{text}On no single set is any of {total} shown to be better than the student alone."
+    better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
+    worse = _by_mean(tests, [name for name, test in tests.items() if test.answer == "worse"])
+    text = f"Over {sets}, "
+    if better:
+        verb = "is" if len(better) == 1 else "are"
+        text += f"{len(better)} of {total} {verb} better than the student alone: {listed(better)} points"
+    else:
+        text += f"none of {total} is shown to be better than the student alone"
+    text += f"; worse: {listed(worse)}" if worse else ""
+    text += f" (Wilcoxon signed-rank, Holm, {st.ALPHA})."
+    need = st.least_data_sets(len(tests))
+    most = max(test.pair.n for test in tests.values())
+    if not better and not worse and most < need:
+        text += f" With so many methods {need} sets would be needed before any could be."
+    return text
+
+
+def _by_sets(item: tuple[str, OverSets]) -> tuple[int, float]:
+    return -item[1].better, -item[1].mean
+
+
+def _never(tests: Mapping[str, OverSets], sets: str) -> str:
+    """Which methods are better nowhere."""
+    if not any(test.intervals for test in tests.values()):
+        return ""
+    never = [name for name, test in tests.items() if not test.better and test.answer != "better"]
+    if not never or len(never) == len(tests):
+        return ""
+    verb = "is" if len(never) == 1 else "are"
+    return f"On none of the {sets} {verb} shown to be better than the student alone: {listed(never, 12)}."
+
+
+def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], sets: str) -> str:
+    """Whether it is the teacher."""
+    if not regime.decisions.best_control:
+        return "Not answered yet: which control was best in the selection phase is not on record."
+    tests = {name: standing.against_control[name] for name in methods if name in standing.against_control}
+    if not tests:
+        return f"Not answered: {regime.decisions.best_control} has no results here."
+    control = f"the control that was best in the selection phase, {standing.control}"
+    if not any(test.answer for test in tests.values()):
+        single = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
+        found = f"better on single sets: {listed(single)}" if single else "no method is shown to be better on any set"
+        return f"Against {control}: {found}; too few sets for a test over sets."
+    better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
+    if not better:
+        return f"Not shown: over {sets} no method is better than {control}."
+    verb = "is" if len(better) == 1 else "are"
+    return f"{len(better)} of {len(tests)} {verb} better than {control}: {listed(better)} points."
+
+
+def status(regime: BoardRegime) -> list[str]:
+    """How much of what is planned there is, and what is missing."""
+    have, want = regime.scores.datasets, regime.datasets
+    rows = regime.scores.of("student", "method", "control")
+    lines = [
+        f"{len(have)} of {count(len(want), 'set')} have results, under {count(len(regime.scores.seeds), 'seed')} of "
+        f"{len(regime.seeds)}; {count(len(rows), 'row')} of students."
+    ]
+    missing = [name for name in want if name not in have]
+    if missing:
+        lines.append(f"Without results so far: {listed([regime.short(name) for name in missing], 20)}.")
+    runs = [regime.runs(row) for row in rows]
+    short = sum(a < b for a, b in runs)
+    if short:
+        lines.append(f"{count(short, 'row')} of {len(rows)} without all runs; each says how many it has.")
+    if regime.undecided:
+        names = listed([regime.short(name) for name in regime.undecided], 20)
+        lines.append(f"Room not decided, and so in no statistic over sets: {names}.")
+    for standing, which in ((regime.room, "with room"), (regime.no_room, "without room")):
+        if which == "without room" and not regime.without_room:
+            continue
+        which = which if regime.decisions.teachable is not None else "all"
+        if isinstance(standing.ranks, Refusal) and regime.scores.datasets:
+            lines.append(f"No ranks over the sets ({which}): {standing.ranks.why}.")
+    return lines

@@ -1,0 +1,76 @@
+"""What was decided before any method ran: which sets have room, and which control methods are held against."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.text import shown
+from mmkd.data.cards import read_toml
+
+FILE = "decisions.toml"
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Best teacher minus student alone in the selection phase, as a share; low, high: its 90 % interval, if stated."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The decisions of one regime.
+
+    Attributes:
+        teachable: the sets with room; None where it is not decided.
+        best_control: the control that was best in the selection phase; "" where none is chosen.
+    """
+
+    teachable: frozenset[str] | None = None
+    best_control: str = ""
+    gaps: Mapping[str, Gap] = field(default_factory=dict)
+
+
+def read_decisions(folder: Path) -> dict[str, Decisions]:
+    """Regime -> its decisions; empty where there is no decisions.toml.
+
+    Raises:
+        MmkdError: the file is malformed.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    table = read_toml(path, "decisions")
+    regimes = table.get("regimes", table)
+    if not isinstance(regimes, dict):
+        raise MmkdError(f"{path}: regimes = {shown(regimes)} is no table")
+    return {str(name): _decisions(own, f"{path}, {name}") for name, own in regimes.items() if isinstance(own, dict)}
+
+
+def _decisions(table: Mapping[str, Any], where: str) -> Decisions:
+    teachable, control, gaps = table.get("teachable"), table.get("best_control", ""), table.get("gaps", {})
+    if teachable is not None and not (isinstance(teachable, list) and all(isinstance(n, str) for n in teachable)):
+        raise MmkdError(f"{where}: teachable = {shown(teachable)} is no list of names")
+    if not isinstance(control, str):
+        raise MmkdError(f"{where}: best_control = {shown(control)} is no name")
+    if not isinstance(gaps, dict):
+        raise MmkdError(f"{where}: gaps = {shown(gaps)} is no table")
+    own = {str(name): _gap(value, f"{where}, gap of {name}") for name, value in gaps.items()}
+    return Decisions(None if teachable is None else frozenset(teachable), control, own)
+
+
+def _gap(value: Any, where: str) -> Gap:
+    """A number, or a table with mean, low and high."""
+    table = value if isinstance(value, dict) else {"mean": value}
+    numbers = [table.get(name, table.get(other)) for name, other in (("mean", "gap"), ("low", "low"), ("high", "high"))]
+    if not all(number is None or (isinstance(number, int | float) and number == number) for number in numbers):
+        raise MmkdError(f"{where}: {shown(value)} is no number, nor a table with mean, low and high")
+    if numbers[0] is None:
+        raise MmkdError(f"{where}: {shown(value)} has no mean")
+    mean, low, high = (None if number is None else float(number) for number in numbers)
+    assert mean is not None
+    return Gap(mean, low, high)

@@ -1,0 +1,73 @@
+"""The figures of a regime: ranks with the critical difference, and the change against what it costs."""
+
+import numpy as np
+
+from mmkd.core.refusal import Refusal
+from mmkd.drawing.cost import Point, cost_chart
+from mmkd.drawing.rank_rows import RankRow, rank_rows_chart
+from mmkd.metrics.pairs import Diagram
+from mmkd.report.page.album import Album, Figure
+from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.words import POINTS, count
+from mmkd.results.scores import Row
+
+COSTS = {"seconds": "time of training", "macs": "MACs", "latency_ms": "latency"}
+KINDS = ("method", "student", "control", "teacher", "peer")
+
+
+def regime_figures(regime: BoardRegime, number: int, album: Album) -> tuple[list[Figure], list[Figure]]:
+    """Figures of ranks, and of costs."""
+    folder = f"regime-{number}"
+    return _rank_figures(regime, folder, album), _cost_figures(regime, folder, album)
+
+
+def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:
+    diagram, ranks = regime.room.diagram, regime.room.ranks
+    if not isinstance(diagram, Diagram) or isinstance(ranks, Refusal):
+        return []
+    title = f"{regime.name}: ranks and critical difference"
+    caption = (
+        f"Mean ranks over {count(diagram.n, 'set')} (diamond, 1 is best) with 95 % intervals by the bootstrap over "
+        f"sets (line). Rows beside one bar are not told apart: their ranks differ by less than "
+        f"{diagram.difference:.2f} (Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
+    )
+    kinds = {row.name: row.kind for row in regime.compared}
+    rows = [RankRow(name, rank.mean, rank.low, rank.high, kinds.get(name) != "method") for name, rank in ranks.items()]
+    chart = rank_rows_chart(title, caption, rows, diagram.cliques)
+    return [album.figure(folder, "ranks", title, caption, chart)]
+
+
+def _cost_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:
+    figures = []
+    for metric, label in COSTS.items():
+        points = [point for row in regime.scores.rows if (point := _point(regime, row, metric)) is not None]
+        if len({point.cost for point in points}) < 2:
+            continue
+        used = sorted({point.number for point in points})
+        names = [{"student": "student alone"}.get(KINDS[n], f"{KINDS[n]}s") for n in used]
+        points = [Point(**{**vars(point), "number": used.index(point.number)}) for point in points]
+        title = f"{regime.name}: change against {label}"
+        caption = (
+            f"Mean change over sets in points against the student alone, over its {label} as a multiple of that of the "
+            "student alone (geometric mean over the same sets). The broken line is the front: nothing gains more for "
+            "less; its rows are named where there is room."
+        )
+        chart = cost_chart(title, caption, points, f"{label}, times the student alone", "change in points", names)
+        figures.append(album.figure(folder, f"cost-{metric}", title, caption, chart))
+    return figures
+
+
+def _point(regime: BoardRegime, row: Row, metric: str) -> Point | None:
+    """A row's mean change over the sets where its cost is known."""
+    cases = [
+        case
+        for case in regime.scores.cases
+        if case.dataset in regime.with_room and regime.scores.cost_ratio(row, metric, [case]) is not None
+    ]
+    alone = row is regime.scores.student
+    changes = [regime.changes[row.name, case].mean for case in cases if (row.name, case) in regime.changes]
+    ratio = regime.scores.cost_ratio(row, metric, cases)
+    if row.kind not in KINDS or ratio is None or not (changes or alone):
+        return None
+    score = 0.0 if alone else POINTS * float(np.mean(changes))
+    return Point(row.name, ratio, score, KINDS.index(row.kind), 0.0, alone, alone)

@@ -1,0 +1,128 @@
+"""The board as one page, from lines of results.
+
+The page loads nothing. Without script all regimes stand below each other; with it each is a tab. What other tools may
+rely on: `section.regime#regime-NAME`, `button[role=tab]`, `table[data-table]` with heads `th[data-better]`, cells with
+`data-value` ("" where nothing is known), `li` in `.answers`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmkd import __version__
+from mmkd.core.refusal import Refusal
+from mmkd.core.text import shorten
+from mmkd.report.page.album import Album
+from mmkd.report.template import fill_template
+from mmkd.results.board.answers import answers, status
+from mmkd.results.board.decisions import Decisions
+from mmkd.results.board.figures import regime_figures
+from mmkd.results.board.regime import BoardRegime, Plan
+from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table
+from mmkd.results.board.tables import standing_table, tuned_table
+from mmkd.results.board.words import count, listed
+from mmkd.results.columns import Line
+
+TEMPLATE = Path(__file__).parent / "web" / "board.html"
+FILE = "index.html"
+GLOSSARY = (
+    ("student alone", "the same small network, trained without any teacher, under the same seeds and batches"),
+    ("method", "a way to train that student with a teacher"),
+    ("control", "no method: a training that does part of what a method does without what a teacher knows; a method "
+     "whose teacher matters is better than it"),
+    ("peer", "a cheap classifier without a network, fitted on the same windows"),
+    ("room", "a set has room where the best teacher is ahead of the student alone by two points or more in the "
+     "selection phase"),
+    ("points", "hundredths of the score: from 0.80 to 0.82 is +2 points"),
+    ("not told apart", "the data do not show a difference; they do not show that there is none"),
+    ("not verified", "sent in by others, and not run again by the keepers of the board"),
+)  # fmt: skip
+
+
+def board_files(
+    title: str,
+    plans: Sequence[Plan],
+    lines: Iterable[Line],
+    decisions: Mapping[str, Decisions],
+    notes: Sequence[str] = (),
+) -> dict[str, str]:
+    """File name -> text: `index.html`.
+
+    Args:
+        title: of the protocol.
+        plans: one a regime, in the order of tabs; regimes that only lines know come behind them.
+        notes: on what could not be read.
+    """
+    every = list(lines)
+    named = {plan.name for plan in plans}
+    others = [Plan(name) for name in dict.fromkeys(line.regime for line in every) if name not in named]
+    regimes = [BoardRegime(plan, every, decisions.get(plan.name, Decisions())) for plan in (*plans, *others)]
+    album = Album()
+    context = {
+        "title": shorten(f"{title}: board", 120),
+        "lead": _lead(regimes),
+        "notes": list(notes),
+        "regimes": [_regime(regime, number, album) for number, regime in enumerate(regimes, 1)],
+        "glossary": GLOSSARY,
+        "protocols": sorted({line.protocol for line in every if line.protocol}),
+        "version": __version__,
+    }
+    return {FILE: fill_template(TEMPLATE, ["page.css", "board.css"], ["tables.js", "board.js"], context)}
+
+
+def _lead(regimes: Sequence[BoardRegime]) -> str:
+    """What is on the board."""
+    methods = {row.method for regime in regimes for row in regime.scores.of("method")}
+    sets = {name for regime in regimes for name in regime.scores.datasets}
+    have = [regime.name for regime in regimes if regime.scores.rows]
+    text = f"{count(len(methods), 'method')} of knowledge distillation on {count(len(sets), 'data set')}, "
+    text += f"in {count(len(have), 'regime')} of {len(regimes)}. All scores are of test windows that were read once."
+    return text if have else f"There are no results yet for {listed([regime.name for regime in regimes])}."
+
+
+def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
+    """One tab, for the template."""
+    base = {
+        "id": f"regime-{number}",
+        "name": regime.name,
+        "title": regime.plan.title,
+        "what": regime.plan.what,
+        "status": status(regime),
+    }
+    if not regime.scores.rows:
+        return {
+            **base,
+            "answers": [],
+            "main": None,
+            "map": None,
+            "tables": [],
+            "figures": [],
+            "cost_figures": [],
+            "missing": [],
+        }
+    decided = regime.decisions.teachable is not None
+    title = f"Over the {count(len(regime.with_room), 'set')} with room" if decided else "Over all sets"
+    main = standing_table(regime, regime.room, "room", title) if regime.with_room else None
+    no_room = None
+    if regime.without_room:
+        name = f"Over the {count(len(regime.without_room), 'set')} without room"
+        no_room = standing_table(regime, regime.no_room, "no-room", name)
+    later = [subject_table(regime), tuned_table(regime), gap_table(regime), score_table(regime), network_table(regime)]
+    ranks, costs = regime_figures(regime, number, album)
+    return {
+        **base,
+        "answers": answers(regime),
+        "main": main,
+        "figures": ranks,
+        "cost_figures": costs,
+        "map": change_map(regime),
+        "tables": [table for table in (no_room, *later) if table is not None],
+        "missing": _missing(regime),
+    }
+
+
+def _missing(regime: BoardRegime) -> list[str]:
+    """Rows that are left out of ranks, with the reason."""
+    if isinstance(regime.room.ranks, Refusal):
+        return []
+    return [f"{name}: {why}" for name, why in regime.room.left_out.items()]

@@ -1,0 +1,37 @@
+"""The board of a protocol, from the tables of its folder."""
+
+from dataclasses import replace
+
+from mmkd.results.board.decisions import Decisions, read_decisions
+from mmkd.results.board.page import board_files
+from mmkd.results.board.regime import Plan
+from mmkd.results.columns import Line
+from mmkd.results.protocol import Protocol
+from mmkd.results.tables import load_results
+
+
+def protocol_board(protocol: Protocol) -> dict[str, str]:
+    """File name -> text of the board of a protocol; regimes without results say so.
+
+    Raises:
+        MmkdError: a table or decisions.toml is damaged.
+    """
+    lines = [Line(*row) for row in load_results(protocol.folder).itertuples(index=False, name=None)]
+    plans = [
+        Plan(regime.name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds)
+        for regime in protocol.regimes.values()
+    ]
+    names = {str(own.get("short", name)): name for name, own in protocol.datasets.items()}
+    decisions = {name: _named(own, names) for name, own in read_decisions(protocol.folder).items()}
+    title = f"mmkd-bench {protocol.version}"
+    return board_files(title, plans, lines, decisions)
+
+
+def _named(decisions: Decisions, names: dict[str, str]) -> Decisions:
+    """With the names of data sets as results have them, in place of their short ones."""
+    teachable = decisions.teachable
+    return replace(
+        decisions,
+        teachable=None if teachable is None else frozenset(names.get(name, name) for name in teachable),
+        gaps={names.get(name, name): gap for name, gap in decisions.gaps.items()},
+    )

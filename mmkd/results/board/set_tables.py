@@ -1,0 +1,214 @@
+"""Single sets of a regime: the map of changes, the scores, the room that teachers leave, and what networks cost."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmkd.comparison.gap import t_interval
+from mmkd.metrics.registry import METRICS
+from mmkd.results.board.entries import NETWORKS, REFERENCES, BoardTable, Body, Cell, Entry, Head, badges, bodies
+from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.words import POINTS, change_words, count, interval, points
+from mmkd.results.scores import Case, Row
+from mmkd.results.standing import SetChange, best_on
+
+STEPS = (0.005, 0.015, 0.03)
+"""Sizes of changes, as shares, from which a cell of the map of changes has its next colour."""
+
+
+def change_map(regime: BoardRegime) -> BoardTable:
+    """The change of each row on each set, as a map of colours with numbers."""
+    cases = regime.cases
+    decided = regime.decisions.teachable is not None
+    heads = []
+    for case in cases:
+        room = f", room: {room_of(regime, case.dataset)}" if decided else ""
+        heads.append(Head(regime.label(case), f"change in points{room}", "higher"))
+    order = {name: test.mean for name, test in regime.room.against_student.items()}
+
+    def make(row: Row) -> Entry | None:
+        cells = [_map_cell(regime, row, case) for case in cases]
+        return Entry(row.name, cells, badges(regime, row)) if any(cell.text for cell in cells) else None
+
+    found = [
+        Body(body.heading, sorted(body.rows, key=lambda entry: -order.get(entry.name, -np.inf)))
+        for body in bodies(regime, make, (*NETWORKS, REFERENCES[1]))
+    ]
+    kinds = sorted({change.subjects > 0 for change in regime.changes.values()})
+    over = {True: "over test subjects and seeds (sets with five test subjects or more)", False: "over seeds"}
+    how = [
+        "Each cell: mean score minus that of the student alone, paired by seed, in points. Blue is better, orange is "
+        f"worse; colours change at {', '.join(f'{POINTS * step:g}' for step in STEPS)} points.",
+        f"▲ better and ▼ worse: the 95 % interval leaves out 0. Intervals are "
+        f"{' or '.join(over[kind] for kind in kinds)}; the pointer on a cell shows them. "
+        "Of so many cells some leave out 0 by chance.",
+    ]
+    if decided and regime.without_room:
+        how.append("Sets with room stand first; those without are behind the line.")
+    return BoardTable(f"{regime.name}-map", "Change on each set, in points", "row", heads, found, how)
+
+
+def _map_cell(regime: BoardRegime, row: Row, case: Case) -> Cell:
+    edge = " edge" if regime.without_room and case.dataset == regime.without_room[0] and regime.with_room else ""
+    return _coloured(row, case, regime.changes.get((row.name, case)), edge)
+
+
+def _coloured(row: Row, case: Case, change: SetChange | None, edge: str = "", of_subjects: bool = False) -> Cell:
+    """A change with the colour of its size; `of_subjects`: that in which each subject weighs the same."""
+    if change is None:
+        return Cell("", None, edge.strip())
+    mean = change.centre if of_subjects else change.mean
+    size = sum(abs(mean) >= step for step in STEPS)
+    colour = f"m{'u' if mean > 0 else 'd'}{size}" if size else "m0"
+    sign = {"better": "▲ ", "worse": "▼ "}.get(change.answer, "")
+    ends = interval(change.low, change.high) if of_subjects else ""
+    words = f"{row.name}, {case.dataset}: {change_words(change)}"
+    return Cell(f"{sign}{points(mean)}{ends}", mean, f"{colour}{edge}", words)
+
+
+def subject_table(regime: BoardRegime) -> BoardTable | None:
+    """Changes of accuracy over test subjects and seeds; None where no set has five subjects with scores."""
+    found = regime.subject_changes
+    cases = [case for case in regime.cases if any(place[1] == case for place in found)]
+    if not cases:
+        return None
+
+    def make(row: Row) -> Entry | None:
+        cells = [_coloured(row, case, found.get((row.name, case)), of_subjects=True) for case in cases]
+        return Entry(row.name, cells, badges(regime, row)) if any(cell.text for cell in cells) else None
+
+    heads = []
+    for case in cases:
+        many = max(change.subjects for (_, other), change in found.items() if other == case)
+        heads.append(Head(regime.label(case), f"change of accuracy in points, {many} test subjects", "higher"))
+    how = [
+        "Each cell: accuracy minus that of the student alone, in points, as the mean over test subjects and seeds, "
+        "each subject weighs the same; its 95 % interval is by the pigeonhole bootstrap over both. It says what may "
+        "happen with other people, not only with other seeds.",
+        "Only sets with five test subjects or more; of single subjects the results have accuracy alone.",
+    ]
+    title = "Change over test subjects and seeds: accuracy, in points"
+    return BoardTable(f"{regime.name}-subjects", title, "row", heads, bodies(regime, make, NETWORKS), how)
+
+
+def score_table(regime: BoardRegime) -> BoardTable:
+    """The score of every row on each set, teachers and peers too."""
+    scores = regime.scores
+    metric = METRICS.get(scores.metric)
+    rows = [row for row in scores.of("student", "method", "control") if row in regime.compared or row.tuned]
+    best = {case: best_on(scores, case, rows) for case in regime.cases}
+    better = "lower" if scores.sign < 0 else "higher"
+    heads = [
+        Head(regime.label(case), f"{metric.label}, mean over seeds ± standard deviation", better)
+        for case in regime.cases
+    ]
+
+    def make(row: Row) -> Entry | None:
+        cells = []
+        for case in regime.cases:
+            values = list(row.on(case).values())
+            name, alike = best[case]
+            mark = "best" if row.name == name else "alike" if row.name in alike else ""
+            mark = mark if row in rows else ""
+            cells.append(_score_cell(values, mark, len(regime.seeds)))
+        return Entry(row.name, cells, badges(regime, row)) if any(cell.text for cell in cells) else None
+
+    how = [
+        f"{metric.label} on the test windows, mean over seeds ± standard deviation; (n) where it is of n seeds only. "
+        "A first click on a set puts its best on top, within methods, controls, teachers and peers.",
+        "Of each set the best of methods and controls is marked, and those whose 95 % interval of the difference to it "
+        "holds 0; nothing is corrected for the number of rows.",
+        "Peers and teachers are for reference: they are no students of this size.",
+    ]
+    title = f"{metric.label[0].upper()}{metric.label[1:]} on each set"
+    return BoardTable(
+        f"{regime.name}-scores", title, "row", heads, bodies(regime, make, (*NETWORKS, *REFERENCES)), how, True
+    )
+
+
+def _score_cell(values: Sequence[float], mark: str, seeds: int) -> Cell:
+    if not values:
+        return Cell("")
+    text = f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+    return Cell(text + (f" ({len(values)})" if len(values) < seeds else ""), float(np.mean(values)), mark)
+
+
+def gap_table(regime: BoardRegime) -> BoardTable | None:
+    """Each set with its room: the gap of the selection phase, and that on the test windows."""
+    student = regime.scores.student
+    if student is None:
+        return None
+    heads = [
+        Head("room", "decided in the selection phase", "", False),
+        Head("gap, selection", "best teacher minus student alone on folds of the training part, 90 %", "higher"),
+        Head("gap, test", "the same on the test windows, 95 % over seeds", "higher"),
+        Head("teacher", "mean on the test windows", "higher"),
+        Head("student alone", "mean on the test windows", "higher"),
+        Head("best teacher", "by its mean on the test windows", "", False),
+    ]
+    rows = []
+    for case in regime.cases:
+        room = room_of(regime, case.dataset)
+        gap = regime.decisions.gaps.get(case.dataset)
+        teacher = regime.best_teacher(case)
+        chosen = Cell(
+            "" if gap is None else f"{points(gap.mean)}{interval(gap.low, gap.high)}", None if gap is None else gap.mean
+        )
+        cells = [Cell(room, room), chosen, *_test_gap(regime, teacher, student, case)]
+        rows.append(Entry(regime.label(case), cells))
+    how = [
+        "room: whether the gap of the selection phase is two points or more, with a 90 % lower bound above 0; decided "
+        "before any method ran, and never from test windows.",
+        "The gap on the test windows is shown beside it and decides nothing.",
+    ]
+    return BoardTable(f"{regime.name}-gaps", "Teachers and room on each set", "set", heads, [Body("", rows)], how)
+
+
+def room_of(regime: BoardRegime, dataset: str) -> str:
+    """`yes`, `no` or `not decided`."""
+    if regime.decisions.teachable is None or dataset in regime.undecided:
+        return "not decided"
+    return "yes" if dataset in regime.with_room else "no"
+
+
+def _test_gap(regime: BoardRegime, teacher: Row | None, student: Row, case: Case) -> list[Cell]:
+    alone = student.mean(case)
+    last = Cell("" if alone is None else f"{alone:.3f}", alone)
+    if teacher is None:
+        return [Cell(""), Cell(""), last, Cell("", "")]
+    own, other = teacher.on(case), student.on(case)
+    differences = [regime.scores.sign * (own[seed] - other[seed]) for seed in sorted(own.keys() & other.keys())]
+    gap = float(np.mean(differences)) if differences else None
+    low, high = t_interval(differences, 0.95) if differences else (None, None)
+    mean = teacher.mean(case)
+    return [
+        Cell(f"{points(gap)}{interval(low, high)}", gap),
+        Cell("" if mean is None else f"{mean:.3f}", mean),
+        last,
+        Cell(teacher.name, teacher.name),
+    ]
+
+
+def network_table(regime: BoardRegime) -> BoardTable | None:
+    """What the student alone and the best teacher of each set cost; None where nothing is known."""
+    student = regime.scores.student
+    rows = []
+    names = ("parameters", "macs", "latency_ms", "bytes", "seconds")
+    for case in regime.cases:
+        for row, what in ((student, "student"), (regime.best_teacher(case), "best teacher")):
+            if row is None:
+                continue
+            costs = {name: row.cost(name, case) for name in names}
+            cells = [
+                Cell("" if value is None else METRICS.get(name).format(value), value) for name, value in costs.items()
+            ]
+            if any(cell.text for cell in cells):
+                rows.append(Entry(f"{regime.label(case)}: {what}", cells))
+    if not rows:
+        return None
+    heads = [Head(METRICS.get(name).label, METRICS.get(name).meaning, "lower") for name in names]
+    how = [
+        "Medians over seeds. Methods change how a student is trained: their students are deployed at the cost of the "
+        f"student alone unless the table above says otherwise. {count(len(regime.cases), 'set')}.",
+    ]
+    return BoardTable(f"{regime.name}-networks", "What the networks cost", "network", heads, [Body("", rows)], how)

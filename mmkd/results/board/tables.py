@@ -1,0 +1,155 @@
+"""The rows of a regime over its sets: ranks, changes and tests; and tuned rows beside their defaults."""
+
+from mmkd.core.refusal import Refusal
+from mmkd.metrics.pairs import LEAST_DATA_SETS
+from mmkd.results.board.entries import (
+    NETWORKS,
+    BoardTable,
+    Body,
+    Cell,
+    Entry,
+    Head,
+    badges,
+    bodies,
+    sorted_body,
+    without_empty,
+)
+from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.words import interval, p_text, points
+from mmkd.results.scores import Row
+from mmkd.results.standing import OverSets, Standing, against_all
+
+
+def standing_table(regime: BoardRegime, standing: Standing, which: str, title: str) -> BoardTable:
+    """The rows over some sets: ranks, changes, tests, runs and costs."""
+    ranked = not isinstance(standing.ranks, Refusal)
+    heads = [
+        Head("change", "mean over the sets, in points against the student alone, 95 % over sets", "higher"),
+        *([Head("rank", "mean over the sets, 1 is best, with a 95 % interval over sets", "lower")] if ranked else []),
+        Head("better", "sets on which it is better than the student alone, by the set's own interval", "higher"),
+        Head("worse", "sets on which it is worse", "lower"),
+        Head("p alone", "Wilcoxon signed-rank against the student alone, after Holm", "lower"),
+        *([Head("vs control", f"in points against {standing.control}", "higher")] if standing.control else []),
+        *([Head("p control", f"Wilcoxon against {standing.control}, after Holm", "lower")] if standing.control else []),
+        Head("sets", "with a seed in common with the student alone", "higher"),
+        Head("training", "time of training over that of the student alone, on the same machine", "lower"),
+        Head("MACs", "over those of the student alone", "lower"),
+        Head("latency", "over that of the student alone, on the same machine", "lower"),
+    ]
+    cases = [case for case in regime.scores.cases if case.dataset in standing.sets] or list(regime.scores.cases)
+    extra = regime.others
+    sets = regime.with_room if which == "room" else regime.without_room
+    more = against_all(regime.scores, extra, regime.scores.student, sets)
+    held = regime.scores.find(standing.control) if standing.control else None
+    more_control = against_all(regime.scores, extra, held, sets)
+
+    def make(row: Row) -> Entry | None:
+        test = {**standing.against_student, **more}.get(row.name)
+        alone = row is regime.scores.student
+        if test is None and not alone:
+            return None
+        cells = [_change_cell(test, alone)]
+        if not isinstance(standing.ranks, Refusal):
+            rank = standing.ranks.get(row.name)
+            text = "" if rank is None else f"{rank.mean:.1f} [{rank.low:.1f}, {rank.high:.1f}]"
+            cells.append(Cell(text, None if rank is None else rank.mean))
+        cells += _test_cells(test)
+        if standing.control:
+            against = {**standing.against_control, **more_control}.get(row.name)
+            own = None if against is None else against.mean
+            cells += [Cell(points(own), own), _p_cell(against)]
+        number = 0 if test is None else test.pair.n
+        cells.append(Cell(str(number or len(cases)), float(number or len(cases))))
+        cells += [_ratio(regime.scores.cost_ratio(row, name, cases)) for name in ("seconds", "macs", "latency_ms")]
+        mark = "best" if row.name == standing.best else "alike" if row.name in standing.alike else ""
+        why = standing.left_out.get(row.name, "") if ranked else ""
+        return Entry(row.name, cells, [*badges(regime, row), *([f"no rank: {why}"] if why else [])], mark)
+
+    how = [
+        "change: mean over sets of the score minus that of the student alone under the same seeds, in points; each set "
+        "weighs the same. Its interval is a bootstrap over sets: how it might be on other sets like these.",
+        "better, worse: on how many sets the set's own 95 % interval leaves out 0.",
+        "p: Wilcoxon's signed-rank test over sets, two-sided and exact, after Holm's correction over all rows that are "
+        f"tested; there is none below {LEAST_DATA_SETS} sets. "
+        "Rows that are tuned, not verified, a bound or with extra data are a family of their own and have no rank.",
+        "training, MACs, latency: times those of the student alone, geometric mean over sets.",
+    ]
+    if ranked:
+        how.insert(1, "rank: mean over sets of the place among all rows that are complete, 1 is best.")
+    if standing.best:
+        how.insert(0, f"The best row and those that are not told apart from it are marked; by: {standing.told_by}.")
+    by = 1 if ranked else 0
+    found = [sorted_body(body, by, heads[by].better) for body in bodies(regime, make, NETWORKS)]
+    kept, found = without_empty(heads, found)
+    return BoardTable(f"{regime.name}-{which}", title, "row", kept, found, how, True, by)
+
+
+def _change_cell(test: OverSets | None, alone: bool) -> Cell:
+    if test is None:
+        return Cell("0" if alone else "", 0.0 if alone else None)
+    return Cell(f"{points(test.mean)}{interval(test.low, test.high)}", test.mean)
+
+
+def _test_cells(test: OverSets | None) -> list[Cell]:
+    if test is None:
+        return [Cell("")] * 3
+    counts = [Cell(str(number), float(number)) for number in (test.better, test.worse)]
+    return [*counts, _p_cell(test)]
+
+
+def _p_cell(test: OverSets | None) -> Cell:
+    p = None if test is None else test.pair.p_holm
+    return Cell(p_text(p), p, {"better": "up", "worse": "down"}.get(test.answer, "") if test else "")
+
+
+def _ratio(value: float | None) -> Cell:
+    return Cell("" if value is None else f"x{value:.2f}", value)
+
+
+def tuned_table(regime: BoardRegime) -> BoardTable | None:
+    """Tuned rows against those of the same method with its published defaults; None where nothing is tuned."""
+    rows = [row for row in regime.scores.of("student", "method", "control") if row.tuned]
+    entries = []
+    for row in rows:
+        default = default_of(regime, row)
+        if default is None:
+            continue
+        tests = against_all(regime.scores, [row], default, regime.scores.datasets)
+        alone = against_all(regime.scores, [row, default], regime.scores.student, regime.scores.datasets)
+        test = tests.get(row.name)
+        if test is None:
+            continue
+        others = [alone[name].mean if name in alone else None for name in (default.name, row.name)]
+        cells = [
+            Cell(f"{points(test.mean)}{interval(test.low, test.high)}", test.mean),
+            *(Cell(points(value), value) for value in others),
+            Cell(str(test.better), float(test.better)),
+            Cell(str(test.worse), float(test.worse)),
+            Cell(str(test.pair.n), float(test.pair.n)),
+        ]
+        entries.append(Entry(row.name, cells, badges(regime, row)))
+    if not entries:
+        return None
+    heads = [
+        Head("tuned minus default", "mean over sets in points, 95 % over sets", "higher"),
+        Head("default vs alone", "in points", "higher"),
+        Head("tuned vs alone", "in points", "higher"),
+        Head("better", "sets on which tuning helped, by their own intervals", "higher"),
+        Head("worse", "sets on which it harmed", "lower"),
+        Head("sets", "", "higher"),
+    ]
+    how = [
+        "tuned: options chosen by equal tuning on sets that are not reported; both rows have the same seeds, none of "
+        "which was used for tuning.",
+    ]
+    return BoardTable(
+        f"{regime.name}-tuned", "Published defaults against tuned", "row", heads, [Body("", entries)], how
+    )
+
+
+def default_of(regime: BoardRegime, row: Row) -> Row | None:
+    """The row of the same method with its defaults: that of the same name without its ending, else the first."""
+    same = [other for other in regime.scores.rows if other.method == row.method and not other.tuned]
+    same = [other for other in same if other.kind == row.kind]
+    named = [other for other in same if row.name.startswith(other.name)]
+    return max(named, key=lambda other: len(other.name), default=next(iter(same), None))

@@ -1,0 +1,319 @@
+"""What results say over data sets: changes on each set, ranks, and whether a row is better than another. No torch.
+
+`scores.regime_scores` reads lines of results into a regime. Here rows of it are compared: on a set paired by seed, over
+sets by Wilcoxon's signed-rank test with Holm's correction and by ranks, as far as the number of sets carries it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mmkd.comparison.gap import t_interval
+from mmkd.core.refusal import Refusal
+from mmkd.metrics import pairs as st
+from mmkd.metrics.crossed import crossed_interval
+from mmkd.results.scores import Case, RegimeScores, Row
+
+LEVEL = 0.95
+LEAST_SUBJECTS = 5
+"""OverSets subjects from which an interval is over subjects and seeds."""
+
+
+@dataclass(frozen=True)
+class SetChange:
+    """A row's score minus that of another on one set; above 0 the row is better.
+
+    Attributes:
+        mean: over seeds, of the scores on all test windows.
+        centre: what the interval is of: the same where it is over seeds; over subjects the mean in which each test
+            subject weighs the same.
+        low, high: 95 % interval; None of one seed without subjects.
+        seeds, subjects: how many are in the interval; no subjects: by Student's t over seeds.
+    """
+
+    mean: float
+    centre: float
+    low: float | None
+    high: float | None
+    seeds: int
+    subjects: int = 0
+
+    @property
+    def answer(self) -> str:
+        """ "better" or "worse" where interval and mean are on one side of 0, "open" where not, "" without interval."""
+        if self.low is None or self.high is None:
+            return ""
+        if self.low > 0 and self.mean > 0:
+            return "better"
+        return "worse" if self.high < 0 and self.mean < 0 else "open"
+
+    @property
+    def over(self) -> str:
+        """`9 test subjects and 5 seeds`, what the interval is over."""
+        seeds = f"{self.seeds} seed{'' if self.seeds == 1 else 's'}"
+        return f"{self.subjects} test subjects and {seeds}" if self.subjects else seeds
+
+
+def set_change(row: Row, base: Row, case: Case, sign: int = 1) -> SetChange | Refusal:
+    """A row against another on one set, by the seeds that both have.
+
+    The interval is the pigeonhole bootstrap over test subjects and seeds where both rows have scores of five subjects
+    or more, else by Student's t over seeds.
+
+    Args:
+        sign: -1 of a score that is better when lower.
+    """
+    own, other = row.on(case), base.on(case)
+    seeds = sorted(own.keys() & other.keys())
+    if not seeds:
+        return Refusal("no seed in common")
+    differences = [sign * (own[seed] - other[seed]) for seed in seeds]
+    mean = float(np.mean(differences))
+    a, b = row.by_subject(case), base.by_subject(case)
+    cells = {cell: sign * (a[cell] - b[cell]) for cell in a.keys() & b.keys() if cell[0] in seeds}
+    subjects = sorted({subject for _, subject in cells})
+    if len(subjects) >= LEAST_SUBJECTS:
+        drawn = sorted({seed for seed, _ in cells})
+        table = np.array([[cells.get((seed, subject), np.nan) for seed in drawn] for subject in subjects])
+        low, high = crossed_interval(table)
+        return SetChange(mean, float(np.nanmean(table)), low, high, len(drawn), len(subjects))
+    ends = t_interval(differences, LEVEL)
+    return SetChange(mean, mean, ends[0], ends[1], len(seeds))
+
+
+@dataclass(frozen=True)
+class OverSets:
+    """A row against a base over sets: `pair` has p; `better`, `worse` and `open` count sets by their own intervals.
+
+    Attributes:
+        mean: of the changes on the sets, each set weighs the same.
+        low, high: 95 % bootstrap interval of that mean over sets; None of one set.
+    """
+
+    pair: st.Against
+    mean: float
+    low: float | None
+    high: float | None
+    better: int
+    worse: int
+    open: int
+
+    @property
+    def intervals(self) -> int:
+        """Sets on which there is an interval."""
+        return self.better + self.worse + self.open
+
+    @property
+    def answer(self) -> str:
+        """ "better", "worse", "open", or "" where the number of sets carries no test."""
+        if self.pair.p_holm is None:
+            return ""
+        if self.pair.p_holm >= st.ALPHA:
+            return "open"
+        return "better" if self.pair.wins > self.pair.losses else "worse"
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A mean rank over sets, 1 is best, with its 95 % interval by the bootstrap over sets."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the rows of a regime stand over some of its sets.
+
+    Attributes:
+        sets: data sets, each of which weighs the same whatever its number of students.
+        against_student, against_control: row -> its test; p adjusted by Holm within each.
+        ranks: row -> rank; or why there are none.
+        diagram: of the critical difference; or why there is none.
+        best: the row with the best mean rank, or where there are none the best mean change; "" where there is none.
+        alike: the rows that are not told apart from it, itself among them; `told_by` says how.
+        left_out: row -> why it is not ranked.
+    """
+
+    sets: tuple[str, ...]
+    control: str
+    against_student: Mapping[str, OverSets]
+    against_control: Mapping[str, OverSets]
+    ranks: Mapping[str, Rank] | Refusal
+    diagram: st.Diagram | Refusal
+    best: str
+    alike: frozenset[str]
+    told_by: str
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], control: str = "") -> Standing:
+    """The rows over sets, against the student alone and against one control.
+
+    Args:
+        sets: names of data sets.
+        rows: those that are compared; the student alone and the control are added.
+        control: name of a row, or of its method; "" where none is chosen.
+    """
+    student = regime.student
+    held = regime.find(control) if control else None
+    every = list(dict.fromkeys([*([student] if student else []), *([held] if held else []), *rows]))
+    against_student = against_all(regime, every, student, sets)
+    against_control = against_all(regime, every, held, sets)
+    kept, ranked, left_out = _complete(regime, every, sets)
+    table = _table(regime, ranked, kept)
+    ranks = mean_ranks(table, kept)
+    best, alike, told_by = _best(regime, ranked, kept, table, ranks)
+    return Standing(
+        tuple(kept),
+        held.name if held else "",
+        against_student,
+        against_control,
+        ranks,
+        st.diagram(table) if table and kept else Refusal("no data set on which rows are complete"),
+        best,
+        alike,
+        told_by,
+        left_out,
+    )
+
+
+def against_all(
+    regime: RegimeScores, rows: Sequence[Row], base: Row | None, sets: Sequence[str]
+) -> dict[str, OverSets]:
+    """Each row against one, over the sets that both have; p adjusted by Holm over the rows that could be tested."""
+    if base is None:
+        return {}
+    found = {row.name: _changes(regime, row, base, sets) for row in rows if row is not base}
+    found = {name: changes for name, changes in found.items() if changes}
+    family = []
+    for name, changes in found.items():
+        means = [float(np.mean([each.mean for each in of_set])) for of_set in changes.values()]
+        family.append(st.against(name, base.name, means, [0.0] * len(means)))
+    tests = {}
+    for pair in st.corrected(family):
+        answers = [each.answer for of_set in found[pair.first].values() for each in of_set]
+        means = [float(np.mean([each.mean for each in of_set])) for of_set in found[pair.first].values()]
+        low, high = st.bootstrap_interval(means)[:2] if len(means) > 1 else (None, None)
+        better, worse = (answers.count(answer) for answer in ("better", "worse"))
+        rest = answers.count("open")
+        tests[pair.first] = OverSets(pair, float(np.mean(means)), low, high, better, worse, rest)
+    return tests
+
+
+def _changes(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> dict[str, list[SetChange]]:
+    """Set -> the changes of its students; a set without a common seed is left out."""
+    found: dict[str, list[SetChange]] = {}
+    for case in regime.cases:
+        change = set_change(row, base, case, regime.sign) if case.dataset in sets else None
+        if isinstance(change, SetChange):
+            found.setdefault(case.dataset, []).append(change)
+    return found
+
+
+def _complete(
+    regime: RegimeScores, rows: Sequence[Row], sets: Sequence[str]
+) -> tuple[list[str], list[Row], dict[str, str]]:
+    """The sets on which at least half of the rows have all seeds of the student alone, and the rows that have them on
+    all of these sets; and why the others are left out."""
+    student = regime.student
+    if student is None:
+        return [], [], {}
+    cases = {name: [case for case in regime.cases if case.dataset == name] for name in sets}
+    wanted = {case: student.on(case).keys() for own in cases.values() for case in own}
+
+    def has(row: Row, name: str) -> bool:
+        return all(wanted[case] and wanted[case] <= row.on(case).keys() for case in cases[name])
+
+    kept = [name for name in sets if cases[name] and 2 * sum(has(row, name) for row in rows) >= len(rows)]
+    missing = {row.name: [name for name in kept if not has(row, name)] for row in rows}
+    left_out = {name: f"seeds are missing on {', '.join(where)}" for name, where in missing.items() if where}
+    return kept, [row for row in rows if row.name not in left_out], left_out
+
+
+def _table(regime: RegimeScores, rows: Sequence[Row], sets: Sequence[str]) -> dict[str, list[float]]:
+    """Row -> its score on each set, higher is better: the mean over students and the seeds of the student alone."""
+    student = regime.student
+    table: dict[str, list[float]] = {}
+    for row in rows:
+        scores = []
+        for name in sets:
+            own = [
+                float(np.mean([row.on(case)[seed] for seed in student.on(case)])) if student else np.nan
+                for case in regime.cases
+                if case.dataset == name
+            ]
+            scores.append(regime.sign * float(np.mean(own)))
+        table[row.name] = scores
+    return table
+
+
+def mean_ranks(table: Mapping[str, Sequence[float]], sets: Sequence[str]) -> dict[str, Rank] | Refusal:
+    """Mean ranks of rows over sets, from best to worst, with intervals by the bootstrap over sets; from 10 sets on.
+
+    Args:
+        table: row -> score on each set, higher is better; equal scores share the mean of their ranks.
+    """
+    from scipy.stats import rankdata
+
+    if len(sets) < st.LEAST_FOR_DIAGRAM:
+        return Refusal(f"{len(sets)} data sets: ranks are given from {st.LEAST_FOR_DIAGRAM} on")
+    if len(table) < 2:
+        return Refusal("fewer than two rows that are complete")
+    scores = np.round(np.array(list(table.values())), 12)
+    ranks = rankdata(-scores, axis=0)
+    found = {
+        name: Rank(float(own.mean()), *st.bootstrap_interval(own)[:2]) for name, own in zip(table, ranks, strict=True)
+    }
+    return dict(sorted(found.items(), key=lambda each: each[1].mean))
+
+
+def _best(
+    regime: RegimeScores,
+    rows: Sequence[Row],
+    sets: Sequence[str],
+    table: Mapping[str, Sequence[float]],
+    ranks: Mapping[str, Rank] | Refusal,
+) -> tuple[str, frozenset[str], str]:
+    """The best row, those that are not told apart from it, and how that was told."""
+    if not table or not sets:
+        return "", frozenset(), ""
+    ordered = sorted(table, key=lambda name: -float(np.mean(table[name]))) if isinstance(ranks, Refusal) else ranks
+    best = next(iter(ordered))
+    others = [row for row in rows if row.name != best]
+    top = regime.find(best)
+    assert top is not None
+    if len(sets) >= st.LEAST_DATA_SETS:
+        family = st.corrected([st.against(best, row.name, table[best], table[row.name]) for row in others])
+        alike = [pair.second for pair in family if pair.p_holm is None or pair.p_holm >= st.ALPHA]
+        told_by = f"Wilcoxon's signed-rank test over {len(sets)} sets, Holm, {st.ALPHA}"
+    else:
+        alike = [row.name for row in others if _alike(regime, top, row, sets)]
+        told_by = "on no set does the 95 % interval of their difference leave out 0; without intervals none is marked"
+    return best, frozenset([best, *alike]), told_by
+
+
+def _alike(regime: RegimeScores, best: Row, row: Row, sets: Sequence[str]) -> bool:
+    """Whether there are intervals of the difference, and none of them has the best row above."""
+    changes = _changes(regime, best, row, sets)
+    answers = {each.answer for of_set in changes.values() for each in of_set} - {""}
+    return bool(answers) and "better" not in answers
+
+
+def best_on(regime: RegimeScores, case: Case, rows: Sequence[Row]) -> tuple[str, frozenset[str]]:
+    """The row with the best mean score on one set, and those whose interval of the difference to it holds 0.
+
+    Of many rows some will seem worse by chance: nothing is corrected here.
+    """
+    known = [row for row in rows if row.on(case)]
+    if not known:
+        return "", frozenset()
+    best = max(known, key=lambda row: regime.sign * float(np.mean(list(row.on(case).values()))))
+    alike = [best.name]
+    for row in known:
+        change = set_change(best, row, case, regime.sign) if row is not best else None
+        if isinstance(change, SetChange) and change.answer == "open":
+            alike.append(row.name)
+    return best.name, frozenset(alike)

@@ -1,0 +1,260 @@
+"""The board as text: what it says of made-up results whose answers are known, and of what is missing."""
+
+import re
+from dataclasses import asdict, replace
+
+import pytest
+
+from mmkd.cli import results as command
+from mmkd.core.errors import MmkdError
+from mmkd.results.board import board_files
+from mmkd.results.board.answers import answers, status
+from mmkd.results.board.decisions import Decisions, Gap, read_decisions
+from mmkd.results.board.entries import Body, Cell, Entry, sorted_body
+from mmkd.results.board.regime import BoardRegime, Plan
+from mmkd.results.board.set_tables import change_map, gap_table, score_table, subject_table
+from mmkd.results.board.tables import standing_table, tuned_table
+from mmkd.results.columns import Line, csv_text
+from tests.results.board_lines import ROWS, SETS, made_lines
+
+SEEDS = (0, 1, 2, 3, 4)
+ROOM = frozenset(SETS[:10])
+DECIDED = Decisions(ROOM, "label-smoothing", {name: Gap(0.08, 0.06, 0.1) for name in SETS})
+
+
+def regime(lines=None, decisions=DECIDED, datasets=SETS):
+    plan = Plan("A", "few labels", "Five subjects.", "macro_f1", datasets, SEEDS)
+    return BoardRegime(plan, made_lines() if lines is None else lines, decisions)
+
+
+def test_the_answers_are_those_that_the_results_were_made_with():
+    found = dict(answers(regime()))
+    assert found["Is there anything to teach?"].startswith("On 10 of 12 sets there is room; there the best teacher")
+    assert "+8.0 points (median)" in found["Is there anything to teach?"]
+    helps = found["Which methods help?"]
+    assert re.search(
+        r"Over 10 sets with room, 2 of 4 methods are better than the student alone: good \(\+[34]\.\d\)", helps
+    )
+    assert re.search(r"like-smoothing \(\+[01]\.\d\) points; worse: bad \(-[34]\.\d\) \(Wilcoxon", helps)
+    never = "On none of the 10 sets with room is shown to be better than the student alone: bad."
+    assert found["Which never do?"] == never, "and equal is on one set, by chance"
+    assert re.fullmatch(
+        r"1 of 4 is better than the control that was best in the selection phase, label-smoothing: "
+        r"good \(\+[23]\.\d\) points\.",
+        found["Is it the teacher?"],
+    )
+    assert "too few for a test over sets (it needs 6)" in found["And where there is no room?"]
+
+
+def test_what_is_not_known_is_said_and_not_made_up():
+    undecided = regime(decisions=Decisions())
+    found = dict(answers(undecided))
+    assert "not decided here" in found["Is there anything to teach?"]
+    assert found["Is it the teacher?"].startswith("Not answered yet")
+    assert dict(answers(regime(decisions=Decisions(ROOM, "never-run"))))["Is it the teacher?"] == (
+        "Not answered: never-run has no results here."
+    )
+    lines = [line for line in made_lines(sets=SETS[:3]) if not (line.row == "equal" and line.seed > 1)]
+    few = regime(lines)
+    said = " ".join(status(few))
+    assert "3 of 12 sets have results, under 5 seeds of 5" in said
+    assert "Without results so far: set03, set04" in said
+    assert "1 row of 6 without all runs" in said
+    assert "ranks are given from 10 on" in said
+    table = standing_table(few, few.room, "room", "")
+    rows = {entry.name: entry for body in table.bodies for entry in body.rows}
+    assert rows["equal"].badges == ["6 of 15 runs"]
+    heads = [head.text for head in table.heads]
+    assert heads == ["change", "better", "worse", "vs control", "sets", "training", "MACs"], "no empty column"
+    nothing = regime([line for line in made_lines() if line.kind != "student"])
+    assert "no student alone" in answers(nothing)[0][1]
+
+
+def test_sets_of_which_nothing_was_decided_are_on_neither_side():
+    gaps = {name: Gap(0.08) for name in SETS[:11]}
+    one = regime(decisions=Decisions(ROOM, "label-smoothing", gaps))
+    assert one.without_room == (SETS[10],)
+    assert one.undecided == (SETS[11],)
+    assert any("Room not decided" in line and SETS[11] in line for line in status(one))
+    assert [row.cells[0].text for row in gap_table(one).bodies[0].rows][-2:] == ["no", "not decided"]
+
+
+def test_of_one_seed_there_are_no_intervals_and_nothing_is_told_apart():
+    one = regime([line for line in made_lines(sets=SETS[:3]) if line.seed == 0], Decisions())
+    found = dict(answers(one))
+    assert "under one seed: there is no interval and no test yet" in found["Which methods help?"]
+    assert "Which never do?" not in found
+    assert one.room.alike == {one.room.best} == {"good"}
+
+
+def test_a_page_of_no_results_says_so():
+    page = board_files("mmkd-bench v1", [Plan("A"), Plan("B")], [], {})["index.html"]
+    assert "There are no results yet for A and B." in page
+    assert "<table" not in page
+
+
+def test_the_best_row_stands_on_top_and_is_marked():
+    one = regime()
+    table = standing_table(one, one.room, "room", "")
+    assert table.heads[table.by].text == "rank"
+    assert table.order == "ascending"
+    first = table.bodies[0].rows
+    assert first[0].name == "good"
+    assert [row.mark for row in first] == ["best", "", "", "", ""]
+    assert first[-1].name == "bad"
+    body = sorted_body(
+        Body("", [Entry("a", [Cell("")]), Entry("b", [Cell("", 1.0)]), Entry("c", [Cell("", 2.0)])]), 0, "lower"
+    )
+    assert [row.name for row in body.rows] == ["b", "c", "a"]
+
+
+def test_cells_of_the_map_say_size_and_certainty():
+    one = regime()
+    table = change_map(one)
+    rows = {entry.name: entry for body in table.bodies for entry in body.rows}
+    assert all(cell.text.startswith("▲ +") and cell.style.startswith("mu3") for cell in rows["good"].cells)
+    assert all(cell.text.startswith("▼ -") and cell.style.startswith("md3") for cell in rows["bad"].cells)
+    assert sum("▲" in cell.text or "▼" in cell.text for cell in rows["equal"].cells) <= 3
+    assert [cell.style.endswith("edge") for cell in rows["good"].cells].index(True) == 10, "those without room are last"
+    assert "95 % interval" in rows["good"].cells[0].title
+    assert "random-forest" in rows
+
+
+def test_scores_mark_the_best_students_of_a_set_and_count_seeds():
+    lines = [line for line in made_lines() if line.row != "bad" or line.seed < 3]
+    table = score_table(regime(lines))
+    rows = {entry.name: entry for body in table.bodies for entry in body.rows}
+    assert {cell.style for cell in rows["good"].cells} == {"best"}
+    assert {cell.style for cell in rows["random-forest"].cells} == {""}, "it is no student"
+    assert rows["bad"].cells[0].text.endswith(" (3)")
+    assert re.fullmatch(r"0\.\d{3} ± 0\.\d{3}", rows["good"].cells[0].text)
+    assert [body.heading[:8] for body in table.bodies] == ["", "controls", "teachers", "peers: n"]
+
+
+def test_gaps_of_the_selection_phase_stand_beside_those_of_the_test():
+    table = gap_table(regime())
+    cells = table.bodies[0].rows[0].cells
+    assert cells[0].text == "yes"
+    assert cells[1].text == "+8.0 [+6.0, +10.0]"
+    assert cells[2].value == pytest.approx(0.08, abs=0.01)
+    assert cells[5].text == "teacher sig"
+    assert gap_table(regime()).bodies[0].rows[-1].cells[0].text == "no"
+
+
+def test_tuned_rows_stand_beside_their_defaults_and_are_not_ranked():
+    lines = made_lines(rows=(*ROWS, ("method", "good (tuned)", 0.06)))
+    one = regime(lines)
+    assert "good (tuned)" not in one.room.ranks
+    row = tuned_table(one).bodies[0].rows[0]
+    assert row.name == "good (tuned)"
+    assert row.cells[0].value == pytest.approx(0.02, abs=0.004)
+    assert row.cells[2].value == pytest.approx(0.06, abs=0.004)
+    assert tuned_table(regime()) is None
+
+
+def test_rows_of_others_and_bounds_are_shown_with_a_mark_and_are_not_ranked():
+    rows = (*ROWS, ("method", "theirs", 0.09), ("control", "student-ensemble", 0.1))
+    lines = [replace(line, verified=line.row != "theirs") for line in made_lines(rows=rows)]
+    one = regime(lines)
+    assert one.room.best == "good"
+    assert not {"theirs", "student-ensemble"} & set(one.room.ranks)
+    table = standing_table(one, one.room, "room", "")
+    found = {entry.name: entry for body in table.bodies for entry in body.rows}
+    assert found["theirs"].badges == ["not verified"]
+    assert found["student-ensemble"].badges == ["a bound: several students"]
+    assert found["theirs"].cells[0].value == pytest.approx(0.09, abs=0.004)
+
+
+def test_intervals_over_subjects_are_of_accuracy_where_only_that_is_known():
+    lines = made_lines(sets=SETS[:2])
+    scores = [replace(line, metric="accuracy") for line in lines if line.metric == "macro_f1"]
+    single = [replace(line, subject=str(n), value=line.value + 0.01 * n) for line in scores for n in range(5)]
+    one = regime([*lines, *scores, *[line for line in single if line.dataset == SETS[0]]])
+    table = subject_table(one)
+    assert [head.text for head in table.heads] == [SETS[0]]
+    rows = {entry.name: entry for body in table.bodies for entry in body.rows}
+    assert re.fullmatch(r"▲ \+\d\.\d \[\+\d\.\d, \+\d\.\d\]", rows["good"].cells[0].text)
+    assert "5 test subjects and 5 seeds" in rows["good"].cells[0].title
+    assert subject_table(regime()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[A]\nteachable = 3", "no list of names"),
+        ("[A]\nbest_control = 3", "no name"),
+        ("[A]\ngaps = 3", "no table"),
+        ("[A.gaps]\nx = 'a'", "no number"),
+        ("[A.gaps]\nx = {low = 1.0}", "no mean"),
+        ("[A", "decisions"),
+    ],
+)
+def test_a_damaged_file_of_decisions_is_refused_in_one_line(tmp_path, text, words):
+    (tmp_path / "decisions.toml").write_text(text)
+    with pytest.raises(MmkdError, match=words) as error:
+        read_decisions(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_decisions_are_read(tmp_path):
+    assert read_decisions(tmp_path) == {}
+    text = """[A]
+teachable = ["x"]
+best_control = "label-smoothing"
+[A.gaps]
+x = 0.03
+y = {mean = 0.01, low = -0.01, high = 0.03}
+[B]
+"""
+    (tmp_path / "decisions.toml").write_text(text)
+    assert read_decisions(tmp_path) == {
+        "A": Decisions(frozenset({"x"}), "label-smoothing", {"x": Gap(0.03), "y": Gap(0.01, -0.01, 0.03)}),
+        "B": Decisions(),
+    }
+
+
+PROTOCOL = """
+version = "v1"
+seeds = [0, 1, 2, 3, 4]
+metric = "macro_f1"
+[datasets.one]
+name = "set00"
+[datasets.two]
+name = "set01"
+[regimes.A]
+title = "few <labels>"
+datasets = ["one", "two"]
+[regimes.B]
+datasets = ["one"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "protocol.toml").write_text(PROTOCOL)
+    (tmp_path / "results").mkdir()
+    lines = [Line(**asdict(line)) for line in made_lines(sets=SETS[:2])]
+    (tmp_path / "results" / "A.csv").write_text(csv_text(lines))
+    (tmp_path / "decisions.toml").write_text(
+        '[A]\nteachable = ["one"]\nbest_control = "label-smoothing"\n[A.gaps]\none = 0.05\n'
+    )
+    return tmp_path
+
+
+def test_the_command_writes_the_page_of_a_folder(folder, capsys):
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 0
+    assert capsys.readouterr().out.strip().endswith("index.html")
+    page = (folder / "out" / "index.html").read_text(encoding="utf-8")
+    assert "few &lt;labels&gt;" in page
+    assert "On 1 of 2 sets there is room; there the best teacher leads by +5.0 points" in page
+    assert re.search(r"0 of 1 set have results", page)
+    assert not re.search(r"(src|href)=\"?(https?:)?//", page)
+
+
+def test_bad_input_writes_nothing(folder, capsys):
+    (folder / "results" / "A.csv").write_text("a,b\n1,2\n")
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (folder / "out").exists()
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "protocol.toml")]) == 2
+    assert "not a folder" in capsys.readouterr().err
