@@ -464,7 +464,7 @@ def test_what_is_no_file(protocol, tmp_path, capsys, make, message):
         (["check", "x" * 5000], "File name too long"),
         (["check", "a.csv", "--method-file", ""], "the name is empty"),
         (["hash", "--method-file", "a.py"], "--method-file goes with check"),
-        (["check", "a.csv", "--out", "b.csv"], "--out goes with make"),
+        (["check", "a.csv", "--out", "b.csv"], "--out goes with make and page"),
     ],
 )
 def test_bad_arguments(protocol, capsys, argv, message):
