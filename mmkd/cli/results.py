@@ -77,7 +77,7 @@ def command(argv: Sequence[str]) -> int:
     name, *words = args.words
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    for option, owners in (("records", ["make"]), ("out", ["make", "page"]), ("method_file", ["check"])):
+    for option, owners in (("records", ("make",)), ("out", ("make", "page")), ("method_file", ("check",))):
         value = getattr(args, option)
         flag = f"--{option.replace('_', '-')}"
         if value is not None and name not in owners:
