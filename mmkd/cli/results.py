@@ -151,7 +151,9 @@ def _page(args: Any, words: Sequence[str]) -> int:
 
     _no_words("page", words)
     protocol = _protocol(args)
-    out = protocol.folder / "page" if args.out is None else Path(args.out)
+    carried = Path(__file__).resolve().parents[1] in protocol.folder.resolve().parents  # nothing is written into mmkd
+    usual = Path("board") if carried else protocol.folder / "page"
+    out = usual if args.out is None else Path(args.out)
     check_folder(out, "--out")
     files = protocol_board(protocol)
     try:

@@ -252,6 +252,18 @@ def test_the_command_writes_the_page_of_a_folder(folder, capsys):
     assert not re.search(r"(src|href)=\"?(https?:)?//", page)
 
 
+def test_a_carried_protocol_is_not_written_into(folder, tmp_path_factory, monkeypatch):
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(command, "__file__", str(folder.parent / "cli" / "results.py"))
+    assert command.main(["page", "--folder", str(folder)]) == 0
+    assert (here / "board" / "index.html").is_file()
+    assert not (folder / "page").exists()
+    monkeypatch.setattr(command, "__file__", str(here / "cli" / "results.py"))
+    assert command.main(["page", "--folder", str(folder)]) == 0
+    assert (folder / "page" / "index.html").is_file()
+
+
 def test_bad_input_writes_nothing(folder, capsys):
     (folder / "results" / "A.csv").write_text("a,b\n1,2\n")
     assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
