@@ -102,7 +102,7 @@ def command(argv: Sequence[str]) -> int:
         return 0
     for line in exported.lines:
         print(one_line(line))
-    print(f"files: {', '.join(str(path) for path in exported.files)}")
+    print(one_line(f"files: {', '.join(str(path) for path in exported.files)}", sys.maxsize))
     return 0
 
 

@@ -77,11 +77,11 @@ def command(argv: Sequence[str]) -> int:
     name, *words = args.words
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    for option, owner in (("records", "make"), ("out", "make"), ("method_file", "check")):
+    for option, owners in (("records", ("make",)), ("out", ("make", "page")), ("method_file", ("check",))):
         value = getattr(args, option)
         flag = f"--{option.replace('_', '-')}"
-        if value is not None and name != owner:
-            raise MmkdError(f"{flag} goes with {owner}")
+        if value is not None and name not in owners:
+            raise MmkdError(f"{flag} goes with {' and '.join(owners)}")
         if value is not None and (not value or "\0" in value):
             raise MmkdError(f"{flag} {value!r}: the name is empty, or contains a zero byte")
     return RUN[name](args, words)

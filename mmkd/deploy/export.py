@@ -105,6 +105,7 @@ class _Ready:
     target: Target
     options: Options
     folder: Path
+    force: bool
 
 
 def _prepare(record: Record, to: str, out: Any, data: Any, force: bool, options: Mapping[str, Any]) -> _Ready:
@@ -115,9 +116,9 @@ def _prepare(record: Record, to: str, out: Any, data: Any, force: bool, options:
     if not isinstance(data, Dataset):
         _check_path("data", data)
     folder = Path("exported") / record.key if out is None else Path(out)
-    _check_out(folder, target, force)
+    _check_out(folder, record, target, force)
     target.check_installed()
-    return _Ready(target, parsed, folder)
+    return _Ready(target, parsed, folder, force)
 
 
 def _check_path(name: str, value: Any) -> None:
@@ -136,19 +137,24 @@ def _export(record: Record, student: StudentModel, ready: _Ready, data: Any, dat
     target, folder = ready.target, ready.folder
     with _made(folder), temporary_folder(folder) as made:
         written = target.write(ExportJob(record, student, windows, made, ready.options))
+        _check_out(folder, record, target, ready.force)  # another export may have ended since
         for name in target.files:
             os.replace(made / name, folder / name)
     lines = [*written.lines, *_keep(record, target, written)]
     return Exported(folder, tuple(folder / name for name in target.files), tuple(lines), dict(written.measured))
 
 
-def _check_out(folder: Path, target: Target, force: bool) -> None:
-    """Refuse, before anything is done, a folder that cannot be one, and files that are there."""
+def _check_out(folder: Path, record: Record, target: Target, force: bool) -> None:
+    """Refuse a folder that cannot be one, or is of the record, and files that are there."""
     try:
         existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         if not existing.is_dir():
             raise MmkdError(f"--out {folder}: {existing} is not a folder; name another")
-        there = [name for name in target.files if (folder / name).exists()]
+        if record.has_files and Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(record.folder)):
+            raise MmkdError(f"--out {folder}: it is in the folder of the record; name another")
+        there = [name for name in target.files if os.path.lexists(folder / name)]
+        if blocked := [name for name in there if (folder / name).is_dir()]:
+            raise MmkdError(f"--out {folder}: {blocked[0]} is a folder there; name another")
     except OSError as error:
         raise MmkdError(f"--out {folder}: {error.strerror or error}; name another folder") from None
     if there and not force:
@@ -176,7 +182,8 @@ def _keep(record: Record, target: Target, written: Written) -> list[str]:
     if not written.measured:
         return []
     own = replace(record, replaced={}).measurement(DEPLOYMENT)
-    exports = {**(own.get("exports") or {}), target.name: dict(written.measured)}
+    before = own.get("exports")
+    exports = {**(before if isinstance(before, dict) else {}), target.name: dict(written.measured)}
     content = json.dumps({**own, "exports": exports}, indent=1, allow_nan=False).encode()
     try:
         if not record.has_files or not os.access(record.folder, os.W_OK):

@@ -25,6 +25,14 @@ class MethodConfig(Options):
         le=20,
         since=5,
     )
+    qat: float = option(
+        0.0,
+        "quantisation-aware training: share of the training, at its end, in which the student computes with weights "
+        "and activations rounded to int8; 0: none",
+        ge=0,
+        le=1,
+        since=5,
+    )
 
 
 @dataclass(frozen=True)

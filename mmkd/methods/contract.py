@@ -129,6 +129,8 @@ class Method(nn.Module):
                 raise MmkdError(f"{name} trains by no cross-entropy with labels; leave {flag} out")
         for modality in setup.teachers:
             self._check_teacher(name, modality, setup)
+        if self.combines and self.config.qat:
+            raise MmkdError(f"{name} combines students that are trained by themselves; leave --qat out")
         if setup.teachers and isinstance(self.config, DistillConfig):
             self.weights(setup.teachers)
 

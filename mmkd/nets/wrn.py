@@ -21,9 +21,21 @@ MINIMUM = 8
 """The smallest window length and image side: a total stride of 4 leaves 2 positions (for `small` on images: 1)."""
 
 
+class Pointwise2d(nn.Conv2d):
+    """A 1x1 convolution with a stride that first leaves out the positions which the stride leaps over: equal numbers.
+
+    On some processors torch 2.13 writes beyond its memory in the gradient of such a convolution with fewer than eight
+    input channels whose layout is channels-last; without a stride it does not.
+    """
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        down, right = self.stride
+        return nn.functional.conv2d(x[:, :, ::down, ::right], weight, bias)
+
+
 def conv(dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
     """Convolution over `dims` axes without bias that keeps the size (divided by the stride); He initialisation."""
-    make = nn.Conv1d if dims == 1 else nn.Conv2d
+    make = nn.Conv1d if dims == 1 else Pointwise2d if kernel == 1 and stride > 1 and inputs < 8 else nn.Conv2d
     layer = make(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer

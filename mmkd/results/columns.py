@@ -57,11 +57,14 @@ class Line:
         """The line of a text a column.
 
         Raises:
-            ValueError, KeyError: a text has not the type of its column, or there is none.
+            ValueError, KeyError: a text has not the type of its column, or there is none; or the value is not finite.
         """
         texts: dict[str, Any] = dict(fields)
         truths = {name: {"true": True, "false": False}[texts[name]] for name in ("tuned", "extra_data", "verified")}
-        return cls(**{**texts, **truths, "seed": int(texts["seed"]), "value": float(texts["value"])})
+        value = float(texts["value"])
+        if not math.isfinite(value):
+            raise ValueError(f"the value {value} is not finite")
+        return cls(**{**texts, **truths, "seed": int(texts["seed"]), "value": value})
 
 
 COLUMNS = tuple(field.name for field in fields(Line))

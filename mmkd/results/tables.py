@@ -1,6 +1,7 @@
 """The tables of results: written as CSV, a file a regime, and read into pandas."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -82,6 +83,9 @@ def load_results(
     if not isinstance(version, str | PathLike):
         raise MmkdError(f"load_results: {shown(version)} is no version such as v1, and no folder")
     protocol = read_protocol(os.fspath(version))
+    for what, name in (("regime", regime), ("dataset", dataset)):
+        if not isinstance(name, str | None):
+            raise MmkdError(f"load_results: {what} = {shown(name)} is not a name")
     if regime is not None and regime not in protocol.regimes:
         raise unknown_name("regime", regime, protocol.regimes)
     if dataset is not None:
@@ -113,7 +117,7 @@ def _read(path: Path) -> "pd.DataFrame":
         if tuple(table.columns) != COLUMNS:
             raise ValueError("other columns")
         return _typed(table)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OverflowError) as error:
         raise MmkdError(f"{path}: it is no table of results ({' '.join(str(error).split())[:100]})") from None
     except OSError as error:
         raise MmkdError(f"{path}: {error.strerror or error}") from None
@@ -123,11 +127,14 @@ def _typed(table: "pd.DataFrame") -> "pd.DataFrame":
     """The table with numbers and truth values in place of their texts.
 
     Raises:
-        ValueError, KeyError: a value has another type.
+        ValueError, KeyError, OverflowError: a value has another type, or is no finite number.
     """
     truths = {"true": True, "false": False}
     changes: dict[str, Any] = {name: table[name].map(truths.__getitem__).astype(bool) for name in TRUTHS}
-    return table.assign(seed=table["seed"].astype("int64"), value=table["value"].astype("float64"), **changes)
+    values = table["value"].astype("float64")
+    if not values.map(math.isfinite).all():
+        raise ValueError("a value is no finite number")
+    return table.assign(seed=table["seed"].astype("int64"), value=values, **changes)
 
 
 def content_sha256(protocol: Protocol) -> Mapping[str, Mapping[str, str]]:

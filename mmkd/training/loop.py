@@ -31,6 +31,7 @@ from mmkd.training.finite import ADVICE, FiniteCheck
 from mmkd.training.optimization import learning_rate, make_optimizer, set_learning_rate
 from mmkd.training.precision import as_float, autocast
 from mmkd.training.replaced import in_pass
+from mmkd.training.rounding import as_int8
 from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
 from mmkd.training.state import TrainingState, Weights, snapshot
 from mmkd.training.teacher_outputs import TeacherSource
@@ -213,7 +214,8 @@ def train_epoch(
     lr = 0.0
     for step, (number, positions) in enumerate(parts):
         read = partial(_read, windows, teachers, training, epoch, number, targets)
-        lr = learning_rate(training, (epoch + step / len(parts)) / training.epochs)
+        gone = (epoch + step / len(parts)) / training.epochs
+        lr = learning_rate(training, gone)
         set_learning_rate(optimizer, lr)
         shard = positions
         weight = 1.0
@@ -223,7 +225,8 @@ def train_epoch(
                 continue
             shard = group.shard(positions, max(2, method.minimum_batch))
             weight = count_labels(targets, shard) / labels
-        with group.synchronized(parameters):
+        rounded = method.config.qat > 0 and gone >= 1 - method.config.qat
+        with group.synchronized(parameters), as_int8(network, rounded):
             optimizer.zero_grad(set_to_none=True)
             inputs = read(torch.from_numpy(shard).to(windows.device)) if weight else None
             terms = {} if inputs is None else _terms(network, method, training, windows.device, inputs)
@@ -237,7 +240,8 @@ def train_epoch(
             continue
         optimizer.step()
         if inputs is not None and method.steps_itself:
-            method.after_step(Step(network, inputs[2], lr, read, ends_epoch=step == len(parts) - 1))
+            with as_int8(network, rounded):
+                method.after_step(Step(network, inputs[2], lr, read, ends_epoch=step == len(parts) - 1))
         for name, term in terms.items():
             sums[name] = sums.get(name, 0) + term.detach() * (len(positions) * weight)
         count += len(positions)

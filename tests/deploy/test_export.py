@@ -214,3 +214,38 @@ def test_a_line_of_a_record_gets_what_was_measured_of_its_files_later(record, tm
     assert write_travelling(path, [with_measured({"macs": 3, "exports": {"c": {"bytes": 1}}})]) == (1, 0)
     both = {"macs": 3, "exports": {"c": {"bytes": 1}, "text": {"times": 1}}}
     assert read_travelling([path])[record.key].measurement("deployment.json") == both
+
+
+@pytest.mark.usefixtures("own_targets")
+def test_the_folder_of_the_record_and_names_that_are_taken_are_refused(record, tmp_path, capsys):
+    before = sorted(path.name for path in record.folder.iterdir())
+    link = tmp_path / "link"
+    link.symlink_to(record.folder)
+    for out in (record.folder, record.folder / "device", link / "device"):
+        said = refused(capsys, record.folder, "--to", "text", "--out", out, "--force")
+        assert "it is in the folder of the record" in said
+    assert sorted(path.name for path in record.folder.iterdir()) == before
+    out = tmp_path / "out"
+    (out / "two.txt").mkdir(parents=True)
+    assert "two.txt is a folder there" in refused(capsys, record.folder, "--to", "text", "--out", out, "--force")
+    assert [path.name for path in out.iterdir()] == ["two.txt"]
+    (out / "two.txt").rmdir()
+    (out / "two.txt").symlink_to(tmp_path / "nowhere")
+    assert "two.txt is there already" in refused(capsys, record.folder, "--to", "text", "--out", out)
+    assert [path.name for path in out.iterdir()] == ["two.txt"]
+
+
+@pytest.mark.usefixtures("own_targets")
+def test_files_that_another_export_wrote_in_the_meantime_stay(record, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+
+    def slow(job):
+        out.mkdir(exist_ok=True)
+        (out / "two.txt").write_text("of the other one")
+        return write_text(job)
+
+    monkeypatch.setattr(targets, "import_function", lambda function: slow)
+    assert "two.txt is there already" in refused(capsys, record.folder, "--to", "text", "--out", out)
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [("two.txt", "of the other one")]
+    assert main([str(record.folder), "--to", "text", "--out", str(out), "--force"]) == 0
+    assert (out / "two.txt").read_text() == f"{record.key} 1"

@@ -537,3 +537,8 @@ def test_class_weights_and_mixtures():
         for row, a, b, s in zip(rows, labels.tolist(), others.tolist(), shares, strict=True)
     )
     assert float(method.supervised(Outputs(logits, logits), batch)["ce"]) == pytest.approx(total / 4, rel=1e-5)
+
+
+def test_a_method_that_only_combines_students_has_nothing_to_round():
+    with pytest.raises(MmkdError, match="leave --qat out"):
+        Scene("student-ensemble", "sig", (), options={"qat": 0.5})

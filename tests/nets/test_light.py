@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from mmkd.nets import build_backbone, count_parameters
-from mmkd.nets.wrn import receptive_field
+from mmkd.nets.wrn import Pointwise2d, receptive_field
 
 HALF = ("WRN16-1-window", "WRN16-3-window", "small-window", "tiny", "micro")
 
@@ -75,3 +76,29 @@ def test_the_mean_of_the_class_activation_maps_and_the_bias_are_the_logits(name:
     assert outputs.classifier is not None
     maps = torch.einsum("kc,bcp->bkp", outputs.classifier, outputs.features["stage3"].flatten(2))
     assert torch.allclose(maps.mean(dim=2) + net.get_parameter("classifier.bias"), outputs.logits, atol=1e-5)
+
+
+def test_micro_learns_from_images_in_a_layout_whose_gradients_torch_writes_beyond_its_memory() -> None:
+    """A 1x1 convolution with stride of four channels, channels-last: the process used to be killed."""
+    torch.manual_seed(0)
+    network = build_backbone("micro", (1, 32, 32), 3)
+    shortcut = network.stages[1][0].shortcut
+    assert type(shortcut) is Pointwise2d
+    assert shortcut.stride == (2, 2)
+    x = torch.randn(16, 4, 31, 32).contiguous(memory_format=torch.channels_last).requires_grad_()
+    plain = nn.functional.conv2d(x.detach().contiguous(), shortcut.weight, stride=2)
+    y = shortcut(x)
+    torch.testing.assert_close(y, plain, rtol=1e-5, atol=1e-6)
+    up = torch.randn_like(plain)
+    own = torch.autograd.grad(y, (x, shortcut.weight), up)
+    torch.testing.assert_close(
+        own[0], nn.grad.conv2d_input(x.shape, shortcut.weight.detach(), up, stride=2), rtol=1e-5, atol=1e-6
+    )
+    torch.testing.assert_close(
+        own[1],
+        nn.grad.conv2d_weight(x.detach().contiguous(), shortcut.weight.shape, up, stride=2),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    for _ in range(20):
+        network(torch.randn(16, 1, 32, 32)).logits.square().mean().backward()

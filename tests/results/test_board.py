@@ -15,6 +15,7 @@ from mmkd.results.board.regime import BoardRegime, Plan
 from mmkd.results.board.set_tables import change_map, gap_table, score_table, subject_table
 from mmkd.results.board.tables import standing_table, tuned_table
 from mmkd.results.columns import Line, csv_text
+from mmkd.results.tables import load_results
 from tests.results.board_lines import ROWS, SETS, made_lines
 
 SEEDS = (0, 1, 2, 3, 4)
@@ -258,3 +259,28 @@ def test_bad_input_writes_nothing(folder, capsys):
     assert not (folder / "out").exists()
     assert command.main(["page", "--folder", str(folder), "--out", str(folder / "protocol.toml")]) == 2
     assert "not a folder" in capsys.readouterr().err
+
+
+def test_the_folder_of_the_page_is_an_option_of_page_alone(folder, capsys):
+    assert command.main(["decide", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    assert capsys.readouterr().err == "mmkd.results: --out goes with make and page\n"
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [(r",0\.\d+,", ",nan,"), (r",0\.\d+,", ",-inf,"), (r",0,,", f",{'9' * 30},,")])
+def test_a_table_with_no_finite_numbers_is_refused(folder, capsys, old, new):
+    path = folder / "results" / "A.csv"
+    text, changed = re.subn(old, new, path.read_text(), count=1)
+    assert changed == 1
+    path.write_text(text)
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "it is no table of results" in said
+    assert said.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("name", [{"regime": 3}, {"regime": []}, {"dataset": ["one"]}, {"dataset": 0}])
+def test_what_is_no_name_is_said(folder, name):
+    with pytest.raises(MmkdError, match="is not a name"):
+        load_results(folder, **name)
