@@ -18,7 +18,7 @@ OLDER = "older-form"
 
 WHERE_CHOSEN = frozenset(
     ("ce_weight", "class_weights", "first_epochs", "focal_gamma", "label_smoothing", "method_lr_factor", "mix")
-) | {"prompt_steps", "second_epochs", "teacher_errors", "tokens", "wavelet"}
+) | {"prompt_steps", "qat", "second_epochs", "teacher_errors", "tokens", "wavelet"}
 """Options of methods that are on record only where they were chosen (those with `since`): a record without them may be
 new."""
 

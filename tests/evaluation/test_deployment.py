@@ -170,7 +170,7 @@ def bench(tiny, tmp_path, capsys, monkeypatch):
         return measure(student, windows)
 
     monkeypatch.setattr("mmkd.evaluation.runner.deployment.measure_deployment", watched)
-    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_: None)
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_, **__: None)
 
     def call(*args, student="sig"):
         own = ["--data", str(tiny["data"]), "--epochs", "2", "--image-size", "16", "--student", student]

@@ -140,7 +140,7 @@ def command(tiny, runs, *args, units=("--method", "student,kd", "--student", "si
 def test_students_on_record_are_measured_without_training(records, tiny, sines, monkeypatch, capsys):
     runs = records[0].folder.parent
     monkeypatch.setattr("mmkd.training.student.run_unit", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_: None)
+    monkeypatch.setattr("mmkd.report.mlflow.publish", lambda *_, **__: None)
     weights = records[1].folder / "student.safetensors"
     kept = weights.read_bytes()
     weights.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))

@@ -225,7 +225,7 @@ def test_a_damaged_record_ends_in_no_traceback(whole, sines, runs, capsys, monke
         mmkd.load_student(kd)
     mmkd.load_student(fam)
 
-    def publish(runs, records, suite=None, new=None):
+    def publish(runs, records, suite=None, new=None, log_models=False):
         (new if new is not None else []).extend(record.key for record in records)
 
     monkeypatch.setattr("mmkd.report.mlflow.publish", publish)
