@@ -90,9 +90,10 @@ def test_a_student_goes_on(tiny, tmp_path, epochs, method, cuts):
     assert not list((tiny["cache"] / "checkpoints").glob(f"*{again.key}*"))
 
 
-def test_a_fixed_number_of_steps_goes_on(tiny, tmp_path, epochs):
-    """The stream of batches begins where it ended."""
-    settings = {name: value for name, value in tiny.items() if name != "epochs"} | {"steps": 251}
+@pytest.mark.parametrize("options", [{}, {"qat": 0.5}])
+def test_a_fixed_number_of_steps_goes_on(tiny, tmp_path, epochs, options):
+    """The stream of batches begins where it ended; so does rounding to int8, which has no state."""
+    settings = {name: value for name, value in tiny.items() if name != "epochs"} | {"steps": 251, **options}
     whole = mmkd.run("student", student="sig", runs=tmp_path / "whole", **settings)
     epochs.clear()
     epochs.cut = (("student", 1),)
