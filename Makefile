@@ -79,7 +79,7 @@ $(VENV)/.core: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) -e ".[dev,tsai,onnx]"
+	$(PIP) -e ".[dev,tsai,onnx,docs]"
 	touch $@
 
 # aeon 1.6 wants older numba, numpy and pandas than constraints.txt
@@ -91,7 +91,7 @@ $(AEON)/.done: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.slow: $(VENV)/.dev
-	$(PIP) -e ".[dev,tsai,onnx,ray,docs]"
+	$(PIP) -e ".[dev,tsai,onnx,docs,ray]"
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.core
