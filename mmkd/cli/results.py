@@ -155,7 +155,8 @@ def _page(args: Any, words: Sequence[str]) -> int:
     usual = Path("board") if carried else protocol.folder / "page"
     out = usual if args.out is None else Path(args.out)
     check_folder(out, "--out")
-    files = protocol_board(protocol)
+    files, notes = protocol_board(protocol)
+    _say(notes)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.text import shown
-from mmkd.results.columns import COLUMNS, csv_text
+from mmkd.results.columns import COLUMNS, IDENTITY, KINDS, csv_text
 from mmkd.results.making import Made
 from mmkd.results.protocol import Protocol, read_protocol
 from mmkd.store.files import write_atomically
@@ -116,7 +116,12 @@ def _read(path: Path) -> "pd.DataFrame":
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
         if tuple(table.columns) != COLUMNS:
             raise ValueError("other columns")
-        return _typed(table)
+        table = _typed(table)
+        if unknown := sorted(set(table["kind"]) - set(KINDS)):
+            raise ValueError(f"kind {shown(unknown[0])} is none of {', '.join(KINDS)}")
+        if len(twice := table[table.duplicated(list(IDENTITY))]):
+            raise ValueError(f"line {twice.index[0] + 2} repeats one above it")
+        return table
     except (ValueError, KeyError, OverflowError) as error:
         raise MmkdError(f"{path}: it is no table of results ({' '.join(str(error).split())[:100]})") from None
     except OSError as error:

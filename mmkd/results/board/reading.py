@@ -2,21 +2,32 @@
 
 from dataclasses import replace
 
+from mmkd.core.text import one_line
 from mmkd.results.board.decisions import Decisions, read_decisions
 from mmkd.results.board.page import board_files
 from mmkd.results.board.regime import Plan
 from mmkd.results.columns import Line
 from mmkd.results.protocol import Protocol
+from mmkd.results.submission.joining import submitted_lines
 from mmkd.results.tables import load_results
 
 
-def protocol_board(protocol: Protocol) -> dict[str, str]:
-    """File name -> text of the board of a protocol; regimes without results say so.
+def protocol_board(protocol: Protocol) -> tuple[dict[str, str], list[str]]:
+    """The board of a protocol, with the results that others sent in: file name -> text, and a note on what is left out.
+
+    Regimes without results say so.
 
     Raises:
         MmkdError: a table or decisions.toml is damaged.
     """
-    lines = [Line(*row) for row in load_results(protocol.folder).itertuples(index=False, name=None)]
+    own = [Line(*row) for row in load_results(protocol.folder).itertuples(index=False, name=None)]
+    submitted, notes = submitted_lines(protocol)
+    lines = [line for line in (*own, *submitted) if line.protocol == protocol.title]
+    others = sorted({line.protocol for line in own} - {protocol.title})
+    notes += [
+        f"results of {one_line(name, 40)!r} are left out: the files of this protocol are {protocol.title}"
+        for name in others
+    ]
     plans = [
         Plan(regime.name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds)
         for regime in protocol.regimes.values()
@@ -24,7 +35,7 @@ def protocol_board(protocol: Protocol) -> dict[str, str]:
     names = {str(own.get("short", name)): name for name, own in protocol.datasets.items()}
     decisions = {name: _named(own, names) for name, own in read_decisions(protocol.folder).items()}
     title = f"mmkd-bench {protocol.version}"
-    return board_files(title, plans, lines, decisions)
+    return board_files(title, plans, lines, decisions, notes), notes
 
 
 def _named(decisions: Decisions, names: dict[str, str]) -> Decisions:
