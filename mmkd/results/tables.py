@@ -24,8 +24,8 @@ TRUTHS = ("tuned", "extra_data", "verified")
 """The columns of truth values."""
 
 
-def write_results(protocol: Protocol, made: Sequence[Made]) -> list[Path]:
-    """Write the table of each regime that has lines, and the checksums of its data sets; returns the files.
+def write_results(protocol: Protocol, made: Sequence[Made], figures: Mapping[str, str] | None = None) -> list[Path]:
+    """Write the table of each regime that has lines, the checksums of its data sets, and figures; returns the files.
 
     Each file is written whole. A regime without lines has no file.
 
@@ -34,6 +34,7 @@ def write_results(protocol: Protocol, made: Sequence[Made]) -> list[Path]:
     """
     folder = protocol.results
     files: dict[Path, str] = {folder / f"{one.regime}.csv": csv_text(one.lines) for one in made if one.lines}
+    files |= {folder / name: text for name, text in (figures or {}).items()}
     content = {one.regime: dict(one.sha256) for one in made if one.lines}
     files[folder / CONTENT] = json.dumps(content, indent=1, sort_keys=True) + "\n"
     try:
