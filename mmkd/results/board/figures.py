@@ -41,7 +41,7 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
     for name, test in tests.items():
         if 2 * test.pair.n < most:
             continue
-        ends = (None if end is None else POINTS * end for end in (test.low, test.high))
+        low, high = (None if end is None else POINTS * end for end in (test.low, test.high))
         of_sets = (
             [
                 regime.changes[name, case].mean
@@ -52,7 +52,7 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
         )
         values = [POINTS * float(np.mean(own)) for own in of_sets if own]
         label = name if test.pair.n == most else f"{name} ({test.pair.n})"
-        changes.append(Change(label, POINTS * test.mean, *ends, values, kinds.get(name) != "method"))
+        changes.append(Change(label, POINTS * test.mean, low, high, values, kinds.get(name) != "method"))
     changes.sort(key=lambda change: -change.mean)
     metric = METRICS.get(regime.scores.metric).label
     seeds = count(len(regime.scores.seeds), "seed")
