@@ -14,13 +14,16 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mmkd.core.errors import MmkdError, describe_error, unknown_name
 from mmkd.core.source import is_own, source_sha256
 from mmkd.core.text import shown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
@@ -136,9 +139,7 @@ class Registry(Generic[T]):
 
     def _load_packages(self) -> None:
         """Import every entry point of the group."""
-        from importlib.metadata import entry_points  # slow to import, and not needed for help
-
-        for point in entry_points(group=self.group):
+        for point in installed_entry_points().select(group=self.group):
             source = f"entry point {point.name} = {point.value} of {self.group}"
             module = point.value.partition(":")[0]
             if not self.try_import(source, point.load, module):
@@ -240,6 +241,14 @@ class Registry(Generic[T]):
                 self._duplicates[error.name] = str(error)
             return False
         return True
+
+
+@cache
+def installed_entry_points() -> "EntryPoints":
+    """The entry points of all installed packages, read once for all registries."""
+    from importlib.metadata import entry_points  # slow to import, and not needed for help
+
+    return entry_points()
 
 
 def broken_packages() -> list[str]:

