@@ -380,10 +380,10 @@ HEAD = """# Is a distilled student harder or easier to quantise?
 
 {methods} methods and {controls} controls beside the student alone, each trained without and with `--qat {qat}`: as if
 in int8 in the last {qat} of the training. Every student is exported as `--to c` does it, ranges from {calibration}
-training windows, and its integer model (`mmkd/deploy/integer.py`, which the C source equals bit for bit) is run on all test
-windows. Points are of macro-F1, paired by seed; intervals are 95 % by Student's t over seeds. "differs" is about what
-a row loses beyond the student alone under the same seeds: a t-test, with Holm's correction over the rows of its table,
-at {alpha}.
+training windows, and its integer model (`mmkd/deploy/integer.py`, which the C source equals bit for bit) is run on all
+test windows. Points are of macro-F1, paired by seed; intervals are 95 % by Student's t over seeds. "differs" is about
+what a row loses beyond the student alone under the same seeds: a t-test, with Holm's correction over the rows of its
+table, at {alpha}.
 
 Small on purpose: student {student} ({parameters} parameters), {steps} steps a student and {teacher_steps} a teacher
 (`{preset}` has 1,200 to 3,000), {augmentation}, all labels; teacher and student read the same signal, and each
