@@ -41,6 +41,7 @@ FILE = Path(__file__).parent / "results" / "quantise.csv"
 ALONE = "student"
 """The row that all others are compared with: the student without a teacher."""
 DIGITS = 6
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ BySeed = Mapping[int, float]
 def change(values: Sequence[float]) -> Change:
     """Of the values of at least one seed. Equal values that are not 0 have no test: they have no spread."""
     x = np.round(np.asarray(values, np.float64), DIGITS)
-    low, high = t_interval(x)
+    low, high = t_interval(x, LEVEL)
     if len(x) < 2 or (np.ptp(x) == 0 and x[0] != 0):
         p = None
     else:
@@ -316,7 +317,11 @@ def together(drops: Drops, role: str) -> Line | None:
         return None
     means = {seed: float(np.mean([points[seed] for points in own])) for seed in seeds}
     more = change([means[seed] - alone[seed] for seed in seeds])
-    return Line(f"{len(own)} {role}s", role, {}, change(list(means.values())), more, more.p)
+    return Line(_count(len(own), role), role, {}, change(list(means.values())), more, more.p)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 # The page -------------------------------------------------------------------------------------------------------------
@@ -342,15 +347,16 @@ def answer(drops: Drops) -> str:
     rest = [line for line in made if line.more is not None]
     if alone is None or not rest:
         return "The student alone is not measured under these seeds: nothing can be said."
+    others = _count(len(rest), "other row")
     shown = {way: [f"`{line.method}`" for line in rest if line.differs == way] for way in ("more", "less")}
     said = [
         f"{', '.join(names)} {'lose' if len(names) > 1 else 'loses'} {way}" for way, names in shown.items() if names
     ]
     text = f"The student alone loses {alone.drop.cell} points. "
     text += (
-        f"Shown after Holm's correction over {len(rest)} rows: {'; '.join(said)}. "
+        f"Shown after Holm's correction over {others}: {'; '.join(said)}. "
         if said
-        else (f"None of the {len(rest)} other rows can be told apart from it after Holm's correction. ")
+        else f"Of {others}, none can be told apart from it after Holm's correction. "
     )
     parts = [line for role in ("method", "control") if (line := together(drops, role)) is not None]
     words = [f"the {line.method} on average {line.more.cell} against it" for line in parts if line.more is not None]

@@ -38,8 +38,10 @@ def extract(student: StudentModel) -> Network:
         MmkdError: it reads something other than signals, does not give a class for each window, or has a layer without
             a C form.
     """
-    if student.dense or student.grid:
-        raise MmkdError(f"--to c is for students that give one class for a window of signals; {OTHER}")
+    if student.dense:
+        raise MmkdError(f"--to c is for students that label windows; this one labels steps: {OTHER}")
+    if student.grid:
+        raise MmkdError(f"--to c is for students of signals; this one reads images: {OTHER}")
     if isinstance(student.network, Ensemble):
         raise MmkdError(f"--to c: the student is an ensemble of networks, which has no C form; {OTHER}")
     views = [_view(name, modality, student) for name, modality in student.modalities.items()]
