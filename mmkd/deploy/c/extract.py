@@ -97,7 +97,10 @@ def _view(name: str, modality: Modality, student: StudentModel) -> Input:
             f"windows of that rate (--rate {inner.rate_hz:g}), or {OTHER}"
         )
     if type(inner) is not Signal:
-        raise MmkdError(f"--to c: the student reads {name}, an image of the signal, and images have no C form; {OTHER}")
+        raise MmkdError(
+            f"--to c: the student reads {name}, an image of the signal, and images have no C form; train one with "
+            f"--student sig, or {OTHER}"
+        )
     state = {key: np.array(values) for key, values in inner.state().items()}
     std = state["std"]
     offset = np.zeros(student.channels) if student.offset is None else np.asarray(student.offset, np.float64)
