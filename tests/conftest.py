@@ -7,7 +7,11 @@ results do not depend on it, and the workers of pytest-xdist share the cores.
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy are imported
-for _word in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test starts is not a part of the `make test` above it
+for _word in (
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+):  # a make that a test starts is not a part of the `make test` above it
     os.environ.pop(_word, None)
 
 import gc
