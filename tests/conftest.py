@@ -7,12 +7,6 @@ results do not depend on it, and the workers of pytest-xdist share the cores.
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy are imported
-for _word in (
-    "MAKEFLAGS",
-    "MFLAGS",
-    "MAKELEVEL",
-):  # a make that a test starts is not a part of the `make test` above it
-    os.environ.pop(_word, None)
 
 import gc
 import multiprocessing.popen_spawn_posix
@@ -42,6 +36,12 @@ from mmkd.tasks.classification import PRESETS
 from mmkd.units import costs
 
 torch.set_num_threads(1)
+for _word in (
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+):  # a make that a test starts is not a part of the `make test` above it
+    os.environ.pop(_word, None)
 gc.freeze()  # modules stay: the collector of garbage need not look at them again and again
 gc.set_threshold(50_000, 20, 20)
 
