@@ -36,7 +36,11 @@ from mmkd.tasks.classification import PRESETS
 from mmkd.units import costs
 
 torch.set_num_threads(1)
-for _word in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test starts is no part of the `make test` above it
+for _word in (
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+):  # a make that a test starts is not a part of the `make test` above it
     os.environ.pop(_word, None)
 gc.freeze()  # modules stay: the collector of garbage need not look at them again and again
 gc.set_threshold(50_000, 20, 20)
