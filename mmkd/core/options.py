@@ -95,7 +95,8 @@ class Options:
     """Base of every set of options: types, choices and ranges are checked when an object is made."""
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        cls: type = type(self)
+        hints = _hints(cls)
         for f in fields(self):
             value = _typed(getattr(self, f.name), hints[f.name], f.name)
             object.__setattr__(self, f.name, value)

@@ -16,14 +16,11 @@ import types
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mmkd.core.errors import MmkdError, describe_error, unknown_name
 from mmkd.core.source import is_own, source_sha256
 from mmkd.core.text import shown
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoints
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
@@ -244,8 +241,8 @@ class Registry(Generic[T]):
 
 
 @cache
-def installed_entry_points() -> "EntryPoints":
-    """The entry points of all installed packages, read once for all registries."""
+def installed_entry_points() -> Any:
+    """The entry points of all installed packages, read once for all registries, each of which selects its group."""
     from importlib.metadata import entry_points  # slow to import, and not needed for help
 
     return entry_points()
