@@ -16,6 +16,8 @@ from mmkd.data import find_cards
 HERE = Path(__file__).parent
 MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
 """A line of a page in whose place a generated list stands."""
+SHORT = re.compile(r"<code>([^<]{1,28})</code>")
+"""Code in a line of text that is never broken, such as a flag: it fits a line of a phone."""
 
 
 def generated() -> dict[str, str]:
@@ -103,4 +105,7 @@ def build(folder: Path) -> Path:
     )
     if done.returncode:
         raise SystemExit(done.returncode)
+    for path in (folder / "site").rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(SHORT.sub(r'<code class="short">\1</code>', text), encoding="utf-8")
     return folder / "site"

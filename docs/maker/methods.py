@@ -11,6 +11,7 @@ from docs.maker import on_record
 from mmkd.core.options import describe
 from mmkd.core.ranges import in_words, tuned_in
 from mmkd.core.registry import METHODS
+from mmkd.methods.configs import LogitConfig
 from mmkd.methods.contract import STATUSES, UNLABELLED
 
 COMMAND = "python -m mmkd.bench --method {names}"
@@ -44,7 +45,7 @@ def page(name: str) -> str:
     names = name if name == "student" else f"student,{name}"
     parts += [f"```sh\n{COMMAND.format(names=names)}\n```", _facts(method)]
     parts += ["## Loss, and what we follow", *_prose(inspect.cleandoc(module.__doc__ or ""))]
-    parts += ["## Options", _options(method.Config)]
+    parts += ["## Options", *_options(method.Config)]
     parts += ["## Results on record", *_results(name)]
     parts.append(f"The code: `baselines/{module.__name__.rpartition('.')[2]}.py`.")
     return "\n\n".join(parts) + "\n"
@@ -70,14 +71,25 @@ def _prose(text: str) -> list[str]:
     return [re.sub(r"(?<!\\)([*])", r"\\\1", paragraph) for paragraph in text.split("\n\n")]
 
 
-def _options(config: type) -> str:
+def _options(config: type) -> list[str]:
+    """Two tables: the options that are the method's own, and below a heading those of `student` or of all that teach by logits."""
+    alone = {line[0]: line for line in describe(METHODS.get("student").Config)}
+    shared = {**{line[0]: line for line in describe(LogitConfig)}, **alone}
     tried = {name.replace("_", "-"): in_words(tune) for name, tune in tuned_in(config).items()}
-    rows = ["| option | values | default | what it is | `--tune` tries |", "|---|---|---|---|---|"]
-    for flag, words, default, text in describe(config):
+    own, others = [], []
+    for line in describe(config):
+        flag, words, default, text = line
         shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
-        cells = (f"`--{flag}`", words.replace("|", ", "), f"`{shown}`", text.replace("|", "\\|"), tried.get(flag, ""))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        said = words == "str" or all(re.search(rf"\b{word}\b", text) for word in words.split("|"))
+        about = (text if said else f"{text} ({words.replace('|', ', ')})").replace("|", "&#124;")
+        if flag in tried:
+            about += f"; `--tune` tries {tried[flag]}"
+        (others if shared.get(flag) == line else own).append(f"| `--{flag}` | `{shown}` | {about} |")
+    head = "| option | default | what it is |\n|---|---|---|\n"
+    parts = [head + "\n".join(own)] if own else ["None of its own."]
+    if others:
+        parts += ["### Options that other methods have too", head + "\n".join(others)]
+    return parts
 
 
 def _results(name: str) -> list[str]:
@@ -95,20 +107,31 @@ def _results(name: str) -> list[str]:
     rows = [score for score in on_record.scores() if score.method == name]
     if not rows:
         return [*parts, "No comparison with several seeds has this method on record yet."]
-    table = ["| page | data and student | row | runs | macro-F1 | vs alone | place |", "|---|---|---|---|---|---|---|"]
-    for score in rows:
-        place, of = on_record.rank(score)
-        change = "" if score.change is None or score.row == "student" else f"{score.change:+.1f}"
-        name_of_page = score.page.removeprefix("measured/").removesuffix(".md")
-        cells = [f"[{name_of_page}](../{score.page})", score.group, f"`{score.row}`", str(score.runs)]
-        cells += [f"{score.mean:.3f} ± {score.sd:.3f}", change, f"{place} of {of}"]
-        table.append(f"| {' | '.join(cells)} |")
+    frozen = [score for score in rows if score.page == "results.md"]
+    if compared := [score for score in rows if score.page != "results.md"]:
+        parts.append(_table(compared))
+    if frozen:
+        parts += ["### In the frozen benchmark", _table(frozen)]
     note = (
         '"vs alone" is macro-F1 in points against the student without a teacher, paired by seed; the place is among the'
         " rows of the same data and student. Rows that differ by less than their spread are not told apart: the pages"
         " have the intervals."
     )
-    return [*parts, "\n".join(table), note]
+    return [*parts, note]
+
+
+def _table(scores: list[on_record.Score]) -> str:
+    """Rows of comparisons, each with its mean and, of several runs, its standard deviation."""
+    table = ["| page | data and student | row | runs | macro-F1 | vs alone | place |", "|---|---|---|---|---|---|---|"]
+    for score in scores:
+        place, of = on_record.rank(score)
+        change = "" if score.change is None or score.row == "student" else f"{score.change:+.1f}"
+        name_of_page = score.page.removeprefix("measured/").removesuffix(".md")
+        cells = [f"[{name_of_page}](../{score.page})", score.group, f"`{score.row}`", str(score.runs)]
+        mean = f"{score.mean:.3f} ± {score.sd:.3f}" if score.runs > 1 else f"{score.mean:.3f}"
+        cells += [mean, change, f"{place} of {of}"]
+        table.append(f"| {' | '.join(cells)} |")
+    return "\n".join(table)
 
 
 def overview() -> str:
