@@ -33,7 +33,7 @@ def test_generated_pages_have_their_parts():
         assert len(text.split()) > 40, page
     kd = made["methods/kd.md"]
     assert "arxiv.org/abs/1503.02531" in kd
-    assert "| `--temperature` | `4.0` | temperature T of teacher and student (float)" in kd
+    assert "| `--temperature`<br>`4.0` | temperature T of teacher and student (float)" in kd
     assert "[controls](../measured/controls.md)" in kd
 
 

@@ -84,8 +84,8 @@ def _options(config: type) -> list[str]:
         about = (text if said else f"{text} ({words.replace('|', ', ')})").replace("|", "&#124;")
         if flag in tried:
             about += f"; `--tune` tries {tried[flag]}"
-        (others if shared.get(flag) == line else own).append(f"| `--{flag}` | `{shown}` | {about} |")
-    head = "| option | default | what it is |\n|---|---|---|\n"
+        (others if shared.get(flag) == line else own).append(f"| `--{flag}`<br>`{shown}` | {about} |")
+    head = "| option, default | what it is |\n|---|---|\n"
     parts = [head + "\n".join(own)] if own else ["None of its own."]
     if others:
         parts += ["### Options that other methods have too", head + "\n".join(others)]
@@ -122,14 +122,14 @@ def _results(name: str) -> list[str]:
 
 def _table(scores: list[on_record.Score]) -> str:
     """Rows of comparisons, each with its mean and, of several runs, its standard deviation."""
-    table = ["| page | data and student | row | runs | macro-F1 | vs alone | place |", "|---|---|---|---|---|---|---|"]
+    table = ["| data and student | row | macro-F1 | vs alone | place | runs | page |", "|---|---|---|---|---|---|---|"]
     for score in scores:
         place, of = on_record.rank(score)
         change = "" if score.change is None or score.row == "student" else f"{score.change:+.1f}"
         name_of_page = score.page.removeprefix("measured/").removesuffix(".md")
-        cells = [f"[{name_of_page}](../{score.page})", score.group, f"`{score.row}`", str(score.runs)]
         mean = f"{score.mean:.3f} ± {score.sd:.3f}" if score.runs > 1 else f"{score.mean:.3f}"
-        cells += [mean, change, f"{place} of {of}"]
+        cells = [score.group, f"`{score.row}`", mean, change, f"{place} of {of}", str(score.runs)]
+        cells.append(f"[{name_of_page}](../{score.page})")
         table.append(f"| {' | '.join(cells)} |")
     return "\n".join(table)
 
