@@ -11,6 +11,7 @@ from pathlib import Path
 
 from docs.maker import cards, lists, methods, notebooks, pages, reference
 from mmkd import METHODS
+from mmkd.core.extras import how_to_install
 from mmkd.data import find_cards
 
 HERE = Path(__file__).parent
@@ -99,7 +100,7 @@ def build(folder: Path) -> Path:
     stage(folder)
     program = Path(sys.executable).parent / "zensical"
     if not program.exists():
-        raise SystemExit("zensical is not installed: make docs, or pip install -c constraints.txt 'mmkd[docs]'")
+        raise SystemExit(f"zensical is not installed: make docs, or {how_to_install('docs')}")
     done = subprocess.run(
         [program, "build", "--strict", "--clean"], cwd=folder, env={**os.environ, "NO_COLOR": "1"}, check=False
     )

@@ -72,7 +72,7 @@ def _prose(text: str) -> list[str]:
 
 
 def _options(config: type) -> list[str]:
-    """Two tables: the options that are the method's own, and below a heading those of `student` or of all that teach by logits."""
+    """Two tables: the method's own options; below a heading those of `student` and of all that teach by logits."""
     alone = {line[0]: line for line in describe(METHODS.get("student").Config)}
     shared = {**{line[0]: line for line in describe(LogitConfig)}, **alone}
     tried = {name.replace("_", "-"): in_words(tune) for name, tune in tuned_in(config).items()}
