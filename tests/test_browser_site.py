@@ -80,11 +80,8 @@ def look(chromium, pages, width, scheme):
         page.goto(address)
         facts = SimpleNamespace(**page.evaluate(LOOK))
         home = address.split("/")[2]
-        own = {"data:", "blob:"}
-        facts.said = [
-            *said,
-            *(f"elsewhere: {url}" for url in asked if url[:5] not in own and url.split("/")[2] != home),
-        ]
+        away = [url for url in asked if url[:5] not in ("data:", "blob:") and url.split("/")[2] != home]
+        facts.said = [*said, *(f"elsewhere: {url}" for url in away)]
         seen[address] = facts
     context.close()
     return seen
