@@ -7,8 +7,6 @@ results do not depend on it, and the workers of pytest-xdist share the cores.
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch and numpy are imported
-for _word in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test starts is not a part of the `make test` above it
-    os.environ.pop(_word, None)
 
 import gc
 import multiprocessing.popen_spawn_posix
@@ -36,6 +34,9 @@ from mmkd.report.mlflow import store as mlflow_store
 from mmkd.tasks.base import Task
 from mmkd.tasks.classification import PRESETS
 from mmkd.units import costs
+
+for _word in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test starts is no part of the `make test` above it
+    os.environ.pop(_word, None)
 
 torch.set_num_threads(1)
 gc.freeze()  # modules stay: the collector of garbage need not look at them again and again
