@@ -28,7 +28,7 @@ def generated() -> dict[str, str]:
 
 def generated_list(what: str) -> str:
     """The list that a page asks for: methods, data sets, or any that `--list` knows."""
-    own = {"methods": methods.overview, "datasets": cards.overview}
+    own = {"methods": methods.overview, "datasets": cards.overview, "options": methods.shared_options}
     return own[what]() if what in own else lists.table(what)
 
 

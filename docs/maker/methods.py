@@ -16,6 +16,7 @@ from mmkd.methods.contract import STATUSES, UNLABELLED
 
 COMMAND = "python -m mmkd.bench --method {names}"
 USE = "Use it when"
+OPTIONS = "| option, default | what it is |\n|---|---|\n"
 
 
 def page_of(name: str) -> str:
@@ -71,24 +72,35 @@ def _prose(text: str) -> list[str]:
     return [re.sub(r"(?<!\\)([*])", r"\\\1", paragraph) for paragraph in text.split("\n\n")]
 
 
-def _options(config: type) -> list[str]:
-    """Two tables: the method's own options; below a heading those of `student` and of all that teach by logits."""
+def _shared() -> dict[str, tuple[str, str, object, str]]:
+    """Flag -> what `describe` says of it, of the options of `student` and of all that teach by logits."""
     alone = {line[0]: line for line in describe(METHODS.get("student").Config)}
-    shared = {**{line[0]: line for line in describe(LogitConfig)}, **alone}
+    return {**alone, **{line[0]: line for line in describe(LogitConfig)}}
+
+
+def _row(line: tuple[str, str, object, str], tried: str = "") -> str:
+    """An option as a row of a table."""
+    flag, words, default, text = line
+    shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+    said = words == "str" or all(re.search(rf"\b{word}\b", text) for word in words.split("|"))
+    about = (text if said else f"{text} ({words.replace('|', ', ')})").replace("|", "&#124;")
+    return f"| `--{flag}`<br>`{shown}` | {about}{f'; `--tune` tries {tried}' if tried else ''} |"
+
+
+def shared_options() -> str:
+    """The options that many methods have, as a table for the page of options."""
+    return OPTIONS + "\n".join(_row(line) for line in _shared().values())
+
+
+def _options(config: type) -> list[str]:
+    """The method's own options as a table, and the names of those that others have too."""
     tried = {name.replace("_", "-"): in_words(tune) for name, tune in tuned_in(config).items()}
-    own, others = [], []
-    for line in describe(config):
-        flag, words, default, text = line
-        shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
-        said = words == "str" or all(re.search(rf"\b{word}\b", text) for word in words.split("|"))
-        about = (text if said else f"{text} ({words.replace('|', ', ')})").replace("|", "&#124;")
-        if flag in tried:
-            about += f"; `--tune` tries {tried[flag]}"
-        (others if shared.get(flag) == line else own).append(f"| `--{flag}`<br>`{shown}` | {about} |")
-    head = "| option, default | what it is |\n|---|---|\n"
-    parts = [head + "\n".join(own)] if own else ["None of its own."]
+    lines = describe(config)
+    own = [line for line in lines if _shared().get(line[0]) != line]
+    others = ", ".join(f"`--{line[0]}`" for line in lines if line not in own)
+    parts = [OPTIONS + "\n".join(_row(line, tried.get(line[0], "")) for line in own)] if own else ["None of its own."]
     if others:
-        parts += ["### Options that other methods have too", head + "\n".join(others)]
+        parts.append(f"As others do it takes {others}: [what they are](../options.md#options-of-most-methods).")
     return parts
 
 
