@@ -60,7 +60,8 @@ def navigation() -> list[tuple[str, list[str]]]:
         named: list[str] = []
         for page in part["pages"]:
             folder = page.removesuffix("*")
-            named += sorted(p for p in every if p.startswith(folder)) if page.endswith("/*") else [page]
+            found = sorted((p for p in every if p.startswith(folder)), key=lambda p: p.removesuffix(".md"))
+            named += found if page.endswith("/*") else [page]
         parts.append((part["title"], named))
     listed = [page for _, named in parts for page in named]
     if missing := sorted(set(every) - set(listed)):

@@ -82,6 +82,7 @@ def _row(line: tuple[str, str, object, str], tried: str = "") -> str:
     """An option as a row of a table."""
     flag, words, default, text = line
     shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+    shown = f"{default:.3g}" if isinstance(default, float) and len(shown) > 6 else shown
     said = words == "str" or all(re.search(rf"\b{word}\b", text) for word in words.split("|"))
     about = (text if said else f"{text} ({words.replace('|', ', ')})").replace("|", "&#124;")
     return f"| `--{flag}`<br>`{shown}` | {about}{f'; `--tune` tries {tried}' if tried else ''} |"
