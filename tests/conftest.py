@@ -39,6 +39,12 @@ for _word in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):  # a make that a test starts 
     os.environ.pop(_word, None)
 
 torch.set_num_threads(1)
+for _word in (
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+):  # a make that a test starts is not a part of the `make test` above it
+    os.environ.pop(_word, None)
 gc.freeze()  # modules stay: the collector of garbage need not look at them again and again
 gc.set_threshold(50_000, 20, 20)
 

@@ -6,6 +6,7 @@ The parser needs neither torch nor mlflow; modules that need them are imported w
 import argparse
 import json
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -37,11 +38,17 @@ if TYPE_CHECKING:
 
 NAME = "mmkd.bench"
 NEXT = """next:
-  python -m mmkd.compare{runs}   # these records as a page, {folder}/comparison/report.html
+  python -m mmkd.compare{runs}   # these records as a page, {folder}/comparison/report.html{device}
   python -m mmkd.bench --data my.npz --method student,kd,fam   # your own windows: x (N, C, W), y (N,), subject (N,)
   # where a teacher has something to give, here a sensor that the student lacks:
   python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig"""
-"""Printed below tables without room: three commands, the last one's gap is some twenty points."""
+"""Printed below tables without room; the last command's gap is some twenty points."""
+AS_C = """
+  python -m mmkd.export {record} --to c --out device{data}   # this student as C source, for a microcontroller"""
+AS_ONNX = """
+  python -m mmkd.export {record} --to onnx --out device{data}   # this student for a device; needs mmkd[onnx]"""
+SMALLER = """
+  python -m mmkd.bench{data} --method student,kd --student sig --student-net micro --teachers sig   # and one for C"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,7 +184,7 @@ def run_command(
         problem = mlflow.publish(runs, outcome.records, suite, log_models=args.mlflow_models)
         problem = problem or mlflow.publish(runs, outcome.tried)
     if not args.json:
-        print_outcome(outcome, runs)
+        print_outcome(outcome, runs, data_flags(request))
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
         print("\n  ".join([f"records: {runs}", *mlflow.where_to_look(runs, outcome.records, suite)]))
         if request.with_controls:
@@ -265,8 +272,40 @@ def outcome_as_json(outcome: "Outcome") -> list[dict[str, Any]]:
     return [*map(result.as_json, outcome.results), *references, *selected, *tuned]
 
 
-def print_outcome(outcome: "Outcome", runs: Path) -> None:
-    """Print the table of the task, with the warnings of its data again, and where it has no room what to do next."""
+def data_flags(request: "Request") -> str:
+    """The flags that name the windows of a request to another command, each after a space."""
+    given = {"--data": request.data, "--data-root": request.data_root}
+    return "".join(f" {flag} {shlex.quote(str(value))}" for flag, value in given.items() if value is not None)
+
+
+def device_commands(outcome: "Outcome", data: str = "") -> str:
+    """The command that makes files for a device of a student of this table, a line; or two where C needs another one.
+
+    Args:
+        data: flags that name the windows, as `data_flags` gives them.
+    """
+    from mmkd.tasks import TASKS
+
+    records = [result.record for result in outcome.results if result.record is not None and result.record.has_files]
+    records = [record for record in records if not TASKS.get(record.unit.task).of_series]
+    if not records:
+        return ""
+    record = records[-1]
+    names = {"record": shlex.quote(str(record.folder)), "data": data}
+    if TASKS.get(record.unit.task).per_step or record.data.get("grid"):
+        return AS_ONNX.format(**names)
+    if all(view.partition("@")[0] == "sig" and not view.endswith("Hz") for view in record.unit.student):
+        return AS_C.format(**names)
+    named = "" if "--data " in data else f" --dataset {record.unit.data.name}"
+    return AS_ONNX.format(**names) + SMALLER.format(data=named + data)
+
+
+def print_outcome(outcome: "Outcome", runs: Path, data: str = "") -> None:
+    """Print the table of the task, with the warnings of its data again, and where it has no room what to do next.
+
+    Args:
+        data: flags that name the windows, as `data_flags` gives them.
+    """
     from mmkd.report import run_rows, table
 
     shown = [unit for unit in outcome.results if unit.status != "refused"]
@@ -278,7 +317,8 @@ def print_outcome(outcome: "Outcome", runs: Path) -> None:
     for line in (*[choice.line for choice in outcome.tunings], *outcome.untuned):
         print(line)
     if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
-        print(NEXT.format(runs="" if str(runs) == "runs" else f" --runs {runs}", folder=runs))
+        flag = "" if str(runs) == "runs" else f" --runs {runs}"
+        print(NEXT.format(runs=flag, folder=runs, device=device_commands(outcome, data)))
     for line in outcome.data_warnings:
         print(f"warning: {one_line(line)}")
 

@@ -15,8 +15,8 @@ FOLDER = "experiments/v1"
 MOST_SHOWN = 20
 """Problems of a file that are printed."""
 COMMANDS = {
-    "make": "write results/REGIME.csv of the protocol's folder, from its records/; or with --records your own results, "
-    "of methods of your own, to --out",
+    "make": "write results/REGIME.csv of the protocol's folder and its figures, from its records/; or with --records "
+    "your own results, of methods of your own, to --out",
     "check": "check a CSV of results as a request adds it, and say where it would stand; nothing of it is executed",
     "decide": "write decisions.toml of that folder: sets with room, and the best control of each regime",
     "page": "write DIR/index.html, a board of the results: one page that needs no network",
@@ -124,6 +124,7 @@ def _check(args: Any, words: Sequence[str]) -> int:
 
 
 def _make(args: Any, words: Sequence[str]) -> int:
+    from mmkd.results.board.reading import result_figures
     from mmkd.results.making import make_results
     from mmkd.results.protocol import changed_since
     from mmkd.results.tables import write_results
@@ -137,7 +138,7 @@ def _make(args: Any, words: Sequence[str]) -> int:
     if args.records is not None:
         return _make_own(args, protocol)
     made = make_results(protocol)
-    write_results(protocol, made)
+    write_results(protocol, made, result_figures(protocol, made))
     _say([f"regime {one.regime}: {line}" for one in made for line in one.left_out])
     for one in made:
         print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} records")
@@ -155,7 +156,8 @@ def _page(args: Any, words: Sequence[str]) -> int:
     usual = Path("board") if carried else protocol.folder / "page"
     out = usual if args.out is None else Path(args.out)
     check_folder(out, "--out")
-    files = protocol_board(protocol)
+    files, notes = protocol_board(protocol)
+    _say(notes)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -181,14 +181,16 @@ def _keep(record: Record, target: Target, written: Written) -> list[str]:
     """Add what was measured to the record's `deployment.json`; a line if that cannot be done."""
     if not written.measured:
         return []
-    own = replace(record, replaced={}).measurement(DEPLOYMENT)
-    before = own.get("exports")
-    exports = {**(before if isinstance(before, dict) else {}), target.name: dict(written.measured)}
-    content = json.dumps({**own, "exports": exports}, indent=1, allow_nan=False).encode()
+
+    def extend(own: Mapping[str, Any]) -> bytes:
+        before = own.get("exports")
+        exports = {**(before if isinstance(before, dict) else {}), target.name: dict(written.measured)}
+        return json.dumps({**own, "exports": exports}, indent=1, allow_nan=False).encode()
+
     try:
         if not record.has_files or not os.access(record.folder, os.W_OK):
             raise MmkdError("its record has no folder here that can be written")
-        Records(record.folder.parent).add_measurements(record, {DEPLOYMENT: content})
+        Records(record.folder.parent).add_measurements(record, {DEPLOYMENT: extend})
     except MmkdError as error:
         return [f"note: what was measured is not kept: {error}"]
     return []

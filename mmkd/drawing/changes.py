@@ -4,32 +4,40 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 
-from mmkd.drawing.bands import Band, add_band, add_band_legend, band_legend_height
+from mmkd.drawing.bands import GREY, Band, add_band, add_band_legend, band_legend_height
 from mmkd.drawing.scales import Scale, format_number, scale_over
 from mmkd.drawing.svg import NARROW, add_element, add_marker, add_text, add_tooltip, canvas
+from mmkd.drawing.text import text_width
+
+MOST_NAME = 170.0
+"""Pixels that names take at most."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """A mean difference, the ends of its interval, and the differences of the single seeds."""
+    """A mean difference, the ends of its interval, and the differences of the single seeds or sets.
+
+    `reference` is a row that others are held against, such as a control: it is drawn lighter.
+    """
 
     name: str
     mean: float
     low: float | None = None
     high: float | None = None
     values: Sequence[float] = field(default_factory=tuple)
+    reference: bool = False
 
 
 def change_chart(
     title: str, description: str, changes: Sequence[Change], x_label: str, band: Band | None = None
 ) -> ET.Element:
-    """A row per method: the mean (diamond), its interval (line) and the seeds (rings); the control is at zero.
+    """A row per method: the mean (diamond), its interval (line) and the single values (rings); the control is at zero.
 
     Args:
         band: of the changes of controls, drawn behind the rows.
     """
     step = 22.0
-    left = 120.0
+    left = min(MOST_NAME, max([120.0, *(text_width(change.name) + 16 for change in changes)]))
     right = NARROW - 14
     top = 12.0
     bottom = top + step * len(changes) + 4
@@ -48,12 +56,13 @@ def change_chart(
     add_text(root, (left + right) / 2, bottom + 34, x_label, "middle", room=right - left + 20)
     for n, change in enumerate(changes):
         y = top + step * (n + 0.5)
-        add_text(root, left - 10, y + 4, change.name, "end", room=left - 14)
+        number = GREY if change.reference else 0
+        add_text(root, left - 10, y + 4, change.name, "end", "faint" if change.reference else "small", room=left - 14)
         text = f"{change.name}: {change.mean:+.2f}"
-        if change.low is not None and change.high is not None:
-            add_element(root, "line", "line s0", x1=x(change.low), x2=x(change.high), y1=y, y2=y)
-            text += f" [{change.low:+.2f}, {change.high:+.2f}]"
         for value in change.values:
-            add_marker(root, "circle", x(value), y, "hollow s1", 2.6)
-        add_tooltip(add_marker(root, "diamond", x(change.mean), y, "solid s0", 4.5), text)
+            add_marker(root, "circle", x(value), y, f"hollow s{GREY if change.reference else 1}", 2.6)
+        if change.low is not None and change.high is not None:
+            add_element(root, "line", f"line s{number}", x1=x(change.low), x2=x(change.high), y1=y, y2=y)
+            text += f" [{change.low:+.2f}, {change.high:+.2f}]"
+        add_tooltip(add_marker(root, "diamond", x(change.mean), y, f"solid s{number}", 4.5), text)
     return root

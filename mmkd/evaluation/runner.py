@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from mmkd.data import Dataset
 from mmkd.evaluation import deployment, maps, robustness
 from mmkd.specs.teacher_nets import kind_of_net
 from mmkd.store.record import Record
+from mmkd.store.records import Extend
 from mmkd.training.preparation import complete_teacher
 from mmkd.training.student_model import StudentModel, load_teacher
 from mmkd.training.unit_windows import load_view
@@ -60,7 +61,11 @@ class MeasurementRunner:
         writable = {job.record.key: os.access(job.record.folder, os.W_OK) for job in jobs}
         self.problems += [f"unit {key}: its record cannot be written" for key, can in writable.items() if not can]
         jobs = [job for job in jobs if writable[job.record.key]]
-        for name, measure in (("deployment.json", self._deployment), ("maps.npz", self._maps)):
+        measures: Mapping[str, Callable[[MeasurementJob], bytes | Extend]] = {
+            "deployment.json": self._deployment,
+            "maps.npz": self._maps,
+        }
+        for name, measure in measures.items():
             selected = [job for job in jobs if name in job.measurements]
             with self.workspace.progress.bar(name.partition(".")[0], len(selected)) as bar:
                 for job in selected:
@@ -81,8 +86,8 @@ class MeasurementRunner:
         except Exception as error:  # the other measurements are still made
             self.problems += [f"{name} of unit {job.record.key}: {describe_error(error)}" for job in jobs]
 
-    def _deployment(self, job: MeasurementJob) -> bytes:
-        """`deployment.json`; students of the same cost are measured once in a folder of records."""
+    def _deployment(self, job: MeasurementJob) -> Extend:
+        """`deployment.json`; students of the same cost are measured once in a folder of records. Exports stay."""
         key = cost_key(job.record)
         if self._costs is None:
             self._costs = known_costs(Path(self.workspace.runs), deployment.conditions())
@@ -95,8 +100,8 @@ class MeasurementRunner:
                 known = measured
             self._costs[key] = known
         size = job.record.file("student.safetensors").stat().st_size
-        exports = job.record.measurement("deployment.json").get(EXPORTS)
-        return _json({**known, "size_bytes": size, **({EXPORTS: exports} if exports else {})})
+        measured = {**known, "size_bytes": size}
+        return lambda own: _json({**measured, **({EXPORTS: own[EXPORTS]} if own.get(EXPORTS) else {})})
 
     def _maps(self, job: MeasurementJob) -> bytes:
         """`maps.npz`; the maps of a teacher are computed once."""

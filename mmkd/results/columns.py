@@ -50,7 +50,7 @@ class Line:
     @property
     def identity(self) -> tuple[Any, ...]:
         """What no two lines have in common."""
-        return self.regime, self.dataset, self.student, self.kind, self.row, self.seed, self.subject, self.metric
+        return tuple(getattr(self, name) for name in IDENTITY)
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "Line":
@@ -67,6 +67,8 @@ class Line:
         return cls(**{**texts, **truths, "seed": int(texts["seed"]), "value": value})
 
 
+IDENTITY = ("regime", "dataset", "student", "kind", "row", "seed", "subject", "metric")
+"""The columns that no two lines have in common."""
 COLUMNS = tuple(field.name for field in fields(Line))
 METRIC_ORDER = {name: number for number, name in enumerate(m.name for m in METRICS.values())}
 

@@ -5,6 +5,7 @@ training from its number of windows, augmentations from the card of the data set
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mmkd.augment import parse_augmentations
@@ -21,6 +22,7 @@ from mmkd.tasks import TASKS
 from mmkd.tasks.presets import Preset
 from mmkd.units.augmentations import CARD, NONE
 from mmkd.units.expansion import VALIDATION, merge_options
+from mmkd.units.frozen import frozen_options
 from mmkd.units.request import Request
 
 Difference = tuple[str, Any, Any]
@@ -221,7 +223,7 @@ def method_differences(record: Record, request: Request) -> list[Difference]:
     if spec.method not in methods:
         return [("method", spec.method, methods)]
     if spec.tuned:
-        return [] if request.tuned or request.tune else [("options", "tuned", "as in the suite")]
+        return _tuned_differences(spec, request)
     if spec.revision != METHODS.get(spec.method).revision:
         return [(f"revision of {spec.method}", spec.revision, METHODS.get(spec.method).revision)]
     sets = choices(request, spec.method)
@@ -232,6 +234,20 @@ def method_differences(record: Record, request: Request) -> list[Difference]:
         if all(as_key(options.get(name)) == as_key(own.get(name)) for name in names):
             return []
     return [(f"options of {spec.method}", shown(own), shown(sets[0]))]
+
+
+def _tuned_differences(spec: UnitSpec, request: Request) -> list[Difference]:
+    """What differs in the options of a tuned unit from those that the suite has frozen."""
+    if not request.tuned:
+        return [] if request.tune else [("options", "tuned", "as in the suite")]
+    folder = Path(request.tuned)
+    expected = frozen_options(folder, spec.method)
+    if expected is None:
+        return [("options", "tuned", f"as in {folder.name}, which has no file of {spec.method}")]
+    names = (expected.keys() | spec.options.keys()) - {"teacher_epoch"}
+    if all(as_key(spec.options.get(name)) == as_key(expected.get(name)) for name in names):
+        return []
+    return [(f"tuned options of {spec.method}", shown(spec.options), shown(expected))]
 
 
 def uses_extra_data(record: Record) -> bool:

@@ -114,6 +114,11 @@ class Protocol:
         """The folder of its records."""
         return self.folder / "records"
 
+    @property
+    def submissions(self) -> Path:
+        """The folder of results that others sent in: `NAME/FILE.csv`, beside the files of their methods."""
+        return self.folder.parent / "submissions"
+
 
 def find_protocol(name: str | Path) -> Path:
     """The folder of a protocol: a folder with a `protocol.toml`, or the name of a version that mmkd carries.

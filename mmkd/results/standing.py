@@ -17,7 +17,7 @@ from mmkd.results.scores import Case, RegimeScores, Row
 
 LEVEL = 0.95
 LEAST_SUBJECTS = 5
-"""OverSets subjects from which an interval is over subjects and seeds."""
+"""Test subjects from which an interval is over subjects and seeds."""
 
 
 @dataclass(frozen=True)

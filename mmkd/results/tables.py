@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.text import shown
-from mmkd.results.columns import COLUMNS, csv_text
+from mmkd.results.columns import COLUMNS, IDENTITY, KINDS, csv_text
 from mmkd.results.making import Made
 from mmkd.results.protocol import Protocol, read_protocol
 from mmkd.store.files import write_atomically
@@ -24,8 +24,8 @@ TRUTHS = ("tuned", "extra_data", "verified")
 """The columns of truth values."""
 
 
-def write_results(protocol: Protocol, made: Sequence[Made]) -> list[Path]:
-    """Write the table of each regime that has lines, and the checksums of its data sets; returns the files.
+def write_results(protocol: Protocol, made: Sequence[Made], figures: Mapping[str, str] | None = None) -> list[Path]:
+    """Write the table of each regime that has lines, the checksums of its data sets, and figures; returns the files.
 
     Each file is written whole. A regime without lines has no file.
 
@@ -34,6 +34,7 @@ def write_results(protocol: Protocol, made: Sequence[Made]) -> list[Path]:
     """
     folder = protocol.results
     files: dict[Path, str] = {folder / f"{one.regime}.csv": csv_text(one.lines) for one in made if one.lines}
+    files |= {folder / name: text for name, text in (figures or {}).items()}
     content = {one.regime: dict(one.sha256) for one in made if one.lines}
     files[folder / CONTENT] = json.dumps(content, indent=1, sort_keys=True) + "\n"
     try:
@@ -116,7 +117,12 @@ def _read(path: Path) -> "pd.DataFrame":
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
         if tuple(table.columns) != COLUMNS:
             raise ValueError("other columns")
-        return _typed(table)
+        table = _typed(table)
+        if unknown := sorted(set(table["kind"]) - set(KINDS)):
+            raise ValueError(f"kind {shown(unknown[0])} is none of {', '.join(KINDS)}")
+        if len(twice := table[table.duplicated(list(IDENTITY))]):
+            raise ValueError(f"line {twice.index[0] + 2} repeats one above it")
+        return table
     except (ValueError, KeyError, OverflowError) as error:
         raise MmkdError(f"{path}: it is no table of results ({' '.join(str(error).split())[:100]})") from None
     except OSError as error:

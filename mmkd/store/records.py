@@ -28,6 +28,10 @@ OPTIONAL_SUFFIXES = (".svg", ".png", ".log")
 """Suffixes of files that may be missing: logs and pictures, which older records have as .png."""
 
 
+Extend = Callable[[Mapping[str, Any]], bytes]
+"""Makes the content of a measurement of what is on record of it, a JSON object; an empty one if it is not measured."""
+
+
 class Records:
     """All records below one folder, `runs/<key>/`, and those that travelled here.
 
@@ -165,11 +169,12 @@ class Records:
         assert record is not None
         return record
 
-    def add_measurements(self, record: Record, contents: Mapping[str, bytes]) -> None:
+    def add_measurements(self, record: Record, contents: Mapping[str, bytes | Extend]) -> None:
         """Add measurements to a record, each file completely or not at all.
 
         Args:
-            contents: name, of `MEASUREMENTS` -> content of the file.
+            contents: name, of `MEASUREMENTS` -> content of the file; or a function that makes it of what the record has
+                of that name, which is read and written under one lock, so that two processes can add to one file.
 
         Raises:
             MmkdError: the record was replaced meanwhile, or its folder cannot be written.
@@ -182,7 +187,8 @@ class Records:
                 for path in record.folder.glob(".making-*"):  # left by a process that was killed
                     path.unlink()
                 checksums = read_json(record.folder / CHECKSUMS)
-                for name, content in contents.items():
+                for name, given in contents.items():
+                    content = given if isinstance(given, bytes) else given(current.measurement(name))
                     write_atomically(record.folder / name, content)
                     checksums[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
                 text = json.dumps(checksums, indent=1, sort_keys=True)

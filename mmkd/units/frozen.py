@@ -122,6 +122,21 @@ def read_frozen(folder: Path, specs: Sequence[UnitSpec]) -> dict[str, Choice]:
     return found
 
 
+def frozen_options(folder: Path, method: str) -> dict[str, Any] | None:
+    """The options of a method's frozen configuration; None where it has none.
+
+    Raises:
+        MmkdError: the file is damaged, or names options that the method has not.
+    """
+    path = folder / f"{method}.toml"
+    if not path.is_file():
+        return None
+    values = read_toml(path, "--tuned")
+    if wrong := _unusable(values):
+        raise MmkdError(f"--tuned {path}: it has no usable {shown(wrong[0])}")
+    return recorded(METHODS.get(method).Config.parse(values["options"], f"--tuned {path}"))
+
+
 def _read(path: Path, spec: UnitSpec) -> Choice:
     values = read_toml(path, "--tuned")
     wrong = _unusable(values)

@@ -1,6 +1,9 @@
 """The frame of an export, with targets of its own: files whole or not at all, what is kept, and bad input."""
 
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +17,7 @@ from mmkd.deploy.job import Written
 from mmkd.deploy.targets import TARGETS, Calibration, Target
 from mmkd.deploy.windows import RecordWindows
 from mmkd.export import main
+from mmkd.store import records as records_module
 from mmkd.store.records import Records
 from mmkd.store.travelling import read_travelling, travelling, write_travelling
 
@@ -200,6 +204,27 @@ def test_what_cannot_be_kept_is_said(record, tmp_path):
     (line,) = export._keep(gone, TARGETS["onnx"], Written([], {"bytes": 1}))
     assert line.startswith("note: what was measured is not kept")
     assert export._keep(gone, TARGETS["onnx"], Written([])) == []
+
+
+def test_two_exports_of_one_record_at_once_are_both_kept(record, monkeypatch):
+    """Both have something to add before either has written."""
+    together = threading.Barrier(2)
+    write = records_module.write_atomically
+
+    def slow(path, content):
+        time.sleep(0.3)
+        write(path, content)
+
+    def keep(name):
+        target = replace(TARGETS["onnx"], name=name)
+        together.wait(60)
+        return export._keep(record, target, Written([], {"bytes": len(name)}))
+
+    monkeypatch.setattr(records_module, "write_atomically", slow)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(keep, ["first", "second"])) == [[], []]
+    exports = record.measurement("deployment.json")["exports"]
+    assert (exports["first"], exports["second"]) == ({"bytes": 5}, {"bytes": 6})
 
 
 def test_a_line_of_a_record_gets_what_was_measured_of_its_files_later(record, tmp_path):

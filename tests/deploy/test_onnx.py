@@ -22,6 +22,7 @@ from mmkd.deploy.onnx_run import open_session, run_in_batches
 from mmkd.deploy.student_graph import StudentGraph
 from mmkd.deploy.view_graph import view_graph
 from mmkd.deploy.windows import RecordWindows
+from mmkd.export import main
 from mmkd.methods.outputs import Outputs
 from mmkd.training.student_model import StudentModel
 from mmkd.views import Signal
@@ -190,7 +191,7 @@ def test_a_file_of_ones_own_with_offsets_and_a_slower_sensor(tmp_path_factory, s
     np.testing.assert_allclose(found, graph.student.predict_proba(content["x"][:9]), atol=1e-5)
 
 
-def test_a_student_that_labels_steps(tmp_path_factory, shared_cache, windows_file, tmp_path):
+def test_a_student_that_labels_steps(tmp_path_factory, shared_cache, windows_file, tmp_path, capsys):
     y = np.arange(32) // 8 % 3
     y = np.stack([np.roll(y, n) for n in range(24)])
     file = windows_file(tmp_path / "steps.npz", n=24, y=y, subject=np.arange(24) // 4)
@@ -201,6 +202,14 @@ def test_a_student_that_labels_steps(tmp_path_factory, shared_cache, windows_fil
     session, graph = session_and_graph(record, exported)
     x = np.random.default_rng(1).normal(size=(5, 2, 32)).astype(np.float32)
     np.testing.assert_allclose(run_in_batches(session, graph.feed(x)), graph.student.predict_proba(x), atol=1e-5)
+    for to in ("onnx-int8", "c"):
+        capsys.readouterr()
+        flags = ["--to", to, "--data", str(file), "--out", str(tmp_path / "out")]
+        assert main([str(record.folder), *flags]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.startswith(f"mmkd.export: --to {to} is for students that label windows; this one labels steps")
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_classifier_of_scikit_learn(tmp_path):

@@ -1,12 +1,17 @@
 """Networks for devices, and networks that see half of a window: their sizes, and how far one position of a map sees."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import mmkd
+from mmkd.data import load_dataset
 from mmkd.nets import build_backbone, count_parameters
 from mmkd.nets.wrn import Pointwise2d, receptive_field
 
+HAPT6 = (6, 64)
+"""Channels and samples of `hapt6` at 25 Hz."""
 HALF = ("WRN16-1-window", "WRN16-3-window", "small-window", "tiny", "micro")
 
 
@@ -38,6 +43,8 @@ def test_the_published_networks_see_what_their_depth_gives(name: str, depth: int
     ("name", "shape", "parameters"),
     [
         ("tiny", (6, 128), 5_632),
+        ("tiny", HAPT6, 5_632),
+        ("small", HAPT6, 28_294),
         ("tiny", (6, 32, 32), 4_766),
         ("micro", (6, 128), 2_086),
         ("micro", (6, 32, 32), 5_206),
@@ -51,6 +58,25 @@ def test_number_of_parameters(name: str, shape: tuple[int, ...], parameters: int
 
 def test_tiny_stays_small_with_many_channels_and_classes() -> None:
     assert count_parameters(build_backbone("tiny", (45, 125), 19)) < 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.data
+def test_tiny_is_no_more_than_a_point_behind_small_on_hapt6(tmp_path) -> None:
+    """Macro-F1 on the official test subjects, mean of three seeds; preset standard with its fewest steps."""
+    try:
+        load_dataset("hapt6")
+    except mmkd.MmkdError as error:
+        pytest.skip(str(error))
+    more = {"preset": "standard", "steps": 1200, "rate": 25.0, "student": "sig", "peers": "none"}
+    scores = {
+        name: [
+            mmkd.run("student", "hapt6", student_net=name, seed=seed, runs=tmp_path, **more).metrics.test["macro_f1"]
+            for seed in range(3)
+        ]
+        for name in ("tiny", "small")
+    }
+    assert np.mean(scores["tiny"]) >= np.mean(scores["small"]) - 0.01, scores
 
 
 def test_of_images_only_the_stem_differs_in_name() -> None:

@@ -15,6 +15,7 @@ from mmkd.results.board.regime import BoardRegime, Plan
 from mmkd.results.board.set_tables import change_map, gap_table, score_table, subject_table
 from mmkd.results.board.tables import standing_table, tuned_table
 from mmkd.results.columns import Line, csv_text
+from mmkd.results.protocol import read_protocol
 from mmkd.results.tables import load_results
 from tests.results.board_lines import ROWS, SETS, made_lines
 
@@ -37,7 +38,10 @@ def test_the_answers_are_those_that_the_results_were_made_with():
         r"Over 10 sets with room, 2 of 4 methods are better than the student alone: good \(\+[34]\.\d\)", helps
     )
     assert re.search(r"like-smoothing \(\+[01]\.\d\) points; worse: bad \(-[34]\.\d\) \(Wilcoxon", helps)
-    never = "On none of the 10 sets with room is shown to be better than the student alone: bad."
+    never = (
+        "On none of the 10 sets with room is shown to be better than the student alone, even by intervals of each set "
+        "by itself, not corrected for their number: bad."
+    )
     assert found["Which never do?"] == never, "and equal is on one set, by chance"
     assert re.fullmatch(
         r"1 of 4 is better than the control that was best in the selection phase, label-smoothing: "
@@ -234,7 +238,8 @@ datasets = ["one"]
 def folder(tmp_path):
     (tmp_path / "protocol.toml").write_text(PROTOCOL)
     (tmp_path / "results").mkdir()
-    lines = [Line(**asdict(line)) for line in made_lines(sets=SETS[:2])]
+    title = read_protocol(tmp_path).title
+    lines = [replace(Line(**asdict(line)), protocol=title) for line in made_lines(sets=SETS[:2])]
     (tmp_path / "results" / "A.csv").write_text(csv_text(lines))
     (tmp_path / "decisions.toml").write_text(
         '[A]\nteachable = ["one"]\nbest_control = "label-smoothing"\n[A.gaps]\none = 0.05\n'
@@ -250,6 +255,34 @@ def test_the_command_writes_the_page_of_a_folder(folder, capsys):
     assert "On 1 of 2 sets there is room; there the best teacher leads by +5.0 points" in page
     assert re.search(r"0 of 1 set have results", page)
     assert not re.search(r"(src|href)=\"?(https?:)?//", page)
+
+
+def test_results_of_another_protocol_are_left_out_with_a_note(folder, capsys):
+    path = folder / "results" / "A.csv"
+    path.write_text(path.read_text().replace(read_protocol(folder).title, "v1-0123456789ab"))
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 0
+    assert "results of 'v1-0123456789ab' are left out: the files of this protocol are v1-" in capsys.readouterr().err
+    page = (folder / "out" / "index.html").read_text(encoding="utf-8")
+    assert "There are no results yet" in page
+    assert "are left out: the files of this protocol are v1-" in page
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda lines: [*lines, lines[3]], "repeats one above it"),
+        (
+            lambda lines: [lines[0], *lines[1:3], lines[3].replace(",student,", ",winner,", 1)],
+            "kind 'winner' is none of",
+        ),
+    ],
+)
+def test_a_table_that_repeats_a_line_or_has_an_unknown_kind_is_refused(folder, capsys, change, why):
+    path = folder / "results" / "A.csv"
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    assert why in capsys.readouterr().err
+    assert not (folder / "out").exists()
 
 
 def test_a_carried_protocol_is_not_written_into(folder, tmp_path_factory, monkeypatch):

@@ -14,11 +14,12 @@ from mmkd.cli.results import main
 from mmkd.comparison.network_pairs import NetworkPair, pair_of
 from mmkd.comparison.predictions import Predictions, combine
 from mmkd.results.columns import COLUMNS, number_text
-from mmkd.results.fitting import describe, differences
+from mmkd.results.fitting import describe, differences, method_differences
 from mmkd.results.making import make_lines, record_files
 from mmkd.results.subjects import accuracies
 from mmkd.specs.unit import PeerSpec, UnitSpec
-from tests.results.made_up import record, records_of, score_of, units, write_protocol, write_records
+from mmkd.units.frozen import frozen_options
+from tests.results.made_up import dataset, record, records_of, score_of, units, write_protocol, write_records
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +165,40 @@ def test_what_differs_from_the_suite_is_said_and_left_out(protocol, message):
     assert made.units == 1
     assert len(made.left_out) == 1
     assert f"1 record left out: {texts[0]}" in made.left_out[0]
+
+
+FROZEN = """method = "kd"
+table = "0123"
+number = 1
+budget = 2
+metric = "macro_f1"
+score = 0.5
+default_score = 0.4
+trainings = 2
+seconds = 1.0
+data = [{name = "natops"}]
+[options]
+"""
+
+
+def test_a_tuned_unit_has_the_options_that_the_suite_has_frozen(protocol, tmp_path):
+    spec, _ = kd(protocol)
+    request = replace(protocol.regimes["A"].requests[0], tuned=str(tmp_path))
+    tuned = replace(spec, tuned={"table": "t", "number": 1, "budget": 2, "on": ["natops"]})
+
+    def differences(spec):
+        return [describe(one) for one in method_differences(record(spec, dataset("hapt6"), 0.5), request)]
+
+    assert differences(tuned) == [f"options tuned instead of as in {tmp_path.name}, which has no file of kd"]
+    text = FROZEN + "temperature = 2.0\n"
+    (tmp_path / "kd.toml").write_text(text)
+    frozen = replace(tuned, options=frozen_options(tmp_path, "kd"))
+    assert differences(frozen) == []
+    changed = replace(frozen, options={**frozen.options, "temperature": 77.0})
+    assert differences(changed)[0].startswith("tuned options of kd ")
+    (tmp_path / "kd.toml").write_text(text.replace("budget", "bugdet"))
+    with pytest.raises(MmkdError, match="it has no usable 'budget'"):
+        differences(frozen)
 
 
 def record_spec(spec):

@@ -1,17 +1,21 @@
 """The protocol of a frozen benchmark, and its hash."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from mmkd import MmkdError
+from mmkd.bench import main as bench
 from mmkd.cli.results import main
+from mmkd.data.cards import read_toml
 from mmkd.results.protocol import changed_since, find_protocol, read_protocol, version_line
 from tests.results.made_up import PROTOCOL, SUITES, write_protocol
 
 ROOT = Path(__file__).parents[2]
 CARRIED = sorted(path.parent for path in (ROOT / "experiments").glob("*/protocol.toml"))
+NO_SUITE = ("protocol.toml", "decisions.toml")
 
 
 @pytest.fixture
@@ -33,6 +37,22 @@ def test_every_data_set_of_a_regime_has_a_part_of_its_suites(carried):
         for dataset in regime.datasets:
             for request in regime.requests_of(dataset):
                 assert set(request.seeds) == set(protocol.seeds), (regime.name, dataset)
+
+
+SUITES_CARRIED = [path for own in CARRIED for path in sorted(own.glob("*.toml")) if path.name not in NO_SUITE]
+
+
+@pytest.mark.slow
+@pytest.mark.data
+@pytest.mark.parametrize("suite", SUITES_CARRIED, ids=lambda path: path.stem)
+def test_every_suite_can_be_run(suite, tmp_path, monkeypatch, capsys):
+    values = read_toml(suite, "suite")
+    if values.get("tuned") and not (suite.parent / "tuned").is_dir():
+        pytest.skip("nothing is tuned yet")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--dry-run", "--cache", str(tmp_path / "cache"), "--data-root", os.environ["MMKD_DATA"]]
+    assert bench(["--suite", str(suite), "--seeds", str(values["seeds"][0]), *arguments]) == 0, capsys.readouterr().err
+    assert " units, " in capsys.readouterr().out
 
 
 def test_the_hash_is_that_of_all_texts(folder):

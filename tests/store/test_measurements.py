@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -73,3 +75,25 @@ def test_one_without_a_checksum_is_read(record):
     assert record.measurement("deployment.json") == {"macs": 1}
     (record.folder / CHECKSUMS).write_text(json.dumps({"robustness.json": {"bytes": 1, "sha256": "0"}}))
     assert record.measurement("deployment.json") == {"macs": 1}
+
+
+ADD = """
+import json, sys
+from mmkd.store.records import Records
+
+records = Records(sys.argv[1])
+for number in range(20):
+    def extend(own):
+        return json.dumps({**own, f"{sys.argv[2]}{number}": number}).encode()
+    records.add_measurements(records.get("k"), {"deployment.json": extend})
+"""
+
+
+def test_what_two_processes_add_to_one_file_is_all_there(record):
+    records(record).add_measurements(record, {"deployment.json": OLD})
+    command = [sys.executable, "-c", ADD, str(record.folder.parent)]
+    writers = [subprocess.Popen([*command, name]) for name in ("a", "b")]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    expected = {f"{name}{number}": number for name in ("a", "b") for number in range(20)}
+    assert record.measurement("deployment.json") == {"macs": 1, **expected}
+    assert list(record.measurements) == ["deployment.json"], "and has its checksum"

@@ -38,8 +38,10 @@ def extract(student: StudentModel) -> Network:
         MmkdError: it reads something other than signals, does not give a class for each window, or has a layer without
             a C form.
     """
-    if student.dense or student.grid:
-        raise MmkdError(f"--to c is for students that give one class for a window of signals; {OTHER}")
+    if student.dense:
+        raise MmkdError(f"--to c is for students that label windows; this one labels steps: {OTHER}")
+    if student.grid:
+        raise MmkdError(f"--to c is for students of signals; this one reads images: {OTHER}")
     if isinstance(student.network, Ensemble):
         raise MmkdError(f"--to c: the student is an ensemble of networks, which has no C form; {OTHER}")
     views = [_view(name, modality, student) for name, modality in student.modalities.items()]
@@ -95,7 +97,10 @@ def _view(name: str, modality: Modality, student: StudentModel) -> Input:
             f"windows of that rate (--rate {inner.rate_hz:g}), or {OTHER}"
         )
     if type(inner) is not Signal:
-        raise MmkdError(f"--to c: the student reads {name}, an image of the signal, and images have no C form; {OTHER}")
+        raise MmkdError(
+            f"--to c: the student reads {name}, an image of the signal, and images have no C form; train one with "
+            f"--student sig, or {OTHER}"
+        )
     state = {key: np.array(values) for key, values in inner.state().items()}
     std = state["std"]
     offset = np.zeros(student.channels) if student.offset is None else np.asarray(student.offset, np.float64)

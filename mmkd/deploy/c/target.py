@@ -12,11 +12,13 @@ from mmkd.core.errors import MmkdError
 from mmkd.deploy.c import cortex
 from mmkd.deploy.c.extract import extract
 from mmkd.deploy.c.host import compile_host, has_compiler, run_host
+from mmkd.deploy.c.layers import Network
 from mmkd.deploy.c.quantise import choose_units, measure_ranges, quantise
 from mmkd.deploy.c.source import write_source
 from mmkd.deploy.integer import IntegerModel
 from mmkd.deploy.job import ExportJob, Written
 from mmkd.deploy.onnx_file import facts_of
+from mmkd.deploy.windows import RecordWindows
 from mmkd.metrics.classes import accuracy, macro_f1
 from mmkd.store.record import Record
 from mmkd.training.student_model import StudentModel
@@ -34,10 +36,7 @@ def export_c(job: ExportJob) -> Written:
     """
     network = extract(job.student)
     chosen = job.windows.for_calibration(job.options.calibration_windows, job.options.calibration_seed)
-    calibration = raw(job.student, chosen.x)
-    units = None if job.options.standardise == "float" else choose_units(calibration)
-    size = job.student.channels, job.student.window
-    model = quantise(network, measure_ranges(network, calibration), size, units)
+    model = integer_model(job.student, network, chosen.x, job.options.standardise == "int")
     source = write_source(model, job.student.classes, comments(job.record), channel_names(job.record))
     for name, text in source.files.items():
         (job.folder / name).write_text(text, encoding="ascii")
@@ -48,7 +47,7 @@ def export_c(job: ExportJob) -> Written:
         f"first step in {job.options.standardise}, everything after it in integers",
         *_check_on_host(job.folder, model, tests, checked.text),
     ]
-    scores = _scores(job, model)
+    scores = integer_scores(job.student, job.windows, model)
     if scores:
         lost = 100 * (scores["float32_macro_f1"] - scores["macro_f1"])
         lines.append(
@@ -69,6 +68,23 @@ def export_c(job: ExportJob) -> Written:
         "calibration": dict(chosen.facts),
     }
     return Written(lines, measured)
+
+
+def integer_model(
+    student: StudentModel, network: Network, calibration: NDArray[np.floating], counts: bool = False
+) -> IntegerModel:
+    """The layers of a student, as `extract` gives them, in integers.
+
+    Args:
+        calibration: (n, C, W), as `Dataset.x` has them: the windows on which the ranges of activations are measured.
+        counts: whether it reads windows of int16, and not of float32.
+
+    Raises:
+        MmkdError: numbers of a layer do not fit into 32 bits.
+    """
+    windows = raw(student, calibration)
+    units = choose_units(windows) if counts else None
+    return quantise(network, measure_ranges(network, windows), (student.channels, student.window), units)
 
 
 def raw(student: StudentModel, windows: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -109,14 +125,19 @@ def _check_on_host(folder: Path, model: IntegerModel, windows: NDArray[Any], tex
     return [f"compiled here with no warning; equal to the integer model, bit for bit, on {text}"]
 
 
-def _scores(job: ExportJob, model: IntegerModel) -> dict[str, Any]:
-    """Scores of the integer model and of the student on the test windows that have a label; empty if there are none."""
-    data, test = job.windows.data, job.windows.test
+def integer_scores(student: StudentModel, windows: RecordWindows, model: IntegerModel) -> dict[str, Any]:
+    """Scores of the integer model and of the student on the test windows that have a label; empty if there are none.
+
+    Returns:
+        `accuracy` and `macro_f1` of the integer model, with the prefix `float32_` those of the student; `agreement`,
+        the share of windows with the same class of both, and `agreement_on`, a text. All in [0, 1].
+    """
+    data, test = windows.data, windows.test
     test = test[data.y[test] >= 0]
     if not len(test):
         return {}
-    windows = raw(job.student, data.x[test])
-    own, integer = job.student.predict_numbers(windows), model.predict(windows)
+    x = raw(student, data.x[test])
+    own, integer = student.predict_numbers(x), model.predict(x)
     measured: dict[str, Any] = {"agreement": accuracy(own, integer), "agreement_on": f"{len(test):,} test windows"}
     for prefix, classes in (("float32_", own), ("", integer)):
         measured[f"{prefix}accuracy"] = accuracy(data.y[test], classes)

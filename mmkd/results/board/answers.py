@@ -10,6 +10,7 @@ from mmkd.results.board.regime import BoardRegime
 from mmkd.results.board.words import count, listed, points
 from mmkd.results.standing import OverSets, Standing
 
+SINGLE = "of each set by itself, not corrected for their number"
 Answer = tuple[str, str]
 """A question, and its answer in a sentence or two."""
 
@@ -79,7 +80,7 @@ def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
             f"{st.LEAST_DATA_SETS}). The largest mean change is {points(tests[best].mean)} points ({best}). "
         )
         if counts:
-            return f"{text}Better than the student alone on single sets, by their own intervals: {listed(counts)}."
+            return f"{text}Better than the student alone on single sets, by intervals {SINGLE}: {listed(counts)}."
         return f"{text}On no single set is any of {total} shown to be better than the student alone."
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     worse = _by_mean(tests, [name for name, test in tests.items() if test.answer == "worse"])
@@ -110,7 +111,10 @@ def _never(tests: Mapping[str, OverSets], sets: str) -> str:
     if not never or len(never) == len(tests):
         return ""
     verb = "is" if len(never) == 1 else "are"
-    return f"On none of the {sets} {verb} shown to be better than the student alone: {listed(never, 12)}."
+    return (
+        f"On none of the {sets} {verb} shown to be better than the student alone, even by intervals {SINGLE}: "
+        f"{listed(never, 12)}."
+    )
 
 
 def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], sets: str) -> str:
@@ -123,7 +127,11 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
     control = f"the control that was best in the selection phase, {standing.control}"
     if not any(test.answer for test in tests.values()):
         single = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
-        found = f"better on single sets: {listed(single)}" if single else "no method is shown to be better on any set"
+        found = (
+            f"better on single sets, by intervals {SINGLE}: {listed(single)}"
+            if single
+            else "no method is shown to be better on any set"
+        )
         return f"Against {control}: {found}; too few sets for a test over sets."
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     if not better:

@@ -1,11 +1,15 @@
-"""The figures of a regime: ranks with the critical difference, and the change against what it costs."""
+"""The figures of a regime: change of each row over sets, ranks with the critical difference, change against cost."""
+
+from xml.etree import ElementTree as ET
 
 import numpy as np
 
 from mmkd.core.refusal import Refusal
+from mmkd.drawing.changes import Change, change_chart
 from mmkd.drawing.cost import Point, cost_chart
 from mmkd.drawing.rank_rows import RankRow, rank_rows_chart
 from mmkd.metrics.pairs import Diagram
+from mmkd.metrics.registry import METRICS
 from mmkd.report.page.album import Album, Figure
 from mmkd.results.board.regime import BoardRegime
 from mmkd.results.board.words import POINTS, count
@@ -16,9 +20,49 @@ KINDS = ("method", "student", "control", "teacher", "peer")
 
 
 def regime_figures(regime: BoardRegime, number: int, album: Album) -> tuple[list[Figure], list[Figure]]:
-    """Figures of ranks, and of costs."""
+    """Figures of changes and ranks, and of costs."""
     folder = f"regime-{number}"
-    return _rank_figures(regime, folder, album), _cost_figures(regime, folder, album)
+    drawn = change_figure(regime)
+    changes = [album.figure(folder, "change", *drawn)] if drawn is not None else []
+    return [*changes, *_rank_figures(regime, folder, album)], _cost_figures(regime, folder, album)
+
+
+def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
+    """Title, caption and chart of the change of each row over the sets with room; None without two sets.
+
+    The rows are those that have at least half of the sets of the row with the most.
+    """
+    tests = regime.room.against_student
+    most = max((test.pair.n for test in tests.values()), default=0)
+    if most < 2:
+        return None
+    kinds = {row.name: row.kind for row in regime.compared}
+    changes = []
+    for name, test in tests.items():
+        if 2 * test.pair.n < most:
+            continue
+        low, high = (None if end is None else POINTS * end for end in (test.low, test.high))
+        of_sets = (
+            [
+                regime.changes[name, case].mean
+                for case in regime.scores.cases
+                if case.dataset == dataset and (name, case) in regime.changes
+            ]
+            for dataset in regime.with_room
+        )
+        values = [POINTS * float(np.mean(own)) for own in of_sets if own]
+        label = name if test.pair.n == most else f"{name} ({test.pair.n})"
+        changes.append(Change(label, POINTS * test.mean, low, high, values, kinds.get(name) != "method"))
+    changes.sort(key=lambda change: -change.mean)
+    metric = METRICS.get(regime.scores.metric).label
+    seeds = count(len(regime.scores.seeds), "seed")
+    title = f"{regime.name}: change against the student alone"
+    caption = (
+        f"{metric[0].upper()}{metric[1:]} in points over {count(most, 'set')} (where a row has fewer, their number is "
+        f"behind its name), {seeds}: mean (diamond), 95 % bootstrap interval over sets (line), sets (rings); controls "
+        "in grey."
+    )
+    return title, caption, change_chart(title, caption, changes, f"change of {metric} in points")
 
 
 def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:

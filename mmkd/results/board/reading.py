@@ -1,30 +1,62 @@
 """The board of a protocol, from the tables of its folder."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+from mmkd.core.text import one_line
+from mmkd.drawing.svg import standalone
 from mmkd.results.board.decisions import Decisions, read_decisions
+from mmkd.results.board.figures import change_figure
 from mmkd.results.board.page import board_files
-from mmkd.results.board.regime import Plan
+from mmkd.results.board.regime import BoardRegime, Plan
 from mmkd.results.columns import Line
+from mmkd.results.making import Made
 from mmkd.results.protocol import Protocol
+from mmkd.results.submission.joining import submitted_lines
 from mmkd.results.tables import load_results
 
 
-def protocol_board(protocol: Protocol) -> dict[str, str]:
-    """File name -> text of the board of a protocol; regimes without results say so.
+def protocol_board(protocol: Protocol) -> tuple[dict[str, str], list[str]]:
+    """The board of a protocol, with the results that others sent in: file name -> text, and a note on what is left out.
+
+    Regimes without results say so.
 
     Raises:
         MmkdError: a table or decisions.toml is damaged.
     """
-    lines = [Line(*row) for row in load_results(protocol.folder).itertuples(index=False, name=None)]
-    plans = [
-        Plan(regime.name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds)
-        for regime in protocol.regimes.values()
+    own = [Line(*row) for row in load_results(protocol.folder).itertuples(index=False, name=None)]
+    submitted, notes = submitted_lines(protocol)
+    lines = [line for line in (*own, *submitted) if line.protocol == protocol.title]
+    others = sorted({line.protocol for line in own} - {protocol.title})
+    notes += [
+        f"results of {one_line(name, 40)!r} are left out: the files of this protocol are {protocol.title}"
+        for name in others
     ]
-    names = {str(own.get("short", name)): name for name, own in protocol.datasets.items()}
-    decisions = {name: _named(own, names) for name, own in read_decisions(protocol.folder).items()}
+    plans = [_plan(protocol, name) for name in protocol.regimes]
     title = f"mmkd-bench {protocol.version}"
-    return board_files(title, plans, lines, decisions)
+    return board_files(title, plans, lines, _decisions(protocol), notes), notes
+
+
+def result_figures(protocol: Protocol, made: Iterable[Made]) -> dict[str, str]:
+    """File name -> SVG: `REGIME-change.svg`, the change of each row over the sets of a regime that has two or more."""
+    decisions = _decisions(protocol)
+    figures = {}
+    for one in made:
+        regime = BoardRegime(_plan(protocol, one.regime), one.lines, decisions.get(one.regime, Decisions()))
+        drawn = change_figure(regime)
+        if drawn is not None:
+            figures[f"{one.regime}-change.svg"] = standalone(drawn[2])
+    return figures
+
+
+def _plan(protocol: Protocol, name: str) -> Plan:
+    regime = protocol.regimes[name]
+    return Plan(name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds)
+
+
+def _decisions(protocol: Protocol) -> dict[str, Decisions]:
+    names = {str(own.get("short", name)): name for name, own in protocol.datasets.items()}
+    return {name: _named(own, names) for name, own in read_decisions(protocol.folder).items()}
 
 
 def _named(decisions: Decisions, names: dict[str, str]) -> Decisions:

@@ -178,8 +178,10 @@ def test_students_of_images_of_other_rates_and_tasks_and_ensembles_are_refused(m
     slower = make_modality("sig@10Hz", {"rate_hz": 10.0, "from_hz": 20.0}).fit(windows)
     with pytest.raises(MmkdError, match="sig@10Hz, which resamples.*--rate 10"):
         extract(made.model(small.network, {"sig@10Hz": slower}))
-    with pytest.raises(MmkdError, match="one class for a window"):
+    with pytest.raises(MmkdError, match="this one labels steps: use --to onnx"):
         extract(made.student("small", dense=True))
+    with pytest.raises(MmkdError, match="this one reads images: use --to onnx"):
+        extract(made.student("small", grid=(5, 8)))
     with pytest.raises(MmkdError, match="an ensemble of networks"):
         extract(made.model(Ensemble([small.network]), small.modalities))
 

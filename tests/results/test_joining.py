@@ -1,0 +1,63 @@
+"""Results that others sent in stand on the board; a file that the check refuses is left out with a note."""
+
+from dataclasses import replace
+
+import pytest
+
+from mmkd.cli.results import main
+from mmkd.results.columns import csv_text
+from mmkd.results.making import Made
+from mmkd.results.protocol import read_protocol
+from mmkd.results.submission.joining import submitted_lines
+from mmkd.results.tables import write_results
+from tests.results.made_up import write_protocol
+from tests.results.test_check import PLACES, submitted, unit
+
+
+@pytest.fixture
+def protocol(tmp_path):
+    """A protocol in a folder `v1` with results of the student alone."""
+    made = write_protocol(tmp_path / "v1")
+    lines = [
+        line for place in PLACES for seed in made.seeds for line in unit(made, place, "student", "student", seed, 0)
+    ]
+    write_results(made, [Made(name, [own for own in lines if own.regime == name], 1) for name in made.regimes])
+    return made
+
+
+def send(protocol, name, lines):
+    folder = protocol.submissions / name
+    folder.mkdir(parents=True)
+    (folder / "results.csv").write_text(csv_text(lines))
+
+
+def test_right_results_join_in_and_are_marked_as_not_verified(protocol, tmp_path, capsys):
+    send(protocol, "someone", submitted(protocol))
+    lines, notes = submitted_lines(protocol)
+    assert not notes
+    assert {line.row for line in lines} == {"mine"}
+    assert main(["page", "--folder", str(protocol.folder), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err == ""
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "mine" in page
+    assert "not verified" in page
+
+
+def test_wrong_results_are_left_out_and_said(protocol, tmp_path, capsys):
+    right = submitted(protocol)
+    send(protocol, "a-first", right)
+    send(protocol, "b-same-row", right)
+    send(protocol, "c-wrong", [replace(line, regime="Z", row="other", method="other") for line in right[:3]])
+    send(protocol, "d-old", [replace(line, protocol="v0-0123456789ab", row="older", method="older") for line in right])
+    (protocol.submissions / "e-binary").mkdir()
+    (protocol.submissions / "e-binary" / "results.csv").write_bytes(b"\0\1")
+    lines, notes = submitted_lines(protocol)
+    assert len(lines) == len(right)
+    assert [note.split("/")[0] for note in notes] == ["b-same-row", "c-wrong", "d-old", "e-binary"]
+    assert "the row 'mine' is that of a-first/results.csv" in notes[0]
+    assert main(["page", "--folder", str(protocol.folder), "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().err.count(" is left out: ") == 4
+
+
+def test_all_that_was_sent_in_passes_the_check():
+    assert submitted_lines(read_protocol("v1"))[1] == []
