@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmkd.results.board.decisions import Decisions
@@ -31,6 +32,25 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     assert alt, f"{page} does not show {name}-change.svg"
     assert alt.group(1) == ", ".join(f"{row} {changes[row]:+.1f}" for row in ordered)
     assert f"{most} data sets" in text
+    minirocket = 100 * np.mean(
+        [
+            minirocket_on[0] - alone[0]
+            for case in regime.scores.cases
+            if (minirocket_on := list(regime.scores.find("minirocket").on(case).values()))
+            and (alone := list(regime.scores.student.on(case).values()))
+        ]
+    )
+    assert f"{minirocket:+.1f}" in text
+    helped = {row: test.answer for row, test in tests.items() if test.answer == "better"}
+    if name == "A":
+        assert set(helped) == {"kd", "pseudo-label"}
+        gains = [change.mean for (row, _), change in regime.changes.items() if row == "kd"]
+        assert f"`kd` gains on {sum(gain > 0 for gain in gains)} of {most} sets" in text
+        pair = regime.room
+        assert pair.best == "kd"
+        assert "pseudo-label" in pair.alike
+    else:
+        assert not helped
     assert f"{len(regime.scores.seeds)} seed" in text or "one seed" in text
 
 
