@@ -90,6 +90,11 @@ def test_of_one_seed_there_are_no_intervals_and_nothing_is_told_apart():
     assert "under one seed: there is no interval and no test yet" in found["Which methods help?"]
     assert "Which never do?" not in found
     assert one.room.alike == {one.room.best} == {"good"}
+    table = standing_table(one, one.room, "room", "Over all sets")
+    assert not {"better", "worse"} & {head.text for head in table.heads}, "no interval, so no set is counted as open"
+    several = regime()
+    heads = {head.text for head in standing_table(several, several.room, "room", "Over all sets").heads}
+    assert {"better", "worse"} <= heads
 
 
 def test_a_page_of_no_results_says_so():

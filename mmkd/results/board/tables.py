@@ -93,7 +93,8 @@ def _change_cell(test: OverSets | None, alone: bool) -> Cell:
 def _test_cells(test: OverSets | None) -> list[Cell]:
     if test is None:
         return [Cell("")] * 3
-    counts = [Cell(str(number), float(number)) for number in (test.better, test.worse)]
+    known = test.intervals > 0
+    counts = [Cell(str(number), float(number)) if known else Cell("") for number in (test.better, test.worse)]
     return [*counts, _p_cell(test)]
 
 
