@@ -60,9 +60,9 @@ def change_chart(
         add_text(root, left - 10, y + 4, change.name, "end", "faint" if change.reference else "small", room=left - 14)
         text = f"{change.name}: {change.mean:+.2f}"
         for value in change.values:
-            add_marker(root, "circle", x(value), y, f"hollow s{GREY if change.reference else 1}", 2.6)
+            add_marker(root, "circle", x(value), y + 6, f"hollow s{GREY if change.reference else 1}", 2.6)
         if change.low is not None and change.high is not None:
-            add_element(root, "line", f"line s{number}", x1=x(change.low), x2=x(change.high), y1=y, y2=y)
+            add_element(root, "line", f"line s{number}", x1=x(change.low), x2=x(change.high), y1=y - 2, y2=y - 2)
             text += f" [{change.low:+.2f}, {change.high:+.2f}]"
-        add_tooltip(add_marker(root, "diamond", x(change.mean), y, f"solid s{number}", 4.5), text)
+        add_tooltip(add_marker(root, "diamond", x(change.mean), y - 2, f"solid s{number}", 4.5), text)
     return root

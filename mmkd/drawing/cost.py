@@ -67,7 +67,7 @@ def cost_chart(
     bottom = 290.0
     names = [(name, n) for n, name in enumerate(groups)]
     height = legend_height(names, NARROW)
-    root = canvas(bottom + 46 + height + band_legend_height(bands, NARROW), title, description, NARROW)
+    root = canvas(bottom + 56 + height + band_legend_height(bands, NARROW), title, description, NARROW)
     x = scale_over([p.cost for p in points], left, right, log=True, margin=0.12)
     scores = [v for p in points for v in (p.score - p.spread, p.score + p.spread)]
     y = scale_over([*scores, *(value for band in bands for value in band.values)], bottom, top)
@@ -85,8 +85,8 @@ def cost_chart(
     _add_points(root, points, front, x, y)
     named = [points[n] for n in front] + [p for n, p in enumerate(points) if p.labelled and n not in front]
     _add_names(root, named, _occupied(points, steps, x, y), x, y)
-    add_legend(root, names, bottom + 50, NARROW, False)
-    add_band_legend(root, bands, bottom + 50 + height, NARROW)
+    add_legend(root, names, bottom + 60, NARROW, False)
+    add_band_legend(root, bands, bottom + 60 + height, NARROW)
     return root
 
 

@@ -29,6 +29,8 @@ from mmkd.units.suites import read_suites
 
 BOUNDS = frozenset({"student-ensemble"})
 """Controls that are an upper bound at several times the cost, and no rival."""
+OF_UNLABELLED = frozenset({"pseudo-label", "self-training"})
+"""Controls that need windows without labels, and refuse where all have one."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ def _controls(protocol: Protocol, name: str, development: Mapping[str, Any]) -> 
     alone = scores.pop("student", {})
     named = {method for request in requests for method in named_methods(request.methods, request.with_controls)}
     found = {record.unit.method for record in records}
-    lacking = [method for method in sorted(named - found - BOUNDS) if METHODS.get(method).status == "control"]
+    few_labels = any(request.labelled_subjects or request.labelled_windows for request in requests)
+    not_here = BOUNDS if few_labels else BOUNDS | OF_UNLABELLED
+    lacking = [method for method in sorted(named - found - not_here) if METHODS.get(method).status == "control"]
     changes: dict[str, float] = {}
     notes = [f"{method} on development sets: 0 of {len(places)} pairs of set and seed" for method in lacking]
     for row, own in scores.items():

@@ -90,8 +90,10 @@ class RegimeScores:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """All seeds of its rows."""
-        return tuple(sorted({seed for row in self.of(*COMPARED) for own in row.scores.values() for seed in own}))
+        """All seeds of its verified rows; of all rows, where none is."""
+        rows = self.of(*COMPARED)
+        rows = [row for row in rows if row.verified] or rows
+        return tuple(sorted({seed for row in rows for own in row.scores.values() for seed in own}))
 
     @property
     def student(self) -> Row | None:

@@ -43,7 +43,8 @@ def write_results(protocol: Protocol, made: Sequence[Made], figures: Mapping[str
             write_if_changed(path, text)
         for one in made:
             if not one.lines:
-                (folder / f"{one.regime}.csv").unlink(missing_ok=True)
+                for name in (f"{one.regime}.csv", f"{one.regime}-change.svg"):
+                    (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise MmkdError(f"{folder}: {error.strerror or error}") from None
     return list(files)

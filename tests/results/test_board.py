@@ -35,17 +35,18 @@ def test_the_answers_are_those_that_the_results_were_made_with():
     assert "+8.0 points (median)" in found["Is there anything to teach?"]
     helps = found["Which methods help?"]
     assert re.search(
-        r"Over 10 sets with room, 2 of 4 methods are better than the student alone: good \(\+[34]\.\d\)", helps
+        r"Over 10 sets with room, 2 of 4 methods are better than the student alone, in points: good \(\+[34]\.\d\)",
+        helps,
     )
-    assert re.search(r"like-smoothing \(\+[01]\.\d\) points; worse: bad \(-[34]\.\d\) \(Wilcoxon", helps)
+    assert re.search(r"like-smoothing \(\+[01]\.\d\); worse: bad \(-[34]\.\d\) \(Wilcoxon", helps)
     never = (
         "On none of the 10 sets with room is shown to be better than the student alone, even by intervals of each set "
         "by itself, not corrected for their number: bad."
     )
     assert found["Which never do?"] == never, "and equal is on one set, by chance"
     assert re.fullmatch(
-        r"1 of 4 is better than the control that was best in the selection phase, label-smoothing: "
-        r"good \(\+[23]\.\d\) points\.",
+        r"1 of 4 is better than the control that was best in the selection phase, label-smoothing, in points: "
+        r"good \(\+[23]\.\d\)\.",
         found["Is it the teacher?"],
     )
     assert "too few for a test over sets (it needs 6)" in found["And where there is no room?"]

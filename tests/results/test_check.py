@@ -97,7 +97,7 @@ def test_a_right_file_has_a_place(check, right):
     assert lines[0].startswith("mine.csv: 114 lines of results, in the form of v1-")
     assert lines[1] == (
         "regime A, student sig: 'mine': place 2 of 4, +2.00 points of macro-F1 against the student alone, mean over 2 "
-        "data sets, paired by seed"
+        "data sets, paired by seed (6 of 6 units have a pair)"
     )
     assert [line.partition(":")[0] for line in lines[1:]] == [
         "regime A, student sig",
@@ -114,7 +114,7 @@ def test_a_right_file_has_a_place(check, right):
         lambda text: text.rstrip("\n"),
         lambda text: text.replace(",mine,mine,", ',"mine","mine",'),
         lambda text: "\n".join([text.splitlines()[0], *sorted(text.splitlines()[1:], reverse=True)]),
-        lambda text: text.replace(",false,,,", ",false,0123456789abcdef,0a1b2c3d4e5f+,Some CPU 2 threads"),
+        lambda text: text.replace(",false,,,", ",false,,0a1b2c3d4e5f+,Some CPU 2 threads"),
         lambda text: text.replace(",mine,mine,", ",mine,mine weight=0.5,"),
         lambda text: text.replace(",false,false,false,", ",true,true,false,"),
     ],
@@ -548,3 +548,36 @@ def test_random_bytes_and_mutations_give_no_traceback(protocol, right, tmp_path)
         path.write_bytes(bytes(changed))
         refused += bool(check_file(path, protocol).problems)
     assert refused > 350
+
+
+def test_a_key_names_one_unit_that_is_no_unit_of_ours(protocol, check, tmp_path):
+    lines = submitted(protocol)
+    twice = [replace(line, key="0123456789abcdef") if line.seed < 2 else line for line in lines]
+    code, _, said = check(csv_text(twice))
+    assert code == 2
+    assert said.count("\n") == 1
+    assert "key 0123456789abcdef is that of another unit in line 2" in said
+    own = [replace(line, key=f"{line.seed:016x}") if line.dataset == "hapt6" else line for line in lines]
+    assert check(csv_text(own))[0] == 0
+
+
+def test_a_key_of_ours_is_refused(tmp_path, capsys):
+    made = write_protocol(tmp_path / "v1")
+    ours = [line for seed in made.seeds for line in unit(made, PLACES[0], "student", "student", seed, 0, key="ab" * 8)]
+    write_results(made, [Made("A", ours, 1)])
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        csv_text([replace(line, key="ab" * 8) for line in submitted(made, places=PLACES[:1], seeds=made.seeds)])
+    )
+    assert main(["check", str(path), "--folder", str(made.folder)]) == 2
+    assert "key abababababababab is that of 'student' in v1; a unit has a key of its own" in capsys.readouterr().err
+
+
+def test_how_many_units_a_place_is_from_is_said(tmp_path, capsys):
+    made = write_protocol(tmp_path / "v1")
+    write_results(made, [Made("A", unit(made, PLACES[0], "student", "student", 0, 0), 1)])
+    path = tmp_path / "mine.csv"
+    path.write_text(csv_text(submitted(made, places=PLACES[:1], seeds=made.seeds)))
+    assert main(["check", str(path), "--folder", str(made.folder)]) == 0
+    said = capsys.readouterr().out
+    assert "paired by seed (1 of 3 units have a pair); 1 rows lack some of these and have no place yet" in said

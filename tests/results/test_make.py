@@ -68,7 +68,7 @@ def test_the_tables_are_sorted_complete_and_the_same_each_time(folder, of_a, of_
     assert err == ""
     assert f"A: {7 * len(of_a):,} lines of {len(of_a)} records" in out
     texts = {path.name: path.read_bytes() for path in (folder / "results").iterdir()}
-    assert set(texts) == {"A.csv", "C.csv", "data.json"}
+    assert set(texts) == {"A.csv", "A-change.svg", "C.csv", "C-change.svg", "data.json"}
     lines = read(folder / "results" / "C.csv")
     assert tuple(lines[0]) == COLUMNS
     assert len(lines) == 7 * len(of_c)

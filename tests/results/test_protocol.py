@@ -46,6 +46,8 @@ SUITES_CARRIED = [path for own in CARRIED for path in sorted(own.glob("*.toml"))
 @pytest.mark.data
 @pytest.mark.parametrize("suite", SUITES_CARRIED, ids=lambda path: path.stem)
 def test_every_suite_can_be_run(suite, tmp_path, monkeypatch, capsys):
+    if not os.environ.get("MMKD_DATA"):
+        pytest.skip("MMKD_DATA is not set")
     values = read_toml(suite, "suite")
     if values.get("tuned") and not (suite.parent / "tuned").is_dir():
         pytest.skip("nothing is tuned yet")

@@ -87,7 +87,7 @@ def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
     text = f"Over {sets}, "
     if better:
         verb = "is" if len(better) == 1 else "are"
-        text += f"{len(better)} of {total} {verb} better than the student alone: {listed(better)} points"
+        text += f"{len(better)} of {total} {verb} better than the student alone, in points: {listed(better)}"
     else:
         text += f"none of {total} is shown to be better than the student alone"
     text += f"; worse: {listed(worse)}" if worse else ""
@@ -137,7 +137,7 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
     if not better:
         return f"Not shown: over {sets} no method is better than {control}."
     verb = "is" if len(better) == 1 else "are"
-    return f"{len(better)} of {len(tests)} {verb} better than {control}: {listed(better)} points."
+    return f"{len(better)} of {len(tests)} {verb} better than {control}, in points: {listed(better)}."
 
 
 def status(regime: BoardRegime) -> list[str]:

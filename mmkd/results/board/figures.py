@@ -93,8 +93,9 @@ def _cost_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
         title = f"{regime.name}: change against {label}"
         caption = (
             f"Mean change over sets in points against the student alone, over its {label} as a multiple of that of the "
-            "student alone (geometric mean over the same sets). The broken line is the front: nothing gains more for "
-            "less; its rows are named where there is room."
+            "student alone (geometric mean), over the sets where both were measured on one machine; a row has a point "
+            "if these are half of the sets. The broken line is the front: nothing gains more for less; its rows are "
+            "named where there is room."
         )
         chart = cost_chart(title, caption, points, f"{label}, times the student alone", "change in points", names)
         figures.append(album.figure(folder, f"cost-{metric}", title, caption, chart))
@@ -110,6 +111,8 @@ def _point(regime: BoardRegime, row: Row, metric: str) -> Point | None:
     ]
     alone = row is regime.scores.student
     changes = [regime.changes[row.name, case].mean for case in cases if (row.name, case) in regime.changes]
+    if 2 * len(cases) < len([case for case in regime.scores.cases if case.dataset in regime.with_room]):
+        return None  # a mean over few sets does not stand beside means over many
     ratio = regime.scores.cost_ratio(row, metric, cases)
     if row.kind not in KINDS or ratio is None or not (changes or alone):
         return None

@@ -21,6 +21,7 @@ class Place:
             protocol has no student alone on its data sets.
         place: 1 is the best; of: rows with all of its data sets and seeds, itself included.
         lacking: rows of the protocol that lack some of them, and have no place beside it.
+        pairs: units that are paired with the student alone; units: all of the row.
     """
 
     regime: str
@@ -32,6 +33,8 @@ class Place:
     place: int
     of: int
     lacking: int
+    pairs: int = 0
+    units: int = 0
 
     @property
     def text(self) -> str:
@@ -41,10 +44,10 @@ class Place:
         sets = f"{self.datasets} data set{'s' * (self.datasets != 1)}"
         if self.change is None:
             return f"{what} has no place yet: there are no results of the student alone on its {sets}"
-        lacking = f"; {self.lacking} rows lack some of these" if self.lacking else ""
+        lacking = f"; {self.lacking} rows lack some of these and have no place yet" if self.lacking else ""
         return (
             f"{what}: place {self.place} of {self.of}, {100 * self.change:+.2f} points of {metric} against the student "
-            f"alone, mean over {sets}, paired by seed{lacking}"
+            f"alone, mean over {sets}, paired by seed ({self.pairs} of {self.units} units have a pair){lacking}"
         )
 
 
@@ -87,7 +90,13 @@ def _place(regime: str, student: str, mine: Sequence[Row], theirs: Sequence[Row]
     place = 1 + sum(change is not None and own > change for own in changes)
     students = student or ", ".join(dict.fromkeys(row.student for row in mine))
     lacking = len(others) - len(whole)
-    return Place(regime, students, mine[0].name, metric, len(wanted), change, place, len(changes) + 1, lacking)
+    paired = [set(row.scores) & _seeds(student_alone(theirs, row.dataset, row.student)) for row in mine]
+    counts = sum(map(len, paired)), sum(len(row.scores) for row in mine)
+    return Place(regime, students, mine[0].name, metric, len(wanted), change, place, len(changes) + 1, lacking, *counts)
+
+
+def _seeds(row: Row | None) -> set[int]:
+    return set() if row is None else set(row.scores)
 
 
 def _mean_change(rows: Sequence[Row], theirs: Sequence[Row], metric: str) -> float | None:

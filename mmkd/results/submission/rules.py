@@ -19,6 +19,7 @@ def joint_problems(lines: Numbered, known: Known, problems: Problems) -> None:
     """
     _repeats(lines, problems)
     _contradictions(lines, problems)
+    _borrowed_keys(lines, known, problems)
     groups: dict[tuple[str, str, str, str], list[tuple[int, Line]]] = {}
     for number, line in lines:
         groups.setdefault((line.regime, line.dataset, line.student, line.row), []).append((number, line))
@@ -53,6 +54,31 @@ def _contradictions(lines: Numbered, problems: Problems) -> None:
                 first, text = said.setdefault((what, *place, name), (number, str(value)))
                 if text != str(value):
                     problems.add(number, f"{name} {str(value).lower()} of the same {what} is another in line {first}")
+
+
+def _borrowed_keys(lines: Numbered, known: Known, problems: Problems) -> None:
+    """A key names one unit: not one of the protocol's, and not two of the file; of each key the first line is told."""
+    taken = {
+        line.key: f"{line.row!r} in {known.protocol.version}"
+        for regime in {line.regime for _, line in lines}
+        for line in known.lines(regime)
+        if line.key
+    }
+    units: dict[str, tuple[tuple[str, ...], int]] = {}
+    told: set[str] = set()
+    for number, line in lines:
+        if not line.key or line.key in told:
+            continue
+        unit = line.regime, line.dataset, line.student, line.row, str(line.seed)
+        first, at = units.setdefault(line.key, (unit, number))
+        if line.key in taken:
+            told.add(line.key)
+            problems.add(number, f"key {line.key} is that of {taken[line.key]}; a unit has a key of its own, or none")
+        elif first != unit:
+            told.add(line.key)
+            problems.add(
+                number, f"key {line.key} is that of another unit in line {at}; a unit has a key of its own, or none"
+            )
 
 
 def notes_of(lines: Numbered, known: Known) -> list[str]:
