@@ -13,8 +13,8 @@ TORCH = $(shell grep '^torch==' constraints.txt)
 
 help:
 	@echo "make bench        set up, then python -m mmkd.bench --method student,kd,fam"
-	@echo "make test         set up, then format check, lint, types and tests (about 5 minutes on 2 cores)"
-	@echo "make test-slow    the tests that build, install or train for more than a minute"
+	@echo "make test         set up, then format check, lint, types and tests (about 15 minutes on 2 cores)"
+	@echo "make test-slow    the tests that build, install, kill processes or train every method (about 25 minutes on 2 cores)"
 	@echo "make test-browser the page and MLflow's own in headless Chromium (Debian's package chromium); skipped without it"
 	@echo "make test-aeon    aeon's own checks of mmkd.aeon, in an environment of its own (about 2 minutes to make)"
 	@echo "make test-faults  kills a small suite 50 times and looks at what is left (about 10 minutes)"
@@ -44,7 +44,7 @@ lint:
 	$(BIN)/mypy
 
 test-slow: $(VENV)/.slow
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-browser: $(VENV)/.dev
 	$(BIN)/python -m pytest -m browser -rs

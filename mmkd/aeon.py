@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError, UnitFailed
+from mmkd.core.extras import how_to_install
 from mmkd.core.text import one_line
 from mmkd.estimators.arguments import BadInput
 from mmkd.estimators.distilled import Distilled, as_windows
@@ -19,7 +20,7 @@ try:
     from aeon.classification.base import BaseClassifier
 except ImportError as error:
     raise NotInstalled(
-        f"mmkd.aeon needs aeon ({error}), in an environment of its own: pip install 'mmkd[aeon]'; "
+        f"mmkd.aeon needs aeon ({error}), in an environment of its own: {how_to_install('aeon', constrained=False)}; "
         f"mmkd.DistilledClassifier needs scikit-learn alone"
     ) from None
 

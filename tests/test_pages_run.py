@@ -160,7 +160,12 @@ def files(tmp_path_factory):
     (folder / "ward" / "card.toml").write_text(card, encoding="utf-8")
     (suite,) = [block.text for block in blocks() if block.text.startswith("methods = ")]
     (folder / "suite.toml").write_text(suite, encoding="utf-8")
-    (folder / "experiments").symlink_to(ROOT / "experiments")
+    (folder / "experiments").mkdir()
+    for path in (ROOT / "experiments").iterdir():
+        if path.name == "v1":  # commands of pages write into it
+            shutil.copytree(path, folder / "experiments" / "v1")
+        else:
+            (folder / "experiments" / path.name).symlink_to(path)
     return folder
 
 

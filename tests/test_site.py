@@ -31,9 +31,10 @@ def test_generated_pages_have_their_parts():
     for page, text in made.items():
         assert text.startswith("# "), page
         assert len(text.split()) > 40, page
+    assert "| `--label-smoothing`<br>`0.0` |" in assemble.generated_list("options")
     kd = made["methods/kd.md"]
     assert "arxiv.org/abs/1503.02531" in kd
-    assert "| `--temperature` | float | `4.0` | temperature T of teacher and student |" in kd
+    assert "| `--temperature`<br>`4.0` | temperature T of teacher and student (float)" in kd
     assert "[controls](../measured/controls.md)" in kd
 
 

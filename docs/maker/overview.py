@@ -16,8 +16,8 @@ STYLE = """
   .panel { fill: #ffffff; stroke: #d0d4da; }
   .box { fill: #f3f5f8; stroke: #9aa3af; }
   .student { fill: #e2f0e6; stroke: #3f8f5b; }
-  text { fill: #1d2430; font: 16px system-ui, sans-serif; text-anchor: middle; }
-  .small { font-size: 13px; fill: #4c5665; }
+  text { fill: #1d2430; font: 18px system-ui, sans-serif; text-anchor: middle; }
+  .small { font-size: 15px; fill: #4c5665; }
   .arrow { stroke: #6b7685; fill: none; stroke-width: 1.6; marker-end: url(#head); }
   .teach { stroke-dasharray: 5 3; }
   #head path { fill: #6b7685; }
@@ -84,27 +84,27 @@ def drawing() -> str:
     sig = Signal().fit(data.x[:, :3]).transform(windows)[0]
     gaf = GAF(size=14).transform(windows)[0, 0]
     pi = PersistenceImage(size=14).fit(data.x[:, :3]).transform(windows)[0, 0]
-    parts = ['<rect class="panel" x="1" y="1" width="898" height="378" rx="10"/>']
-    parts += ['<rect class="box" x="24" y="128" width="120" height="92" rx="6"/>', lines(windows[0], 24, 128, 120, 92)]
-    parts += ['<text x="84" y="240">window</text>', '<text class="small" x="84" y="256">C channels, W samples</text>']
-    views = (lines(sig, 230, ROWS[0], SIDE, SIDE), picture(gaf, 230, ROWS[1]), picture(pi, 230, ROWS[2]))
+    parts = ['<rect class="panel" x="1" y="1" width="638" height="378" rx="10"/>']
+    parts += ['<rect class="box" x="16" y="128" width="92" height="92" rx="6"/>', lines(windows[0], 16, 128, 92, 92)]
+    parts.append('<text x="62" y="243">window</text>')
+    views = (lines(sig, 158, ROWS[0], SIDE, SIDE), picture(gaf, 158, ROWS[1]), picture(pi, 158, ROWS[2]))
     names = ("signal", "Gramian angular field", "persistence image")
     for top, view, name, short in zip(ROWS, views, names, ("sig", "gaf", "pi"), strict=True):
         middle = top + SIDE / 2
-        parts.append(f'<rect class="box" x="230" y="{top}" width="{SIDE}" height="{SIDE}"/>{view}')
-        parts.append(f'<text class="small" x="272" y="{top + SIDE + 17}">{name}</text>')
-        parts.append(arrow((148, 174), (224, middle)))
-        parts.append(arrow((318, middle), (388, middle)))
-        parts.append(box(394, middle - 26, 116, 52, f"teacher {short}"))
-        parts.append(arrow((514, middle), (596, 174 + (middle - 174) * 0.2), kind="teach"))
-    parts.append(box(602, 134, 124, 80, "student", "small", "student"))
-    parts.append('<text class="small" x="592" y="96">distilled</text>')
-    parts.append(arrow((730, 174), (770, 174)))
-    parts.append(box(776, 134, 106, 80, "device", "sensors alone"))
+        parts.append(f'<rect class="box" x="158" y="{top}" width="{SIDE}" height="{SIDE}"/>{view}')
+        parts.append(f'<text class="small" x="200" y="{top + SIDE + 18}">{name}</text>')
+        parts.append(arrow((112, 174), (152, middle)))
+        parts.append(arrow((246, middle), (280, middle)))
+        parts.append(box(286, middle - 28, 92, 56, "teacher", short))
+        parts.append(arrow((382, middle), (428, 174 + (middle - 174) * 0.2), kind="teach"))
+    parts.append(box(434, 134, 84, 80, "student", "small", "student"))
+    parts.append('<text class="small" x="428" y="92">distilled</text>')
+    parts.append(arrow((522, 174), (544, 174)))
+    parts.append(box(550, 134, 76, 80, "device", "sensors"))
     head = '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
     head += '<path d="M0,0 L8,4 L0,8 z"/></marker></defs>'
     title = "A window becomes three views; a teacher learns from each; a small student is distilled from all of them"
-    top = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 380" role="img" aria-label="{title}">'
+    top = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 380" role="img" aria-label="{title}">'
     return "\n".join([top, f"<title>{title}</title>", f"<style>{STYLE}</style>", head, *parts, "</svg>\n"])
 
 

@@ -22,6 +22,8 @@ RESULTS = "experiments/results"
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 CARDS = "datasets/README.md"
+SPREAD = re.compile(r"[\d.]+ ± [\d.]+|[(\[][-+]?[\d.]+(?: to |, )[-+]?[\d.]+[)\]]")
+"""A mean with its deviation, or an interval."""
 
 
 def repository_pages() -> dict[str, str]:
@@ -98,8 +100,9 @@ def _rewritten(prose: str, link: Callable[["re.Match[str]"], str]) -> str:
 
 
 def write(folder: Path, page: str, text: str) -> None:
-    """Write one page below `folder`."""
+    """Write one page below `folder`; a number and its spread stay on one line."""
     path = folder / page
+    text = SPREAD.sub(lambda match: match[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
 
@@ -109,6 +112,8 @@ def copy_pages(folder: Path) -> None:
     files: set[str] = set()
     for source, page in repository_pages().items():
         text, more = for_site((ROOT / source).read_text(encoding="utf-8"), source, page)
+        if page.endswith("/tables.md"):  # all of them have the title that `mmkd.compare` writes
+            text = re.sub(r"\A# .*", f"# {posixpath.basename(posixpath.dirname(page))}: all tables", text)
         write(folder, page, text)
         files |= more
     for source in files:

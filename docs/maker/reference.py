@@ -38,7 +38,8 @@ def page() -> str:
     """The page, in which a line stands for the documentation of each name."""
     placed = {name for names in GROUPS.values() for name in names}
     groups = {**GROUPS, REST: tuple(name for name in mmkd.__all__ if name not in placed)}
-    parts = ["# API reference", "All names can be imported from `mmkd`: `from mmkd import Method`."]
+    about = "What there is to import, made from the docstrings. All names come from `mmkd`: `from mmkd import Method`."
+    parts = ["# API reference", about]
     for title, names in groups.items():
         parts += [f"## {title}", *(f"::: {module_of(name)}.{name}" for name in names)]
     return "\n\n".join(parts) + "\n"

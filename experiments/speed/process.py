@@ -1,15 +1,13 @@
-"""Whole processes: how long the command takes to answer, and how much memory views take."""
+"""Whole processes: how much memory views take."""
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from pairs import Row, pairs
+from pairs import Row
+from startup import python
 
-HEAVY = ("mlflow", "pandas", "tsai")
 WINDOWS, SHAPE, SIZE = 200_000, (3, 128), 32
 MEASURE = """
 import sys, threading
@@ -51,38 +49,6 @@ print(peak - before)
 """
 
 
-def python(*arguments: str) -> str:
-    """What a fresh interpreter prints."""
-    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
-
-
-def startup(rounds: int) -> Iterator[Row]:
-    """The command beside `import torch`."""
-    for arguments, goal, absent in (
-        (("--help",), 0.2, ("torch", *HEAVY)),
-        (("--list", "methods"), 1.3, HEAVY),
-    ):
-        code = (
-            "import sys\nfrom mmkd.bench import main\n"
-            f"main({list(arguments)!r})\n"
-            f"loaded = set({absent!r}) & set(sys.modules)\nassert not loaded, loaded"
-        )
-        python("-c", code)
-        times = pairs(
-            lambda arguments=arguments: python("-m", "mmkd.bench", *arguments),
-            lambda: python("-c", "import torch"),
-            rounds,
-        )
-        yield Row(
-            f"python -m mmkd.bench {' '.join(arguments)}",
-            'python -c "import torch"',
-            times.cost,
-            goal,
-            cost=True,
-            note=f"imports no {', '.join(absent)}",
-        )
-
-
 def memory(rounds: int) -> Iterator[Row]:
     """Anonymous memory while views are made from a memory map into a memory map."""
     with tempfile.TemporaryDirectory() as folder:
@@ -108,6 +74,5 @@ def memory(rounds: int) -> Iterator[Row]:
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Of the command's answer, and of the memory of views."""
-    for part in (startup, memory):
-        yield from part(rounds)
+    """Of the memory of views."""
+    yield from memory(rounds)

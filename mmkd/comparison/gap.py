@@ -101,12 +101,12 @@ def paired_gap(
 
 def t_interval(values: Sequence[float] | np.ndarray[Any, Any], level: float = LEVEL) -> tuple[float | None, ...]:
     """The interval of the mean of n values by Student's t with n - 1 degrees of freedom; None twice of one value."""
-    from scipy.stats import t
-
     x = np.asarray(values, np.float64)
     if len(x) < 2:
         return None, None
-    half = float(t.ppf((1 + level) / 2, len(x) - 1)) * float(x.std(ddof=1)) / float(np.sqrt(len(x)))
+    from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, a third as long to load
+
+    half = float(stdtrit(len(x) - 1, (1 + level) / 2)) * float(x.std(ddof=1)) / float(np.sqrt(len(x)))
     return float(x.mean()) - half, float(x.mean()) + half
 
 

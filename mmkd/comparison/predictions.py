@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
@@ -23,6 +24,8 @@ from mmkd.tasks import TASKS
 
 NOT_TRAVELLED = "records from elsewhere (--records) came without predictions"
 """Why nothing is shown that needs the predictions of a record that travelled."""
+SMALL_BYTES, KEPT_FILES = 32 << 10, 1024
+"""Files of predictions up to this size are kept in memory once they are read, and so many of them."""
 MOST_GROUPS = 200
 """Groups of windows that a bootstrap draws at most, where neither subjects nor recordings are known."""
 
@@ -130,26 +133,48 @@ def one_class_note(name: str, records: Sequence[Record]) -> list[str]:
 
 
 def read_predictions(record: Record) -> Predictions | Refusal:
-    """The predictions of a record, or why they cannot be read."""
+    """The predictions of a record, or why they cannot be read; their arrays are read-only.
+
+    A comparison asks for them several times: those of small files are kept.
+    """
     if not record.has_files:
         return Refusal(NOT_TRAVELLED)
     try:
-        with np.load(record.file("predictions.npz"), allow_pickle=False) as z:
+        path = record.file("predictions.npz")  # its checksum is looked at each time
+        facts = path.stat()
+    except MmkdError as error:
+        return Refusal(str(error))
+    except OSError as error:
+        return _unreadable(record.key, error)
+    read = _read_file if facts.st_size <= SMALL_BYTES else _read_file.__wrapped__
+    return read(record.key, path, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=KEPT_FILES)
+def _read_file(key: str, path: Path, size: int, changed_ns: int) -> Predictions | Refusal:
+    """The predictions in a file of a record; its size and time are there for what is kept of it alone."""
+    try:
+        with np.load(path, allow_pickle=False) as z:
             window, true, predicted = (z[name].astype(np.int64) for name in ("window", "true", "predicted"))
             single = true.ndim == 1 and "probabilities" in z.files
             probabilities = z["probabilities"].astype(np.float64) if single else None
             drawn = _drawn_by(z, window)
-    except MmkdError as error:
-        return Refusal(str(error))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        return Refusal(f"predictions of {record.key}: {type(error).__name__}: {error}")
+        return _unreadable(key, error)
     n = len(window)
     fits = true.shape == predicted.shape and len(true) == n > 0
     if probabilities is not None:
         fits = fits and probabilities.ndim == 2 and len(probabilities) == n and int(true.max()) < probabilities.shape[1]
     if not fits:
-        return Refusal(f"predictions of {record.key}: wrong shapes")
+        return Refusal(f"predictions of {key}: wrong shapes")
+    for array in (window, true, predicted, probabilities, drawn[1]):
+        if array is not None:
+            array.flags.writeable = False
     return Predictions(window, true, predicted, probabilities, drawn)
+
+
+def _unreadable(key: str, error: Exception) -> Refusal:
+    return Refusal(f"predictions of {key}: {type(error).__name__}: {error}")
 
 
 def _drawn_by(arrays: Mapping[str, NDArray[Any]], window: NDArray[np.int64]) -> tuple[str, NDArray[Any]]:

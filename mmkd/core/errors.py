@@ -43,7 +43,10 @@ class DataWarning(UserWarning):
 
 
 class MachineWarning(UserWarning):
-    """This machine, or a setting on it, makes results much later than they need be. The message is one line."""
+    """This machine, or a setting on it, makes results much later than they need be, or others than those on file.
+
+    The message is one line.
+    """
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

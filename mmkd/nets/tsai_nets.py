@@ -15,6 +15,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from mmkd.core.errors import MmkdError, describe_error
+from mmkd.core.extras import how_to_install
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
 
@@ -181,7 +182,7 @@ def _load(name: str, recipe: Recipe) -> Callable[..., nn.Module]:
         network: Callable[..., nn.Module] = getattr(import_module(f"tsai.models.{recipe.module}"), name)
     except Exception as error:  # a broken torchvision raises RuntimeError, a missing package ImportError
         if isinstance(error, ModuleNotFoundError) and error.name in ("tsai", "tsai.models"):
-            raise MmkdError(f"backbone {name!r} is a network of tsai: pip install 'mmkd[tsai]'") from None
+            raise MmkdError(f"backbone {name!r} is a network of tsai: {how_to_install('tsai')}") from None
         reason = describe_error(error)
         others = "InceptionTime, FCN, ResCNN or WRN16-1"
         if name in NEED_TORCHVISION:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.extras import how_to_install
 from mmkd.peers.base import Floats, Ints, Peer, Signals, all_classes
 
 SHORTEST = 9
@@ -88,7 +89,9 @@ def _package() -> tuple[Callable[[NDArray[np.float32], int], Transform], str]:
         from importlib.metadata import version
 
         return _tsai, f"tsai {version('tsai')}"
-    raise MmkdError("minirocket needs a package that has it: pip install --no-deps aeon, or 'mmkd[tsai]'")
+    raise MmkdError(
+        f"minirocket needs aeon (python -m pip install --no-deps 'aeon>=1.6,<1.7') or tsai: {how_to_install('tsai')}"
+    )
 
 
 def _aeon(x: NDArray[np.float32], seed: int) -> Transform:

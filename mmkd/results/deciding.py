@@ -17,12 +17,14 @@ from mmkd.comparison.parts import is_of_selection, is_part_of_another
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.comparison.selection import selections
 from mmkd.core.errors import MmkdError
+from mmkd.core.registry import METHODS
 from mmkd.results.fitting import differences, method_differences
 from mmkd.results.making import record_files
 from mmkd.results.naming import kind_of, row_names
 from mmkd.results.protocol import DECISIONS, Protocol, Regime
 from mmkd.store.record import Record
 from mmkd.store.travelling import read_travelling
+from mmkd.units.methods import named_methods
 from mmkd.units.suites import read_suites
 
 BOUNDS = frozenset({"student-ensemble"})
@@ -133,7 +135,11 @@ def _controls(protocol: Protocol, name: str, development: Mapping[str, Any]) -> 
             place = record.spec.data.name, record.spec.seed
             scores.setdefault(names[record.key], {})[place] = record.metrics.test[regime.metric]
     alone = scores.pop("student", {})
-    changes, notes = {}, []
+    named = {method for request in requests for method in named_methods(request.methods, request.with_controls)}
+    found = {record.unit.method for record in records}
+    lacking = [method for method in sorted(named - found - BOUNDS) if METHODS.get(method).status == "control"]
+    changes: dict[str, float] = {}
+    notes = [f"{method} on development sets: 0 of {len(places)} pairs of set and seed" for method in lacking]
     for row, own in scores.items():
         common = places & own.keys() & alone.keys()
         if len(common) < len(places):
@@ -141,7 +147,8 @@ def _controls(protocol: Protocol, name: str, development: Mapping[str, Any]) -> 
         else:
             changes[row] = float(np.mean([own[place] - alone[place] for place in common]))
     if notes or not changes:
-        return "", changes, [*notes, "the best control is not decided: records of development sets are missing"]
+        why = "the best control is not decided: records of development sets are missing"
+        return "", changes, [*notes, why] if records else [why]
     return max(changes, key=lambda row: changes[row]), changes, []
 
 

@@ -24,7 +24,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mmkd.core.errors import DamageWarning, MmkdError
+from mmkd.core.errors import DamageWarning, MachineWarning, MmkdError
 from mmkd.core.text import portable, shown
 from mmkd.specs.unit import KINDS
 from mmkd.store.files import write_atomically
@@ -357,15 +357,19 @@ def mark_of(record: TravellingRecord) -> str:
 def write_travelling(path: Path, records: Iterable[TravellingRecord], flag: str = "--write-records") -> tuple[int, int]:
     """Add records to a file; lines that it has stay as they are, but for what they lacked.
 
+    Weights of teachers do not travel, so that a teacher on file is trained again elsewhere, where its last digits may
+    differ: its line stays, with a `MachineWarning`. A student that is on file is not trained again.
+
     Returns:
         How many lines the file has now, and how many of them are new.
 
     Raises:
-        MmkdError: the file is malformed or cannot be written, or a record has another result than its line.
+        MmkdError: the file is malformed or cannot be written, or a student has another result than its line.
     """
     lines = {line.key: line for line in read_lines(path, flag)} if os.path.lexists(path) else {}
     texts = {key: line.text for key, line in lines.items()}
     different: list[str] = []
+    again: list[str] = []
     for record in records:
         old = lines[record.key].record if record.key in lines else None
         if old is None:
@@ -373,13 +377,20 @@ def write_travelling(path: Path, records: Iterable[TravellingRecord], flag: str 
             continue
         both = united(old, record)
         if difference := describe_difference(old, record):
-            different.append(f"{record.kind} {record.key}, {difference}")
+            (again if record.kind == "teacher" else different).append(f"{record.kind} {record.key}, {difference}")
         elif both.measured != old.measured or both.functional != old.functional:
             texts[record.key] = line_of(both)
     if different:
         raise MmkdError(
             f"{flag} {path}: {len(different)} of its lines have another result than the records, the first of "
             f"{different[0]}; nothing is written: remove these lines, or write another file"
+        )
+    if again:
+        warnings.warn(
+            f"{flag} {path}: teachers on file were trained again with another result ({len(again)}, the first "
+            f"{again[0]}); the lines on file stay",
+            MachineWarning,
+            stacklevel=2,
         )
     content = "".join(f"{texts[key]}\n" for key in sorted(texts)).encode()
     if len(content) > LARGEST_FILE or any(len(text) > LARGEST_LINE for text in texts.values()):

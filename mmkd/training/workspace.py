@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, unknown_name
+from mmkd.core.extras import how_to_install
 from mmkd.core.progress import Progress
 from mmkd.core.text import shown
 from mmkd.core.threads import count_cores, count_threads
@@ -225,7 +226,7 @@ def check_engine(name: str) -> None:
         raise MmkdError(f"--engine: {unknown_name('engine', name, ('local', *ENGINES))}")
     package = ENGINES[name].package
     if find_spec(package) is None:
-        raise MmkdError(f"--engine {name}: {package} is not installed; pip install 'mmkd[{package}]'")
+        raise MmkdError(f"--engine {name}: {package} is not installed; {how_to_install(package)}")
 
 
 def parse_resources(text: str) -> tuple[float, float]:

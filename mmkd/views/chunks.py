@@ -7,9 +7,9 @@ call. `NUMBA_NUM_THREADS` sets the number of threads (default and most: the core
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, update_wrapper
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -28,12 +28,38 @@ TOTAL_BYTES = 128 << 20
 LARGEST = float(np.finfo(np.float32).max)
 
 
+class Kernel:
+    """A function that numba compiles on its first call, and that other kernels may call.
+
+    Until then numba is not loaded: commands that only read the options of views would wait for it.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        update_wrapper(self, function)
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The function for numba, with its machine code on disk if a folder can be written."""
+        import numba
+
+        try:
+            return numba.njit(self.function, cache=True, nogil=True, error_model="numpy")
+        except RuntimeError:  # neither the folder of the source nor the user's cache folder can be written
+            return numba.njit(self.function, nogil=True, error_model="numpy")
+
+    @property
+    def _numba_type_(self) -> Any:
+        """What numba asks for where a kernel calls this one."""
+        return self.compiled._numba_type_
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self.compiled(*args, **named)
+
+
 def compile_kernel(function: F) -> F:
-    """Decorator: compile a kernel on its first call, and keep the machine code on disk if a folder can be written."""
-    try:
-        return cast(F, numba.njit(function, cache=True, nogil=True, error_model="numpy"))
-    except RuntimeError:  # neither the folder of the source nor the user's cache folder can be written
-        return cast(F, numba.njit(function, nogil=True, error_model="numpy"))
+    """Decorator: compile a kernel on its first call."""
+    return cast(F, Kernel(function))
 
 
 def map_chunks(
@@ -62,6 +88,8 @@ def map_chunks(
     Raises:
         MmkdError: with `finite`, some values are NaN, infinite or beyond float32.
     """
+    import numba  # as late as its kernels, see `Kernel`
+
     n, channels, length = windows.shape
     workers = max(1, min(int(numba.config.NUMBA_NUM_THREADS), count_cores()))
     if rows is None:

@@ -1,5 +1,6 @@
 """`python -m mmkd`."""
 
+import re
 from pathlib import Path
 
 import mmkd
@@ -30,4 +31,5 @@ def test_the_version_is_the_same_everywhere():
     root = Path(__file__).parents[2]
     assert f"\nversion: {mmkd.__version__}\n" in (root / "CITATION.cff").read_text(encoding="utf-8")
     changes = (root / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert f"\n## [{mmkd.__version__}]" in changes or f"becomes version {mmkd.__version__}." in changes
+    assert re.search(rf"^## \[{re.escape(mmkd.__version__)}\] - \d{{4}}-\d\d-\d\d$", changes, re.M)
+    assert changes.index("## [Unreleased]") < changes.index(f"## [{mmkd.__version__}]")

@@ -1121,3 +1121,9 @@ def test_comparing_loads_neither_torch_nor_mlflow(runs):
     found = loaded(code, str(runs))
     assert "numpy" in found
     assert HEAVY & found == set()
+
+
+def test_comparing_on_one_data_set_loads_no_statistics(runs):
+    """Tests over data sets need scipy.stats; on fewer they are refused, and half a second is saved."""
+    code = "import sys, mmkd.compare\nassert mmkd.compare.main(['--runs', sys.argv[1]]) == 0\n"
+    loaded(code + "assert 'numba' not in sys.modules and 'scipy.stats' not in sys.modules", str(runs))

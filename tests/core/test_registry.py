@@ -3,6 +3,7 @@
 import importlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -178,11 +179,11 @@ def test_entry_points_register_and_broken_ones_are_listed(monkeypatch, registry)
     def raises():
         raise ImportError("their wheel is too old")
 
-    def points(group):
+    def select(group):
         asked.append(group)
         return [Point("old", raises), Point("new", lambda: things.register("new")(1))]
 
-    monkeypatch.setattr("importlib.metadata.entry_points", points)
+    monkeypatch.setattr("mmkd.core.registry.installed_entry_points", lambda: SimpleNamespace(select=select))
     things.load()
     assert asked == ["mmkd.methods"]
     assert "new" in things

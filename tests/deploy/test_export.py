@@ -112,7 +112,9 @@ def test_bad_arguments(record, tmp_path, capsys):
     assert "times = 0 must be >= 1" in refused(capsys, record.folder, "--to", "text", "--times", 0, *out)
     assert "unknown option --ouut; did you mean '--out'?" in refused(capsys, record.folder, "--ouut", "x")
     assert "--out '': it is empty" in refused(capsys, record.folder, "--to", "text", "--out", "")
-    assert "pip install 'mmkd[own]'" in refused(capsys, record.folder, "--to", "needs", *out)
+    assert "install the extra mmkd[own], in a clone: python -m pip install -c constraints.txt -e '.[own]'" in refused(
+        capsys, record.folder, "--to", "needs", *out
+    )
     taken = tmp_path / "file"
     taken.write_text("")
     assert "is not a folder" in refused(capsys, record.folder, "--to", "text", "--out", taken / "x")

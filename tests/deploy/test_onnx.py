@@ -161,6 +161,7 @@ def test_the_example_of_six_lines_runs_without_mmkd(all_views, tmp_path):
 NETS = [("sig", "micro"), ("gaf", "small"), ("sig", "WRN16-1"), ("sig", "InceptionTime")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("student", "net"), NETS, ids=str)
 def test_other_networks(student, net, tmp_path_factory, shared_cache):
     if net == "InceptionTime":

@@ -25,7 +25,7 @@ from mmkd.store.records import Records
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")]
 SMALL = ["--epochs", "2", "--image-size", "16", "--student", "sig"]
 
 
@@ -359,7 +359,6 @@ def test_two_workers_make_what_one_makes(sines, tmp_path, capsys):
             np.testing.assert_array_equal(one[name], two[name])
 
 
-@pytest.mark.slow
 def test_a_worker_that_dies_costs_its_unit_at_most(sines, tmp_path, odd):
     """Once: nothing, it is tried again; twice: the unit. What a method prints is no part of the answer."""
     once = "if not (HERE / 'died').exists(): (HERE / 'died').touch(); os.kill(os.getpid(), signal.SIGKILL)"
@@ -378,8 +377,8 @@ def test_a_worker_that_dies_costs_its_unit_at_most(sines, tmp_path, odd):
 @pytest.mark.parametrize(
     ("number", "rc"),
     [
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143),
         (signal.SIGKILL, -9),
     ],
 )
@@ -454,7 +453,6 @@ class Counting(Method):
 '''
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_eight_commands_at_once_do_everything_once(sines, tmp_path, jobs):
     plugin, log = tmp_path / "counting.py", tmp_path / "log"

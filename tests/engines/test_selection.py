@@ -134,6 +134,7 @@ def test_trainings_of_other_lengths_are_told_apart(sines, tmp_path):
         assert [gap.n for gap in entry.gaps] == [2, 2]
 
 
+@pytest.mark.slow
 def test_worker_processes_find_the_same(sines, tmp_path):
     request = request_of(sines, methods=("student",), seeds=(0,))
     here = execute(request_of(sines, seeds=(0,)), workspace_of(request, tmp_path / "here"))

@@ -23,7 +23,7 @@ from mmkd.units.likes import likes_of
 from mmkd.units.request import Request
 from mmkd.units.suites import read_suite
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")]
 TIMES = ("seconds", "time_ratio", "latency", "network_ms", "process")
 """Beginnings of the columns that differ between two trainings of one unit."""
 SUITE = """

@@ -39,6 +39,7 @@ def moved(before, after):
     return bool((after - before).abs().max() > 1e-5 * before.abs().max().clamp_min(1e-3))
 
 
+@pytest.mark.slow
 def test_all_that_fit_are_done_and_move_the_student(bench, monkeypatch):
     """On basic-motions, with the fusion that gives the student attention, so that every method fits."""
     still = {}

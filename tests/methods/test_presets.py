@@ -63,6 +63,7 @@ def run(name, preset, path, folder, monkeypatch):
     return spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_standard(name, worn, folder, monkeypatch):
     spec = run(name, "standard", worn, folder, monkeypatch)

@@ -77,7 +77,7 @@ def test_without_tsai_the_message_says_how_to_install_it(monkeypatch: pytest.Mon
     for module in [m for m in sys.modules if m == "tsai" or m.startswith("tsai.")]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "tsai", None)
-    with pytest.raises(MmkdError, match=r"pip install 'mmkd\[tsai\]'"):
+    with pytest.raises(MmkdError, match=r"install the extra mmkd\[tsai\]"):
         build_backbone("FCN", (3, 24), 4)
 
 

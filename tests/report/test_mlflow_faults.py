@@ -28,6 +28,7 @@ from mmkd.report.mlflow import store as mlflow_store
 from mmkd.store.records import Records
 
 mlflow = pytest.importorskip("mlflow")
+pytestmark = pytest.mark.slow
 
 EXPERIMENT = "mmkd/sines/classification"
 
@@ -127,7 +128,6 @@ def test_a_locked_store_is_waited_for_a_while(runs, monkeypatch):
     assert [run.info.run_name for run in parent] == ["suite mine"], "the suite is sent later too"
 
 
-@pytest.mark.slow
 def test_a_store_that_is_locked_half_way(runs, monkeypatch, capfd):
     records, sent, one = list(Records(runs)), [], store_runs.send_record
     with contextlib.ExitStack() as stack:
@@ -268,7 +268,6 @@ def test_a_server_that_never_answers(runs, monkeypatch):
     assert "5 of 5 records not sent" in problem
 
 
-@pytest.mark.slow
 def test_no_command_waits_much_longer_than_half_a_minute(runs, monkeypatch):
     for name in ("TIMEOUT", "MAX_RETRIES", "BACKOFF_JITTER"):
         monkeypatch.delenv(f"MLFLOW_HTTP_REQUEST_{name}")
@@ -494,7 +493,6 @@ def test_killed_between_any_two_calls_nothing_is_lost_or_doubled(runs):
     check(runs)
 
 
-@pytest.mark.slow
 def test_killed_at_any_time_from_the_first_store_on(runs):
     (runs / "mlflow.db").unlink()
     with process(KILLED, runs, "time", 24) as said:

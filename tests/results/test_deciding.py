@@ -119,6 +119,16 @@ def test_what_is_incomplete_is_said_and_not_decided(protocol, capsys):
     assert "best_control" not in (protocol.folder / "decisions.toml").read_text()
 
 
+def test_a_control_that_never_ran_on_development_sets_leaves_the_best_one_open(protocol):
+    own = development_records(protocol, {"longer": 0.1})
+    kept = [one for one in own if isinstance(one.spec, TeacherSpec) or one.unit.method != "label-smoothing"]
+    write_records(protocol.records / "A-dev.jsonl", kept)
+    (one,) = (one for one in decide(protocol) if one.regime == "A")
+    assert one.best_control == ""
+    assert one.changes["longer"] > 0.1
+    assert "label-smoothing on development sets: 0 of 2 pairs of set and seed" in one.notes
+
+
 def test_records_of_other_seeds_or_with_fewer_folds_decide_nothing(protocol):
     path = protocol.folder / "protocol.toml"
     write_records(protocol.records / "A-select.jsonl", selection_records(protocol))

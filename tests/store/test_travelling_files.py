@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from mmkd import MmkdError
-from mmkd.core.errors import DamageWarning
+from mmkd.core.errors import DamageWarning, MachineWarning
 from mmkd.specs.data import DataSpec
 from mmkd.specs.unit import PeerSpec, Training, UnitSpec
 from mmkd.store import travelling as module
@@ -30,6 +30,7 @@ UNIT = UnitSpec(
     training=Training(),
     plugins=("/home/me/plugin.py",),
 )
+TEACHER = UNIT.teacher("sig")
 
 
 def result_of(spec=UNIT, kind="student", macro_f1=0.5, **more):
@@ -198,6 +199,18 @@ def test_old_lines_stay_and_new_ones_are_sorted_in(tmp_path):
     assert write_travelling(path, [measured]) == (6, 0)
     assert read_travelling([path])[UNIT.key].measurement("robustness.json") == {"curves": []}
     assert sum(a != b for a, b in zip(new, path.read_text().splitlines(), strict=True)) == 1
+
+
+def test_a_teacher_that_was_trained_again_elsewhere_keeps_its_line(tmp_path):
+    path = tmp_path / "records.jsonl"
+    write_travelling(path, [record_of(TEACHER, "teacher")])
+    content = path.read_bytes()
+    with pytest.warns(
+        MachineWarning, match=rf"teachers on file .*\(1, the first teacher {TEACHER.key}, .* the lines on file stay"
+    ):
+        counts = write_travelling(path, [record_of(TEACHER, "teacher", macro_f1=0.25), record_of()])
+    assert counts == (2, 1)
+    assert content.strip() in path.read_bytes()
 
 
 def test_another_result_is_refused(tmp_path):

@@ -12,7 +12,7 @@ from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*mask.*:UserWarning")]
 TRAINED = [name for name in METHODS if not METHODS.get(name).combines]
 NAMES = [name for name in TRAINED if "classification" in METHODS.get(name).tasks]
 FEW = {"labelled_subjects": 3, "augment": ("jitter:0.1", "mixup:0.2"), "augment_copies": 2, "class_weights": "balanced"}

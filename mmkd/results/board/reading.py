@@ -32,7 +32,7 @@ def protocol_board(protocol: Protocol) -> tuple[dict[str, str], list[str]]:
         f"results of {one_line(name, 40)!r} are left out: the files of this protocol are {protocol.title}"
         for name in others
     ]
-    plans = [_plan(protocol, name) for name in protocol.regimes]
+    plans = [plan_of(protocol, name) for name in protocol.regimes]
     title = f"mmkd-bench {protocol.version}"
     return board_files(title, plans, lines, _decisions(protocol), notes), notes
 
@@ -42,14 +42,14 @@ def result_figures(protocol: Protocol, made: Iterable[Made]) -> dict[str, str]:
     decisions = _decisions(protocol)
     figures = {}
     for one in made:
-        regime = BoardRegime(_plan(protocol, one.regime), one.lines, decisions.get(one.regime, Decisions()))
+        regime = BoardRegime(plan_of(protocol, one.regime), one.lines, decisions.get(one.regime, Decisions()))
         drawn = change_figure(regime)
         if drawn is not None:
             figures[f"{one.regime}-change.svg"] = standalone(drawn[2])
     return figures
 
 
-def _plan(protocol: Protocol, name: str) -> Plan:
+def plan_of(protocol: Protocol, name: str) -> Plan:
     regime = protocol.regimes[name]
     return Plan(name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds)
 

@@ -107,7 +107,7 @@ def test_an_edf_file_with_its_annotations(tmp_path):
 def test_a_package_that_is_not_there(tmp_path, monkeypatch, package, suffix):
     monkeypatch.setitem(sys.modules, package, None)
     (tmp_path / f"a{suffix}").write_bytes(b"x")
-    with pytest.raises(MmkdError, match=r"needs \w+, which is not installed: pip install 'mmkd\[formats\]'"):
+    with pytest.raises(MmkdError, match=r"needs \w+, which is not installed: install the extra mmkd\[formats\]"):
         read_recording(tmp_path / f"a{suffix}", WANTED)
 
 

@@ -1,0 +1,65 @@
+"""The README shows v1's results: the numbers beside its figures are those of the tables."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmkd.results.board.decisions import Decisions
+from mmkd.results.board.reading import plan_of
+from mmkd.results.board.regime import BoardRegime
+from mmkd.results.columns import Line
+from mmkd.results.protocol import read_protocol
+from mmkd.results.tables import load_results
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "docs/measured.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("name", ["A", "C"])
+def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
+    protocol = read_protocol("v1")
+    lines = [Line(*row) for row in load_results("v1", regime=name).itertuples(index=False, name=None)]
+    regime = BoardRegime(plan_of(protocol, name), lines, Decisions())
+    tests = regime.room.against_student
+    most = max(test.pair.n for test in tests.values())
+    changes = {row: 100 * test.mean for row, test in tests.items() if 2 * test.pair.n >= most}
+    ordered = sorted(changes, key=lambda row: -changes[row])
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    alt = re.search(rf"!\[Regime {name}: ([^\]]*)\]\([^)]*v1/results/{name}-change\.svg\)", text)
+    assert alt, f"{page} does not show {name}-change.svg"
+    assert alt.group(1) == ", ".join(f"{row} {changes[row]:+.1f}" for row in ordered)
+    assert f"{most} data sets" in text
+    minirocket = 100 * np.mean(
+        [
+            minirocket_on[0] - alone[0]
+            for case in regime.scores.cases
+            if (minirocket_on := list(regime.scores.find("minirocket").on(case).values()))
+            and (alone := list(regime.scores.student.on(case).values()))
+        ]
+    )
+    assert f"{minirocket:+.1f}" in text
+    helped = {row: test.answer for row, test in tests.items() if test.answer == "better"}
+    if name == "A":
+        assert set(helped) == {"kd", "pseudo-label"}
+        gains = [change.mean for (row, _), change in regime.changes.items() if row == "kd"]
+        assert f"`kd` gains on {sum(gain > 0 for gain in gains)} of {most} sets" in text
+        pair = regime.room
+        assert pair.best == "kd"
+        assert "pseudo-label" in pair.alike
+    else:
+        assert not helped
+    assert f"{len(regime.scores.seeds)} seed" in text or "one seed" in text
+
+
+def test_the_carried_figures_are_those_of_the_tables():
+    from mmkd.results.board.reading import result_figures
+    from mmkd.results.making import make_results
+
+    protocol = read_protocol("v1")
+    drawn = result_figures(protocol, make_results(protocol))
+    assert {"A-change.svg", "C-change.svg"} <= set(drawn)
+    for name, text in drawn.items():
+        assert (protocol.results / name).read_text(encoding="utf-8") == text, "python -m mmkd.results make"
