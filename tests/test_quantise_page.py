@@ -93,7 +93,7 @@ def test_pairs_are_of_seeds_that_both_have():
 
 def test_the_answer_names_who_differs_and_what_all_lose_together():
     said = study.answer(study.after_training(rows(), "a"))
-    assert said.startswith("The student alone loses +1.50")
+    assert said.startswith("the student alone loses +1.50")
     assert "Holm's correction over 3 other rows: `steady` loses more." in said
     together = (np.subtract(DROPS["steady"], DROPS["student"]) + np.subtract(DROPS["loose"], DROPS["student"])) / 2
     assert f"the 2 methods on average {together.mean():+.2f} (" in said
@@ -103,6 +103,29 @@ def test_the_answer_names_who_differs_and_what_all_lose_together():
     own = [row for row in rows() if row.method == "student"]
     better = [measured("kind", seed, 0.9, 0.9 - lost / 100) for seed, lost in enumerate((0.5, 1.5, 1.001))]
     assert "over 1 other row: `kind` loses less." in study.answer(study.after_training([*own, *better], "a"))
+
+
+def test_the_conclusion_names_every_row_that_differs():
+    plain = [row for row in rows() if row.qat == 0]
+    shown = study.conclusion(plain, ["a"])
+    assert shown == "**Beside the student alone `steady` loses more on a; the others cannot be told apart from it.**"
+    assert "more on a, `steady` loses more on a with `--qat`;" in study.conclusion(rows(), ["a"])
+    calm = [row for row in rows() if row.method != "steady"]
+    assert study.conclusion(calm, ["a"]).startswith("**It cannot be told: no row is shown to lose more, or less")
+    one = [row for row in rows() if row.seed == 0]
+    assert "The 3 other rows cannot be tested: that takes two seeds." in study.answer(study.after_training(one, "a"))
+
+
+def test_a_set_without_all_rows_has_no_table(tmp_path):
+    (tmp_path / "own.toml").write_text('methods = ["student", "steady"]\nstudent_net = "micro"\nsteps = 3\n')
+    requests = read_suites(tmp_path / "own.toml")
+    other = [measured("student", 0, 0.9, 0.8, dataset="b")]
+    text = study.page([*rows(), *other], requests)
+    assert "- a, rounded after training: the student alone loses" in text
+    assert "- b: 1 student measured so far, too few for a table" in text
+    assert "## a, 1,000 test windows" in text
+    assert "## b" not in text
+    assert "No data set has all of its rows yet." in study.page(other, requests)
 
 
 def test_a_table_has_a_line_a_method():
