@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmkd.results.board.decisions import Decisions
+from mmkd.results.board.decisions import Decisions, read_decisions
 from mmkd.results.board.reading import plan_of
 from mmkd.results.board.regime import BoardRegime
 from mmkd.results.columns import Line
@@ -46,9 +46,11 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         assert set(helped) == {"kd", "pseudo-label"}
         gains = [change.mean for (row, _), change in regime.changes.items() if row == "kd"]
         assert f"`kd` gains on {sum(gain > 0 for gain in gains)} of {most} sets" in text
-        pair = regime.room
-        assert pair.best == "kd"
-        assert "pseudo-label" in pair.alike
+        decided = read_decisions(protocol.folder)[name]
+        assert decided.best_control == "pseudo-label"
+        against = BoardRegime(plan_of(protocol, name), lines, decided).room.against_control
+        assert against
+        assert "better" not in {against[row.name].answer for row in regime.methods if row.name in against}
     else:
         assert not helped
     assert f"{len(regime.scores.seeds)} seed" in text or "one seed" in text
