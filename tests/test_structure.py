@@ -204,6 +204,7 @@ def test_public_names_are_there_and_listed_once():
             assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         mmkd.nonsense  # noqa: B018
+    assert set(mmkd.__all__) <= set(dir(mmkd))
 
 
 @pytest.mark.parametrize("folder", ["baselines", "datasets", "experiments"])

@@ -218,7 +218,7 @@ def _decide(args: Any, words: Sequence[str]) -> int:
     if not any(one.gaps or one.changes for one in decided):
         raise MmkdError(f"{protocol.records}: no records of the phase before are complete; nothing is decided")
     for one in (one for one in decided if one.gaps or one.changes):
-        room = f"{len(one.teachable)} of {len(one.gaps)} sets with room"
+        room = f"{len(one.teachable)} of {len(one.gaps)} sets with room" if one.gaps else "room not decided"
         print(f"{one.regime}: {room}, best control {one.best_control or 'not decided'}")
     path = protocol.folder / DECISIONS
     try:

@@ -10,8 +10,8 @@ from mmkd.results.fitting import Difference, describe, differences
 from mmkd.results.making import lines_of, sort_out
 from mmkd.results.naming import row_names
 from mmkd.results.protocol import Protocol, Regime
-from mmkd.results.summary import STUDENT, Row, read_lines, rows_of, student_alone
-from mmkd.results.tables import content_sha256
+from mmkd.results.summary import STUDENT, Row, rows_of, student_alone
+from mmkd.results.tables import content_sha256, read_lines
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.units.methods import own_statuses

@@ -117,7 +117,7 @@ class Protocol:
     @property
     def submissions(self) -> Path:
         """The folder of results that others sent in: `NAME/FILE.csv`, beside the files of their methods."""
-        return self.folder.parent / "submissions"
+        return self.folder.resolve().parent / "submissions"
 
 
 def find_protocol(name: str | Path) -> Path:

@@ -144,6 +144,8 @@ def regime_scores(lines: Iterable[Line], regime: str, metric: str) -> RegimeScor
         row = rows.get(key)
         if row is None:
             row = rows[key] = Row(line.row, line.kind, line.method, line.tuned, line.extra_data, line.verified)
+        row.extra_data = row.extra_data or line.extra_data
+        row.verified = row.verified and line.verified
         if line.kind in COMPARED:
             case = Case(line.dataset, line.student)
             cases[case] = None

@@ -1,13 +1,11 @@
 """Rows of results with their scores by seed, and their change against the student alone, paired by seed."""
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from mmkd.core.errors import MmkdError
 from mmkd.metrics.registry import METRICS
-from mmkd.results.columns import COLUMNS, Line
-from mmkd.results.protocol import Protocol, Regime
+from mmkd.results.columns import Line
+from mmkd.results.protocol import Regime
 from mmkd.tasks import TASKS
 
 STUDENT = "student"
@@ -37,25 +35,6 @@ class Row:
             return None
         sign = METRICS.get(metric).sign
         return sign * sum(self.scores[seed] - alone.scores[seed] for seed in seeds) / len(seeds), len(seeds)
-
-
-def read_lines(protocol: Protocol, regime: str) -> list[Line]:
-    """The lines of a regime; none where it has no results yet.
-
-    Raises:
-        MmkdError: its table is damaged.
-    """
-    path = protocol.results / f"{regime}.csv"
-    if not path.is_file():
-        return []
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            head, *rows = csv.reader(stream)
-        if tuple(head) != COLUMNS:
-            raise ValueError("other columns")
-        return [Line.parse(dict(zip(COLUMNS, row, strict=True))) for row in rows]
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
-        raise MmkdError(f"{path}: it is no table of results ({error})") from None
 
 
 def rows_of(lines: Iterable[Line], metric: str, own: bool = False) -> list[Row]:

@@ -1,16 +1,16 @@
 """The tables of results: written as CSV, a file a regime, and read into pandas."""
 
+import csv
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkd.core.errors import MmkdError, unknown_name
 from mmkd.core.text import shown
-from mmkd.results.columns import COLUMNS, IDENTITY, KINDS, csv_text
+from mmkd.results.columns import COLUMNS, KINDS, Line, csv_text
 from mmkd.results.making import Made
 from mmkd.results.protocol import Protocol, read_protocol
 from mmkd.store.files import write_atomically
@@ -80,8 +80,6 @@ def load_results(
     Raises:
         MmkdError: there is no such protocol, regime or data set, or a table is damaged.
     """
-    import pandas as pd
-
     if not isinstance(version, str | PathLike):
         raise MmkdError(f"load_results: {shown(version)} is no version such as v1, and no folder")
     protocol = read_protocol(os.fspath(version))
@@ -93,8 +91,7 @@ def load_results(
     if dataset is not None:
         dataset = _dataset(dataset, protocol)
     names = [regime] if regime is not None else list(protocol.regimes)
-    tables = [_read(path) for name in names if (path := protocol.results / f"{name}.csv").is_file()]
-    table = pd.concat(tables, ignore_index=True) if tables else _typed(pd.DataFrame(columns=list(COLUMNS)))
+    table = _table([line for name in names for line in read_lines(protocol, name)])
     return table if dataset is None else table[table["dataset"] == dataset].reset_index(drop=True)
 
 
@@ -111,37 +108,65 @@ def _dataset(name: str, protocol: Protocol) -> str:
     return full
 
 
-def _read(path: Path) -> "pd.DataFrame":
-    import pandas as pd
+def read_lines(protocol: Protocol, regime: str) -> list[Line]:
+    """The lines of a regime; none where it has no results yet.
 
+    Raises:
+        MmkdError: its table is damaged.
+    """
+    path = protocol.results / f"{regime}.csv"
+    if not os.path.lexists(path):
+        return []
+    if not path.is_file():
+        raise MmkdError(f"{path}: it is no table of results (no plain file)")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
-        if tuple(table.columns) != COLUMNS:
-            raise ValueError("other columns")
-        table = _typed(table)
-        if unknown := sorted(set(table["kind"]) - set(KINDS)):
-            raise ValueError(f"kind {shown(unknown[0])} is none of {', '.join(KINDS)}")
-        if len(twice := table[table.duplicated(list(IDENTITY))]):
-            raise ValueError(f"line {twice.index[0] + 2} repeats one above it")
-        return table
-    except (ValueError, KeyError, OverflowError) as error:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return list(_lines(csv.reader(stream), regime))
+    except (ValueError, csv.Error) as error:
         raise MmkdError(f"{path}: it is no table of results ({' '.join(str(error).split())[:100]})") from None
     except OSError as error:
         raise MmkdError(f"{path}: {error.strerror or error}") from None
 
 
-def _typed(table: "pd.DataFrame") -> "pd.DataFrame":
-    """The table with numbers and truth values in place of their texts.
+def _lines(rows: Iterator[list[str]], regime: str) -> Iterator[Line]:
+    """The lines of a table.
 
     Raises:
-        ValueError, KeyError, OverflowError: a value has another type, or is no finite number.
+        ValueError: they are not as `csv_text` writes them.
     """
-    truths = {"true": True, "false": False}
-    changes: dict[str, Any] = {name: table[name].map(truths.__getitem__).astype(bool) for name in TRUTHS}
-    values = table["value"].astype("float64")
-    if not values.map(math.isfinite).all():
-        raise ValueError("a value is no finite number")
-    return table.assign(seed=table["seed"].astype("int64"), value=values, **changes)
+    if tuple(next(rows, ())) != COLUMNS:
+        raise ValueError("other columns")
+    seen: set[tuple[Any, ...]] = set()
+    for number, row in enumerate(rows, 2):
+        if not row:
+            continue
+        if len(row) != len(COLUMNS):
+            raise ValueError(f"line {number} has {len(row)} fields instead of {len(COLUMNS)}")
+        try:
+            line = Line.parse(dict(zip(COLUMNS, row, strict=True)))
+        except (ValueError, KeyError, OverflowError) as error:
+            raise ValueError(f"line {number}: {error}") from None
+        if line.kind not in KINDS:
+            raise ValueError(f"line {number}: kind {shown(line.kind)} is none of {', '.join(KINDS)}")
+        if line.regime != regime:
+            raise ValueError(f"line {number} is of regime {shown(line.regime)}")
+        if not 0 <= line.seed < 2**63:
+            raise ValueError(f"line {number}: the seed {line.seed} is out of range"[:90])
+        if line.identity in seen:
+            raise ValueError(f"line {number} repeats one above it")
+        seen.add(line.identity)
+        yield line
+
+
+def _table(lines: Sequence[Line]) -> "pd.DataFrame":
+    """The lines as a table, each column with its type."""
+    import pandas as pd
+
+    types = {"seed": "int64", "value": "float64", **dict.fromkeys(TRUTHS, "bool")}
+    columns = {
+        name: pd.Series([getattr(line, name) for line in lines], dtype=types.get(name, "object")) for name in COLUMNS
+    }
+    return pd.DataFrame(columns)
 
 
 def content_sha256(protocol: Protocol) -> Mapping[str, Mapping[str, str]]:

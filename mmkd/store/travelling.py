@@ -103,13 +103,15 @@ class Line:
 def read_travelling(paths: Sequence[str | Path], flag: str = "--records") -> dict[str, TravellingRecord]:
     """Key -> record, of all lines of these files, and of the files `*.jsonl` of folders.
 
-    Lines of other versions of mmkd are left out, with a `DamageWarning` for each file that has some.
+    Lines of other versions of mmkd are left out, with a `DamageWarning` for each file that has some. Of a teacher that
+    two machines have trained the first line counts, with a `MachineWarning`.
 
     Raises:
-        MmkdError: a file does not exist or is too large, a line is malformed, or two lines are of the same unit and
-            have other results.
+        MmkdError: a file does not exist or is too large, a line is malformed, or two lines are of the same
+            student and have other results.
     """
     found: dict[str, TravellingRecord] = {}
+    again: list[str] = []
     for path in _files(paths, flag):
         lines = _unchanged_lines(path, flag, _state(path))
         left_out = [line for line in lines if line.record is None]
@@ -123,13 +125,23 @@ def read_travelling(paths: Sequence[str | Path], flag: str = "--records") -> dic
             )
         for record in (line.record for line in lines if line.record is not None):
             other = found.setdefault(record.key, record)
-            if difference := describe_difference(other, record):
+            difference = describe_difference(other, record)
+            if difference and record.kind == "teacher":
+                again.append(f"{record.key}, {difference}, in {other.source} and in {record.source}")
+                continue
+            if difference:
                 raise MmkdError(
                     f"{flag}: unit {record.key} has two results, {difference}: in {other.source} and in "
                     f"{record.source}; remove one of the lines"
                 )
             if other is not record:
                 found[record.key] = united(other, record)
+    if again:
+        warnings.warn(
+            f"{flag}: teachers with two results ({len(again)}, the first {again[0]}); the first line of each counts",
+            MachineWarning,
+            stacklevel=1,  # always from this line, so that it is shown once
+        )
     return found
 
 

@@ -312,6 +312,30 @@ def test_bad_input_writes_nothing(folder, capsys):
     assert "not a folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["results/A.csv", "decisions.toml"])
+def test_what_is_no_plain_file_is_refused(folder, capsys, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (folder / "out").exists()
+
+
+def test_a_mark_at_the_start_and_an_empty_line_at_the_end_are_right(folder):
+    path = folder / "results" / "A.csv"
+    before = load_results(folder)
+    path.write_text("\ufeff" + path.read_text() + "\n", encoding="utf-8")
+    assert load_results(folder).equals(before)
+
+
+@pytest.mark.parametrize("value", ["inf", "true", "{mean = 1e400}"])
+def test_a_gap_is_a_number(folder, capsys, value):
+    path = folder / "decisions.toml"
+    path.write_text(path.read_text().replace("one = 0.05", f"one = {value}"))
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    assert "is no number" in capsys.readouterr().err
+
+
 def test_the_folder_of_the_page_is_an_option_of_page_alone(folder, capsys):
     assert command.main(["decide", "--folder", str(folder), "--out", str(folder / "out")]) == 2
     assert capsys.readouterr().err == "mmkd.results: --out goes with make and page\n"

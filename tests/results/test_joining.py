@@ -8,6 +8,7 @@ from mmkd.cli.results import main
 from mmkd.results.columns import csv_text
 from mmkd.results.making import Made
 from mmkd.results.protocol import read_protocol
+from mmkd.results.scores import regime_scores
 from mmkd.results.submission.joining import submitted_lines
 from mmkd.results.tables import write_results
 from tests.results.made_up import write_protocol
@@ -54,9 +55,45 @@ def test_wrong_results_are_left_out_and_said(protocol, tmp_path, capsys):
     lines, notes = submitted_lines(protocol)
     assert len(lines) == len(right)
     assert [note.split("/")[0] for note in notes] == ["b-same-row", "c-wrong", "d-old", "e-binary"]
-    assert "the row 'mine' is that of a-first/results.csv" in notes[0]
+    assert "the row 'mine' is that of a-first;" in notes[0]
     assert main(["page", "--folder", str(protocol.folder), "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().err.count(" is left out: ") == 4
+
+
+def test_a_row_belongs_to_one_sender_and_a_link_is_not_followed(protocol, tmp_path):
+    right = submitted(protocol)
+    send(protocol, "alice", [line for line in right if line.regime == "A"])
+    send(protocol, "bob", [line for line in right if line.regime == "A" and line.dataset == "hapt6"])
+    send(protocol, "carol", [replace(line, row="student", kind="method") for line in right if line.regime == "C"])
+    secret = tmp_path / "secret.csv"
+    secret.write_text("root:x:0:0\n")
+    (protocol.submissions / "dave").mkdir()
+    (protocol.submissions / "dave" / "results.csv").symlink_to(secret)
+    lines, notes = submitted_lines(protocol)
+    assert {line.regime for line in lines} == {"A"}
+    assert [note.split("/")[0] for note in notes] == ["bob", "carol", "dave"]
+    assert "is that of alice" in notes[0]
+    assert "it is a link" in notes[2]
+    assert "root" not in " ".join(notes)
+
+
+def test_submissions_are_found_from_within_the_protocol(protocol, monkeypatch):
+    send(protocol, "someone", submitted(protocol))
+    monkeypatch.chdir(protocol.folder)
+    assert len(submitted_lines(read_protocol("."))[0]) == len(submitted(protocol))
+
+
+def test_extra_data_on_one_set_marks_the_row(protocol):
+    send(
+        protocol,
+        "someone",
+        [replace(line, extra_data=line.dataset != "hapt6") for line in submitted(protocol) if line.regime == "A"],
+    )
+    lines, _ = submitted_lines(protocol)
+    for ordered in (lines, lines[::-1]):
+        row = regime_scores(ordered, "A", "macro_f1").find("mine")
+        assert row.extra_data
+        assert not row.verified
 
 
 def test_all_that_was_sent_in_passes_the_check():

@@ -213,6 +213,15 @@ def test_a_teacher_that_was_trained_again_elsewhere_keeps_its_line(tmp_path):
     assert content.strip() in path.read_bytes()
 
 
+def test_of_a_teacher_with_two_results_the_first_line_counts(tmp_path):
+    write_travelling(tmp_path / "a.jsonl", [record_of(TEACHER, "teacher")])
+    write_travelling(tmp_path / "b.jsonl", [record_of(TEACHER, "teacher", macro_f1=0.25), record_of()])
+    with pytest.warns(MachineWarning, match=rf"teachers with two results \(1, the first {TEACHER.key}, "):
+        read = read_travelling([tmp_path])
+    assert set(read) == {TEACHER.key, UNIT.key}
+    assert read[TEACHER.key].result["metrics"]["test"]["macro_f1"] == 0.5
+
+
 def test_another_result_is_refused(tmp_path):
     path = tmp_path / "records.jsonl"
     write_travelling(path, [record_of()])

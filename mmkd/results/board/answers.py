@@ -31,8 +31,8 @@ def _room(regime: BoardRegime) -> str:
     """How many sets a teacher has something to give on."""
     if regime.decisions.teachable is None:
         return (
-            "Which sets have room is not decided here (no decisions on record), so all sets stand together: where the "
-            "teacher is no better than the student, a change says little of a method."
+            "Which sets have room is not decided here (no gaps of the selection phase on record), so all sets stand "
+            "together: where the teacher is no better than the student, a change says little of a method."
         )
     known = regime.decisions.gaps
     gaps = [known[name].mean for name in regime.with_room if name in known]

@@ -1,5 +1,7 @@
 """What was decided before any method ran: which sets have room, and which control methods are held against."""
 
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +44,7 @@ def read_decisions(folder: Path) -> dict[str, Decisions]:
         MmkdError: the file is malformed.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     table = read_toml(path, "decisions")
     regimes = table.get("regimes", table)
@@ -67,7 +69,10 @@ def _gap(value: Any, where: str) -> Gap:
     """A number, or a table with mean, low and high."""
     table = value if isinstance(value, dict) else {"mean": value}
     numbers = [table.get(name, table.get(other)) for name, other in (("mean", "gap"), ("low", "low"), ("high", "high"))]
-    if not all(number is None or (isinstance(number, int | float) and number == number) for number in numbers):
+    if not all(
+        number is None or (isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number))
+        for number in numbers
+    ):
         raise MmkdError(f"{where}: {shown(value)} is no number, nor a table with mean, low and high")
     if numbers[0] is None:
         raise MmkdError(f"{where}: {shown(value)} has no mean")

@@ -9,11 +9,10 @@ from mmkd.results.board.decisions import Decisions, read_decisions
 from mmkd.results.board.figures import change_figure
 from mmkd.results.board.page import board_files
 from mmkd.results.board.regime import BoardRegime, Plan
-from mmkd.results.columns import Line
 from mmkd.results.making import Made
 from mmkd.results.protocol import Protocol
 from mmkd.results.submission.joining import submitted_lines
-from mmkd.results.tables import load_results
+from mmkd.results.tables import read_lines
 
 
 def protocol_board(protocol: Protocol) -> tuple[dict[str, str], list[str]]:
@@ -24,7 +23,7 @@ def protocol_board(protocol: Protocol) -> tuple[dict[str, str], list[str]]:
     Raises:
         MmkdError: a table or decisions.toml is damaged.
     """
-    own = [Line(*row) for row in load_results(protocol.folder).itertuples(index=False, name=None)]
+    own = [line for name in protocol.regimes for line in read_lines(protocol, name)]
     submitted, notes = submitted_lines(protocol)
     lines = [line for line in (*own, *submitted) if line.protocol == protocol.title]
     others = sorted({line.protocol for line in own} - {protocol.title})

@@ -11,7 +11,8 @@ from mmkd.core.text import shown
 from mmkd.metrics.registry import METRICS, Metric
 from mmkd.results.columns import KINDS, SUBJECT_METRICS, Line
 from mmkd.results.protocol import Protocol
-from mmkd.results.summary import read_lines, students_of
+from mmkd.results.summary import students_of
+from mmkd.results.tables import read_lines
 from mmkd.specs.teacher_nets import PEER_NETS
 from mmkd.tasks import TASKS
 from mmkd.units.methods import own_statuses
