@@ -80,6 +80,10 @@ def test_links_of_the_repository_become_links_of_the_site():
     assert files == set()
     made, files = pages.for_site("![x](docs/images/overview.svg)", "README.md", "index.md")
     assert (made, files) == ("![x](images/overview.svg)", {"docs/images/overview.svg"})
+    made, files = pages.for_site("![x](../experiments/v1/results/A-change.svg)", "docs/measured.md", "measured.md")
+    assert (made, files) == ("![x](v1/results/A-change.svg)", {"experiments/v1/results/A-change.svg"})
+    with pytest.raises(ValueError, match="a picture has no place on the site: x"):
+        pages.for_site("![x](../experiments/v1/results/A.csv)", "docs/measured.md", "measured.md")
     made, _ = pages.for_site("[k](hapt6-quick.md)", "experiments/results/controls.md", "measured/controls.md")
     assert made == "[k](hapt6-quick.md)"
 

@@ -19,6 +19,8 @@ TOP = {
 }
 """Documents of the top folder, and their pages."""
 RESULTS = "experiments/results"
+FROZEN = r"experiments/v\d+/results/[\w-]+\.svg"
+"""The figures of frozen benchmarks."""
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
 CARDS = "datasets/README.md"
@@ -46,6 +48,8 @@ def site_path(target: str) -> str:
         return "datasets.md"
     if target.startswith(f"{RESULTS}/") and (ROOT / target).is_file():
         return f"measured/{target.removeprefix(RESULTS + '/')}"
+    if re.fullmatch(FROZEN, target) and (ROOT / target).is_file():
+        return target.removeprefix("experiments/")
     if target.startswith("docs/"):
         return target.removeprefix("docs/")
     return ""
@@ -88,6 +92,8 @@ def for_site(text: str, source: str, page: str) -> tuple[str, set[str]]:
 def _rewritten(prose: str, link: Callable[["re.Match[str]"], str]) -> str:
     """Prose with other links, and lists as Python-Markdown wants them."""
     prose = LINK.sub(link, prose)
+    if lost := re.search(r"!\[([^\]]*)\]\(@file\)", prose):
+        raise ValueError(f"a picture has no place on the site: {lost[1][:80]}")
     prose = re.sub(r"\[([^\]]+)\]\(@file\)", r"\1", prose)  # a file that is no page is named, not linked
     lines: list[str] = []
     for line in prose.split("\n"):
