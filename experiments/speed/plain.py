@@ -1,4 +1,4 @@
-"""The training of a kd unit as one would write it by hand, for one data set and one student: the least that it costs."""
+"""The training of a kd unit as one would write it by hand, for one data set and one student: its least cost."""
 
 import math
 
