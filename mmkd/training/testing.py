@@ -36,6 +36,10 @@ def evaluate_on_test(
     scores: dict[str, dict[str, float]] = {}
     arrays: dict[str, dict[str, Any]] = {"test": {}, "test_last": {}}
     for name, state in (("test_last", result.last), ("test", result.best)):
+        if name == "test" and result.best is result.last:  # without validation: one pass over the test windows
+            scores |= {name: dict(scores["test_last"])} if len(test) else {}
+            arrays[name] = arrays["test_last"]
+            continue
         result.network.load_state_dict(state)
         if len(test):
             scores[name], arrays[name] = evaluate_weights(result.network, windows, test, training)
