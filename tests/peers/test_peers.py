@@ -144,7 +144,9 @@ def test_minirocket_says_in_a_line_what_it_cannot_read(monkeypatch):
     with pytest.raises(MmkdError, match="training windows of two classes"):
         MiniRocket().fit([x], 0 * y, 2, 0)
     monkeypatch.setattr(minirocket, "find_spec", lambda name: None)
-    with pytest.raises(MmkdError, match=r"pip install --no-deps 'aeon>=1\.6,<1\.7'\) or tsai: install the extra mmkd\[tsai\]"):
+    with pytest.raises(
+        MmkdError, match=r"pip install --no-deps 'aeon>=1\.6,<1\.7'\) or tsai: install the extra mmkd\[tsai\]"
+    ):
         MiniRocket().fit([x], y, 2, 0)
 
 
