@@ -2,12 +2,14 @@
 
 import tempfile
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
 import plain
 import torch
 from pairs import Row, pairs, user_seconds
+from torch import nn
 
 import mmkd
 from mmkd.data import load_dataset
@@ -19,8 +21,8 @@ EPOCHS = 8
 SETTINGS = {"dataset": "motionsense", "student": "sig", "teachers": "sig", "epochs": EPOCHS, "teacher_epochs": 1}
 
 
-def write_arrays(record: Record, folder: Path, cache: str) -> None:
-    """What the plain loop reads: the view, labels and teacher's logits of a unit, and its untrained student."""
+def write_arrays(record: Record, folder: Path, cache: str) -> nn.Module:
+    """Write what the plain loop reads: view, labels and teacher's logits of a unit; returns its untrained student."""
     spec = record.unit
     used = spec.training
     assert (used.lr, used.weight_decay, used.batch_size) == (plain.LR, plain.WEIGHT_DECAY, plain.BATCH), used
@@ -33,15 +35,15 @@ def write_arrays(record: Record, folder: Path, cache: str) -> None:
     np.save(folder / "x_test.npy", view[test])
     logits = unit.source.outputs(np.arange(len(train)), {})["sig"].logits
     np.savez(folder / "rest.npz", y=unit.windows.y[train], y_test=unit.windows.y[test], logits=logits.numpy())
-    torch.save(unit.student, folder / "student.pt")
+    return unit.student
 
 
-def by_hand(folder: Path) -> dict[str, float]:
+def by_hand(folder: Path, untrained: nn.Module) -> dict[str, float]:
     """The test scores of the plain loop, from the arrays on disk."""
-    x, x_test = (torch.from_numpy(np.load(folder / name)) for name in ("x.npy", "x_test.npy"))
-    with np.load(folder / "rest.npz") as z:
+    x, x_test = (torch.from_numpy(np.load(folder / name, allow_pickle=False)) for name in ("x.npy", "x_test.npy"))
+    with np.load(folder / "rest.npz", allow_pickle=False) as z:
         y, y_test, logits = (torch.from_numpy(z[name]) for name in ("y", "y_test", "logits"))
-    student = torch.load(folder / "student.pt", weights_only=False)
+    student = deepcopy(untrained)
     plain.train(student, x, y, [logits], EPOCHS, seed=0)
     return plain.test(student, x_test, y_test)
 
@@ -60,11 +62,11 @@ def rows(rounds: int) -> Iterator[Row]:
             return mmkd.run("kd", runs=f"{folder}/runs", cache=cache, existing="rerun", peers=("none",), **SETTINGS)
 
         record = unit()  # makes the view, the teacher and its outputs
-        write_arrays(record, Path(folder), cache)
-        scores = by_hand(Path(folder))
+        student = write_arrays(record, Path(folder), cache)
+        scores = by_hand(Path(folder), student)
         gaps = {name: abs(score - record.metrics["test"][name]) for name, score in scores.items()}
         assert max(gaps.values()) < 1e-3, f"the loop gives other numbers: {gaps}"
-        times = pairs(unit, lambda: by_hand(Path(folder)), rounds, warm=False, clock=user_seconds)
+        times = pairs(unit, lambda: by_hand(Path(folder), student), rounds, warm=False, clock=user_seconds)
         yield Row(
             f"a kd unit on motionsense, student sig, {EPOCHS} epochs, its data, views, test and record included",
             "a plain PyTorch loop of 60 lines",

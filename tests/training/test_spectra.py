@@ -96,18 +96,18 @@ def test_the_arrays_are_those_of_the_filters_over_all_batches(record, seen):
         assert one.after[0, 0] < 1e-9
 
 
-def test_only_training_windows_are_read(seen):
+def test_only_training_windows_are_read(record, seen):
     read = np.concatenate(seen["read"])
     assert sorted(read) == sorted(seen["unit"].split.train)
 
 
-def test_of_many_windows_some_are_read(seen, monkeypatch):
+def test_of_many_windows_some_are_read(record, seen, monkeypatch):
     monkeypatch.setattr(spectra, "MOST_WINDOWS", 10)
     found = spectra.measure_spectra(seen["unit"])
     assert {one.windows for one in found} == {10}
 
 
-def test_hertz_of_a_line_are_those_of_the_window(seen):
+def test_hertz_of_a_line_are_those_of_the_window(record, seen):
     unit = seen["unit"]
     windows = replace(unit.windows, window_s=2.0)
 
@@ -148,7 +148,7 @@ def test_the_result_is_the_same_without_it(record, tiny, tmp_path, monkeypatch):
     assert plain.metrics["test"] == record.metrics["test"]
 
 
-def test_a_method_without_filters_is_not_asked(seen, monkeypatch):
+def test_a_method_without_filters_is_not_asked(record, seen, monkeypatch):
     unit = seen["unit"]
     method = mmkd.METHODS.get("kd")()
     assert not method.has_spectra
