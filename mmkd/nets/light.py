@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
+from mmkd.nets.lines import LineConv, as_lines, as_rows
 from mmkd.nets.wrn import MINIMUM, WideResNet, conv, narrow_stem, norm
 
 KERNELS = (5, 11, 21)
@@ -21,7 +22,7 @@ TINY_WIDTHS = (16, 36, 56)
 
 def depthwise(dims: int, channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Module:
     """Convolution of each channel by itself, without bias; an odd kernel keeps the size (divided by the stride)."""
-    make = nn.Conv1d if dims == 1 else nn.Conv2d
+    make = LineConv if dims == 1 else nn.Conv2d
     padding = dilation * (kernel // 2)
     layer = make(channels, channels, kernel, stride, padding, dilation, groups=channels, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="linear")
@@ -90,11 +91,14 @@ class Tiny(nn.Module):
 
     def forward(self, x: Tensor) -> Outputs:
         """Map (B, C, T) or (B, C, H, W) to outputs with three stages and a classifier for class activation maps."""
+        dims = x.dim() - 2
+        x = as_rows(x, self)
         stage1 = torch.cat([layer(x) for layer in self.parallel], dim=1)
         stage2 = self.block1(stage1)
         stage3 = self.block2(stage2)
         embedding = stage3.mean(dim=tuple(range(2, stage3.dim())))
-        features = {"stage1": stage1, "stage2": stage2, "stage3": stage3}
+        stages = {"stage1": stage1, "stage2": stage2, "stage3": stage3}
+        features = {name: as_lines(stage, dims) for name, stage in stages.items()}
         return Outputs(self.classifier(embedding), embedding, features, classifier=self.classifier.weight)
 
 

@@ -18,6 +18,7 @@ from mmkd.core.errors import MmkdError, describe_error
 from mmkd.core.extras import how_to_install
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
+from mmkd.nets.lines import as_rows, take_rows
 
 Layout = Literal["channels-first", "channels-last", "per-variable"]
 
@@ -35,6 +36,7 @@ class Recipe:
             variables.
         reader: dotted path of the layer whose input is the embedding; "" for the last linear layer.
         minimum: the smallest window length in samples.
+        rows: whether it trains on images of one row (`mmkd.nets.lines`), where that is faster.
         unused: dotted path of a block that the forward pass never calls. It is removed, because its parameters would
             not be trained.
         options: (window length, number of classes) -> arguments of the constructor.
@@ -46,6 +48,7 @@ class Recipe:
     layout: Layout = "channels-first"
     reader: str = ""
     minimum: int = 8
+    rows: bool = False
     unused: str = ""
     options: Callable[[int, int], Mapping[str, Any]] = field(default=lambda window, classes: {})
 
@@ -71,7 +74,10 @@ RECIPES = {
     "FCN": Recipe("FCN", CONV, cam=True),
     "FCNPlus": Recipe("FCNPlus", CONV_PLUS, cam=True),
     "InceptionTime": Recipe(
-        "InceptionTime", ("inceptionblock.inception.1", "inceptionblock.inception.4", "inceptionblock"), cam=True
+        "InceptionTime",
+        ("inceptionblock.inception.1", "inceptionblock.inception.4", "inceptionblock"),
+        cam=True,
+        rows=True,
     ),
     "LSTM_FCN": Recipe("RNN_FCN", CONV, options=_sized),
     "LSTM_FCNPlus": Recipe("RNN_FCNPlus", CONV_PLUS, options=_sized),
@@ -116,7 +122,8 @@ class TsaiBackbone(nn.Module):
 
     def __init__(self, net: nn.Module, recipe: Recipe, classes: int) -> None:
         super().__init__()
-        self.net = net
+        self.net = take_rows(net) if recipe.rows else net
+        self.rows = recipe.rows
         self.stages = recipe.stages
         self.layout = recipe.layout
         linear = [name for name, m in net.named_modules() if isinstance(m, nn.Linear) and m.out_features == classes]
@@ -132,7 +139,7 @@ class TsaiBackbone(nn.Module):
             hook = partial(_record, recorded, f"stage{number}")
             handles.append(self.net.get_submodule(path).register_forward_hook(hook))
         try:
-            logits: Tensor = self.net(x)
+            logits: Tensor = self.net(as_rows(x, self) if self.rows else x)
         finally:
             for handle in handles:
                 handle.remove()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmkd.methods.outputs import Outputs
 from mmkd.nets.base import BACKBONES, Shape, check_shape
+from mmkd.nets.lines import LineConv, LineNorm, as_lines, as_rows
 
 DEPTHS_AND_WIDTHS = ((10, 1), (16, 1), (16, 3), (16, 8), (28, 1), (28, 3), (40, 1))
 MINIMUM = 8
@@ -35,7 +36,7 @@ class Pointwise2d(nn.Conv2d):
 
 def conv(dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
     """Convolution over `dims` axes without bias that keeps the size (divided by the stride); He initialisation."""
-    make = nn.Conv1d if dims == 1 else Pointwise2d if kernel == 1 and stride > 1 and inputs < 8 else nn.Conv2d
+    make = LineConv if dims == 1 else Pointwise2d if kernel == 1 and stride > 1 and inputs < 8 else nn.Conv2d
     layer = make(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
@@ -43,7 +44,7 @@ def conv(dims: int, inputs: int, outputs: int, kernel: int, stride: int = 1) -> 
 
 def norm(dims: int, channels: int) -> nn.Module:
     """Batch normalisation over `dims` axes."""
-    return nn.BatchNorm1d(channels) if dims == 1 else nn.BatchNorm2d(channels)
+    return LineNorm(channels) if dims == 1 else nn.BatchNorm2d(channels)
 
 
 def blocks_of(depth: int) -> int:
@@ -168,14 +169,15 @@ class WideResNet(nn.Module):
 
     def stage_maps(self, x: Tensor) -> dict[str, Tensor]:
         """Map (B, C, T) or (B, C, H, W) to the feature maps of the three stages, by name."""
-        if x.dim() == 4:  # twice as fast on a CPU; weights and checkpoints keep the usual layout
+        dims = x.dim() - 2
+        if dims == 2:  # twice as fast on a CPU; weights and checkpoints keep the usual layout
             x = x.contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
+        x = self.stem(as_rows(x, self))
         features = {}
         for number, stage in enumerate(self.stages, 1):
             x = stage(x)
-            features[f"stage{number}"] = x
-        features["stage3"] = torch.relu_(self.norm(x))
+            features[f"stage{number}"] = as_lines(x, dims)
+        features["stage3"] = as_lines(torch.relu_(self.norm(x)), dims)
         return features
 
     def forward(self, x: Tensor) -> Outputs:
