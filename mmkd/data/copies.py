@@ -38,7 +38,7 @@ class Copies:
     """Which windows have runs of samples, or all samples, in common.
 
     Attributes:
-        run, window: (R,), a run's number, and a window that it occurs in.
+        run, window: (R,), a run's number, and a window that it occurs in, of the runs that occur more than once.
         whole: (N,), the same number for windows that are equal in every sample; -1 for windows that say nothing.
         length: samples in a run.
     """
@@ -124,10 +124,22 @@ def find_copies(x: NDArray[np.float32]) -> Copies:
         hashes.append(runs[rows, columns])
         windows.append(rows + start)
         whole.append(entire)
-    run = np.unique(np.concatenate(hashes), return_inverse=True)[1]
+    run, window = _repeated(np.concatenate(hashes), np.concatenate(windows))
     entire = np.concatenate(whole)
     number = np.where(entire == 0, -1, np.unique(entire, return_inverse=True)[1])
-    return Copies(run, np.concatenate(windows), number, length)
+    return Copies(run, window, number, length)
+
+
+def _repeated(hashes: Hashes, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Numbers of the hashes that occur more than once, and the windows where they do: few, and all that is asked."""
+    ordered = np.sort(hashes)
+    more = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(more):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    place = np.searchsorted(more, hashes)
+    np.minimum(place, len(more) - 1, out=place)
+    kept = more[place] == hashes
+    return place[kept], windows[kept]
 
 
 def _run_length(x: NDArray[np.float32]) -> int:
