@@ -1,4 +1,4 @@
-"""The checkpoint of a training: one file with its state after the last whole epoch, so that it can be resumed.
+"""The checkpoint of a training: one file with its state after a whole epoch, so that it can be resumed.
 
 The file is the SHA-256 of its content, followed by a safetensors file. It is written under another name and then
 renamed. A file that is damaged, or that other code or another version of PyTorch wrote, is ignored: the training starts

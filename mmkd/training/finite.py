@@ -100,5 +100,7 @@ def check_outputs(probabilities: NDArray[np.float64]) -> None:
 
 
 def _all_finite(gradients: Sequence[Tensor]) -> bool:
-    """Whether all values are finite: then so is the largest."""
-    return not gradients or math.isfinite(float(nn.utils.get_total_norm(gradients, norm_type=math.inf)))
+    """Whether all values are finite: then so is the largest, and mostly their sum, which is several times faster."""
+    if not gradients or math.isfinite(float(torch.stack([gradient.sum() for gradient in gradients]).sum())):
+        return True
+    return math.isfinite(float(nn.utils.get_total_norm(gradients, norm_type=math.inf)))

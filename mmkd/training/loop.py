@@ -78,8 +78,9 @@ def train(
     """Train `network` by `method`; the best epoch has the highest validation macro-F1, then the lowest NLL.
 
     The network that the method deploys is validated, and its weights are returned. Without validation windows the last
-    epoch is also the best. After every epoch the state is saved to `checkpoint`. If it holds a state at the start, the
-    training resumes from it; on a CPU the numbers are then the same, bit for bit, as without an interruption.
+    epoch is also the best. The state is saved to `checkpoint` about once a second, after a whole epoch, and after the
+    last one. If it holds a state at the start, the training resumes from it; on a CPU the numbers are then the same,
+    bit for bit, as without an interruption.
 
     In a `group`, every process is called with the same arguments and trains on its shard of every batch. The leader
     validates and writes checkpoints, which all processes read; its result is the one to use. Statistics of batch
@@ -164,7 +165,7 @@ def train(
                 state.seconds = row["seconds"] = time.perf_counter() - started
                 state.history.append(row)
                 if group.is_leader:
-                    state.save(checkpoint)
+                    state.save(checkpoint, at_end=epoch + 1 == training.epochs)
             info = f"loss {row['loss']:.3f}"
             bar.advance(1, info + (f"  val F1 {row['val_macro_f1']:.3f}" if "val_macro_f1" in row else ""))
     last = snapshot(deployed)

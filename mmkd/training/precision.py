@@ -1,5 +1,6 @@
 """The precision of a training: networks may compute in bfloat16, losses are always computed in float32."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from mmkd.specs.unit import Training
 
 def autocast(training: Training, device: torch.device) -> Any:
     """A context in which networks compute in bfloat16 if the training asks for it; otherwise it changes nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bf16")
+    return torch.autocast(device.type, torch.bfloat16) if training.precision == "bf16" else nullcontext()
 
 
 def as_float(outputs: Outputs) -> Outputs:

@@ -1,4 +1,4 @@
-"""The state of a training that is saved in a checkpoint after each epoch, so that a killed training can resume."""
+"""The state of a training that is saved in a checkpoint after an epoch, so that a killed training can resume."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -11,6 +11,9 @@ from mmkd.training.checkpoint import Checkpoint
 
 Weights = dict[str, Tensor]
 
+SAVE_EVERY_S = 1.0
+"""Seconds of training between two checkpoints: shorter epochs share one."""
+
 
 class TrainingState:
     """Everything that changes while a network is trained.
@@ -21,6 +24,7 @@ class TrainingState:
         best_rank: validation scores of the best epoch; a greater one is better.
         best_epoch: its number, from 0.
         seconds: time of all epochs so far.
+        saved_at: what that was when a checkpoint was last written.
     """
 
     def __init__(
@@ -39,11 +43,17 @@ class TrainingState:
         self.best_rank = (0.0, 0.0)
         self.best_epoch = 0
         self.seconds = 0.0
+        self.saved_at = 0.0
 
-    def save(self, checkpoint: Checkpoint | None) -> None:
-        """Write everything, the states of the random number generators included."""
-        if checkpoint is None:
+    def save(self, checkpoint: Checkpoint | None, at_end: bool = False) -> None:
+        """Write everything, the states of the random number generators included, unless that was done just now.
+
+        Args:
+            at_end: whether all epochs are done; their state is always written.
+        """
+        if checkpoint is None or not (at_end or self.seconds - self.saved_at >= SAVE_EVERY_S):
             return
+        self.saved_at = self.seconds
         tensors = {f"best/{name}": value for name, value in self.best.items()}
         for part, module in self.modules.items():
             tensors |= {f"{part}/{name}": value for name, value in module.state_dict().items()}
@@ -85,7 +95,7 @@ class TrainingState:
         self.history = values["history"]
         self.best_rank = (values["best_rank"][0], values["best_rank"][1])
         self.best_epoch = values["best_epoch"]
-        self.seconds = values["seconds"]
+        self.seconds = self.saved_at = values["seconds"]
 
 
 def _below(prefix: str, tensors: Weights) -> Weights:

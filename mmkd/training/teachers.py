@@ -40,6 +40,10 @@ from mmkd.training.testing import evaluate_on_test, evaluate_weights
 from mmkd.training.workspace import Workspace
 from mmkd.views import MODALITIES
 
+KEPT_NETWORKS = 6
+"""Trained teachers that stay in memory when their unit is done: nobody changes them, and other methods share them."""
+_kept_networks: dict[tuple[str, int, str], nn.Module] = {}
+
 _NET = "--teacher-net names its network, --image-size the side of its images"
 
 
@@ -168,17 +172,29 @@ def get_teacher(
         (folder / "result.json").write_text(json.dumps(values))
 
     def read(folder: Path) -> Teacher:
-        net = initial_network(spec, windows)
         if kind_of_net(spec.net) == "peer":
-            return Teacher(spec, net, folder, "last", np.load(folder / "logits.npy", allow_pickle=False))
+            logits = np.load(folder / "logits.npy", allow_pickle=False)
+            return Teacher(spec, initial_network(spec, windows), folder, "last", logits)
         epoch = checkpoint if len(windows.validation) and not spec.checkpoint_file else "last"
-        net.load_state_dict(load_file(folder / f"{epoch}.safetensors"))
-        net.to(windows.device).eval().requires_grad_(False)
-        return Teacher(spec, net, folder, epoch)
+        return Teacher(spec, _trained_network(spec, windows, folder / f"{epoch}.safetensors"), folder, epoch)
 
     teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()
     return teacher
+
+
+def _trained_network(spec: TeacherSpec, windows: TrainingData, weights: Path) -> nn.Module:
+    """The teacher's network with these weights, in evaluation mode; the last few are kept, for the next units."""
+    key = (str(weights.resolve()), weights.stat().st_mtime_ns, str(windows.device))
+    network = _kept_networks.pop(key, None)
+    if network is None:
+        network = initial_network(spec, windows)
+        network.load_state_dict(load_file(weights))
+        network.to(windows.device).eval().requires_grad_(False)
+    _kept_networks[key] = network
+    while len(_kept_networks) > KEPT_NETWORKS:
+        del _kept_networks[next(iter(_kept_networks))]
+    return network
 
 
 def last_predictions(teacher: Teacher, windows: TrainingData, test: NDArray[np.int64]) -> dict[str, Any]:

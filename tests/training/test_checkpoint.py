@@ -13,6 +13,7 @@ from mmkd import METHODS
 from mmkd.bench import main
 from mmkd.core.errors import DamageWarning, UnitFailed
 from mmkd.training import loop as train
+from mmkd.training import state
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.units.methods import named_methods
 
@@ -25,7 +26,10 @@ class Cut(Exception):
 
 @pytest.fixture
 def epochs(monkeypatch):
-    """Epochs that were trained, as (method, number from 0); `epochs.cut` names those that are cut off half-way."""
+    """Epochs that were trained, as (method, number from 0); `epochs.cut` names those that are cut off half-way.
+
+    Every one writes a checkpoint.
+    """
 
     class Epochs(list):
         cut = ()
@@ -42,6 +46,7 @@ def epochs(monkeypatch):
         return row
 
     monkeypatch.setattr(train, "train_epoch", epoch)
+    monkeypatch.setattr(state, "SAVE_EVERY_S", 0.0)
     return seen
 
 
@@ -131,6 +136,24 @@ def test_after_the_last_epoch_nothing_is_trained_again(tiny, tmp_path, epochs, m
     record = mmkd.run("student", runs=tmp_path, student="sig", **tiny)
     assert len(epochs) == before
     assert record.result["seconds"] > 0
+
+
+def test_short_epochs_share_a_checkpoint():
+    """One a second, and one at the end."""
+
+    class Kept:
+        at = ()
+
+        def save(self, tensors, values):
+            self.at += (values["seconds"],)
+
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    training = state.TrainingState(net, METHODS.get("student")(), {}, optimizer, torch.device("cpu"))
+    kept = Kept()
+    for training.seconds in (0.5, 0.9, 1.1, 2.0, 2.2, 2.3):
+        training.save(kept, at_end=training.seconds == 2.3)
+    assert kept.at == (1.1, 2.2, 2.3)
 
 
 def test_a_checkpoint_of_other_code_is_none(tmp_path, monkeypatch):

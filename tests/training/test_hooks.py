@@ -73,8 +73,9 @@ def run(name, windows, checkpoint=None, **options):
 @pytest.mark.parametrize("name", WITH_HOOKS)
 def test_a_cut_training_goes_on_bit_for_bit(name, windows, tmp_path, monkeypatch):
     """With copies of teachers, the moments of the outer optimisation, counters and buffers of the method."""
-    from mmkd.training import loop
+    from mmkd.training import loop, state
 
+    monkeypatch.setattr(state, "SAVE_EVERY_S", 0.0)
     whole, real, seen = run(name, windows, **WITH_HOOKS[name]), loop.train_epoch, []
 
     def cut(network, method, windows, teachers, **settings):

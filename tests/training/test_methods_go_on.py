@@ -5,7 +5,7 @@ import torch
 
 from mmkd import METHODS
 from mmkd.tasks import presets
-from mmkd.training import loop
+from mmkd.training import loop, state
 from mmkd.training.preparation import prepare_unit
 from mmkd.training.student import student_checkpoint, train_student
 from mmkd.training.workspace import Workspace
@@ -55,6 +55,7 @@ def test_a_part_that_ends_inside_a_pass(name, sines, folder, monkeypatch):
         return real(*args, **more)
 
     monkeypatch.setattr(loop, "train_epoch", keep)
+    monkeypatch.setattr(state, "SAVE_EVERY_S", 0.0)
     whole = train_student(unit, workspace)
     checkpoint.path.write_bytes(kept[0])
     other = prepare_unit(spec, data, workspace)

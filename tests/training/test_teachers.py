@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from mmkd import MmkdError
 from mmkd.bench import main
 from mmkd.report.mlflow import runs as store_runs
 from mmkd.store.records import Records
+from mmkd.training.preparation import prepare_unit
+from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand, student_alone
 from mmkd.units.request import Request
 from mmkd.units.suites import read_suite
@@ -227,3 +230,22 @@ def test_values_that_are_no_mapping(tmp_path):
     suite.write_text('methods = ["kd"]\nteacher_checkpoints = "sig=a"\n')
     with pytest.raises(MmkdError, match="mine.toml: teacher-checkpoints = 'sig=a' is not a mapping"):
         read_suite(suite)
+
+
+def test_methods_share_the_network_of_a_teacher(tiny, tmp_path):
+    """It is built and read once, unless its file is written anew."""
+    settings = {"data": str(tiny["data"]), "students": ("sig",), "teachers": ("sig",), "epochs": 1, "teacher_epochs": 1}
+    units = expand(Request(("kd", "dkd"), **settings))
+    workspace = Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache")
+
+    def networks():
+        return [prepare_unit(spec, data, workspace).teachers["sig"].network for spec, data in units]
+
+    one, other = networks()
+    assert one is other
+    os.utime(workspace.cache.path("teachers", units[0][0].teacher("sig").key) / "last.safetensors", (1, 1))
+    anew = networks()[0]
+    assert anew is not one
+    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), anew.state_dict().values(), strict=True))
+    assert not anew.training
+    assert not any(parameter.requires_grad for parameter in anew.parameters())
