@@ -20,7 +20,7 @@ help:
 	@echo "make test-faults  kills a small suite 50 times and looks at what is left (about 10 minutes)"
 	@echo "make test-injected breaks the code in one place at a time, and a test must notice (about 15 minutes)"
 	@echo "make bench-speed  ours beside its peers, into experiments/results/speed.md (under 15 minutes on 2 cores)"
-	@echo "make bench-suite  one suite beside a process a method, into experiments/results/speed-suite.md"
+	@echo "make bench-suite  one suite beside plain PyTorch loops, into experiments/results/speed-suite.md (under 15 minutes on 2 cores)"
 	@echo "make check        what make test does, with nothing installed anew"
 	@echo "make check-fast   the same without the tests that train a network or start another Python (under 2 minutes)"
 	@echo "make docs         the documents as a site, in build/docs/site; a link without its page is an error"
