@@ -235,7 +235,7 @@ def test_values_that_are_no_mapping(tmp_path):
 def test_methods_share_the_network_of_a_teacher(tiny, tmp_path):
     """It is built and read once, unless its file is written anew."""
     settings = {"data": str(tiny["data"]), "students": ("sig",), "teachers": ("sig",), "epochs": 1, "teacher_epochs": 1}
-    units = expand(Request(("kd", "dkd"), **settings))
+    units = list(expand(Request(("kd", "dkd"), **settings)))
     workspace = Workspace(tmp_path / "runs", cache_folder=tmp_path / "cache")
 
     def networks():
