@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pairs import Row
 
-PARTS = ("views", "frequency", "training", "unit", "startup", "deployed", "process", "waiting")
+PARTS = ("views", "frequency", "training", "unit", "startup", "deployed", "process", "whole", "waiting")
 PACKAGES = ("mmkd", "torch", "numpy", "numba", "pyts", "gudhi", "ripser", "persim")
 RESULT = Path(__file__).resolve().parents[1] / "results" / "speed.md"
 

@@ -5,6 +5,7 @@ lie in the two windows. Runs that say nothing, such as those of a resting sensor
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,7 @@ class Copies:
     """
 
     run: NDArray[np.int64]
-    window: NDArray[np.int64]
+    window: NDArray[np.int32]
     whole: NDArray[np.int64]
     length: int
 
@@ -58,7 +59,9 @@ class Copies:
         return _on_both_sides(self.whole[known], known, test)
 
 
-def _on_both_sides(group: NDArray[np.int64], window: NDArray[np.int64], test: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _on_both_sides(
+    group: NDArray[np.int64], window: NDArray[np.integer[Any]], test: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """The test windows in a group that has windows of both sides; a group is given by the number of each of them."""
     found = np.zeros(len(test), bool)
     if len(group):
@@ -122,24 +125,28 @@ def find_copies(x: NDArray[np.float32]) -> Copies:
         entire[changes[:, -1] == 0] = 0
         rows, columns = np.nonzero(tells & ((runs >> np.uint64(40)) & np.uint64(keep - 1) == 0))
         hashes.append(runs[rows, columns])
-        windows.append(rows + start)
+        windows.append((rows + start).astype(np.int32))
         whole.append(entire)
-    run, window = _repeated(np.concatenate(hashes), np.concatenate(windows))
+    run, window = _repeated(hashes, windows)
     entire = np.concatenate(whole)
     number = np.where(entire == 0, -1, np.unique(entire, return_inverse=True)[1])
     return Copies(run, window, number, length)
 
 
-def _repeated(hashes: Hashes, windows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers of the hashes that occur more than once, and the windows where they do: few, and all that is asked."""
-    ordered = np.sort(hashes)
-    more = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
-    if not len(more):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    place = np.searchsorted(more, hashes)
-    np.minimum(place, len(more) - 1, out=place)
-    kept = more[place] == hashes
-    return place[kept], windows[kept]
+def _repeated(hashes: list[Hashes], windows: list[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Numbers of the hashes that occur more than once, and the windows where they do; the lists are emptied."""
+    values = np.concatenate(hashes)
+    hashes.clear()
+    order = np.argsort(values)
+    values = values[order]
+    as_before = np.zeros(len(values), bool)
+    as_before[1:] = values[1:] == values[:-1]
+    del values
+    several = as_before.copy()
+    several[:-1] |= as_before[1:]
+    window = np.concatenate(windows)[order[several]]
+    windows.clear()
+    return np.cumsum(~as_before[several]) - 1, window
 
 
 def _run_length(x: NDArray[np.float32]) -> int:
