@@ -176,7 +176,8 @@ def get_teacher(
             logits = np.load(folder / "logits.npy", allow_pickle=False)
             return Teacher(spec, initial_network(spec, windows), folder, "last", logits)
         epoch = checkpoint if len(windows.validation) and not spec.checkpoint_file else "last"
-        return Teacher(spec, _trained_network(spec, windows, folder / f"{epoch}.safetensors"), folder, epoch)
+        network = _trained_network(spec, windows, folder / f"{epoch}.safetensors")
+        return Teacher(spec, network, folder, epoch)
 
     teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()
