@@ -5,16 +5,21 @@ processes; the table has the median of the ratios, and the least and the greates
 asserted on the way. The peers (pyts, gudhi, ripser, persim) are development dependencies.
 """
 
-import argparse
 import importlib
 import os
 import platform
 import sys
 import time
+from argparse import Namespace
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from pairs import Row
+
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
+from mmkd.core.errors import MmkdError
 
 PARTS = ("views", "frequency", "training", "unit", "startup", "deployed", "process", "waiting")
 PACKAGES = ("mmkd", "torch", "numpy", "numba", "pyts", "gudhi", "ripser", "persim")
@@ -62,16 +67,16 @@ def page(rows: list[Row], minutes: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="PART[,PART]", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="pairs of a row (default 5)")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
-    args = parser.parse_args()
+def measure(args: Namespace) -> None:
+    """Print a line a row, and write the page if all parts were measured.
+
+    Raises:
+        MmkdError: there is no such part, or nothing to measure.
+    """
     parts = args.only.split(",")
     wrong = [part for part in parts if part not in PARTS]
     if wrong or args.rounds < 1:
-        parser.error(f"--only takes {', '.join(PARTS)}, --rounds 1 or more")
+        raise MmkdError(f"--only takes {', '.join(PARTS)}, --rounds 1 or more")
     started, rows = time.perf_counter(), []
     for part in parts:
         for row in importlib.import_module(part).rows(args.rounds):
@@ -80,7 +85,14 @@ def main() -> int:
     if tuple(parts) == PARTS:
         args.out.write_text(page(rows, (time.perf_counter() - started) / 60), encoding="utf-8")
         print(f"written: {args.out}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="PART[,PART]", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="pairs of a row (default 5)")
+    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
+    return run_script(parser, measure, argv)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,20 @@ it. The records are compared: one process gives the scores of the separate comma
 on average, for a worker has fewer threads and rounds otherwise.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 
 METHODS = ("kd", "aver", "dkd", "dist", "ls-kd", "fitnet", "at", "sp", "pkt", "feature-kd")
 COMMAND = (sys.executable, "-m", "mmkd.bench", "--student", "sig", "--seeds", "0-1", "--quiet", "--json")
@@ -59,11 +63,8 @@ def page(times: dict[str, list[float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", metavar="N", type=int, default=3)
-    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
-    args = parser.parse_args()
+def measure(args: Namespace) -> None:
+    """Write the page after each round."""
     times: dict[str, list[float]] = {name: [] for name in (ONE, TWO, APART)}
     for round_ in range(args.rounds):
         (own, scores), (two, others) = run(METHODS), run(METHODS, jobs=2)
@@ -81,7 +82,13 @@ def main() -> int:
         )
         args.out.write_text(page(times), encoding="utf-8")
     print(f"written: {args.out}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="speed/suite.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", metavar="N", type=int, default=3)
+    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
+    return run_script(parser, measure, argv)
 
 
 if __name__ == "__main__":
