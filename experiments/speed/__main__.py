@@ -20,23 +20,21 @@ from pairs import Row
 from mmkd.cli.flags import Parser
 from mmkd.cli.script import run_script
 from mmkd.core.errors import MmkdError
+from mmkd.store.environment import processor
 
 PARTS = ("views", "frequency", "training", "unit", "startup", "deployed", "process", "waiting")
 PACKAGES = ("mmkd", "torch", "numpy", "numba", "pyts", "gudhi", "ripser", "persim")
 RESULT = Path(__file__).resolve().parents[1] / "results" / "speed.md"
 
 
-def processor() -> str:
-    """The processor's name and what of its instructions matters here."""
+def instructions() -> str:
+    """Behind the processor's name, what of its instructions matters here; empty where the system does not tell it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
-        return platform.processor() or platform.machine()
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = facts.get("flags", "").split()
+        return ""
     known = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
-    return f"{facts.get('model name', platform.machine())} ({', '.join(known)})"
+    return f" ({', '.join(known)})"
 
 
 def page(rows: list[Row], minutes: float) -> str:
@@ -52,7 +50,7 @@ def page(rows: list[Row], minutes: float) -> str:
         "`cost`: how many times the peer's time ours takes, at most the goal. That both give the same numbers is",
         "asserted in the same run.",
         "",
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads each;",
+        f"{processor()}{instructions()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads each;",
         f"Python {platform.python_version()}, {versions}; {minutes:.0f} minutes.",
         "",
         "| work | peer | ratio | goal | met | pairs | note |",
