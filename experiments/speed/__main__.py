@@ -22,7 +22,7 @@ from mmkd.cli.script import run_script
 from mmkd.core.errors import MmkdError
 from mmkd.store.environment import processor
 
-PARTS = ("views", "frequency", "training", "unit", "startup", "deployed", "process", "waiting")
+PARTS = ("views", "frequency", "training", "unit", "startup", "deployed", "process", "whole", "waiting")
 PACKAGES = ("mmkd", "torch", "numpy", "numba", "pyts", "gudhi", "ripser", "persim")
 RESULT = Path(__file__).resolve().parents[1] / "results" / "speed.md"
 

@@ -5,6 +5,7 @@ lie in the two windows. Runs that say nothing, such as those of a resting sensor
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +39,13 @@ class Copies:
     """Which windows have runs of samples, or all samples, in common.
 
     Attributes:
-        run, window: (R,), a run's number, and a window that it occurs in.
+        run, window: (R,), a run's number, and a window that it occurs in, of the runs that occur more than once.
         whole: (N,), the same number for windows that are equal in every sample; -1 for windows that say nothing.
         length: samples in a run.
     """
 
     run: NDArray[np.int64]
-    window: NDArray[np.int64]
+    window: NDArray[np.int32]
     whole: NDArray[np.int64]
     length: int
 
@@ -58,7 +59,9 @@ class Copies:
         return _on_both_sides(self.whole[known], known, test)
 
 
-def _on_both_sides(group: NDArray[np.int64], window: NDArray[np.int64], test: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _on_both_sides(
+    group: NDArray[np.int64], window: NDArray[np.integer[Any]], test: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """The test windows in a group that has windows of both sides; a group is given by the number of each of them."""
     found = np.zeros(len(test), bool)
     if len(group):
@@ -122,12 +125,28 @@ def find_copies(x: NDArray[np.float32]) -> Copies:
         entire[changes[:, -1] == 0] = 0
         rows, columns = np.nonzero(tells & ((runs >> np.uint64(40)) & np.uint64(keep - 1) == 0))
         hashes.append(runs[rows, columns])
-        windows.append(rows + start)
+        windows.append((rows + start).astype(np.int32))
         whole.append(entire)
-    run = np.unique(np.concatenate(hashes), return_inverse=True)[1]
+    run, window = _repeated(hashes, windows)
     entire = np.concatenate(whole)
     number = np.where(entire == 0, -1, np.unique(entire, return_inverse=True)[1])
-    return Copies(run, np.concatenate(windows), number, length)
+    return Copies(run, window, number, length)
+
+
+def _repeated(hashes: list[Hashes], windows: list[NDArray[np.int32]]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """Numbers of the hashes that occur more than once, and the windows where they do; the lists are emptied."""
+    values = np.concatenate(hashes)
+    hashes.clear()
+    order = np.argsort(values)
+    values = values[order]
+    as_before = np.zeros(len(values), bool)
+    as_before[1:] = values[1:] == values[:-1]
+    del values
+    several = as_before.copy()
+    several[:-1] |= as_before[1:]
+    window = np.concatenate(windows)[order[several]]
+    windows.clear()
+    return np.cumsum(~as_before[several]) - 1, window
 
 
 def _run_length(x: NDArray[np.float32]) -> int:

@@ -25,6 +25,8 @@ TESTED = 2000
 """Test windows that are compared with all others."""
 DISTANCES = 1_000_000
 """Distances that are in memory at a time."""
+BLOCK = 2_000_000
+"""Values of windows whose shapes are in memory at a time."""
 
 Flags = NDArray[np.bool_]
 
@@ -78,22 +80,38 @@ def scaled_copies(x: NDArray[np.float32], test: Flags) -> int:
     estimated from theirs.
     """
     n, channels, width = x.shape
-    largest = float(np.abs(x).max()) or 1.0
+    largest = np.float32(max(float(x.max()), -float(x.min())) or 1.0)
     values = max(VALUES[0], min(VALUES[1], ALL_VALUES // n))
-    thin = x[:, :, :: max(1, channels * width // values)] / np.float32(largest)
-    thin = thin - thin.mean(axis=2, keepdims=True)
-    flat = thin.reshape(n, -1)
-    norm = np.linalg.norm(flat, axis=1)
-    flat /= np.maximum(norm, np.finfo(np.float32).tiny)[:, None]
-    some = norm > 1e-6
+    every = max(1, channels * width // values)
+    positions = np.arange(n)
+    blocks = np.array_split(positions, -(-n * channels * width // BLOCK))
+    directions = np.random.default_rng(0).standard_normal((channels * -(-width // every), 12)).astype(np.float32)
+    projected = np.empty((n, 12), np.float32)
+    some = np.empty(n, bool)
+    for block in blocks:
+        shapes, norm = _shapes(x[block], every, largest)
+        projected[block] = shapes @ directions
+        some[block] = norm > 1e-6
     tested, others = np.flatnonzero(test & some), np.flatnonzero(~test & some)
     if not len(tested) or not len(others):
         return 0
     chosen = tested[:: -(-len(tested) // TESTED)]
-    projected = flat @ np.random.default_rng(0).standard_normal((flat.shape[1], 12)).astype(np.float32)
     nearest = others[_nearest(projected[chosen], projected[others])]
-    found = np.square(flat[chosen] - flat[nearest]).sum(axis=1) / 2 < COPY
-    return round(float(found.mean()) * len(tested))
+    copies = 0
+    for part in np.array_split(np.arange(len(chosen)), -(-len(chosen) * channels * width // BLOCK)):
+        own, other = (_shapes(x[rows[part]], every, largest)[0] for rows in (chosen, nearest))
+        copies += int((np.square(own - other).sum(axis=1) / 2 < COPY).sum())
+    return round(copies / len(chosen) * len(tested))
+
+
+def _shapes(x: NDArray[np.float32], every: int, largest: np.float32) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Windows without their offset a channel, scaled to norm 1, and their norms, of every so many-th sample."""
+    thin = x[:, :, ::every] / largest
+    thin -= thin.mean(axis=2, keepdims=True)
+    flat = thin.reshape(len(x), -1)
+    norm = np.linalg.norm(flat, axis=1)
+    flat /= np.maximum(norm, np.finfo(np.float32).tiny)[:, None]
+    return flat, norm
 
 
 def _nearest(points: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -76,5 +76,5 @@ def _is_alone(values: NDArray[np.float32], rest: Flags, end: np.float32, offset:
     if not len(others):
         return False
     low, high = np.quantile(others[:: max(1, len(others) // SOME)].astype(np.float64), (0.25, 0.75))
-    gap = float(np.abs(others.astype(np.float64) - float(end)).min())
+    gap = abs(float(others.min() if end < others[0] else others.max()) - float(end))  # `end` lies beyond all others
     return bool(gap > FAR_IF_USUAL * (high - low) if is_usual else gap > FAR * (high - low) > 0)

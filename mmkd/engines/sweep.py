@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from mmkd.core.errors import UnitFailed, describe_error
+from mmkd.core.memory import return_freed_memory
 from mmkd.data import Dataset
 from mmkd.specs.unit import UnitSpec
 from mmkd.tasks import TASKS
@@ -67,6 +68,7 @@ def run_one(
         try:
             if failure is not None:
                 raise failure
+            return_freed_memory()
             return UnitResult(spec, "done", TASKS.get(spec.task).run_unit(spec, data, workspace))
         except (Exception, SystemExit) as error:  # a method may raise any error: only its unit fails
             log = records.write_failure(spec.key, traceback.format_exc())
