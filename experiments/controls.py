@@ -6,8 +6,12 @@ python experiments/controls.py DIR/leaderboard.csv        # prints the table, in
 
 import csv
 import sys
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
+
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 
 PARTS = {
     "A hapt6": "hapt6 at 25 Hz with labels of 5 subjects, student sig (micro)",
@@ -64,6 +68,18 @@ def _change(row: dict[str, str] | None) -> str:
 MEASURED = ("mean", "low", "high")
 SEEDS = "3"
 
+
+def show(args: Namespace) -> None:
+    """Print the table of a file."""
+    with args.file.open(encoding="utf-8") as lines:
+        print(table(list(csv.DictReader(lines))), end="")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="controls.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("file", metavar="DIR/leaderboard.csv", type=Path)
+    return run_script(parser, show, argv)
+
+
 if __name__ == "__main__":
-    with Path(sys.argv[1]).open(encoding="utf-8") as file:
-        print(table(list(csv.DictReader(file))), end="")
+    sys.exit(main())

@@ -5,15 +5,18 @@ The networks take turns, so that all see the same machine; the table holds the m
 Fast-SCNN's time (median of the ratios of neighbours). MACs are those of convolutions and matrix products.
 """
 
-import argparse
 import sys
 import time
+from argparse import Namespace
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 from mmkd.nets import build_dense, count_parameters
 from mmkd.nets.dense.mamba import Mamba
 from mmkd.nets.dense.unet import UNet
@@ -46,10 +49,8 @@ def seconds(net: nn.Module, x: torch.Tensor) -> float:
     return time.perf_counter() - started
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", metavar="N", type=int, default=50)
-    args = parser.parse_args()
+def measure(args: Namespace) -> None:
+    """Print the table."""
     nets = networks()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {args.rounds} rounds")
     print(f"{'':10}  params  MMACs  1 window, ms  32 windows, ms")
@@ -64,7 +65,12 @@ def main() -> int:
             own, first = (np.array(times[which][batch][3:]) for which in (name, "fast-scnn"))
             cells.append(f"{1e3 * np.median(own):6.1f} ({np.median(own / first):4.1f})")
         print(f"{name:10}  {count_parameters(net):6,}  {macs(net):5.1f}  {cells[0]}  {cells[1]}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="dense_latency.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", metavar="N", type=int, default=50)
+    return run_script(parser, measure, argv)
 
 
 if __name__ == "__main__":

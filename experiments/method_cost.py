@@ -9,16 +9,18 @@ second stage, with the features, and so is `mst-distill`, whose first costs most
 beside cross-entropy is measured by `method_scale.py`.
 """
 
-import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 from mmkd.core.errors import Refused
 from mmkd.core.registry import METHODS
 from mmkd.methods.outputs import Batch, Outputs, Step
@@ -91,12 +93,8 @@ def units(names: tuple[str, ...], fusion: str, net: str = "small") -> list[UnitS
         return [spec for spec, _ in expand(request)]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", metavar="M[,M]", help="default: all that fit the student")
-    parser.add_argument("--rounds", metavar="N", type=int, default=15)
-    parser.add_argument("--fusion", default="concat", help="of the student's branches")
-    args = parser.parse_args()
+def measure(args: Namespace) -> None:
+    """Print a line a method."""
     labels = torch.arange(WINDOWS) % CLASSES
     first, *others = units(tuple(args.methods.split(",")) if args.methods else tuple(METHODS), args.fusion)
     alone = Steps(first, labels)
@@ -114,7 +112,14 @@ def main() -> int:
         low, middle, high = np.percentile(pairs[:, 0] / pairs[:, 1], (25, 50, 75))
         own, base = pairs.sum(0)
         print(f"{spec.method:16}  {middle:6.2f} ({low:.2f} to {high:.2f})  {own / base:6.2f}", flush=True)
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="method_cost.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", metavar="M[,M]", help="default: all that fit the student")
+    parser.add_argument("--rounds", metavar="N", type=int, default=15)
+    parser.add_argument("--fusion", default="concat", help="of the student's branches")
+    return run_script(parser, measure, argv)
 
 
 if __name__ == "__main__":

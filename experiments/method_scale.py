@@ -10,10 +10,10 @@ epochs. Writes `results/method-scale.csv` and `results/method-scale.md`; `tests/
 outside the band 1/50 to 10 is explained in `EXPLAINED`.
 """
 
-import argparse
 import csv
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 from mmkd.core.errors import MmkdError
 from mmkd.core.registry import METHODS
 from mmkd.data import Dataset
@@ -226,14 +228,8 @@ def measured() -> list[str]:
     return [n for n, m in own.items() if m.distils and m.status != "control" and "classification" in m.tasks]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--methods", metavar="M[,M]", help="default: all for windows that have teachers")
-    parser.add_argument("--datasets", metavar="D[,D]", default=",".join(SETS))
-    parser.add_argument("--data-root", metavar="DIR")
-    parser.add_argument("--cache", metavar="DIR", help="of views and teachers; default: a folder that is removed")
-    parser.add_argument("--write", action="store_true", help="replace the rows of these methods in results/")
-    args = parser.parse_args()
+def run(args: Namespace) -> None:
+    """Print a line a method, term and data set."""
     methods = args.methods.split(",") if args.methods else measured()
     rows: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -245,7 +241,16 @@ def main() -> int:
                 rows.append({"method": str(method), "term": str(term), "dataset": str(name), **numbers})
     if args.write:
         write(rows)
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="method_scale.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", metavar="M[,M]", help="default: all for windows that have teachers")
+    parser.add_argument("--datasets", metavar="D[,D]", default=",".join(SETS))
+    parser.add_argument("--data-root", metavar="DIR")
+    parser.add_argument("--cache", metavar="DIR", help="of views and teachers; default: a folder that is removed")
+    parser.add_argument("--write", action="store_true", help="replace the rows of these methods in results/")
+    return run_script(parser, run, argv)
 
 
 def write(rows: Sequence[dict[str, str]]) -> None:

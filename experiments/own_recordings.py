@@ -8,11 +8,13 @@ row. `python -m mmkd.data window` cuts both. Without jitter the windows must equ
 bit; with it, the score of the student alone is compared with that on the card's windows, same test subjects and seeds.
 """
 
-import argparse
 import contextlib
 import io
 import json
+import sys
 import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ import pandas as pd
 from scipy.interpolate import CubicSpline
 
 from mmkd.bench import main as bench
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 from mmkd.data import load_dataset
 from mmkd.data.__main__ import main as data_command
 
@@ -128,13 +132,8 @@ def scores(flags, split, runs, steps):
     return [unit["metrics"]["test"]["accuracy"] for unit in json.loads(said.getvalue())]
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data-root", type=Path, required=True)
-    parser.add_argument("--only", choices=SETS)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--write", action="store_true")
-    args = parser.parse_args()
+def run(args: Namespace) -> None:
+    """Print a line a data set, and write the page."""
     lines = []
     for name, dataset in SETS.items():
         if args.only not in (None, name):
@@ -169,5 +168,14 @@ def main():
         RESULT.write_text(PAGE.format(steps=args.steps, rows="\n".join(lines)), encoding="utf-8")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="own_recordings.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--only", choices=SETS)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--write", action="store_true")
+    return run_script(parser, run, argv)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

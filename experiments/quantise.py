@@ -9,10 +9,10 @@ model (`mmkd/deploy/integer.py`, which the C source equals bit for bit) is run o
 student. A student is measured once: its line in the file is written at once, and is not made again.
 """
 
-import argparse
 import csv
 import io
 import sys
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from mmkd.cli.console import command_line
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 from mmkd.comparison.gap import t_interval
 from mmkd.core.errors import MmkdError
 from mmkd.core.registry import METHODS
@@ -477,32 +478,33 @@ def _sections(rows: Sequence[Measured], requests: Sequence[Request]) -> Iterator
                 yield f"{text}\n\n{table(drop)}"
 
 
+def run(args: Namespace) -> None:
+    """Measure what is not measured, and write the file and its page."""
+    path = Path(args.out)
+    if path.suffix != ".csv":
+        raise MmkdError(f"--out {path}: name a file that ends in .csv")
+    changes = {} if args.data_root is None else {"data_root": args.data_root}
+    requests = read_suites(args.suite, **changes)
+    if args.runs is not None:
+        if not Path(args.runs).is_dir():
+            raise MmkdError(f"--runs {args.runs}: there is no such folder")
+        asked, found = measure_all(requests, Records(args.runs), path, args.data_root)
+        print(f"{found} of {asked} students of the suite are measured")
+    rows = read(path)
+    if not rows:
+        raise MmkdError(f"--out {path}: nothing is measured yet; give --runs, the folder of the records")
+    write_atomically(path.with_suffix(".md"), page(rows, requests).encode())
+    print(f"{len(rows)} students: {path}, {path.with_suffix('.md')}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what is not measured, and write the file and its page; the exit code is 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the study; the exit code is 0, or 2 for bad input."""
+    parser = Parser(prog="quantise.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--runs", help="folder of the records; without it only the page is written")
     parser.add_argument("--suite", default=str(SUITE))
     parser.add_argument("--data-root", help="the data folder, as of mmkd.bench")
     parser.add_argument("--out", default=str(FILE), metavar="FILE.csv", help="the file; the page is FILE.md beside it")
-    args = parser.parse_args(argv)
-    with command_line("quantise.py") as exit_code:
-        path = Path(args.out)
-        if path.suffix != ".csv":
-            raise MmkdError(f"--out {path}: name a file that ends in .csv")
-        changes = {} if args.data_root is None else {"data_root": args.data_root}
-        requests = read_suites(args.suite, **changes)
-        if args.runs is not None:
-            if not Path(args.runs).is_dir():
-                raise MmkdError(f"--runs {args.runs}: there is no such folder")
-            asked, found = measure_all(requests, Records(args.runs), path, args.data_root)
-            print(f"{found} of {asked} students of the suite are measured")
-        rows = read(path)
-        if not rows:
-            raise MmkdError(f"--out {path}: nothing is measured yet; give --runs, the folder of the records")
-        write_atomically(path.with_suffix(".md"), page(rows, requests).encode())
-        print(f"{len(rows)} students: {path}, {path.with_suffix('.md')}")
-        exit_code.value = 0
-    return exit_code.value
+    return run_script(parser, run, argv)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ seed.
 and writes `results/recipe.csv`, a line a network, and the tables of `results/recipe.md`.
 """
 
-import argparse
 import csv
 import itertools
 import json
 import sys
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold
 
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
+from mmkd.core.errors import unknown_name
 from mmkd.core.progress import Lines, duration
 from mmkd.data import Dataset, load_dataset
 from mmkd.data.dataset import Fold
@@ -35,10 +38,11 @@ from mmkd.specs.unit import UnitSpec
 from mmkd.store.records import Records
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
-from mmkd.units.request import Request
+from mmkd.units.request import Request, parse_seeds
 from mmkd.units.result import UnitResult
 
 PATH = Path(__file__).parent / "results" / "recipe.csv"
+PARTS = ("A", "B", "factors", "targets", "gaf")
 SETS: Mapping[str, dict[str, Any]] = {
     "hapt6": {"rate": 25.0},
     "motionsense": {"rate": 25.0},
@@ -300,22 +304,16 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield table(("set", "alone", "gap", *STUDENTS[1:]), lines)
 
 
-def main() -> None:
-    """Parse the flags and run the study, or write its tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["run", "table"])
-    parser.add_argument("--parts", default="A,B,factors,targets,gaf")
-    parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--methods", help="only these of the part's methods")
-    parser.add_argument("--runs", default="runs/recipe")
-    parser.add_argument("--cache")
-    parser.add_argument("--data-root", default="")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--dry-run", action="store_true")
-    args = parser.parse_args()
-    seeds = [int(seed) for seed in args.seeds.split(",")]
+def carry_out(args: Namespace) -> None:
+    """Run the study, or write its tables.
+
+    Raises:
+        MmkdError: there is no such part or data set.
+    """
+    for kind, names, known in (("part", args.parts, PARTS), ("data set", args.sets, SETS)):
+        if unknown := [name for name in names.split(",") if name not in known]:
+            raise unknown_name(kind, unknown[0], known)
+    seeds = parse_seeds(args.seeds)
     folder = Path(args.runs) / "folds"
     chosen = list(studies(args.parts.split(","), args.sets.split(","), seeds, args.data_root or None, folder))
     if args.methods:
@@ -339,5 +337,21 @@ def main() -> None:
     print(f"{len(rows)} networks, {duration(sum(float(row['seconds']) for row in rows))} of training")
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="recipe.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["run", "table"])
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--methods", help="only these of the part's methods")
+    parser.add_argument("--runs", default="runs/recipe")
+    parser.add_argument("--cache")
+    parser.add_argument("--data-root", default="")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--dry-run", action="store_true")
+    return run_script(parser, carry_out, argv)
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

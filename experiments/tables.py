@@ -7,6 +7,7 @@ python experiments/tables.py NAME   # prints its tables, in Markdown
 
 import csv
 import sys
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
+from mmkd.core.errors import MmkdError, unknown_name
 
 RESULTS = Path(__file__).parent / "results"
 METRICS = ("accuracy", "macro_f1", "miou", "iou_p", "parameters", "macs", "latency_ms", "seconds")
@@ -201,9 +206,31 @@ def tables(page: str) -> dict[str, str]:
     return {heading: markdown(table, scores, rows) for heading, table in PAGES[page].items()}
 
 
+def show(args: Namespace) -> None:
+    """Keep the lines of a page, or print its tables.
+
+    Raises:
+        MmkdError: there is no such page, or there are not two files.
+    """
+    if args.what == "keep":
+        if len(args.files) != 2:
+            raise MmkdError("keep takes two files: results.csv of the comparison, and that of the page")
+        keep(*args.files)
+        return
+    if args.what not in PAGES:
+        raise unknown_name("page", args.what, PAGES)
+    if args.files:
+        raise MmkdError(f"{args.what} takes no {str(args.files[0])!r}")
+    for heading, text in tables(args.what).items():
+        print(f"**{heading}**\n\n{text}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="tables.py", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("what", metavar="NAME", help=f"keep, or one of {', '.join(PAGES)}")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="of keep: from, to")
+    return run_script(parser, show, argv)
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "keep":
-        keep(Path(sys.argv[2]), Path(sys.argv[3]))
-    else:
-        for heading, text in tables(sys.argv[1]).items():
-            print(f"**{heading}**\n\n{text}")
+    sys.exit(main())

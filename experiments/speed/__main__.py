@@ -5,33 +5,36 @@ processes; the table has the median of the ratios, and the least and the greates
 asserted on the way. The peers (pyts, gudhi, ripser, persim) are development dependencies.
 """
 
-import argparse
 import importlib
 import os
 import platform
 import sys
 import time
+from argparse import Namespace
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from pairs import Row
+
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
+from mmkd.core.errors import MmkdError
+from mmkd.store.environment import processor
 
 PARTS = ("views", "frequency", "training", "unit", "startup", "deployed", "process", "whole", "waiting")
 PACKAGES = ("mmkd", "torch", "numpy", "numba", "pyts", "gudhi", "ripser", "persim")
 RESULT = Path(__file__).resolve().parents[1] / "results" / "speed.md"
 
 
-def processor() -> str:
-    """The processor's name and what of its instructions matters here."""
+def instructions() -> str:
+    """Behind the processor's name, what of its instructions matters here; empty where the system does not tell it."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
-        return platform.processor() or platform.machine()
-    facts = dict(line.split(":", 1) for line in lines if ":" in line)
-    facts = {key.strip(): value.strip() for key, value in facts.items()}
-    flags = facts.get("flags", "").split()
+        return ""
     known = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
-    return f"{facts.get('model name', platform.machine())} ({', '.join(known)})"
+    return f" ({', '.join(known)})"
 
 
 def page(rows: list[Row], minutes: float) -> str:
@@ -47,7 +50,7 @@ def page(rows: list[Row], minutes: float) -> str:
         "`cost`: how many times the peer's time ours takes, at most the goal. That both give the same numbers is",
         "asserted in the same run.",
         "",
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads each;",
+        f"{processor()}{instructions()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads each;",
         f"Python {platform.python_version()}, {versions}; {minutes:.0f} minutes.",
         "",
         "| work | peer | ratio | goal | met | pairs | note |",
@@ -62,16 +65,16 @@ def page(rows: list[Row], minutes: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="PART[,PART]", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="pairs of a row (default 5)")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
-    args = parser.parse_args()
+def measure(args: Namespace) -> None:
+    """Print a line a row, and write the page if all parts were measured.
+
+    Raises:
+        MmkdError: there is no such part, or nothing to measure.
+    """
     parts = args.only.split(",")
     wrong = [part for part in parts if part not in PARTS]
     if wrong or args.rounds < 1:
-        parser.error(f"--only takes {', '.join(PARTS)}, --rounds 1 or more")
+        raise MmkdError(f"--only takes {', '.join(PARTS)}, --rounds 1 or more")
     started, rows = time.perf_counter(), []
     for part in parts:
         for row in importlib.import_module(part).rows(args.rounds):
@@ -80,7 +83,14 @@ def main() -> int:
     if tuple(parts) == PARTS:
         args.out.write_text(page(rows, (time.perf_counter() - started) / 60), encoding="utf-8")
         print(f"written: {args.out}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="PART[,PART]", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="pairs of a row (default 5)")
+    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
+    return run_script(parser, measure, argv)
 
 
 if __name__ == "__main__":

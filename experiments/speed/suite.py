@@ -7,11 +7,11 @@ training and one test are timed. The loops give the predictions of the one proce
 its scores on average, for a worker has fewer threads and rounds otherwise.
 """
 
-import argparse
 import os
 import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,6 +20,8 @@ import torch
 from loops import Loop, loops
 from pairs import seconds, user_seconds
 
+from mmkd.cli.flags import Parser
+from mmkd.cli.script import run_script
 from mmkd.store.records import Records
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
@@ -101,11 +103,8 @@ def page(costs: dict[str, Costs], count: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", metavar="N", type=int, default=3)
-    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
-    args = parser.parse_args()
+def measure(args: Namespace) -> None:
+    """Write the page after each round."""
     costs: dict[str, Costs] = {name: [] for name in (LOOPS, ONE, TWO)}
     for round_ in range(args.rounds):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
@@ -122,7 +121,13 @@ def main() -> int:
         print(f"round {round_ + 1}: {', '.join(taken)}", flush=True)
         args.out.write_text(page(costs, len(trainings)), encoding="utf-8")
     print(f"written: {args.out}")
-    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = Parser(prog="speed/suite.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", metavar="N", type=int, default=3)
+    parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
+    return run_script(parser, measure, argv)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,13 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_origin, get_type_hints
 
 from mmkd.cli.listing import LISTS, preset_help
 from mmkd.core.errors import MmkdError, did_you_mean
-from mmkd.core.options import shown
+from mmkd.core.options import TRUTHS, shown
 from mmkd.units.methods import check_words, named_methods
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def add_flag(group: Any, f: "Field[Any]") -> None:
     repeated = f.name == "plugins"
     settings: dict[str, Any] = {"action": "append", "default": []} if repeated else {}
     if f.default is False:
-        settings = {"action": "store_const", "const": True}
+        settings = {"nargs": "?", "const": True, "metavar": "false", "type": partial(_truth, f.metadata["flag"])}
     else:
         settings["metavar"] = f.metadata["metavar"]
         settings |= {"nargs": "?", "const": f.metadata["alone"]} if f.metadata["alone"] else {}
@@ -159,6 +160,14 @@ def _flag_value(text: Any, hint: Any, f: "Field[Any]") -> Any:
         example = f.metadata["metavar"].partition("=")[2].partition(",")[0]
         return _assignments(text, flag, {"NET": "WRN16-1", "FILE": "FILE.safetensors"}[example])
     return text
+
+
+def _truth(flag: str, text: str) -> bool:
+    """The value of a flag that says yes where it stands alone, and that can say no to a suite."""
+    truth = TRUTHS.get(text.lower())
+    if truth is None:
+        raise MmkdError(f"{flag} {shown(text)} is not true or false")
+    return truth
 
 
 def _number(text: str, kind: type[int] | type[float], flag: str) -> int | float:

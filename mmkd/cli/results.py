@@ -102,17 +102,20 @@ def _say(lines: Sequence[str]) -> None:
 
 def _check(args: Any, words: Sequence[str]) -> int:
     from mmkd.results.submission.checking import check_file
+    from mmkd.results.submission.joining import taken_names
     from mmkd.results.submission.placing import places
 
     if len(words) != 1 or not words[0]:
         raise MmkdError("check takes one FILE.csv")
-    checked = check_file(Path(words[0]), _protocol(args), Path(args.method_file) if args.method_file else None)
-    name = one_line(Path(words[0]).name, 60)
-    for number, text in checked.problems[:MOST_SHOWN]:
+    path, protocol = Path(words[0]), _protocol(args)
+    checked = check_file(path, protocol, Path(args.method_file) if args.method_file else None)
+    problems = checked.problems or taken_names(path, checked.lines, protocol)
+    name = one_line(path.name, 60)
+    for number, text in problems[:MOST_SHOWN]:
         where = f", line {number}" if number else ""
         print(f"{NAME}: {name}{where}: {one_line(text)}", file=sys.stderr)
-    if checked.problems:
-        more = len(checked.problems) - MOST_SHOWN
+    if problems:
+        more = len(problems) - MOST_SHOWN
         if more > 0:
             print(f"{NAME}: {name}: and {more:,} more", file=sys.stderr)
         return 2

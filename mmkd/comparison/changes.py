@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mmkd.comparison.rows import STUDENT_ONLY, Row, common_repeats
-from mmkd.comparison.units import machine
+from mmkd.comparison.units import on_one_machine
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import Paired, gap_closed, paired
 
@@ -72,7 +72,7 @@ def gap(row: Row, alone: Row, teachers: Sequence[Row]) -> float | Refusal:
 def time_ratio(row: Row, alone: Row) -> float | Refusal:
     """Training time over that of the student alone, of the units that both did on one kind of machine."""
     pairs = [(row.units[repeat], alone.units[repeat]) for repeat in common_repeats(row, alone)]
-    comparable = [pair for pair in pairs if machine(pair[0]) and machine(pair[0]) == machine(pair[1])]
+    comparable = [pair for pair in pairs if on_one_machine(pair)]
     own = sum(unit.metrics["seconds"] for unit, _ in comparable)
     base = sum(unit.metrics["seconds"] for _, unit in comparable)
     if not base:

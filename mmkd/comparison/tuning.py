@@ -14,7 +14,7 @@ import numpy as np
 
 from mmkd.comparison.identity import as_key, fold_of, making_settings, row_settings
 from mmkd.comparison.selection import phase_settings, phase_titles
-from mmkd.comparison.units import Unit, machine
+from mmkd.comparison.units import Unit, different_machines, machine
 from mmkd.core.errors import MmkdError
 from mmkd.metrics.budgets import best_of, best_of_range, budgets_up_to
 from mmkd.metrics.registry import METRICS, Metric
@@ -205,7 +205,7 @@ def tuning_phases(records: Iterable[Record]) -> list[TuningPhase]:
         spec = members[0].unit
         title = data_title(spec.data.name, spec.data.rate, spec.data)
         taught_by = {key for record in members for key in record.teachers.values() if key in teachers}
-        if len({machine(Unit(record.key, 0, {}, record)) for record in members} - {()}) > 1:
+        if len(different_machines(machine(Unit(record.key, 0, {}, record)) for record in members)) > 1:
             notes.append("trained on several kinds of machine, so that seconds are not those of one")
         phases.append(
             TuningPhase(

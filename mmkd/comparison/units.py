@@ -1,6 +1,6 @@
 """A unit of a comparison: its metrics, and the machine that it was trained on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from mmkd.comparison.predictions import missing_scores
 from mmkd.metrics.registry import from_source
 from mmkd.store.record import Record
 
-MACHINE = ("platform", "processor", "device", "threads", "processes")  # times of another one are not compared
+MACHINE = ("processor", "platform", "device", "threads", "processes")
+"""What of the environment is of the machine; times of another one are not compared."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,27 @@ def mean_over_folds(units: Sequence[Unit]) -> Unit:
 def machine(unit: Unit) -> tuple[Any, ...]:
     """What a training time depends on besides the work; empty where it is unknown, or not the same for all folds."""
     if unit.parts:
-        first, *others = {machine(part) for part in unit.parts}
-        return () if others else first
+        return next(iter(different_machines(map(machine, unit.parts)))) if on_one_machine(unit.parts) else ()
     environment = {} if unit.record is None else unit.record.environment
-    return tuple(environment.get(name) for name in MACHINE) if "threads" in environment else ()
+    if "threads" not in environment:
+        return ()
+    processor, *others = (environment.get(name) for name in MACHINE)
+    return processor if " " in str(processor) else "", *others
+
+
+def different_machines(found: Iterable[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """The known machines among these that differ.
+
+    Older records, and systems that do not tell the processor's model, name its architecture, in one word: "x86_64".
+    The platform says that too, so such a machine is compared by all else, as it was before: it is not another one than
+    those of one architecture, platform and threads whose model is known.
+    """
+    known = set(found) - {()}
+    named = {one[1:] for one in known if one[0]}
+    return {one for one in known if one[0] or one[1:] not in named}
+
+
+def on_one_machine(units: Iterable[Unit]) -> bool:
+    """Whether all of these were trained on one machine, as far as it is known."""
+    found = [machine(unit) for unit in units]
+    return () not in found and len(different_machines(found)) == 1

@@ -18,8 +18,8 @@ from mmkd.deploy.onnx_file import VIEW_PREFIX, check, describe_file, describe_vi
 from mmkd.deploy.onnx_run import BATCH, Arrays, latencies, open_session, run_in_batches
 from mmkd.deploy.student_graph import OUTPUT, StudentGraph
 from mmkd.deploy.windows import CalibrationWindows
-from mmkd.evaluation.deployment import processor
 from mmkd.metrics.scores import window_scores
+from mmkd.store.environment import processor
 from mmkd.store.files import write_atomically
 
 if TYPE_CHECKING:

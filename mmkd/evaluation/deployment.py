@@ -1,11 +1,9 @@
 """The cost of a deployed student for one window: multiply-accumulates, latency, and bytes on disk."""
 
 import gc
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mmkd.nets.cost import count_macs
+from mmkd.store.environment import processor
 from mmkd.training.student_model import StudentModel
 from mmkd.units.costs import is_steady
 
@@ -107,14 +106,3 @@ def single_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
         if gc_enabled:
             gc.enable()
-
-
-@lru_cache(maxsize=1)
-def processor() -> str:
-    """The name of the processor; if the system does not tell it, that of its architecture."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            names = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
-    except OSError:
-        names = []
-    return next(iter(names), "") or platform.processor() or platform.machine()

@@ -8,6 +8,8 @@ from mmkd.comparison.compare import why_unusable
 from mmkd.comparison.parts import is_part_of_another
 from mmkd.comparison.predictions import with_current_scores
 from mmkd.core.errors import MmkdError, describe_error
+from mmkd.core.text import shown
+from mmkd.metrics.registry import METRICS
 from mmkd.results.columns import Line
 from mmkd.results.fitting import Difference, describe, differences
 from mmkd.results.lines import subject_accuracies, unit_lines
@@ -101,6 +103,8 @@ def lines_of(
     for record in share_costs(map(with_current_scores, records)):
         own = subjects.get(record.key, {})
         lines += unit_lines(record, names[record.key], protocol, regime, own, verified)
+    unknown = dict.fromkeys(line.metric for line in lines if line.metric not in METRICS)
+    lines = [line for line in lines if line.metric not in unknown]
     seen: dict[tuple[object, ...], Line] = {}
     for line in lines:
         if seen.setdefault(line.identity, line) is not line:
@@ -109,7 +113,7 @@ def lines_of(
                 f"{line.dataset}, seed {line.seed}; remove one of the two from the records"
             )
     sha256: dict[str, str] = {}
-    notes = list(left_out)
+    notes = [*left_out, *(f"metric {shown(name)} is left out: mmkd has none of this name" for name in unknown)]
     for record in records:
         data = record.spec.data
         if sha256.setdefault(data.name, data.sha256) != data.sha256:

@@ -8,8 +8,9 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkd.core.errors import MmkdError, unknown_name
-from mmkd.core.text import shown
+from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
+from mmkd.core.text import one_line, shown
+from mmkd.metrics.registry import METRICS
 from mmkd.results.columns import COLUMNS, KINDS, Line, csv_text
 from mmkd.results.making import Made
 from mmkd.results.protocol import Protocol, read_protocol
@@ -123,7 +124,7 @@ def read_lines(protocol: Protocol, regime: str) -> list[Line]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             return list(_lines(csv.reader(stream), regime))
     except (ValueError, csv.Error) as error:
-        raise MmkdError(f"{path}: it is no table of results ({' '.join(str(error).split())[:100]})") from None
+        raise MmkdError(f"{path}: it is no table of results ({one_line(str(error), 200)})") from None
     except OSError as error:
         raise MmkdError(f"{path}: {error.strerror or error}") from None
 
@@ -148,6 +149,8 @@ def _lines(rows: Iterator[list[str]], regime: str) -> Iterator[Line]:
             raise ValueError(f"line {number}: {error}") from None
         if line.kind not in KINDS:
             raise ValueError(f"line {number}: kind {shown(line.kind)} is none of {', '.join(KINDS)}")
+        if line.metric not in METRICS:
+            raise ValueError(f"line {number}: unknown metric {shown(line.metric)}{did_you_mean(line.metric, METRICS)}")
         if line.regime != regime:
             raise ValueError(f"line {number} is of regime {shown(line.regime)}")
         if not 0 <= line.seed < 2**63:

@@ -34,7 +34,7 @@ def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": platform.machine(),
+        "processor": processor(),
         "device": device,
         "threads": threads,
         "processes": processes,
@@ -43,6 +43,17 @@ def environment(device: str, threads: int, processes: int = 1) -> dict[str, Any]
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+@cache
+def processor() -> str:
+    """The name of the processor's model; where the system does not tell it, that of its architecture."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            names = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+    except OSError:
+        names = []
+    return next(iter(names), "") or platform.processor() or platform.machine()
 
 
 @cache

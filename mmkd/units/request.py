@@ -53,7 +53,7 @@ class Request(TuningSettings, TrainingSettings):
     with_controls: bool = setting(
         False,
         "and the controls that fit: students that are taught nothing, or by something else than the teachers; is it "
-        "the teacher?",
+        "the teacher? (false: without those that a suite has)",
         flag="--with-controls",
         group="what",
     )
@@ -273,7 +273,10 @@ class Request(TuningSettings, TrainingSettings):
         group="where",
     )
     strict: bool = setting(
-        False, "refuse data of which something is suspicious, instead of a warning", flag="--strict", group="where"
+        False,
+        "refuse data of which something is suspicious, instead of a warning (false: warn, where a suite refuses)",
+        flag="--strict",
+        group="where",
     )
     records: tuple[str, ...] = setting(
         (),

@@ -21,6 +21,7 @@ from mmkd.comparison import ranking
 from mmkd.comparison.identity import WHERE_CHOSEN
 from mmkd.comparison.predictions import best_of
 from mmkd.comparison.robustness import robustness_curves
+from mmkd.comparison.units import Unit, different_machines, machine, mean_over_folds, on_one_machine
 from mmkd.core.refusal import Refusal
 from mmkd.core.registry import METHODS
 from mmkd.core.text import slug
@@ -286,6 +287,46 @@ def test_times_of_another_machine_are_not_compared(tmp_path):
     (group,) = compared(tmp_path).groups
     assert isinstance(rows(group)["kd"].time, Refusal)
     assert "2 of 2 teachers are not on record" in group.notes
+
+
+NAMED = {**PLACE, "processor": "Some CPU 3000"}
+
+
+@pytest.mark.parametrize(
+    ("alone", "kd", "known"),
+    [
+        (NAMED, NAMED, True),
+        (NAMED, {**NAMED, "processor": "Some CPU 4000"}, False),
+        (PLACE, NAMED, True),  # older records have the architecture alone
+        (NAMED, {**PLACE, "platform": "Linux of another machine"}, False),
+    ],
+)
+def test_times_are_compared_by_the_model_of_the_processor(tmp_path, alone, kd, known):
+    write(tmp_path, ALONE, 50, seconds=10.0, place=alone)
+    write(tmp_path, KD, 55, seconds=15.0, place=kd)
+    (group,) = compared(tmp_path).groups
+    assert (rows(group)["kd"].time == 1.5) if known else isinstance(rows(group)["kd"].time, Refusal)
+
+
+def test_an_architecture_is_no_machine_beside_a_processor_of_that_platform(tmp_path):
+    def units(*places):
+        runs = tmp_path / str(len(list(tmp_path.iterdir())))
+        return [Unit(str(n), 0, {}, write(runs, replace(KD, seed=n), 50, place=own)) for n, own in enumerate(places)]
+
+    other = {**NAMED, "processor": "Some CPU 4000"}
+    for places, different in (
+        ((PLACE, PLACE), 1),
+        ((PLACE, NAMED), 1),
+        ((PLACE, NAMED, other), 2),
+        ((PLACE, {**NAMED, "threads": 2}), 2),
+        ((PLACE, {}), 1),
+    ):
+        made = units(*places)
+        assert len(different_machines(map(machine, made))) == different
+        one = different == 1 and {} not in places
+        assert on_one_machine(made) is one
+        assert bool(machine(mean_over_folds(made))) is one
+    assert machine(mean_over_folds(units(PLACE, NAMED)))[0] == "Some CPU 3000"
 
 
 def test_costs_are_shown_where_records_have_them(tmp_path):

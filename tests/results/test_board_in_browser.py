@@ -1,6 +1,7 @@
 """The board in a real browser: it loads alone, has tabs, sorts the best on top, fits a telephone in both schemes."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -160,6 +161,40 @@ CONTRAST = """() => {
   return low.slice(0, 5);
 }"""
 """Texts of which the contrast against what is painted behind them is below 4.5."""
+
+
+NAMES = {SETS[0]: "SyntheticControl", SETS[1]: "MedicalImages", SETS[2]: "Strawberry", SETS[3]: "japanese-vowels"}
+BROKEN = """() => {
+  const broken = [];
+  for (const head of document.querySelectorAll("tbody th:not([colspan])")) {
+    if (!head.getClientRects().length) continue;
+    for (const word of head.firstChild.data.matchAll(/[^\\s-]+/g)) {
+      const range = document.createRange();
+      range.setStart(head.firstChild, word.index);
+      range.setEnd(head.firstChild, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((box) => box.top)).size > 1) broken.push(word[0]);
+    }
+  }
+  return broken;
+}"""
+"""Words in names of rows that stand on two lines."""
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_names_break_between_words_only(chromium, tmp_path, width):
+    lines = [replace(line, dataset=NAMES.get(line.dataset, line.dataset)) for line in made_lines()]
+    longest = {"equal": "a" * 80}
+    lines = [replace(line, row=longest.get(line.row, line.row)) for line in lines]
+    plan = Plan("A", "a title", "what it is", "macro_f1", tuple(NAMES.get(name, name) for name in SETS), SEEDS)
+    path = tmp_path / "index.html"
+    path.write_text(board_files("mmkd-bench v1", [plan], lines, {})["index.html"], encoding="utf-8")
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    page.goto(path.as_uri())
+    assert set(page.evaluate(BROKEN)) == {"a" * 80}, "what is longer than the column breaks, and nothing else"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    name = page.locator("tbody th").filter(has_text="a" * 80).first.bounding_box()
+    assert name["width"] <= 0.6 * width
+    page.close()
 
 
 def test_the_measure_of_contrast_can_fail(visit):

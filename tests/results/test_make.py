@@ -1,5 +1,6 @@
 """`python -m mmkd.results make`: records become tables, and only those that the protocol's suites describe."""
 
+import copy
 import csv
 import io
 import json
@@ -15,7 +16,7 @@ from mmkd.comparison.network_pairs import NetworkPair, pair_of
 from mmkd.comparison.predictions import Predictions, combine
 from mmkd.results.columns import COLUMNS, number_text
 from mmkd.results.fitting import describe, differences, method_differences
-from mmkd.results.making import make_lines, record_files
+from mmkd.results.making import lines_of, make_lines, record_files
 from mmkd.results.subjects import accuracies
 from mmkd.specs.unit import PeerSpec, UnitSpec
 from mmkd.units.frozen import frozen_options
@@ -367,6 +368,33 @@ def test_a_damaged_table_is_refused(folder):
         path.write_text(damaged)
         with pytest.raises(MmkdError, match="no table of results"):
             mmkd.load_results(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("macro_f", "unknown metric 'macro_f'; did you mean 'macro_f1'?"), ("speed", "metric 'speed'")]
+)
+def test_a_table_with_an_unknown_metric_is_refused(folder, capsys, name, said):
+    main(["make", "--folder", str(folder)])
+    path = folder / "results" / "A.csv"
+    path.write_text(path.read_text().replace(",macro_f1,", f",{name},", 1))
+    with pytest.raises(MmkdError, match="no table of results") as caught:
+        mmkd.load_results(folder)
+    assert said in str(caught.value)
+    capsys.readouterr()
+    assert main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert not (folder / "out").exists()
+
+
+def test_a_metric_of_a_plugin_is_no_line_of_results(protocol, of_a):
+    one = copy.deepcopy(of_a[0])
+    one.result["metrics"]["test"]["worst_recall"] = 0.25
+    made = lines_of([one], {one.key: "student"}, protocol, protocol.regimes["A"], verified=True)
+    assert "macro_f1" in {line.metric for line in made.lines}
+    assert "worst_recall" not in {line.metric for line in made.lines}
+    assert made.left_out == ["metric 'worst_recall' is left out: mmkd has none of this name"]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1.0, "1"), (1 / 3, "0.333333"), (1e-7 / 3, "3.33333e-08")])

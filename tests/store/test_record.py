@@ -1,8 +1,10 @@
 """Records: written whole or not at all, read back as they were."""
 
 import csv
+import io
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -15,7 +17,8 @@ import pytest
 
 from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
-from mmkd.store.environment import environment, git_state
+from mmkd.evaluation import deployment
+from mmkd.store.environment import environment, git_state, processor
 from mmkd.store.record import Record, write_history
 from mmkd.store.records import Records
 
@@ -299,6 +302,30 @@ def test_environment_is_json_and_says_what_matters():
     assert found["threads"] == 2
     assert {"torch", "numpy"} <= set(found["versions"])
     assert found["created"].endswith("Z")
+
+
+def test_the_processor_is_that_of_the_measurements_of_costs():
+    assert environment("cpu", 1)["processor"] == deployment.conditions()["processor"] == processor()
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("model\t\t: 1\nmodel name\t: Some CPU 3000\nflags: fpu\nmodel name\t: Some CPU 3000\n", "Some CPU 3000"),
+        ("processor\t: 0\nBogoMIPS\t: 50.00\n", "arm"),
+        (None, "arm"),
+    ],
+)
+def test_the_processor_is_its_model_where_the_system_tells_it(monkeypatch, cpuinfo, name):
+    def opened(path, **_):
+        assert path == "/proc/cpuinfo"
+        if cpuinfo is None:
+            raise FileNotFoundError
+        return io.StringIO(cpuinfo)
+
+    monkeypatch.setattr("builtins.open", opened)
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    assert processor.__wrapped__() == name
 
 
 def test_git_state_is_a_commit_or_nothing():

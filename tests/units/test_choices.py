@@ -151,6 +151,27 @@ def test_a_suite_has_them_too_and_the_flag_adds_to_a_suite(controls, tmp_path):
         read_suite(path)
 
 
+@pytest.mark.parametrize("name", ["with_controls", "strict"])
+def test_a_flag_replaces_what_a_suite_says_of_a_yes_or_no(tmp_path, name):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'methods = ["kd"]\n{name} = true\n')
+    flag = f"--{name.replace('_', '-')}"
+
+    def value(*flags):
+        parser = make_parser()
+        args, rest = parser.parse_known_args(["--suite", str(path), *flags])
+        (request,) = make_requests(args, rest, parser)
+        return getattr(request, name)
+
+    assert value() is value(flag) is value(flag, "true") is True
+    assert value(flag, "false") is value(f"{flag}=False") is False
+    path.write_text('methods = ["kd"]\n')
+    assert value() is False
+    assert value(flag, "--quiet") is True
+    with pytest.raises(MmkdError, match=f"{flag} 'kd' is not true or false"):
+        value(flag, "kd")
+
+
 def test_help_has_the_options_of_added_controls(controls, capsys):
     assert main(["--method", "controls", "--help"]) == 0
     assert "options of zz-like: Like kd." in capsys.readouterr().out
