@@ -1,7 +1,7 @@
 """Colours, line styles and markers of figures, and the style sheet of a page that shows them.
 
 Elements carry class names. A page gives the classes their colours with `css`, in a light and a dark scheme; a file of
-its own has the light colours written into every element (`svg.standalone`).
+its own has the light colours written into every element, and the dark ones in a style sheet (`svg.standalone`).
 """
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

@@ -9,7 +9,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from mmkd.core.text import printable, shorten
-from mmkd.drawing.style import FONT, LIGHT, STYLES
+from mmkd.drawing.style import DARK, FONT, LIGHT, STYLES
 from mmkd.drawing.text import fit_text, text_width
 
 WIDTH = 480.0
@@ -64,19 +64,36 @@ def inline(chart: ET.Element) -> str:
 
 
 def standalone(chart: ET.Element) -> str:
-    """The figure as a file of its own: every element has its light colours, and the background is painted."""
+    """The figure as a file of its own, with its background.
+
+    Every element has its light colours, which all programs show; a style sheet has the dark ones, for browsers of
+    readers who prefer them.
+    """
     root = ET.fromstring(ET.tostring(chart, encoding="unicode"))
+    root.insert(2, ET.Element(f"{NAMESPACE}rect", {"width": "100%", "height": "100%", "fill": "@paper"}))
+    dark = {}
     for element in root.iter():
         style: dict[str, str] = {}
         for name in element.attrib.pop("class", "").split():
             style |= STYLES.get(name, {})
         colour = style.pop("color", "@ink")
+        style |= {key: value for key, value in element.attrib.items() if value[:1] == "@"}
+        classes = []
         for key, value in style.items():
             resolved = colour if value == "currentColor" else value
-            element.set(key, LIGHT[resolved[1:]] if resolved[:1] == "@" else resolved)
+            if resolved[:1] == "@":
+                name = f"{key[0]}-{resolved[1:]}"
+                dark[f".{name}"] = f"{key}:{DARK[resolved[1:]]}"
+                classes.append(name)
+                resolved = LIGHT[resolved[1:]]
+            element.set(key, resolved)
+        if classes:
+            element.set("class", " ".join(classes))
+    rules = "".join(f"{name}{{{rule}}}" for name, rule in sorted(dark.items()))
+    sheet = ET.Element(f"{NAMESPACE}style")
+    sheet.text = f"@media screen and (prefers-color-scheme:dark){{{rules}}}"
+    root.insert(2, sheet)
     root.set("font-family", FONT)
-    background = ET.Element(f"{NAMESPACE}rect", {"width": "100%", "height": "100%", "fill": LIGHT["paper"]})
-    root.insert(2, background)
     ET.register_namespace("", NAMESPACE[1:-1])
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 

@@ -477,12 +477,33 @@ def example():
     return line_chart("a <title>", "about", [Plot("p", "x", "y", [Line("l", 3, [0, 1], [0, 1])])])
 
 
+def test_a_file_of_its_own_has_the_dark_colours_too():
+    root = ET.fromstring(standalone(example()))
+    sheet = root.find(f"{SVG}style").text
+    media, rules = re.fullmatch(
+        r"(@media screen and \(prefers-color-scheme:dark\))\{((?:\.[\w-]+\{[^}]*\})*)\}", sheet
+    ).groups()
+    dark = dict(re.findall(r"\.([\w-]+)\{([^}]*)\}", rules))
+    coloured = 0
+    for element in root.iter():
+        given = [dark[name].split(":") for name in element.get("class", "").split()]
+        for key, colour in given:
+            name = next(name for name, own in DARK.items() if own == colour)
+            assert element.get(key) == LIGHT[name]
+            coloured += 1
+        for key in ("fill", "stroke"):
+            if element.get(key, "none") != "none":
+                assert key in [own for own, _ in given], f"{element.tag} keeps its light {key}"
+    assert coloured > 5
+    assert media
+
+
 def test_a_file_of_its_own_needs_no_style_sheet():
     text = standalone(example())
     root = ET.fromstring(text)
+    root.remove(root.find(f"{SVG}style"))
     assert text.startswith('<?xml version="1.0" encoding="UTF-8"?>\n<svg ')
     assert root.tag == f"{SVG}svg"
-    assert "class=" not in text
     assert "var(" not in text
     assert "currentColor" not in text
     curve = next(e for e in root.iter(f"{SVG}path") if "L" in e.get("d"))
@@ -733,7 +754,8 @@ def test_a_heading_moves_what_is_below_it():
     assert float(titled.get("width")) >= float(chart.get("width")) + across
     assert titled.get("aria-label") == chart.get("aria-label")
     root = ET.fromstring(standalone(titled))
-    assert [e.tag for e in list(root)[:3]] == [f"{SVG}title", f"{SVG}desc", f"{SVG}rect"], "the background comes first"
+    first = [e.tag for e in root if e.tag != f"{SVG}style"][:3]
+    assert first == [f"{SVG}title", f"{SVG}desc", f"{SVG}rect"], "the background comes first"
 
 
 def test_a_labelled_recording():
