@@ -162,7 +162,10 @@ def command(argv: Sequence[str]) -> int:
         for table in tables:
             print(f"\n{table_text(table)}")
         if protocol is not None and not tables:
-            print(f"\nno unit here is of a regime of {protocol.version}, or all of them are among its results")
+            known = sum(map(len, placed.records.values()))
+            of_it = f"all {known} of a regime of {protocol.version} are among its results" if known else ""
+            why = of_it or f"none is of a regime of {protocol.version}, for the reasons above"
+            print(f"\n--with {protocol.version} adds nothing of these units: {why}")
     return 0
 
 

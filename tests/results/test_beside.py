@@ -112,6 +112,16 @@ def test_the_command_shows_both(folder, protocol, tmp_path, capsys):
     assert "beside" not in json.loads(capsys.readouterr().out)
 
 
+def test_the_command_says_why_it_adds_nothing(folder, protocol, tmp_path, capsys):
+    path = write_records(tmp_path / "own.jsonl", own(protocol, change=lambda s: replace(s, student_net="small")))
+    arguments = ["--records", str(path), "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    assert compare([*arguments, "--with", str(folder)]) == 0
+    shown = capsys.readouterr()
+    last = shown.out.splitlines()[-1]
+    assert last == "--with v1 adds nothing of these units: none is of a regime of v1, for the reasons above"
+    assert "student network small instead of micro" in shown.err
+
+
 @pytest.mark.parametrize(
     ("version", "message"), [("v77", "protocol 'v77'"), ("", "name a version"), ("a\0", "name a v")]
 )
