@@ -88,7 +88,7 @@ def measure(args: Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="speed", description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="PART[,PART]", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="pairs of a row (default 5)")
+    parser.add_argument("--rounds", metavar="N", type=int, default=3, help="pairs of a row (default 3)")
     parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
     return run_script(parser, measure, argv)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 LONG_S = 60.0
-"""Of work that takes longer three pairs are enough; of the rest five."""
+"""Of work that takes longer three pairs are enough."""
 
 
 @dataclass(frozen=True)
