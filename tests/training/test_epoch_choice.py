@@ -12,7 +12,7 @@ from mmkd.core.progress import Progress
 from mmkd.metrics.scores import window_scores
 from mmkd.nets import build_student
 from mmkd.specs.unit import Training
-from mmkd.training import loop
+from mmkd.training import loop, state
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.data import TrainingData
 from mmkd.training.loop import TrainingResult, train
@@ -153,6 +153,7 @@ def test_an_interrupted_training_remembers_its_best_epoch(windows, monkeypatch, 
         return real(*args, **settings)
 
     cut.done = False
+    monkeypatch.setattr(state, "SAVE_EVERY_S", 0.0)
     monkeypatch.setattr(loop, "validate", said)
     monkeypatch.setattr(loop, "train_epoch", cut)
     checkpoint = Checkpoint(tmp_path / "kept")
