@@ -32,7 +32,10 @@ def one_line(text: str, longest: int = LONGEST_MESSAGE) -> str:
     """A message as one line, with control characters escaped; a line past `longest` is cut in the middle."""
     line = re.sub(r"\s*[\n\r\v\f]\s*", " ", text)
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return line if len(line) <= longest else f"{line[: longest - 150]} ... {line[-145:]}"
+    if len(line) <= longest:
+        return line
+    end = min(145, longest // 3)
+    return f"{line[: longest - end - 5]} ... {line[-end:]}"
 
 
 class _Short(reprlib.Repr):

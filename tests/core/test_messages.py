@@ -9,7 +9,7 @@ import torch
 
 import mmkd
 from mmkd import MmkdError
-from mmkd.core.text import shown
+from mmkd.core.text import one_line, shown
 from mmkd.data import load_dataset, load_file
 from mmkd.units.request import Request
 
@@ -125,3 +125,14 @@ def test_shown_is_short_and_says_what_it_is(thing):
 )
 def test_shown_by_example(value, text):
     assert shown(value) == text
+
+
+@pytest.mark.parametrize("longest", [20, 60, 100, 200, 400])
+def test_a_long_line_is_cut_in_the_middle(longest):
+    text = "start of it " + "x" * 1000 + " end"
+    line = one_line(text, longest)
+    assert len(line) == longest
+    assert line.startswith("start of")
+    assert line.endswith("end")
+    assert " ... " in line
+    assert one_line(text[:longest], longest) == text[:longest]
