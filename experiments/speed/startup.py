@@ -19,7 +19,9 @@ from mmkd.store.records import Records
 HEAVY = ("mlflow", "pandas", "tsai")
 SLOW = (*HEAVY, "sklearn", "numba", "matplotlib")
 RECORDS = 500
-REQUEST = ("--method", "student,kd", "--dataset", "basic-motions", "--student", "sig", "--seeds", "0", "--quiet")
+SEEDS = RECORDS // 5
+"""A seed has records of two units and of three teachers."""
+REQUEST = ("--method", "student,kd", "--dataset", "basic-motions", "--student", "sig", "--epochs", "1", "--quiet")
 
 
 def python(*arguments: str) -> str:
@@ -51,19 +53,23 @@ def copy_under_seeds(source: Records, target: Records, count: int) -> None:
 
 
 def rows(rounds: int) -> Iterator[Row]:
-    """Of the help, the list of methods, the plan of a request, its records, and the comparison of many."""
+    """Of the help, the list of methods, the plan of a request and its records, few and many, and a comparison."""
     with tempfile.TemporaryDirectory() as folder:
         places = ("--runs", f"{folder}/runs", "--cache", f"{folder}/cache")
-        python("-m", "mmkd.bench", *REQUEST, *places, "--epochs", "1")
+        request = (*REQUEST, "--seeds", "0", *places)
+        python("-m", "mmkd.bench", *request)
         copy_under_seeds(Records(f"{folder}/runs"), Records(f"{folder}/many"), RECORDS)
-        request = (*REQUEST, *places, "--epochs", "1")
-        many = ("--runs", f"{folder}/many", "--out", f"{folder}/comparison")
+        many = ("--runs", f"{folder}/many")
+        large = (*REQUEST, "--seeds", f"0-{SEEDS - 1}", *many, "--cache", f"{folder}/cache")
+        units = f"{2 * SEEDS} units of {RECORDS} records"
         for name, door, arguments, goal, absent in (
             ("bench --help", "bench", ("--help",), 0.2, ("torch", *HEAVY)),
             ("bench --list methods", "bench", ("--list", "methods"), 1.3, SLOW),
             ("bench --dry-run", "bench", (*request, "--dry-run"), 1.5, SLOW),
             ("bench --existing only", "bench", (*request, "--existing", "only"), 1.5, SLOW),
-            (f"compare, {RECORDS} records", "compare", many, 2.0, ("torch", *SLOW)),
+            (f"bench --dry-run, {units}", "bench", (*large, "--dry-run"), 1.5, (*SLOW, "scipy")),
+            (f"bench --existing only, {units}", "bench", (*large, "--existing", "only"), 1.5, (*SLOW, "scipy")),
+            (f"compare, {RECORDS} records", "compare", (*many, "--out", f"{folder}/comparison"), 2.0, ("torch", *SLOW)),
         ):
             code = (
                 f"import sys\nfrom mmkd.{door} import main\nassert main({list(arguments)!r}) == 0\n"

@@ -118,8 +118,9 @@ def run_commands(requests: "Sequence[Request]", args: argparse.Namespace, group:
 
     Errors of any part are raised before a unit of another is run.
     """
-    from mmkd.cli.dry_run import dry_run
-    from mmkd.core.memory import keep_freed_memory
+    from mmkd.core.memory import keep_freed_memory, keep_imports
+
+    keep_imports()
     from mmkd.engines.execution import check_units
 
     if len(requests) > 1 and any(request.freeze for request in requests):
@@ -127,6 +128,8 @@ def run_commands(requests: "Sequence[Request]", args: argparse.Namespace, group:
     workspaces = [make_workspace(request, args, group) for request in requests]
     measurements = [measurements_of(request, args) for request in requests]
     if args.dry_run:
+        from mmkd.cli.dry_run import dry_run
+
         documents = []
         for request, workspace in zip(requests, workspaces, strict=True):
             print_part(request, len(requests), args.json)

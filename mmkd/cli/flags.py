@@ -203,7 +203,6 @@ def method_options(
         if not flag.startswith("--"):
             raise MmkdError(f"unexpected argument {flag!r}; options begin with --")
         method, dot, option = flag[2:].rpartition(".")
-        elsewhere = [m for m in METHODS if m not in names and option in _options_of(m) and method in ("", m)]
         owners = [name for name in names if option in known[name] and method in ("", name)]
         if dot and not method:
             raise MmkdError(f"{flag}: no method is named before the dot; write --METHOD.{option} or --{option}")
@@ -212,6 +211,7 @@ def method_options(
                 raise MmkdError(f"{flag}: {method} has no such option{did_you_mean(option, known[method])}")
             flags = [o for action in parser._actions for o in action.option_strings]
             options = {f"--{option}" for names_of_method in known.values() for option in names_of_method}
+            elsewhere = [m for m in METHODS if m not in names and option in _options_of(m) and method in ("", m)]
             if elsewhere:
                 raise MmkdError(f"{flag} is an option of {', '.join(elsewhere)}, not of {', '.join(names)}")
             raise MmkdError(

@@ -1,8 +1,10 @@
-"""How the process allocates large blocks of memory."""
+"""How the process allocates large blocks of memory, and what its collector of garbage looks at."""
 
 import ctypes
+import gc
 import sys
 from contextlib import suppress
+from functools import cache
 
 M_TRIM_THRESHOLD = -1  # of malloc.h
 M_MMAP_THRESHOLD = -3
@@ -32,3 +34,12 @@ def return_freed_memory() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+@cache
+def keep_imports() -> None:
+    """Let the collector of garbage pass over what is there now, once in a process: modules, which stay anyway.
+
+    With PyTorch they are hundreds of thousands of objects; each full collection would go through all of them.
+    """
+    gc.freeze()

@@ -6,7 +6,7 @@ A `Config` is written once and read three ways: from the command line (`--temper
 
 import operator
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -19,6 +19,10 @@ from mmkd.core.ranges import Tune
 from mmkd.core.text import shown as shown
 
 C = TypeVar("C")
+Bound = tuple[str, Callable[[Any, Any], bool], float]
+"""A sign in words, its comparison, and the number on its right."""
+SIGNS = {"ge": (">=", operator.ge), "gt": (">", operator.gt), "le": ("<=", operator.le), "lt": ("<", operator.lt)}
+"""Name of a bound of `option` -> its sign and comparison."""
 FIRST_FORMAT = 2
 """The format of keys and records; an option that is added later names the next number, `since=3`."""
 
@@ -59,14 +63,20 @@ def recorded(options: Any) -> dict[str, Any]:
     (`since`), as long as they have the value of older records: the default, or `before`.
     """
     values: dict[str, Any] = {}
-    for f in fields(options):
-        value = getattr(options, f.name)
-        if not f.metadata.get("in_key", True):
+    cls: type = type(options)
+    for name, is_later, older in _fields_of_keys(cls):
+        value = getattr(options, name)
+        if is_later and value == older:
             continue
-        if f.metadata.get("since", FIRST_FORMAT) > FIRST_FORMAT and value == _older_value(f):
-            continue
-        values[f.name] = recorded(value) if is_dataclass(value) else value
+        values[name] = recorded(value) if is_dataclass(value) else value
     return values
+
+
+@cache
+def _fields_of_keys(cls: type) -> list[tuple[str, bool, Any]]:
+    """Of each field of a dataclass that goes into keys: its name, whether it was added later, and its older value."""
+    own = [f for f in fields(cls) if f.metadata.get("in_key", True)]
+    return [(f.name, f.metadata.get("since", FIRST_FORMAT) > FIRST_FORMAT, _older_value(f)) for f in own]
 
 
 def _older_value(f: "Field[Any]") -> Any:
@@ -96,11 +106,13 @@ class Options:
 
     def __post_init__(self) -> None:
         cls: type = type(self)
-        hints = _hints(cls)
-        for f in fields(self):
-            value = _typed(getattr(self, f.name), hints[f.name], f.name)
-            object.__setattr__(self, f.name, value)
-            _in_range(value, f)
+        for name, hint, bounds in _rules(cls):
+            given = getattr(self, name)
+            value = _typed(given, hint, name)
+            if value is not given:
+                object.__setattr__(self, name, value)
+            if bounds:
+                _in_range(value, name, bounds)
 
     @classmethod
     def parse(cls: type[C], values: Mapping[str, Any], what: str) -> C:
@@ -133,6 +145,16 @@ def _hints(cls: type) -> dict[str, Any]:
     return get_type_hints(cls)
 
 
+@cache
+def _rules(cls: type) -> list[tuple[str, Any, list[Bound]]]:
+    """Of each option of a class its name, its type and its bounds."""
+    hints = _hints(cls)
+    return [
+        (f.name, hints[f.name], [(*SIGNS[key], f.metadata[key]) for key in SIGNS if f.metadata.get(key) is not None])
+        for f in fields(cls)
+    ]
+
+
 def describe(cls: type) -> list[tuple[str, str, Any, str]]:
     """Of each option: its flag, its type or choices in words, its default, and its line of help."""
     hints = _hints(cls)
@@ -159,6 +181,8 @@ def _typed(value: Any, hint: Any, name: str) -> Any:
     """`value` as the type `hint`. Strings are read as the command line writes them, a list as a tuple; no other
     conversion is made.
     """
+    if type(value) is hint and (hint in (str, bool) or (hint in (int, float) and abs(value) < 2**63)):
+        return value  # as most are
     origin = get_origin(hint)
     if hint is Any:
         return value
@@ -239,9 +263,7 @@ def _number(given: Any, hint: type, name: str) -> int | float:
     return int(exact)
 
 
-def _in_range(value: Any, f: "Field[Any]") -> None:
-    signs = {"ge": (">=", operator.ge), "gt": (">", operator.gt), "le": ("<=", operator.le), "lt": ("<", operator.lt)}
-    for key, (sign, holds) in signs.items():
-        bound = f.metadata.get(key)
-        if bound is not None and value is not None and not holds(value, bound):
-            raise MmkdError(f"{_what(f.name, value)} must be {sign} {bound:g}")
+def _in_range(value: Any, name: str, bounds: list[Bound]) -> None:
+    for sign, holds, bound in bounds:
+        if value is not None and not holds(value, bound):
+            raise MmkdError(f"{_what(name, value)} must be {sign} {bound:g}")

@@ -24,6 +24,7 @@ from mmkd.core.text import shown
 
 T = TypeVar("T")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*\Z")
+REGISTERS_METHOD = re.compile(r"""\bMETHODS\.register\(\s*["']([^"']+)["']""")
 RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)Hz\Z")
 """The last part of the name of a modality at a sampling rate of its own, such as `sig@acc@25Hz`."""
 
@@ -58,6 +59,8 @@ class Registry(Generic[T]):
         how: how a user lists the entries, for messages.
         discover: called once with this registry, before the first look-up; it imports the modules of mmkd that
             register entries here.
+        find: imports only the module of mmkd that registers one name, given this registry and the name; returns False
+            where that is not clear. `get` then needs no discovery.
         check: gets an object that is about to be registered, and returns in a few words what is wrong with it, or None.
         group: the entry-point group of installed packages that register entries here, such as "mmkd.methods".
 
@@ -80,6 +83,7 @@ class Registry(Generic[T]):
         discover: "Callable[[Registry[T]], None] | None" = None,
         check: Callable[[Any], str | None] | None = None,
         group: str = "",
+        find: "Callable[[Registry[T], str], bool] | None" = None,
     ) -> None:
         self.kind = kind
         self.how = how
@@ -87,6 +91,8 @@ class Registry(Generic[T]):
         self.broken_packages: dict[str, str] = {}
         self._check = check
         self._discover = discover
+        self._find = find
+        self._found: set[str] = set()  # names whose one module was imported before the discovery
         self.group = group
         self._loads_packages = bool(group)
         self._entries: dict[str, T] = {}
@@ -128,15 +134,27 @@ class Registry(Generic[T]):
     def load(self) -> None:
         """Run the discovery, then import the modules of installed packages; a second call does nothing."""
         discover, self._discover = self._discover, None
-        packages, self._loads_packages = self._loads_packages, False
         if discover is not None:
             discover(self)
-        if packages:
+        self._load_packages()
+
+    def _load_for(self, name: str) -> None:
+        """Import what registers `name`: one module of mmkd where it is clear which, else all; and installed packages.
+
+        A package that registers anything brings all modules of mmkd with it, as a plugin does: see `register`.
+        """
+        if self._discover is not None and name not in self._found:
+            if self._find is not None and self._find(self, name):
+                self._found.add(name)
+            else:
+                self.load()
+        if self._loads_packages:
             self._load_packages()
 
     def _load_packages(self) -> None:
-        """Import every entry point of the group."""
-        for point in installed_entry_points().select(group=self.group):
+        """Import every entry point of the group; a second call does nothing."""
+        packages, self._loads_packages = self._loads_packages, False
+        for point in installed_entry_points().select(group=self.group) if packages else ():
             source = f"entry point {point.name} = {point.value} of {self.group}"
             module = point.value.partition(":")[0]
             if not self.try_import(source, point.load, module):
@@ -149,9 +167,10 @@ class Registry(Generic[T]):
             MmkdError: there is no such entry (with the closest name), its file could not be imported, or two files
                 register the name.
         """
-        self.load()
         if not isinstance(name, str):
             raise MmkdError(f"{self.kind} = {shown(name)} is not a text; give the name of a {self.kind}")
+        if self._discover is not None or self._loads_packages:
+            self._load_for(name)
         if name in self._duplicates:
             raise MmkdError(self._duplicates[name])
         if name not in self._entries:
@@ -267,14 +286,50 @@ def _remove_later(before: dict[int, set[str]], module: str) -> None:
                 registry.unregister(name)
 
 
+def method_files() -> dict[str, Path]:
+    """Module -> file, of every file of `baselines/`, in the order of their names."""
+    package = importlib.import_module("mmkd.baselines")
+    modules = sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name)
+    return {
+        f"mmkd.baselines.{module.name}": Path(getattr(module.module_finder, "path", ".")) / f"{module.name}.py"
+        for module in modules
+    }
+
+
+def files_of_method(name: str) -> dict[str, Path]:
+    """Module -> file, of the files of `baselines/` in whose text a method is registered under `name`."""
+    return {module: file for module, file in method_files().items() if name in _registered_in(file)}
+
+
+@cache
+def _registered_in(file: Path) -> tuple[str, ...]:
+    """The names of methods that the text of a file registers; none of a file that cannot be read."""
+    try:
+        return tuple(REGISTERS_METHOD.findall(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return ()
+
+
+def find_method(registry: "Registry[Any]", name: str) -> bool:
+    """Import the one file of `baselines/` that registers `name`; False if there is none, or several, or it fails."""
+    files = files_of_method(name)
+    return (
+        len(files) == 1 and all(_import_method(registry, *each) for each in files.items()) and name in registry._entries
+    )
+
+
 def discover_methods(registry: "Registry[Any]") -> None:
     """Import every file of `baselines/`."""
-    package = importlib.import_module("mmkd.baselines")
-    for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda module: module.name):
-        name = f"mmkd.baselines.{module.name}"
-        source = str(Path(getattr(module.module_finder, "path", ".")) / f"{module.name}.py")
-        if not registry.try_import(source, partial(importlib.import_module, name), name):
-            sys.modules.pop(name, None)
+    for module, file in method_files().items():
+        _import_method(registry, module, file)
+
+
+def _import_method(registry: "Registry[Any]", module: str, file: Path) -> bool:
+    """Import a file of `baselines/`; returns whether it succeeded."""
+    imported = registry.try_import(str(file), partial(importlib.import_module, module), module)
+    if not imported:
+        sys.modules.pop(module, None)
+    return imported
 
 
 def _check_method(thing: Any) -> str | None:
@@ -291,7 +346,7 @@ def not_callable(thing: Any) -> str | None:
 
 
 METHODS: Registry[Any] = Registry(
-    "method", "python -m mmkd.bench --list methods", discover_methods, _check_method, "mmkd.methods"
+    "method", "python -m mmkd.bench --list methods", discover_methods, _check_method, "mmkd.methods", find_method
 )
 """Every distillation method by name."""
 

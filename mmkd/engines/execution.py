@@ -1,16 +1,14 @@
 """Execute a request: try its units, run them, measure their students, and collect the records of its table.
 
-This module is light to import.
+This module is light to import: that of comparisons is left to what reads records, and a dry run does without.
 """
 
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from mmkd.comparison.compare import why_unusable
-from mmkd.comparison.predictions import with_current_scores
-from mmkd.comparison.selection import Selection
 from mmkd.core.errors import DataWarning, MmkdError, Refused, UnitFailed
 from mmkd.core.progress import duration
 from mmkd.data import Dataset
@@ -35,6 +33,9 @@ from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
 from mmkd.units.tuned import Choice
 from mmkd.units.understood import Understood, refuse_warnings, understand, warning_lines
+
+if TYPE_CHECKING:
+    from mmkd.comparison.selection import Selection
 
 Units = list[tuple[UnitSpec, Dataset]]
 OnResult = Callable[[UnitResult], None]
@@ -64,7 +65,7 @@ class Outcome:
     unmeasured: Sequence[str] = ()
     references: Sequence[Record] = ()
     data_warnings: Sequence[str] = ()
-    selections: Sequence[Selection] = ()
+    selections: "Sequence[Selection]" = ()
     tunings: Sequence[Choice] = ()
     tried: Sequence[Record] = ()
     untuned: Sequence[str] = ()
@@ -130,8 +131,9 @@ def execute(
         _begin([spec for spec, _ in (*runs, *phase.alone, *tuning.units)], workspace)
     choices, failed = _tune(tuning, request, workspace, existing)
     units, remaining = tuning.extend(units, choices), tuning.extend(remaining, choices)
-    pending = existing == "rerun" or any(workspace.records.get(spec.key) is None for spec, _ in remaining)
-    pending = pending and existing != "only"
+    pending = existing == "rerun" or (
+        existing != "only" and any(workspace.records.get(spec.key) is None for spec, _ in remaining)
+    )
     overview = None
     if (pending or selecting) and workspace.progress.shows:
         overview = _overview(remaining, phase, workspace, existing == "rerun")
@@ -178,6 +180,8 @@ def check_travelled(records: Iterable[TravellingRecord]) -> None:
         MmkdError: there is such a record.
     """
     for record in records:
+        from mmkd.comparison.compare import why_unusable  # slow to load, and most commands have none
+
         if record.spec.task in TASKS and (why := why_unusable(record)):
             raise MmkdError(f"--records {record.source}: record {record.key}: {why}; remove its line")
 
@@ -326,6 +330,8 @@ def _outcome(
     peers: Sequence[str],
 ) -> Outcome:
     """The outcome of a request; if `make`, missing measurements and the reference rows `peers` are made first."""
+    from mmkd.comparison.predictions import with_current_scores
+
     records = workspace.records
     keys = dict.fromkeys(result.spec.teacher(name).key for result in results for name in result.spec.teachers)
     alone: dict[str, Record] = {}
@@ -349,6 +355,8 @@ def _references(
     units: Units, results: Sequence[UnitResult], workspace: Workspace, make: bool, names: Sequence[str]
 ) -> tuple[list[Record], list[str]]:
     """The records of the reference rows of these units, and one line for each error; if `make`, run missing ones."""
+    from mmkd.comparison.predictions import with_current_scores
+
     on_record = {result.spec.key for result in results if result.record is not None}
     records: dict[str, Record] = {}
     problems: dict[str, None] = {}

@@ -6,8 +6,8 @@ of it reads the test windows.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from mmkd.comparison.selection import Selection, selections
 from mmkd.core.errors import describe_error
 from mmkd.core.options import shown
 from mmkd.data import Dataset
@@ -19,6 +19,9 @@ from mmkd.units.expansion import student_alone
 from mmkd.units.result import UnitResult
 from mmkd.units.selection import in_fold
 from mmkd.units.splits import split_for
+
+if TYPE_CHECKING:
+    from mmkd.comparison.selection import Selection
 
 Units = Sequence[tuple[UnitSpec, Dataset]]
 
@@ -51,8 +54,10 @@ class Phase:
         keys += [spec.teacher(name).key for spec, _ in self.taught for name in spec.teachers]
         return [record for record in map(workspace.records.get, dict.fromkeys(keys)) if record is not None]
 
-    def selections(self, workspace: Workspace) -> list[Selection]:
+    def selections(self, workspace: Workspace) -> "list[Selection]":
         """The gaps that its records show."""
+        from mmkd.comparison.selection import selections  # slow to load, and few requests have such a phase
+
         return selections(self.records(workspace))
 
 

@@ -40,7 +40,9 @@ def run_units(
         if existing == "only":
             record = workspace.records.get(spec.key)
             status: Literal["cached", "missing"] = "cached" if record else "missing"
-            result = UnitResult(spec, status, record, workspace.records.describe_damage(spec.key))
+            has_files = record is not None and record.has_files
+            damage = "" if has_files else workspace.records.describe_damage(spec.key)
+            result = UnitResult(spec, status, record, damage)
         else:
             result = run_one(spec, data, workspace, existing == "rerun", (broken or {}).get(spec.key))
         results.append(result)

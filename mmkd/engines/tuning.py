@@ -72,7 +72,7 @@ class Tuning:
 
     def extend(self, units: Units, choices: dict[str, Choice]) -> list[tuple[UnitSpec, Dataset]]:
         """The units of the request, each followed by its tuned one."""
-        return with_tuned(units, lambda spec: choices.get(setting_of(spec, self.apart)))
+        return with_tuned(units, lambda spec: choices.get(setting_of(spec, self.apart))) if choices else list(units)
 
 
 def expand_with_tuning(

@@ -30,7 +30,7 @@ def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path.name} is no plain file; what is stored is a folder of files")
-        files[path.name] = {"bytes": status.st_size, "sha256": _sha256(path), "mtime_ns": status.st_mtime_ns}
+        files[path.name] = {"bytes": status.st_size, "sha256": _sha256(path, status), "mtime_ns": status.st_mtime_ns}
     return files
 
 
@@ -46,14 +46,14 @@ def find_damage(folder: Path, files: Mapping[str, Mapping[str, Any]], hashed: Co
         PermissionError: a file may not be read.
     """
     for name, expected in files.items():
-        path = folder / name
         try:
-            status = path.lstat()
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
             if not stat.S_ISREG(status.st_mode):
                 return f"{name} is no plain file"
             if status.st_size != expected["bytes"]:
                 return f"{name} has {status.st_size} bytes instead of {expected['bytes']}"
-            if name in hashed and _sha256(path) != expected["sha256"]:
+            if name in hashed and _sha256(path, status) != expected["sha256"]:
                 return f"{name} has another checksum than when it was written"
         except FileNotFoundError:
             return f"{name} is missing"
@@ -64,17 +64,20 @@ def find_damage(folder: Path, files: Mapping[str, Mapping[str, Any]], hashed: Co
     return None
 
 
-def _sha256(path: Path) -> str:
-    """The checksum of a file, which each process reads only once as long as the file does not change."""
-    status = path.stat()
-    inode = (status.st_dev, status.st_ino)
-    state = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    known = _checksums.get(inode)
+def state_of(status: os.stat_result) -> tuple[int, ...]:
+    """What is another when a file was changed or replaced."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _sha256(path: str | Path, status: os.stat_result) -> str:
+    """The checksum of a plain file, which each process reads only once as long as the file does not change."""
+    device, inode, *state = state_of(status)
+    known = _checksums.get((device, inode))
     if known is not None and known[0] == state:
         return known[1]
-    with path.open("rb") as stream:
+    with open(path, "rb") as stream:
         checksum = hashlib.file_digest(stream, "sha256").hexdigest()
-    _checksums[inode] = (state, checksum)
+    _checksums[device, inode] = (state, checksum)
     return checksum
 
 

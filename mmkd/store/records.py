@@ -16,13 +16,14 @@ import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
 from mmkd.core.text import LONGEST_PATH, shown
-from mmkd.store.files import find_damage, hash_files, quarantine, temporary_folder, write_atomically
+from mmkd.store.files import find_damage, hash_files, quarantine, state_of, temporary_folder, write_atomically
 from mmkd.store.record import CHECKSUMS, Record, read_json, refuse_constant
 from mmkd.store.travelling import TravellingRecord, describe_difference, read_travelling
 
 HASHED_BYTES = 256 << 10
 """Files up to this size are hashed whenever their record is looked up."""
-
+KEPT_RECORDS = 2000
+"""How many records are kept, some 30 KB each."""
 
 OPTIONAL_SUFFIXES = (".svg", ".png", ".log")
 """Suffixes of files that may be missing: logs and pictures, which older records have as .png."""
@@ -42,6 +43,7 @@ class Records:
     def __init__(self, runs: str | Path, travelled: Sequence[str | Path] = ()) -> None:
         self.runs = Path(runs)
         self._files = tuple(travelled)
+        self._kept: dict[str, tuple[tuple[int, ...], Record]] = {}  # key -> state of result.json, and the record
 
     @cached_property
     def travelled(self) -> Mapping[str, TravellingRecord]:
@@ -70,27 +72,43 @@ class Records:
         return f"its record {self.runs / key} is damaged ({damage})" if damage else ""
 
     def _read(self, key: str) -> tuple[Record | None, str]:
-        """The record and "" if it is intact; None and what is wrong with it otherwise ("" if there is none)."""
-        folder = self.runs / key
+        """The record and "" if it is intact; None and what is wrong with it otherwise ("" if there is none).
+
+        A command asks for a record several times: its `result.json` is read once as long as the file does not change.
+        The other files are looked at each time.
+        """
+        path = Path(self.runs, key, "result.json")
         try:
-            text = (folder / "result.json").read_text(encoding="utf-8")
+            state = state_of(path.stat())
+            kept_state, record = self._kept.get(key, (None, None))
+            text = "" if kept_state == state else path.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None, ""
         except (OSError, ValueError) as error:
             return None, f"result.json: {error}"
         try:
-            result = json.loads(text, parse_constant=refuse_constant)
-            _check(result, key)
+            if record is None or kept_state != state:
+                result = json.loads(text, parse_constant=refuse_constant)
+                _check(result, key)
+                record = Record(path.parent, result)
             files = {
                 name: expected
-                for name, expected in result.get("files", {}).items()
+                for name, expected in record.result.get("files", {}).items()
                 if not name.endswith(OPTIONAL_SUFFIXES)
             }
             hashed = [name for name, expected in files.items() if expected["bytes"] <= HASHED_BYTES]
-            damage = find_damage(folder, files, hashed)
+            damage = find_damage(path.parent, files, hashed)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return None, f"result.json: {' '.join(str(error).split())[:200]}"
-        return (None, damage) if damage else (Record(folder, result), "")
+        self._keep(key, state, record)
+        return (None, damage) if damage else (record, "")
+
+    def _keep(self, key: str, state: tuple[int, ...], record: Record) -> None:
+        """Keep a record for the next time that it is asked for; of more than `KEPT_RECORDS` the oldest is dropped."""
+        self._kept.pop(key, None)
+        self._kept[key] = state, record
+        if len(self._kept) > KEPT_RECORDS:
+            del self._kept[next(iter(self._kept))]
 
     def __iter__(self) -> Iterator[Record]:
         """Every intact record. A damaged record gives a `DamageWarning`."""

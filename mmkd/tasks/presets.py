@@ -1,7 +1,7 @@
 """Presets: the networks, sizes and trainings that `--preset` selects, for one task."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmkd.specs.unit import Training
@@ -68,7 +68,7 @@ class Preset:
                 smaller by the same factor. A fixed number of steps is cut into parts of about `STEPS_A_PART`.
         """
         usual = self._batch_size(windows)
-        default = {**asdict(self.training), "batch_size": usual}
+        default = {**vars(self.training), "batch_size": usual}
         if self.training.optimizer == "sgd":  # the published rate is for the published batch
             default["lr"] = self.training.lr * usual / self.training.batch_size
         batch_size = int(changes.get("batch_size", usual))

@@ -78,8 +78,7 @@ def known_costs(runs: Path, conditions: Mapping[str, Any]) -> dict[str, Mapping[
 def _costs_of(record: Record) -> Mapping[str, Any] | None:
     """The measured cost of a student, or None if there is none that can be read."""
     try:
-        measured = record.measurement(DEPLOYMENT)
-        if record.result.get("kind") != "student" or not measured:
+        if record.result.get("kind") != "student" or not (measured := record.measurement(DEPLOYMENT)):
             return None
         cost_key(record)
         is_steady(measured)

@@ -1,15 +1,13 @@
 """Words for several methods, such as `--method all`; and what status a method has, without torch."""
 
 import ast
-import importlib
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.registry import METHODS
+from mmkd.core.registry import METHODS, files_of_method, method_files
 
 WORDS = ("all", "current", "controls")
 """Each stands alone in place of names of methods."""
@@ -79,7 +77,8 @@ def status_of(method: str, result: Mapping[str, Any]) -> str:
     Args:
         result: `result.json` of a record of the method.
     """
-    return own_statuses().get(method) or str(result.get("method_status") or "")
+    own = {name: status for file in files_of_method(method).values() for name, status in _statuses_in(file).items()}
+    return own.get(method) or str(result.get("method_status") or "")
 
 
 def kind_of_row(kind: str, method: str, status: str) -> str:
@@ -91,17 +90,20 @@ def kind_of_row(kind: str, method: str, status: str) -> str:
     return "control" if kind == "student" and status == CONTROL and method != ALONE else kind
 
 
-@cache
 def own_statuses() -> dict[str, str]:
     """The status of every method of mmkd, read from the text of its file, because its import needs torch."""
+    return {name: status for file in method_files().values() for name, status in _statuses_in(file).items()}
+
+
+@cache
+def _statuses_in(file: Path) -> dict[str, str]:
+    """The status of every method that a file of mmkd registers."""
     statuses: dict[str, str] = {}
-    for module in pkgutil.iter_modules(importlib.import_module("mmkd.baselines").__path__):
-        path = Path(getattr(module.module_finder, "path", ".")) / f"{module.name}.py"
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                calls = [call for call in node.decorator_list if isinstance(call, ast.Call)]
-                names = [str(ast.literal_eval(c.args[0])) for c in calls if ast.unparse(c.func) == "METHODS.register"]
-                statuses |= dict.fromkeys(names, _assigned(node))
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            calls = [call for call in node.decorator_list if isinstance(call, ast.Call)]
+            names = [str(ast.literal_eval(c.args[0])) for c in calls if ast.unparse(c.func) == "METHODS.register"]
+            statuses |= dict.fromkeys(names, _assigned(node))
     return statuses
 
 

@@ -24,7 +24,7 @@ def data_title(name: str, rate: float, data: Mapping[str, Any] | DataSpec | None
     >>> data_title("gestures", 0, {"labelled_subjects": 3})
     'gestures with labels of 3 subjects'
     """
-    values = asdict(data) if isinstance(data, DataSpec) else data or {}
+    values = vars(data) if isinstance(data, DataSpec) else data or {}
     title = f"{name} at {rate:g} Hz" if rate else name
     labels = []
     if count := values.get("labelled_subjects"):

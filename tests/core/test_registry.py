@@ -157,6 +157,63 @@ def test_files_that_do_not_load_are_listed_and_stop_nobody(tmp_path, monkeypatch
         METHODS.get("b-half")
 
 
+@pytest.fixture
+def undiscovered(tmp_path, monkeypatch):
+    """The methods before any look-up, with files of these texts in place of `baselines/`; returns who writes them."""
+    monkeypatch.setattr(METHODS, "_entries", {})
+    monkeypatch.setattr(METHODS, "_found", set())
+    monkeypatch.setattr(METHODS, "_discover", discover_methods)
+    monkeypatch.setattr(mmkd.baselines, "__path__", [str(tmp_path)])
+
+    def write(**texts):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        importlib.invalidate_caches()
+
+    return write
+
+
+def imported(*names):
+    return [name for name in names if f"mmkd.baselines.{name}" in sys.modules]
+
+
+def test_a_look_up_imports_the_file_of_its_method_alone(undiscovered):
+    undiscovered(g_one=METHOD.format(name="g-named"), g_other=METHOD.format(name="g-other"), g_bad="def (:")
+    assert METHODS.get("g-named").__doc__ == "Added by a test."
+    assert METHODS.source_sha256("g-named") == ""
+    assert imported("g_one", "g_other") == ["g_one"]
+    assert METHODS.import_errors == {}
+    assert {"g-named", "g-other"} <= set(METHODS)
+    assert imported("g_one", "g_other") == ["g_one", "g_other"]
+    assert [Path(source).name for source in METHODS.import_errors] == ["g_bad.py"]
+
+
+def test_a_name_in_two_files_is_refused_whichever_is_asked_for(undiscovered):
+    undiscovered(h_one=METHOD.format(name="h-same"), h_other=METHOD.format(name="h-same"))
+    with pytest.raises(MmkdError, match="method 'h-same' is registered twice: in .*h_one.py and .*h_other.py"):
+        METHODS.get("h-same")
+
+
+def test_a_file_that_breaks_when_it_alone_is_imported_says_why(undiscovered):
+    undiscovered(i_bad=METHOD.format(name="i-bad") + "raise RuntimeError('no such instrument')")
+    with pytest.raises(MmkdError, match=r"method 'i-bad' could not be loaded from .*i_bad.py: .*no such instrument"):
+        METHODS.get("i-bad")
+
+
+def test_a_name_that_is_no_literal_is_found_too(undiscovered):
+    undiscovered(j_one=METHOD.format(name="j-made").replace("'j-made'", "'-'.join(['j', 'made'])"))
+    assert METHODS.get("j-made").__doc__ == "Added by a test."
+
+
+def test_packages_are_asked_before_a_method_that_was_found(monkeypatch, undiscovered):
+    undiscovered(k_one=METHOD.format(name="k-one"))
+    asked = []
+    monkeypatch.setattr(METHODS, "_loads_packages", True)
+    monkeypatch.setattr(Registry, "_load_packages", lambda registry: asked.append(registry.kind))
+    METHODS.get("k-one")
+    assert asked == ["method"]
+
+
 class Point:
     """An entry point as `importlib.metadata` gives it."""
 

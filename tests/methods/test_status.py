@@ -8,6 +8,7 @@ from mmkd import METHODS, MmkdError
 from mmkd.bench import main
 from mmkd.methods.contract import STATUSES
 from mmkd.report.columns import STATUSES as SORTED
+from mmkd.units import methods
 from mmkd.units.expansion import expand
 from mmkd.units.methods import named_methods, own_statuses, status_line, status_of
 from mmkd.units.request import Request
@@ -21,6 +22,12 @@ def test_every_method_has_a_status_that_is_read_without_torch_too():
     assert own_statuses() == {name: METHODS.get(name).status for name in METHODS}
     assert set(own_statuses().values()) <= set(STATUSES)
     assert tuple(STATUSES) == SORTED, "the report knows them without torch"
+
+
+def test_the_status_of_one_method_reads_its_file_alone():
+    methods._statuses_in.cache_clear()
+    assert [status_of(name, {}) for name in ("kd", "fam-1d", "fam")] == ["classic", *["current"] * 2]
+    assert methods._statuses_in.cache_info().misses == 2
 
 
 def test_who_is_what():

@@ -18,6 +18,7 @@ import pytest
 from mmkd import MmkdError
 from mmkd.core.errors import DamageWarning
 from mmkd.evaluation import deployment
+from mmkd.store import records as store_records
 from mmkd.store.environment import environment, git_state, processor
 from mmkd.store.record import Record, write_history
 from mmkd.store.records import Records
@@ -79,6 +80,44 @@ def test_replaced_whole(records):
     assert records.get("k").result["spec"] == {"seed": 2}
     assert names(records.runs / "k") == {"result.json", "student.safetensors"}
     assert names(records.runs) == {"k"}
+
+
+def test_read_once_as_long_as_its_files_do_not_change(records, monkeypatch):
+    read = []
+    monkeypatch.setattr(store_records, "_check", lambda result, key: read.append(result["spec"]["seed"]))
+    records.write("k", content(1))
+    read.clear()
+    again = Records(records.runs)
+    first = again.get("k")
+    assert again.get("k") is first
+    assert [record.key for record in again] == ["k"]
+    assert read == [1]
+    records.write("k", content(2))
+    assert again.get("k").result["spec"] == {"seed": 2}
+
+
+def test_damage_after_the_first_reading_is_noticed(records):
+    records.write("k", content(1))
+    assert records.get("k") is not None
+    weights = records.runs / "k" / "student.safetensors"
+    text = weights.read_bytes()
+    weights.write_bytes(bytes(byte ^ 1 for byte in text))
+    assert "another checksum" in records.describe_damage("k")
+    weights.write_bytes(text)
+    assert records.describe_damage("k") == ""
+    result = records.runs / "k" / "result.json"
+    result.write_text(result.read_text().replace('"seed": 1', '"seed": 2'))
+    assert "it was changed after it was written" in records.describe_damage("k")
+    shutil.rmtree(records.runs / "k")
+    assert (records.get("k"), records.describe_damage("k")) == (None, "")
+
+
+def test_kept_records_are_limited(records, monkeypatch):
+    monkeypatch.setattr(store_records, "KEPT_RECORDS", 2)
+    for key in "abc":
+        records.write(key, content(1, key))
+    assert [record.key for record in records] == ["a", "b", "c"]
+    assert list(records._kept) == ["b", "c"]
 
 
 def interrupted(folder):
