@@ -3,8 +3,9 @@
 Ten logit and feature methods under two seeds with a signal-only student on basic-motions, as one command from an empty
 cache, with one process and with `--jobs 2`. The peer is a plain loop for each of the 20 students and of their 6
 teachers, with the same networks, weights, batches, losses and learning rates: all that it reads is in memory, and only
-training and one test are timed. The loops give the predictions of the one process to the last bit; two processes give
-its scores on average, for a worker has fewer threads and rounds otherwise.
+training and one test are timed. On as many threads as the
+suite takes for each training, the loops give its predictions to the last bit; on all threads, as PyTorch runs them by
+default, and in two processes the scores are those on average, for sums are rounded otherwise.
 """
 
 import os
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +31,8 @@ from mmkd.units.request import Request
 
 METHODS = ("kd", "aver", "dkd", "dist", "ls-kd", "fitnet", "at", "sp", "pkt", "feature-kd")
 SEEDS = (0, 1)
-LOOPS, ONE, TWO = "a plain loop a training, in all", "one command", "one command, `--jobs 2`"
+LOOPS, ALL_THREADS = "a plain loop a training, in all", "the same loops on all threads, PyTorch's default"
+ONE, TWO = "one command", "one command, `--jobs 2`"
 GOALS = {ONE: "at most 1.15", TWO: "at most 0.62"}
 RESULT = Path(__file__).resolve().parents[1] / "results" / "speed-suite.md"
 Costs = list[tuple[float, float]]
@@ -54,6 +57,18 @@ def scores(folder: str) -> dict[str, float]:
     """The loss on the test windows of each student and teacher, by key."""
     records = [record for record in Records(f"{folder}/runs") if record.kind in ("student", "teacher")]
     return {record.key: record.metrics["test"]["nll"] for record in records}
+
+
+def run_loops(trainings: Sequence[Loop], records: Records | None = None) -> None:
+    """Run the loops one after the other, each on as many threads as its record says, without records on all."""
+    available = torch.get_num_threads()
+    try:
+        for loop in trainings:
+            record = None if records is None else records.get_whole(loop.key)
+            torch.set_num_threads(available if record is None else record.result["training_threads"])
+            loop.run()
+    finally:
+        torch.set_num_threads(available)
 
 
 def prepare_loops(folder: str) -> list[Loop]:
@@ -84,9 +99,9 @@ def page(costs: dict[str, Costs], count: int) -> str:
         "suite does: start, views, teachers' outputs, records, pictures, reference rows, latency, maps, MLflow.",
         f"The peer is a plain PyTorch loop for each of the {count} trainings, those of the teachers included, with the",
         "same weights, batches, losses, and all that it reads in memory; training and a test are timed. It gives the",
-        "predictions of the records to the last bit; `--jobs 2` gives their scores on average, for a worker has fewer",
-        "threads and rounds otherwise. Both are asserted. A ratio is the median over the rounds (least to greatest);",
-        "processor time tells more than the clock on a busy machine.",
+        "predictions of the records to the last bit on as many threads as the suite takes for each training; two",
+        "processes give their scores on average, for sums are rounded otherwise. Both are asserted. A ratio is the",
+        "median over the rounds (least to greatest); processor time tells more than the clock on a busy machine.",
         "",
         f"{os.cpu_count()} cores, {torch.get_num_threads()} threads in one process; rounds: {len(plain)}.",
         "",
@@ -105,14 +120,15 @@ def page(costs: dict[str, Costs], count: int) -> str:
 
 def measure(args: Namespace) -> None:
     """Write the page after each round."""
-    costs: dict[str, Costs] = {name: [] for name in (LOOPS, ONE, TWO)}
+    costs: dict[str, Costs] = {name: [] for name in (LOOPS, ALL_THREADS, ONE, TWO)}
     for round_ in range(args.rounds):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
             costs[ONE].append(cost(lambda folder=one: run(folder, jobs=1)))
-            trainings = prepare_loops(one)
-            costs[LOOPS].append(cost(lambda each=trainings: [loop.run() for loop in each]))
-            costs[TWO].append(cost(lambda folder=two: run(folder, jobs=2)))
+            trainings, again, records = prepare_loops(one), prepare_loops(one), Records(f"{one}/runs")
+            costs[LOOPS].append(cost(partial(run_loops, trainings, records)))
             check_loops(trainings, one)
+            costs[ALL_THREADS].append(cost(partial(run_loops, again)))
+            costs[TWO].append(cost(lambda folder=two: run(folder, jobs=2)))
             found, others = scores(one), scores(two)
         assert others.keys() == found.keys()
         gap = abs(np.mean(list(others.values())) / np.mean(list(found.values())) - 1)

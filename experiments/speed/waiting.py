@@ -1,4 +1,4 @@
-"""Threads that sleep while they wait for each other, as mmkd lets them, beside threads that spin, as OpenMP does."""
+"""Threads: as many as a step is worth beside all of them, and such that sleep while they wait beside such that spin."""
 
 import os
 import subprocess
@@ -6,7 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from pairs import Row, Times
+import torch
+from pairs import Row, Times, pairs, seconds
+from torch.nn import functional as F
+
+from mmkd.nets import build_teacher
+from mmkd.training.step_threads import StepThreads
 
 THREADS = 2
 STEPS = """
@@ -62,7 +67,42 @@ def busy(processes: int, cores: set[int]) -> Iterator[None]:
             other.wait()
 
 
+def worth(rounds: int) -> Iterator[Row]:
+    """A training step on as many threads as mmkd takes for it, and on all."""
+    for name, shape in (("micro", (6, 128)), ("WRN16-1", (6, 100)), ("WRN16-3", (9, 256)), ("WRN16-1", (6, 64, 64))):
+        torch.manual_seed(0)
+        view = "sig" if len(shape) == 2 else "gaf"
+        net, x, y = build_teacher(name, view, shape, 6), torch.randn(64, *shape), torch.arange(64) % 6
+
+        def step(net=net, view=view, x=x, y=y) -> None:
+            net.zero_grad(set_to_none=True)
+            F.cross_entropy(net({view: x}).logits, y).backward()
+
+        with StepThreads(torch.device("cpu")) as threads, threads.counting():
+            step()
+
+        def chosen(threads=threads, step=step) -> None:
+            with threads:
+                for _ in range(5):
+                    step()
+
+        def on_all(step=step) -> None:
+            for _ in range(5):
+                step()
+
+        times = pairs(chosen, on_all, rounds, clock=seconds)
+        size = " x ".join(map(str, shape))
+        what = f"a training step of {name}, batch 64 x {size}, on {threads.used} of {threads.available} threads"
+        yield Row(what, "on all threads", times.faster, 0.9)
+
+
 def rows(rounds: int) -> Iterator[Row]:
+    """Of the threads that a step is worth, and of waiting."""
+    yield from worth(rounds)
+    yield from waiting(rounds)
+
+
+def waiting(rounds: int) -> Iterator[Row]:
     """Without other work, and beside one busy process on the same two cores; nothing where there are fewer cores."""
     cores = set(sorted(os.sched_getaffinity(0))[:THREADS])
     if len(cores) < THREADS:

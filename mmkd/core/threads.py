@@ -18,8 +18,9 @@ def wait_passively(variables: MutableMapping[str, str] = os.environ) -> None:
 
     By default they spin. On a machine with other work, threads then wait for one that has no core, while they keep the
     cores busy themselves: a training on two threads becomes many times slower than on one. Sleeping costs up to a tenth
-    on an idle machine. OpenMP reads the variable once, when PyTorch is loaded; later it has no effect in this process,
-    but still in those that it starts.
+    on an idle machine where operations are large; small networks train on one thread (`training.step_threads`).
+    OpenMP reads the variable once, when PyTorch is loaded; later it has no effect in this process, but still in those
+    that it starts.
 
     Args:
         variables: the environment variables to set.

@@ -7,6 +7,7 @@ method, with the teachers' outputs for each batch. The modules of the method tra
 import math
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -34,6 +35,7 @@ from mmkd.training.replaced import in_pass
 from mmkd.training.rounding import as_int8
 from mmkd.training.setup import build_method, make_setup, select_teacher_parameters
 from mmkd.training.state import TrainingState, Weights, snapshot
+from mmkd.training.step_threads import StepThreads
 from mmkd.training.teacher_outputs import TeacherSource
 
 BatchInputs = tuple[Mapping[str, Tensor], Mapping[str, Outputs], Batch]
@@ -51,6 +53,7 @@ class TrainingResult:
         best_epoch: number of the best epoch, from 0.
         seconds: time of all epochs.
         method_parameters: number of parameters of the method's own modules.
+        threads: on which a process trained; 0 where nothing was trained.
     """
 
     history: list[dict[str, float]]
@@ -60,6 +63,7 @@ class TrainingResult:
     best_epoch: int
     seconds: float
     method_parameters: int
+    threads: int = 0
 
 
 def train(
@@ -123,11 +127,12 @@ def train(
             teachers=teacher_parameters,
         )
         state = TrainingState(network, method, teachers.networks, optimizer, windows.device)
-    with torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
+    with ExitStack() as scope, torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
         with group.synchronized():
             state.resume(checkpoint)
         first_epoch = len(state.history)
+        threads = scope.enter_context(StepThreads(windows.device, state.step_work))
         with group.synchronized():
             epochs = group.sum_over_processes({"epochs": first_epoch})["epochs"]
             if epochs != first_epoch * group.world_size:
@@ -149,7 +154,9 @@ def train(
                 optimizer=optimizer,
                 group=group,
                 label=label,
+                threads=threads,
             )
+            state.step_work = threads.work
             with group.synchronized():
                 if len(windows.validation) and group.is_leader:
                     try:
@@ -177,6 +184,7 @@ def train(
         best_epoch=state.best_epoch if state.best else training.epochs - 1,
         seconds=state.seconds,
         method_parameters=sum(p.numel() for p in method.parameters()),
+        threads=threads.used,
     )
 
 
@@ -193,6 +201,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     group: ProcessGroup = SINGLE_PROCESS,
     label: str = "",
+    threads: StepThreads | None = None,
 ) -> dict[str, float]:
     """One pass over the training windows, or one part of a training of a fixed number of steps.
 
@@ -230,7 +239,10 @@ def train_epoch(
         with group.synchronized(parameters), as_int8(network, rounded):
             optimizer.zero_grad(set_to_none=True)
             inputs = read(torch.from_numpy(shard).to(windows.device)) if weight else None
-            terms = {} if inputs is None else _terms(network, method, training, windows.device, inputs)
+            terms: Mapping[str, Tensor] = {}
+            if inputs is not None:
+                with nullcontext() if threads is None else threads.counting():
+                    terms = _terms(network, method, training, windows.device, inputs)
             if inputs is not None and terms:
                 check.check_terms(step, terms)
                 loss = torch.stack(list(terms.values())).sum()

@@ -23,6 +23,7 @@ class TrainingState:
         best: weights after the best epoch; empty while nothing was validated.
         best_rank: validation scores of the best epoch; a greater one is better.
         best_epoch: its number, from 0.
+        step_work: of an operation of a step, see `step_threads`; 0 while it was not counted.
         seconds: time of all epochs so far.
         saved_at: what that was when a checkpoint was last written.
     """
@@ -42,6 +43,7 @@ class TrainingState:
         self.best: Weights = {}
         self.best_rank = (0.0, 0.0)
         self.best_epoch = 0
+        self.step_work = 0.0
         self.seconds = 0.0
         self.saved_at = 0.0
 
@@ -66,6 +68,7 @@ class TrainingState:
             "history": self.history,
             "best_rank": self.best_rank,
             "best_epoch": self.best_epoch,
+            "step_work": self.step_work,
             "seconds": self.seconds,
         }
         checkpoint.save(tensors, values)
@@ -95,6 +98,7 @@ class TrainingState:
         self.history = values["history"]
         self.best_rank = (values["best_rank"][0], values["best_rank"][1])
         self.best_epoch = values["best_epoch"]
+        self.step_work = values.get("step_work", 0.0)
         self.seconds = self.saved_at = values["seconds"]
 
 

@@ -142,6 +142,7 @@ def write_student(
         "method_parameters": result.method_parameters,
         "method_status": unit.method.status,
         "seconds": result.seconds,
+        **({"training_threads": result.threads} if result.threads else {}),
         "process_peak_memory_mib": peak_memory(),
         "teachers": {name: teacher.spec.key for name, teacher in unit.teachers.items()},
         "teacher_checkpoint": _teacher_epoch(unit),

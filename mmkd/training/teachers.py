@@ -165,6 +165,7 @@ def get_teacher(
             **checksum_field(),
             "parameters": count_parameters(net),
             "seconds": result.seconds,
+            **({"training_threads": result.threads} if result.threads else {}),
             "best_epoch": result.best_epoch + 1,
             "process_peak_memory_mib": peak_memory(),
             "environment": environment(str(windows.device), torch.get_num_threads(), group.world_size),

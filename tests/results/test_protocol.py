@@ -11,6 +11,7 @@ from mmkd.bench import main as bench
 from mmkd.cli.results import main
 from mmkd.data.cards import read_toml
 from mmkd.results.protocol import changed_since, find_protocol, read_protocol, version_line
+from mmkd.store.travelling import read_travelling
 from tests.results.made_up import PROTOCOL, SUITES, write_protocol
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,12 @@ def test_every_data_set_of_a_regime_has_a_part_of_its_suites(carried):
         for dataset in regime.datasets:
             for request in regime.requests_of(dataset):
                 assert set(request.seeds) == set(protocol.seeds), (regime.name, dataset)
+
+
+@pytest.mark.parametrize("carried", CARRIED, ids=lambda path: path.name)
+def test_its_records_are_read_together_without_a_warning(carried):
+    """As its suites read them: no unit is on file twice with two results, no line is left out."""
+    assert read_travelling([carried / "records"])
 
 
 SUITES_CARRIED = [path for own in CARRIED for path in sorted(own.glob("*.toml")) if path.name not in NO_SUITE]
