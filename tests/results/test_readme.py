@@ -30,7 +30,10 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     alt = re.search(rf"!\[Regime {name}: ([^\]]*)\]\([^)]*v1/results/{name}-change\.svg\)", text)
     assert alt, f"{page} does not show {name}-change.svg"
-    assert alt.group(1) == ", ".join(f"{row} {changes[row]:+.1f}" for row in ordered)
+    said = [f"{row} {changes[row]:+.1f}" for row in ordered]
+    if page == "README.md" and len(said) > 10:
+        said = [*said[:6], "...", *said[-2:]]
+    assert alt.group(1) == ", ".join(said)
     assert f"{most} data sets" in text
     minirocket = 100 * np.mean(
         [
