@@ -30,7 +30,10 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     alt = re.search(rf"!\[Regime {name}: ([^\]]*)\]\([^)]*v1/results/{name}-change\.svg\)", text)
     assert alt, f"{page} does not show {name}-change.svg"
-    assert alt.group(1) == ", ".join(f"{row} {changes[row]:+.1f}" for row in ordered)
+    said = [f"{row} {changes[row]:+.1f}" for row in ordered]
+    if page == "README.md" and len(said) > 10:
+        said = [*said[:6], "...", *said[-2:]]
+    assert alt.group(1) == ", ".join(said)
     assert f"{most} data sets" in text
     minirocket = 100 * np.mean(
         [
@@ -41,9 +44,10 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         ]
     )
     assert f"{minirocket:+.1f}" in text
-    helped = {row: test.answer for row, test in tests.items() if test.answer == "better"}
+    helped = {row for row, test in tests.items() if test.answer == "better"}
     if name == "A":
-        assert set(helped) == {"kd", "fam-1d", "pseudo-label"}
+        assert helped == {"kd", "dkd", "rld", "pseudo-label"}
+        assert {row for row, test in tests.items() if test.answer == "worse"} == {"at"}
         gains = [change.mean for (row, _), change in regime.changes.items() if row == "kd"]
         assert f"`kd` gains on {sum(gain > 0 for gain in gains)} of {most} sets" in text
         decided = read_decisions(protocol.folder)[name]
