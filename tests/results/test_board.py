@@ -76,6 +76,20 @@ def test_what_is_not_known_is_said_and_not_made_up():
     assert "no student alone" in answers(nothing)[0][1]
 
 
+def test_a_count_that_most_rows_share_is_said_once():
+    of_two = [line for line in made_lines(sets=SETS[:3]) if line.seed < 2]
+    alike = regime(of_two)
+    said = " ".join(status(alike))
+    assert "Each of these rows has 6 of 15 runs (a seed on a set)." in said
+    assert "without all runs" not in said
+    rows = {e.name: e for body in standing_table(alike, alike.room, "room", "").bodies for e in body.rows}
+    assert not any(entry.badges for entry in rows.values())
+    other = regime([line for line in of_two if not (line.row == "equal" and line.seed == 1)])
+    assert "5 of 6 rows have 6 of 15 runs; each other row says how many it has." in status(other)
+    rows = {e.name: e for body in standing_table(other, other.room, "room", "").bodies for e in body.rows}
+    assert {name: entry.badges for name, entry in rows.items() if entry.badges} == {"equal": ["3 of 15 runs"]}
+
+
 def test_sets_of_which_nothing_was_decided_are_on_neither_side():
     gaps = {name: Gap(0.08) for name in SETS[:11]}
     one = regime(decisions=Decisions(ROOM, "label-smoothing", gaps))

@@ -6,7 +6,7 @@ import numpy as np
 
 from mmkd.core.refusal import Refusal
 from mmkd.metrics import pairs as st
-from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.regime import STUDENTS, BoardRegime
 from mmkd.results.board.words import count, listed, points
 from mmkd.results.standing import OverSets, Standing
 
@@ -143,7 +143,7 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
 def status(regime: BoardRegime) -> list[str]:
     """How much of what is planned there is, and what is missing."""
     have, want = regime.scores.datasets, regime.datasets
-    rows = regime.scores.of("student", "method", "control")
+    rows = regime.scores.of(*STUDENTS)
     lines = [
         f"{len(have)} of {count(len(want), 'set')} have results, under {count(len(regime.scores.seeds), 'seed')} of "
         f"{len(regime.seeds)}; {count(len(rows), 'row')} of students."
@@ -153,7 +153,15 @@ def status(regime: BoardRegime) -> list[str]:
         lines.append(f"Without results so far: {listed([regime.short(name) for name in missing], 20)}.")
     runs = [regime.runs(row) for row in rows]
     short = sum(a < b for a, b in runs)
-    if short:
+    usual, want_all = regime.most_runs
+    alike = runs.count((usual, want_all))
+    if alike == len(rows) and usual < want_all:
+        lines.append(f"Each of these rows has {usual} of {want_all} runs (a seed on a set).")
+    elif usual < want_all:
+        lines.append(
+            f"{alike} of {len(rows)} rows have {usual} of {want_all} runs; each other row says how many it has."
+        )
+    elif short:
         lines.append(f"{count(short, 'row')} of {len(rows)} without all runs; each says how many it has.")
     if regime.undecided:
         names = listed([regime.short(name) for name in regime.undecided], 20)

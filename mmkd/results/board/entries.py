@@ -7,7 +7,7 @@ import numpy as np
 
 from mmkd.comparison.rows import BOUND
 from mmkd.report.phrases import CONTROLS
-from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.regime import STUDENTS, BoardRegime
 from mmkd.results.scores import Row
 
 
@@ -87,8 +87,8 @@ class BoardTable:
 
 def badges(regime: BoardRegime, row: Row) -> list[str]:
     """What is to be known of a row."""
-    have, want = regime.runs(row)
-    found = [f"{have} of {want} runs"] if row.kind in ("student", "method", "control") and have < want else []
+    have, want = runs = regime.runs(row)
+    found = [f"{have} of {want} runs"] if row.kind in STUDENTS and have < want and runs != regime.most_runs else []
     found += ["tuned"] if row.tuned and "tuned" not in row.name else []
     found += ["a bound: several students"] if row.method == BOUND else []
     found += ["extra data"] if row.extra_data else []

@@ -1,5 +1,6 @@
 """One regime of the board: its results, what was decided of it, and its statistics."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,9 @@ from mmkd.results.board.decisions import Decisions
 from mmkd.results.columns import Line
 from mmkd.results.scores import COMPARED, Case, RegimeScores, Row, regime_scores
 from mmkd.results.standing import SetChange, Standing, set_change, standing
+
+STUDENTS = ("student", "method", "control")
+"""Kinds of rows that are trained students."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,12 @@ class BoardRegime:
         """Units that a row has, and those that it should have: every seed on every set with a student."""
         have = sum(len(row.on(case)) for case in self.scores.cases)
         return have, len(self.scores.cases) * len(self.seeds)
+
+    @cached_property
+    def most_runs(self) -> tuple[int, int]:
+        """The runs that most rows of students have, and should have; of counts of as many rows the greatest."""
+        counts = Counter(self.runs(row) for row in self.scores.of(*STUDENTS))
+        return max(counts, key=lambda runs: (counts[runs], runs), default=(0, 0))
 
 
 def changes_of(scores: RegimeScores) -> dict[tuple[str, Case], SetChange]:
