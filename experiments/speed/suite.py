@@ -141,7 +141,7 @@ def measure(args: Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="speed/suite.py", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", metavar="N", type=int, default=3)
+    parser.add_argument("--rounds", metavar="N", type=int, default=2)
     parser.add_argument("--out", metavar="FILE", type=Path, default=RESULT)
     return run_script(parser, measure, argv)
 
