@@ -46,6 +46,17 @@ def test_its_records_are_read_together_without_a_warning(carried):
     assert read_travelling([carried / "records"])
 
 
+@pytest.mark.parametrize(
+    "path", [f for own in CARRIED for f in sorted(own.glob("records/*.jsonl"))], ids=lambda f: f.stem
+)
+def test_its_records_have_the_teachers_of_their_students(path):
+    """A regime's table reads its own files: a teacher that two regimes share has its line in both."""
+    records = read_travelling([path])
+    taught = {key for record in records.values() for key in (record.result.get("teachers") or {}).values()}
+    assert taught
+    assert taught <= set(records)
+
+
 SUITES_CARRIED = [path for own in CARRIED for path in sorted(own.glob("*.toml")) if path.name not in NO_SUITE]
 
 

@@ -57,6 +57,7 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         assert "better" not in {against[row.name].answer for row in regime.methods if row.name in against}
     else:
         assert not helped
+        assert {row for row, test in tests.items() if test.answer == "worse"} == {"at", "sp", "crd"}
     assert f"{len(regime.scores.seeds)} seed" in text or "one seed" in text
 
 
