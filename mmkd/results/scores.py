@@ -12,7 +12,7 @@ COSTS = ("seconds", "macs", "latency_ms", "parameters", "bytes")
 COMPARED = ("student", "method", "control")
 """Kinds of rows that are networks of one size, trained on one input."""
 MEASURED = ("seconds", "latency_ms")
-"""Costs that are comparable only on one machine."""
+"""Costs that are comparable only on one machine and of one commit of mmkd, for trainings become faster."""
 
 
 @dataclass(frozen=True, order=True)
@@ -30,7 +30,7 @@ class Row:
     Attributes:
         kind: student, method, control, teacher or peer.
         scores: case -> seed -> score on all test windows; `subjects`: case -> (seed, subject) -> score.
-        costs: metric -> case -> seed -> (value, machine).
+        costs: metric -> case -> seed -> (value, machine and commit).
         other: metric -> case -> seed -> value, of the other scores.
     """
 
@@ -112,7 +112,7 @@ class RegimeScores:
     def cost_ratio(self, row: Row, metric: str, cases: Iterable[Case] | None = None) -> float | None:
         """A cost over that of the student alone: the geometric mean over sets, of the seeds that both have.
 
-        Of times only pairs of one machine count.
+        Of times only pairs of one machine and commit count.
         """
         base = self.student
         logs = []
@@ -173,6 +173,7 @@ def _enter(row: Row, case: Case, line: Line, metric: str) -> None:
     elif line.subject:
         return
     elif line.metric in COSTS:
-        row.costs.setdefault(line.metric, {}).setdefault(case, {})[line.seed] = (line.value, line.machine)
+        where = f"{line.machine} {line.commit}"
+        row.costs.setdefault(line.metric, {}).setdefault(case, {})[line.seed] = (line.value, where)
     else:
         row.other.setdefault(line.metric, {}).setdefault(case, {})[line.seed] = line.value

@@ -28,6 +28,7 @@ class Made:
     extra_data: bool = False
     verified: bool = True
     machine: str = "here"
+    commit: str = "0123456789ab"
     protocol: str = "v1-0123456789ab"
 
 

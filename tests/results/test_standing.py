@@ -177,12 +177,13 @@ def test_a_lower_score_is_better_where_the_metric_says_so():
     assert best_on(regime, regime.cases[0], compared(regime))[0] == "bad"
 
 
-def test_times_are_compared_on_one_machine_only():
+@pytest.mark.parametrize("other", [{"machine": "there"}, {"commit": "fedcba987654"}])
+def test_times_are_compared_on_one_machine_and_of_one_commit_only(other):
     lines = made_lines()
     regime = regime_scores(lines, "A", "macro_f1")
     assert regime.cost_ratio(regime.find("good"), "seconds") == pytest.approx(2.0)
     assert regime.cost_ratio(regime.find("teacher sig"), "macs") == pytest.approx(9.0)
-    moved = [replace(line, machine="there") if line.row in ("good", "teacher sig") else line for line in lines]
+    moved = [replace(line, **other) if line.row in ("good", "teacher sig") else line for line in lines]
     regime = regime_scores(moved, "A", "macro_f1")
     assert regime.cost_ratio(regime.find("good"), "seconds") is None
     assert regime.cost_ratio(regime.find("teacher sig"), "macs") == pytest.approx(9.0), "they do not depend on it"

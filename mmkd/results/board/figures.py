@@ -93,9 +93,9 @@ def _cost_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
         title = f"{regime.name}: change against {label}"
         caption = (
             f"Mean change over sets in points against the student alone, over its {label} as a multiple of that of the "
-            "student alone (geometric mean), over the sets where both were measured on one machine; a row has a point "
-            "if these are half of the sets. The broken line is the front: nothing gains more for less; its rows are "
-            "named where there is room."
+            "student alone (geometric mean), over the sets where both were measured on one machine, of one commit; a "
+            "row has a point if these are half of the sets. The broken line is the front: nothing gains more for less; "
+            "its rows are named where there is room."
         )
         chart = cost_chart(title, caption, points, f"{label}, times the student alone", "change in points", names)
         figures.append(album.figure(folder, f"cost-{metric}", title, caption, chart))

@@ -32,9 +32,13 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         *([Head("vs control", f"in points against {standing.control}", "higher")] if standing.control else []),
         *([Head("p control", f"Wilcoxon against {standing.control}, after Holm", "lower")] if standing.control else []),
         Head("sets", "with a seed in common with the student alone", "higher"),
-        Head("training", "time of training over that of the student alone, on the same machine", "lower"),
+        Head(
+            "training",
+            "time of training over that of the student alone, on the same machine, of the same commit",
+            "lower",
+        ),
         Head("MACs", "over those of the student alone", "lower"),
-        Head("latency", "over that of the student alone, on the same machine", "lower"),
+        Head("latency", "over that of the student alone, on the same machine, of the same commit", "lower"),
     ]
     cases = [case for case in regime.scores.cases if case.dataset in standing.sets] or list(regime.scores.cases)
     extra = regime.others
