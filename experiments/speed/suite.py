@@ -3,9 +3,9 @@
 Ten logit and feature methods under two seeds with a signal-only student on basic-motions, as one command from an empty
 cache, with one process and with `--jobs 2`. The peer is a plain loop for each of the 20 students and of their 6
 teachers, with the same networks, weights, batches, losses and learning rates: all that it reads is in memory, and only
-training and one test are timed. On as many threads as the
-suite takes for each training, the loops give its predictions to the last bit; on all threads, as PyTorch runs them by
-default, and in two processes the scores are those on average, for sums are rounded otherwise.
+training and one test are timed. On as many threads as the suite takes for each training, the loops give its predictions
+to the last bit; on all threads, as PyTorch runs them by default, and in two processes the scores are those on average,
+for sums are rounded otherwise.
 """
 
 import os
