@@ -75,11 +75,14 @@ def measure(args: Namespace) -> None:
     wrong = [part for part in parts if part not in PARTS]
     if wrong or args.rounds < 1:
         raise MmkdError(f"--only takes {', '.join(PARTS)}, --rounds 1 or more")
-    started, rows = time.perf_counter(), []
+    started = last = time.perf_counter()
+    rows = []
     for part in parts:
         for row in importlib.import_module(part).rows(args.rounds):
             rows.append(row)
-            print(f"{row.work}: {'cost' if row.cost else 'faster'} {row.shown} of {row.peer} {row.met}", flush=True)
+            taken, last = time.perf_counter() - last, time.perf_counter()
+            found = f"{'cost' if row.cost else 'faster'} {row.shown} of {row.peer} {row.met}"
+            print(f"{row.work}: {found} [{taken:.0f} s]", flush=True)
     if tuple(parts) == PARTS:
         args.out.write_text(page(rows, (time.perf_counter() - started) / 60), encoding="utf-8")
         print(f"written: {args.out}")

@@ -10,6 +10,7 @@ from pairs import Row, pairs, user_seconds
 
 import mmkd
 from mmkd.deploy.onnx_run import open_session
+from mmkd.training.step_threads import on_threads
 
 CALLS = 500
 
@@ -40,10 +41,8 @@ def rows(rounds: int) -> Iterator[Row]:
 
         gap = float(np.abs(in_onnx() - in_pytorch().numpy()).max())
         assert gap < 1e-4, f"the probabilities differ by {gap}"
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        times = pairs(partial(several, in_onnx), partial(several, in_pytorch), rounds, clock=user_seconds)
-        torch.set_num_threads(threads)
+        with on_threads(1):
+            times = pairs(partial(several, in_onnx), partial(several, in_pytorch), rounds, clock=user_seconds)
     yield Row(
         "a sig student of `small` in ONNX Runtime, 1 window of 6 x 100 at a time, 1 thread",
         "eager PyTorch",

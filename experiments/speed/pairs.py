@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-LONG_S = 60.0
-"""Of work that takes longer three pairs are enough."""
+LONG_S = 10.0
+"""Of work that takes longer two pairs are enough."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def pairs(
     """Time both in turns, who is first changing with each round.
 
     Args:
-        rounds: pairs; three are enough where a pair takes more than a minute.
+        rounds: pairs; two are enough where a pair takes more than ten seconds.
         warm: whether each is called once before.
         repeat: calls a time, for work that is too short for the clock.
         clock: how long a call takes: `seconds` or `user_seconds`.
@@ -121,5 +121,5 @@ def pairs(
             action = ours if which == "ours" else peer
             getattr(times, which).append(sum(clock(action) for _ in range(repeat)) / repeat)
         if times.ours[-1] + times.peers[-1] > LONG_S:
-            rounds = min(rounds, 3)
+            rounds = min(rounds, 2)
     return times

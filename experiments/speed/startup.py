@@ -68,7 +68,7 @@ def rows(rounds: int) -> Iterator[Row]:
             ("bench --dry-run", "bench", (*request, "--dry-run"), 1.5, SLOW),
             ("bench --existing only", "bench", (*request, "--existing", "only"), 1.5, SLOW),
             (f"bench --dry-run, {units}", "bench", (*large, "--dry-run"), 1.5, (*SLOW, "scipy")),
-            (f"bench --existing only, {units}", "bench", (*large, "--existing", "only"), 1.5, (*SLOW, "scipy")),
+            (f"bench --existing only, {units}", "bench", (*large, "--existing", "only"), 1.5, SLOW),
             (f"compare, {RECORDS} records", "compare", (*many, "--out", f"{folder}/comparison"), 2.0, ("torch", *SLOW)),
         ):
             code = (
@@ -80,6 +80,7 @@ def rows(rounds: int) -> Iterator[Row]:
                 partial(python, "-m", f"mmkd.{door}", *arguments),
                 partial(python, "-c", "import torch"),
                 rounds,
+                warm=False,
                 clock=user_seconds,
             )
             note = f"processor time; imports no {', '.join(absent)}"

@@ -24,7 +24,9 @@ from pairs import seconds, user_seconds
 
 from mmkd.cli.flags import Parser
 from mmkd.cli.script import run_script
+from mmkd.store.record import Record
 from mmkd.store.records import Records
+from mmkd.training.step_threads import on_threads
 from mmkd.training.workspace import Workspace
 from mmkd.units.expansion import expand
 from mmkd.units.request import Request
@@ -53,22 +55,22 @@ def run(folder: str, jobs: int) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def trained(folder: str) -> list[Record]:
+    """The records of students and teachers."""
+    return [record for record in Records(f"{folder}/runs") if record.kind in ("student", "teacher")]
+
+
 def scores(folder: str) -> dict[str, float]:
     """The loss on the test windows of each student and teacher, by key."""
-    records = [record for record in Records(f"{folder}/runs") if record.kind in ("student", "teacher")]
-    return {record.key: record.metrics["test"]["nll"] for record in records}
+    return {record.key: record.metrics["test"]["nll"] for record in trained(folder)}
 
 
 def run_loops(trainings: Sequence[Loop], records: Records | None = None) -> None:
     """Run the loops one after the other, each on as many threads as its record says, without records on all."""
-    available = torch.get_num_threads()
-    try:
-        for loop in trainings:
-            record = None if records is None else records.get_whole(loop.key)
-            torch.set_num_threads(available if record is None else record.result["training_threads"])
+    for loop in trainings:
+        record = None if records is None else records.get_whole(loop.key)
+        with on_threads(torch.get_num_threads() if record is None else record.result["training_threads"]):
             loop.run()
-    finally:
-        torch.set_num_threads(available)
 
 
 def prepare_loops(folder: str) -> list[Loop]:
@@ -77,10 +79,10 @@ def prepare_loops(folder: str) -> list[Loop]:
     return loops(expand(request), Workspace(runs=f"{folder}/runs", cache_folder=f"{folder}/cache"))
 
 
-def check_loops(trained: Sequence[Loop], folder: str) -> None:
+def check_loops(trainings: Sequence[Loop], folder: str) -> None:
     """Check that every loop predicts what the record of its training holds, to the last bit."""
     records = Records(f"{folder}/runs")
-    for loop in trained:
+    for loop in trainings:
         record = records.get_whole(loop.key)
         assert record is not None, f"no record of {loop.key}"
         with np.load(record.file("predictions.npz"), allow_pickle=False) as stored:
@@ -88,8 +90,13 @@ def check_loops(trained: Sequence[Loop], folder: str) -> None:
         assert np.array_equal(loop.probabilities.numpy(), expected), f"the loop of {loop.key} gives other numbers"
 
 
-def page(costs: dict[str, Costs], count: int) -> str:
-    """The table in Markdown."""
+def page(costs: dict[str, Costs], count: int, epochs: Sequence[float]) -> str:
+    """The table in Markdown.
+
+    Args:
+        count: the trainings.
+        epochs: of each round, the seconds that the epochs of all trainings of one command took.
+    """
     plain = np.array(costs[LOOPS])
     lines = [
         "# One suite, or a plain loop a training",
@@ -115,15 +122,23 @@ def page(costs: dict[str, Costs], count: int) -> str:
             ratios = np.array(rounds) / plain
             shown = [f"{np.median(each):.2f} ({each.min():.2f} to {each.max():.2f})" for each in ratios.T]
         lines.append(f"| {name} | {wall:.0f} | {shown[0]} | {GOALS.get(name, '')} | {user:.0f} | {shown[1]} |")
+    wall, own, loops_alone = np.median(costs[ONE], axis=0)[0], np.median(epochs), np.median(plain, axis=0)[0]
+    lines += [
+        "",
+        f"Of the {wall:.0f} s of one command its {count} trainings took {own:.0f} s by their records (from the first",
+        f"epoch to the last), {own / loops_alone:.2f} times the loops; the rest is all else that a suite does.",
+    ]
     return "\n".join(lines) + "\n"
 
 
 def measure(args: Namespace) -> None:
     """Write the page after each round."""
     costs: dict[str, Costs] = {name: [] for name in (LOOPS, ALL_THREADS, ONE, TWO)}
+    epochs: list[float] = []
     for round_ in range(args.rounds):
         with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as two:
             costs[ONE].append(cost(lambda folder=one: run(folder, jobs=1)))
+            epochs.append(sum(record.seconds for record in trained(one)))
             trainings, again, records = prepare_loops(one), prepare_loops(one), Records(f"{one}/runs")
             costs[LOOPS].append(cost(partial(run_loops, trainings, records)))
             check_loops(trainings, one)
@@ -135,7 +150,7 @@ def measure(args: Namespace) -> None:
         assert gap < 0.1, f"--jobs 2 gives other scores: the mean loss differs by {gap:.0%}"
         taken = (f"{name} {own[-1][0]:.0f} s ({own[-1][1]:.0f} s of processors)" for name, own in costs.items())
         print(f"round {round_ + 1}: {', '.join(taken)}", flush=True)
-        args.out.write_text(page(costs, len(trainings)), encoding="utf-8")
+        args.out.write_text(page(costs, len(trainings), epochs), encoding="utf-8")
     print(f"written: {args.out}")
 
 

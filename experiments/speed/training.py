@@ -28,11 +28,13 @@ from mmkd.specs.unit import TeacherSpec, Training
 from mmkd.store.cache import Cache
 from mmkd.training.data import TrainingData
 from mmkd.training.loop import train
+from mmkd.training.step_threads import on_threads
 from mmkd.training.teacher_outputs import LiveTeachers, NoTeachers, TeacherSource, make_teacher_source
 from mmkd.training.teachers import Teacher
 
 CPU = torch.device("cpu")
 IMAGE = (9, 64, 64)
+WINDOWS = 256
 CLASSES = ("a", "b", "c", "d", "e", "f")
 LOGIT_METHODS = ("kd", "aver", "ca-mkd", "ebkd-entropy", "dkd", "dist")
 
@@ -73,7 +75,7 @@ class PlainWindows(TrainingData):
 
 def epoch_seconds(how: str) -> float:
     """One epoch of a GAF teacher, after one that warms up: "plain" float32, or ours in "fp32" or "bf16"."""
-    windows, make = made_up(1024, {"gaf": IMAGE}), WideResNet
+    windows, make = made_up(WINDOWS, {"gaf": IMAGE}), WideResNet
     if how == "plain":
         windows, make, how = PlainWindows(**vars(windows)), Plain, "fp32"
     else:
@@ -94,8 +96,8 @@ def teacher_epoch(rounds: int) -> Iterator[Row]:
     def seconds(how: str) -> float:
         return float(subprocess.run([sys.executable, __file__, how], check=True, capture_output=True, text=True).stdout)
 
-    text = "one epoch of a GAF teacher, WRN16-1, 1,024 x 9 x 64 x 64, batch 64, "
-    found = [{how: seconds(how) for how in ("plain", "fp32", "bf16")} for _ in range(rounds)]
+    text = f"one epoch of a GAF teacher, WRN16-1, {WINDOWS} x 9 x 64 x 64, batch 64, "
+    found = [{how: seconds(how) for how in ("plain", "fp32", "bf16")} for _ in range(min(rounds, 2))]
     for how, goal, name in (("bf16", 3.0, "--precision bf16"), ("fp32", None, "float32 as we run it")):
         yield Row(text + name, "float32, default layout", [times["plain"] / times[how] for times in found], goal)
 
@@ -119,9 +121,10 @@ def networks(rounds: int) -> Iterator[Row]:
         on_lines = partial(step, lambda x, network: x)
         gap = abs(float(step(ours)) - float(on_lines()))
         assert gap < 1e-4, f"{name} on rows and on lines differ by {gap} in loss"
-        repeat = 1 if name == "InceptionTime" else 10
-        times = pairs(partial(step, ours), on_lines, rounds, repeat=repeat, clock=user_seconds)
-        what = f"a training step of {name}, batch {batch} x {signal[0]} x {signal[1]}"
+        repeat = 1 if name == "InceptionTime" else 5
+        with on_threads(1):
+            times = pairs(partial(step, ours), on_lines, rounds, repeat=repeat, clock=user_seconds)
+        what = f"a training step of {name}, batch {batch} x {signal[0]} x {signal[1]}, 1 thread"
         yield Row(what, "torch's Conv1d as written", times.faster, 1.25, note=f"loss differs by {gap:.0e}")
     step(ours)
 
@@ -134,15 +137,16 @@ def steps(rounds: int) -> Iterator[Row]:
         alone = Steps(first, labels)
         for spec in others:
             own = Steps(spec, labels)
-            times = pairs(own.seconds, alone.seconds, rounds, repeat=8)
-            what = f"a step of {spec.method}, student sig+gaf+pi of {net}"
+            with on_threads(1):
+                times = pairs(own.seconds, alone.seconds, rounds, repeat=3, clock=user_seconds)
+            what = f"a step of {spec.method}, student sig+gaf+pi of {net}, 1 thread"
             yield Row(what, "cross-entropy alone", times.cost, 1.1, cost=True)
 
 
 def student_phase(rounds: int) -> Iterator[Row]:
     """Distilling into a signal-only student with the teachers' outputs stored, storing them included, and live."""
     shapes = {"sig": (9, 128), "gaf": (9, 32, 32), "pi": (9, 32, 32)}
-    windows = made_up(1024, shapes)
+    windows = made_up(WINDOWS, shapes)
     nets = {"sig": "WRN16-3", "gaf": "WRN16-1", "pi": "WRN16-1"}
     teachers = {}
     training = Training(epochs=20)
@@ -172,7 +176,7 @@ def student_phase(rounds: int) -> Iterator[Row]:
     assert gap < 1e-4, f"stored and live teachers differ by {gap} in loss"
     times = pairs(stored, lambda: phase(windows, LiveTeachers(teachers), training.epochs), rounds, warm=False)
     yield Row(
-        "20 epochs of kd, signal-only student, teachers sig WRN16-3, gaf and pi WRN16-1 at 32 x 32",
+        f"20 epochs of kd on {WINDOWS} windows, student sig, teachers sig WRN16-3, gaf and pi WRN16-1 at 32 x 32",
         "the same loop with live teachers",
         times.faster,
         4.0,

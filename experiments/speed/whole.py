@@ -15,7 +15,7 @@ import mmkd
 from mmkd.data import load_dataset
 
 FEW, TIMES, SHAPE = 1_000, 16, (3, 128)
-EPOCHS = 4
+EPOCHS = 2
 UNIT = """
 import json, resource, sys, time
 import torch
@@ -82,7 +82,7 @@ def windows(rounds: int) -> Iterator[Row]:
         made_up(many, FEW * TIMES)
         for path in (few, many):
             unit(folder, data=str(path))
-        found = [(unit(folder, data=str(many)), unit(folder, data=str(few))) for _ in range(min(rounds, 3))]
+        found = [(unit(folder, data=str(many)), unit(folder, data=str(few))) for _ in range(min(rounds, 2))]
     more = 4 * FEW * (TIMES - 1) * int(np.prod(SHAPE)) / 2**20  # of one copy of the windows
     what = f"a kd unit on {TIMES} times {FEW:,} windows of {SHAPE[0]} x {SHAPE[1]}, views and teacher in the cache"
     yield Row(f"{what}: processor time", "one time", [a["user"] / b["user"] for a, b in found], TIMES + 0.5, cost=True)
@@ -110,7 +110,7 @@ def beside_others(rounds: int) -> Iterator[Row]:
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, cores)
         try:
-            for _ in range(rounds):
+            for _ in range(min(rounds, 2)):
                 times.peers.append(unit(folder, data=str(path))["seconds"])
                 with busy(2, cores):
                     times.ours.append(unit(folder, data=str(path))["seconds"])

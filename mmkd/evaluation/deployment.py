@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mmkd.nets.cost import count_macs
 from mmkd.store.environment import processor
+from mmkd.training.step_threads import on_threads
 from mmkd.training.student_model import StudentModel
 from mmkd.units.costs import is_steady
 
@@ -96,13 +97,11 @@ def latency(student: StudentModel, windows: NDArray[np.float32]) -> dict[str, An
 @contextmanager
 def single_thread() -> Iterator[None]:
     """PyTorch on one thread, and no garbage collection."""
-    threads = torch.get_num_threads()
     gc_enabled = gc.isenabled()
-    torch.set_num_threads(1)
     gc.disable()
     try:
-        yield
+        with on_threads(1):
+            yield
     finally:
-        torch.set_num_threads(threads)
         if gc_enabled:
             gc.enable()

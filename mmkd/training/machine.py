@@ -14,6 +14,7 @@ from mmkd.core.errors import MachineWarning
 from mmkd.core.threads import cpu_quota
 from mmkd.nets import build_teacher
 from mmkd.specs.unit import UnitSpec
+from mmkd.training.step_threads import on_threads
 from mmkd.training.workspace import Workspace
 
 SLOW = 1.5
@@ -74,9 +75,7 @@ def bfloat16_cost() -> float:
     with torch.random.fork_rng(devices=[]):
         network = build_teacher("WRN16-1", "gaf", SHAPE, 2)
         images = torch.randn(WINDOWS, *SHAPE)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # beside other work several threads wait for each other, and the ratio is a chance
-    try:
+    with on_threads(1):  # beside other work several wait for each other, and the ratio is a chance
         for _ in range(ROUNDS + 1):  # the first call prepares kernels, and is not the fastest
             for reduced, seconds in times.items():
                 started = time.perf_counter()
@@ -84,6 +83,4 @@ def bfloat16_cost() -> float:
                     logits = network({"gaf": images}).logits
                 logits.float().square().mean().backward()
                 seconds.append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(threads)
     return min(times[True]) / min(times[False])

@@ -25,6 +25,17 @@ WORK_A_THREAD = 200_000
 """Elements: from twice as many on a second thread pays; `python experiments/speed --only waiting` measures where."""
 
 
+@contextmanager
+def on_threads(count: int) -> Iterator[None]:
+    """PyTorch on so many threads, and afterwards on as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class StepThreads(AbstractContextManager["StepThreads"]):
     """Inside, PyTorch computes on as many threads as a training step is worth; outside, on as many as before.
 
