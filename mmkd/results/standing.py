@@ -18,6 +18,8 @@ from mmkd.results.scores import Case, RegimeScores, Row
 LEVEL = 0.95
 LEAST_SUBJECTS = 5
 """Test subjects from which an interval is over subjects and seeds."""
+FEW_NAMES = 3
+"""Sets up to which they are named; of more their number is said."""
 
 
 @dataclass(frozen=True)
@@ -228,9 +230,23 @@ def _complete(
         return all(wanted[case] and wanted[case] <= row.on(case).keys() for case in cases[name])
 
     kept = [name for name in sets if cases[name] and 2 * sum(has(row, name) for row in rows) >= len(rows)]
-    missing = {row.name: [name for name in kept if not has(row, name)] for row in rows}
-    left_out = {name: f"seeds are missing on {', '.join(where)}" for name, where in missing.items() if where}
+    left_out = {}
+    for row in rows:
+        where = [name for name in kept if not has(row, name)]
+        if where:
+            seeds = sorted(
+                {seed for name in where for case in cases[name] for seed in wanted[case] - row.on(case).keys()}
+            )
+            left_out[row.name] = _missing(seeds, where, len(kept))
     return kept, [row for row in rows if row.name not in left_out], left_out
+
+
+def _missing(seeds: Sequence[int], where: Sequence[str], sets: int) -> str:
+    """`seed 1 is missing on ECG200`; of more than a few sets how many, of all sets none."""
+    text = f"seed {seeds[0]} is missing" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))} are missing"
+    if len(where) == sets:
+        return text
+    return f"{text} on {', '.join(where) if len(where) <= FEW_NAMES else f'{len(where)} of {sets} sets'}"
 
 
 def _table(regime: RegimeScores, rows: Sequence[Row], sets: Sequence[str]) -> dict[str, list[float]]:

@@ -90,6 +90,16 @@ def test_a_count_that_most_rows_share_is_said_once():
     assert {name: entry.badges for name, entry in rows.items() if entry.badges} == {"equal": ["3 of 15 runs"]}
 
 
+def test_rows_of_fewer_seeds_stand_below_by_their_change_and_are_not_said_to_help_nowhere():
+    lines = [line for line in made_lines() if line.row not in ("bad", "like-smoothing") or line.seed == 0]
+    some = regime(lines, Decisions())
+    (body, *_) = standing_table(some, some.room, "room", "").bodies
+    names = [entry.name for entry in body.rows]
+    assert names[-2:] == ["like-smoothing", "bad"], "in the order of their changes, below those with a rank"
+    assert body.rows[-1].badges == ["12 of 60 runs", "no rank: seeds 1, 2, 3, 4 are missing"]
+    assert "bad" not in dict(answers(some)).get("Which never do?", "")
+
+
 def test_sets_of_which_nothing_was_decided_are_on_neither_side():
     gaps = {name: Gap(0.08) for name in SETS[:11]}
     one = regime(decisions=Decisions(ROOM, "label-smoothing", gaps))

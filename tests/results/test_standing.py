@@ -149,13 +149,27 @@ def test_rows_that_miss_seeds_are_left_out_of_ranks_and_said_to_be():
     regime = regime_scores(lines, "A", "macro_f1")
     found = standing(regime, SETS, compared(regime))
     assert "equal" not in found.ranks
-    assert found.left_out == {"equal": f"seeds are missing on {SETS[2]}"}
+    assert found.left_out == {"equal": f"seed 4 is missing on {SETS[2]}"}
     assert found.against_student["equal"].pair.n == 12, "pairs of the seeds that there are"
     absent = [line for line in made_lines() if line.dataset != SETS[0] or line.row in ("student", "good")]
     regime = regime_scores(absent, "A", "macro_f1")
     found = standing(regime, SETS, compared(regime))
     assert found.sets == SETS[1:], "a set that most rows do not have yet is not ranked on"
     assert found.left_out == {}
+
+
+def test_a_seed_that_is_missing_on_all_sets_is_said_without_their_names():
+    gone = {"equal": (SETS, (4,)), "bad": (SETS[:5], (3, 4))}
+    lines = [
+        line
+        for line in made_lines()
+        if line.row not in gone or line.dataset not in gone[line.row][0] or line.seed not in gone[line.row][1]
+    ]
+    regime = regime_scores(lines, "A", "macro_f1")
+    assert standing(regime, SETS, compared(regime)).left_out == {
+        "equal": "seed 4 is missing",
+        "bad": "seeds 3, 4 are missing on 5 of 12 sets",
+    }
 
 
 def test_two_students_of_one_set_are_one_set():

@@ -83,7 +83,8 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     if standing.best:
         how.insert(0, f"The best row and those that are not told apart from it are marked; by: {standing.told_by}.")
     by = 1 if ranked else 0
-    found = [sorted_body(body, by, heads[by].better) for body in bodies(regime, make, NETWORKS)]
+    by_change = [sorted_body(body, 0, heads[0].better) for body in bodies(regime, make, NETWORKS)]
+    found = [sorted_body(body, by, heads[by].better) for body in by_change]  # those without a rank stay in their order
     kept, found = without_empty(heads, found)
     return BoardTable(f"{regime.name}-{which}", title, "row", kept, found, how, True, by)
 
