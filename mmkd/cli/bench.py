@@ -18,6 +18,7 @@ from mmkd.cli.console import command_line, flush_stdout
 from mmkd.cli.flags import (
     check_arguments,
     check_folder,
+    check_runs,
     load_plugins,
     make_parser,
     make_requests,
@@ -194,6 +195,10 @@ def run_command(
             print(f"is it the teacher? python -m mmkd.compare --runs {runs}")
     if problem:
         _warn(problem)
+    if lost := outcome.lost_teachers:
+        key, title = next(iter(lost.items()))
+        count = "" if len(lost) == 1 else f"{len(lost)} teachers are not on record, the first: "
+        _warn(f"{count}{title}: not on record ({key}), and in no gap; --existing rerun makes it again")
     if outcome.unmeasured:
         _warn(f"{len(outcome.unmeasured)} not measured, the first: {one_line(outcome.unmeasured[0])}")
     for note in latency_notes(outcome.records):
@@ -201,6 +206,7 @@ def run_command(
     failed = (
         (args.robustness and outcome.unmeasured)
         or outcome.failed_selections
+        or (args.existing == "only" and outcome.lost_teachers)
         or any(result.status in ("failed", "missing") for result in outcome.results)
     )
     return int(bool(failed)), outcome
@@ -232,7 +238,7 @@ def make_workspace(request: "Request", args: argparse.Namespace, group: ProcessG
         raise MmkdError(
             f"{what}: torchrun has started {group.world_size} processes for one training; use one of the two"
         )
-    check_folder(Path(args.runs), "--runs")
+    check_runs(Path(args.runs))
     check_folder(Path(str(workspace.cache_folder)), "--cache")
     return workspace
 

@@ -1,11 +1,13 @@
 """The flags of `python -m mmkd.bench`, and the request made from them. Imports neither torch nor mlflow."""
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_origin, get_type_hints
+from urllib.parse import unquote
 
 from mmkd.cli.listing import LISTS, preset_help
 from mmkd.core.errors import MmkdError, did_you_mean
@@ -271,6 +273,21 @@ def check_folder(path: Path, flag: str) -> None:
             raise MmkdError(f"{flag} {path}: {existing} is not a folder; name another")
     except OSError as error:
         raise MmkdError(f"{flag} {path}: {error.strerror or error}; name another folder") from None
+
+
+def check_runs(path: Path) -> None:
+    """Check a runs folder as `check_folder` does, and that the path of its MLflow database is read as it stands.
+
+    Raises:
+        MmkdError: it could not be created, or MLflow would take a part of its path for something else.
+    """
+    check_folder(path, "--runs")
+    full = str(path.absolute())
+    if ("?" in full or unquote(full) != full) and not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise MmkdError(
+            f"--runs {path}: MLflow takes '?' or '%' in {full} for a part of an address; name another folder, or set "
+            f"MLFLOW_TRACKING_URI"
+        )
 
 
 def split_names(text: str, flag: str) -> tuple[str, ...]:

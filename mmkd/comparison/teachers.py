@@ -30,7 +30,8 @@ def teacher_rows(
     keys = {key for key, _ in taught}
     missing = keys - set(teachers)
     if missing:
-        notes[f"{len(missing)} of {len(keys)} teachers are not on record"] = None
+        others = "; gaps are of the others" if missing < keys else ""
+        notes[f"{len(missing)} of {len(keys)} teachers are not on record{others}"] = None
     known = [(_identity(teachers[key]), teachers[key], epoch) for key, epoch in taught if key in teachers]
     rows: list[Row] = []
     numbers: Numbers = {}

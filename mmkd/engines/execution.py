@@ -6,6 +6,7 @@ This module is light to import: that of comparisons is left to what reads record
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from mmkd.engines.selection import Phase, enter_results, plan_phase, run_phase
 from mmkd.engines.sweep import Existing, run_units
 from mmkd.engines.tuning import Tuning, distinct, expand_with_tuning, notes_of, plan_tuning, run_tuning, write_frozen
 from mmkd.engines.workers import engine_of, run_by_workers
-from mmkd.specs.unit import UnitSpec
+from mmkd.specs.unit import TeacherSpec, UnitSpec
 from mmkd.store.record import Record
 from mmkd.store.travelling import MEASURED, TravellingRecord
 from mmkd.tasks import TASKS
@@ -26,7 +27,7 @@ from mmkd.tasks.base import import_function
 from mmkd.training.workspace import ENGINES, Workspace
 from mmkd.units.augmentations import said_of_cards
 from mmkd.units.costs import DEPLOYMENT, lacks_costs, latency_notes
-from mmkd.units.expansion import student_alone
+from mmkd.units.expansion import reads_teachers, student_alone
 from mmkd.units.methods import may_be_left_out
 from mmkd.units.rare_classes import notes_of_rare_classes
 from mmkd.units.request import Request
@@ -70,6 +71,18 @@ class Outcome:
     tried: Sequence[Record] = ()
     untuned: Sequence[str] = ()
     failed_selections: Sequence[str] = ()
+
+    @property
+    def lost_teachers(self) -> dict[str, str]:
+        """Key -> title of each teacher of a student on record that is not on record itself."""
+        known = {record.key for record in self.teachers}
+        return {
+            teacher.key: f"teacher {teacher.title} of {result.spec.method}, seed {result.spec.seed}"
+            for result in self.results
+            if result.record is not None
+            for teacher in _teachers_of(result.spec)
+            if teacher.key not in known
+        }
 
     @property
     def records(self) -> list[Record]:
@@ -333,6 +346,8 @@ def _outcome(
     from mmkd.comparison.predictions import with_current_scores
 
     records = workspace.records
+    if make:
+        _restore_teachers(units, results, workspace)
     keys = dict.fromkeys(result.spec.teacher(name).key for result in results for name in result.spec.teachers)
     alone: dict[str, Record] = {}
     for spec, _ in units:
@@ -349,6 +364,24 @@ def _outcome(
         references=references,
         data_warnings=data_warnings,
     )
+
+
+def _teachers_of(spec: UnitSpec) -> list[TeacherSpec]:
+    """The teachers that a unit was trained with."""
+    return [spec.teacher(name) for name in spec.teachers] if reads_teachers(spec.method) else []
+
+
+def _restore_teachers(units: Units, results: Sequence[UnitResult], workspace: Workspace) -> None:
+    """Write lost records of the teachers of units that were on record, where the cache has the teachers."""
+    datasets = {spec.key: data for spec, data in units}
+    for result in results:
+        lost = [] if result.status != "cached" else _teachers_of(result.spec)
+        lost = [teacher for teacher in lost if workspace.records.get(teacher.key) is None]
+        if lost and all(workspace.cache.find_damage("teachers", teacher.key) is None for teacher in lost):
+            with suppress(MmkdError):  # it stays lost, and is said to be
+                import_function("mmkd.training.preparation:prepare_unit")(
+                    result.spec, datasets[result.spec.key], workspace
+                )
 
 
 def _references(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -100,6 +101,39 @@ def test_existing_only_runs_nothing(bench, tmp_path):
     assert code == 1
     assert "not on record" in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_lost_teacher_is_written_again_from_the_cache_or_said_to_be_lost(bench, tmp_path, monkeypatch):
+    command = ("--method", "student,kd", "--student", "sig", "--quiet")
+    code, first, err = bench(*command)
+    assert (code, err) == (0, "")
+    unit = next(u for u in json.loads(bench(*command, "--json")[1]) if u["method"] == "kd")
+    teachers = json.loads((tmp_path / "runs" / unit["key"] / "result.json").read_text())["teachers"]
+    lost = tmp_path / "runs" / teachers["sig"]
+    shutil.rmtree(lost)
+    code, out, err = bench(*command, "--existing", "only")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert f"teacher sig WRN16-1 of kd, seed 0: not on record ({teachers['sig']}), and in no gap" in err
+    assert "teacher sig" not in out
+    code, out, err = bench(*command)
+    assert (code, out, err) == (0, first, "")
+    assert (lost / "result.json").exists()
+    shutil.rmtree(lost)
+    monkeypatch.setattr("mmkd.store.cache.Cache.find_damage", lambda *_: "")
+    code, out, err = bench(*command)
+    assert code == 0
+    assert "not on record" in err, "what the cache has not either is not trained for a row of a table"
+    assert not lost.exists()
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_a_runs_folder_that_mlflow_would_misread_is_refused(capsys, tmp_path, name, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    code = main(["--method", "student", "--runs", str(tmp_path / name), "--cache", str(tmp_path / "cache")])
+    captured = capsys.readouterr()
+    refused((code, captured.out, captured.err), "--runs", "address")
+    assert not (tmp_path / name).exists()
 
 
 def test_existing_rerun_does_it_again(bench):
