@@ -215,7 +215,7 @@ class Record:
         """The path of a file of the record, after checking its size and checksum.
 
         Raises:
-            MmkdError: the file is missing or damaged.
+            MmkdError: the file is missing or damaged, or the record was replaced meanwhile.
         """
         files = self.result.get("files", {})
         if self.epoch == "last" and name in LAST_EPOCH:
@@ -233,9 +233,16 @@ class Record:
                 damage = None if (self.folder / name).is_file() else f"{name} is missing"
         except PermissionError as error:
             damage = f"{name}: {error.strerror}"
+        if damage and self._was_replaced():
+            raise MmkdError(f"record {self.folder} was replaced or removed after it was read; start the command again")
         if damage:
             raise MmkdError(f"record {self.folder} is damaged ({damage}); run its unit again with --existing rerun")
         return self.folder / name
+
+    def _was_replaced(self) -> bool:
+        """Whether its folder holds another record now, or none: another command may have run its unit again."""
+        now = read_json(self.folder / "result.json")
+        return now.get("sha256", self.result.get("sha256")) != self.result.get("sha256") or not self.folder.exists()
 
     @property
     def measurements(self) -> dict[str, Path]:

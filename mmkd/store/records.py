@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,10 @@ HASHED_BYTES = 256 << 10
 """Files up to this size are hashed whenever their record is looked up."""
 KEPT_RECORDS = 2000
 """How many records are kept, some 30 KB each."""
+MOST_READINGS = 20
+"""How often a record is read that other processes replace meanwhile."""
+WAIT_S = 0.005
+"""Seconds before it is read again: while a record is replaced its folder is missing for a moment."""
 
 OPTIONAL_SUFFIXES = (".svg", ".png", ".log")
 """Suffixes of files that may be missing: logs and pictures, which older records have as .png."""
@@ -74,10 +79,23 @@ class Records:
     def _read(self, key: str) -> tuple[Record | None, str]:
         """The record and "" if it is intact; None and what is wrong with it otherwise ("" if there is none).
 
+        Files of two records, of which one replaced the other meanwhile, are no damage: they are read again.
+        """
+        path = Path(self.runs, key, "result.json")
+        for _ in range(MOST_READINGS):
+            before = _state(path)
+            record, damage = self._read_once(path, key)
+            if not damage or _state(path) == before:
+                break
+            time.sleep(WAIT_S)
+        return record, damage
+
+    def _read_once(self, path: Path, key: str) -> tuple[Record | None, str]:
+        """The same, at one moment.
+
         A command asks for a record several times: its `result.json` is read once as long as the file does not change.
         The other files are looked at each time.
         """
-        path = Path(self.runs, key, "result.json")
         try:
             state = state_of(path.stat())
             kept_state, record = self._kept.get(key, (None, None))
@@ -233,6 +251,14 @@ class Records:
         except OSError as error:
             raise MmkdError(f"--runs {self.runs}: {error.strerror or error}; the log of unit {key} is lost") from error
         return path
+
+
+def _state(path: Path) -> tuple[int, ...] | None:
+    """The state of a file; None if there is none that can be read."""
+    try:
+        return state_of(path.stat())
+    except (OSError, ValueError):
+        return None
 
 
 def _content_hash(result: Mapping[str, Any]) -> str:

@@ -376,3 +376,44 @@ def test_git_state_is_a_commit_or_nothing():
         assert not (ROOT / ".git").exists() or not any(
             (Path(folder) / "git").exists() for folder in os.environ["PATH"].split(os.pathsep)
         )
+
+
+def test_a_record_that_is_replaced_while_it_is_read_is_not_damaged(records, monkeypatch, recwarn):
+    """Two commands with --existing rerun: one looks at the files while the other puts others in their place."""
+    records.write("k", content("old"))
+    real = store_records.find_damage
+
+    def replaced_meanwhile(folder, files, hashed):
+        monkeypatch.setattr(store_records, "find_damage", real)
+        Records(records.runs).write("k", content("newer"))
+        return real(folder, files, hashed)
+
+    monkeypatch.setattr(store_records, "find_damage", replaced_meanwhile)
+    assert records.get("k").result["spec"] == {"seed": "newer"}
+    assert not recwarn.list
+
+
+def test_a_record_whose_folder_is_away_for_a_moment_is_read_again(records, monkeypatch, recwarn):
+    record = records.write("k", content())
+    away = record.folder.with_name(".replaced")
+    real = store_records.find_damage
+
+    def in_between(folder, files, hashed):
+        monkeypatch.setattr(store_records, "find_damage", real)
+        os.replace(folder, away)
+        return real(folder, files, hashed)
+
+    monkeypatch.setattr(store_records, "find_damage", in_between)
+    monkeypatch.setattr(store_records.time, "sleep", lambda _: os.replace(away, record.folder))
+    assert records.get("k") == record
+    assert not recwarn.list
+
+
+def test_a_file_of_a_replaced_record_is_not_called_damaged(records):
+    old = records.write("k", content("old"))
+    records.write("k", content("newer"))
+    with pytest.raises(MmkdError, match="was replaced or removed after it was read"):
+        old.file("student.safetensors")
+    shutil.rmtree(old.folder)
+    with pytest.raises(MmkdError, match="was replaced or removed after it was read"):
+        old.file("student.safetensors")
