@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -64,7 +63,10 @@ class Checkpoint:
             )
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The tensors and values that were saved last; None if there is no usable file."""
+        """The tensors and values that were saved last; None if there is no usable file.
+
+        A file that is whole and of this code, and has another form all the same, gives a `DamageWarning`.
+        """
         try:
             content = self.path.read_bytes()
             if hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
@@ -74,9 +76,20 @@ class Checkpoint:
             metadata = json.loads(header["__metadata__"]["mmkd"])
             if metadata["code"] != code_hash():
                 return None
-            return _unpack(load(content[DIGEST:]), metadata["layout"]), metadata["values"]
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
+        try:
+            return _unpack(load(content[DIGEST:]), metadata["layout"]), metadata["values"]
+        except Exception as error:  # safetensors and torch raise about ten kinds
+            self.say_unusable(f"it lacks {error}" if isinstance(error, KeyError) else str(error))
+            return None
+
+    def say_unusable(self, why: str) -> None:
+        """Give the `DamageWarning` that a file with the right checksum cannot be used."""
+        reason = " ".join(why.split())[:160]
+        warnings.warn(
+            f"checkpoint {self.path} cannot be used ({reason}); its training starts again", DamageWarning, stacklevel=3
+        )
 
     def remove(self) -> None:
         """Remove the file, when the result of the training has been written."""

@@ -130,7 +130,7 @@ def train(
     with ExitStack() as scope, torch.random.fork_rng(devices=[]), progress.bar(label, training.epochs) as bar:
         torch.manual_seed(seed_for(seed, "dropout"))
         with group.synchronized():
-            state.resume(checkpoint)
+            state.resume(checkpoint, deployed, training.epochs)
         first_epoch = len(state.history)
         threads = scope.enter_context(StepThreads(windows.device, state.step_work))
         with group.synchronized():

@@ -34,6 +34,11 @@ MAKERS: Mapping[str, Callable[[list[Group], Training], torch.optim.Optimizer]] =
 """Name -> what makes the optimizer of some parameters; the names are those of `specs.unit.OPTIMIZERS`."""
 
 
+def entries_of(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """The entries of the state of each parameter that an optimizer of `MAKERS` has stepped."""
+    return ("momentum_buffer",) if isinstance(optimizer, torch.optim.SGD) else ("step", "exp_avg", "exp_avg_sq")
+
+
 def make_optimizer(
     network: Iterable[nn.Parameter],
     training: Training,

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmkd.methods.contract import Method
 from mmkd.training.checkpoint import Checkpoint
+from mmkd.training.optimization import entries_of
 
 Weights = dict[str, Tensor]
 
@@ -73,13 +75,47 @@ class TrainingState:
         }
         checkpoint.save(tensors, values)
 
-    def resume(self, checkpoint: Checkpoint | None) -> None:
-        """Restore everything from the checkpoint, if there is one."""
+    def resume(self, checkpoint: Checkpoint | None, deployed: nn.Module, epochs: int) -> None:
+        """Restore everything from the checkpoint, if there is one.
+
+        One that lacks something, or holds what cannot be right, gives a `DamageWarning`, and everything stays as it is:
+        the training starts anew.
+
+        Args:
+            deployed: the network whose weights `best` has.
+            epochs: of the whole training.
+        """
         saved = None if checkpoint is None else checkpoint.load()
-        if saved is None:
+        if checkpoint is None or saved is None:
             return
-        tensors, values = saved
-        self.best = _below("best", tensors)
+        before = {part: deepcopy(module.state_dict()) for part, module in self.modules.items()}
+        untouched = deepcopy(self.optimizer.state_dict())
+        random = torch.get_rng_state()
+        try:
+            self._restore(*saved, deployed, epochs)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            for part, module in self.modules.items():
+                module.load_state_dict(before[part])
+            self.optimizer.load_state_dict(untouched)
+            torch.set_rng_state(random)
+            checkpoint.say_unusable(f"it lacks {error}" if isinstance(error, KeyError) else str(error))
+
+    def _restore(self, tensors: Weights, values: Mapping[str, Any], deployed: nn.Module, epochs: int) -> None:
+        """Take everything from these tensors and values; what is left of this object if that fails is of no use.
+
+        Raises:
+            KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError: they are not what `save` wrote.
+        """
+        history, rank, best_epoch = values["history"], values["best_rank"], values["best_epoch"]
+        numbers = [*rank, best_epoch, values["seconds"], values.get("step_work", 0.0)]
+        numbers += [number for row in history for number in row.values()]
+        if not all(isinstance(number, int | float) for number in numbers):
+            raise ValueError("it has texts for numbers")
+        if not 0 <= best_epoch < len(history) <= epochs or len(rank) != 2:
+            raise ValueError(f"it has {len(history)} epochs of {epochs}, the best is {best_epoch}, ranked by {rank}")
+        best = _below("best", tensors)
+        if best and _shapes(best) != _shapes(deployed.state_dict()):
+            raise ValueError("the weights of its best epoch are those of another network")
         for part, module in self.modules.items():
             module.load_state_dict(_below(part, tensors))
         states: dict[int, Weights] = {}
@@ -89,17 +125,27 @@ class TrainingState:
             parameter = parameters[int(number)]
             if value.shape == parameter.shape:  # with its memory format, which fused optimizers rely on
                 value = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            elif value.ndim:
+                raise ValueError(f"{entry} of its optimizer is of another parameter")
             states.setdefault(int(number), {})[entry] = value
+        for state in states.values():
+            for entry in entries_of(self.optimizer):
+                state[entry]
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": states, "param_groups": groups})
         torch.set_rng_state(tensors["random/cpu"])
         if self.device.type == "cuda" and "random/cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
-        self.history = values["history"]
-        self.best_rank = (values["best_rank"][0], values["best_rank"][1])
-        self.best_epoch = values["best_epoch"]
+        self.best = best
+        self.history = history
+        self.best_rank = (rank[0], rank[1])
+        self.best_epoch = best_epoch
         self.step_work = values.get("step_work", 0.0)
         self.seconds = self.saved_at = values["seconds"]
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def _below(prefix: str, tensors: Weights) -> Weights:

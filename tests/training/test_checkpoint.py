@@ -189,6 +189,85 @@ def test_a_damaged_checkpoint_is_none(tmp_path, damage):
     assert kept.load() is None
 
 
+def saved_state(checkpoint, steps=2):
+    """A `TrainingState` of a small network after some steps, saved."""
+    torch.manual_seed(0)
+    net = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    kept = state.TrainingState(net, METHODS.get("student")(), {}, optimizer, torch.device("cpu"))
+    for step in range(steps):
+        net(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        kept.history.append({"loss": float(step)})
+    kept.best = state.snapshot(net)
+    kept.save(checkpoint, at_end=True)
+    return kept
+
+
+def crafted(checkpoint, change):
+    """Write the checkpoint anew, with the right checksum, after a change of its tensors and values."""
+    tensors, values = checkpoint.load()
+    change(tensors, values)
+    checkpoint.save(tensors, values)
+
+
+CRAFTED = {
+    "history": lambda tensors, values: values.pop("history"),
+    "best_rank": lambda tensors, values: values.pop("best_rank"),
+    "one rank": lambda tensors, values: values.update(best_rank=[1.0]),
+    "best_epoch": lambda tensors, values: values.update(best_epoch=7),
+    "seconds": lambda tensors, values: values.update(seconds="long"),
+    "more epochs": lambda tensors, values: values.update(history=values["history"] * 9),
+    "text": lambda tensors, values: values.update(history="ab"),
+    "random": lambda tensors, values: tensors.pop("random/cpu"),
+    "odd random": lambda tensors, values: tensors.update({"random/cpu": torch.zeros(3)}),
+    "best": lambda tensors, values: tensors.pop("best/bias"),
+    "weights": lambda tensors, values: tensors.pop("network/bias"),
+    "shape": lambda tensors, values: tensors.update({"network/weight": torch.zeros(3, 3)}),
+    "moment": lambda tensors, values: tensors.pop("optimizer/0/exp_avg"),
+    "odd moment": lambda tensors, values: tensors.update({"optimizer/0/exp_avg": torch.zeros(7)}),
+    "no parameter": lambda tensors, values: tensors.update({"optimizer/9/exp_avg": torch.zeros(1)}),
+}
+
+
+@pytest.mark.parametrize("change", CRAFTED.values(), ids=CRAFTED)
+def test_a_checkpoint_that_lacks_something_is_said_and_changes_nothing(tmp_path, change):
+    kept = Checkpoint(tmp_path / "kept")
+    saved_state(kept)
+    crafted(kept, change)
+    training = saved_state(None, steps=0)
+    before, random = state.snapshot(training.modules["network"]), torch.get_rng_state()
+    with pytest.warns(DamageWarning, match="checkpoint .*kept cannot be used .*; its training starts again") as found:
+        training.resume(kept, training.modules["network"], epochs=4)
+    assert len(found) == 1
+    assert training.history == []
+    assert training.optimizer.state_dict()["state"] == {}
+    assert torch.equal(random, torch.get_rng_state())
+    after = training.modules["network"].state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_a_checkpoint_without_its_values_is_none(tmp_path, monkeypatch):
+    kept = Checkpoint(tmp_path / "kept")
+    monkeypatch.setattr("mmkd.training.checkpoint._pack", lambda tensors: ({"x": torch.ones(2)}, ["x"]))
+    kept.save({}, {})
+    with pytest.warns(DamageWarning, match="cannot be used"):
+        assert kept.load() is None
+
+
+def test_a_unit_with_a_crafted_checkpoint_is_trained_again(tiny, tmp_path, epochs):
+    epochs.cut = (("student", 1),)
+    with pytest.raises(UnitFailed, match="Cut"):
+        mmkd.run("student", student="sig", runs=tmp_path, **tiny)
+    (path,) = (tiny["cache"] / "checkpoints").glob("student-*")
+    crafted(Checkpoint(path), lambda tensors, values: values.pop("best_rank"))
+    epochs.cut = ()
+    epochs.clear()
+    with pytest.warns(DamageWarning, match="it lacks 'best_rank'"):
+        mmkd.run("student", student="sig", runs=tmp_path, **tiny)
+    assert [number for _, number in epochs] == [0, 1, 2]
+
+
 def test_values_are_kept_to_the_last_digit(tmp_path):
     kept = Checkpoint(tmp_path / "kept")
     numbers = {"a": math.pi, "b": 1 / 3, "c": 5e-324, "d": 1.7976931348623157e308}
