@@ -29,7 +29,7 @@ def command_line(name: str, stopped: str = "") -> Iterator[ExitCode]:
     """Around the body of a command: errors become one line on stderr and an exit code.
 
     The exit code is the one that the body sets; or 2 for an error that the user can act on, 130 after Ctrl-C, 143 after
-    SIGTERM, and 1 if stdout was closed. Warnings of mmkd are printed in a line each; other warnings are dropped.
+    SIGTERM, and 1 if stdout was closed. Each warning of mmkd is printed in a line, once; other warnings are dropped.
 
     Args:
         name: the name of the command, which starts each line on stderr.
@@ -37,7 +37,8 @@ def command_line(name: str, stopped: str = "") -> Iterator[ExitCode]:
     """
     exit_code = ExitCode()
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, category, *_, **__: _print_warning(name, message, category)
+        printed: set[str] = set()
+        warnings.showwarning = lambda message, category, *_, **__: _print_warning(name, message, category, printed)
         try:
             with _raise_on_sigterm():
                 yield exit_code
@@ -90,6 +91,8 @@ def _raise_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _print_warning(name: str, message: Warning | str, category: type[Warning]) -> None:
-    if category.__module__.startswith("mmkd"):
+def _print_warning(name: str, message: Warning | str, category: type[Warning], printed: set[str]) -> None:
+    """Print a warning of mmkd, unless it was printed: Python forgets that whenever somebody changes its filters."""
+    if category.__module__.startswith("mmkd") and str(message) not in printed:
+        printed.add(str(message))
         print(f"{name}: warning: {one_line(str(message))}", file=sys.stderr)

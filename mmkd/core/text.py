@@ -3,6 +3,7 @@
 import hashlib
 import re
 import reprlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from typing import Any
 
 LONGEST_NAME = 200
@@ -66,6 +67,20 @@ def shown(value: Any) -> str:
     """
     text = _Short().repr(value)
     return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 43]}...{text[-40:]}"
+
+
+def is_utf16(content: bytes) -> bool:
+    """Whether the content of a text file begins as one in UTF-16 does, with its mark or without."""
+    return content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or content[:2].count(0) == 1
+
+
+def not_utf8(content: bytes) -> str:
+    """What is wrong with the content of a text file that is not UTF-8, and what to do.
+
+    >>> not_utf8("a,b".encode("utf-16"))
+    'it is UTF-16; save it as UTF-8'
+    """
+    return f"it is {'UTF-16' if is_utf16(content) else 'not UTF-8'}; save it as UTF-8"
 
 
 def slug(name: str, longest: int = 80) -> str:

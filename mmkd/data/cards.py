@@ -19,6 +19,7 @@ from typing import Any
 
 from mmkd.core.errors import MmkdError, did_you_mean, unknown_name
 from mmkd.core.options import shown
+from mmkd.core.text import not_utf8
 from mmkd.tasks import TASKS
 
 KEYS = {"title", "task", "reader", "reader_options", "classes", "subjects", "split", "signal", "source", "notes"}
@@ -98,8 +99,8 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise MmkdError(f"{what} {path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise MmkdError(f"{what} {path}: not a TOML file: it is not UTF-8 text; save it as UTF-8") from None
+    except UnicodeDecodeError as error:
+        raise MmkdError(f"{what} {path}: not a TOML file: {not_utf8(error.object)}") from None
     except ValueError as error:
         raise MmkdError(f"{what} {path}: not a TOML file: {str(error).partition(';')[0]}") from None
     except RecursionError:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.text import shorten, shown
+from mmkd.core.text import not_utf8, shorten, shown
 from mmkd.data.dataset import Dataset
 from mmkd.data.formats import FileContent
 
@@ -59,7 +59,9 @@ def _read_table(path: Path) -> tuple[str, dict[str, str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = [[entry.strip() for entry in row] for row in csv.reader(stream) if any(map(str.strip, row))]
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise MmkdError(f"not a table of texts: {not_utf8(error.object)}; {FORM}") from None
+    except csv.Error as error:
         raise MmkdError(f"not a table of texts ({error!s:.80}); {FORM}") from None
     if not rows or [name.lower() for name in rows[0]] not in (["subject", "part"], ["window", "part"]):
         found = shorten(",".join(rows[0]), 80) if rows else ""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmkd.core.errors import MmkdError
+from mmkd.core.text import not_utf8
 from mmkd.data.formats import FileContent, read_with_partner
 from mmkd.data.ts_header import Header
 
@@ -54,8 +55,8 @@ def read_tsv(path: Path, pad: bool = False) -> FileContent:
 def _text_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise MmkdError(f"{path.name} is not a text file in UTF-8; save it so, or as .npz") from None
+    except UnicodeDecodeError as error:
+        raise MmkdError(f"{path.name}: {not_utf8(error.object)}, or as .npz") from None
 
 
 def _read_tsv_cases(path: Path, pad: bool = False) -> FileContent:

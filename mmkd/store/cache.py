@@ -21,7 +21,7 @@ from typing import TypeVar
 import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
-from mmkd.store.files import find_damage, hash_files, quarantine, remove_folder, temporary_folder
+from mmkd.store.files import find_damage, hash_files, quarantine, remove_folder, state_of, temporary_folder
 
 R = TypeVar("R")
 MANIFEST = "manifest.json"
@@ -75,13 +75,14 @@ class Cache:
     def load_or_create(self, kind: str, key: str, create: Callable[[Path], None], load: Callable[[Path], R]) -> R:
         """What `load` returns for the folder of an entry. An entry that cannot be loaded is created again, once."""
         folder = self.get_or_create(kind, key, create)
+        before = _state(folder)
         try:
             return load(folder)
         except MmkdError:
             raise
         except Exception as error:  # another format or version, or another process has just removed the entry
             with suppress(OSError), filelock.FileLock(self.root / kind / f".{key}.lock"):
-                if folder.is_dir():
+                if folder.is_dir() and _state(folder) == before:  # else another process has made it again
                     self._quarantine(kind, key, f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
             return load(self.get_or_create(kind, key, create))
 
@@ -139,6 +140,14 @@ class Cache:
             with suppress(OSError):  # another process was faster
                 remove_folder(path)
             total -= size
+
+
+def _state(folder: Path) -> tuple[int, ...] | None:
+    """The state of an entry's manifest; None if there is none."""
+    try:
+        return state_of((folder / MANIFEST).stat())
+    except OSError:
+        return None
 
 
 def _write_manifest(folder: Path, entry: str) -> None:

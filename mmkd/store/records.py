@@ -18,6 +18,7 @@ import filelock
 from mmkd.core.errors import DamageWarning, MmkdError
 from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.store.files import find_damage, hash_files, quarantine, state_of, temporary_folder, write_atomically
+from mmkd.store.form import check_form
 from mmkd.store.record import CHECKSUMS, Record, read_json, refuse_constant
 from mmkd.store.travelling import TravellingRecord, describe_difference, read_travelling
 
@@ -177,7 +178,7 @@ class Records:
             fill: writes the files into a temporary folder and returns the content of `result.json`.
 
         Raises:
-            MmkdError: the disk is full, or the folder cannot be written.
+            MmkdError: the disk is full, the folder cannot be written, or the content has not the form of a record.
         """
         final = self.runs / key
         try:
@@ -189,6 +190,10 @@ class Records:
                     for name, file in hash_files(folder).items()
                 }
                 result = json.loads(json.dumps({**content, "files": files}, allow_nan=False))  # as it will be read
+                try:
+                    check_form(result)
+                except ValueError as error:
+                    raise MmkdError(f"the record of unit {key} is none: {error}") from None
                 text = json.dumps({**result, "sha256": _content_hash(result)}, indent=1, allow_nan=False)
                 (folder / "result.json").write_text(text, encoding="utf-8")
                 replaced = self.runs / f".replaced-{folder.name}"
@@ -277,6 +282,7 @@ def _check(result: Any, key: str) -> None:
     if "sha256" in result:
         if result["sha256"] != _content_hash(result):
             raise ValueError("it was changed after it was written")
+        check_form(result)
         return
     if "files" in result:
         raise ValueError("it lacks sha256")
@@ -286,6 +292,7 @@ def _check(result: Any, key: str) -> None:
     texts = [result["kind"], spec["data"]["name"], spec["data"]["sha256"]]
     if not all(isinstance(n, int | float) for n in numbers) or not all(isinstance(t, str) for t in texts):
         raise ValueError("its values are not those of a record")
+    check_form(result)
 
 
 def open_record(run: Record | str | PathLike[str]) -> Record:

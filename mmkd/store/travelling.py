@@ -18,6 +18,7 @@ import os
 import re
 import stat
 import warnings
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -25,9 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.core.errors import DamageWarning, MachineWarning, MmkdError
-from mmkd.core.text import portable, shown
+from mmkd.core.text import not_utf8, portable, shown
 from mmkd.specs.unit import KINDS
 from mmkd.store.files import write_atomically
+from mmkd.store.form import check_form
 from mmkd.store.record import Record, refuse_constant
 
 FORMAT = 1
@@ -48,6 +50,8 @@ KEPT_FILES = (
 """Files whose size and checksum stay in `result`: they tell which rows are equal, and what a student takes on disk."""
 ROUNDING = 1e-6
 """Difference of scores that is none: one window more or less is more, another order of a sum is less."""
+LONGEST_NUMBER = 300
+"""Digits of a whole number; one of more is no float."""
 SUFFIX = ".jsonl"
 
 
@@ -192,15 +196,15 @@ def read_lines(path: Path, flag: str) -> list[Line]:
         with path.open("rb") as stream:
             while content := stream.readline(LARGEST_LINE + 1):
                 number = len(lines) + 1
+                content = content if lines else content.removeprefix(BOM_UTF8)
                 try:
                     if len(content) > LARGEST_LINE:
                         raise ValueError(f"it has more than {LARGEST_LINE >> 20} MiB")
                     line = _parse(content, number, path)
                     if line.key in numbers:
                         raise ValueError(f"unit {line.key} is in line {numbers[line.key]} too; remove one of the two")
-                except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
-                    why = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-                    raise MmkdError(f"{flag} {path}, line {number}: {' '.join(why.split())[:200]}") from None
+                except ValueError as error:
+                    raise MmkdError(f"{flag} {path}, line {number}: {' '.join(str(error).split())[:200]}") from None
                 numbers[line.key] = number
                 lines.append(line)
     except FileNotFoundError:
@@ -214,13 +218,19 @@ def _parse(content: bytes, number: int, path: Path) -> Line:
     """The record of a line.
 
     Raises:
-        ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError: the line is malformed.
+        ValueError: the line is malformed; the message says in what.
     """
-    text = content.decode("utf-8").rstrip("\r\n")
     try:
-        values = json.loads(text, parse_constant=refuse_constant, parse_float=_finite)
+        text = content.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise ValueError(not_utf8(content)) from None
+    try:
+        values = json.loads(text, parse_constant=refuse_constant, parse_float=_finite, parse_int=_whole)
     except json.JSONDecodeError as error:
-        raise ValueError(f"it is no line of JSON ({error})") from None
+        where = f"its character {error.pos + 1} is wrong" if error.pos < len(text) else "it ends too early"
+        raise ValueError(f"it is no line of JSON ({where if text.strip() else 'it is empty'})") from None
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
     if not isinstance(values, dict) or not isinstance(values.get("result"), dict):
         raise ValueError("it is no record: it lacks an object 'result'")
     if unknown := sorted(values.keys() - FIELDS):
@@ -243,10 +253,18 @@ def _parse(content: bytes, number: int, path: Path) -> Line:
         why = f"unknown kind {shown(kind)}"
     else:
         try:
+            check_form(result)
+        except ValueError as error:
+            return Line(number, text, key, None, str(error))
+        try:
             own = KINDS[kind].parse(result["spec"]).key
             why = "" if own == key else f"{key} is not the key of its spec, which is {own}"
-        except (KeyError, TypeError, ValueError, AttributeError, MmkdError) as error:
-            why = f"a spec of another version ({type(error).__name__}: {error})"
+        except MmkdError as error:
+            why = f"a spec of another version ({error})"
+        except KeyError as error:
+            why = f"a spec of another version (it lacks {error})"
+        except (TypeError, ValueError, AttributeError):
+            why = "a spec of another version (its fields are not those of this one)"
     why = " ".join(why.split())[:160]
     if why:
         return Line(number, text, key, None, why)
@@ -260,6 +278,12 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:40]} is no number of JSON that can be read")
     return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > LONGEST_NUMBER:
+        raise ValueError(f"{text[:40]}... has {len(text)} digits, and is no number of a record")
+    return int(text)
 
 
 def _check_scores(result: Mapping[str, Any]) -> None:

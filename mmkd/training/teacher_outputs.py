@@ -249,6 +249,8 @@ def make_teacher_source(
 def _open_outputs(folder: Path) -> dict[str, NDArray[np.float32]]:
     """The stored arrays by name, memory-mapped, in the order of the network's outputs."""
     order = json.loads((folder / "order.json").read_text())
+    if missing := {"logits", "embedding"}.difference(order):
+        raise ValueError(f"order.json lacks {min(missing)}")
     return {name: np.lib.format.open_memmap(folder / f"{name}.npy", "r") for name in order}
 
 

@@ -28,6 +28,7 @@ from mmkd.specs.teacher_nets import ensemble_parts, kind_of_net
 from mmkd.specs.unit import OF_CROSS_ENTROPY, TeacherSpec
 from mmkd.store.cache import Cache
 from mmkd.store.environment import environment
+from mmkd.store.form import check_form
 from mmkd.tasks import TASKS
 from mmkd.training.checkpoint import Checkpoint
 from mmkd.training.data import TrainingData
@@ -173,6 +174,7 @@ def get_teacher(
         (folder / "result.json").write_text(json.dumps(values))
 
     def read(folder: Path) -> Teacher:
+        _check_entry(folder, is_network=kind_of_net(spec.net) != "peer")
         if kind_of_net(spec.net) == "peer":
             logits = np.load(folder / "logits.npy", allow_pickle=False)
             return Teacher(spec, initial_network(spec, windows), folder, "last", logits)
@@ -183,6 +185,22 @@ def get_teacher(
     teacher = cache.load_or_create("teachers", spec.key, make, read)
     _checkpoint(spec, cache).remove()
     return teacher
+
+
+def _check_entry(folder: Path, is_network: bool) -> None:
+    """Raise ValueError or OSError if the folder of a teacher lacks what its record and its students read."""
+    result = json.loads((folder / "result.json").read_text())
+    history = json.loads((folder / "history.json").read_text())
+    if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
+        raise ValueError("history.json is no list of epochs")
+    if not isinstance(result, dict):
+        raise ValueError("result.json is no object")
+    if missing := [name for name in ("metrics", "parameters", "seconds", "best_epoch") if name not in result]:
+        raise ValueError(f"result.json lacks {missing[0]}")
+    check_form(result)
+    files = ["predictions.npz", *(["best.safetensors", "last.safetensors"] if is_network else [])]
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        raise ValueError(f"{missing[0]} is missing")
 
 
 def _trained_network(spec: TeacherSpec, windows: TrainingData, weights: Path) -> nn.Module:

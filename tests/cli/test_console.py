@@ -67,12 +67,13 @@ def test_an_error_of_the_code_is_not_hidden(capsys):
         ended(capsys, lambda: 1 / 0)
 
 
-def test_warnings_of_mmkd_are_printed_and_others_are_left_out(capsys):
+def test_warnings_of_mmkd_are_printed_once_and_others_are_left_out(capsys):
     import warnings
 
     def end():
         warnings.simplefilter("always")
         warnings.warn("the cache is\ndamaged", DamageWarning, stacklevel=1)
         warnings.warn("somebody else's", UserWarning, stacklevel=1)
+        warnings.warn("the cache is\ndamaged", DamageWarning, stacklevel=1)
 
     assert ended(capsys, end) == (0, ["mmkd.test: warning: the cache is damaged"])

@@ -329,8 +329,12 @@ case(
     "odd.csv: 1 of 2 rows have more entries",
     "row 2",
 )
-case("not UTF-8", content("t,acc_x,acc_y,acc_z,activity,user\n0,1,2,3,gehört,b\n".encode("latin-1")), "odd.csv")
-case("UTF-16", content("t,acc_x\n".encode("utf-16")), "not a text file in UTF-8")
+case(
+    "not UTF-8",
+    content("t,acc_x,acc_y,acc_z,activity,user\n0,1,2,3,gehört,b\n".encode("latin-1")),
+    "it is not UTF-8; save it",
+)
+case("UTF-16", content("t,acc_x\n".encode("utf-16")), "it is UTF-16; save it as UTF-8")
 case("bytes", content(bytes(range(256)) * 20), "odd.csv")
 case("a cut-off gzip", content(gzip.compress(rows_of("zoe").to_csv().encode())[:200], "odd.csv.gz"), "odd.csv.gz")
 case("no gzip", content("t,acc_x\n", "odd.csv.gz"), "damaged or cut off")

@@ -116,7 +116,11 @@ def test_a_right_file_has_a_place(check, right):
         lambda text: "\n".join([text.splitlines()[0], *sorted(text.splitlines()[1:], reverse=True)]),
         lambda text: text.replace(",false,,,", ",false,,0a1b2c3d4e5f+,Some CPU 2 threads"),
         lambda text: text.replace(",mine,mine,", ",mine,mine weight=0.5,"),
-        lambda text: text.replace(",false,false,false,", ",true,true,false,"),
+        lambda text: text.replace(",false,false,false,", ",false,true,false,"),
+        lambda text: text.replace(",mine,mine,", ",mine,mine (tuned),").replace(
+            ",false,false,false,", ",true,false,false,"
+        ),
+        lambda text: text.replace(",mine,mine,", ",mine,mine fine-tuned,"),
     ],
 )
 def test_other_spellings_of_a_right_file(check, right, change):
@@ -337,7 +341,9 @@ for _field, _value, _message in (
     ("extra_data", "1", "extra_data '1' is neither true nor false"),
     ("verified", "true", "verified is true; that is said by who verifies it"),
     ("verified", "yes", "verified 'yes' is neither"),
-    ("tuned", "true", "tuned true of the same row is another in line 2"),
+    ("tuned", "true", "tuned is true, and row 'mine' does not say so; write 'mine (tuned)'"),
+    ("row", "mine (tuned)", "row 'mine (tuned)' says that it is tuned, and tuned is false"),
+    ("row", "mine Tuned", "row 'mine Tuned' says that it is tuned, and tuned is false"),
     ("extra_data", "true", "extra_data true of the same unit is another in line 2"),
     ("key", "0123", "key '0123' is not empty and not 16 digits"),
     ("key", "0" * 16, "key 0000000000000000 of the same unit is another in line 2"),
@@ -373,7 +379,8 @@ CASES |= {
     "tabulators": (lambda text: text.replace(",", "\t"), "line 1: it has the control character"),
     "zero byte": (lambda text: text[:400] + "\0" + text[400:], "it has a zero byte"),
     "latin-1": (lambda text: text.encode() + b"\xe9\n", "line 116: it is not UTF-8"),
-    "utf-16": (lambda text: text.encode("utf-16"), "it has a zero byte"),
+    "utf-16": (lambda text: text.encode("utf-16"), "line 1: it is UTF-16; save it as UTF-8"),
+    "utf-16 without a mark": (lambda text: text.encode("utf-16-be"), "line 1: it is UTF-16; save it as UTF-8"),
     "surrogate": (lambda text: text.encode() + b"\xed\xa0\x80\n", "line 116: it is not UTF-8"),
     "mark in the middle": (inserted("\ufeff"), "line 5: it has the control character '\\ufeff'"),
     "empty line": (inserted(""), "line 5: it is empty"),

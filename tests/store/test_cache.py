@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -256,6 +257,21 @@ def test_an_entry_that_cannot_be_read_is_set_aside_and_made_once_more(tmp_path):
     with pytest.warns(DamageWarning, match=r"views/k is damaged \(ValueError: invalid literal.* is made again"):
         assert cache.load_or_create("views", "k", write("7"), lambda folder: int((folder / "value").read_text())) == 7
     assert (tmp_path / "damaged" / "views-k-1" / "value").read_text() == "of an older version"
+
+
+def test_an_entry_that_another_process_has_just_made_again_is_not_set_aside(tmp_path, recwarn):
+    cache = Cache(tmp_path)
+    cache.get_or_create("views", "k", write("of an older version"))
+
+    def load(folder):
+        text = (folder / "value").read_text()
+        if not text.isdecimal():
+            shutil.rmtree(folder)
+            Cache(tmp_path).get_or_create("views", "k", write("7"))
+        return int(text)
+
+    assert cache.load_or_create("views", "k", write("8"), load) == 7
+    assert not recwarn.list
 
 
 def test_a_few_damaged_entries_are_kept(tmp_path):

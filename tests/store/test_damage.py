@@ -153,6 +153,38 @@ def test_runs_go_on_with_the_same_numbers(whole, sines, tmp_path):
     assert again(sines, tmp_path) == whole[1]
 
 
+def sign(entry: Path) -> None:
+    """Write the manifest of an entry that somebody made by hand."""
+    (entry / "manifest.json").unlink()
+    mmkd.store.cache._write_manifest(entry, f"{entry.parent.name}/{entry.name}")
+
+
+def change(path: Path, **values) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+CRAFTED = {
+    "teachers lacks best_epoch": lambda e: (e / "result.json").write_text('{"metrics":{},"parameters":1,"seconds":1}'),
+    "teachers no object": lambda e: (e / "result.json").write_text("[]"),
+    "teachers its metrics is no": lambda e: change(e / "result.json", metrics={"test": {"accuracy": "good"}}),
+    "teachers history.json is no list": lambda e: (e / "history.json").write_text("{}"),
+    "teachers predictions.npz is missing": lambda e: (e / "predictions.npz").unlink(),
+    "teachers best.safetensors is missing": lambda e: (e / "best.safetensors").unlink(),
+    "outputs order.json lacks logits": lambda e: (e / "order.json").write_text('["embedding"]'),
+}
+
+
+@pytest.mark.parametrize("case", CRAFTED)
+def test_an_entry_whose_checksums_are_right_and_that_lacks_something_is_made_again(whole, sines, tmp_path, case):
+    kind, _, why = case.partition(" ")
+    shutil.copytree(whole[0] / "cache", tmp_path / "cache")
+    entry = entry_of(tmp_path / "cache", kind)
+    CRAFTED[case](entry)
+    sign(entry)
+    with pytest.warns(DamageWarning, match=f"{entry.name} is damaged .*{why}.* is made again"):
+        assert again(sines, tmp_path) == whole[1]
+
+
 def test_old_and_foreign_entries_and_files_that_are_not_theirs(whole, sines, tmp_path):
     """Without a manifest: made anew in silence. A file more: left alone. Another's entry, or a file: set aside."""
     shutil.copytree(whole[0] / "cache", tmp_path / "cache")

@@ -380,16 +380,16 @@ def test_git_state_is_a_commit_or_nothing():
 
 def test_a_record_that_is_replaced_while_it_is_read_is_not_damaged(records, monkeypatch, recwarn):
     """Two commands with --existing rerun: one looks at the files while the other puts others in their place."""
-    records.write("k", content("old"))
+    records.write("k", content(0.25))
     real = store_records.find_damage
 
     def replaced_meanwhile(folder, files, hashed):
         monkeypatch.setattr(store_records, "find_damage", real)
-        Records(records.runs).write("k", content("newer"))
+        Records(records.runs).write("k", content(0.75))
         return real(folder, files, hashed)
 
     monkeypatch.setattr(store_records, "find_damage", replaced_meanwhile)
-    assert records.get("k").result["spec"] == {"seed": "newer"}
+    assert records.get("k").result["spec"] == {"seed": 0.75}
     assert not recwarn.list
 
 
@@ -410,10 +410,45 @@ def test_a_record_whose_folder_is_away_for_a_moment_is_read_again(records, monke
 
 
 def test_a_file_of_a_replaced_record_is_not_called_damaged(records):
-    old = records.write("k", content("old"))
-    records.write("k", content("newer"))
+    old = records.write("k", content(0.25))
+    records.write("k", content(0.75))
     with pytest.raises(MmkdError, match="was replaced or removed after it was read"):
         old.file("student.safetensors")
     shutil.rmtree(old.folder)
     with pytest.raises(MmkdError, match="was replaced or removed after it was read"):
         old.file("student.safetensors")
+
+
+WRONG = {
+    "views": ([1], "x", {"sig": 1}),
+    "metrics": ([1], "x", {"test": 1}, {"test": {"accuracy": "0.5"}}, None),
+    "spec": ([1], "x", None),
+    "data": ([1], "x", {"classes": "ab"}, {"windows": {"test": "x"}}, {"split": 1}),
+    "parameters": ("7", [], {}, True, 10**400),
+    "seconds": ("7", [], {}),
+    "environment": ([1], "x", {"git": "x"}, {"versions": {"torch": 2}}, {"device": 1}),
+    "teachers": ([1], "x", {"sig": 1}),
+    "training_fit": ([1], {"best": 1}),
+    "files": ([1], "x", {"student.safetensors": 1}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_signed_record_of_another_form_is_damaged(records, name):
+    """The checksum is right, and yet nobody wrote this as a record."""
+    path = records.write("k", content()).folder / "result.json"
+    result = json.loads(path.read_text())
+    for value in WRONG[name]:
+        changed = {**result, name: value}
+        path.write_text(json.dumps({**changed, "sha256": store_records._content_hash(changed)}))
+        with pytest.warns(DamageWarning, match=r"record .*k is damaged \(result\.json: its .* is no .* does not count"):
+            assert Records(records.runs).get("k") is None
+
+
+def test_what_is_no_record_is_not_written(records):
+    def fill(folder):
+        return {**content()(folder), "metrics": {"test": {"accuracy": "good"}}}
+
+    with pytest.raises(MmkdError, match="the record of unit k is none: its metrics is no object of objects of num"):
+        records.write("k", fill)
+    assert not list(records.runs.iterdir())

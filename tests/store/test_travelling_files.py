@@ -72,19 +72,21 @@ def scored(part, name, text):
 BAD = {
     "no json": ("<<<<<<< HEAD", "line 1: it is no line of JSON"),
     "half a line": (LINE[: len(LINE) // 2], "line 1: it is no line of JSON"),
-    "an empty line": ("", "line 1: it is no line of JSON"),
+    "an empty line": ("", "line 1: it is no line of JSON (it is empty)"),
     "a list": ("[1]", "lacks an object 'result'"),
     "no result": ('{"format": 1}', "lacks an object 'result'"),
-    "deep": ("[" * 100_000, "line 1: "),
-    "not utf-8": ("\udcff", "line 1: "),
+    "a wrong sign": ('{"format": 1, result}', "line 1: it is no line of JSON (its character 15 is wrong)"),
+    "deep": ("[" * 100_000, "line 1: its values are nested too deeply"),
+    "not utf-8": ("\udcff", "line 1: it is not UTF-8; save it as UTF-8"),
+    "utf-16": ("\udcff\udcfe{\0", "line 1: it is UTF-16; save it as UTF-8"),
     "nan": (scored("test", "macro_f1", "NaN"), "NaN is no number of JSON"),
     "infinity": (scored("test", "macro_f1", "-Infinity"), "-Infinity is no number of JSON"),
     "too large a number": (scored("test", "macro_f1", "1e999"), "1e999 is no number of JSON"),
     "a text for a score": (scored("test", "macro_f1", '"0.5"'), "'0.5' is no number"),
     "true for a score": (scored("test", "macro_f1", "true"), "True is no number"),
     "a null score": (scored("test", "macro_f1", "null"), "None is no number"),
-    "a number of 5000 digits": (scored("test", "macro_f1", "1" * 5000), "line 1: "),
-    "a number that is no float": (scored("test", "macro_f1", "1" * 400), "line 1: "),
+    "a number of 5000 digits": (scored("test", "macro_f1", "1" * 5000), "has 5000 digits"),
+    "a number that is no float": (scored("test", "macro_f1", "1" * 400), "has 400 digits"),
     "no scores": (forged(result={**VALUES["result"], "metrics": {}}), "it has no test scores"),
     "no parameters": (forged(result={**VALUES["result"], "parameters": None}), "None is no number"),
     "scores of a wrong form": (forged(result={**VALUES["result"], "metrics": {"test": [1]}}), "its scores are no obj"),
@@ -150,9 +152,15 @@ def test_huge_files_and_lines_are_not_read(tmp_path, monkeypatch):
     ("changes", "why"),
     [
         ({"spec": {**VALUES["result"]["spec"], "seed": 1}}, "is not the key of its spec"),
-        ({"spec": {**VALUES["result"]["spec"], "flux": 1}}, "a spec of another version"),
-        ({"spec": {}}, "a spec of another version"),
-        ({"spec": None}, "a spec of another version"),
+        ({"spec": {**VALUES["result"]["spec"], "flux": 1}}, r"a spec of another version \(its fields are not"),
+        ({"spec": {}}, r"a spec of another version \(it lacks 'teacher_training'\)"),
+        ({"spec": None}, "its spec is no object"),
+        ({"views": [1]}, "its views is no object of objects"),
+        ({"views": {"sig": "x"}}, "its views is no object of objects"),
+        ({"environment": "x"}, "its environment is no object"),
+        ({"environment": {"git": {"commit": 1}}}, "its environment.git.commit is no text"),
+        ({"teachers": {"sig": 1}}, "its teachers is no object of texts"),
+        ({"data": {"windows": ["x"]}}, "its data.windows is no object of numbers"),
         ({"kind": "oracle"}, "unknown kind 'oracle'"),
     ],
 )
@@ -261,6 +269,12 @@ def test_records_of_the_folder_go_first(tmp_path):
     with pytest.raises(MmkdError, match="came from .*records.jsonl without predictions.npz"):
         records.get(other.key).file("predictions.npz")
     assert records.get(other.key).measurement("robustness.json") == {}
+
+
+def test_a_mark_of_utf_8_is_read_over(tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + LINE.encode() + b"\n")
+    assert set(read_travelling([path])) == {UNIT.key}
 
 
 def test_committed_files_are_read():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.text import shorten
+from mmkd.core.text import not_utf8, shorten
 from mmkd.data.labels import MISSING
 from mmkd.data.recorded.tables import MissingColumns, Table, Wanted, check_columns, select
 
@@ -68,6 +68,8 @@ def read_csv(path: Path, wanted: Wanted) -> Table:
         if separator != "," and any(_has_decimal_commas(table[names.index(name)]) for name in wanted.channels):
             table = parse(",")
             notes.append("decimal commas")
+    except UnicodeDecodeError as error:
+        raise MmkdError(f"not a text file in UTF-8: {not_utf8(error.object)}") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise MmkdError(f"not a table with {SEPARATORS[separator]} ({_why(error)})") from None
     except DAMAGED as error:
@@ -85,11 +87,14 @@ def _first_line(path: Path) -> str:
     open_text: Any = gzip.open if path.suffix.lower() == ".gz" else open
     try:
         with open_text(path, "rt", encoding="utf-8-sig") as stream:
-            return str(stream.readline())
-    except UnicodeDecodeError:
-        raise MmkdError("not a text file in UTF-8") from None
+            line = str(stream.readline())
+    except UnicodeDecodeError as error:
+        raise MmkdError(f"not a text file in UTF-8: {not_utf8(error.object)}") from None
     except DAMAGED as error:
         raise MmkdError(f"damaged or cut off ({_why(error)})") from None
+    if "\0" in line[:2]:
+        raise MmkdError(f"not a text file in UTF-8: {not_utf8(line.encode())}")
+    return line
 
 
 def _names(header: str, separator: str) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mmkd.core.errors import MmkdError
-from mmkd.core.text import shown
+from mmkd.core.text import is_utf16, not_utf8, shown
 from mmkd.results.submission.reading import read_file
 from mmkd.results.submission.values import METHOD, ours
 
@@ -21,6 +21,8 @@ def registered_methods(path: Path) -> list[str]:
         MmkdError: it is too large, or no Python file.
     """
     content = read_file(path, LARGEST_FILE, FLAG)
+    if is_utf16(content):
+        raise MmkdError(f"{FLAG} {path}: {not_utf8(content)}")
     if b"\0" in content:
         raise MmkdError(f"{FLAG} {path}: it has a zero byte")
     try:
@@ -29,7 +31,7 @@ def registered_methods(path: Path) -> list[str]:
             tree = ast.parse(content.decode("utf-8-sig"))
             return list(_registered(tree))
     except UnicodeDecodeError:
-        raise MmkdError(f"{FLAG} {path}: it is not UTF-8") from None
+        raise MmkdError(f"{FLAG} {path}: {not_utf8(content)}") from None
     except SyntaxError as error:
         raise MmkdError(f"{FLAG} {path}, line {error.lineno}: it is no Python file ({error.msg})") from None
     except (ValueError, RecursionError, MemoryError) as error:

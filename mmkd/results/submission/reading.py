@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmkd.core.errors import MmkdError, did_you_mean
-from mmkd.core.text import shown
+from mmkd.core.text import is_utf16, not_utf8, shown
 from mmkd.results.columns import COLUMNS
 
 LARGEST_FILE = 8 << 20
@@ -62,13 +62,16 @@ def read_fields(content: bytes, problems: Problems) -> Iterator[tuple[int, dict[
     A byte order mark and line ends of Windows are allowed, as spreadsheets write them. A field may stand in quotes, but
     no line end in it.
     """
+    if is_utf16(content):
+        problems.add(1, not_utf8(content))
+        return
     if b"\0" in content:
         problems.add(1 + content[: content.index(b"\0")].count(b"\n"), "it has a zero byte")
         return
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        problems.add(1 + content[: error.start].count(b"\n"), "it is not UTF-8; save the file as CSV in UTF-8")
+        problems.add(1 + content[: error.start].count(b"\n"), not_utf8(content))
         return
     lines = text.replace("\r\n", "\n").split("\n")
     if lines and not lines[-1]:

@@ -8,7 +8,7 @@ from mmkd.results.submission.values import Known
 
 Numbered = Sequence[tuple[int, Line]]
 """(number of a line in its file, the line)."""
-SAME_UNIT = ("extra_data", "tuned", "key", "commit", "machine")
+SAME_UNIT = ("extra_data", "key", "commit", "machine")
 """Columns that all lines of one unit have in common."""
 
 
@@ -45,10 +45,9 @@ def _contradictions(lines: Numbered, problems: Problems) -> None:
     said: dict[tuple[str, ...], tuple[int, str]] = {}
     for number, line in lines:
         unit = line.regime, line.dataset, line.student, line.row, str(line.seed)
-        of_row = {name: getattr(line, name) for name in ("method", "tuned")}
         for what, place, values in (
-            ("unit", unit, {name: getattr(line, name) for name in SAME_UNIT if name not in of_row}),
-            ("row", (line.row,), of_row),
+            ("unit", unit, {name: getattr(line, name) for name in SAME_UNIT}),
+            ("row", (line.row,), {"method": line.method}),
         ):
             for name, value in values.items():
                 first, text = said.setdefault((what, *place, name), (number, str(value)))

@@ -16,6 +16,7 @@ from mmkd.results.tables import read_lines
 from mmkd.specs.teacher_nets import PEER_NETS
 from mmkd.tasks import TASKS
 from mmkd.units.methods import own_statuses
+from mmkd.units.names import TUNED
 
 METHOD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,39}\Z")
 ROW = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+=,:/()-]{0,79}\Z")
@@ -27,6 +28,7 @@ COMMIT = re.compile(r"[0-9a-f]{7,64}\+?\Z")
 WHOLE = re.compile(r"(0|[1-9][0-9]{0,8})\Z")
 NUMBER = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?\Z")
 NO_NUMBERS = ("nan", "inf", "infinity")
+TUNED_WORD = re.compile(r"(?<![\w-])tuned(?![\w=-])", re.IGNORECASE)
 FORMULA = "=+-@\t\r"
 """First characters of a text that a spreadsheet takes for a formula."""
 COUNTS = ("parameters", "macs", "bytes")
@@ -101,6 +103,7 @@ def field_problems(fields: Mapping[str, str], known: Known) -> Iterator[str]:
     for name in ("tuned", "extra_data", "verified"):
         if fields[name] not in ("true", "false"):
             yield f"{name} {shown(fields[name])} is neither true nor false"
+    yield from _tuned_problems(fields)
     if fields["verified"] == "true":
         yield "verified is true; that is said by who verifies it, so write false"
     for name, pattern, what in (
@@ -163,6 +166,16 @@ def _name_problems(fields: Mapping[str, str]) -> Iterator[str]:
         yield f"row {shown(row)} is no name: letters, digits, spaces and _.+=,:/()- only, at most 80"
     elif row != method and not row.startswith(f"{method} "):
         yield f"row {shown(row)} does not begin with its method {shown(method)}"
+
+
+def _tuned_problems(fields: Mapping[str, str]) -> Iterator[str]:
+    """The name of a row says that it is tuned, as `mmkd.results make` writes it, where its flag says so."""
+    method, row, tuned = fields["method"], fields["row"], fields["tuned"]
+    says = TUNED_WORD.search(row.removeprefix(method)) is not None
+    if says and tuned == "false":
+        yield f"row {shown(row)} says that it is tuned, and tuned is false"
+    elif tuned == "true" and not (row + " ").startswith(f"{method}{TUNED} "):
+        yield f"tuned is true, and row {shown(row)} does not say so; write {shown(method + TUNED)}"
 
 
 @cache
