@@ -6,7 +6,12 @@ an older mmkd; fields that are not named here are those of a newer one.
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from mmkd.specs.unit import KINDS
 
 Check = Callable[[Any], bool]
 
@@ -47,6 +52,7 @@ NAMED_LISTS = "no object of lists of texts", _objects_of(_lists_of(_is_text))
 SCORES = "no object of objects of numbers", _objects_of(_objects_of(_is_number))
 
 FORMS: Mapping[str, tuple[str, Check]] = {
+    "kind": TEXT,
     "spec": OBJECT,
     "metrics": SCORES,
     "parameters": NUMBER,
@@ -97,7 +103,7 @@ FORMS: Mapping[str, tuple[str, Check]] = {
     "environment.git.commit": TEXT,
 }
 """Field, or fields of a field, -> what is said of one that is not of its type, and whether a value is."""
-NEVER_NULL = ("spec", "metrics", "parameters", "seconds", "files")
+NEVER_NULL = ("kind", "spec", "metrics", "parameters", "seconds", "files")
 
 
 def check_form(result: Mapping[str, Any]) -> None:
@@ -115,3 +121,43 @@ def check_form(result: Mapping[str, Any]) -> None:
             is_right = False
         if not is_right:
             raise ValueError(f"its {name} is {what}")
+    cls = KINDS.get(result.get("kind") or "")
+    if cls is not None and "spec" in result:
+        _check_spec(cls, result["spec"], "spec")
+
+
+def _check_spec(cls: type, values: Mapping[str, Any], name: str) -> None:
+    """Raise ValueError if a value is not of the type that its field has in the class of a spec."""
+    for field, hint in _hints(cls).items():
+        if field in values and not _fits(hint, values[field]):
+            raise ValueError(f"its {name}.{field} is no value of that field")
+        own = [part for part in (hint, *get_args(hint)) if is_dataclass(part)]
+        if own and isinstance(values.get(field), dict):
+            _check_spec(own[0], values[field], f"{name}.{field}")  # type: ignore[arg-type]
+
+
+@cache
+def _hints(cls: type) -> Mapping[str, Any]:
+    """Field of a spec -> its type."""
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value of JSON is one of a type: of a class of plain values an object, of a tuple a list."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint is None or hint is NoneType:
+        return value is None
+    if origin in (Union, UnionType):
+        return any(_fits(part, value) for part in inner)
+    if is_dataclass(hint):
+        return _is_object(value)
+    if origin is tuple:
+        return _is_list(value) and all(_fits(inner[0], item) for item in value)
+    if origin is Mapping:
+        return _is_object(value) and all(_fits(inner[1], item) for item in value.values())
+    if hint is bool:
+        return isinstance(value, bool)
+    if hint in (int, float):
+        return _is_number(value)
+    return _is_text(value) if hint is str or origin is Literal else True

@@ -422,7 +422,7 @@ def test_a_file_of_a_replaced_record_is_not_called_damaged(records):
 WRONG = {
     "views": ([1], "x", {"sig": 1}),
     "metrics": ([1], "x", {"test": 1}, {"test": {"accuracy": "0.5"}}, None),
-    "spec": ([1], "x", None),
+    "spec": ([1], "x", None, {"student_net": 5}, {"data": {"rate": "x"}}, {"student": ["sig", 1]}, {"teachers": "x"}),
     "data": ([1], "x", {"classes": "ab"}, {"windows": {"test": "x"}}, {"split": 1}),
     "parameters": ("7", [], {}, True, 10**400),
     "seconds": ("7", [], {}),
