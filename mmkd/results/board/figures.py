@@ -12,7 +12,7 @@ from mmkd.metrics.pairs import Diagram
 from mmkd.metrics.registry import METRICS
 from mmkd.report.page.album import Album, Figure
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import POINTS, count
+from mmkd.results.board.words import POINTS, count, seeds_text
 from mmkd.results.scores import Row
 
 COSTS = {"seconds": "time of training", "macs": "MACs", "latency_ms": "latency"}
@@ -71,9 +71,9 @@ def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
         return []
     title = f"{regime.name}: ranks and critical difference"
     caption = (
-        f"Mean ranks over {count(diagram.n, 'set')} (diamond, 1 is best) with 95 % intervals by the bootstrap over "
-        f"sets (line). Rows beside one bar are not told apart: their ranks differ by less than "
-        f"{diagram.difference:.2f} (Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
+        f"Mean ranks over {count(diagram.n, 'set')}, {seeds_text(regime.room.seeds)} (diamond, 1 is best), with 95 % "
+        f"intervals by the bootstrap over sets (line). Rows beside one bar are not told apart: their ranks differ "
+        f"by less than {diagram.difference:.2f} (Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
     )
     kinds = {row.name: row.kind for row in regime.compared}
     rows = [RankRow(name, rank.mean, rank.low, rank.high, kinds.get(name) != "method") for name, rank in ranks.items()]
