@@ -45,7 +45,8 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     cases = [case for case in regime.scores.cases if case.dataset in standing.sets] or list(regime.scores.cases)
     sets = regime.with_room if which == "room" else regime.without_room
     held = regime.scores.find(standing.control) if standing.control else None
-    more, more_control = ({}, {})
+    more: dict[str, OverSets] = {}
+    more_control: dict[str, OverSets] = {}
     for family in (regime.others, regime.scores.of("peer")):
         more |= against_all(regime.scores, family, regime.scores.student, sets)
         more_control |= against_all(regime.scores, family, held, sets)
