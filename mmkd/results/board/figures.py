@@ -55,7 +55,9 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
         changes.append(Change(label, POINTS * test.mean, low, high, values, kinds.get(name) != "method"))
     changes.sort(key=lambda change: -change.mean)
     metric = METRICS.get(regime.scores.metric).label
-    seeds = count(len(regime.scores.seeds), "seed")
+    numbers = [len(row.on(case)) for row in regime.compared if row.name in tests for case in regime.scores.cases]
+    least, highest = min(filter(None, numbers)), max(numbers)
+    seeds = count(highest, "seed") if least == highest else f"{least} to {highest} seeds"
     title = f"{regime.name}: change against the student alone"
     caption = (
         f"{metric[0].upper()}{metric[1:]} in points over {count(most, 'set')} (where a row has fewer, their number is "
