@@ -86,6 +86,8 @@ def test_links_of_the_repository_become_links_of_the_site():
         pages.for_site("![x](../experiments/v1/results/A.csv)", "docs/measured.md", "measured.md")
     made, _ = pages.for_site("[k](hapt6-quick.md)", "experiments/results/controls.md", "measured/controls.md")
     assert made == "[k](hapt6-quick.md)"
+    made, files = pages.for_site("[n](notebooks/student_to_c.py#x)", "docs/faq.md", "faq.md")
+    assert (made, files) == ("[n](notebooks/student-to-c.md#x)", set())
 
 
 def test_every_public_name_is_in_the_reference():

@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from docs.maker import notebooks
+
 ROOT = Path(__file__).parents[2]
 TOP = {
     "README.md": "index.md",
@@ -44,6 +46,8 @@ def site_path(target: str) -> str:
     known = repository_pages()
     if target in known:
         return known[target]
+    if target in (files := {f"docs/notebooks/{path.name}": path for path in notebooks.FOLDER.glob("*.py")}):
+        return notebooks.page_of(files[target])
     if target == CARDS:
         return "datasets.md"
     if target.startswith(f"{RESULTS}/") and (ROOT / target).is_file():

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 NAME = "mmkd.bench"
 NEXT = """next:
   python -m mmkd.compare{runs}   # these records as a page, {folder}/comparison/report.html{device}
-  python -m mmkd.bench --data my.npz --method student,kd,fam   # your own windows: x (N, C, W), y (N,), subject (N,)
+  python -m mmkd.bench --data my.npz --method student,kd,fam{at}   # your own windows: x (N, C, W), y (N,), subject (N,)
   # where a teacher has something to give, here a sensor that the student lacks:
-  python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig"""
+  python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig{at}"""
 """Printed below tables without room; the last command's gap is some twenty points."""
 AS_C = """
   python -m mmkd.export {record} --to c --out device{data}   # this student as C source, for a microcontroller"""
@@ -188,11 +188,11 @@ def run_command(
         problem = mlflow.publish(runs, outcome.records, suite, log_models=args.mlflow_models)
         problem = problem or mlflow.publish(runs, outcome.tried)
     if not args.json:
-        print_outcome(outcome, runs, data_flags(request))
+        print_outcome(outcome, runs, data_flags(request), args.cache)
     if any(result.record is not None for result in outcome.results) and not args.quiet and not args.json:
         print("\n  ".join([f"records: {runs}", *mlflow.where_to_look(runs, outcome.records, suite)]))
         if request.with_controls:
-            print(f"is it the teacher? python -m mmkd.compare --runs {runs}")
+            print(f"is it the teacher? python -m mmkd.compare{place_flags(runs)}")
     if problem:
         _warn(problem)
     if lost := outcome.lost_teachers:
@@ -287,11 +287,18 @@ def data_flags(request: "Request") -> str:
     return "".join(f" {flag} {shlex.quote(str(value))}" for flag, value in given.items() if value is not None)
 
 
-def device_commands(outcome: "Outcome", data: str = "") -> str:
+def place_flags(runs: Path, cache: str | None = None) -> str:
+    """The flags that name the folders of a command to another one, each after a space; none for a default."""
+    given = {"--runs": runs if runs != Path("runs") else None, "--cache": cache}
+    return "".join(f" {flag} {shlex.quote(str(value))}" for flag, value in given.items() if value is not None)
+
+
+def device_commands(outcome: "Outcome", data: str = "", place: str = "") -> str:
     """The command that makes files for a device of a student of this table, a line; or two where C needs another one.
 
     Args:
         data: flags that name the windows, as `data_flags` gives them.
+        place: flags that name the folders, as `place_flags` gives them.
     """
     from mmkd.tasks import TASKS
 
@@ -306,14 +313,15 @@ def device_commands(outcome: "Outcome", data: str = "") -> str:
     if all(view.partition("@")[0] == "sig" and not view.endswith("Hz") for view in record.unit.student):
         return AS_C.format(**names)
     named = "" if "--data " in data else f" --dataset {record.unit.data.name}"
-    return AS_ONNX.format(**names) + SMALLER.format(data=named + data)
+    return AS_ONNX.format(**names) + SMALLER.format(data=named + data + place)
 
 
-def print_outcome(outcome: "Outcome", runs: Path, data: str = "") -> None:
+def print_outcome(outcome: "Outcome", runs: Path, data: str = "", cache: str | None = None) -> None:
     """Print the table of the task, with the warnings of its data again, and where it has no room what to do next.
 
     Args:
         data: flags that name the windows, as `data_flags` gives them.
+        cache: the folder of --cache, where it is given.
     """
     from mmkd.report import run_rows, table
 
@@ -326,8 +334,9 @@ def print_outcome(outcome: "Outcome", runs: Path, data: str = "") -> None:
     for line in (*[choice.line for choice in outcome.tunings], *outcome.untuned):
         print(line)
     if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
-        flag = "" if str(runs) == "runs" else f" --runs {runs}"
-        print(NEXT.format(runs=flag, folder=runs, device=device_commands(outcome, data)))
+        place = place_flags(runs, cache)
+        device = device_commands(outcome, data, place)
+        print(NEXT.format(runs=place_flags(runs), folder=runs, at=place, device=device))
     for line in outcome.data_warnings:
         print(f"warning: {one_line(line)}")
 

@@ -7,7 +7,7 @@ from typing import Any
 from mmkd.engines.estimate import estimate
 from mmkd.engines.execution import say_what_was_understood
 from mmkd.engines.plan import Job, make_plan
-from mmkd.engines.selection import plan_phase
+from mmkd.engines.selection import phase_of
 from mmkd.engines.tuning import Tuning, expand_with_tuning, plan_tuning
 from mmkd.training.workspace import Workspace
 from mmkd.units.names import title
@@ -29,7 +29,7 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     if request.strict:
         refuse_warnings(understood)
     say_what_was_understood(understood, (lambda line: None) if as_json else print)
-    phase = plan_phase(units, request.select)
+    phase = phase_of(request, units)
     selected = {spec.key: records.get(spec.key) is not None for spec, _ in phase.alone}
     tuning = plan_tuning(request, units, bases)
     tuned = tuning.later(units, records)

@@ -21,9 +21,9 @@ def enter_changes(
     alone_rows = [row for row in students if row.base == STUDENT_ONLY]
     controls = [row for row in students if row.base == control]
     if not controls:
-        notes[f"no unit of {control!r} here: no change is shown"] = None
+        notes[f"no unit of {control!r} among these records: no change is shown"] = None
     if not alone_rows and control != STUDENT_ONLY:
-        notes["no student alone here: neither gap nor training time is shown"] = None
+        notes["no student alone among these records: neither gap nor training time is shown"] = None
     for row in students:
         other = nearest(row, controls)
         alone = nearest(row, alone_rows)

@@ -33,6 +33,8 @@ FORMATS: Mapping[str, Callable[[Path, bool], FileContent]] = {
     ".tsv": read_tsv,
 }
 """Suffix of a user's own file -> its reader, and whether cases may have unequal lengths."""
+ARCHIVE_SUFFIXES = (".ts", ".tsv")
+"""The suffixes that files of an archive have, the first one first."""
 
 
 def load_dataset(name: str, root: str | Path | None = None, nan: NanPolicy = "refuse", rate_hz: float = 0.0) -> Dataset:
@@ -88,12 +90,12 @@ def load_card(card: Card, root: str | Path | None = None, nan: NanPolicy = "refu
 
 def resolve_suffix(card: Card, folder: Path) -> Card:
     """The card with the suffix that its files have: files of an archive may be `.tsv` instead of `.ts`."""
-    tsv = {str(Path(name).with_suffix(".tsv")): checksum for name, checksum in card.sha256.items()}
-    if card.reader != "archive" or files_exist(card, folder):
-        return card
-    if not all((folder / name).is_file() for name in tsv):
-        return card
-    return replace(card, source={**card.source, "sha256": tsv})
+    for suffix in ARCHIVE_SUFFIXES if card.reader == "archive" else ():
+        names = {str(Path(name).with_suffix(suffix)): checksum for name, checksum in card.sha256.items()}
+        found = replace(card, source={**card.source, "sha256": names})
+        if files_exist(found, folder):
+            return found
+    return card
 
 
 def _build_dataset(card: Card, raw: RawDataset, checksum: str) -> Dataset:
@@ -300,7 +302,8 @@ def is_available(card: Card, root: str | Path | None) -> bool | None:
     except MmkdError:
         return None
     if card.reader == "archive":
-        return any(any(folder.glob(name.replace("SET", "*"))) for name in card.sha256)
+        names = [Path(name).with_suffix(suffix) for name in card.sha256 for suffix in ARCHIVE_SUFFIXES]
+        return any(any(folder.glob(str(name).replace("SET", "*"))) for name in names)
     return files_exist(card, folder)
 
 

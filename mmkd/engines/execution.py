@@ -15,7 +15,7 @@ from mmkd.core.progress import duration
 from mmkd.data import Dataset
 from mmkd.engines.plan import make_plan
 from mmkd.engines.remaining import Remaining
-from mmkd.engines.selection import Phase, enter_results, plan_phase, run_phase
+from mmkd.engines.selection import Phase, enter_results, phase_of, run_phase
 from mmkd.engines.sweep import Existing, run_units
 from mmkd.engines.tuning import Tuning, distinct, expand_with_tuning, notes_of, plan_tuning, run_tuning, write_frozen
 from mmkd.engines.workers import engine_of, run_by_workers
@@ -128,7 +128,7 @@ def execute(
     todo = _to_try(units, workspace, existing, leave_out)
     refused, broken = try_units(todo, workspace, leave_out)
     remaining = [(spec, data) for spec, data in units if spec.key not in refused]
-    phase = plan_phase(remaining, request.select)
+    phase = phase_of(request, remaining)
     tuning = plan_tuning(request, remaining, bases, broken)
     say_what_was_understood(understood, workspace.progress.say)
     for line in said_of_cards(request, (data for _, data in units)):

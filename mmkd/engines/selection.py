@@ -15,7 +15,8 @@ from mmkd.engines.sweep import run_one
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
 from mmkd.training.workspace import Workspace
-from mmkd.units.expansion import student_alone
+from mmkd.units.expansion import beside_teachers, student_alone
+from mmkd.units.request import Request
 from mmkd.units.result import UnitResult
 from mmkd.units.selection import in_fold
 from mmkd.units.splits import split_for
@@ -59,6 +60,13 @@ class Phase:
         from mmkd.comparison.selection import selections  # slow to load, and few requests have such a phase
 
         return selections(self.records(workspace))
+
+
+def phase_of(request: Request, units: Units) -> Phase:
+    """The selection phase of a request and its units; where none has a teacher, with the teachers that it names."""
+    if request.select and not any(spec.teachers for spec, _ in units):
+        units = [(own, data) for spec, data in units for own in beside_teachers(request, spec, data)]
+    return plan_phase(units, request.select)
 
 
 def plan_phase(units: Units, folds: int | None) -> Phase:

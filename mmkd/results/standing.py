@@ -137,6 +137,7 @@ class Standing:
         best: the row with the best mean rank, or where there are none the best mean change; "" where there is none.
         alike: the rows that are not told apart from it, itself among them; `told_by` says how.
         left_out: row -> why it is not ranked.
+        seeds: the seeds that ranks are of, which may be fewer than those of the student alone.
     """
 
     sets: tuple[str, ...]
@@ -149,6 +150,7 @@ class Standing:
     alike: frozenset[str]
     told_by: str
     left_out: Mapping[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
 
 
 def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], control: str = "") -> Standing:
@@ -164,8 +166,9 @@ def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], con
     every = list(dict.fromkeys([*([student] if student else []), *([held] if held else []), *rows]))
     against_student = against_all(regime, every, student, sets)
     against_control = against_all(regime, every, held, sets)
-    kept, ranked, left_out = _complete(regime, every, sets)
-    table = _table(regime, ranked, kept)
+    whole = _complete(regime, every, sets)
+    kept, ranked = whole.sets, whole.rows
+    table = _table(regime, whole)
     ranks = mean_ranks(table, kept)
     best, alike, told_by = _best(regime, ranked, kept, table, ranks)
     return Standing(
@@ -178,7 +181,8 @@ def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], con
         best,
         alike,
         told_by,
-        left_out,
+        whole.left_out,
+        tuple(sorted({seed for name in kept for case in _cases(regime, name) for seed in whole.seeds[case]})),
     )
 
 
@@ -215,30 +219,57 @@ def _changes(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> 
     return found
 
 
-def _complete(
-    regime: RegimeScores, rows: Sequence[Row], sets: Sequence[str]
-) -> tuple[list[str], list[Row], dict[str, str]]:
-    """The sets on which at least half of the rows have all seeds of the student alone, and the rows that have them on
-    all of these sets; and why the others are left out."""
+@dataclass(frozen=True)
+class _Whole:
+    """Rows that have the same seeds on the same sets.
+
+    Attributes:
+        seeds: case -> the seeds.
+        left_out: row -> what it lacks of them.
+    """
+
+    sets: Sequence[str] = ()
+    rows: Sequence[Row] = ()
+    seeds: Mapping[Case, Sequence[int]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+
+def _complete(regime: RegimeScores, rows: Sequence[Row], sets: Sequence[str]) -> _Whole:
+    """The sets on which at least half of the rows have some seeds, and the rows that have these on all of those sets.
+
+    The seeds are the first ones of the student alone: as many as leave the sets that ranks need, else most sets.
+    """
     student = regime.student
     if student is None:
-        return [], [], {}
-    cases = {name: [case for case in regime.cases if case.dataset == name] for name in sets}
-    wanted = {case: student.on(case).keys() for own in cases.values() for case in own}
+        return _Whole()
+    most = max((len(student.on(case)) for case in regime.cases if case.dataset in sets), default=0)
+    tries = [_with_seeds(regime, student, rows, sets, number) for number in range(most, 0, -1)]
+    return max(tries, key=lambda whole: min(len(whole.sets), st.LEAST_FOR_DIAGRAM), default=_Whole())
+
+
+def _with_seeds(regime: RegimeScores, student: Row, rows: Sequence[Row], sets: Sequence[str], number: int) -> _Whole:
+    """The sets and rows that have the first `number` seeds of the student alone."""
+    cases = {name: _cases(regime, name) for name in sets}
+    wanted = {case: sorted(student.on(case))[:number] for own in cases.values() for case in own}
 
     def has(row: Row, name: str) -> bool:
-        return all(wanted[case] and wanted[case] <= row.on(case).keys() for case in cases[name])
+        return all(wanted[case] and row.on(case).keys() >= set(wanted[case]) for case in cases[name])
 
     kept = [name for name in sets if cases[name] and 2 * sum(has(row, name) for row in rows) >= len(rows)]
     left_out = {}
     for row in rows:
         where = [name for name in kept if not has(row, name)]
         if where:
-            seeds = sorted(
-                {seed for name in where for case in cases[name] for seed in wanted[case] - row.on(case).keys()}
-            )
-            left_out[row.name] = _missing(seeds, where, len(kept))
-    return kept, [row for row in rows if row.name not in left_out], left_out
+            seeds = {
+                seed for name in where for case in cases[name] for seed in wanted[case] if seed not in row.on(case)
+            }
+            left_out[row.name] = _missing(sorted(seeds), where, len(kept))
+    return _Whole(kept, [row for row in rows if row.name not in left_out], wanted, left_out)
+
+
+def _cases(regime: RegimeScores, dataset: str) -> list[Case]:
+    """A set with each of its students."""
+    return [case for case in regime.cases if case.dataset == dataset]
 
 
 def _missing(seeds: Sequence[int], where: Sequence[str], sets: int) -> str:
@@ -249,21 +280,14 @@ def _missing(seeds: Sequence[int], where: Sequence[str], sets: int) -> str:
     return f"{text} on {', '.join(where) if len(where) <= FEW_NAMES else f'{len(where)} of {sets} sets'}"
 
 
-def _table(regime: RegimeScores, rows: Sequence[Row], sets: Sequence[str]) -> dict[str, list[float]]:
-    """Row -> its score on each set, higher is better: the mean over students and the seeds of the student alone."""
-    student = regime.student
-    table: dict[str, list[float]] = {}
-    for row in rows:
-        scores = []
-        for name in sets:
-            own = [
-                float(np.mean([row.on(case)[seed] for seed in student.on(case)])) if student else np.nan
-                for case in regime.cases
-                if case.dataset == name
-            ]
-            scores.append(regime.sign * float(np.mean(own)))
-        table[row.name] = scores
-    return table
+def _table(regime: RegimeScores, whole: _Whole) -> dict[str, list[float]]:
+    """Row -> its score on each set, higher is better: the mean over students and seeds."""
+
+    def score(row: Row, name: str) -> float:
+        cases = _cases(regime, name)
+        return float(np.mean([np.mean([row.on(case)[seed] for seed in whole.seeds[case]]) for case in cases]))
+
+    return {row.name: [regime.sign * score(row, name) for name in whole.sets] for row in whole.rows}
 
 
 def mean_ranks(table: Mapping[str, Sequence[float]], sets: Sequence[str]) -> dict[str, Rank] | Refusal:

@@ -145,6 +145,7 @@ def resolve(
     options: Mapping[str, Any],
     student_net: str,
     fusion: str | None,
+    taught: bool | None = None,
 ) -> UnitSpec:
     """The spec of one unit, with all defaults filled in.
 
@@ -154,6 +155,7 @@ def resolve(
         options: of the method, as `core.options.recorded` returns them.
         student_net: network of each branch.
         fusion: of the branches; for dense networks, of the stages of the decoder.
+        taught: whether the unit has teachers; None: if its method distils.
 
     Raises:
         MmkdError: a modality does not exist, or an option does not fit the task.
@@ -165,7 +167,9 @@ def resolve(
             f"--init-student trained: students of --task {task.name} start from random weights; leave it out"
         )
     branches = parse_modalities(student, "+", "--student")
-    teacher_names = parse_modalities(teachers, ",", "--teachers") if distils(method) else ()
+    teacher_names = (
+        parse_modalities(teachers, ",", "--teachers") if (distils(method) if taught is None else taught) else ()
+    )
     method_network = getattr(METHODS.get(method), "student_network", None)
     if method_network and task.of_series:  # the student contains its teacher
         branches = teacher_names
@@ -266,6 +270,29 @@ def resolve(
         peer_revisions={name: revision for name, revision in revisions.items() if revision != 1},
         given_views=_changed_options(own_views, configs(preset.views)) if request.view else (),
     )
+
+
+def beside_teachers(request: Request, spec: UnitSpec, data: Dataset) -> list[UnitSpec]:
+    """A unit without teachers as if it had those of the request; one for each set of teachers.
+
+    Raises:
+        MmkdError: as for `resolve`.
+    """
+    return [
+        resolve(
+            request,
+            data,
+            seed=spec.seed,
+            student="+".join(spec.student),
+            teachers=teachers,
+            method=spec.method,
+            options=spec.options,
+            student_net=spec.student_net,
+            fusion=spec.fusion,
+            taught=True,
+        )
+        for teachers in _with_defaults(request, data).teachers
+    ]
 
 
 def merge_options(

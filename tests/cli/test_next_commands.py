@@ -18,13 +18,13 @@ from mmkd.export import main as export
 from mmkd.report import run_rows, table
 
 
-def printed(capsys, monkeypatch, runs, *rooms):
+def printed(capsys, monkeypatch, runs, *rooms, cache=None):
     """What stands below a table whose gaps have room or not."""
     rows = [SimpleNamespace(gaps=[SimpleNamespace(has_room=room) for room in rooms])]
     monkeypatch.setattr(run_rows, "rows", lambda *_: rows)
     monkeypatch.setattr(table, "print_tables", lambda *_: None)
     names = ("results", "teachers", "references", "selections", "tunings", "untuned", "data_warnings")
-    bench.print_outcome(SimpleNamespace(students_alone={}, **dict.fromkeys(names, ())), Path(runs))
+    bench.print_outcome(SimpleNamespace(students_alone={}, **dict.fromkeys(names, ())), Path(runs), cache=cache)
     return capsys.readouterr().out
 
 
@@ -41,6 +41,15 @@ def test_they_name_the_folder_of_the_records(capsys, monkeypatch):
     out = printed(capsys, monkeypatch, "elsewhere", False)
     assert "python -m mmkd.compare --runs elsewhere " in out
     assert "elsewhere/comparison/report.html" in out
+    assert out.count(" --runs elsewhere") == 3
+
+
+def test_they_name_both_folders_as_a_shell_reads_them(capsys, monkeypatch):
+    out = printed(capsys, monkeypatch, "my runs", False, cache="a cache")
+    compared, *trained = [shlex.split(line, comments=True) for line in out.splitlines() if " python -m mmkd." in line]
+    assert compared[3:] == ["--runs", "my runs"]
+    assert [command[-4:] for command in trained] == [["--runs", "my runs", "--cache", "a cache"]] * 2
+    assert "--runs" not in printed(capsys, monkeypatch, "runs", False)
 
 
 @pytest.mark.parametrize("rooms", [(), (True,), (True, False)])
@@ -48,10 +57,10 @@ def test_where_there_is_room_or_no_gap_nothing_is_said(rooms, capsys, monkeypatc
     assert printed(capsys, monkeypatch, "runs", *rooms) == ""
 
 
-def device(record, data=""):
+def device(record, data="", place=""):
     """The words of each command that `device_commands` names for a student."""
     outcome = SimpleNamespace(results=[SimpleNamespace(record=None), SimpleNamespace(record=record)])
-    printed = bench.device_commands(outcome, data)
+    printed = bench.device_commands(outcome, data, place)
     assert printed.startswith("\n  ") or not printed
     return [shlex.split(line, comments=True)[2:] for line in printed.splitlines()[1:]]
 
@@ -91,6 +100,7 @@ def test_the_commands_of_other_students(record):
     onnx, smaller = device(image, " --data 'my file.npz'")
     assert onnx == ["mmkd.export", str(record.folder), "--to", "onnx", "--out", "device", "--data", "my file.npz"]
     assert smaller[:3] == ["mmkd.bench", "--data", "my file.npz"]
+    assert device(image, place=" --cache 'my cache'")[1][3:5] == ["--cache", "my cache"]
     assert device(image)[1][:3] == ["mmkd.bench", "--dataset", record.unit.data.name]
     known = {flag for action in make_parser()._actions for flag in action.option_strings}
     assert {word for word in smaller if word.startswith("--")} <= known

@@ -10,9 +10,10 @@ import pytest
 import mmkd.data.cards
 from mmkd import MmkdError
 from mmkd.data import data_root, load_dataset, split_windows
-from mmkd.data.cards import cards_folder, find_card
+from mmkd.data.cards import cards_folder, find_card, find_cards
 from mmkd.data.checksums import files_exist
 from mmkd.data.dataset import validate_dataset
+from mmkd.data.load import is_available
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -190,3 +191,12 @@ def test_subjects_of_hapt_never_cross_the_split(name):
 def test_hapt_is_clean():
     data = hapt("hapt6")
     assert validate_dataset(data) is data
+
+
+@pytest.mark.parametrize("suffix", ["ts", "tsv"])
+def test_an_archive_is_here_where_one_of_its_sets_is(suffix, tmp_path):
+    archive = find_cards()[0]["ucr-uea"]
+    assert is_available(archive, tmp_path) is False
+    (tmp_path / "ucr_uea" / "Mine").mkdir(parents=True)
+    (tmp_path / "ucr_uea" / "Mine" / f"Mine_TRAIN.{suffix}").touch()
+    assert is_available(archive, tmp_path) is True

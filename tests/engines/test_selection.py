@@ -62,6 +62,22 @@ def test_each_student_and_teacher_is_trained_in_each_fold(sines, tmp_path):
     assert lines[0].startswith("selection in 2 folds of the training part, sines, student sig (small): gap: ")
 
 
+def test_the_student_alone_is_held_against_the_teachers_that_the_request_names(sines, tmp_path):
+    """As protocols ask for it before any method runs; the unit itself has no teacher, and none of them is trained."""
+    both = {"teachers": ("sig", "sig,gaf"), "teacher_nets": {"sig": "small", "gaf": "small"}, "seeds": (0,)}
+    request = request_of(sines, methods=("student",), **both)
+    outcome = execute(request, workspace_of(request, tmp_path))
+    ((spec,), (selection,)) = [result.spec for result in outcome.results], outcome.selections
+    assert spec.teachers == {}
+    assert len(selection.gaps) == 2
+    records = [record for record in Records(tmp_path / "runs") if record.kind == "teacher"]
+    assert len(records) == 4
+    assert all(is_of_selection(record) for record in records)
+    taught = request_of(sines, methods=("kd",), **both)
+    keys = {spec.teacher(name).key for spec, _ in plan_phase(list(expand(taught)), 2).taught for name in spec.teachers}
+    assert {record.key for record in records} == keys, "as a method would have them"
+
+
 def test_nothing_of_it_reads_the_test_windows(sines, tmp_path):
     """Other values and labels of the test windows: the same weights, predictions and scores, bit for bit."""
     data = load_file(sines)

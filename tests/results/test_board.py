@@ -65,11 +65,11 @@ def test_what_is_not_known_is_said_and_not_made_up():
     said = " ".join(status(few))
     assert "3 of 12 sets have results, under 5 seeds of 5" in said
     assert "Without results so far: set03, set04" in said
-    assert "1 row of 6 without all runs" in said
+    assert "1 row of 6 without all seeds; each says how many it has." in said
     assert "ranks are given from 10 on" in said
     table = standing_table(few, few.room, "room", "")
     rows = {entry.name: entry for body in table.bodies for entry in body.rows}
-    assert rows["equal"].badges == ["6 of 15 runs"]
+    assert rows["equal"].badges == ["2 of 5 seeds"]
     heads = [head.text for head in table.heads]
     assert heads == ["change", "better", "worse", "vs control", "sets", "training", "MACs"], "no empty column"
     nothing = regime([line for line in made_lines() if line.kind != "student"])
@@ -80,14 +80,14 @@ def test_a_count_that_most_rows_share_is_said_once():
     of_two = [line for line in made_lines(sets=SETS[:3]) if line.seed < 2]
     alike = regime(of_two)
     said = " ".join(status(alike))
-    assert "Each of these rows has 6 of 15 runs (a seed on a set)." in said
-    assert "without all runs" not in said
+    assert "Each of these rows has 2 of 5 seeds." in said
+    assert "without all seeds" not in said
     rows = {e.name: e for body in standing_table(alike, alike.room, "room", "").bodies for e in body.rows}
     assert not any(entry.badges for entry in rows.values())
     other = regime([line for line in of_two if not (line.row == "equal" and line.seed == 1)])
-    assert "5 of 6 rows have 6 of 15 runs; each other row says how many it has." in status(other)
+    assert "5 of 6 rows have 2 of 5 seeds; each other row says how many it has." in status(other)
     rows = {e.name: e for body in standing_table(other, other.room, "room", "").bodies for e in body.rows}
-    assert {name: entry.badges for name, entry in rows.items() if entry.badges} == {"equal": ["3 of 15 runs"]}
+    assert {name: entry.badges for name, entry in rows.items() if entry.badges} == {"equal": ["1 of 5 seeds"]}
 
 
 def test_rows_of_fewer_seeds_stand_below_by_their_change_and_are_not_said_to_help_nowhere():
@@ -96,8 +96,35 @@ def test_rows_of_fewer_seeds_stand_below_by_their_change_and_are_not_said_to_hel
     (body, *_) = standing_table(some, some.room, "room", "").bodies
     names = [entry.name for entry in body.rows]
     assert names[-2:] == ["like-smoothing", "bad"], "in the order of their changes, below those with a rank"
-    assert body.rows[-1].badges == ["12 of 60 runs", "no rank: seeds 1, 2, 3, 4 are missing"]
+    assert body.rows[-1].badges == ["1 of 5 seeds"]
+    page = board_files("v1", [some.plan], lines, {})["index.html"]
+    assert "<li>bad and like-smoothing: seeds 1, 2, 3, 4 are missing</li>" in page
     assert "bad" not in dict(answers(some)).get("Which never do?", "")
+
+
+def test_ranks_say_of_which_seeds_they_are():
+    few = ("student", "good")  # of six rows
+    one = regime([line for line in made_lines() if line.seed == 0 or line.row in few], Decisions())
+    table = standing_table(one, one.room, "room", "")
+    assert all(row.cells[table.by].text for body in table.bodies[:2] for row in body.rows), "each has a rank, by seed 0"
+    assert "seed 0," in table.heads[table.by].meaning
+    table = standing_table(regime(), regime().room, "room", "")
+    assert "seeds 0, 1, 2, 3 and 4," in table.heads[table.by].meaning
+
+
+def test_peers_stand_below_the_table_and_in_the_answers():
+    one = regime()
+    *_, peers = standing_table(one, one.room, "room", "").bodies
+    assert peers.heading.startswith("peers")
+    ((name, change),) = [(row.name, row.cells[0].text) for row in peers.rows]
+    assert name == "random-forest"
+    assert change.startswith("+5.")
+    assert dict(answers(one))["And without a network?"] == (
+        "Over 10 sets with room, in points against the student alone: random-forest +5.0; the largest change of a "
+        "method is +4.0 (good)."
+    )
+    alone = regime([line for line in made_lines() if line.kind != "peer"])
+    assert "And without a network?" not in dict(answers(alone))
 
 
 def test_sets_of_which_nothing_was_decided_are_on_neither_side():

@@ -201,3 +201,26 @@ def test_times_are_compared_on_one_machine_and_of_one_commit_only(other):
     regime = regime_scores(moved, "A", "macro_f1")
     assert regime.cost_ratio(regime.find("good"), "seconds") is None
     assert regime.cost_ratio(regime.find("teacher sig"), "macs") == pytest.approx(9.0), "they do not depend on it"
+
+
+def test_ranks_are_of_the_first_seeds_that_half_of_the_rows_have():
+    """More seeds of a few rows do not take the ranks away from all: they are then of fewer seeds, and it is said."""
+    few = ("student", "good", "label-smoothing")  # of six rows
+
+    def found(*seeds_of_others):
+        lines = [line for line in made_lines() if line.row in few or line.seed in seeds_of_others]
+        scores = regime_scores(lines, "A", "macro_f1")
+        return standing(scores, SETS, compared(scores)), scores
+
+    half, _ = found(0)
+    assert half.seeds == SEEDS
+    assert set(half.ranks) == set(few)
+    few = ("student", "good")
+    less, scores = found(0)
+    assert less.seeds == (0,)
+    assert set(less.ranks) == {row.name for row in compared(scores)}
+    assert less.left_out == {}
+    only = [line for line in made_lines() if line.seed == 0]
+    first = regime_scores(only, "A", "macro_f1")
+    assert less.ranks == standing(first, SETS, compared(first)).ranks
+    assert found(0, 1, 3)[0].seeds == (0, 1), "the first ones without a gap"

@@ -8,7 +8,7 @@ from mmkd.core.refusal import Refusal
 from mmkd.metrics import pairs as st
 from mmkd.results.board.regime import STUDENTS, BoardRegime
 from mmkd.results.board.words import count, listed, points
-from mmkd.results.standing import OverSets, Standing
+from mmkd.results.standing import OverSets, Standing, against_all
 
 SINGLE = "of each set by itself, not corrected for their number"
 Answer = tuple[str, str]
@@ -55,7 +55,27 @@ def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
         ("Which methods help?", _gain(tests, sets)),
         *([("Which never do?", never)] if never else []),
         ("Is it the teacher?", _teacher(regime, standing, methods, sets)),
+        *_peers(regime, tests, which),
     ]
+
+
+def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> list[Answer]:
+    """How classifiers without a network stand beside the student alone and the best method, on the sets with room."""
+    tests = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, regime.with_room)
+    if not tests:
+        return []
+    sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
+    ordered = sorted(tests, key=lambda name: -tests[name].mean)
+    told = [f"{n} {points(tests[n].mean)}{' (not told apart)' if tests[n].answer == 'open' else ''}" for n in ordered]
+    best = max(methods, key=lambda name: methods[name].mean)
+    text = (
+        f"Over {sets}, in points against the student alone: {listed(told)}; the largest change of a method is "
+        f"{points(methods[best].mean)} ({best})."
+    )
+    known = [regime.scores.student.cost("parameters", case) for case in regime.cases] if regime.scores.student else []
+    if weights := [int(number) for number in known if number is not None]:
+        text += f" The student has {min(weights):,} to {max(weights):,} weights."
+    return [("And without a network?", text)]
 
 
 def _by_mean(tests: Mapping[str, OverSets], names: Sequence[str]) -> list[str]:
@@ -152,18 +172,16 @@ def status(regime: BoardRegime) -> list[str]:
     missing = [name for name in want if name not in have]
     if missing:
         lines.append(f"Without results so far: {listed([regime.short(name) for name in missing], 20)}.")
-    runs = [regime.runs(row) for row in rows]
-    short = sum(a < b for a, b in runs)
-    usual, want_all = regime.most_runs
-    alike = runs.count((usual, want_all))
-    if alike == len(rows) and usual < want_all:
-        lines.append(f"Each of these rows has {usual} of {want_all} runs (a seed on a set).")
-    elif usual < want_all:
+    short = [row for row in rows if regime.runs(row)[0] < regime.runs(row)[1]]
+    alike = [row for row in short if regime.amount(row) == regime.usual_amount]
+    if alike and len(alike) == len(rows):
+        lines.append(f"Each of these rows has {regime.usual_amount}.")
+    elif alike:
         lines.append(
-            f"{alike} of {len(rows)} rows have {usual} of {want_all} runs; each other row says how many it has."
+            f"{len(alike)} of {len(rows)} rows have {regime.usual_amount}; each other row says how many it has."
         )
     elif short:
-        lines.append(f"{count(short, 'row')} of {len(rows)} without all runs; each says how many it has.")
+        lines.append(f"{count(len(short), 'row')} of {len(rows)} without all seeds; each says how many it has.")
     if regime.undecided:
         names = listed([regime.short(name) for name in regime.undecided], 20)
         lines.append(f"Room not decided, and so in no statistic over sets: {names}.")

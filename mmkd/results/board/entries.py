@@ -87,8 +87,9 @@ class BoardTable:
 
 def badges(regime: BoardRegime, row: Row) -> list[str]:
     """What is to be known of a row."""
-    have, want = runs = regime.runs(row)
-    found = [f"{have} of {want} runs"] if row.kind in STUDENTS and have < want and runs != regime.most_runs else []
+    have, want = regime.runs(row)
+    amount = regime.amount(row)
+    found = [amount] if row.kind in STUDENTS and have < want and amount != regime.usual_amount else []
     found += ["tuned"] if row.tuned and "tuned" not in row.name else []
     found += ["a bound: several students"] if row.method == BOUND else []
     found += ["extra data"] if row.extra_data else []
@@ -105,7 +106,8 @@ def bodies(regime: BoardRegime, make: Callable[[Row], Entry | None], kinds: Iter
 
 
 NETWORKS = (("student method", ""), ("control", CONTROLS))
-REFERENCES = (("teacher", "teachers"), ("peer", "peers: no network, fitted on the same windows"))
+PEERS = ("peer", "peers: no network, fitted on the same windows")
+REFERENCES = (("teacher", "teachers"), PEERS)
 
 
 def sorted_body(body: Body, by: int, better: str) -> Body:

@@ -12,7 +12,7 @@ from mmkd.metrics.pairs import Diagram
 from mmkd.metrics.registry import METRICS
 from mmkd.report.page.album import Album, Figure
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import POINTS, count
+from mmkd.results.board.words import POINTS, count, seeds_text
 from mmkd.results.scores import Row
 
 COSTS = {"seconds": "time of training", "macs": "MACs", "latency_ms": "latency"}
@@ -55,7 +55,9 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
         changes.append(Change(label, POINTS * test.mean, low, high, values, kinds.get(name) != "method"))
     changes.sort(key=lambda change: -change.mean)
     metric = METRICS.get(regime.scores.metric).label
-    seeds = count(len(regime.scores.seeds), "seed")
+    numbers = [len(row.on(case)) for row in regime.compared if row.name in tests for case in regime.scores.cases]
+    least, highest = min(filter(None, numbers)), max(numbers)
+    seeds = count(highest, "seed") if least == highest else f"{least} to {highest} seeds"
     title = f"{regime.name}: change against the student alone"
     caption = (
         f"{metric[0].upper()}{metric[1:]} in points over {count(most, 'set')} (where a row has fewer, their number is "
@@ -71,9 +73,9 @@ def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
         return []
     title = f"{regime.name}: ranks and critical difference"
     caption = (
-        f"Mean ranks over {count(diagram.n, 'set')} (diamond, 1 is best) with 95 % intervals by the bootstrap over "
-        f"sets (line). Rows beside one bar are not told apart: their ranks differ by less than "
-        f"{diagram.difference:.2f} (Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
+        f"Mean ranks over {count(diagram.n, 'set')}, {seeds_text(regime.room.seeds)} (diamond, 1 is best), with 95 % "
+        f"intervals by the bootstrap over sets (line). Rows beside one bar are not told apart: their ranks differ "
+        f"by less than {diagram.difference:.2f} (Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
     )
     kinds = {row.name: row.kind for row in regime.compared}
     rows = [RankRow(name, rank.mean, rank.low, rank.high, kinds.get(name) != "method") for name, rank in ranks.items()]

@@ -125,4 +125,7 @@ def _missing(regime: BoardRegime) -> list[str]:
     """Rows that are left out of ranks, with the reason."""
     if isinstance(regime.room.ranks, Refusal):
         return []
-    return [f"{name}: {why}" for name, why in regime.room.left_out.items()]
+    reasons: dict[str, list[str]] = {}
+    for name, why in regime.room.left_out.items():
+        reasons.setdefault(why, []).append(name)
+    return [f"{listed(names, len(regime.room.left_out))}: {why}" for why, names in reasons.items()]

@@ -139,11 +139,20 @@ class BoardRegime:
         have = sum(len(row.on(case)) for case in self.scores.cases)
         return have, len(self.scores.cases) * len(self.seeds)
 
+    def amount(self, row: Row) -> str:
+        """`2 of 5 seeds`, or where a row has more of them on some sets than on others `27 of 70 runs`."""
+        have, want = self.runs(row)
+        if {len(row.on(case)) for case in self.scores.cases} == {have // len(self.scores.cases)}:
+            return f"{have // len(self.scores.cases)} of {len(self.seeds)} seeds"
+        return f"{have} of {want} runs"
+
     @cached_property
-    def most_runs(self) -> tuple[int, int]:
-        """The runs that most rows of students have, and should have; of counts of as many rows the greatest."""
-        counts = Counter(self.runs(row) for row in self.scores.of(*STUDENTS))
-        return max(counts, key=lambda runs: (counts[runs], runs), default=(0, 0))
+    def usual_amount(self) -> str:
+        """The amount that most rows of students have; of amounts of as many rows the greatest."""
+        rows = self.scores.of(*STUDENTS)
+        counts = Counter(map(self.amount, rows))
+        usual = max(rows, key=lambda row: (counts[self.amount(row)], self.runs(row)), default=None)
+        return "" if usual is None else self.amount(usual)
 
 
 def changes_of(scores: RegimeScores) -> dict[tuple[str, Case], SetChange]:

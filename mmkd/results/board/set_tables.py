@@ -6,7 +6,7 @@ import numpy as np
 
 from mmkd.comparison.gap import t_interval
 from mmkd.metrics.registry import METRICS
-from mmkd.results.board.entries import NETWORKS, REFERENCES, BoardTable, Body, Cell, Entry, Head, badges, bodies
+from mmkd.results.board.entries import NETWORKS, PEERS, REFERENCES, BoardTable, Body, Cell, Entry, Head, badges, bodies
 from mmkd.results.board.regime import BoardRegime
 from mmkd.results.board.words import POINTS, change_words, count, interval, points
 from mmkd.results.scores import Case, Row
@@ -32,7 +32,7 @@ def change_map(regime: BoardRegime) -> BoardTable:
 
     found = [
         Body(body.heading, sorted(body.rows, key=lambda entry: -order.get(entry.name, -np.inf)))
-        for body in bodies(regime, make, (*NETWORKS, REFERENCES[1]))
+        for body in bodies(regime, make, (*NETWORKS, PEERS))
     ]
     kinds = sorted({change.subjects > 0 for change in regime.changes.values()})
     over = {True: "over test subjects and seeds (sets with five test subjects or more)", False: "over seeds"}

@@ -4,6 +4,7 @@ from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import LEAST_DATA_SETS
 from mmkd.results.board.entries import (
     NETWORKS,
+    PEERS,
     BoardTable,
     Body,
     Cell,
@@ -15,7 +16,7 @@ from mmkd.results.board.entries import (
     without_empty,
 )
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import interval, p_text, points
+from mmkd.results.board.words import interval, p_text, points, seeds_text
 from mmkd.results.scores import Row
 from mmkd.results.standing import OverSets, Standing, against_all
 
@@ -23,9 +24,10 @@ from mmkd.results.standing import OverSets, Standing, against_all
 def standing_table(regime: BoardRegime, standing: Standing, which: str, title: str) -> BoardTable:
     """The rows over some sets: ranks, changes, tests, runs and costs."""
     ranked = not isinstance(standing.ranks, Refusal)
+    seeds = seeds_text(standing.seeds)
     heads = [
         Head("change", "mean over the sets, in points against the student alone, 95 % over sets", "higher"),
-        *([Head("rank", "mean over the sets, 1 is best, with a 95 % interval over sets", "lower")] if ranked else []),
+        *([Head("rank", f"mean over the sets, {seeds}, 1 is best, 95 % over sets", "lower")] if ranked else []),
         Head("better", "sets on which it is better than the student alone, by the set's own interval", "higher"),
         Head("worse", "sets on which it is worse", "lower"),
         Head("p alone", "Wilcoxon signed-rank against the student alone, after Holm", "lower"),
@@ -41,11 +43,13 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         Head("latency", "over that of the student alone, on the same machine, of the same commit", "lower"),
     ]
     cases = [case for case in regime.scores.cases if case.dataset in standing.sets] or list(regime.scores.cases)
-    extra = regime.others
     sets = regime.with_room if which == "room" else regime.without_room
-    more = against_all(regime.scores, extra, regime.scores.student, sets)
     held = regime.scores.find(standing.control) if standing.control else None
-    more_control = against_all(regime.scores, extra, held, sets)
+    more: dict[str, OverSets] = {}
+    more_control: dict[str, OverSets] = {}
+    for family in (regime.others, regime.scores.of("peer")):
+        more |= against_all(regime.scores, family, regime.scores.student, sets)
+        more_control |= against_all(regime.scores, family, held, sets)
 
     def make(row: Row) -> Entry | None:
         test = {**standing.against_student, **more}.get(row.name)
@@ -66,8 +70,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         cells.append(Cell(str(number or len(cases)), float(number or len(cases))))
         cells += [_ratio(regime.scores.cost_ratio(row, name, cases)) for name in ("seconds", "macs", "latency_ms")]
         mark = "best" if row.name == standing.best else "alike" if row.name in standing.alike else ""
-        why = standing.left_out.get(row.name, "") if ranked else ""
-        return Entry(row.name, cells, [*badges(regime, row), *([f"no rank: {why}"] if why else [])], mark)
+        return Entry(row.name, cells, badges(regime, row), mark)
 
     how = [
         "change: mean over sets of the score minus that of the student alone under the same seeds, in points; each set "
@@ -75,15 +78,16 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         "better, worse: on how many sets the set's own 95 % interval leaves out 0.",
         "p: Wilcoxon's signed-rank test over sets, two-sided and exact, after Holm's correction over all rows that are "
         f"tested; there is none below {LEAST_DATA_SETS} sets. "
-        "Rows that are tuned, not verified, a bound or with extra data are a family of their own and have no rank.",
+        "Rows that are tuned, not verified, a bound or with extra data are a family of their own and have no rank, and "
+        "so are peers.",
         "training, MACs, latency: times those of the student alone, geometric mean over sets.",
     ]
     if ranked:
-        how.insert(1, "rank: mean over sets of the place among all rows that are complete, 1 is best.")
+        how.insert(1, f"rank: mean over sets of the place among all rows that have {seeds} on each, 1 is best.")
     if standing.best:
         how.insert(0, f"The best row and those that are not told apart from it are marked; by: {standing.told_by}.")
     by = 1 if ranked else 0
-    by_change = [sorted_body(body, 0, heads[0].better) for body in bodies(regime, make, NETWORKS)]
+    by_change = [sorted_body(body, 0, heads[0].better) for body in bodies(regime, make, (*NETWORKS, PEERS))]
     found = [sorted_body(body, by, heads[by].better) for body in by_change]  # those without a rank stay in their order
     kept, found = without_empty(heads, found)
     return BoardTable(f"{regime.name}-{which}", title, "row", kept, found, how, True, by)

@@ -41,6 +41,11 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}" if shown else ""
 
 
+def seeds_text(seeds: Sequence[int]) -> str:
+    """`seed 0`, `seeds 0, 1 and 2`."""
+    return f"seed{'' if len(seeds) == 1 else 's'} {listed([str(seed) for seed in seeds])}"
+
+
 def p_text(p: float | None) -> str:
     """`0.012`, `< 0.001`; empty of none."""
     if p is None:
