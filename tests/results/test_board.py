@@ -102,6 +102,22 @@ def test_rows_of_fewer_seeds_stand_below_by_their_change_and_are_not_said_to_hel
     assert "bad" not in dict(answers(some)).get("Which never do?", "")
 
 
+def test_where_the_sets_with_room_are_too_few_all_sets_stand_beside_them():
+    few = Decisions(frozenset(SETS[:4]), "label-smoothing", DECIDED.gaps)
+    found = dict(answers(regime(decisions=few)))
+    assert "4 sets with room: too few for a test over sets" in found["Which methods help?"]
+    assert re.match(
+        r"Over 12 sets with and without room, 2 of 4 methods are better than the student alone, in points: good .* 1 "
+        r"of 4 is better than the control that was best in the selection phase, label-smoothing",
+        found["And over all sets?"],
+    )
+    assert "And over all sets?" not in dict(answers(regime(decisions=Decisions())))
+    page = board_files("v1", [regime().plan], made_lines(), {"A": few})["index.html"]
+    assert "Mean ranks over 12 sets, with and without room, as those with room are too few for ranks" in page
+    page = board_files("v1", [regime().plan], made_lines(), {"A": DECIDED})["index.html"]
+    assert "Mean ranks over 10 sets, seeds" in page
+
+
 def test_ranks_say_of_which_seeds_they_are():
     few = ("student", "good")  # of six rows
     one = regime([line for line in made_lines() if line.seed == 0 or line.row in few], Decisions())

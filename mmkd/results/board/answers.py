@@ -11,6 +11,7 @@ from mmkd.results.board.words import count, listed, points
 from mmkd.results.standing import OverSets, Standing, against_all
 
 SINGLE = "of each set by itself, not corrected for their number"
+ALL = "with and without room"
 Answer = tuple[str, str]
 """A question, and its answer in a sentence or two."""
 
@@ -24,6 +25,8 @@ def answers(regime: BoardRegime) -> list[Answer]:
         found += _over(regime, regime.room, "with room" if regime.decisions.teachable is not None else "")
     if regime.without_room:
         found += _over(regime, regime.no_room, "without room")
+    if regime.with_room and set(regime.with_room) != set(regime.scores.datasets):
+        found += _over(regime, regime.all_sets, ALL)
     return found
 
 
@@ -50,6 +53,8 @@ def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
     sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
     if which == "without room":
         return [("And where there is no room?", _gain(tests, sets))]
+    if which == ALL:
+        return [("And over all sets?", f"{_gain(tests, sets)} {_teacher(regime, standing, methods, sets)}")]
     never = _never(tests, sets)
     return [
         ("Which methods help?", _gain(tests, sets)),

@@ -68,13 +68,16 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
 
 
 def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:
-    diagram, ranks = regime.room.diagram, regime.room.ranks
+    room = not isinstance(regime.room.ranks, Refusal)
+    standing = regime.room if room else regime.all_sets
+    diagram, ranks = standing.diagram, standing.ranks
     if not isinstance(diagram, Diagram) or isinstance(ranks, Refusal):
         return []
+    which = "" if room else ", with and without room, as those with room are too few for ranks"
     title = f"{regime.name}: ranks and critical difference"
     caption = (
-        f"Mean ranks over {count(diagram.n, 'set')}, {seeds_text(regime.room.seeds)} (diamond, 1 is best), with 95 % "
-        f"intervals by the bootstrap over sets (line). Rows beside one bar are not told apart: their ranks differ "
+        f"Mean ranks over {count(diagram.n, 'set')}{which}, {seeds_text(standing.seeds)} (diamond, 1 is best), with "
+        f"95 % intervals by the bootstrap over sets (line). Rows beside one bar are not told apart: their ranks differ "
         f"by less than {diagram.difference:.2f} (Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
     )
     kinds = {row.name: row.kind for row in regime.compared}

@@ -101,6 +101,11 @@ class BoardRegime:
         return standing(self.scores, self.without_room, self.compared, self.decisions.best_control)
 
     @cached_property
+    def all_sets(self) -> Standing:
+        """The rows over all sets that have results."""
+        return standing(self.scores, self.scores.datasets, self.compared, self.decisions.best_control)
+
+    @cached_property
     def cases(self) -> list[Case]:
         """Sets and students: those with room, those without, and those that are not decided."""
         order = [*self.with_room, *self.without_room, *self.undecided]
