@@ -2,17 +2,46 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
+
+from mmkd.core.errors import MmkdError
+from mmkd.core.text import shown
 
 
 def digest(value: Any) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of `value` as canonical JSON.
 
+    Raises:
+        MmkdError: JSON has no such value, as an option of a plugin may have.
+
     >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
     True
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    try:
+        text = _canonical(value)
+    except (TypeError, ValueError):
+        name, part = _find_odd(value)
+        raise MmkdError(
+            f"{name} = {shown(part)} ({type(part).__name__}) cannot be kept in a record; give a text, a finite number, "
+            f"true, false, none, or a list or mapping of these"
+        ) from None
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def _find_odd(value: Any, name: str = "") -> tuple[str, Any]:
+    """Name, such as "options.weight", and value of the first innermost part of a value that JSON does not have."""
+    inner = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+    for own, part in inner.items() if isinstance(inner, Mapping) else ():
+        try:
+            _canonical(part)
+        except (TypeError, ValueError):
+            return _find_odd(part, f"{name}.{own}" if name else str(own))
+    return name, value
 
 
 def seed_for(seed: int, role: str) -> int:

@@ -1,5 +1,11 @@
 """The scores of predicted classes that every record of windows with one label has."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from mmkd.core.errors import MmkdError, describe_error
 from mmkd.metrics.classes import Probabilities
 from mmkd.metrics.registry import METRICS, count_metrics
 from mmkd.metrics.steps import Ints, confusion_matrix
@@ -12,6 +18,9 @@ def window_scores(true: Ints, probabilities: Probabilities) -> dict[str, float]:
         true: (n,) classes from 0 to K - 1.
         probabilities: (n, K).
 
+    Raises:
+        MmkdError: a metric fails on these classes, or gives no finite number for them.
+
     >>> import numpy as np
     >>> window_scores(np.array([0, 1]), np.eye(2))["accuracy"]
     1.0
@@ -20,10 +29,26 @@ def window_scores(true: Ints, probabilities: Probabilities) -> dict[str, float]:
     scores = count_scores(counts, "window")
     for metric in METRICS.values():
         if metric.of_probabilities is not None:
-            scores[metric.name] = metric.of_probabilities(true, probabilities)
+            scores[metric.name] = _score(metric.name, metric.of_probabilities, true, probabilities)
     return scores
 
 
 def count_scores(counts: Ints, form: str) -> dict[str, float]:
-    """The metrics of a data form that are computed from a confusion matrix (K, K), by name."""
-    return {metric.name: metric.of_counts(counts) for metric in count_metrics(form) if metric.of_counts is not None}
+    """The metrics of a data form that are computed from a confusion matrix (K, K), by name.
+
+    Raises:
+        MmkdError: a metric fails on these classes, or gives no finite number for them.
+    """
+    metrics = [(metric.name, metric.of_counts) for metric in count_metrics(form)]
+    return {name: _score(name, of_counts, counts) for name, of_counts in metrics if of_counts is not None}
+
+
+def _score(name: str, metric: Callable[..., Any], *classes: Any) -> float:
+    """The score of a metric, which may be of a plugin, as a number that a record can hold."""
+    try:
+        value = metric(*classes)
+    except Exception as error:  # somebody else's function may raise anything
+        raise MmkdError(f"metric {name!r} fails on the classes of this network: {describe_error(error)}") from error
+    if not isinstance(value, int | float | np.number) or not np.isfinite(value):
+        raise MmkdError(f"metric {name!r} gives {value!r} for the classes of this network; return a finite number")
+    return float(value)

@@ -66,7 +66,7 @@ FORMS: Mapping[str, tuple[str, Check]] = {
     "deploys": TEXT,
     "teachers": NAMED_TEXTS,
     "teacher_checkpoint": TEXT,
-    "teacher_weights": OBJECT,
+    "teacher_weights": TEXT,
     "training_fit": SCORES,
     "fold_teachers": NAMED_LISTS,
     "likes": NAMED_TEXTS,

@@ -143,6 +143,20 @@ def test_peers_stand_below_the_table_and_in_the_answers():
     assert "And without a network?" not in dict(answers(alone))
 
 
+def test_peers_and_methods_of_other_sets_say_so():
+    on_one = [line for line in made_lines() if line.kind != "peer" or line.dataset == SETS[0]]
+    assert dict(answers(regime(on_one)))["And without a network?"].endswith(
+        "; the largest change of a method is +4.0 (good, over 10 sets)."
+    )
+    few = ("student", "random-forest", "good", "bad")
+    once = [line for line in made_lines() if line.row in few and (line.row != "good" or line.dataset == SETS[0])]
+    assert "(bad" in dict(answers(regime(once)))["And without a network?"], "that on all sets, not that on one"
+    peers = [line for line in made_lines() if line.row in ("student", "random-forest")]
+    assert dict(answers(regime(peers)))["And without a network?"] == (
+        "Over 10 sets with room, in points against the student alone: random-forest +5.0."
+    )
+
+
 def test_sets_of_which_nothing_was_decided_are_on_neither_side():
     gaps = {name: Gap(0.08) for name in SETS[:11]}
     one = regime(decisions=Decisions(ROOM, "label-smoothing", gaps))

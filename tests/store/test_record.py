@@ -445,6 +445,22 @@ def test_a_signed_record_of_another_form_is_damaged(records, name):
             assert Records(records.runs).get("k") is None
 
 
+RIGHT = {
+    "teacher_weights": ("sig=0.7000,gaf=0.3000", None),  # of --teacher-weights search
+    "teacher_checkpoint": ("best", None),
+    "fold_teachers": ({"sig": ["1a", "2b"]}, {}),
+    "best_epoch": (0, 3),
+    "notes": ([], ["minirocket: fitted on 5 of 6 windows"]),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_a_run_writes_has_the_form_of_a_record(records, name):
+    for value in RIGHT[name]:
+        records.write("k", lambda folder, value=value: {**content()(folder), name: value})
+        assert Records(records.runs).get("k").result[name] == value
+
+
 def test_what_is_no_record_is_not_written(records):
     def fill(folder):
         return {**content()(folder), "metrics": {"test": {"accuracy": "good"}}}

@@ -49,7 +49,7 @@ def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
     methods = [row.name for row in regime.methods if row.name in standing.against_student]
     tests = {name: standing.against_student[name] for name in methods}
     if not tests:
-        return []
+        return [] if which in ("without room", ALL) else _peers(regime, tests, which)
     sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
     if which == "without room":
         return [("And where there is no room?", _gain(tests, sets))]
@@ -69,17 +69,25 @@ def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> 
     tests = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, regime.with_room)
     if not tests:
         return []
-    sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
+    most = max(test.pair.n for test in tests.values())
+    sets = count(most, "set") + (f" {which}" if which else "")
     ordered = sorted(tests, key=lambda name: -tests[name].mean)
-    told = [f"{n} {points(tests[n].mean)}{' (not told apart)' if tests[n].answer == 'open' else ''}" for n in ordered]
-    best = max(methods, key=lambda name: methods[name].mean)
-    text = (
-        f"Over {sets}, in points against the student alone: {listed(told)}; the largest change of a method is "
-        f"{points(methods[best].mean)} ({best})."
-    )
+    told = []
+    for name in ordered:
+        own = tests[name]
+        notes = [f"on {own.pair.n}"] * (own.pair.n < most) + ["not told apart"] * (own.answer == "open")
+        told.append(f"{name} {points(own.mean)}{f' ({listed(notes)})' if notes else ''}")
+    text = f"Over {sets}, in points against the student alone: {listed(told)}"
+    if methods:
+        whole = max(test.pair.n for test in methods.values())
+        best = max((name for name in methods if methods[name].pair.n == whole), key=lambda name: methods[name].mean)
+        where = f", over {count(whole, 'set')}" if whole != most else ""
+        text += f"; the largest change of a method is {points(methods[best].mean)} ({best}{where})"
+    text += "."
     known = [regime.scores.student.cost("parameters", case) for case in regime.cases] if regime.scores.student else []
-    if weights := [int(number) for number in known if number is not None]:
-        text += f" The student has {min(weights):,} to {max(weights):,} weights."
+    if weights := sorted({int(number) for number in known if number is not None}):
+        least, largest = f"{weights[0]:,}", f"{weights[-1]:,}"
+        text += f" The student has {least if least == largest else f'{least} to {largest}'} weights."
     return [("And without a network?", text)]
 
 
