@@ -21,12 +21,17 @@ def digest(value: Any) -> str:
     try:
         text = _canonical(value)
     except (TypeError, ValueError):
-        name, part = _find_odd(value)
-        raise MmkdError(
-            f"{name} = {shown(part)} ({type(part).__name__}) cannot be kept in a record; give a text, a finite number, "
-            f"true, false, none, or a list or mapping of these"
-        ) from None
+        raise MmkdError(describe_odd(value)) from None
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def describe_odd(value: Any) -> str:
+    """What is said of the first part of a value that JSON does not have, such as NaN or a path."""
+    name, part = _find_odd(value)
+    return (
+        f"{name} = {shown(part)} ({type(part).__name__}) cannot be kept in a record; give a text, a finite number, "
+        f"true, false, none, or a list or mapping of these"
+    )
 
 
 def _canonical(value: Any) -> str:

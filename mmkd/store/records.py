@@ -16,6 +16,7 @@ from typing import Any
 import filelock
 
 from mmkd.core.errors import DamageWarning, MmkdError
+from mmkd.core.keys import describe_odd
 from mmkd.core.text import LONGEST_PATH, shown
 from mmkd.store.files import find_damage, hash_files, quarantine, state_of, temporary_folder, write_atomically
 from mmkd.store.form import check_form
@@ -189,7 +190,11 @@ class Records:
                     name: {"bytes": file["bytes"], "sha256": file["sha256"]}
                     for name, file in hash_files(folder).items()
                 }
-                result = json.loads(json.dumps({**content, "files": files}, allow_nan=False))  # as it will be read
+                try:
+                    plain = json.dumps({**content, "files": files}, allow_nan=False)
+                except (TypeError, ValueError):
+                    raise MmkdError(f"the record of unit {key} is none: {describe_odd(content)}") from None
+                result = json.loads(plain)  # as it will be read
                 try:
                     check_form(result)
                 except ValueError as error:

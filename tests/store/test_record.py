@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
 
 from mmkd import MmkdError
@@ -135,7 +136,7 @@ def without_json(folder):
 
 
 @pytest.mark.parametrize(
-    ("fill", "error"), [(interrupted, KeyboardInterrupt), (fails, ValueError), (without_json, ValueError)]
+    ("fill", "error"), [(interrupted, KeyboardInterrupt), (fails, ValueError), (without_json, MmkdError)]
 )
 def test_a_write_that_fails_leaves_nothing_and_the_old_record(records, fill, error):
     with pytest.raises(error):
@@ -468,3 +469,11 @@ def test_what_is_no_record_is_not_written(records):
     with pytest.raises(MmkdError, match="the record of unit k is none: its metrics is no object of objects of num"):
         records.write("k", fill)
     assert not list(records.runs.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("nan"), np.float32(0.5)])
+def test_a_score_that_is_no_number_of_json_is_named(records, value):
+    with pytest.raises(
+        MmkdError, match=r"the record of unit k is none: metrics\.test\.rmse = .* cannot be kept in a rec"
+    ):
+        records.write("k", lambda folder: {**content()(folder), "metrics": {"test": {"rmse": value}}})
