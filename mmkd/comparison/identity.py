@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from mmkd.comparison.length import settings_by_length
 from mmkd.specs.data import fold_kind
-from mmkd.specs.unit import DetectorSpec, TeacherSpec, Training, UnitSpec, student_sources
+from mmkd.specs.unit import DetectorSpec, TeacherSpec, UnitSpec, student_sources
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 from mmkd.units.names import tuned_name, tuned_settings, variant_names
@@ -61,7 +62,7 @@ def group_settings(record: Record) -> dict[str, Any]:
         "fold": fold_kind(fold, subjects) if subjects else "",
         "unlabelled_file": "",  # its checksum tells it from others
     }  # of one cut
-    own = _network(spec) | _making(spec) if _by_student(spec) else {}
+    own = _network(spec) | _making(record, spec) if _by_student(spec) else {}
     return {"task": spec.task, "data": data, **own}
 
 
@@ -74,13 +75,14 @@ def _network(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
     return {"student": "+".join(spec.student), "student_net": spec.student_net, "fusion": fusion}
 
 
-def _making(spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
+def _making(record: Record, spec: UnitSpec | DetectorSpec) -> dict[str, Any]:
     """How the student is trained, its views, and the plugins' code that it is made with."""
     if not isinstance(spec, UnitSpec):
         return {}
     views = {name: dict(spec.views[name]) for name in spec.student}
     sources = _short(student_sources(spec))
-    return {"training": training_settings(spec.training), "view": views, **({"source": sources} if sources else {})}
+    training = settings_by_length(spec.training, record, teacher=False)
+    return {"training": training, "view": views, **({"source": sources} if sources else {})}
 
 
 def _short(sources: Mapping[str, str]) -> dict[str, str]:
@@ -123,10 +125,11 @@ def making_settings(record: Record) -> dict[str, Any]:
     spec = student_spec(record)
     if not isinstance(spec, UnitSpec):
         return {}
-    teachers = training_settings(spec.teacher_training) if spec.teacher_training is not None else {}
+    training = spec.teacher_training
+    teachers = settings_by_length(training, record, teacher=True) if training is not None else {}
     views = {name: config for name, config in spec.views.items() if name not in spec.student}
     sources = {entry: checksum for entry, checksum in spec.sources.items() if entry not in student_sources(spec)}
-    own = {} if _by_student(spec) else flat({"student": _making(spec)})
+    own = {} if _by_student(spec) else flat({"student": _making(record, spec)})
     return {
         **own,
         **flat({"teacher": teachers}),
@@ -146,7 +149,7 @@ def teacher_settings(record: Record) -> dict[str, Any]:
     """What makes a teacher's row besides its modality, its network and the epoch of its weights."""
     spec = record.teacher
     validation = spec.data.validation if spec.data.epoch_rule == "val-best" else 0.0
-    training = training_settings(spec.training)
+    training = settings_by_length(spec.training, record, teacher=True)
     settings = flat({"training": training, "view": dict(spec.view), "source": _short(spec.sources)})
     revision = {"revision": spec.revision} if spec.revision != 1 else {}
     return {**settings, "checkpoint": spec.checkpoint_sha256[:8], "validation": validation, **revision}
@@ -202,11 +205,6 @@ def method_names(students: Sequence[Record]) -> dict[str, str]:
         is_older = form[0] < newest[method][0] or (form < newest[method] and lacks)
         names[record.key] = f"{text} {OLDER}" if is_older else text
     return names
-
-
-def training_settings(training: Training) -> dict[str, Any]:
-    """The options of a training; which of them the user set changes nothing."""
-    return {name: value for name, value in asdict(training).items() if name != "given"}
 
 
 def student_title(record: Record) -> str:

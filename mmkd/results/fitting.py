@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmkd.augment import parse_augmentations
-from mmkd.comparison.identity import as_key, student_spec, training_settings
+from mmkd.comparison.identity import as_key, student_spec
+from mmkd.comparison.length import training_settings
 from mmkd.core.registry import with_rate
 from mmkd.core.text import shown
 from mmkd.data.cards import find_card

@@ -11,8 +11,8 @@ from mmkd.comparison.identity import (
     most_usual,
     teacher_name,
     teacher_settings,
-    training_settings,
 )
+from mmkd.comparison.length import training_settings
 from mmkd.core.text import shorten
 from mmkd.results.protocol import Regime
 from mmkd.specs.unit import TeacherSpec, UnitSpec
