@@ -128,7 +128,11 @@ def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
     need = st.least_data_sets(len(tests))
     most = max(test.pair.n for test in tests.values())
     if not better and not worse and most < need:
-        text += f" With so many methods {need} sets would be needed before any could be."
+        best = max(tests, key=lambda name: tests[name].mean)
+        text += (
+            f" With so many methods {need} sets would be needed before any could be; the largest mean change is "
+            f"{points(tests[best].mean)} points ({best})."
+        )
     return text
 
 
