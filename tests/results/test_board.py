@@ -98,7 +98,7 @@ def test_rows_of_fewer_seeds_stand_below_by_their_change_and_are_not_said_to_hel
     assert names[-2:] == ["like-smoothing", "bad"], "in the order of their changes, below those with a rank"
     assert body.rows[-1].badges == ["1 of 5 seeds"]
     page = board_files("v1", [some.plan], lines, {})["index.html"]
-    assert "<li>bad and like-smoothing: seeds 1, 2, 3, 4 are missing</li>" in page
+    assert "no rank: bad and like-smoothing, for seeds 1, 2, 3, 4 are missing." in page
     assert "bad" not in dict(answers(some)).get("Which never do?", "")
 
 
@@ -114,6 +114,7 @@ def test_where_the_sets_with_room_are_too_few_all_sets_stand_beside_them():
     assert "And over all sets?" not in dict(answers(regime(decisions=Decisions())))
     page = board_files("v1", [regime().plan], made_lines(), {"A": few})["index.html"]
     assert "Mean ranks over 12 sets, with and without room, as those with room are too few for ranks" in page
+    assert "Over all 12 sets, with and without room" in page
     page = board_files("v1", [regime().plan], made_lines(), {"A": DECIDED})["index.html"]
     assert "Mean ranks over 10 sets, seeds" in page
 

@@ -25,7 +25,7 @@ def answers(regime: BoardRegime) -> list[Answer]:
         found += _over(regime, regime.room, "with room" if regime.decisions.teachable is not None else "")
     if regime.without_room:
         found += _over(regime, regime.no_room, "without room")
-    if regime.with_room and set(regime.with_room) != set(regime.scores.datasets):
+    if regime.is_split:
         found += _over(regime, regime.all_sets, ALL)
     return found
 

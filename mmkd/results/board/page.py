@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from mmkd import __version__
-from mmkd.core.refusal import Refusal
 from mmkd.core.text import shorten
 from mmkd.report.page.album import Album
 from mmkd.report.template import fill_template
@@ -98,15 +97,17 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
             "tables": [],
             "figures": [],
             "cost_figures": [],
-            "missing": [],
         }
     decided = regime.decisions.teachable is not None
     title = f"Over the {count(len(regime.with_room), 'set')} with room" if decided else "Over all sets"
     main = standing_table(regime, regime.room, "room", title) if regime.with_room else None
-    no_room = None
+    no_room = every = None
     if regime.without_room:
         name = f"Over the {count(len(regime.without_room), 'set')} without room"
         no_room = standing_table(regime, regime.no_room, "no-room", name)
+    if regime.is_split:
+        name = f"Over all {count(len(regime.scores.datasets), 'set')}, with and without room"
+        every = standing_table(regime, regime.all_sets, "all", name)
     later = [subject_table(regime), tuned_table(regime), gap_table(regime), score_table(regime), network_table(regime)]
     ranks, costs = regime_figures(regime, number, album)
     return {
@@ -116,16 +117,5 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
         "figures": ranks,
         "cost_figures": costs,
         "map": change_map(regime),
-        "tables": [table for table in (no_room, *later) if table is not None],
-        "missing": _missing(regime),
+        "tables": [table for table in (no_room, every, *later) if table is not None],
     }
-
-
-def _missing(regime: BoardRegime) -> list[str]:
-    """Rows that are left out of ranks, with the reason."""
-    if isinstance(regime.room.ranks, Refusal):
-        return []
-    reasons: dict[str, list[str]] = {}
-    for name, why in regime.room.left_out.items():
-        reasons.setdefault(why, []).append(name)
-    return [f"{listed(names, len(regime.room.left_out))}: {why}" for why, names in reasons.items()]

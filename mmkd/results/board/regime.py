@@ -66,6 +66,11 @@ class BoardRegime:
         return tuple(name for name in self.scores.datasets if name not in (*self.with_room, *self.undecided))
 
     @property
+    def is_split(self) -> bool:
+        """Whether some sets have room and others have none, or are not decided."""
+        return bool(self.with_room) and len(self.with_room) < len(self.scores.datasets)
+
+    @property
     def undecided(self) -> tuple[str, ...]:
         """The sets of which nothing is decided, where it is of others: they are in no statistic over sets."""
         known = self.decisions.gaps

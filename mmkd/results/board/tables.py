@@ -16,13 +16,17 @@ from mmkd.results.board.entries import (
     without_empty,
 )
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import interval, p_text, points, seeds_text
+from mmkd.results.board.words import interval, listed, p_text, points, seeds_text
 from mmkd.results.scores import Row
 from mmkd.results.standing import OverSets, Standing, against_all
 
 
 def standing_table(regime: BoardRegime, standing: Standing, which: str, title: str) -> BoardTable:
-    """The rows over some sets: ranks, changes, tests, runs and costs."""
+    """The rows over some sets: ranks, changes, tests, runs and costs.
+
+    Args:
+        which: "room", "no-room" or "all", the sets of `standing`.
+    """
     ranked = not isinstance(standing.ranks, Refusal)
     seeds = seeds_text(standing.seeds)
     heads = [
@@ -43,7 +47,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         Head("latency", "over that of the student alone, on the same machine, of the same commit", "lower"),
     ]
     cases = [case for case in regime.scores.cases if case.dataset in standing.sets] or list(regime.scores.cases)
-    sets = regime.with_room if which == "room" else regime.without_room
+    sets = {"room": regime.with_room, "no-room": regime.without_room}.get(which, regime.scores.datasets)
     held = regime.scores.find(standing.control) if standing.control else None
     more: dict[str, OverSets] = {}
     more_control: dict[str, OverSets] = {}
@@ -84,6 +88,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     ]
     if ranked:
         how.insert(1, f"rank: mean over sets of the place among all rows that have {seeds} on each, 1 is best.")
+        how += _without_rank(standing)
     if standing.best:
         how.insert(0, f"The best row and those that are not told apart from it are marked; by: {standing.told_by}.")
     by = 1 if ranked else 0
@@ -91,6 +96,14 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     found = [sorted_body(body, by, heads[by].better) for body in by_change]  # those without a rank stay in their order
     kept, found = without_empty(heads, found)
     return BoardTable(f"{regime.name}-{which}", title, "row", kept, found, how, True, by)
+
+
+def _without_rank(standing: Standing) -> list[str]:
+    """A line for each reason why rows have no rank."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in standing.left_out.items():
+        reasons.setdefault(why, []).append(name)
+    return [f"no rank: {listed(names, len(names))}, for {why}." for why, names in reasons.items()]
 
 
 def _change_cell(test: OverSets | None, alone: bool) -> Cell:
