@@ -144,7 +144,7 @@ def _make(args: Any, words: Sequence[str]) -> int:
     write_results(protocol, made, result_figures(protocol, made))
     _say([f"regime {one.regime}: {line}" for one in made for line in one.left_out])
     for one in made:
-        print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} records")
+        print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} record{'s' * (one.units != 1)}")
     print(f"files: {protocol.results}")
     return 0
 
@@ -202,7 +202,7 @@ def _make_own(args: Any, protocol: Any) -> int:
     except OSError as error:
         raise MmkdError(f"--out {out}: {error.strerror or error}") from None
     for one in made:
-        print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} records")
+        print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} record{'s' * (one.units != 1)}")
     print(f"file: {out}; python -m mmkd.results check {out} says what is missing")
     return 0
 

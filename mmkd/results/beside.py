@@ -1,5 +1,6 @@
 """Own records beside the results of a protocol: which regime each is of, and tables of both."""
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,7 +80,7 @@ def own_methods(records: Iterable[Record]) -> tuple[list[Record], int]:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a regime on one data set for one student, the best first; own ones among them.
+    """The rows of a regime on one data set for one student, the largest change first; own ones among them.
 
     Attributes:
         rows: (row, mean change against the student alone of the protocol and how many seeds both have, None where there
@@ -139,8 +140,17 @@ def _table(version: str, regime: Regime, dataset: str, student: str, rows: Seque
     ]
     alone = student_alone([row for row in members if not row.own], dataset, student)
     sign = METRICS.get(regime.metric).sign
-    members.sort(key=lambda row: (-sign * row.mean, row.own, row.kind, row.name))
+
+    def place(pair: tuple[Row, tuple[float, int] | None]) -> tuple[float, bool, str, str]:
+        row, change = pair
+        if alone is None:
+            value = sign * row.mean
+        else:  # means over other seeds do not stand beside each other; a row without a common seed comes last
+            value = change[0] if change is not None else 0.0 if row is alone else -math.inf
+        return -value, row.own, row.kind, row.name
+
     changes = [(row, None if row is alone else row.change(alone, regime.metric)) for row in members]
+    changes.sort(key=place)
     return Table(version, regime.name, regime.title, dataset, student, regime.metric, tuple(changes))
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from mmkd.cli.results import main
 from mmkd.compare import main as compare
+from mmkd.results import beside
 from mmkd.results.beside import place_records, tables_beside
 from mmkd.results.protocol import read_protocol
+from mmkd.results.summary import Row
 from tests.results.made_up import record, records_of, score_of, units, write_protocol, write_records
 
 
@@ -37,6 +39,18 @@ def own(protocol, regime="A", name="hapt6", method="mine", gain=0.06, change=lam
             result = {**found[-1].result, "spec": as_json(mine), "key": mine.key, "method_status": "current", **facts}
             found[-1] = replace(found[-1], result=result)
     return found
+
+
+def test_rows_of_other_seeds_stand_by_their_change_not_by_their_mean(protocol):
+    """Seed 2 is hard: a row that has it alone is far below in its mean, and is the best against the student there."""
+    alone = Row("hapt6", "sig", "student", "student", {0: 0.9, 1: 0.9, 2: 0.5})
+    good = Row("hapt6", "sig", "method", "good", {2: 0.6})
+    bad = Row("hapt6", "sig", "method", "bad", {0: 0.85}, own=True)
+    other = Row("hapt6", "sig", "method", "other", {7: 0.99})
+    found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [bad, other, alone, good])
+    assert [row.name for row, _ in found.rows] == ["good", "student", "bad", "other"]
+    found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [bad, other, good])
+    assert [row.name for row, _ in found.rows] == ["other", "bad", "good"], "without a student by the mean"
 
 
 def as_json(spec):

@@ -7,11 +7,12 @@ import pytest
 
 from mmkd.cli import results as command
 from mmkd.core.errors import MmkdError
+from mmkd.core.registry import METHODS
 from mmkd.results.board import board_files
 from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions, Gap, read_decisions
 from mmkd.results.board.entries import Body, Cell, Entry, sorted_body
-from mmkd.results.board.regime import BoardRegime, Plan
+from mmkd.results.board.regime import TAUGHT, BoardRegime, Plan
 from mmkd.results.board.set_tables import change_map, gap_table, score_table, subject_table
 from mmkd.results.board.tables import standing_table, tuned_table
 from mmkd.results.columns import Line, csv_text
@@ -40,8 +41,8 @@ def test_the_answers_are_those_that_the_results_were_made_with():
     )
     assert re.search(r"like-smoothing \(\+[01]\.\d\); worse: bad \(-[34]\.\d\) \(Wilcoxon", helps)
     never = (
-        "On none of the 10 sets with room is shown to be better than the student alone, even by intervals of each set "
-        "by itself, not corrected for their number: bad."
+        "bad is shown to be better than the student alone on none of the 10 sets with room, even by intervals of each "
+        "set by itself, not corrected for their number."
     )
     assert found["Which never do?"] == never, "and equal is on one set, by chance"
     assert re.fullmatch(
@@ -65,29 +66,28 @@ def test_what_is_not_known_is_said_and_not_made_up():
     said = " ".join(status(few))
     assert "3 of 12 sets have results, under 5 seeds of 5" in said
     assert "Without results so far: set03, set04" in said
-    assert "1 row of 6 without all seeds; each says how many it has." in said
+    assert "Rows have 2 to 5 of 5 seeds on a set: the column seeds says how many." in said
     assert "ranks are given from 10 on" in said
     table = standing_table(few, few.room, "room", "")
     rows = {entry.name: entry for body in table.bodies for entry in body.rows}
-    assert rows["equal"].badges == ["2 of 5 seeds"]
+    assert rows["equal"].cells[1].text == "2"
     heads = [head.text for head in table.heads]
-    assert heads == ["change", "better", "worse", "vs control", "sets", "training", "MACs"], "no empty column"
+    assert heads == ["change", "seeds", "better", "worse", "vs control", "sets", "training", "MACs"], "no empty column"
     nothing = regime([line for line in made_lines() if line.kind != "student"])
     assert "no student alone" in answers(nothing)[0][1]
 
 
-def test_a_count_that_most_rows_share_is_said_once():
+def test_a_row_says_how_many_seeds_it_has():
     of_two = [line for line in made_lines(sets=SETS[:3]) if line.seed < 2]
-    alike = regime(of_two)
-    said = " ".join(status(alike))
-    assert "Each of these rows has 2 of 5 seeds." in said
-    assert "without all seeds" not in said
-    rows = {e.name: e for body in standing_table(alike, alike.room, "room", "").bodies for e in body.rows}
-    assert not any(entry.badges for entry in rows.values())
-    other = regime([line for line in of_two if not (line.row == "equal" and line.seed == 1)])
-    assert "5 of 6 rows have 2 of 5 seeds; each other row says how many it has." in status(other)
+    assert "Rows have 2 of 5 seeds on a set: the column seeds says how many." in status(regime(of_two))
+    other = regime(
+        [line for line in of_two if not (line.row == "equal" and line.seed == 1 and line.dataset == SETS[0])]
+    )
+    assert "Rows have 1 to 2 of 5 seeds on a set: the column seeds says how many." in status(other)
     rows = {e.name: e for body in standing_table(other, other.room, "room", "").bodies for e in body.rows}
-    assert {name: entry.badges for name, entry in rows.items() if entry.badges} == {"equal": ["1 of 5 seeds"]}
+    assert {rows[name].cells[1].text for name in ("student", "good", "random-forest")} == {"2"}
+    assert rows["equal"].cells[1].text == "1 to 2"
+    assert not any("seeds says how many" in line for line in status(regime()))
 
 
 def test_rows_of_fewer_seeds_stand_below_by_their_change_and_are_not_said_to_help_nowhere():
@@ -96,10 +96,10 @@ def test_rows_of_fewer_seeds_stand_below_by_their_change_and_are_not_said_to_hel
     (body, *_) = standing_table(some, some.room, "room", "").bodies
     names = [entry.name for entry in body.rows]
     assert names[-2:] == ["like-smoothing", "bad"], "in the order of their changes, below those with a rank"
-    assert body.rows[-1].badges == ["1 of 5 seeds"]
+    assert body.rows[-1].cells[1].text == "1"
     page = board_files("v1", [some.plan], lines, {})["index.html"]
     assert "no rank: bad and like-smoothing, for seeds 1, 2, 3, 4 are missing." in page
-    assert "bad" not in dict(answers(some)).get("Which never do?", "")
+    assert "Which never do?" not in dict(answers(some)), "of two seeds and fewer nothing is said"
 
 
 def test_where_the_sets_with_room_are_too_few_all_sets_stand_beside_them():
@@ -127,6 +127,35 @@ def test_ranks_say_of_which_seeds_they_are():
     assert "seed 0," in table.heads[table.by].meaning
     table = standing_table(regime(), regime().room, "room", "")
     assert "seeds 0, 1, 2, 3 and 4," in table.heads[table.by].meaning
+
+
+def test_of_a_control_that_the_teacher_teaches_too_it_is_said():
+    lines = [
+        replace(line, row="pseudo-label", method="pseudo-label") if line.row == "good" else line
+        for line in made_lines()
+    ]
+    lines = [replace(line, kind="control") if line.row == "pseudo-label" else line for line in lines]
+    changes = {"pseudo-label": 0.04, "label-smoothing": 0.01, "shuffled-teacher": 0.02}
+    said = dict(answers(regime(lines, Decisions(ROOM, "pseudo-label", DECIDED.gaps, changes))))["Is it the teacher?"]
+    assert said == (
+        "Not shown: over 10 sets with room no method is better than the control that was best in the selection phase, "
+        "pseudo-label, which learns the teacher's class and nothing else: that more of the teacher helps is not shown; "
+        "against label-smoothing, the best of the controls that no teacher teaches, no method is better either."
+    )
+    lines = [line for line in lines if line.row != "label-smoothing"]
+    lines += [
+        replace(line, row="label-smoothing", kind="control", method="label-smoothing")
+        for line in made_lines()
+        if line.row == "equal"
+    ]
+    said = dict(answers(regime(lines, Decisions(ROOM, "pseudo-label", DECIDED.gaps, changes))))["Is it the teacher?"]
+    assert re.search(r"no teacher teaches, better, in points: like-smoothing \(\+[01]\.\d\)\.$", said)
+
+
+def test_the_controls_that_a_teacher_teaches_are_those_that_read_its_outputs():
+    for name in ("label-smoothing", "virtual-teacher", "born-again", "self-training"):
+        assert not METHODS.get(name).distils
+    assert all(METHODS.get(name).distils and METHODS.get(name).status == "control" for name in TAUGHT)
 
 
 def test_peers_stand_below_the_table_and_in_the_answers():

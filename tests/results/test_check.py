@@ -587,4 +587,5 @@ def test_how_many_units_a_place_is_from_is_said(tmp_path, capsys):
     path.write_text(csv_text(submitted(made, places=PLACES[:1], seeds=made.seeds)))
     assert main(["check", str(path), "--folder", str(made.folder)]) == 0
     said = capsys.readouterr().out
-    assert "paired by seed (1 of 3 units have a pair); 1 rows lack some of these and have no place yet" in said
+    assert "place 1 of 2, " in said, "beside the student alone, which has one seed of three"
+    assert "paired by seed (1 of 3 units have a pair)\n" in said

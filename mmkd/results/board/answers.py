@@ -6,12 +6,14 @@ import numpy as np
 
 from mmkd.core.refusal import Refusal
 from mmkd.metrics import pairs as st
-from mmkd.results.board.regime import STUDENTS, BoardRegime
+from mmkd.results.board.regime import STUDENTS, TAUGHT, BoardRegime
 from mmkd.results.board.words import count, listed, points
 from mmkd.results.standing import OverSets, Standing, against_all
 
 SINGLE = "of each set by itself, not corrected for their number"
 ALL = "with and without room"
+LEAST_SEEDS = 3
+"""Seeds of each method from which it is said that one is better nowhere: intervals over two nearly always hold 0."""
 Answer = tuple[str, str]
 """A question, and its answer in a sentence or two."""
 
@@ -55,7 +57,7 @@ def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
         return [("And where there is no room?", _gain(tests, sets))]
     if which == ALL:
         return [("And over all sets?", f"{_gain(tests, sets)} {_teacher(regime, standing, methods, sets)}")]
-    never = _never(tests, sets)
+    never = _never(regime, tests, sets)
     return [
         ("Which methods help?", _gain(tests, sets)),
         *([("Which never do?", never)] if never else []),
@@ -140,19 +142,17 @@ def _by_sets(item: tuple[str, OverSets]) -> tuple[int, float]:
     return -item[1].better, -item[1].mean
 
 
-def _never(tests: Mapping[str, OverSets], sets: str) -> str:
-    """Which methods are better nowhere."""
-    if not any(test.intervals for test in tests.values()):
+def _never(regime: BoardRegime, tests: Mapping[str, OverSets], sets: str) -> str:
+    """Which methods are better nowhere; empty where some have so few seeds that this could not be seen."""
+    fewest = min(regime.seed_counts(row)[0] for row in regime.methods if row.name in tests)
+    if fewest < LEAST_SEEDS or not all(test.intervals == test.pair.n for test in tests.values()):
         return ""
-    known = {name: test for name, test in tests.items() if test.intervals == test.pair.n}  # of one seed there are few
-    never = [name for name, test in known.items() if not test.better and test.answer != "better"]
+    never = [name for name, test in tests.items() if not test.better and test.answer != "better"]
     if not never or len(never) == len(tests):
         return ""
     verb = "is" if len(never) == 1 else "are"
-    return (
-        f"On none of the {sets} {verb} shown to be better than the student alone, even by intervals {SINGLE}: "
-        f"{listed(never, 12)}."
-    )
+    where = f"on none of the {sets}, even by intervals {SINGLE}"
+    return f"{listed(never, 12)} {verb} shown to be better than the student alone {where}."
 
 
 def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], sets: str) -> str:
@@ -173,9 +173,25 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
         return f"Against {control}: {found}; too few sets for a test over sets."
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     if not better:
-        return f"Not shown: over {sets} no method is better than {control}."
+        return f"Not shown: over {sets} no method is better than {control}{_taught(regime, standing, methods)}."
     verb = "is" if len(better) == 1 else "are"
     return f"{len(better)} of {len(tests)} {verb} better than {control}, in points: {listed(better)}."
+
+
+def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str]) -> str:
+    """Of a control that is taught by the teacher too: what it learns, and how methods stand to the best that is not."""
+    what = TAUGHT.get(regime.decisions.best_control.split()[0])
+    if what is None:
+        return ""
+    text = f", which learns {what}: that more of the teacher helps is not shown"
+    other = regime.scores.find(regime.untaught_control) if regime.untaught_control else None
+    tests = against_all(regime.scores, regime.compared, other, standing.sets) if other is not None else {}
+    tests = {name: tests[name] for name in methods if name in tests}
+    if other is None or not any(test.answer for test in tests.values()):
+        return text
+    better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
+    found = f"better, in points: {listed(better)}" if better else "no method is better either"
+    return f"{text}; against {other.name}, the best of the controls that no teacher teaches, {found}"
 
 
 def status(regime: BoardRegime) -> list[str]:
@@ -189,16 +205,15 @@ def status(regime: BoardRegime) -> list[str]:
     missing = [name for name in want if name not in have]
     if missing:
         lines.append(f"Without results so far: {listed([regime.short(name) for name in missing], 20)}.")
-    short = [row for row in rows if regime.runs(row)[0] < regime.runs(row)[1]]
-    alike = [row for row in short if regime.amount(row) == regime.usual_amount]
-    if alike and len(alike) == len(rows):
-        lines.append(f"Each of these rows has {regime.usual_amount}.")
-    elif alike:
+    counts = [number for row in rows for number in regime.seed_counts(row)]
+    if rows and any(have < wanted for have, wanted in map(regime.runs, rows)):
+        least, most = min(counts), max(counts)
+        span = str(most) if least == most else f"{least} to {most}"
         lines.append(
-            f"{len(alike)} of {len(rows)} rows have {regime.usual_amount}; each other row says how many it has."
+            f"Rows have {span} of {count(len(regime.seeds), 'seed')} on a set: the column seeds says how many."
         )
-    elif short:
-        lines.append(f"{count(len(short), 'row')} of {len(rows)} without all seeds; each says how many it has.")
+    if rows and not any(row.tuned for row in rows):
+        lines.append("No row is tuned: methods have the defaults that their papers or code give.")
     if regime.undecided:
         names = listed([regime.short(name) for name in regime.undecided], 20)
         lines.append(f"Room not decided, and so in no statistic over sets: {names}.")

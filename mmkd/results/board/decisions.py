@@ -30,11 +30,13 @@ class Decisions:
     Attributes:
         teachable: the sets with room; None where it is not decided.
         best_control: the control that was best in the selection phase; "" where none is chosen.
+        controls: row of a control -> its change there, as a share.
     """
 
     teachable: frozenset[str] | None = None
     best_control: str = ""
     gaps: Mapping[str, Gap] = field(default_factory=dict)
+    controls: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_decisions(folder: Path) -> dict[str, Decisions]:
@@ -61,8 +63,12 @@ def _decisions(table: Mapping[str, Any], where: str) -> Decisions:
         raise MmkdError(f"{where}: best_control = {shown(control)} is no name")
     if not isinstance(gaps, dict):
         raise MmkdError(f"{where}: gaps = {shown(gaps)} is no table")
+    controls = table.get("controls", {})
+    if not isinstance(controls, dict):
+        raise MmkdError(f"{where}: controls = {shown(controls)} is no table")
     own = {str(name): _gap(value, f"{where}, gap of {name}") for name, value in gaps.items()}
-    return Decisions(None if teachable is None else frozenset(teachable), control, own)
+    changes = {str(name): _gap(value, f"{where}, change of {name}").mean for name, value in controls.items()}
+    return Decisions(None if teachable is None else frozenset(teachable), control, own, changes)
 
 
 def _gap(value: Any, where: str) -> Gap:

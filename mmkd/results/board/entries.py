@@ -7,7 +7,7 @@ import numpy as np
 
 from mmkd.comparison.rows import BOUND
 from mmkd.report.phrases import CONTROLS
-from mmkd.results.board.regime import STUDENTS, BoardRegime
+from mmkd.results.board.regime import BoardRegime
 from mmkd.results.scores import Row
 
 
@@ -85,12 +85,9 @@ class BoardTable:
         return sum(len(body.rows) for body in self.bodies)
 
 
-def badges(regime: BoardRegime, row: Row) -> list[str]:
+def badges(row: Row) -> list[str]:
     """What is to be known of a row."""
-    have, want = regime.runs(row)
-    amount = regime.amount(row)
-    found = [amount] if row.kind in STUDENTS and have < want and amount != regime.usual_amount else []
-    found += ["tuned"] if row.tuned and "tuned" not in row.name else []
+    found = ["tuned"] if row.tuned and "tuned" not in row.name else []
     found += ["a bound: several students"] if row.method == BOUND else []
     found += ["extra data"] if row.extra_data else []
     return [*found, *([] if row.verified else ["not verified"])]

@@ -27,11 +27,11 @@ FILE = "index.html"
 GLOSSARY = (
     ("student alone", "the same small network, trained without any teacher, under the same seeds and batches"),
     ("method", "a way to train that student with a teacher"),
-    ("control", "no method: a training that does part of what a method does without what a teacher knows; a method "
-     "whose teacher matters is better than it"),
+    ("control", "no method: a training that does a part of what a method does, without what a teacher knows or with a "
+     "part of it; what a method owes to the rest of its teacher is what it has over a control"),
     ("peer", "a cheap classifier without a network, fitted on the same windows"),
-    ("room", "a set has room where the best teacher is ahead of the student alone by two points or more in the "
-     "selection phase"),
+    ("room", "a set has room where, in folds of the training part, the best teacher is ahead of the student alone by "
+     "two points of accuracy or more, and by more than 0 at the lower end of the 90 % interval"),
     ("points", "hundredths of the score: from 0.80 to 0.82 is +2 points"),
     ("not told apart", "the data do not show a difference; they do not show that there is none"),
     ("not verified", "sent in by others, and not run again by the keepers of the board"),

@@ -1,6 +1,5 @@
 """One regime of the board: its results, what was decided of it, and its statistics."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,11 @@ from mmkd.results.standing import SetChange, Standing, set_change, standing
 
 STUDENTS = ("student", "method", "control")
 """Kinds of rows that are trained students."""
+TAUGHT = {
+    "pseudo-label": "the teacher's class and nothing else",
+    "shuffled-teacher": "the teacher's soft targets of other windows",
+}
+"""Controls that learn something from the teacher -> what."""
 
 
 @dataclass(frozen=True)
@@ -149,20 +153,17 @@ class BoardRegime:
         have = sum(len(row.on(case)) for case in self.scores.cases)
         return have, len(self.scores.cases) * len(self.seeds)
 
-    def amount(self, row: Row) -> str:
-        """`2 of 5 seeds`, or where a row has more of them on some sets than on others `27 of 70 runs`."""
-        have, want = self.runs(row)
-        if {len(row.on(case)) for case in self.scores.cases} == {have // len(self.scores.cases)}:
-            return f"{have // len(self.scores.cases)} of {len(self.seeds)} seeds"
-        return f"{have} of {want} runs"
+    def seed_counts(self, row: Row, sets: Iterable[str] | None = None) -> tuple[int, int]:
+        """The fewest and the most seeds that a row has on a set; of sets on which it has any."""
+        wanted = self.scores.datasets if sets is None else tuple(sets)
+        counts = [len(row.on(case)) for case in self.scores.cases if case.dataset in wanted and row.on(case)]
+        return (min(counts), max(counts)) if counts else (0, 0)
 
-    @cached_property
-    def usual_amount(self) -> str:
-        """The amount that most rows of students have; of amounts of as many rows the greatest."""
-        rows = self.scores.of(*STUDENTS)
-        counts = Counter(map(self.amount, rows))
-        usual = max(rows, key=lambda row: (counts[self.amount(row)], self.runs(row)), default=None)
-        return "" if usual is None else self.amount(usual)
+    @property
+    def untaught_control(self) -> str:
+        """The control that was best in the selection phase of those that learn nothing from the teacher; "" if none."""
+        known = {name: change for name, change in self.decisions.controls.items() if name.split()[0] not in TAUGHT}
+        return max(known, key=lambda name: known[name], default="")
 
 
 def changes_of(scores: RegimeScores) -> dict[tuple[str, Case], SetChange]:

@@ -28,7 +28,7 @@ def change_map(regime: BoardRegime) -> BoardTable:
 
     def make(row: Row) -> Entry | None:
         cells = [_map_cell(regime, row, case) for case in cases]
-        return Entry(row.name, cells, badges(regime, row)) if any(cell.text for cell in cells) else None
+        return Entry(row.name, cells, badges(row)) if any(cell.text for cell in cells) else None
 
     found = [
         Body(body.heading, sorted(body.rows, key=lambda entry: -order.get(entry.name, -np.inf)))
@@ -75,7 +75,7 @@ def subject_table(regime: BoardRegime) -> BoardTable | None:
 
     def make(row: Row) -> Entry | None:
         cells = [_coloured(row, case, found.get((row.name, case)), of_subjects=True) for case in cases]
-        return Entry(row.name, cells, badges(regime, row)) if any(cell.text for cell in cells) else None
+        return Entry(row.name, cells, badges(row)) if any(cell.text for cell in cells) else None
 
     heads = []
     for case in cases:
@@ -111,7 +111,7 @@ def score_table(regime: BoardRegime) -> BoardTable:
             mark = "best" if row.name == name else "alike" if row.name in alike else ""
             mark = mark if row in rows else ""
             cells.append(_score_cell(values, mark, len(regime.seeds)))
-        return Entry(row.name, cells, badges(regime, row)) if any(cell.text for cell in cells) else None
+        return Entry(row.name, cells, badges(row)) if any(cell.text for cell in cells) else None
 
     how = [
         f"{metric.label} on the test windows, mean over seeds ± standard deviation; (n) where it is of n seeds only. "

@@ -31,6 +31,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     seeds = seeds_text(standing.seeds)
     heads = [
         Head("change", "mean over the sets, in points against the student alone, 95 % over sets", "higher"),
+        Head("seeds", "on each set; the student alone is held against it under the same ones", "higher"),
         *([Head("rank", f"mean over the sets, {seeds}, 1 is best, 95 % over sets", "lower")] if ranked else []),
         Head("better", "sets on which it is better than the student alone, by the set's own interval", "higher"),
         Head("worse", "sets on which it is worse", "lower"),
@@ -60,7 +61,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         alone = row is regime.scores.student
         if test is None and not alone:
             return None
-        cells = [_change_cell(test, alone)]
+        cells = [_change_cell(test, alone), _seeds_cell(*regime.seed_counts(row, sets))]
         if not isinstance(standing.ranks, Refusal):
             rank = standing.ranks.get(row.name)
             text = "" if rank is None else f"{rank.mean:.1f} [{rank.low:.1f}, {rank.high:.1f}]"
@@ -74,11 +75,12 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         cells.append(Cell(str(number or len(cases)), float(number or len(cases))))
         cells += [_ratio(regime.scores.cost_ratio(row, name, cases)) for name in ("seconds", "macs", "latency_ms")]
         mark = "best" if row.name == standing.best else "alike" if row.name in standing.alike else ""
-        return Entry(row.name, cells, badges(regime, row), mark)
+        return Entry(row.name, cells, badges(row), mark)
 
     how = [
         "change: mean over sets of the score minus that of the student alone under the same seeds, in points; each set "
         "weighs the same. Its interval is a bootstrap over sets: how it might be on other sets like these.",
+        "vs control: the same against the control, by the seeds that both have.",
         "better, worse: on how many sets the set's own 95 % interval leaves out 0.",
         "p: Wilcoxon's signed-rank test over sets, two-sided and exact, after Holm's correction over all rows that are "
         f"tested; there is none below {LEAST_DATA_SETS} sets. "
@@ -90,8 +92,10 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         how.insert(1, f"rank: mean over sets of the place among all rows that have {seeds} on each, 1 is best.")
         how += _without_rank(standing)
     if standing.best:
-        how.insert(0, f"The best row and those that are not told apart from it are marked; by: {standing.told_by}.")
-    by = 1 if ranked else 0
+        asked = "with a rank" if ranked else f"that have {seeds} on each set"
+        marked = f"Of the rows {asked} the best one and those that are not told apart from it are marked"
+        how.insert(0, f"{marked}; by: {standing.told_by}.")
+    by = 2 if ranked else 0
     by_change = [sorted_body(body, 0, heads[0].better) for body in bodies(regime, make, (*NETWORKS, PEERS))]
     found = [sorted_body(body, by, heads[by].better) for body in by_change]  # those without a rank stay in their order
     kept, found = without_empty(heads, found)
@@ -110,6 +114,10 @@ def _change_cell(test: OverSets | None, alone: bool) -> Cell:
     if test is None:
         return Cell("0" if alone else "", 0.0 if alone else None)
     return Cell(f"{points(test.mean)}{interval(test.low, test.high)}", test.mean)
+
+
+def _seeds_cell(least: int, most: int) -> Cell:
+    return Cell(str(most) if least == most else f"{least} to {most}", float(most))
 
 
 def _test_cells(test: OverSets | None) -> list[Cell]:
@@ -150,7 +158,7 @@ def tuned_table(regime: BoardRegime) -> BoardTable | None:
             Cell(str(test.worse), float(test.worse)),
             Cell(str(test.pair.n), float(test.pair.n)),
         ]
-        entries.append(Entry(row.name, cells, badges(regime, row)))
+        entries.append(Entry(row.name, cells, badges(row)))
     if not entries:
         return None
     heads = [

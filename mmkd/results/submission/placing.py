@@ -19,8 +19,9 @@ class Place:
     Attributes:
         change: mean over data sets of the mean change against the student alone over seeds, in shares; None where the
             protocol has no student alone on its data sets.
-        place: 1 is the best; of: rows with all of its data sets and seeds, itself included.
-        lacking: rows of the protocol that lack some of them, and have no place beside it.
+        place: 1 is the best; of: rows that have a change on all of its data sets, itself included; each by the seeds
+            that it has in common with the student alone.
+        lacking: rows of the protocol that lack some of the sets, and have no place beside it.
         pairs: units that are paired with the student alone; units: all of the row.
     """
 
@@ -44,7 +45,9 @@ class Place:
         sets = f"{self.datasets} data set{'s' * (self.datasets != 1)}"
         if self.change is None:
             return f"{what} has no place yet: there are no results of the student alone on its {sets}"
-        lacking = f"; {self.lacking} rows lack some of these and have no place yet" if self.lacking else ""
+        lacking = (
+            f"; {self.lacking} rows lack some of its data sets and have no place beside it" if self.lacking else ""
+        )
         return (
             f"{what}: place {self.place} of {self.of}, {100 * self.change:+.2f} points of {metric} against the student "
             f"alone, mean over {sets}, paired by seed ({self.pairs} of {self.units} units have a pair){lacking}"
@@ -74,17 +77,12 @@ def _students(regime: str, own: Sequence[Row], name: str, known: Known) -> list[
 
 
 def _place(regime: str, student: str, mine: Sequence[Row], theirs: Sequence[Row], metric: str) -> Place:
-    wanted = {(row.dataset, row.student): set(row.scores) for row in mine}
+    wanted = {(row.dataset, row.student) for row in mine}
     others: dict[tuple[str, str], list[Row]] = {}
     for row in theirs:
         if (row.dataset, row.student) in wanted:
             others.setdefault((row.kind, row.name), []).append(row)
-    whole = [
-        rows
-        for rows in others.values()
-        if {(row.dataset, row.student) for row in rows if wanted[row.dataset, row.student] <= set(row.scores)}
-        == set(wanted)
-    ]
+    whole = [rows for rows in others.values() if {(row.dataset, row.student) for row in rows} == wanted]
     change = _mean_change(mine, theirs, metric)
     changes = [own for rows in whole if (own := _mean_change(rows, theirs, metric)) is not None]
     place = 1 + sum(change is not None and own > change for own in changes)
