@@ -190,7 +190,7 @@ def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str]) -> 
     if other is None or not any(test.answer for test in tests.values()):
         return text
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
-    found = f"better, in points: {listed(better)}" if better else "no method is better either"
+    found = f"better, in points: {listed(better)}" if better else "no method is shown to be better either"
     return f"{text}; against {other.name}, the best of the controls that no teacher teaches, {found}"
 
 

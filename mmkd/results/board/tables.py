@@ -56,6 +56,8 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         more |= against_all(regime.scores, family, regime.scores.student, sets)
         more_control |= against_all(regime.scores, family, held, sets)
 
+    alike = len({test.pair.n for test in (*standing.against_student.values(), *more.values())}) < 2  # the title says it
+
     def make(row: Row) -> Entry | None:
         test = {**standing.against_student, **more}.get(row.name)
         alone = row is regime.scores.student
@@ -72,7 +74,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
             own = None if against is None else against.mean
             cells += [Cell(points(own), own), _p_cell(against)]
         number = 0 if test is None else test.pair.n
-        cells.append(Cell(str(number or len(cases)), float(number or len(cases))))
+        cells.append(Cell("" if alike else str(number or len(cases)), float(number or len(cases))))
         cells += [_ratio(regime.scores.cost_ratio(row, name, cases)) for name in ("seconds", "macs", "latency_ms")]
         mark = "best" if row.name == standing.best else "alike" if row.name in standing.alike else ""
         return Entry(row.name, cells, badges(row), mark)
