@@ -142,7 +142,8 @@ def test_of_a_control_that_the_teacher_teaches_too_it_is_said():
     assert said == (
         "Not shown: over 10 sets with room no method is better than the control that was best in the selection phase, "
         "pseudo-label, which learns the teacher's class and nothing else: that more of the teacher helps is not shown; "
-        "against label-smoothing, the best of the controls that no teacher teaches, no method is shown to be better either."
+        "against label-smoothing, the best of the controls that no teacher teaches, no method is shown to be better "
+        "either."
     )
     lines = [line for line in lines if line.row != "label-smoothing"]
     lines += [
