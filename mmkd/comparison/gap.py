@@ -204,11 +204,15 @@ def describe_gap(gap: Gap) -> str:
     """
     text = f"gap: {_points(gap)}, best teacher {gap.teacher} {gap.accuracy:.3f}, student alone {gap.alone:.3f}"
     over = f"one {gap.of}, no interval" if gap.n == 1 else f"90 % interval over {gap.n} {gap.of}s"
-    return f"{text} ({over})" + ("" if gap.has_room else f"; {NO_ROOM}")
+    if not gap.has_room:
+        return f"{text} ({over}); {NO_ROOM}"
+    return f"{text} ({over})" + (f"; {OPEN}" if gap.low is not None and gap.low <= 0 else "")
 
 
 NO_ROOM = "no room: below 2 points a method has next to nothing to gain"
 """Stands in the line of a gap that is too small."""
+OPEN = "the interval holds 0: that there is room is not shown"
+"""Stands in the line of a gap that is large enough by its mean alone."""
 
 
 def gap_lines(gaps: Sequence[Gap]) -> list[str]:

@@ -63,6 +63,11 @@ def test_no_room_below_two_points(mean, room):
     assert ("no room" in describe_gap(gap(mean))) is not room
 
 
+@pytest.mark.parametrize(("low", "said"), [(0.001, False), (0.0, True), (-0.02, True), (None, False)])
+def test_a_gap_whose_interval_holds_zero_is_said_not_to_be_shown(low, said):
+    assert describe_gap(gap(0.05, low=low, high=0.1)).endswith("that there is room is not shown") is said
+
+
 def test_lines_begin_with_the_best_teacher_and_warn_of_weak_ones():
     fit = Fit(accuracy=0.75, wrong=0.25, nll=0.5)
     lines = gap_lines([gap(-0.01, teacher="pi", fit=fit), gap(0.04, teacher="gaf", low=0.01, high=0.07, n=3)])
