@@ -346,7 +346,12 @@ def not_callable(thing: Any) -> str | None:
 
 
 METHODS: Registry[Any] = Registry(
-    "method", "python -m mmkd.bench --list methods", discover_methods, _check_method, "mmkd.methods", find_method
+    "method",
+    "python -m mmkd.bench --list methods; your own: --plugin FILE.py",
+    discover_methods,
+    _check_method,
+    "mmkd.methods",
+    find_method,
 )
 """Every distillation method by name."""
 

@@ -37,11 +37,10 @@ def protocol_board(protocol: Protocol) -> tuple[dict[str, str], list[str]]:
 
 
 def result_figures(protocol: Protocol, made: Iterable[Made]) -> dict[str, str]:
-    """File name -> SVG: `REGIME-change.svg`, the change of each row over the sets of a regime that has two or more."""
-    decisions = _decisions(protocol)
+    """File name -> SVG: `REGIME-change.svg`, the change of each row over all sets of a regime that has two or more."""
     figures = {}
     for one in made:
-        regime = BoardRegime(plan_of(protocol, one.regime), one.lines, decisions.get(one.regime, Decisions()))
+        regime = BoardRegime(plan_of(protocol, one.regime), one.lines, Decisions())
         drawn = change_figure(regime)
         if drawn is not None:
             figures[f"{one.regime}-change.svg"] = standalone(drawn[2])
