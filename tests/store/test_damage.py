@@ -335,7 +335,7 @@ def test_a_record_of_before_checksums_counts_as_it_is(runs):
         with pytest.warns(DamageWarning, match="result.json"):
             assert Records(runs).get(kd.name) is None
     (kd / "result.json").write_text(json.dumps({**old, "spec": {**old["spec"], "student_net": 7}}))
-    with pytest.raises(MmkdError, match="backbone 7 of this record is missing"):
+    with pytest.raises(MmkdError, match="its spec.student_net is no value of that field"):
         mmkd.load_student(kd)
 
 
