@@ -42,7 +42,7 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     assert f"{100 * np.mean(ahead):+.1f}" in text
     helped = {row for row, test in tests.items() if test.answer == "better"}
     if name == "A":
-        assert helped == {"kd", "pseudo-label"}
+        assert helped == {"kd", "dkd", "rld", "pseudo-label"}
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at"}
         gains = [change.mean for (row, _), change in regime.changes.items() if row == "kd"]
         assert f"`kd` gains on {sum(gain > 0 for gain in gains)} of {most} sets" in text
@@ -54,6 +54,8 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     else:
         assert not helped
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at", "sp", "crd"}
+    room = read_decisions(protocol.folder)[name].teachable
+    assert (f"on {len(room)} of the 14 sets with few" if name == "A" else f"on {len(room)} with all") in text
     assert ("one seed", "two seeds", "three seeds", "four seeds", "five seeds")[len(regime.scores.seeds) - 1] in text
 
 
