@@ -156,7 +156,7 @@ def test_cut_off_inside_a_line_is_never_read(save):
 
 def test_no_text(tmp_path):
     (tmp_path / "own.ts").write_bytes(b"\xff\xfe\x00@data")
-    refused(tmp_path / "own.ts", "not a text file")
+    refused(tmp_path / "own.ts", "it is UTF-16; save it as UTF-8")
 
 
 @pytest.mark.parametrize("hole", ["?", "NaN", " ? ", "inf", "1e300"])
