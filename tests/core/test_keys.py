@@ -12,7 +12,7 @@ from mmkd.core.keys import digest
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (Path("/tmp/x"), r"options\.odd = .*Path.* cannot be kept in a record"),
+        (Path("x"), r"options\.odd = .*Path.* cannot be kept in a record"),
         (float("inf"), r"options\.odd = inf \(float\) cannot be kept"),
         ([1, {"a": np.float32(0.5)}], r"options\.odd\.1\.a = .*0\.5.* \(float32\) cannot be kept"),
         ({1: 2, "a": 3}, r"options\.odd = .* \(dict\) cannot be kept"),
