@@ -1,4 +1,4 @@
-"""What was decided before any method ran: which sets have room, and which control methods are held against."""
+"""What rules of the protocol decided, without a test window: sets with room, and the controls to be held against."""
 
 import math
 import os

@@ -158,7 +158,7 @@ def gap_table(regime: BoardRegime) -> BoardTable | None:
         rows.append(Entry(regime.label(case), cells))
     how = [
         "room: whether the gap of the selection phase is two points or more, with a 90 % lower bound above 0; decided "
-        "before any method ran, and never from test windows.",
+        "by a rule that was fixed before any method ran, and never from test windows.",
         "The gap on the test windows is shown beside it and decides nothing.",
     ]
     return BoardTable(f"{regime.name}-gaps", "Teachers and room on each set", "set", heads, [Body("", rows)], how)
