@@ -192,7 +192,7 @@ def against_all(
     """Each row against one, over the sets that both have; p adjusted by Holm over the rows that could be tested."""
     if base is None:
         return {}
-    found = {row.name: _changes(regime, row, base, sets) for row in rows if row is not base}
+    found = {row.name: changes_by_set(regime, row, base, sets) for row in rows if row is not base}
     found = {name: changes for name, changes in found.items() if changes}
     family = []
     for name, changes in found.items():
@@ -209,7 +209,7 @@ def against_all(
     return tests
 
 
-def _changes(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> dict[str, list[SetChange]]:
+def changes_by_set(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> dict[str, list[SetChange]]:
     """Set -> the changes of its students; a set without a common seed is left out."""
     found: dict[str, list[SetChange]] = {}
     for case in regime.cases:
@@ -337,7 +337,7 @@ def _best(
 
 def _alike(regime: RegimeScores, best: Row, row: Row, sets: Sequence[str]) -> bool:
     """Whether there are intervals of the difference, and none of them has the best row above."""
-    changes = _changes(regime, best, row, sets)
+    changes = changes_by_set(regime, best, row, sets)
     answers = {each.answer for of_set in changes.values() for each in of_set} - {""}
     return bool(answers) and "better" not in answers
 

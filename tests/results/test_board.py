@@ -13,7 +13,7 @@ from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions, Gap, read_decisions
 from mmkd.results.board.entries import Body, Cell, Entry, sorted_body
 from mmkd.results.board.regime import TAUGHT, BoardRegime, Plan
-from mmkd.results.board.set_tables import change_map, gap_table, score_table, subject_table
+from mmkd.results.board.set_tables import change_map, gap_table, score_table, subject_table, units_table
 from mmkd.results.board.tables import standing_table, tuned_table
 from mmkd.results.columns import Line, csv_text
 from mmkd.results.protocol import read_protocol
@@ -188,6 +188,40 @@ def test_peers_and_methods_of_other_sets_say_so():
     assert dict(answers(regime(peers)))["And without a network?"] == (
         "Over 10 sets with room, in points against the student alone: random-forest +5.0."
     )
+
+
+def test_changes_on_sets_that_are_split_by_subject_stand_beside_the_others():
+    of_subjects = frozenset(SETS[:4])
+    lines = [
+        replace(line, value=line.value - 0.1)
+        if line.row in ("good", "random-forest") and line.dataset in of_subjects and line.metric == "macro_f1"
+        else line
+        for line in made_lines()
+    ]
+    plan = replace(regime().plan, subject_sets=of_subjects)
+    decided = replace(DECIDED, teachable=frozenset(SETS[3:10]))
+    found = BoardRegime(plan, lines, decided).by_units
+    assert found["good"] == pytest.approx((-0.06, 4, 0.04, 8), abs=0.004)
+    assert found["random-forest"] == pytest.approx((-0.05, 4, 0.05, 8), abs=0.004)
+    assert "teacher sig" not in found
+    said = dict(answers(BoardRegime(plan, lines, decided)))["And for people who are new?"]
+    assert re.fullmatch(
+        r"On the 4 sets split by subject \(on the other 8\), in points: like-smoothing \+1\.\d \(\+1\.\d\), .*"
+        r"random-forest -[45]\.\d \(\+[45]\.\d\); \d of 6 rows change sign between them\. "
+        r"There is room on 1 of the 4, and 4 sets prove nothing by themselves\.",
+        said,
+    )
+    table = units_table(BoardRegime(plan, lines, decided))
+    rows = {entry.name: [cell.text for cell in entry.cells] for body in table.bodies for entry in body.rows}
+    assert rows["good"][1::2] == ["4", "8"]
+    assert rows["good"][4] == "5"
+    assert rows["random-forest"][0].startswith("-5.")
+    every = BoardRegime(replace(plan, subject_sets=frozenset(SETS)), lines, decided)
+    assert units_table(every) is None
+    assert dict(answers(every))["And for people who are new?"].startswith(
+        "All 12 sets here are split by subject. There"
+    )
+    assert "And for people who are new?" not in dict(answers(regime()))
 
 
 def test_sets_of_which_nothing_was_decided_are_on_neither_side():

@@ -29,7 +29,7 @@ def answers(regime: BoardRegime) -> list[Answer]:
         found += _over(regime, regime.no_room, "without room")
     if regime.is_split:
         found += _over(regime, regime.all_sets, ALL)
-    return found
+    return found + _units(regime)
 
 
 def _room(regime: BoardRegime) -> str:
@@ -91,6 +91,52 @@ def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> 
         least, largest = f"{weights[0]:,}", f"{weights[-1]:,}"
         text += f" The student has {least if least == largest else f'{least} to {largest}'} weights."
     return [("And without a network?", text)]
+
+
+def _units(regime: BoardRegime) -> list[Answer]:
+    """How changes on sets that are split by subject stand beside those on the others."""
+    sets = [name for name in regime.scores.datasets if name in regime.plan.subject_sets]
+    found = regime.by_units
+    if not sets or not found:
+        return []
+    total = count(len(sets), "set")
+    others = len(regime.scores.datasets) - len(sets)
+    if others:
+        kinds = [regime.methods, [row for row in regime.compared if row.kind == "control"], regime.scores.of("peer")]
+        names = [name for rows in kinds for name in _leading(regime, [row.name for row in rows])]
+        told = [f"{name} {points(found[name].on_subjects)} ({points(found[name].on_others)})" for name in names]
+        turned = sum(own.turns for own in found.values())
+        text = f"On the {total} split by subject (on the other {others}), in points: {listed(told)}; "
+        text += f"{turned} of {count(len(found), 'row')} {'changes' if turned == 1 else 'change'} sign between them."
+    else:
+        text = f"{'The one set' if len(sets) == 1 else f'All {total}'} here {_are(len(sets))} split by subject."
+    alone = (
+        f"{total} {'proves' if len(sets) == 1 else 'prove'} nothing by {'itself' if len(sets) == 1 else 'themselves'}"
+    )
+    if regime.decisions.teachable is not None:
+        alone = f"There is room on {sum(name in regime.with_room for name in sets)} of the {len(sets)}, and {alone}"
+    text += f" {alone}."
+    return [("And for people who are new?", text)]
+
+
+def _leading(regime: BoardRegime, names: Sequence[str]) -> list[str]:
+    """The row with the largest mean over all sets, and that of the rows with most seeds, where both kinds are there."""
+    known = regime.by_units
+    means = {}
+    for name in names:
+        own = known.get(name)
+        if own is not None and own.on_subjects is not None and own.on_others is not None:
+            means[name] = own.on_subjects * own.subject_sets + own.on_others * own.other_sets
+    if not means:
+        return []
+    seeds = {name: regime.seed_counts(row)[1] for name in means if (row := regime.scores.find(name)) is not None}
+    most = max(seeds.values())
+    best = max(means, key=lambda name: means[name])
+    return list(dict.fromkeys([best, max((n for n in means if seeds[n] == most), key=lambda name: means[name])]))
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _by_mean(tests: Mapping[str, OverSets], names: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ def result_figures(protocol: Protocol, made: Iterable[Made]) -> dict[str, str]:
 
 def plan_of(protocol: Protocol, name: str) -> Plan:
     regime = protocol.regimes[name]
-    return Plan(name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds)
+    return Plan(name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds, protocol.subject_sets)
 
 
 def _decisions(protocol: Protocol) -> dict[str, Decisions]:

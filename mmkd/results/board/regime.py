@@ -6,6 +6,7 @@ from functools import cached_property
 
 from mmkd.comparison.rows import BOUND
 from mmkd.results.board.decisions import Decisions
+from mmkd.results.by_units import ByUnits, by_units
 from mmkd.results.columns import Line
 from mmkd.results.scores import COMPARED, Case, RegimeScores, Row, regime_scores
 from mmkd.results.standing import SetChange, Standing, set_change, standing
@@ -21,7 +22,11 @@ TAUGHT = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What the protocol says of a regime; metric, sets and seeds are empty where there is no protocol."""
+    """What the protocol says of a regime; metric, sets and seeds are empty where there is no protocol.
+
+    Attributes:
+        subject_sets: names of data sets that are split by subject.
+    """
 
     name: str
     title: str = ""
@@ -29,6 +34,7 @@ class Plan:
     metric: str = ""
     datasets: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    subject_sets: frozenset[str] = frozenset()
 
 
 class BoardRegime:
@@ -124,6 +130,11 @@ class BoardRegime:
     def changes(self) -> dict[tuple[str, Case], SetChange]:
         """(row, case) -> its change against the student alone."""
         return changes_of(self.scores)
+
+    @cached_property
+    def by_units(self) -> dict[str, ByUnits]:
+        """Row -> its change on sets that are split by subject, and on the others."""
+        return by_units(self.scores, self.plan.subject_sets)
 
     @cached_property
     def subject_changes(self) -> dict[tuple[str, Case], SetChange]:

@@ -6,9 +6,21 @@ import numpy as np
 
 from mmkd.comparison.gap import t_interval
 from mmkd.metrics.registry import METRICS
-from mmkd.results.board.entries import NETWORKS, PEERS, REFERENCES, BoardTable, Body, Cell, Entry, Head, badges, bodies
+from mmkd.results.board.entries import (
+    NETWORKS,
+    PEERS,
+    REFERENCES,
+    BoardTable,
+    Body,
+    Cell,
+    Entry,
+    Head,
+    badges,
+    bodies,
+    sorted_body,
+)
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import POINTS, change_words, count, interval, points
+from mmkd.results.board.words import POINTS, change_words, count, interval, listed, points, span
 from mmkd.results.scores import Case, Row
 from mmkd.results.standing import SetChange, best_on
 
@@ -89,6 +101,43 @@ def subject_table(regime: BoardRegime) -> BoardTable | None:
     ]
     title = "Change over test subjects and seeds: accuracy, in points"
     return BoardTable(f"{regime.name}-subjects", title, "row", heads, bodies(regime, make, NETWORKS), how)
+
+
+def units_table(regime: BoardRegime) -> BoardTable | None:
+    """The change of each row on sets that are split by subject, and on the others; None where not both are there."""
+    found = regime.by_units
+    if not any(own.subject_sets and own.other_sets for own in found.values()):
+        return None
+
+    def make(row: Row) -> Entry | None:
+        own = found.get(row.name)
+        if own is None:
+            return None
+        least, most = regime.seed_counts(row)
+        cells = [
+            Cell(points(own.on_subjects), own.on_subjects),
+            Cell(str(own.subject_sets), float(own.subject_sets)),
+            Cell(points(own.on_others), own.on_others),
+            Cell(str(own.other_sets), float(own.other_sets)),
+            Cell(span(least, most), float(most)),
+        ]
+        return Entry(row.name, cells, badges(row))
+
+    heads = [
+        Head("split by subject", "mean change over these sets, in points against the student alone", "higher"),
+        Head("sets", "that are split by subject", "higher"),
+        Head("other sets", "mean change over these sets, in points against the student alone", "higher"),
+        Head("sets", "that are not split by subject", "higher"),
+        Head("seeds", "on each set", "higher"),
+    ]
+    named = listed([regime.short(name) for name in regime.scores.datasets if name in regime.plan.subject_sets], 20)
+    how = [
+        f"Split by subject: {named}. The people of their test windows are in no training window, as those who wear a "
+        "device later are not. The others have the split of their archive.",
+        "Means over few sets, without a test: they show where the mean over all sets comes from, and prove nothing.",
+    ]
+    rows = [sorted_body(body, 0, "higher") for body in bodies(regime, make, (*NETWORKS, PEERS))]
+    return BoardTable(f"{regime.name}-units", "Change by kind of set, in points", "row", heads, rows, how, by=0)
 
 
 def score_table(regime: BoardRegime) -> BoardTable:

@@ -16,7 +16,7 @@ from mmkd.results.board.entries import (
     without_empty,
 )
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import interval, listed, p_text, points, seeds_text
+from mmkd.results.board.words import interval, listed, p_text, points, seeds_text, span
 from mmkd.results.scores import Row
 from mmkd.results.standing import OverSets, Standing, against_all
 
@@ -119,7 +119,7 @@ def _change_cell(test: OverSets | None, alone: bool) -> Cell:
 
 
 def _seeds_cell(least: int, most: int) -> Cell:
-    return Cell(str(most) if least == most else f"{least} to {most}", float(most))
+    return Cell(span(least, most), float(most))
 
 
 def _test_cells(test: OverSets | None) -> list[Cell]:
