@@ -54,12 +54,17 @@ def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
         return [] if which in ("without room", ALL) else _peers(regime, tests, which)
     sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
     if which == "without room":
-        return [("And where there is no room?", _gain(tests, sets))]
+        return [("And where there is no room?", _gain(regime, standing, tests, sets))]
     if which == ALL:
-        return [("And over all sets?", f"{_gain(tests, sets)} {_teacher(regime, standing, methods, sets)}")]
+        return [
+            (
+                "And over all sets?",
+                f"{_gain(regime, standing, tests, sets)} {_teacher(regime, standing, methods, sets, True)}",
+            )
+        ]
     never = _never(regime, tests, sets)
     return [
-        ("Which methods help?", _gain(tests, sets)),
+        ("Which methods help?", _gain(regime, standing, tests, sets)),
         *([("Which never do?", never)] if never else []),
         ("Is it the teacher?", _teacher(regime, standing, methods, sets)),
         *_peers(regime, tests, which),
@@ -84,7 +89,7 @@ def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> 
         whole = max(test.pair.n for test in methods.values())
         best = max((name for name in methods if methods[name].pair.n == whole), key=lambda name: methods[name].mean)
         where = f", over {count(whole, 'set')}" if whole != most else ""
-        text += f"; the largest change of a method is {points(methods[best].mean)} ({best}{where})"
+        text += f"; the largest change of a method is {points(methods[best].mean)} ({_with_seeds(regime, best)}{where})"
     text += "."
     known = [regime.scores.student.cost("parameters", case) for case in regime.cases] if regime.scores.student else []
     if weights := sorted({int(number) for number in known if number is not None}):
@@ -145,21 +150,26 @@ def _by_mean(tests: Mapping[str, OverSets], names: Sequence[str]) -> list[str]:
     return [f"{name} ({points(tests[name].mean)})" for name in ordered]
 
 
-def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
+def _with_seeds(regime: BoardRegime, name: str) -> str:
+    """`kd`; of a row of fewer seeds than others `freekd, 1 seed`."""
+    row = regime.scores.find(name)
+    few = regime.few_seeds(row) if row is not None else ""
+    return f"{name}, {few}" if few else name
+
+
+def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets], sets: str) -> str:
     """Which methods are better than the student alone."""
     total = count(len(tests), "method")
+    best = max(tests, key=lambda name: tests[name].mean)
+    largest = f"The largest mean change is {points(tests[best].mean)} points ({_with_seeds(regime, best)})"
     if not any(test.answer for test in tests.values()):
-        best = max(tests, key=lambda name: tests[name].mean)
         if not any(test.intervals for test in tests.values()):
             return (
-                f"{sets[0].upper()}{sets[1:]} under one seed: there is no interval and no test yet. The largest mean "
-                f"change is {points(tests[best].mean)} points ({best})."
+                f"{sets[0].upper()}{sets[1:]}: too few for a test (it needs {st.LEAST_DATA_SETS}), and "
+                f"under one seed no set has an interval over seeds; those of the table are over the sets. {largest}."
             )
         counts = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
-        text = (
-            f"{sets[0].upper()}{sets[1:]}: too few for a test over sets (it needs "
-            f"{st.LEAST_DATA_SETS}). The largest mean change is {points(tests[best].mean)} points ({best}). "
-        )
+        text = f"{sets[0].upper()}{sets[1:]}: too few for a test over sets (it needs {st.LEAST_DATA_SETS}). {largest}. "
         if counts:
             return f"{text}Better than the student alone on single sets, by intervals {SINGLE}: {listed(counts)}."
         return f"{text}On no single set is any of {total} shown to be better than the student alone."
@@ -173,14 +183,12 @@ def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
         text += f"none of {total} is shown to be better than the student alone"
     text += f"; worse: {listed(worse)}" if worse else ""
     text += f" (Wilcoxon signed-rank, Holm, {st.ALPHA})."
-    need = st.least_data_sets(len(tests))
+    family = sum(test.pair.p_holm is not None for test in standing.against_student.values())
+    need = st.least_data_sets(family)
     most = max(test.pair.n for test in tests.values())
     if not better and not worse and most < need:
-        best = max(tests, key=lambda name: tests[name].mean)
-        text += (
-            f" With so many methods {need} sets would be needed before any could be; the largest mean change is "
-            f"{points(tests[best].mean)} points ({best})."
-        )
+        text += f" With {count(family, 'row')} tested ({total}, {count(family - len(tests), 'control')}) {need} sets "
+        text += f"would be needed before any could be. {largest}."
     return text
 
 
@@ -201,14 +209,15 @@ def _never(regime: BoardRegime, tests: Mapping[str, OverSets], sets: str) -> str
     return f"{listed(never, 12)} {verb} shown to be better than the student alone {where}."
 
 
-def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], sets: str) -> str:
-    """Whether it is the teacher."""
+def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], sets: str, again: bool = False) -> str:
+    """Whether it is the teacher; `again`: below the same answer over other sets, whose words are not said twice."""
     if not regime.decisions.best_control:
         return "Not answered yet: which control was best in the selection phase is not on record."
     tests = {name: standing.against_control[name] for name in methods if name in standing.against_control}
     if not tests:
         return f"Not answered: {regime.decisions.best_control} has no results here."
-    control = f"the control that was best in the selection phase, {standing.control}"
+    control = standing.control if again else f"the control that was best in the selection phase, {standing.control}"
+    over = "" if again else f" over {sets}"
     if not any(test.answer for test in tests.values()):
         single = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
         found = (
@@ -219,17 +228,17 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
         return f"Against {control}: {found}; too few sets for a test over sets."
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     if not better:
-        return f"Not shown: over {sets} no method is better than {control}{_taught(regime, standing, methods)}."
+        return f"Not shown:{over} no method is better than {control}{_taught(regime, standing, methods, again)}."
     verb = "is" if len(better) == 1 else "are"
     return f"{len(better)} of {len(tests)} {verb} better than {control}, in points: {listed(better)}."
 
 
-def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str]) -> str:
+def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str], again: bool) -> str:
     """Of a control that is taught by the teacher too: what it learns, and how methods stand to the best that is not."""
     what = TAUGHT.get(regime.decisions.best_control.split()[0])
     if what is None:
         return ""
-    text = f", which learns {what}: that more of the teacher helps is not shown"
+    text = "" if again else f", which learns {what}: that more of the teacher helps is not shown"
     other = regime.scores.find(regime.untaught_control) if regime.untaught_control else None
     tests = against_all(regime.scores, regime.compared, other, standing.sets) if other is not None else {}
     tests = {name: tests[name] for name in methods if name in tests}
@@ -237,15 +246,17 @@ def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str]) -> 
         return text
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     found = f"better, in points: {listed(better)}" if better else "no method is shown to be better either"
-    return f"{text}; against {other.name}, the best of the controls that no teacher teaches, {found}"
+    who = other.name if again else f"{other.name}, the best of the controls that no teacher teaches,"
+    return f"{text}; against {who} {found}"
 
 
 def status(regime: BoardRegime) -> list[str]:
     """How much of what is planned there is, and what is missing."""
     have, want = regime.scores.datasets, regime.datasets
+    verb = "has" if len(want) == 1 else "have"
     rows = regime.scores.of(*STUDENTS)
     lines = [
-        f"{len(have)} of {count(len(want), 'set')} have results, under {count(len(regime.scores.seeds), 'seed')} of "
+        f"{len(have)} of {count(len(want), 'set')} {verb} results, under {count(len(regime.scores.seeds), 'seed')} of "
         f"{len(regime.seeds)}; {count(len(rows), 'row')} of students."
     ]
     missing = [name for name in want if name not in have]
