@@ -113,6 +113,7 @@ def test_below_six_sets_there_is_no_test_and_below_ten_there_are_no_ranks(regime
     assert isinstance(nine.ranks, Refusal)
     assert isinstance(nine.diagram, Refusal)
     assert nine.against_student["good"].answer == "better"
+    assert standing(regime, SETS[:1], compared(regime)).ranks.why.startswith("1 data set: ranks are given from 10")
     ten = standing(regime, SETS[:10], compared(regime))
     assert list(ten.ranks) == list(ten.diagram.ranks)
 
