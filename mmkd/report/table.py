@@ -117,6 +117,8 @@ def _footnotes(table: Sequence[TableRow]) -> list[str]:
         lines.append(f"vs alone: {score} in points against the student without a teacher, {pairs}")
     if any(row.folds and row.of == "seed" for row in table):
         lines.append("in folds: the value of a seed is the mean over its folds; a seed that lacks one has none")
+    if any(row.of == "seed" and len(row.score) > 1 for row in table):
+        lines.append("±: standard deviation over the seeds; intervals: mmkd.compare")
     if any(row.of == "fold" for row in table):
         lines.append("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
     statuses = status_line([(row.name, row.status) for row in table])
