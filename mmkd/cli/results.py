@@ -137,8 +137,13 @@ def _make(args: Any, words: Sequence[str]) -> int:
     from mmkd.results.tables import write_results
 
     _no_words("make", words)
-    if (args.records is None) != (args.out is None):
-        raise MmkdError("--records names own records, and --out where their results go; give both, or none of them")
+    if args.records is None and args.out is not None:
+        raise MmkdError(
+            f"--out {args.out}: make writes the results of the protocol into its own folder, which --folder DIR "
+            "names; --out FILE.csv is where those of --records FILE go: give both"
+        )
+    if args.records is not None and args.out is None:
+        raise MmkdError("--records names own records; name where their results go too, --out FILE.csv")
     protocol = _protocol(args)
     if why := changed_since(protocol):
         raise MmkdError(why)
@@ -187,6 +192,8 @@ def _make_own(args: Any, protocol: Any) -> int:
     out = Path(args.out)
     if out.suffix != ".csv" or out.is_dir():
         raise MmkdError(f"--out {out}: name a file that ends in .csv")
+    if not out.parent.is_dir():
+        raise MmkdError(f"--out {out}: there is no folder {out.parent}")
     records = read_travelling(split_names(args.records, "--records"))
     own, others = own_methods(records.values())
     placed = place_records(own, protocol)

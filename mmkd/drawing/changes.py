@@ -17,7 +17,8 @@ MOST_NAME = 170.0
 class Change:
     """A mean difference, the ends of its interval, and the differences of the single seeds or sets.
 
-    `reference` is a row that others are held against, such as a control: it is drawn lighter.
+    `reference` is a row that others are held against, such as a control: it is drawn lighter. `hollow`: of fewer seeds
+    than others.
     """
 
     name: str
@@ -26,10 +27,16 @@ class Change:
     high: float | None = None
     values: Sequence[float] = field(default_factory=tuple)
     reference: bool = False
+    hollow: bool = False
 
 
 def change_chart(
-    title: str, description: str, changes: Sequence[Change], x_label: str, band: Band | None = None
+    title: str,
+    description: str,
+    changes: Sequence[Change],
+    x_label: str,
+    band: Band | None = None,
+    width: float = NARROW,
 ) -> ET.Element:
     """A row per method: the mean (diamond), its interval (line) and the single values (rings); the control is at zero.
 
@@ -38,17 +45,17 @@ def change_chart(
     """
     step = 22.0
     left = min(MOST_NAME, max([120.0, *(text_width(change.name) + 16 for change in changes)]))
-    right = NARROW - 14
+    right = width - 14
     top = 12.0
     bottom = top + step * len(changes) + 4
     bands = [band] if band is not None else []
-    below = band_legend_height(bands, NARROW)
-    root = canvas(bottom + 42 + below + (6 if below else 0), title, description, NARROW)
+    below = band_legend_height(bands, width)
+    root = canvas(bottom + 42 + below + (6 if below else 0), title, description, width)
     ends = [v for change in changes for v in (change.mean, change.low, change.high, *change.values) if v is not None]
     x = scale_over([0.0, *ends, *(value for each in bands for value in each.values)], left, right)
     for each in bands:
         add_band(root, each, x, Scale(0, 1, top, bottom), vertical=True)
-    add_band_legend(root, bands, bottom + 54, NARROW)
+    add_band_legend(root, bands, bottom + 54, width)
     for value in x.ticks(4):
         add_element(root, "line", "grid", x1=x(value), x2=x(value), y1=top, y2=bottom)
         add_text(root, x(value), bottom + 16, format_number(value), "middle", "faint")
@@ -60,9 +67,10 @@ def change_chart(
         add_text(root, left - 10, y + 4, change.name, "end", "faint" if change.reference else "small", room=left - 14)
         text = f"{change.name}: {change.mean:+.2f}"
         for value in change.values:
-            add_marker(root, "circle", x(value), y + 6, f"hollow s{GREY if change.reference else 1}", 2.6)
+            add_marker(root, "circle", x(value), y + 6, f"hollow s{number}", 2.6)
         if change.low is not None and change.high is not None:
             add_element(root, "line", f"line s{number}", x1=x(change.low), x2=x(change.high), y1=y - 2, y2=y - 2)
             text += f" [{change.low:+.2f}, {change.high:+.2f}]"
-        add_tooltip(add_marker(root, "diamond", x(change.mean), y - 2, f"solid s{number}", 4.5), text)
+        style = f"{'hollow' if change.hollow else 'solid'} s{number}"
+        add_tooltip(add_marker(root, "diamond", x(change.mean), y - 2, style, 4.5), text)
     return root

@@ -1,6 +1,6 @@
 """Score against cost, with the Pareto front."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from xml.etree import ElementTree as ET
@@ -52,8 +52,9 @@ def cost_chart(
     points: Sequence[Point],
     x_label: str,
     y_label: str,
-    groups: Sequence[str],
+    groups: Sequence[str] | Mapping[int, str],
     bands: Sequence[Band] = (),
+    width: float = NARROW,
 ) -> ET.Element:
     """Score against cost, with the Pareto front of the means as steps and the names of its points.
 
@@ -62,12 +63,13 @@ def cost_chart(
         bands: of the scores of controls, drawn behind the points.
     """
     left = 56.0
-    right = NARROW - 16
+    right = width - 16
     top = 40.0
     bottom = 290.0
-    names = [(name, n) for n, name in enumerate(groups)]
-    height = legend_height(names, NARROW)
-    root = canvas(bottom + 56 + height + band_legend_height(bands, NARROW), title, description, NARROW)
+    numbered = groups.items() if isinstance(groups, Mapping) else enumerate(groups)
+    names = [(name, n) for n, name in numbered]
+    height = legend_height(names, width)
+    root = canvas(bottom + 56 + height + band_legend_height(bands, width), title, description, width)
     x = scale_over([p.cost for p in points], left, right, log=True, margin=0.12)
     scores = [v for p in points for v in (p.score - p.spread, p.score + p.spread)]
     y = scale_over([*scores, *(value for band in bands for value in band.values)], bottom, top)
@@ -85,8 +87,8 @@ def cost_chart(
     _add_points(root, points, front, x, y)
     named = [points[n] for n in front] + [p for n, p in enumerate(points) if p.labelled and n not in front]
     _add_names(root, named, _occupied(points, steps, x, y), x, y)
-    add_legend(root, names, bottom + 60, NARROW, False)
-    add_band_legend(root, bands, bottom + 60 + height, NARROW)
+    add_legend(root, names, bottom + 60, width, False)
+    add_band_legend(root, bands, bottom + 60 + height, width)
     return root
 
 

@@ -105,6 +105,11 @@ class Protocol:
         return f"{self.version}-{self.sha256[:DIGITS]}"
 
     @property
+    def subject_sets(self) -> frozenset[str]:
+        """The names of the data sets that are split by subject: other people in test than in training windows."""
+        return frozenset(name for name, own in self.datasets.items() if own.get("units") == "subjects")
+
+    @property
     def results(self) -> Path:
         """The folder of its results."""
         return self.folder / "results"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,6 +65,14 @@ class Row:
         return float(np.median([value for value, _ in own.values()])) if own else None
 
 
+class CostRatio(NamedTuple):
+    """A cost as a multiple of that of the student alone; `sets`: on how many it is known, `of`: that the row has."""
+
+    value: float
+    sets: int
+    of: int
+
+
 @dataclass(frozen=True)
 class RegimeScores:
     """The rows of one regime.
@@ -109,23 +118,32 @@ class RegimeScores:
         own = [row for row in self.rows if row.name == name]
         return next(iter(own or [row for row in self.rows if row.method == name and not row.tuned]), None)
 
-    def cost_ratio(self, row: Row, metric: str, cases: Iterable[Case] | None = None) -> float | None:
-        """A cost over that of the student alone: the geometric mean over sets, of the seeds that both have.
+    def cost_ratio(self, row: Row, metric: str, cases: Iterable[Case] | None = None) -> CostRatio | None:
+        """A cost over that of the student alone: the geometric mean over sets.
 
-        Of times only pairs of one machine and commit count.
+        Of times only pairs of one seed, machine and commit count. None where it is known on fewer than half of the
+        sets that the row has: it would say little of the others.
         """
         base = self.student
         logs = []
+        known, have = set(), set()
         for case in self.cases if cases is None else cases:
+            if row.on(case):
+                have.add(case.dataset)
             own = row.costs.get(metric, {}).get(case, {})
             other = base.costs.get(metric, {}).get(case, {}) if base else {}
             pairs = [(own[seed], other[seed]) for seed in sorted(own.keys() & other.keys())]
             if metric in MEASURED:
                 pairs = [(a, b) for a, b in pairs if a[1] == b[1]]
-            a, b = sum(pair[0][0] for pair in pairs), sum(pair[1][0] for pair in pairs)
+                a, b = sum(pair[0][0] for pair in pairs), sum(pair[1][0] for pair in pairs)
+            else:  # it does not depend on the seed
+                a, b = row.cost(metric, case) or 0.0, (base.cost(metric, case) if base else None) or 0.0
             if a > 0 and b > 0:
                 logs.append(np.log(a / b))
-        return float(np.exp(np.mean(logs))) if logs else None
+                known.add(case.dataset)
+        if not logs or 2 * len(known) < len(have):
+            return None
+        return CostRatio(float(np.exp(np.mean(logs))), len(known), max(len(known), len(have)))
 
 
 def regime_scores(lines: Iterable[Line], regime: str, metric: str) -> RegimeScores:

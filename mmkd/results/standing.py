@@ -135,7 +135,8 @@ class Standing:
         ranks: row -> rank; or why there are none.
         diagram: of the critical difference; or why there is none.
         best: the row with the best mean rank, or where there are none the best mean change; "" where there is none.
-        alike: the rows that are not told apart from it, itself among them; `told_by` says how.
+        alike: the rows that are not told apart from it, itself among them; `told_by` says how. None, and why, where
+            there are too few sets for any row to be told apart.
         left_out: row -> why it is not ranked.
         seeds: the seeds that ranks are of, which may be fewer than those of the student alone.
     """
@@ -148,7 +149,7 @@ class Standing:
     diagram: st.Diagram | Refusal
     best: str
     alike: frozenset[str]
-    told_by: str
+    told_by: str | Refusal
     left_out: Mapping[str, str] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
 
@@ -170,7 +171,7 @@ def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], con
     kept, ranked = whole.sets, whole.rows
     table = _table(regime, whole)
     ranks = mean_ranks(table, kept)
-    best, alike, told_by = _best(regime, ranked, kept, table, ranks)
+    best, alike, told_by = _best(ranked, kept, table, ranks)
     return Standing(
         tuple(kept),
         held.name if held else "",
@@ -192,7 +193,7 @@ def against_all(
     """Each row against one, over the sets that both have; p adjusted by Holm over the rows that could be tested."""
     if base is None:
         return {}
-    found = {row.name: _changes(regime, row, base, sets) for row in rows if row is not base}
+    found = {row.name: changes_by_set(regime, row, base, sets) for row in rows if row is not base}
     found = {name: changes for name, changes in found.items() if changes}
     family = []
     for name, changes in found.items():
@@ -209,7 +210,7 @@ def against_all(
     return tests
 
 
-def _changes(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> dict[str, list[SetChange]]:
+def changes_by_set(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> dict[str, list[SetChange]]:
     """Set -> the changes of its students; a set without a common seed is left out."""
     found: dict[str, list[SetChange]] = {}
     for case in regime.cases:
@@ -299,7 +300,8 @@ def mean_ranks(table: Mapping[str, Sequence[float]], sets: Sequence[str]) -> dic
     from scipy.stats import rankdata
 
     if len(sets) < st.LEAST_FOR_DIAGRAM:
-        return Refusal(f"{len(sets)} data sets: ranks are given from {st.LEAST_FOR_DIAGRAM} on")
+        which = f"{len(sets)} data set{'' if len(sets) == 1 else 's'}"
+        return Refusal(f"{which}: ranks are given from {st.LEAST_FOR_DIAGRAM} on")
     if len(table) < 2:
         return Refusal("fewer than two rows that are complete")
     scores = np.round(np.array(list(table.values())), 12)
@@ -311,35 +313,24 @@ def mean_ranks(table: Mapping[str, Sequence[float]], sets: Sequence[str]) -> dic
 
 
 def _best(
-    regime: RegimeScores,
     rows: Sequence[Row],
     sets: Sequence[str],
     table: Mapping[str, Sequence[float]],
     ranks: Mapping[str, Rank] | Refusal,
-) -> tuple[str, frozenset[str], str]:
-    """The best row, those that are not told apart from it, and how that was told."""
+) -> tuple[str, frozenset[str], str | Refusal]:
+    """The best row, those that are not told apart from it, and how that was told, or why it cannot be."""
     if not table or not sets:
-        return "", frozenset(), ""
+        return "", frozenset(), Refusal("no row has results on all of these sets")
     ordered = sorted(table, key=lambda name: -float(np.mean(table[name]))) if isinstance(ranks, Refusal) else ranks
     best = next(iter(ordered))
     others = [row for row in rows if row.name != best]
-    top = regime.find(best)
-    assert top is not None
-    if len(sets) >= st.LEAST_DATA_SETS:
-        family = st.corrected([st.against(best, row.name, table[best], table[row.name]) for row in others])
-        alike = [pair.second for pair in family if pair.p_holm is None or pair.p_holm >= st.ALPHA]
-        told_by = f"Wilcoxon's signed-rank test over {len(sets)} sets, Holm, {st.ALPHA}"
-    else:
-        alike = [row.name for row in others if _alike(regime, top, row, sets)]
-        told_by = "on no set does the 95 % interval of their difference leave out 0; without intervals none is marked"
+    need = st.least_data_sets(len(others))
+    if len(sets) < need:
+        return best, frozenset(), Refusal(f"with {len(rows)} rows the test needs {need} sets")
+    family = st.corrected([st.against(best, row.name, table[best], table[row.name]) for row in others])
+    alike = [pair.second for pair in family if pair.p_holm is None or pair.p_holm >= st.ALPHA]
+    told_by = f"Wilcoxon's signed-rank test over {len(sets)} sets, Holm, {st.ALPHA}"
     return best, frozenset([best, *alike]), told_by
-
-
-def _alike(regime: RegimeScores, best: Row, row: Row, sets: Sequence[str]) -> bool:
-    """Whether there are intervals of the difference, and none of them has the best row above."""
-    changes = _changes(regime, best, row, sets)
-    answers = {each.answer for of_set in changes.values() for each in of_set} - {""}
-    return bool(answers) and "better" not in answers
 
 
 def best_on(regime: RegimeScores, case: Case, rows: Sequence[Row]) -> tuple[str, frozenset[str]]:

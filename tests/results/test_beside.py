@@ -205,12 +205,12 @@ def test_own_records_become_a_file_that_the_check_accepts(folder, protocol, tmp_
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--records", "{own}"], "--records names own records, and --out where"),
-        (["--out", "x.csv"], "--records names own records, and --out where"),
+        (["--records", "{own}"], "name where their results go too, --out FILE.csv"),
+        (["--out", "x.csv"], "--out x.csv: make writes the results of the protocol into its own folder"),
         (["--records", "{own}", "--out", "x.txt"], "name a file that ends in .csv"),
         (["--records", "nothing.jsonl", "--out", "x.csv"], "there is no such file"),
         (["--records", "{ours}", "--out", "x.csv"], "no unit of a method of your own is of a regime of v1"),
-        (["--records", "{own}", "--out", "no/such/folder/x.csv"], "No such file or directory"),
+        (["--records", "{own}", "--out", "no/such/folder/x.csv"], "there is no folder no/such/folder"),
     ],
 )
 def test_nothing_is_written_of_bad_arguments(folder, protocol, tmp_path, monkeypatch, capsys, more, message):

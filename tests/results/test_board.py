@@ -8,12 +8,14 @@ import pytest
 from mmkd.cli import results as command
 from mmkd.core.errors import MmkdError
 from mmkd.core.registry import METHODS
+from mmkd.report.page.album import Album
 from mmkd.results.board import board_files
 from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions, Gap, read_decisions
 from mmkd.results.board.entries import Body, Cell, Entry, sorted_body
+from mmkd.results.board.figures import change_figure, change_file, regime_figures
 from mmkd.results.board.regime import TAUGHT, BoardRegime, Plan
-from mmkd.results.board.set_tables import change_map, gap_table, score_table, subject_table
+from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table, units_table
 from mmkd.results.board.tables import standing_table, tuned_table
 from mmkd.results.columns import Line, csv_text
 from mmkd.results.protocol import read_protocol
@@ -110,7 +112,7 @@ def test_where_the_sets_with_room_are_too_few_all_sets_stand_beside_them():
     assert "4 sets with room: too few for a test over sets" in found["Which methods help?"]
     assert re.match(
         r"Over 12 sets with and without room, 2 of 4 methods are better than the student alone, in points: good .* 1 "
-        r"of 4 is better than the control that was best in the selection phase, label-smoothing",
+        r"of 4 is better than label-smoothing, in points: good",
         found["And over all sets?"],
     )
     assert "And over all sets?" not in dict(answers(regime(decisions=Decisions())))
@@ -190,6 +192,40 @@ def test_peers_and_methods_of_other_sets_say_so():
     )
 
 
+def test_changes_on_sets_that_are_split_by_subject_stand_beside_the_others():
+    of_subjects = frozenset(SETS[:4])
+    lines = [
+        replace(line, value=line.value - 0.1)
+        if line.row in ("good", "random-forest") and line.dataset in of_subjects and line.metric == "macro_f1"
+        else line
+        for line in made_lines()
+    ]
+    plan = replace(regime().plan, subject_sets=of_subjects)
+    decided = replace(DECIDED, teachable=frozenset(SETS[3:10]))
+    found = BoardRegime(plan, lines, decided).by_units
+    assert found["good"] == pytest.approx((-0.06, 4, 0.04, 8), abs=0.004)
+    assert found["random-forest"] == pytest.approx((-0.05, 4, 0.05, 8), abs=0.004)
+    assert "teacher sig" not in found
+    said = dict(answers(BoardRegime(plan, lines, decided)))["And for people who are new?"]
+    assert re.fullmatch(
+        r"On the 4 sets split by subject \(on the other 8\), in points: like-smoothing \+1\.\d \(\+1\.\d\), .*"
+        r"random-forest -[45]\.\d \(\+[45]\.\d\); \d of 6 rows change sign between them\. "
+        r"There is room on 1 of the 4, and 4 sets prove nothing by themselves\.",
+        said,
+    )
+    table = units_table(BoardRegime(plan, lines, decided))
+    rows = {entry.name: [cell.text for cell in entry.cells] for body in table.bodies for entry in body.rows}
+    assert rows["good"][1::2] == ["4", "8"]
+    assert rows["good"][4] == "5"
+    assert rows["random-forest"][0].startswith("-4.")
+    every = BoardRegime(replace(plan, subject_sets=frozenset(SETS)), lines, decided)
+    assert units_table(every) is None
+    assert dict(answers(every))["And for people who are new?"].startswith(
+        "All 12 sets here are split by subject. There"
+    )
+    assert "And for people who are new?" not in dict(answers(regime()))
+
+
 def test_sets_of_which_nothing_was_decided_are_on_neither_side():
     gaps = {name: Gap(0.08) for name in SETS[:11]}
     one = regime(decisions=Decisions(ROOM, "label-smoothing", gaps))
@@ -202,10 +238,19 @@ def test_sets_of_which_nothing_was_decided_are_on_neither_side():
 def test_of_one_seed_there_are_no_intervals_and_nothing_is_told_apart():
     one = regime([line for line in made_lines(sets=SETS[:3]) if line.seed == 0], Decisions())
     found = dict(answers(one))
-    assert "under one seed: there is no interval and no test yet" in found["Which methods help?"]
+    helps = found["Which methods help?"]
+    assert helps.startswith(
+        "3 sets: too few for a test (it needs 6), and under one seed no set has an interval over seeds"
+    )
+    assert "those of the table are over the sets" in helps, "where there are some"
     assert "Which never do?" not in found
-    assert one.room.alike == {one.room.best} == {"good"}
+    assert (one.room.best, one.room.alike) == ("good", frozenset())
     table = standing_table(one, one.room, "room", "Over all sets")
+    assert table.bodies[0].rows[0].cells[0].text.startswith("+4.0 [")
+    assert {row.mark for body in table.bodies for row in body.rows} == {""}
+    (note,) = table.notes
+    assert note.startswith("No row is marked as the best, or as not told apart from it: with 6 rows the test needs 8 ")
+    assert note.endswith(" sets, and there are 3.")
     assert not {"better", "worse"} & {head.text for head in table.heads}, "no interval, so no set is counted as open"
     several = regime()
     heads = {head.text for head in standing_table(several, several.room, "room", "Over all sets").heads}
@@ -226,6 +271,12 @@ def test_the_best_row_stands_on_top_and_is_marked():
     first = table.bodies[0].rows
     assert first[0].name == "good"
     assert [row.mark for row in first] == ["best", "", "", "", ""]
+    assert list(table.notes) == []
+    assert table.how[0].endswith("are marked; by: Wilcoxon's signed-rank test over 10 sets, Holm, 0.05.")
+    without = regime([line for line in made_lines() if line.row != "good"])
+    table = standing_table(without, without.room, "room", "")
+    assert [row.mark for body in table.bodies for row in body.rows].count("alike") == 1
+    assert table.notes[0].startswith("\u2248: not told apart from the best row")
     assert first[-1].name == "bad"
     body = sorted_body(
         Body("", [Entry("a", [Cell("")]), Entry("b", [Cell("", 1.0)]), Entry("c", [Cell("", 2.0)])]), 0, "lower"
@@ -263,7 +314,104 @@ def test_gaps_of_the_selection_phase_stand_beside_those_of_the_test():
     assert cells[1].text == "+8.0 [+6.0, +10.0]"
     assert cells[2].value == pytest.approx(0.08, abs=0.01)
     assert cells[5].text == "teacher sig"
+    heads = [head.text for head in table.heads]
+    assert heads[1] == "accuracy gap, selection", "of another score than the rest"
+    assert heads[2] == "macro-F1 gap, test"
+    assert "macro-F1" in table.title
     assert gap_table(regime()).bodies[0].rows[-1].cells[0].text == "no"
+
+
+def test_teacher_student_and_gap_are_of_one_teacher_and_of_the_same_seeds():
+    best = [
+        replace(line, row="teacher sig best epoch", value=line.value + 0.05)
+        for line in made_lines()
+        if line.row == "teacher sig" and line.seed == 4
+    ]
+    lines = [line for line in made_lines() if line.row != "teacher sig" or line.seed in (1, 2)]
+    one = regime([*lines, *best])
+    for row, case in zip(gap_table(one).bodies[0].rows, one.cases, strict=True):
+        gap, teacher, alone = (cell.value for cell in row.cells[2:5])
+        assert teacher - alone == pytest.approx(gap)
+        assert row.cells[5].text == "teacher sig", "not the better one, that has one seed"
+        assert row.cells[6].text == "2"
+        student = one.scores.student.on(case)
+        assert alone == pytest.approx((student[1] + student[2]) / 2)
+
+
+def test_rows_of_fewer_seeds_are_marked_in_every_table_and_figure():
+    lines = [line for line in made_lines() if line.row not in ("bad", "equal") or line.seed == 0]
+    lines = [line for line in lines if line.row != "random-forest" or line.seed < 2]
+    one = regime(lines)
+    tables = [change_map(one), score_table(one), standing_table(one, one.room, "room", "")]
+    for table in tables:
+        found = {row.name: list(row.badges) for body in table.bodies for row in body.rows}
+        assert found["bad"] == found["equal"] == ["1 seed"]
+        assert found["random-forest"] == ["2 seeds"]
+        assert found["good"] == found.get("student", []) == []
+    notes = " ".join(tables[-1].notes)
+    assert "held against it under the seeds that the row has" in notes
+    assert re.search(r"Under seed 0 alone \(under all of their seeds\) others have good \+\d\.\d \(\+\d\.\d\)", notes)
+    _, caption, chart = change_figure(one)
+    names = [text.text for text in chart.iter("text")]
+    assert "bad (1 seed)" in names
+    assert "good" in names
+    hollow = [each for each in chart.iter("polygon") if each.get("class").startswith("hollow")]
+    assert len(hollow) == 2
+    assert "a hollow mark is of fewer seeds" in caption
+    assert "Hollow: fewer seeds." in "".join(text.text for text in change_file(one).iter("text"))
+    assert "1 seed" not in str(standing_table(regime(), regime().room, "room", "")), "where none has fewer"
+    assert "the largest change of a method is" in dict(answers(one))["And without a network?"]
+
+
+def test_where_all_rows_have_one_seed_none_is_marked_and_the_note_says_what_they_are_held_against():
+    one = regime([line for line in made_lines() if line.seed == 0 or (line.row == "student" and line.seed == 1)])
+    table = standing_table(one, one.room, "room", "")
+    assert {tuple(row.badges) for body in table.bodies for row in body.rows} == {()}
+    assert table.notes[-1] == (
+        "A row of fewer seeds than the student alone is held against it under the seeds that the row has."
+    )
+
+
+def test_a_ratio_of_costs_has_three_digits_and_says_of_how_many_sets_it_is():
+    moved = [
+        replace(line, machine="there") if line.row == "good" and line.dataset in SETS[:3] else line
+        for line in made_lines()
+    ]
+    one = regime([replace(line, value=line.value * 1.2345) if line.row == "good" else line for line in moved])
+    table = standing_table(one, one.room, "room", "")
+    training = [head.text for head in table.heads].index("training")
+    rows = {row.name: row.cells[training].text for body in table.bodies for row in body.rows}
+    assert rows["good"] == "x2.47 (7 sets)"
+    assert rows["bad"] == "x1"
+
+
+def test_costs_of_networks_have_their_units_and_say_what_was_not_measured():
+    lines = [line for line in made_lines() if line.metric != "macs" or line.kind != "teacher"]
+    lines += [
+        replace(line, metric="bytes", value=14_300.0)
+        for line in lines
+        if line.metric == "seconds" and line.row == "student"
+    ]
+    table = network_table(regime(lines))
+    assert [head.text for head in table.heads] == ["MACs", "size, kB", "training, s"]
+    rows = {row.name: [cell.text for cell in row.cells] for row in table.bodies[0].rows}
+    assert rows["set00: student"] == ["1,000,000", "14.3", "10.0"]
+    assert rows["set00: teacher"] == ["not measured", "not measured", "60.0"]
+
+
+def test_how_many_sets_are_needed_counts_all_rows_that_are_tested():
+    few = regime(made_lines(sets=SETS[:6]), Decisions())
+    said = dict(answers(few))["Which methods help?"]
+    assert "With 5 rows tested (4 methods, 1 control) 8 sets would be needed before any could be." in said
+
+
+def test_the_colours_of_kinds_are_those_of_all_figures():
+    one = regime()
+    found = [figure for group in regime_figures(one, 1, Album()) for figure in group]
+    assert [figure.id.rpartition("regime-1-")[2] for figure in found][:2] == ["change", "ranks"]
+    for figure in found:
+        assert "Methods are blue, controls and the student alone grey" in figure.caption
+        assert "s1" not in re.findall(r'class="(?:solid|hollow|line) (s\d)"', str(figure.svg) + str(figure.wide))
 
 
 def test_tuned_rows_stand_beside_their_defaults_and_are_not_ranked():
@@ -373,7 +521,7 @@ def test_the_command_writes_the_page_of_a_folder(folder, capsys):
     page = (folder / "out" / "index.html").read_text(encoding="utf-8")
     assert "few &lt;labels&gt;" in page
     assert "On 1 of 2 sets there is room; there the best teacher leads by +5.0 points" in page
-    assert re.search(r"0 of 1 set have results", page)
+    assert re.search(r"0 of 1 set has results", page)
     assert not re.search(r"(src|href)=\"?(https?:)?//", page)
 
 

@@ -57,7 +57,7 @@ def names(table, body=0):
 def test_tabs_show_one_regime_each_by_pointer_and_by_keys(visit):
     page = visit()
     tabs = page.get_by_role("tab")
-    assert tabs.all_inner_texts() == ["A", "C", "<b>later</b>"]
+    assert tabs.all_inner_texts() == ["A: a title", "C: a title", "<b>later</b>: a title"]
     panels = page.locator("section.regime")
 
     def shown():
@@ -109,7 +109,30 @@ def test_the_first_click_on_a_metric_puts_its_best_on_top(visit):
     assert names(table, 1) == ["label-smoothing"], "controls stay below"
 
 
-def test_rows_can_be_looked_for_and_the_words_are_near(visit):
+def test_rows_can_be_looked_for_by_their_kind_and_marks(visit):
+    page = visit()
+    for words, found in (("control", ["label-smoothing"]), ("peer", ["random-forest"]), ("best", ["good"])):
+        page.fill("input[data-filter='A-room']", words)
+        rows = page.locator("table[data-table='A-room'] tbody tr:not(.heading)")
+        assert [row.locator("th").get_attribute("data-value") for row in rows.all() if row.is_visible()] == found
+
+
+def test_figures_take_the_width_and_the_answers_little_of_a_telephone(visit):
+    page = visit(1280)
+    assert page.locator("#figure-regime-1-change svg:visible").bounding_box()["width"] > 500
+    details = page.locator("#regime-1 .answers details")
+    assert all(each.get_attribute("open") is not None for each in details.all())
+    page = visit(390)
+    assert page.locator("#figure-regime-1-change svg:visible").bounding_box()["width"] <= 366
+    opened = [each.get_attribute("open") is not None for each in page.locator("#regime-1 .answers details").all()]
+    assert opened[:2] == [True, True]
+    assert not any(opened[2:])
+    rows = page.locator("table[data-table='A-all'] tbody tr:not(.heading)")
+    heights = [row.bounding_box()["height"] for row in rows.all()]
+    assert max(heights) < 1.5 * min(heights), "a mark is no second line"
+
+
+def test_rows_can_be_looked_for_and_and_the_words_are_near(visit):
     page = visit()
     page.fill("input[data-filter='A-room']", "smooth")
     table = page.locator("table[data-table='A-room']")
@@ -136,7 +159,7 @@ def test_it_fits_the_screen_and_can_be_read_in_both_schemes(visit, width, scheme
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     low = page.evaluate(CONTRAST)
     assert low == [], "contrast of text below 4.5"
-    ranks = page.locator("#figure-regime-1-ranks svg").bounding_box()
+    ranks = page.locator("#figure-regime-1-ranks svg:visible").bounding_box()
     assert ranks["x"] + ranks["width"] <= width, "the best rows are seen without scrolling sideways"
 
 

@@ -180,3 +180,10 @@ def test_help(capsys):
     assert main(["--help"]) == 0
     assert "make" in capsys.readouterr().out
     assert main([]) == 2
+
+
+def test_the_sets_that_are_split_by_subject_are_known_by_the_names_of_results():
+    found = read_protocol("v1")
+    assert {"hapt6", "motionsense", "dsads", "mitbih12"} <= found.subject_sets
+    assert "ucr-uea.ECG200" not in found.subject_sets
+    assert found.subject_sets <= set(found.datasets)

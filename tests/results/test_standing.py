@@ -139,7 +139,7 @@ def test_the_best_row_and_those_that_are_not_told_apart(regime):
     without = [row for row in compared(regime) if row.name != "good"]
     found = standing(regime, SETS, without)
     assert found.alike == {"like-smoothing", "label-smoothing"}
-    assert standing(regime, SETS[:3], without).alike >= {"like-smoothing", "label-smoothing"}
+    assert isinstance(standing(regime, SETS[:3], without).told_by, Refusal)
     name, alike = best_on(regime, regime.cases[0], compared(regime))
     assert (name, alike) == ("good", {"good"})
 
@@ -195,12 +195,39 @@ def test_a_lower_score_is_better_where_the_metric_says_so():
 def test_times_are_compared_on_one_machine_and_of_one_commit_only(other):
     lines = made_lines()
     regime = regime_scores(lines, "A", "macro_f1")
-    assert regime.cost_ratio(regime.find("good"), "seconds") == pytest.approx(2.0)
-    assert regime.cost_ratio(regime.find("teacher sig"), "macs") == pytest.approx(9.0)
+    assert regime.cost_ratio(regime.find("good"), "seconds") == pytest.approx((2.0, 12, 12))
+    assert regime.cost_ratio(regime.find("teacher sig"), "macs") == pytest.approx((9.0, 12, 12))
     moved = [replace(line, **other) if line.row in ("good", "teacher sig") else line for line in lines]
     regime = regime_scores(moved, "A", "macro_f1")
     assert regime.cost_ratio(regime.find("good"), "seconds") is None
-    assert regime.cost_ratio(regime.find("teacher sig"), "macs") == pytest.approx(9.0), "they do not depend on it"
+    assert regime.cost_ratio(regime.find("teacher sig"), "macs") == pytest.approx((9.0, 12, 12)), (
+        "they do not depend on it"
+    )
+
+
+def test_a_ratio_says_of_how_many_sets_it_is_and_is_none_of_fewer_than_half():
+    def ratio(moved):
+        lines = [replace(line, machine="there") if line.row == "good" and line.dataset in moved else line
+                 for line in made_lines()]  # fmt: skip
+        scores = regime_scores(lines, "A", "macro_f1")
+        return scores.cost_ratio(scores.find("good"), "seconds")
+
+    assert ratio(SETS[:6]) == pytest.approx((2.0, 6, 12))
+    assert ratio(SETS[:7]) is None
+
+
+def test_operations_are_compared_whatever_the_seeds():
+    lines = [line for line in made_lines() if not (line.row == "student" and line.metric == "macs" and line.seed == 0)]
+    scores = regime_scores([line for line in lines if line.row == "student" or line.seed == 0], "A", "macro_f1")
+    assert scores.cost_ratio(scores.find("good"), "macs") == pytest.approx((1.0, 12, 12))
+
+
+def test_where_no_test_can_tell_rows_apart_none_is_said_to_be_alike(regime):
+    """Six rows make five tests, of which one can be significant from eight sets on."""
+    seven = standing(regime, SETS[:7], compared(regime))
+    assert (seven.best, seven.alike) == ("good", frozenset())
+    assert seven.told_by == Refusal("with 6 rows the test needs 8 sets")
+    assert standing(regime, SETS[:8], compared(regime)).alike == {"good"}
 
 
 def test_ranks_are_of_the_first_seeds_that_half_of_the_rows_have():

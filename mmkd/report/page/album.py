@@ -11,12 +11,13 @@ from mmkd.drawing.svg import inline, standalone
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the page; `svg` is markup."""
+    """One figure of the page; `svg` is markup, and `wide`, if it is not empty, the same for a wide screen."""
 
     id: str
     title: str
     caption: str
     svg: Any
+    wide: Any = ""
 
 
 @dataclass
@@ -26,15 +27,19 @@ class Album:
     files: dict[str, str] = field(default_factory=dict)
     index: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def figure(self, folder: str, name: str, title: str, caption: str, chart: ET.Element) -> Figure:
-        """Add a figure."""
+    def figure(
+        self, folder: str, name: str, title: str, caption: str, chart: ET.Element, wide: ET.Element | None = None
+    ) -> Figure:
+        """Add a figure; `wide` is the same for a wide screen."""
         from markupsafe import Markup
 
         path = f"figures/{folder}/{name}.svg"
         text = standalone(chart)
         self.files[path] = text
         self.index[path] = {"title": title, "caption": caption, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-        return Figure(f"{folder}-{name}", title, caption, Markup(inline(chart)))
+        return Figure(
+            f"{folder}-{name}", title, caption, Markup(inline(chart)), Markup("" if wide is None else inline(wide))
+        )
 
 
 @dataclass(frozen=True)

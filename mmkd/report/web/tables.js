@@ -34,8 +34,8 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
   const apply = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     for (const row of rows) {
-      const name = row.cells[0].dataset.value.toLowerCase();
-      row.hidden = !words.every((word) => name.includes(word));
+      const text = `${row.cells[0].textContent} ${row.dataset.words ?? ""}`.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
     }
     for (const body of bodies) body.hidden = ![...body.rows].some((row) => isRow(row) && !row.hidden);
     shown.value = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;

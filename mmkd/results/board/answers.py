@@ -29,7 +29,7 @@ def answers(regime: BoardRegime) -> list[Answer]:
         found += _over(regime, regime.no_room, "without room")
     if regime.is_split:
         found += _over(regime, regime.all_sets, ALL)
-    return found
+    return found + _units(regime)
 
 
 def _room(regime: BoardRegime) -> str:
@@ -54,12 +54,17 @@ def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
         return [] if which in ("without room", ALL) else _peers(regime, tests, which)
     sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
     if which == "without room":
-        return [("And where there is no room?", _gain(tests, sets))]
+        return [("And where there is no room?", _gain(regime, standing, tests, sets))]
     if which == ALL:
-        return [("And over all sets?", f"{_gain(tests, sets)} {_teacher(regime, standing, methods, sets)}")]
+        return [
+            (
+                "And over all sets?",
+                f"{_gain(regime, standing, tests, sets)} {_teacher(regime, standing, methods, sets, True)}",
+            )
+        ]
     never = _never(regime, tests, sets)
     return [
-        ("Which methods help?", _gain(tests, sets)),
+        ("Which methods help?", _gain(regime, standing, tests, sets)),
         *([("Which never do?", never)] if never else []),
         ("Is it the teacher?", _teacher(regime, standing, methods, sets)),
         *_peers(regime, tests, which),
@@ -84,7 +89,7 @@ def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> 
         whole = max(test.pair.n for test in methods.values())
         best = max((name for name in methods if methods[name].pair.n == whole), key=lambda name: methods[name].mean)
         where = f", over {count(whole, 'set')}" if whole != most else ""
-        text += f"; the largest change of a method is {points(methods[best].mean)} ({best}{where})"
+        text += f"; the largest change of a method is {points(methods[best].mean)} ({_with_seeds(regime, best)}{where})"
     text += "."
     known = [regime.scores.student.cost("parameters", case) for case in regime.cases] if regime.scores.student else []
     if weights := sorted({int(number) for number in known if number is not None}):
@@ -93,27 +98,78 @@ def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> 
     return [("And without a network?", text)]
 
 
+def _units(regime: BoardRegime) -> list[Answer]:
+    """How changes on sets that are split by subject stand beside those on the others."""
+    sets = [name for name in regime.scores.datasets if name in regime.plan.subject_sets]
+    found = regime.by_units
+    if not sets or not found:
+        return []
+    total = count(len(sets), "set")
+    others = len(regime.scores.datasets) - len(sets)
+    if others:
+        kinds = [regime.methods, [row for row in regime.compared if row.kind == "control"], regime.scores.of("peer")]
+        names = [name for rows in kinds for name in _leading(regime, [row.name for row in rows])]
+        told = [f"{name} {points(found[name].on_subjects)} ({points(found[name].on_others)})" for name in names]
+        turned = sum(own.turns for own in found.values())
+        text = f"On the {total} split by subject (on the other {others}), in points: {listed(told)}; "
+        text += f"{turned} of {count(len(found), 'row')} {'changes' if turned == 1 else 'change'} sign between them."
+    else:
+        text = f"{'The one set' if len(sets) == 1 else f'All {total}'} here {_are(len(sets))} split by subject."
+    alone = (
+        f"{total} {'proves' if len(sets) == 1 else 'prove'} nothing by {'itself' if len(sets) == 1 else 'themselves'}"
+    )
+    if regime.decisions.teachable is not None:
+        alone = f"There is room on {sum(name in regime.with_room for name in sets)} of the {len(sets)}, and {alone}"
+    text += f" {alone}."
+    return [("And for people who are new?", text)]
+
+
+def _leading(regime: BoardRegime, names: Sequence[str]) -> list[str]:
+    """The row with the largest mean over all sets, and that of the rows with most seeds, where both kinds are there."""
+    known = regime.by_units
+    means = {}
+    for name in names:
+        own = known.get(name)
+        if own is not None and own.on_subjects is not None and own.on_others is not None:
+            means[name] = own.on_subjects * own.subject_sets + own.on_others * own.other_sets
+    if not means:
+        return []
+    seeds = {name: regime.seed_counts(row)[1] for name in means if (row := regime.scores.find(name)) is not None}
+    most = max(seeds.values())
+    best = max(means, key=lambda name: means[name])
+    return list(dict.fromkeys([best, max((n for n in means if seeds[n] == most), key=lambda name: means[name])]))
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
 def _by_mean(tests: Mapping[str, OverSets], names: Sequence[str]) -> list[str]:
     """`kd (+1.2)`, the largest change first."""
     ordered = sorted(names, key=lambda name: -tests[name].mean)
     return [f"{name} ({points(tests[name].mean)})" for name in ordered]
 
 
-def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
+def _with_seeds(regime: BoardRegime, name: str) -> str:
+    """`kd`; of a row of fewer seeds than others `freekd, 1 seed`."""
+    row = regime.scores.find(name)
+    few = regime.few_seeds(row) if row is not None else ""
+    return f"{name}, {few}" if few else name
+
+
+def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets], sets: str) -> str:
     """Which methods are better than the student alone."""
     total = count(len(tests), "method")
+    best = max(tests, key=lambda name: tests[name].mean)
+    largest = f"The largest mean change is {points(tests[best].mean)} points ({_with_seeds(regime, best)})"
     if not any(test.answer for test in tests.values()):
-        best = max(tests, key=lambda name: tests[name].mean)
         if not any(test.intervals for test in tests.values()):
             return (
-                f"{sets[0].upper()}{sets[1:]} under one seed: there is no interval and no test yet. The largest mean "
-                f"change is {points(tests[best].mean)} points ({best})."
+                f"{sets[0].upper()}{sets[1:]}: too few for a test (it needs {st.LEAST_DATA_SETS}), and "
+                f"under one seed no set has an interval over seeds; those of the table are over the sets. {largest}."
             )
         counts = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
-        text = (
-            f"{sets[0].upper()}{sets[1:]}: too few for a test over sets (it needs "
-            f"{st.LEAST_DATA_SETS}). The largest mean change is {points(tests[best].mean)} points ({best}). "
-        )
+        text = f"{sets[0].upper()}{sets[1:]}: too few for a test over sets (it needs {st.LEAST_DATA_SETS}). {largest}. "
         if counts:
             return f"{text}Better than the student alone on single sets, by intervals {SINGLE}: {listed(counts)}."
         return f"{text}On no single set is any of {total} shown to be better than the student alone."
@@ -127,14 +183,12 @@ def _gain(tests: Mapping[str, OverSets], sets: str) -> str:
         text += f"none of {total} is shown to be better than the student alone"
     text += f"; worse: {listed(worse)}" if worse else ""
     text += f" (Wilcoxon signed-rank, Holm, {st.ALPHA})."
-    need = st.least_data_sets(len(tests))
+    family = sum(test.pair.p_holm is not None for test in standing.against_student.values())
+    need = st.least_data_sets(family)
     most = max(test.pair.n for test in tests.values())
     if not better and not worse and most < need:
-        best = max(tests, key=lambda name: tests[name].mean)
-        text += (
-            f" With so many methods {need} sets would be needed before any could be; the largest mean change is "
-            f"{points(tests[best].mean)} points ({best})."
-        )
+        text += f" With {count(family, 'row')} tested ({total}, {count(family - len(tests), 'control')}) {need} sets "
+        text += f"would be needed before any could be. {largest}."
     return text
 
 
@@ -155,14 +209,15 @@ def _never(regime: BoardRegime, tests: Mapping[str, OverSets], sets: str) -> str
     return f"{listed(never, 12)} {verb} shown to be better than the student alone {where}."
 
 
-def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], sets: str) -> str:
-    """Whether it is the teacher."""
+def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], sets: str, again: bool = False) -> str:
+    """Whether it is the teacher; `again`: below the same answer over other sets, whose words are not said twice."""
     if not regime.decisions.best_control:
         return "Not answered yet: which control was best in the selection phase is not on record."
     tests = {name: standing.against_control[name] for name in methods if name in standing.against_control}
     if not tests:
         return f"Not answered: {regime.decisions.best_control} has no results here."
-    control = f"the control that was best in the selection phase, {standing.control}"
+    control = standing.control if again else f"the control that was best in the selection phase, {standing.control}"
+    over = "" if again else f" over {sets}"
     if not any(test.answer for test in tests.values()):
         single = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
         found = (
@@ -173,17 +228,17 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
         return f"Against {control}: {found}; too few sets for a test over sets."
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     if not better:
-        return f"Not shown: over {sets} no method is better than {control}{_taught(regime, standing, methods)}."
+        return f"Not shown:{over} no method is better than {control}{_taught(regime, standing, methods, again)}."
     verb = "is" if len(better) == 1 else "are"
     return f"{len(better)} of {len(tests)} {verb} better than {control}, in points: {listed(better)}."
 
 
-def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str]) -> str:
+def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str], again: bool) -> str:
     """Of a control that is taught by the teacher too: what it learns, and how methods stand to the best that is not."""
     what = TAUGHT.get(regime.decisions.best_control.split()[0])
     if what is None:
         return ""
-    text = f", which learns {what}: that more of the teacher helps is not shown"
+    text = "" if again else f", which learns {what}: that more of the teacher helps is not shown"
     other = regime.scores.find(regime.untaught_control) if regime.untaught_control else None
     tests = against_all(regime.scores, regime.compared, other, standing.sets) if other is not None else {}
     tests = {name: tests[name] for name in methods if name in tests}
@@ -191,15 +246,17 @@ def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str]) -> 
         return text
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     found = f"better, in points: {listed(better)}" if better else "no method is shown to be better either"
-    return f"{text}; against {other.name}, the best of the controls that no teacher teaches, {found}"
+    who = other.name if again else f"{other.name}, the best of the controls that no teacher teaches,"
+    return f"{text}; against {who} {found}"
 
 
 def status(regime: BoardRegime) -> list[str]:
     """How much of what is planned there is, and what is missing."""
     have, want = regime.scores.datasets, regime.datasets
+    verb = "has" if len(want) == 1 else "have"
     rows = regime.scores.of(*STUDENTS)
     lines = [
-        f"{len(have)} of {count(len(want), 'set')} have results, under {count(len(regime.scores.seeds), 'seed')} of "
+        f"{len(have)} of {count(len(want), 'set')} {verb} results, under {count(len(regime.scores.seeds), 'seed')} of "
         f"{len(regime.seeds)}; {count(len(rows), 'row')} of students."
     ]
     missing = [name for name in want if name not in have]

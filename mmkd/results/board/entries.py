@@ -38,12 +38,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Entry:
-    """A row of a table; badges are short texts behind its name."""
+    """A row of a table.
+
+    Attributes:
+        badges: short texts behind its name.
+        mark: "best", or "alike" of a row that is not told apart from it.
+        kind: of the row; it can be looked for.
+    """
 
     name: str
     cells: Sequence[Cell]
     badges: Sequence[str] = ()
     mark: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class BoardTable:
 
     Attributes:
         how: lines on how to read it, below it.
+        notes: lines that nobody should miss, above it.
         filter: whether rows can be looked for.
         by: number of the head by which rows are sorted at first, the best on top; None: as they come.
     """
@@ -72,6 +80,7 @@ class BoardTable:
     how: Sequence[str] = field(default_factory=tuple)
     filter: bool = False
     by: int | None = None
+    notes: Sequence[str] = ()
 
     @property
     def order(self) -> str:
@@ -85,12 +94,14 @@ class BoardTable:
         return sum(len(body.rows) for body in self.bodies)
 
 
-def badges(row: Row) -> list[str]:
+def badges(regime: BoardRegime, row: Row) -> list[str]:
     """What is to be known of a row."""
     found = ["tuned"] if row.tuned and "tuned" not in row.name else []
     found += ["a bound: several students"] if row.method == BOUND else []
     found += ["extra data"] if row.extra_data else []
-    return [*found, *([] if row.verified else ["not verified"])]
+    found += [] if row.verified else ["not verified"]
+    few = regime.few_seeds(row)
+    return [*found, few] if few else found
 
 
 def bodies(regime: BoardRegime, make: Callable[[Row], Entry | None], kinds: Iterable[tuple[str, str]]) -> list[Body]:

@@ -5,9 +5,11 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from mmkd.core.refusal import Refusal
+from mmkd.drawing.bands import GREY
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.drawing.cost import Point, cost_chart
 from mmkd.drawing.rank_rows import RankRow, rank_rows_chart
+from mmkd.drawing.svg import NARROW, add_heading
 from mmkd.metrics.pairs import Diagram
 from mmkd.metrics.registry import METRICS
 from mmkd.report.page.album import Album, Figure
@@ -16,18 +18,24 @@ from mmkd.results.board.words import POINTS, count, seeds_text
 from mmkd.results.scores import Row
 
 COSTS = {"seconds": "time of training", "macs": "MACs", "latency_ms": "latency"}
-KINDS = ("method", "student", "control", "teacher", "peer")
+BROAD = 552.0
+"""Width of a figure of which two stand beside each other on a wide screen, and of a file."""
+LOOKS = {"method": 0, "student": GREY, "control": GREY, "teacher": 3, "peer": 4}
+"""Kind of a row -> number of its colour, the same in all figures: what methods are held against is grey."""
+GROUPS = {0: "methods", GREY: "controls and the student alone", 3: "teachers", 4: "peers"}
+COLOURS = "Methods are blue, controls and the student alone grey"
+FEW = "a hollow mark is of fewer seeds than others, and of the student alone under the same ones"
 
 
 def regime_figures(regime: BoardRegime, number: int, album: Album) -> tuple[list[Figure], list[Figure]]:
     """Figures of changes and ranks, and of costs."""
     folder = f"regime-{number}"
-    drawn = change_figure(regime)
-    changes = [album.figure(folder, "change", *drawn)] if drawn is not None else []
+    drawn, wide = change_figure(regime), change_figure(regime, BROAD)
+    changes = [album.figure(folder, "change", *drawn, wide[2])] if drawn is not None and wide is not None else []
     return [*changes, *_rank_figures(regime, folder, album)], _cost_figures(regime, folder, album)
 
 
-def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
+def change_figure(regime: BoardRegime, width: float = NARROW) -> tuple[str, str, ET.Element] | None:
     """Title, caption and chart of the change of each row over the sets with room; None without two sets.
 
     The rows are those that have at least half of the sets of the row with the most.
@@ -36,7 +44,7 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
     most = max((test.pair.n for test in tests.values()), default=0)
     if most < 2:
         return None
-    kinds = {row.name: row.kind for row in regime.compared}
+    rows = {row.name: row for row in regime.compared}
     changes = []
     for name, test in tests.items():
         if 2 * test.pair.n < most:
@@ -51,8 +59,10 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
             for dataset in regime.with_room
         )
         values = [POINTS * float(np.mean(own)) for own in of_sets if own]
-        label = name if test.pair.n == most else f"{name} ({test.pair.n})"
-        changes.append(Change(label, POINTS * test.mean, low, high, values, kinds.get(name) != "method"))
+        few = regime.few_seeds(rows[name])
+        said = [count(test.pair.n, "set")] * (test.pair.n < most) + [few] * bool(few)
+        label = f"{name} ({', '.join(said)})" if said else name
+        changes.append(Change(label, POINTS * test.mean, low, high, values, rows[name].kind != "method", bool(few)))
     changes.sort(key=lambda change: -change.mean)
     metric = METRICS.get(regime.scores.metric).label
     numbers = [len(row.on(case)) for row in regime.compared if row.name in tests for case in regime.scores.cases]
@@ -60,11 +70,23 @@ def change_figure(regime: BoardRegime) -> tuple[str, str, ET.Element] | None:
     seeds = count(highest, "seed") if least == highest else f"{least} to {highest} seeds"
     title = f"{regime.name}: change against the student alone"
     caption = (
-        f"{metric[0].upper()}{metric[1:]} in points over {count(most, 'set')} (where a row has fewer, their number is "
-        f"behind its name), {seeds}: mean (diamond), 95 % bootstrap interval over sets (line), sets (rings); controls "
-        "in grey."
+        f"{metric[0].upper()}{metric[1:]} in points over {count(most, 'set')}, {seeds}; where a row has fewer of "
+        "them, that is said behind its name. Mean (diamond), 95 % bootstrap interval over sets (line), sets (rings). "
+        f"{COLOURS}"
     )
-    return title, caption, change_chart(title, caption, changes, f"change of {metric} in points")
+    caption += f"; {FEW}." if any(change.hollow for change in changes) else "."
+    return title, caption, change_chart(title, caption, changes, f"change of {metric} in points", width=width)
+
+
+def change_file(regime: BoardRegime) -> ET.Element | None:
+    """The chart of the change of each row, with what its colours mean, as it stands in a file."""
+    drawn = change_figure(regime, BROAD)
+    if drawn is None:
+        return None
+    title, _, chart = drawn
+    few = any(regime.few_seeds(row) for row in regime.compared)
+    note = f"Lines: 95 % over sets. Rings: sets. Grey: controls.{' Hollow: fewer seeds.' * few}"
+    return add_heading(chart, f"Regime {title}", note)
 
 
 def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:
@@ -78,12 +100,12 @@ def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
     caption = (
         f"Mean ranks over {count(diagram.n, 'set')}{which}, {seeds_text(standing.seeds)} (diamond, 1 is best), with "
         f"95 % intervals by the bootstrap over sets (line). Rows beside one bar are not told apart: their ranks differ "
-        f"by less than {diagram.difference:.2f} (Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
+        f"by less than {diagram.difference:.2f} (Nemenyi, 0.05). {COLOURS}. Friedman p {diagram.p:.3g}."
     )
     kinds = {row.name: row.kind for row in regime.compared}
     rows = [RankRow(name, rank.mean, rank.low, rank.high, kinds.get(name) != "method") for name, rank in ranks.items()]
-    chart = rank_rows_chart(title, caption, rows, diagram.cliques)
-    return [album.figure(folder, "ranks", title, caption, chart)]
+    narrow, wide = (rank_rows_chart(title, caption, rows, diagram.cliques, width) for width in (NARROW, BROAD))
+    return [album.figure(folder, "ranks", title, caption, narrow, wide)]
 
 
 def _cost_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:
@@ -92,18 +114,28 @@ def _cost_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
         points = [point for row in regime.scores.rows if (point := _point(regime, row, metric)) is not None]
         if len({point.cost for point in points}) < 2:
             continue
-        used = sorted({point.number for point in points})
-        names = [{"student": "student alone"}.get(KINDS[n], f"{KINDS[n]}s") for n in used]
-        points = [Point(**{**vars(point), "number": used.index(point.number)}) for point in points]
+        groups = {number: name for number, name in GROUPS.items() if any(p.number == number for p in points)}
         title = f"{regime.name}: change against {label}"
         caption = (
             f"Mean change over sets in points against the student alone, over its {label} as a multiple of that of the "
             "student alone (geometric mean), over the sets where both were measured on one machine, of one commit; a "
             "row has a point if these are half of the sets. The broken line is the front: nothing gains more for less; "
-            "its rows are named where there is room."
+            f"its rows are named where there is room. {COLOURS}"
         )
-        chart = cost_chart(title, caption, points, f"{label}, times the student alone", "change in points", names)
-        figures.append(album.figure(folder, f"cost-{metric}", title, caption, chart))
+        caption += f"; {FEW}." if any(point.hollow for point in points) else "."
+        narrow, wide = (
+            cost_chart(
+                title,
+                caption,
+                points,
+                f"{label}, times the student alone",
+                "change in points",
+                groups,
+                width=width,
+            )
+            for width in (NARROW, BROAD)
+        )
+        figures.append(album.figure(folder, f"cost-{metric}", title, caption, narrow, wide))
     return figures
 
 
@@ -119,7 +151,7 @@ def _point(regime: BoardRegime, row: Row, metric: str) -> Point | None:
     if 2 * len(cases) < len([case for case in regime.scores.cases if case.dataset in regime.with_room]):
         return None  # a mean over few sets does not stand beside means over many
     ratio = regime.scores.cost_ratio(row, metric, cases)
-    if row.kind not in KINDS or ratio is None or not (changes or alone):
+    if row.kind not in LOOKS or ratio is None or not (changes or alone):
         return None
     score = 0.0 if alone else POINTS * float(np.mean(changes))
-    return Point(row.name, ratio, score, KINDS.index(row.kind), 0.0, alone, alone)
+    return Point(row.name, ratio.value, score, LOOKS[row.kind], 0.0, bool(regime.few_seeds(row)), alone)

@@ -17,7 +17,7 @@ from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions
 from mmkd.results.board.figures import regime_figures
 from mmkd.results.board.regime import BoardRegime, Plan
-from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table
+from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table, units_table
 from mmkd.results.board.tables import standing_table, tuned_table
 from mmkd.results.board.words import count, listed
 from mmkd.results.columns import Line
@@ -108,7 +108,14 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
     if regime.is_split:
         name = f"Over all {count(len(regime.scores.datasets), 'set')}, with and without room"
         every = standing_table(regime, regime.all_sets, "all", name)
-    later = [subject_table(regime), tuned_table(regime), gap_table(regime), score_table(regime), network_table(regime)]
+    later = [
+        units_table(regime),
+        subject_table(regime),
+        tuned_table(regime),
+        gap_table(regime),
+        score_table(regime),
+        network_table(regime),
+    ]
     ranks, costs = regime_figures(regime, number, album)
     return {
         **base,

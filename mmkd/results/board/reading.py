@@ -6,7 +6,7 @@ from dataclasses import replace
 from mmkd.core.text import one_line
 from mmkd.drawing.svg import standalone
 from mmkd.results.board.decisions import Decisions, read_decisions
-from mmkd.results.board.figures import change_figure
+from mmkd.results.board.figures import change_file
 from mmkd.results.board.page import board_files
 from mmkd.results.board.regime import BoardRegime, Plan
 from mmkd.results.making import Made
@@ -41,15 +41,15 @@ def result_figures(protocol: Protocol, made: Iterable[Made]) -> dict[str, str]:
     figures = {}
     for one in made:
         regime = BoardRegime(plan_of(protocol, one.regime), one.lines, Decisions())
-        drawn = change_figure(regime)
+        drawn = change_file(regime)
         if drawn is not None:
-            figures[f"{one.regime}-change.svg"] = standalone(drawn[2])
+            figures[f"{one.regime}-change.svg"] = standalone(drawn)
     return figures
 
 
 def plan_of(protocol: Protocol, name: str) -> Plan:
     regime = protocol.regimes[name]
-    return Plan(name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds)
+    return Plan(name, regime.title, regime.what, regime.metric, regime.datasets, protocol.seeds, protocol.subject_sets)
 
 
 def _decisions(protocol: Protocol) -> dict[str, Decisions]:

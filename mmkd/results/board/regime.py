@@ -6,6 +6,8 @@ from functools import cached_property
 
 from mmkd.comparison.rows import BOUND
 from mmkd.results.board.decisions import Decisions
+from mmkd.results.board.words import span
+from mmkd.results.by_units import ByUnits, by_units
 from mmkd.results.columns import Line
 from mmkd.results.scores import COMPARED, Case, RegimeScores, Row, regime_scores
 from mmkd.results.standing import SetChange, Standing, set_change, standing
@@ -21,7 +23,11 @@ TAUGHT = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What the protocol says of a regime; metric, sets and seeds are empty where there is no protocol."""
+    """What the protocol says of a regime; metric, sets and seeds are empty where there is no protocol.
+
+    Attributes:
+        subject_sets: names of data sets that are split by subject.
+    """
 
     name: str
     title: str = ""
@@ -29,6 +35,7 @@ class Plan:
     metric: str = ""
     datasets: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    subject_sets: frozenset[str] = frozenset()
 
 
 class BoardRegime:
@@ -126,6 +133,11 @@ class BoardRegime:
         return changes_of(self.scores)
 
     @cached_property
+    def by_units(self) -> dict[str, ByUnits]:
+        """Row -> its change on sets that are split by subject, and on the others."""
+        return by_units(self.scores, self.plan.subject_sets)
+
+    @cached_property
     def subject_changes(self) -> dict[tuple[str, Case], SetChange]:
         """The changes of accuracy whose intervals are over test subjects, where what is compared has no such scores."""
         if self.by_subject is None or any(change.subjects for change in self.changes.values()):
@@ -144,9 +156,16 @@ class BoardRegime:
         return f"{self.short(case.dataset)}, {case.student}" if several else self.short(case.dataset)
 
     def best_teacher(self, case: Case) -> Row | None:
-        """The teacher with the best mean score on a set."""
+        """The teacher with the best mean score on a set, of those with most seeds in common with the student alone.
+
+        A teacher of fewer seeds may only have had the better ones.
+        """
+        alone = self.scores.student
+        seeds = alone.on(case).keys() if alone is not None else set()
         own = [row for row in self.scores.of("teacher") if row.on(case)]
-        return max(own, key=lambda row: self.scores.sign * (row.mean(case) or 0.0), default=None)
+        most = max((len(row.on(case).keys() & seeds) for row in own), default=0)
+        whole = [row for row in own if len(row.on(case).keys() & seeds) == most]
+        return max(whole, key=lambda row: self.scores.sign * (row.mean(case) or 0.0), default=None)
 
     def runs(self, row: Row) -> tuple[int, int]:
         """Units that a row has, and those that it should have: every seed on every set with a student."""
@@ -158,6 +177,21 @@ class BoardRegime:
         wanted = self.scores.datasets if sets is None else tuple(sets)
         counts = [len(row.on(case)) for case in self.scores.cases if case.dataset in wanted and row.on(case)]
         return (min(counts), max(counts)) if counts else (0, 0)
+
+    def few_seeds(self, row: Row) -> str:
+        """`1 seed`, how many a row has that has fewer than others on one of its sets; "" of others.
+
+        The others are the ranked rows but the student alone: on each set the one with the most seeds.
+        """
+        if not any(0 < len(row.on(case)) < self._most_seeds[case] for case in self.scores.cases):
+            return ""
+        least, highest = self.seed_counts(row)
+        return f"{span(least, highest)} seed{'' if highest == 1 else 's'}"
+
+    @cached_property
+    def _most_seeds(self) -> dict[Case, int]:
+        others = [row for row in self.compared if row.kind != "student"]
+        return {case: max((len(row.on(case)) for row in others), default=0) for case in self.scores.cases}
 
     @property
     def untaught_control(self) -> str:

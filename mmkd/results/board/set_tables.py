@@ -6,9 +6,21 @@ import numpy as np
 
 from mmkd.comparison.gap import t_interval
 from mmkd.metrics.registry import METRICS
-from mmkd.results.board.entries import NETWORKS, PEERS, REFERENCES, BoardTable, Body, Cell, Entry, Head, badges, bodies
+from mmkd.results.board.entries import (
+    NETWORKS,
+    PEERS,
+    REFERENCES,
+    BoardTable,
+    Body,
+    Cell,
+    Entry,
+    Head,
+    badges,
+    bodies,
+    sorted_body,
+)
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import POINTS, change_words, count, interval, points
+from mmkd.results.board.words import POINTS, change_words, count, interval, listed, points, span
 from mmkd.results.scores import Case, Row
 from mmkd.results.standing import SetChange, best_on
 
@@ -28,7 +40,7 @@ def change_map(regime: BoardRegime) -> BoardTable:
 
     def make(row: Row) -> Entry | None:
         cells = [_map_cell(regime, row, case) for case in cases]
-        return Entry(row.name, cells, badges(row)) if any(cell.text for cell in cells) else None
+        return Entry(row.name, cells, badges(regime, row), kind=row.kind) if any(cell.text for cell in cells) else None
 
     found = [
         Body(body.heading, sorted(body.rows, key=lambda entry: -order.get(entry.name, -np.inf)))
@@ -75,7 +87,7 @@ def subject_table(regime: BoardRegime) -> BoardTable | None:
 
     def make(row: Row) -> Entry | None:
         cells = [_coloured(row, case, found.get((row.name, case)), of_subjects=True) for case in cases]
-        return Entry(row.name, cells, badges(row)) if any(cell.text for cell in cells) else None
+        return Entry(row.name, cells, badges(regime, row), kind=row.kind) if any(cell.text for cell in cells) else None
 
     heads = []
     for case in cases:
@@ -89,6 +101,43 @@ def subject_table(regime: BoardRegime) -> BoardTable | None:
     ]
     title = "Change over test subjects and seeds: accuracy, in points"
     return BoardTable(f"{regime.name}-subjects", title, "row", heads, bodies(regime, make, NETWORKS), how)
+
+
+def units_table(regime: BoardRegime) -> BoardTable | None:
+    """The change of each row on sets that are split by subject, and on the others; None where not both are there."""
+    found = regime.by_units
+    if not any(own.subject_sets and own.other_sets for own in found.values()):
+        return None
+
+    def make(row: Row) -> Entry | None:
+        own = found.get(row.name)
+        if own is None:
+            return None
+        least, most = regime.seed_counts(row)
+        cells = [
+            Cell(points(own.on_subjects), own.on_subjects),
+            Cell(str(own.subject_sets), float(own.subject_sets)),
+            Cell(points(own.on_others), own.on_others),
+            Cell(str(own.other_sets), float(own.other_sets)),
+            Cell(span(least, most), float(most)),
+        ]
+        return Entry(row.name, cells, badges(regime, row), kind=row.kind)
+
+    heads = [
+        Head("split by subject", "mean change over these sets, in points against the student alone", "higher"),
+        Head("sets", "that are split by subject", "higher"),
+        Head("other sets", "mean change over these sets, in points against the student alone", "higher"),
+        Head("sets", "that are not split by subject", "higher"),
+        Head("seeds", "on each set", "higher"),
+    ]
+    named = listed([regime.short(name) for name in regime.scores.datasets if name in regime.plan.subject_sets], 20)
+    how = [
+        f"Split by subject: {named}. The people of their test windows are in no training window, as those who wear a "
+        "device later are not. The others have the split of their archive.",
+        "Means over few sets, without a test: they show where the mean over all sets comes from, and prove nothing.",
+    ]
+    rows = [sorted_body(body, 0, "higher") for body in bodies(regime, make, (*NETWORKS, PEERS))]
+    return BoardTable(f"{regime.name}-units", "Change by kind of set, in points", "row", heads, rows, how, by=0)
 
 
 def score_table(regime: BoardRegime) -> BoardTable:
@@ -111,7 +160,7 @@ def score_table(regime: BoardRegime) -> BoardTable:
             mark = "best" if row.name == name else "alike" if row.name in alike else ""
             mark = mark if row in rows else ""
             cells.append(_score_cell(values, mark, len(regime.seeds)))
-        return Entry(row.name, cells, badges(row)) if any(cell.text for cell in cells) else None
+        return Entry(row.name, cells, badges(regime, row), kind=row.kind) if any(cell.text for cell in cells) else None
 
     how = [
         f"{metric.label} on the test windows, mean over seeds ± standard deviation; (n) where it is of n seeds only. "
@@ -138,13 +187,17 @@ def gap_table(regime: BoardRegime) -> BoardTable | None:
     student = regime.scores.student
     if student is None:
         return None
+    label = METRICS.get(regime.scores.metric).label
     heads = [
         Head("room", "decided in the selection phase", "", False),
-        Head("gap, selection", "best teacher minus student alone on folds of the training part, 90 %", "higher"),
-        Head("gap, test", "the same on the test windows, 95 % over seeds", "higher"),
-        Head("teacher", "mean on the test windows", "higher"),
-        Head("student alone", "mean on the test windows", "higher"),
-        Head("best teacher", "by its mean on the test windows", "", False),
+        Head(
+            "accuracy gap, selection", "best teacher minus student alone on folds of the training part, 90 %", "higher"
+        ),
+        Head(f"{label} gap, test", "teacher minus student alone on the test windows, 95 % over seeds", "higher"),
+        Head("teacher", f"mean {label} on the test windows, of the same seeds", "higher"),
+        Head("student alone", f"mean {label} on the test windows, of the same seeds", "higher"),
+        Head("which teacher", "of those with most seeds the one with the best mean on the test windows", "", False),
+        Head("seeds", "that teacher and student alone have in common", "higher"),
     ]
     rows = []
     for case in regime.cases:
@@ -159,9 +212,13 @@ def gap_table(regime: BoardRegime) -> BoardTable | None:
     how = [
         "room: whether the gap of the selection phase is two points or more, with a 90 % lower bound above 0; decided "
         "by a rule that was fixed before any method ran, and never from test windows.",
-        "The gap on the test windows is shown beside it and decides nothing.",
+        f"The gap of the selection phase is of accuracy, as its rule has it; all else here is {label} on the test "
+        "windows, of one teacher and of the seeds that it has in common with the student alone: teacher minus student "
+        "is the gap. It decides nothing.",
     ]
-    return BoardTable(f"{regime.name}-gaps", "Teachers and room on each set", "set", heads, [Body("", rows)], how)
+    return BoardTable(
+        f"{regime.name}-gaps", f"Teachers and room on each set, {label}", "set", heads, [Body("", rows)], how
+    )
 
 
 def room_of(regime: BoardRegime, dataset: str) -> str:
@@ -172,43 +229,57 @@ def room_of(regime: BoardRegime, dataset: str) -> str:
 
 
 def _test_gap(regime: BoardRegime, teacher: Row | None, student: Row, case: Case) -> list[Cell]:
-    alone = student.mean(case)
-    last = Cell("" if alone is None else f"{alone:.3f}", alone)
-    if teacher is None:
-        return [Cell(""), Cell(""), last, Cell("", "")]
-    own, other = teacher.on(case), student.on(case)
-    differences = [regime.scores.sign * (own[seed] - other[seed]) for seed in sorted(own.keys() & other.keys())]
-    gap = float(np.mean(differences)) if differences else None
-    low, high = t_interval(differences, 0.95) if differences else (None, None)
-    mean = teacher.mean(case)
+    """Gap, teacher and student on the test windows, all of the seeds that both have; the teacher, and these seeds."""
+    own, other = (teacher.on(case) if teacher else {}), student.on(case)
+    seeds = sorted(own.keys() & other.keys())
+    if teacher is None or not seeds:
+        alone = student.mean(case)
+        return [Cell(""), Cell(""), Cell("" if alone is None else f"{alone:.3f}", alone), Cell("", ""), Cell("")]
+    differences = [regime.scores.sign * (own[seed] - other[seed]) for seed in seeds]
+    means = [float(np.mean([scores[seed] for seed in seeds])) for scores in (own, other)]
+    gap = float(np.mean(differences))
     return [
-        Cell(f"{points(gap)}{interval(low, high)}", gap),
-        Cell("" if mean is None else f"{mean:.3f}", mean),
-        last,
+        Cell(f"{points(gap)}{interval(*t_interval(differences, 0.95))}", gap),
+        *(Cell(f"{mean:.3f}", mean) for mean in means),
         Cell(teacher.name, teacher.name),
+        Cell(str(len(seeds)), float(len(seeds))),
     ]
+
+
+COSTS = (
+    ("parameters", "parameters", 1, "of the network", ",.0f"),
+    ("macs", "MACs", 1, "multiply-accumulates of one window", ",.0f"),
+    ("latency_ms", "latency, ms", 1, "of one window, median, its views included", ".2f"),
+    ("bytes", "size, kB", 1000, "of the weights on disk, in thousands of bytes", ",.1f"),
+    ("seconds", "training, s", 1, "in seconds", ",.1f"),
+)
+"""Metric, head with its unit, what a value is divided by for it, meaning, and format."""
+UNKNOWN = "not measured"
 
 
 def network_table(regime: BoardRegime) -> BoardTable | None:
     """What the student alone and the best teacher of each set cost; None where nothing is known."""
-    student = regime.scores.student
-    rows = []
-    names = ("parameters", "macs", "latency_ms", "bytes", "seconds")
+    found = []
     for case in regime.cases:
-        for row, what in ((student, "student"), (regime.best_teacher(case), "best teacher")):
-            if row is None:
-                continue
-            costs = {name: row.cost(name, case) for name in names}
-            cells = [
-                Cell("" if value is None else METRICS.get(name).format(value), value) for name, value in costs.items()
-            ]
-            if any(cell.text for cell in cells):
-                rows.append(Entry(f"{regime.label(case)}: {what}", cells))
-    if not rows:
+        for row, what in ((regime.scores.student, "student"), (regime.best_teacher(case), "teacher")):
+            costs = [row.cost(name, case) if row is not None else None for name, *_ in COSTS]
+            if any(cost is not None for cost in costs):
+                found.append((f"{regime.label(case)}: {what}", costs))
+    if not found:
         return None
-    heads = [Head(METRICS.get(name).label, METRICS.get(name).meaning, "lower") for name in names]
+    kept = [n for n in range(len(COSTS)) if any(costs[n] is not None for _, costs in found)]
+    rows = [
+        Entry(name, [_cost_cell(costs[n], COSTS[n][2], COSTS[n][4]) for n in kept], kind=name.rpartition(" ")[2])
+        for name, costs in found
+    ]
+    heads = [Head(COSTS[n][1], COSTS[n][3], "lower") for n in kept]
     how = [
         "Medians over seeds. Methods change how a student is trained: their students are deployed at the cost of the "
-        f"student alone unless the table above says otherwise. {count(len(regime.cases), 'set')}.",
+        "student alone unless the table above says otherwise. What is deployed is measured of students; of teachers "
+        f"nothing but their weights and their training is. {count(len(regime.cases), 'set')}.",
     ]
     return BoardTable(f"{regime.name}-networks", "What the networks cost", "network", heads, [Body("", rows)], how)
+
+
+def _cost_cell(value: float | None, scale: int, pattern: str) -> Cell:
+    return Cell(UNKNOWN, None, "unknown") if value is None else Cell(format(value / scale, pattern), value)

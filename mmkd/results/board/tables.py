@@ -1,5 +1,10 @@
 """The rows of a regime over its sets: ranks, changes and tests; and tuned rows beside their defaults."""
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.pairs import LEAST_DATA_SETS
 from mmkd.results.board.entries import (
@@ -16,9 +21,9 @@ from mmkd.results.board.entries import (
     without_empty,
 )
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import interval, listed, p_text, points, seeds_text
-from mmkd.results.scores import Row
-from mmkd.results.standing import OverSets, Standing, against_all
+from mmkd.results.board.words import count, interval, listed, p_text, points, seeds_text, span
+from mmkd.results.scores import CostRatio, Row
+from mmkd.results.standing import OverSets, Standing, against_all, changes_by_set
 
 
 def standing_table(regime: BoardRegime, standing: Standing, which: str, title: str) -> BoardTable:
@@ -76,8 +81,8 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         number = 0 if test is None else test.pair.n
         cells.append(Cell("" if alike else str(number or len(cases)), float(number or len(cases))))
         cells += [_ratio(regime.scores.cost_ratio(row, name, cases)) for name in ("seconds", "macs", "latency_ms")]
-        mark = "best" if row.name == standing.best else "alike" if row.name in standing.alike else ""
-        return Entry(row.name, cells, badges(row), mark)
+        mark = "" if row.name not in standing.alike else "best" if row.name == standing.best else "alike"
+        return Entry(row.name, cells, badges(regime, row), mark, row.kind)
 
     how = [
         "change: mean over sets of the score minus that of the student alone under the same seeds, in points; each set "
@@ -88,20 +93,60 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         f"tested; there is none below {LEAST_DATA_SETS} sets. "
         "Rows that are tuned, not verified, a bound or with extra data are a family of their own and have no rank, and "
         "so are peers.",
-        "training, MACs, latency: times those of the student alone, geometric mean over sets.",
+        "training, MACs, latency: times those of the student alone, geometric mean over sets. Times count where both "
+        "were measured on one machine, of one commit: behind the number stands of how many sets it is, where these are "
+        "not all of the row; of fewer than half there is none.",
     ]
     if ranked:
         how.insert(1, f"rank: mean over sets of the place among all rows that have {seeds} on each, 1 is best.")
         how += _without_rank(standing)
-    if standing.best:
+    notes = []
+    if isinstance(standing.told_by, Refusal):
+        why = f"{standing.told_by.why}, and there {'is' if len(standing.sets) == 1 else 'are'} {len(standing.sets)}"
+        notes.append(f"No row is marked as the best, or as not told apart from it: {why}.")
+    else:
         asked = "with a rank" if ranked else f"that have {seeds} on each set"
         marked = f"Of the rows {asked} the best one and those that are not told apart from it are marked"
         how.insert(0, f"{marked}; by: {standing.told_by}.")
+        if len(standing.alike) > 1:
+            notes.append("\u2248: not told apart from the best row, which does not show that it is as good.")
+    notes += seeds_notes(regime, sets) if which == "room" else []
     by = 2 if ranked else 0
     by_change = [sorted_body(body, 0, heads[0].better) for body in bodies(regime, make, (*NETWORKS, PEERS))]
     found = [sorted_body(body, by, heads[by].better) for body in by_change]  # those without a rank stay in their order
     kept, found = without_empty(heads, found)
-    return BoardTable(f"{regime.name}-{which}", title, "row", kept, found, how, True, by)
+    return BoardTable(f"{regime.name}-{which}", title, "row", kept, found, how, True, by, notes)
+
+
+def seeds_notes(regime: BoardRegime, sets: Sequence[str]) -> list[str]:
+    """What rows of fewer seeds are held against, and how methods of more stand under these alone."""
+    student = regime.scores.student
+    cases = [case for case in regime.cases if case.dataset in sets]
+    if student is None or not any(0 < len(r.on(c)) < len(student.on(c)) for r in regime.compared for c in cases):
+        return []
+    few = {row.name: row for row in regime.compared if regime.few_seeds(row)}
+    text = "A row of fewer seeds than the student alone is held against it under the seeds that the row has."
+    seeds = {seed for row in few.values() for case in cases for seed in row.on(case)}
+    told = []
+    for row in (row for row in regime.methods if row.name not in few):
+        means = [_mean_change(regime, own, student, sets) for own in (_only(row, seeds), row)]
+        if None not in means and any(set(row.on(case)) - seeds for case in cases):
+            told.append(f"{row.name} {points(means[0])} ({points(means[1])})")
+    if told:
+        text += f" Under {seeds_text(sorted(seeds))} alone (under all of their seeds) others have {listed(told)}."
+    return [text]
+
+
+def _only(row: Row, seeds: Collection[int]) -> Row:
+    """The row with scores of these seeds alone."""
+    scores = {case: {seed: value for seed, value in own.items() if seed in seeds} for case, own in row.scores.items()}
+    return replace(row, scores=scores)
+
+
+def _mean_change(regime: BoardRegime, row: Row, base: Row, sets: Sequence[str]) -> float | None:
+    """Over these sets, each of which weighs the same; None without a common seed."""
+    found = changes_by_set(regime.scores, row, base, sets)
+    return float(np.mean([np.mean([change.mean for change in own]) for own in found.values()])) if found else None
 
 
 def _without_rank(standing: Standing) -> list[str]:
@@ -119,7 +164,7 @@ def _change_cell(test: OverSets | None, alone: bool) -> Cell:
 
 
 def _seeds_cell(least: int, most: int) -> Cell:
-    return Cell(str(most) if least == most else f"{least} to {most}", float(most))
+    return Cell(span(least, most), float(most))
 
 
 def _test_cells(test: OverSets | None) -> list[Cell]:
@@ -135,8 +180,12 @@ def _p_cell(test: OverSets | None) -> Cell:
     return Cell(p_text(p), p, {"better": "up", "worse": "down"}.get(test.answer, "") if test else "")
 
 
-def _ratio(value: float | None) -> Cell:
-    return Cell("" if value is None else f"x{value:.2f}", value)
+def _ratio(ratio: CostRatio | None) -> Cell:
+    """`x1.23`, with three significant digits; `x18.4 (2 sets)` where these are not all sets of the row."""
+    if ratio is None:
+        return Cell("", None)
+    text = f"x{ratio.value:.3g}" if ratio.value < 1000 else f"x{ratio.value:,.0f}"
+    return Cell(text + (f" ({count(ratio.sets, 'set')})" if ratio.sets < ratio.of else ""), ratio.value)
 
 
 def tuned_table(regime: BoardRegime) -> BoardTable | None:
@@ -160,7 +209,7 @@ def tuned_table(regime: BoardRegime) -> BoardTable | None:
             Cell(str(test.worse), float(test.worse)),
             Cell(str(test.pair.n), float(test.pair.n)),
         ]
-        entries.append(Entry(row.name, cells, badges(row)))
+        entries.append(Entry(row.name, cells, badges(regime, row), kind=row.kind))
     if not entries:
         return None
     heads = [

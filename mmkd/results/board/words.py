@@ -33,6 +33,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def span(least: int, most: int) -> str:
+    """`3`, or `1 to 3`."""
+    return str(most) if least == most else f"{least} to {most}"
+
+
 def listed(names: Sequence[str], most: int = 8) -> str:
     """`a, b and c`; of many the first and how many more."""
     shown = list(names)

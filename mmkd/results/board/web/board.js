@@ -1,4 +1,5 @@
 
+const OPEN = 2;
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const panels = tabs.map((tab) => document.getElementById(tab.getAttribute("aria-controls")));
 
@@ -10,6 +11,10 @@ function choose(number, focus) {
   });
   if (focus) tabs[number].focus();
 }
+
+if (matchMedia("(max-width: 40rem)").matches) // the first answers are read at once, the others are opened
+  for (const list of document.querySelectorAll(".answers"))
+    [...list.querySelectorAll("details")].slice(OPEN).forEach((each) => { each.open = false; });
 
 function chooseNamed() { // the tab of the address, or of the part of it that the address names
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
