@@ -59,5 +59,5 @@ class SelfTraining(BornAgain):
         if not setup.unlabelled:
             raise MmkdError(
                 "self-training learns from windows without a label, and all training windows have one; use "
-                "--labelled-subjects N or --labelled-windows N, or --method born-again"
+                "--labelled-subjects N or --labelled-windows N, --unlabelled FILE.npz, or --method born-again"
             )

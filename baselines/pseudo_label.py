@@ -37,7 +37,7 @@ class PseudoLabel(Method):
         if not setup.unlabelled:
             raise MmkdError(
                 "pseudo-label gives classes to windows without a label, and all training windows have one; use "
-                "--labelled-subjects N or --labelled-windows N"
+                "--labelled-subjects N or --labelled-windows N, or give others with --unlabelled FILE.npz"
             )
         if setup.mixes:
             raise MmkdError("pseudo-label: a window that is mixed has no one class; leave mixup out of --augment")

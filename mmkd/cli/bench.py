@@ -331,7 +331,7 @@ def print_outcome(outcome: "Outcome", runs: Path, data: str = "", cache: str | N
     for selection in outcome.selections:
         for line in selection.lines:
             print(line)
-    for line in (*[choice.line for choice in outcome.tunings], *outcome.untuned):
+    for line in (*outcome.unselected, *[choice.line for choice in outcome.tunings], *outcome.untuned):
         print(line)
     if any(row.gaps for row in rows) and not any(gap.has_room for row in rows for gap in row.gaps):
         place = place_flags(runs, cache)

@@ -131,7 +131,17 @@ def command(argv: Sequence[str]) -> int:
     tables, notes = [], []
     with _records(runs, args.experiment, files_of_records) as (records, left_out):
         try:
-            comparison = compare(records, args.control, left_out)
+            theirs = []
+            if protocol is not None:
+                from mmkd.results.beside import place_records, students_and_controls
+
+                own = place_records(compare(records).records, protocol)
+                theirs = students_and_controls(own, protocol)
+                if theirs:
+                    notes = [
+                        f"--with {protocol.version}: its {len(theirs)} records of the student and controls are here too"
+                    ]
+            comparison = compare([*records, *theirs], args.control, left_out)
         except MmkdError:  # there may be nothing to compare yet, and records of the selection phase all the same
             if written is not None:
                 write_travelling(written, travelling_records(records))
@@ -142,10 +152,9 @@ def command(argv: Sequence[str]) -> int:
         export = Export(comparison, rankings(comparison), facts, windows=not args.no_windows)
         files = export_files(export)
         if protocol is not None:
-            from mmkd.results.beside import place_records, table_text, tables_beside
+            from mmkd.results.beside import table_text, tables_beside
 
-            placed = place_records(comparison.records, protocol)
-            tables, notes = tables_beside(placed, protocol), placed.left_out
+            tables, notes = tables_beside(own, protocol), [*notes, *own.left_out]
     write_files(out, files)
     for line in dict.fromkeys((*comparison.left_out, *export.notes, *broken_packages(), *notes)):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)
@@ -162,7 +171,7 @@ def command(argv: Sequence[str]) -> int:
         for table in tables:
             print(f"\n{table_text(table)}")
         if protocol is not None and not tables:
-            known = sum(map(len, placed.records.values()))
+            known = sum(map(len, own.records.values()))
             of_it = f"all {known} of a regime of {protocol.version} are among its results" if known else ""
             why = of_it or f"none is of a regime of {protocol.version}, for the reasons above"
             print(f"\n--with {protocol.version} adds nothing of these units: {why}")

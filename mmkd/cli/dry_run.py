@@ -80,6 +80,8 @@ def dry_run(request: Request, workspace: Workspace, rerun: bool, as_json: bool) 
     if selected:
         count = f"{len(selected)} student{'s' * (len(selected) != 1)} alone"
         print(f"selection in {request.select} folds: {count}, {sum(selected.values())} on record, and their teachers")
+        for line in phase.left_out:
+            print(line)
     if tried:
         count = f"{len(tried)} student{'s' * (len(tried) != 1)} in a fold of the training part"
         counts = {tries.method: len(tries.units) for tries in tuning.tries}

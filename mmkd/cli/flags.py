@@ -78,7 +78,9 @@ def make_parser() -> Parser:
         "--robustness", action="store_true", help="test students, those on record too, on disturbed test windows"
     )
     where.add_argument(
-        "--dry-run", action="store_true", help="print the units, which exist and how long the rest takes, and stop"
+        "--dry-run",
+        action="store_true",
+        help="print the units, which exist and how long the rest takes, and stop; only a run tries whether methods fit",
     )
     where.add_argument("--publish", action="store_true", help="send the records to MLflow that it lacks, and stop")
     where.add_argument("--mlflow-models", action="store_true", help="log students as MLflow models, with --publish too")

@@ -111,11 +111,15 @@ def _check(args: Any, words: Sequence[str]) -> int:
     checked = check_file(path, protocol, Path(args.method_file) if args.method_file else None)
     problems = checked.problems or taken_names(path, checked.lines, protocol)
     name = one_line(path.name, 60)
-    for number, text in problems[:MOST_SHOWN]:
+    alike: dict[str, list[int]] = {}
+    for number, text in problems:
+        alike.setdefault(text, []).append(number)
+    for text, (number, *others) in list(alike.items())[:MOST_SHOWN]:
         where = f", line {number}" if number else ""
+        where += f" and {len(others):,} other{'s' * (len(others) > 1)}" if others else ""
         print(f"{NAME}: {name}{where}: {one_line(text)}", file=sys.stderr)
     if problems:
-        more = len(problems) - MOST_SHOWN
+        more = len(alike) - MOST_SHOWN
         if more > 0:
             print(f"{NAME}: {name}: and {more:,} more", file=sys.stderr)
         return 2
@@ -210,7 +214,7 @@ def _make_own(args: Any, protocol: Any) -> int:
         raise MmkdError(f"--out {out}: {error.strerror or error}") from None
     for one in made:
         print(f"{one.regime}: {len(one.lines):,} lines of {one.units:,} record{'s' * (one.units != 1)}")
-    print(f"file: {out}; python -m mmkd.results check {out} says what is missing")
+    print(f"file: {out}; python -m mmkd.results check {out} --method-file FILE.py says what is missing")
     return 0
 
 

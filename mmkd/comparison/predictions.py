@@ -1,5 +1,6 @@
 """Predictions of records: read, averaged, and compared with each other. Needs neither torch nor mlflow."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -10,7 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from mmkd.core.errors import MmkdError
+from mmkd.core.errors import MmkdError, ScoreWarning
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.classes import accuracy, mean_of
 from mmkd.metrics.fidelity import Answers
@@ -200,7 +201,7 @@ def with_current_scores(record: Record) -> Record:
     """The record with the scores of plugins' metrics as their present code computes them from its predictions.
 
     A metric is no part of keys, so a record may hold the score of an older text. A score that cannot be computed again
-    is left out.
+    is left out, with a `ScoreWarning`.
     """
     recorded = record.result.get("metric_sha256") or {}
     checksums = checksum_field().get("metric_sha256", {})
@@ -210,6 +211,11 @@ def with_current_scores(record: Record) -> Record:
         return record
     metrics = {part: {name: s[name] for name in s if name not in edited} for part, s in record.metrics.items()}
     metrics["test"] |= _computed_scores(record, edited)
+    for name in (name for name in edited if name not in metrics["test"]):
+        line = f"metric {name!r}: its text has changed, and predictions on record are missing or it fails on them"
+        warnings.warn(
+            f"{line}; left out there", ScoreWarning, stacklevel=1
+        )  # always from this line, so that it is shown once
     return replace(record, result={**record.result, "metrics": metrics})
 
 

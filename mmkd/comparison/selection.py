@@ -38,9 +38,10 @@ class Selection:
 
     @property
     def lines(self) -> list[str]:
-        """What is said of them, a line each."""
+        """What is said of them: the gap of the best teacher, then of each teacher an indented line."""
         head = f"selection in {self.folds} folds of the training part, {self.dataset}, {self.student}"
-        return [f"{head}: {line}" for line in gap_lines(self.gaps)]
+        first, *others = gap_lines(self.gaps)
+        return [f"{head}: {first}", *(f"  {line}" for line in others)]
 
     def as_json(self) -> dict[str, Any]:
         """As `--json` prints it."""

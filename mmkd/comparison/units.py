@@ -40,7 +40,9 @@ def unit_metrics(record: Record) -> dict[str, float]:
 def recorded_metrics(record: Record) -> dict[str, float]:
     """What a record says of its unit: test scores, costs, and what was measured of the deployed student."""
     metrics = {name: float(value) for name, value in record.metrics.test.items()}
-    metrics |= {"parameters": float(record.parameters), "seconds": record.seconds}
+    metrics |= {"seconds": record.seconds}
+    if record.kind != "reference":  # peers are no networks, and older records say 0
+        metrics["parameters"] = float(record.parameters)
     measured = record.measurement("deployment.json")
     names = [metric.name for metric in from_source("deployment")]
     metrics |= {name: float(measured[name]) for name in names if name in measured} | export_metrics(measured)

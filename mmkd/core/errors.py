@@ -42,6 +42,10 @@ class DataWarning(UserWarning):
     """Something in a data set is suspicious. The message is one line that names the data set."""
 
 
+class ScoreWarning(UserWarning):
+    """A score is not shown, or not that of a record. The message is one line that says why."""
+
+
 class MachineWarning(UserWarning):
     """This machine, or a setting on it, makes results much later than they need be, or others than those on file.
 

@@ -54,6 +54,7 @@ class Outcome:
         references: records of the task's reference rows, such as the simple detectors of anomalies.
         data_warnings: one line for each thing that is suspicious in the data.
         selections: the gaps of the selection phase, of each data set and student.
+        unselected: one line for each teacher that has no gap there.
         tunings: what was chosen in the tuning phase.
         tried: the records of that phase.
         untuned: one line for each method that was not tuned, or not as often as asked.
@@ -67,6 +68,7 @@ class Outcome:
     references: Sequence[Record] = ()
     data_warnings: Sequence[str] = ()
     selections: "Sequence[Selection]" = ()
+    unselected: Sequence[str] = ()
     tunings: Sequence[Choice] = ()
     tried: Sequence[Record] = ()
     untuned: Sequence[str] = ()
@@ -179,6 +181,7 @@ def execute(
     return replace(
         outcome,
         selections=selections,
+        unselected=phase.left_out,
         tunings=distinct(choices),
         tried=tuning.records(workspace.records),
         untuned=notes_of(tuning, request.tune or 0, choices),

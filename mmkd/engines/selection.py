@@ -34,10 +34,12 @@ class Phase:
     Attributes:
         alone: the students alone, one for each student, seed and fold.
         taught: units whose teachers are trained, without the units themselves; each teacher once.
+        left_out: one line for each teacher that is not trained in folds, and so has no gap.
     """
 
     alone: Units = ()
     taught: Units = ()
+    left_out: Sequence[str] = ()
 
     def missing(self, workspace: Workspace) -> list[tuple[UnitSpec, str, Dataset]]:
         """The teachers that are not on record: a unit, its modality and the data."""
@@ -72,14 +74,15 @@ def phase_of(request: Request, units: Units) -> Phase:
 def plan_phase(units: Units, folds: int | None) -> Phase:
     """The selection phase of these units; without `folds` nothing.
 
-    Peers are no networks and have rows of their own. A teacher whose weights were given is left out, too: nobody
-    knows which windows it has seen.
+    Teachers that are peers are left out: they are no networks and have rows of their own. So is a teacher whose
+    weights were given: nobody knows which windows it has seen.
 
     Raises:
         MmkdError: a training part cannot be cut into so many folds.
     """
     alone: dict[str, tuple[UnitSpec, Dataset]] = {}
     taught: dict[str, tuple[UnitSpec, Dataset]] = {}
+    left_out: dict[str, None] = {}
     for spec, data in units:
         for number in range(1, (folds or 0) + 1):
             inner = in_fold(spec, number, folds or 0)
@@ -87,10 +90,20 @@ def plan_phase(units: Units, folds: int | None) -> Phase:
             single = student_alone(inner)
             alone.setdefault(single.key, (single, data))
             names = [name for name in inner.network_teachers if name not in inner.checkpoint_sha256]
+            left_out |= {_why_left_out(inner, name): None for name in inner.teachers if name not in names}
             if names:
                 keys = shown([inner.teacher(name).key for name in names])
                 taught.setdefault(keys, (replace(inner, teachers={n: inner.teachers[n] for n in names}), data))
-    return Phase(list(alone.values()), list(taught.values()))
+    return Phase(list(alone.values()), list(taught.values()), list(left_out))
+
+
+def _why_left_out(spec: UnitSpec, name: str) -> str:
+    """One line on a teacher that the phase does not train."""
+    if name in spec.checkpoint_sha256:
+        why = "its weights were given, and may have seen any window"
+    else:
+        why = "it is no network; mmkd.compare has its row"
+    return f"selection: no gap of teacher {spec.teacher(name).title}: {why}"
 
 
 def run_phase(phase: Phase, workspace: Workspace, on_result: Callable[[UnitResult], None]) -> list[str]:

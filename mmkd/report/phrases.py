@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mmkd.comparison.compare import Comparison
+from mmkd.comparison.gap import SCORE as GAP_SCORE
 from mmkd.comparison.groups import Group
 from mmkd.comparison.rows import BOUND, STUDENT_ONLY, STUDENTS, Row
 from mmkd.core.refusal import Refusal
 from mmkd.core.text import shorten
+from mmkd.metrics.registry import METRICS
 
 POINTS = 100
 CONTROLS = "controls: no methods, but what methods are held against"
@@ -16,9 +18,9 @@ CONTROLS = "controls: no methods, but what methods are held against"
 
 LEGEND = (
     "vs {control}: {score} in points, paired by seed (a single seed in folds by fold), with a 95 % bootstrap interval "
-    "over the pairs; of few it is too narrow. gap: share closed of the way from the student alone to its best "
-    "teacher. agree: share of test windows on which a student says what its teachers say together. time: of training "
-    "the student, against training it alone."
+    "over the pairs; of few it is too narrow. gap: share closed, in {score}, of the way from the student alone to "
+    "its best teacher (the gap above the table is in {gap_score}). agree: share of test windows on which a student "
+    "says what its teachers say together. time: of training the student, against training it alone."
 )
 
 
@@ -33,7 +35,8 @@ def mean_and_deviation(values: Sequence[float], scale: float = 1.0, sign: str = 
 
 def legend(comparison: Comparison) -> str:
     """What the columns of the tables mean."""
-    return LEGEND.format(control=control_name(comparison.control), score=score_names(comparison.groups))
+    score = score_names(comparison.groups)
+    return LEGEND.format(control=control_name(comparison.control), score=score, gap_score=METRICS.get(GAP_SCORE).label)
 
 
 def score_names(groups: Iterable[Group]) -> str:

@@ -104,7 +104,8 @@ def cells(members: Sequence[TableRow], seeds: int, brief: bool = False) -> list[
             line.append(metric.format(float(np.mean(values))) if mean_only else mean_and_deviation(values))
         if has_change:
             line.append(mean_and_deviation(row.change, 100, "+"))
-        lines.append([*line, f"{row.parameters:,}", duration(row.seconds)])
+        size = "" if row.kind == "reference" and not row.parameters else f"{row.parameters:,}"
+        lines.append([*line, size, duration(row.seconds)])
     return lines
 
 
@@ -117,6 +118,8 @@ def _footnotes(table: Sequence[TableRow]) -> list[str]:
         lines.append(f"vs alone: {score} in points against the student without a teacher, {pairs}")
     if any(row.folds and row.of == "seed" for row in table):
         lines.append("in folds: the value of a seed is the mean over its folds; a seed that lacks one has none")
+    if any(row.of == "seed" and len(row.score) > 1 for row in table):
+        lines.append("±: standard deviation over the seeds; intervals: mmkd.compare")
     if any(row.of == "fold" for row in table):
         lines.append("one seed in folds: ± is over the folds, which share training data, and says nothing of seeds")
     statuses = status_line([(row.name, row.status) for row in table])

@@ -22,7 +22,7 @@ def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
     teachers and their upper bound.
 
     Args:
-        notes: gets a line for each unit whose file cannot be made.
+        notes: gets a line for each unit whose file cannot be made, or each row that has no probabilities.
     """
     files: dict[str, str] = {}
     for group in comparison.groups:
@@ -34,7 +34,10 @@ def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
                 if isinstance(predictions, Refusal) or predictions.probabilities is None:
                     why = predictions.why if isinstance(predictions, Refusal) else "no probabilities"
                     whole = unit.record is None or unit.record.has_files
-                    notes.append(f"no tsml file of {unit.key}: {why}" if whole else f"no tsml files: {why}")
+                    if not isinstance(predictions, Refusal):
+                        notes.append(f"no tsml files of {row.prefix}{row.title}: {why}")
+                    else:
+                        notes.append(f"no tsml file of {unit.key}: {why}" if whole else f"no tsml files: {why}")
                     continue
                 name = slug(_classifier(row, group))
                 path = f"tsml/{name}/Predictions/{slug(group.dataset)}/testResample{_resample(unit, group)}.csv"

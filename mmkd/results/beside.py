@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmkd.comparison.identity import as_key, group_settings
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import METRICS
 from mmkd.results.fitting import Difference, describe, differences
-from mmkd.results.making import lines_of, sort_out
+from mmkd.results.making import lines_of, record_files, sort_out
 from mmkd.results.naming import row_names
 from mmkd.results.protocol import Protocol, Regime
 from mmkd.results.summary import STUDENT, Row, rows_of, student_alone
 from mmkd.results.tables import content_sha256, read_lines
 from mmkd.specs.unit import UnitSpec
 from mmkd.store.record import Record
+from mmkd.store.travelling import read_travelling
 from mmkd.units.methods import own_statuses
 
 PREFIX = {"peer": "peer ", "teacher": "teacher "}
@@ -67,6 +69,27 @@ def _nearest(record: Record, protocol: Protocol) -> tuple[Regime, list[Differenc
     return min(found, key=lambda pair: (record.spec.data.name not in pair[0].datasets, len(pair[1])))
 
 
+def students_and_controls(placed: Placed, protocol: Protocol) -> list[Record]:
+    """The protocol's records of the student alone and of controls that belong in a table with own records.
+
+    They have the data set, student and training of an own record, under any seed, and no predictions. Empty without the
+    folder of the protocol's records, which a checkout has and the wheel has not.
+
+    Raises:
+        MmkdError: a file of records is malformed.
+    """
+    statuses = own_statuses()
+    found = {}
+    for name, paths in record_files(protocol).items():
+        own = {as_key(group_settings(record)) for record in placed.records.get(name, ())}
+        for record in read_travelling(paths, "records").values() if own and paths else ():
+            is_control = record.kind == "student" and statuses.get(record.unit.method) == "control"
+            if is_control and as_key(group_settings(record)) in own:
+                found[record.key] = record
+    mine = {record.key for records in placed.records.values() for record in records}
+    return [record for key, record in found.items() if key not in mine]
+
+
 def own_methods(records: Iterable[Record]) -> tuple[list[Record], int]:
     """The students on record whose method is none of mmkd, and how many other records there are."""
     records = list(records)
@@ -83,8 +106,8 @@ class Table:
     """The rows of a regime on one data set for one student, the largest change first; own ones among them.
 
     Attributes:
-        rows: (row, mean change against the student alone of the protocol and how many seeds both have, None where there
-            are none).
+        rows: (row, mean change against the student alone and how many seeds both have, None where there are none). The
+            student alone is that of the protocol, under other seeds the own one.
     """
 
     version: str
@@ -138,7 +161,11 @@ def _table(version: str, regime: Regime, dataset: str, student: str, rows: Seque
     members = [
         row for row in rows if row.dataset == dataset and (row.student == student or row.kind in ("peer", "teacher"))
     ]
-    alone = student_alone([row for row in members if not row.own], dataset, student)
+    theirs = student_alone([row for row in members if not row.own], dataset, student)
+    own = student_alone([row for row in members if row.own], dataset, student)
+    alone = theirs
+    if theirs is not None and own is not None:
+        alone = replace(theirs, scores={**own.scores, **theirs.scores})
     sign = METRICS.get(regime.metric).sign
 
     def place(pair: tuple[Row, tuple[float, int] | None]) -> tuple[float, bool, str, str]:
@@ -146,10 +173,10 @@ def _table(version: str, regime: Regime, dataset: str, student: str, rows: Seque
         if alone is None:
             value = sign * row.mean
         else:  # means over other seeds do not stand beside each other; a row without a common seed comes last
-            value = change[0] if change is not None else 0.0 if row is alone else -math.inf
+            value = change[0] if change is not None else 0.0 if row in (theirs, own) else -math.inf
         return -value, row.own, row.kind, row.name
 
-    changes = [(row, None if row is alone else row.change(alone, regime.metric)) for row in members]
+    changes = [(row, None if row in (theirs, own) else row.change(alone, regime.metric)) for row in members]
     changes.sort(key=place)
     return Table(version, regime.name, regime.title, dataset, student, regime.metric, tuple(changes))
 
@@ -164,7 +191,7 @@ def table_text(table: Table) -> str:
     ]
     names = [(OWN if row.own else "  ") + PREFIX.get(row.kind, "") + shorten(row.name, 60) for row, _ in table.rows]
     width = max(map(len, names))
-    lines.append(f"{'':{width}}  {metric.label:>10}  n  vs {STUDENT} of {version}")
+    lines.append(f"{'':{width}}  {metric.label:>10}  n  vs {STUDENT} alone, of the same seeds")
     for name, (row, change) in zip(names, table.rows, strict=True):
         against = "" if change is None else f"{100 * change[0]:+.1f} points of {change[1]} seed{'s' * (change[1] != 1)}"
         lines.append(f"{name:{width}}  {metric.format(row.mean):>10}  {len(row.scores)}  {against}".rstrip())

@@ -23,7 +23,7 @@ def printed(capsys, monkeypatch, runs, *rooms, cache=None):
     rows = [SimpleNamespace(gaps=[SimpleNamespace(has_room=room) for room in rooms])]
     monkeypatch.setattr(run_rows, "rows", lambda *_: rows)
     monkeypatch.setattr(table, "print_tables", lambda *_: None)
-    names = ("results", "teachers", "references", "selections", "tunings", "untuned", "data_warnings")
+    names = ("results", "teachers", "references", "selections", "unselected", "tunings", "untuned", "data_warnings")
     bench.print_outcome(SimpleNamespace(students_alone={}, **dict.fromkeys(names, ())), Path(runs), cache=cache)
     return capsys.readouterr().out
 

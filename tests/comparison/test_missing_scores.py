@@ -21,6 +21,8 @@ RNG = np.random.default_rng(0)
 class OldRecord(SimpleNamespace):
     """A record as far as its scores and predictions are read."""
 
+    kind = "student"
+
     def file(self, name: str) -> Path:
         return self.folder / name
 

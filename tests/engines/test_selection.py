@@ -78,6 +78,22 @@ def test_the_student_alone_is_held_against_the_teachers_that_the_request_names(s
     assert {record.key for record in records} == keys, "as a method would have them"
 
 
+def test_a_teacher_that_is_not_trained_in_folds_is_named(sines, tmp_path, capsys):
+    """Else the user of `--select` sees no gap, and no reason."""
+    flags = ["--method=kd", "--data", str(sines), *FLAGS, "--select=2", "--peers=none"]
+    flags += ["--runs", str(tmp_path / "runs"), "--cache", str(tmp_path / "cache")]
+    forest = [flag for flag in flags if not flag.startswith("--teacher-net")] + ["--teacher-net=sig=random-forest"]
+    line = "selection: no gap of teacher sig random-forest: it is no network; mmkd.compare has its row"
+    for command in (["--dry-run"], []):
+        assert main([*forest, *command]) == 0
+        assert line in capsys.readouterr().out.splitlines()
+    assert main(flags) == 0
+    assert "no gap of teacher" not in capsys.readouterr().out
+    weights = min((tmp_path / "cache" / "teachers").glob("*/*.safetensors"))
+    assert main([*flags, f"--teacher-checkpoint=sig={weights}"]) == 0
+    assert "its weights were given, and may have seen any window" in capsys.readouterr().out
+
+
 def test_nothing_of_it_reads_the_test_windows(sines, tmp_path):
     """Other values and labels of the test windows: the same weights, predictions and scores, bit for bit."""
     data = load_file(sines)

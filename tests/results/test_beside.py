@@ -7,8 +7,9 @@ import pytest
 
 from mmkd.cli.results import main
 from mmkd.compare import main as compare
+from mmkd.comparison.compare import compare as compare_records
 from mmkd.results import beside
-from mmkd.results.beside import place_records, tables_beside
+from mmkd.results.beside import place_records, students_and_controls, tables_beside
 from mmkd.results.protocol import read_protocol
 from mmkd.results.summary import Row
 from tests.results.made_up import record, records_of, score_of, units, write_protocol, write_records
@@ -51,6 +52,34 @@ def test_rows_of_other_seeds_stand_by_their_change_not_by_their_mean(protocol):
     assert [row.name for row, _ in found.rows] == ["good", "student", "bad", "other"]
     found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [bad, other, good])
     assert [row.name for row, _ in found.rows] == ["other", "bad", "good"], "without a student by the mean"
+
+
+def test_seeds_that_the_benchmark_lacks_are_paired_with_the_own_student(protocol):
+    """Or `mmkd.bench` and `mmkd.compare --with` would show other changes of the same units."""
+    alone = Row("hapt6", "sig", "student", "student", {0: 0.9, 1: 0.8})
+    more = Row("hapt6", "sig", "student", "student", {1: 0.1, 2: 0.5}, own=True)
+    mine = Row("hapt6", "sig", "method", "mine", {0: 0.9, 1: 0.8, 2: 0.8}, own=True)
+    found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [mine, alone, more])
+    assert {(row.name, row.own): change for row, change in found.rows} == {
+        ("mine", True): (pytest.approx(0.1), 3),
+        ("student", False): None,
+        ("student", True): None,
+    }
+
+
+def test_its_students_and_controls_stand_in_the_table_of_own_records(protocol):
+    placed = place_records(own(protocol), protocol)
+    found = students_and_controls(placed, protocol)
+    methods = {record.spec.method for record in found}
+    assert {"student", "longer", "pseudo-label"} <= methods
+    assert not {"kd", "mine"} & methods
+    assert {record.spec.data.name for record in found} == {"hapt6"}
+    assert {record.spec.seed for record in found} == {record.spec.seed for record in own(protocol)}
+    (group,) = compare_records([*own(protocol), *found]).groups
+    (row,) = [row for row in group.rows if row.base == "mine"]
+    assert row.change.mean == pytest.approx(0.06)
+    nowhere = replace(protocol, folder=protocol.folder / "nowhere")
+    assert students_and_controls(placed, nowhere) == [], "as of the wheel"
 
 
 def as_json(spec):

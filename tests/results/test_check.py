@@ -437,12 +437,22 @@ def test_a_malformed_file_is_refused(check, right, name):
 
 
 def test_many_problems_are_counted(check, right):
-    code, _, err = check(right.replace(",false\n", ",no\n").replace(",mine,mine,", ",kd,kd,"))
+    lines = right.splitlines()
+    wrong = [line.replace(",mine,mine,", f",mine{i},other{i},") for i, line in enumerate(lines)]
+    code, _, err = check("\n".join(wrong) + "\n")
     assert code == 2
-    lines = err.splitlines()
-    assert len(lines) == 21
-    assert lines[0].startswith("mmkd.results: mine.csv, line 2: ")
-    assert lines[-1] == "mmkd.results: mine.csv: and 94 more"
+    printed = err.splitlines()
+    assert len(printed) == 21
+    assert printed[0].startswith("mmkd.results: mine.csv, line 2: ")
+    assert printed[-1] == f"mmkd.results: mine.csv: and {len(lines) - 1 - 20} more"
+
+
+def test_a_problem_of_many_lines_is_printed_once(check, right):
+    code, _, err = check(right.replace(",mine,mine,", ",kd,kd,"))
+    assert code == 2
+    (line,) = err.splitlines()
+    others = right.count(",mine,mine,") - 1
+    assert line.startswith(f"mmkd.results: mine.csv, line 2 and {others} others: ")
 
 
 @pytest.mark.parametrize(
