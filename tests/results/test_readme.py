@@ -9,6 +9,7 @@ import pytest
 from mmkd.results.board.decisions import Decisions, read_decisions
 from mmkd.results.board.reading import plan_of
 from mmkd.results.board.regime import BoardRegime
+from mmkd.results.by_units import by_units
 from mmkd.results.columns import Line
 from mmkd.results.protocol import read_protocol
 from mmkd.results.tables import load_results
@@ -54,6 +55,22 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     else:
         assert not helped
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at", "sp", "crd"}
+    apart = by_units(regime.scores, protocol.subject_sets)
+    if name == "A" and page == "README.md":
+        assert (
+            f"few labels: `kd` {100 * apart['kd'].on_subjects:+.1f}, MiniRocket {100 * apart['minirocket'].on_subjects:+.1f}"
+            in text
+        )
+    elif name == "A":
+        for row, shown in (
+            ("kd", "`kd` has"),
+            ("pseudo-label", "`pseudo-label`"),
+            ("freekd", "`freekd`"),
+            ("minirocket", "MiniRocket"),
+        ):
+            both = apart[row]
+            said = f"{shown} {100 * both.on_subjects:+.1f} ({100 * both.on_others:+.1f}"
+            assert said in text
     room = read_decisions(protocol.folder)[name].teachable
     assert (f"on {len(room)} of the 14 sets with few" if name == "A" else f"on {len(room)} with all") in text
     assert ("one seed", "two seeds", "three seeds", "four seeds", "five seeds")[len(regime.scores.seeds) - 1] in text
