@@ -152,9 +152,10 @@ def command(argv: Sequence[str]) -> int:
         export = Export(comparison, rankings(comparison), facts, windows=not args.no_windows)
         files = export_files(export)
         if protocol is not None:
-            from mmkd.results.beside import table_text, tables_beside
+            from mmkd.results.beside import table_text, tables_beside, trained_again
 
-            tables, notes = tables_beside(own, protocol), [*notes, *own.left_out]
+            tables = tables_beside(own, protocol)
+            notes += [f"--with {protocol.version}: {line}" for line in (*trained_again(own, protocol), *own.left_out)]
     write_files(out, files)
     for line in dict.fromkeys((*comparison.left_out, *export.notes, *broken_packages(), *notes)):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)

@@ -131,7 +131,7 @@ class _Measured:
         kinds = {pair.of for pair in pairs}
         why = "" if len(kinds) == 1 else "subjects are on record for some of its units only"
         if any(pair.names is None for pair in pairs):
-            why = "it needs predictions, which records from elsewhere (--records) came without"
+            why = "it needs predictions, which records from elsewhere (--records, --with) came without"
         names = None if why else np.unique(np.concatenate([pair.names for pair in pairs if pair.names is not None]))
         classes = max(pair.classes for pair in pairs)
         sums = [self._seed_sums(cases, names, classes) for cases in seeds]

@@ -9,7 +9,7 @@ from mmkd.store.record import Record
 def read_history(record: Record, notes: list[str]) -> list[dict[str, float]]:
     """A row an epoch with its losses and validation scores; empty where there is none."""
     if not record.has_files:
-        notes.append("no learning curves of records from elsewhere (--records): they came without them")
+        notes.append("no learning curves of records from elsewhere (--records, --with): they came without them")
         return []
     try:
         with record.file("history.csv").open(newline="", encoding="utf-8") as stream:

@@ -23,7 +23,7 @@ from mmkd.metrics.steps import Recording, confusion_matrix
 from mmkd.store.record import Record
 from mmkd.tasks import TASKS
 
-NOT_TRAVELLED = "records from elsewhere (--records) came without predictions"
+NOT_TRAVELLED = "records from elsewhere (--records, --with) came without predictions"
 """Why nothing is shown that needs the predictions of a record that travelled."""
 SMALL_BYTES, KEPT_FILES = 32 << 10, 1024
 """Files of predictions up to this size are kept in memory once they are read, and so many of them."""
@@ -229,9 +229,9 @@ def _computed_scores(record: Record, missing: Sequence[str]) -> dict[str, float]
             predictions = read_predictions(record)
             if isinstance(predictions, Refusal) or predictions.probabilities is None:
                 return {}
-            known = window_scores(predictions.true, predictions.probabilities)
-            return {name: known[name] for name in missing}
-        scores = StepScores(_count_classes(record), task.form)
+            known = window_scores(predictions.true, predictions.probabilities, strict=False)
+            return {name: known[name] for name in missing if name in known}
+        scores = StepScores(_count_classes(record), task.form, strict=False)
         for true, predicted in _recordings(record):
             scores.add(confusion_matrix(true, predicted, len(scores.names)))
         means = scores.means()
@@ -275,8 +275,10 @@ def combine(members: Sequence[Predictions | Refusal]) -> JointPrediction | Refus
         each = tuple(other.predicted for other in predictions)
         return JointPrediction(first.window, first.true, each, {}, drawn=first.drawn)
     mean = mean_of(probabilities)
-    own = {} if len(predictions) == 1 else window_scores(first.true, mean)  # of one they are in its record
-    bound = {} if len(predictions) == 1 else window_scores(first.true, best_of(first.true, probabilities))
+    own, bound = {}, {}
+    if len(predictions) > 1:  # of one they are in its record
+        own = window_scores(first.true, mean, strict=False)
+        bound = window_scores(first.true, best_of(first.true, probabilities), strict=False)
     return JointPrediction(first.window, first.true, (mean.argmax(1),), own, bound, mean, first.drawn)
 
 

@@ -172,6 +172,7 @@ def execute(
             results += run_by_workers(remaining, workspace, existing == "rerun", broken, advance)
         else:
             results += run_units(remaining, workspace, existing, advance, broken)
+    results = [_read_again(result, workspace) for result in results]
     for line in workspace.records.differences(result.record for result in results if result.record is not None):
         workspace.progress.say(f"warning: {line}")
     said = warning_lines(understood)
@@ -187,6 +188,17 @@ def execute(
         untuned=notes_of(tuning, request.tune or 0, choices),
         failed_selections=failed,
     )
+
+
+def _read_again(result: UnitResult, workspace: Workspace) -> UnitResult:
+    """The result with the record that is in the runs folder now.
+
+    A unit whose record travelled here may have been trained after its result was told, for a unit that needs its
+    weights; all else that is shown is of that training.
+    """
+    if not isinstance(result.record, TravellingRecord):
+        return result
+    return replace(result, record=workspace.records.get(result.spec.key))
 
 
 def check_travelled(records: Iterable[TravellingRecord]) -> None:

@@ -34,14 +34,16 @@ class StepScores:
     Args:
         classes: number of classes K, or their K names.
         form: the data form whose metrics are computed.
+        strict: whether a metric that fails on a recording is an error; else it has no mean.
 
     Raises:
         MmkdError: two names are one in snake case.
     """
 
-    def __init__(self, classes: int | Sequence[str], form: str = "step") -> None:
+    def __init__(self, classes: int | Sequence[str], form: str = "step", strict: bool = True) -> None:
         self.names = class_names(classes)
         self.form = form
+        self.strict = strict
         self.pooled = np.zeros((len(self.names),) * 2, np.int64)
         self.scores: list[dict[str, float]] = []
         self.ious: list[Floats] = []
@@ -49,7 +51,7 @@ class StepScores:
     def add(self, counts: Ints) -> None:
         """Count a recording in, by its confusion matrix (K, K); one without a step that counts is left out."""
         if counts.any():
-            self.scores.append(count_scores(counts, self.form))
+            self.scores.append(count_scores(counts, self.form, self.strict))
             self.ious.append(class_iou(counts))
             self.pooled += counts
 
@@ -61,8 +63,9 @@ class StepScores:
         """
         if not self.scores:
             raise MmkdError("no recording has an annotated and predicted step; nothing to score")
-        means = np.array([list(scores.values()) for scores in self.scores]).mean(axis=0)
-        return dict(zip(self.scores[0], means.tolist(), strict=True))
+        names = [name for name in self.scores[0] if all(name in scores for scores in self.scores)]
+        means = np.array([[scores[name] for name in names] for scores in self.scores]).mean(axis=0)
+        return dict(zip(names, means.tolist(), strict=True))
 
     def details(self) -> dict[str, float]:
         """The same of all steps of all recordings as one, `pooled_<metric>`, and `iou_<class>`.

@@ -1,6 +1,7 @@
 """The scores of predicted classes that every record of windows with one label has."""
 
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from mmkd.metrics.registry import METRICS, count_metrics
 from mmkd.metrics.steps import Ints, confusion_matrix
 
 
-def window_scores(true: Ints, probabilities: Probabilities) -> dict[str, float]:
+def window_scores(true: Ints, probabilities: Probabilities, strict: bool = True) -> dict[str, float]:
     """Every registered metric of windows with one label, by name.
 
     Args:
         true: (n,) classes from 0 to K - 1.
         probabilities: (n, K).
+        strict: whether a metric that fails is an error; else it is left out.
 
     Raises:
         MmkdError: a metric fails on these classes, or gives no finite number for them.
@@ -26,21 +28,29 @@ def window_scores(true: Ints, probabilities: Probabilities) -> dict[str, float]:
     1.0
     """
     counts = confusion_matrix(true, probabilities.argmax(1), probabilities.shape[1])
-    scores = count_scores(counts, "window")
+    scores = count_scores(counts, "window", strict)
     for metric in METRICS.values():
         if metric.of_probabilities is not None:
-            scores[metric.name] = _score(metric.name, metric.of_probabilities, true, probabilities)
+            with nullcontext() if strict else suppress(MmkdError):
+                scores[metric.name] = _score(metric.name, metric.of_probabilities, true, probabilities)
     return scores
 
 
-def count_scores(counts: Ints, form: str) -> dict[str, float]:
+def count_scores(counts: Ints, form: str, strict: bool = True) -> dict[str, float]:
     """The metrics of a data form that are computed from a confusion matrix (K, K), by name.
+
+    Args:
+        strict: whether a metric that fails is an error; else it is left out.
 
     Raises:
         MmkdError: a metric fails on these classes, or gives no finite number for them.
     """
-    metrics = [(metric.name, metric.of_counts) for metric in count_metrics(form)]
-    return {name: _score(name, of_counts, counts) for name, of_counts in metrics if of_counts is not None}
+    scores = {}
+    for metric in count_metrics(form):
+        if metric.of_counts is not None:
+            with nullcontext() if strict else suppress(MmkdError):
+                scores[metric.name] = _score(metric.name, metric.of_counts, counts)
+    return scores
 
 
 def _score(name: str, metric: Callable[..., Any], *classes: Any) -> float:

@@ -37,7 +37,9 @@ def tsml_files(comparison: Comparison, notes: list[str]) -> dict[str, str]:
                     if not isinstance(predictions, Refusal):
                         notes.append(f"no tsml files of {row.prefix}{row.title}: {why}")
                     else:
-                        notes.append(f"no tsml file of {unit.key}: {why}" if whole else f"no tsml files: {why}")
+                        notes.append(
+                            f"no tsml file of {unit.key}: {why}" if whole else f"some units have no tsml files: {why}"
+                        )
                     continue
                 name = slug(_classifier(row, group))
                 path = f"tsml/{name}/Predictions/{slug(group.dataset)}/testResample{_resample(unit, group)}.csv"

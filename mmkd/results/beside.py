@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mmkd.comparison.compare import why_unusable
 from mmkd.comparison.identity import as_key, group_settings
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import METRICS
@@ -20,6 +21,8 @@ from mmkd.store.travelling import read_travelling
 from mmkd.units.methods import own_statuses
 
 PREFIX = {"peer": "peer ", "teacher": "teacher "}
+ROUNDING = 1e-5
+"""Difference of two scores that is none: results have six digits."""
 OWN = "* "
 """Stands before the name of an own row."""
 
@@ -84,10 +87,34 @@ def students_and_controls(placed: Placed, protocol: Protocol) -> list[Record]:
         own = {as_key(group_settings(record)) for record in placed.records.get(name, ())}
         for record in read_travelling(paths, "records").values() if own and paths else ():
             is_control = record.kind == "student" and statuses.get(record.unit.method) == "control"
-            if is_control and as_key(group_settings(record)) in own:
+            if is_control and not why_unusable(record) and as_key(group_settings(record)) in own:
                 found[record.key] = record
     mine = {record.key for records in placed.records.values() for record in records}
     return [record for key, record in found.items() if key not in mine]
+
+
+def trained_again(placed: Placed, protocol: Protocol) -> list[str]:
+    """A line for each regime of which own records have units of the protocol, with other scores than its results.
+
+    Raises:
+        MmkdError: a table of the protocol is damaged.
+    """
+    notes = []
+    for name, records in placed.records.items():
+        metric = protocol.regimes[name].metric
+        lines = [line for line in read_lines(protocol, name) if line.metric == metric and not line.subject]
+        known = {line.key: line.value for line in lines}
+        pairs = [(record, record.metrics.test[metric], known[record.key]) for record in records if record.key in known]
+        found = [pair for pair in pairs if not math.isclose(*pair[1:], rel_tol=ROUNDING, abs_tol=ROUNDING)]
+        if found:
+            record, own, theirs = found[0]
+            units = f"{len(found)} of its units {'were' if len(found) > 1 else 'was'} trained again with another score"
+            notes.append(
+                f"regime {name}: {units} ({record.unit.method} on {record.spec.data.name}, seed {record.spec.seed}: "
+                f"{METRICS.get(metric).label} {own:.3f}, {theirs:.3f} in {protocol.version}); tables and page have "
+                f"those here, the table beside {protocol.version} has its own"
+            )
+    return notes
 
 
 def own_methods(records: Iterable[Record]) -> tuple[list[Record], int]:

@@ -151,7 +151,7 @@ def test_without_subjects_no_sums_of_windows_travel_and_intervals_say_so(made):
     assert ("kd", "agreement_excess_low") in known
     assert missing == known
     assert all(line["agreement_excess_low"] == "" for line in table(leaderboard_csv(away)))
-    why = "it needs predictions, which records from elsewhere (--records) came without"
+    why = "it needs predictions, which records from elsewhere (--records, --with) came without"
     assert {line["excess_why"] for line in table(fidelity_csv(away)) if line["excess_mean"]} == {why}
     assert any(why in line for line in fidelity_notes(away.groups[0]))
     for line in path.read_text().splitlines():
@@ -176,7 +176,7 @@ def test_what_a_student_has_of_teachers_that_were_not_there_is_not_told(made, tm
     lines = [line for line in path.read_text().splitlines() if json.loads(line)["result"]["key"] not in kept]
     path.write_text("".join(f"{line}\n" for line in lines))
     away = compared(tmp_path / "nothing", path, elsewhere)[1]
-    note = "agreement: records from elsewhere (--records) came without predictions"
+    note = "agreement: records from elsewhere (--records, --with) came without predictions"
     assert note in away.groups[0].notes
     rows = {line["row"]: line for line in table(leaderboard_csv(away))}
     assert rows["student"]["agreement_mean"] == ""
@@ -245,7 +245,7 @@ def test_the_page_is_made_of_lines_alone(made, tmp_path, capsys, monkeypatch):
     assert main(["--runs", "nowhere", "--records", str(path), "--out", str(tmp_path / "out")]) == 0
     notes = capsys.readouterr().err.splitlines()
     assert len(notes) == len(set(notes)) <= 4, "one line each, however many records"
-    assert any("no tsml files: records from elsewhere" in note for note in notes)
+    assert any("some units have no tsml files: records from elsewhere" in note for note in notes)
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert (tmp_path / "out" / "records.jsonl").read_text() == path.read_text()
     assert not (tmp_path / "nowhere").exists()

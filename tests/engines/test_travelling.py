@@ -105,7 +105,7 @@ def test_a_suite_that_was_stopped_goes_on_on_another_machine(home, machines, cap
     assert second.trained == [spec.key for spec, _ in home.units() if spec.key not in first.trained]
     capsys.readouterr()
     shared = [second.compare("--records", str(second.file)), home.compare()]
-    assert "agreement: records from elsewhere (--records) came without predictions" in capsys.readouterr().out
+    assert "agreement: records from elsewhere (--records, --with) came without predictions" in capsys.readouterr().out
     assert [row["row"] for row in shared[0]] == ["sig small", "student", "kd"]
     scores = [
         [{n: v for n, v in row.items() if n.endswith(("_mean", "_sd")) and "agree" not in n} for row in board]
@@ -293,6 +293,19 @@ def test_plans_train_again_what_a_method_combines_or_is_taught_by(method, home, 
     assert all(job.rerun and not job.exists for job in again.values())
     needed = next(job for job in plan if job.key == unit[0].key).needs
     assert {job.id for job in again.values()} <= set(needed)
+
+
+def test_a_student_that_was_trained_again_for_another_unit_is_that_of_the_table(home, machines, capsys):
+    """Else its row has the score that travelled, and the changes of other rows are against the new one."""
+    away = machines("away")
+    alone = student_alone(home.units()[0][0])
+    (whole,) = [record for record in Records(home.runs) if record.key == alone.key]
+    metrics = {part: {**scores, "accuracy": 0.123} for part, scores in whole.metrics.items()}
+    write_travelling(away.file, [travelling(replace(whole, result={**whole.result, "metrics": metrics}), {})])
+    assert away.bench("--method=student,student-ensemble", f"--seed={alone.seed}", "--with-controls=false") == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("student ")]
+    assert row[1] == f"{whole.metrics.test['accuracy']:.3f}"
+    assert row[1] != "0.123"
 
 
 @pytest.mark.parametrize("flags", [[], ["--dry-run"], ["--existing=only"]])

@@ -9,7 +9,7 @@ from mmkd.cli.results import main
 from mmkd.compare import main as compare
 from mmkd.comparison.compare import compare as compare_records
 from mmkd.results import beside
-from mmkd.results.beside import place_records, students_and_controls, tables_beside
+from mmkd.results.beside import place_records, students_and_controls, tables_beside, trained_again
 from mmkd.results.protocol import read_protocol
 from mmkd.results.summary import Row
 from tests.results.made_up import record, records_of, score_of, units, write_protocol, write_records
@@ -80,6 +80,30 @@ def test_its_students_and_controls_stand_in_the_table_of_own_records(protocol):
     assert row.change.mean == pytest.approx(0.06)
     nowhere = replace(protocol, folder=protocol.folder / "nowhere")
     assert students_and_controls(placed, nowhere) == [], "as of the wheel"
+
+
+def test_units_of_the_benchmark_that_were_trained_again_are_said_to_be(folder, protocol, tmp_path, capsys):
+    """Its own student has another score on another machine; the two tables of a method have other changes then."""
+    again = [one for one in records_of(protocol, "A", score_of) if one.kind == "student" and one.spec.seed == 0]
+    again = [one for one in again if (one.spec.method, one.spec.data.name) == ("student", "hapt6")]
+    scores = {**again[0].metrics.test, "macro_f1": 0.9}
+    other = replace(again[0], result={**again[0].result, "metrics": {"test": scores}})
+    assert trained_again(place_records(again, protocol), protocol) == []
+    (line,) = trained_again(place_records([other], protocol), protocol)
+    assert line.startswith("regime A: 1 of its units was trained again with another score (student on hapt6, seed 0: ")
+    assert "macro-F1 0.900, 0.540 in v1" in line
+    path = write_records(tmp_path / "own.jsonl", [*own(protocol), other])
+    arguments = ["--records", str(path), "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    assert compare([*arguments, "--with", str(folder)]) == 0
+    assert f"note: --with v1: {line}" in capsys.readouterr().err
+
+
+def test_a_record_of_the_benchmark_that_cannot_be_used_is_no_error(protocol, tmp_path):
+    """A line may have the key of its spec, and name a view without its options."""
+    odd = own(protocol, method="longer", change=lambda spec: replace(spec, views={}))
+    copy = replace(protocol, folder=tmp_path)
+    write_records(copy.records / "A.jsonl", odd)
+    assert students_and_controls(place_records(own(protocol), protocol), copy) == []
 
 
 def as_json(spec):

@@ -57,10 +57,8 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at", "sp", "crd"}
     apart = by_units(regime.scores, protocol.subject_sets)
     if name == "A" and page == "README.md":
-        assert (
-            f"few labels: `kd` {100 * apart['kd'].on_subjects:+.1f}, MiniRocket {100 * apart['minirocket'].on_subjects:+.1f}"
-            in text
-        )
+        kd, minirocket = (100 * apart[row].on_subjects for row in ("kd", "minirocket"))
+        assert f"few labels: `kd` {kd:+.1f}, MiniRocket {minirocket:+.1f}" in text
     elif name == "A":
         for row, shown in (
             ("kd", "`kd` has"),
