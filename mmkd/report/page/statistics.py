@@ -21,7 +21,8 @@ def statistics_section(number: int, ranking: Ranking, album: Album) -> dict[str,
         title = "Critical difference"
         caption = (
             f"Mean ranks over {diagram.n} data sets, 1 is best; methods under one bar are not told apart "
-            f"(Nemenyi, 0.05). Friedman p {diagram.p:.3g}."
+            f"(Nemenyi, 0.05; the tests of the table are Wilcoxon's, which may tell more apart). Friedman p "
+            f"{diagram.p:.3g}."
         )
         folder = f"ranks-{number}-{slug(ranking.title)}"
         chart = rank_chart(title, caption, ranks=diagram.ranks, difference=diagram.difference, cliques=diagram.cliques)

@@ -100,7 +100,8 @@ def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
     caption = (
         f"Mean ranks over {count(diagram.n, 'set')}{which}, {seeds_text(standing.seeds)} (diamond, 1 is best), with "
         f"95 % intervals by the bootstrap over sets (line). Rows beside one bar are not told apart: their ranks differ "
-        f"by less than {diagram.difference:.2f} (Nemenyi, 0.05). {COLOURS}. Friedman p {diagram.p:.3g}."
+        f"by less than {diagram.difference:.2f} (Nemenyi, 0.05; the tables mark by Wilcoxon's "
+        f"test, which may tell more apart). {COLOURS}. Friedman p {diagram.p:.3g}."
     )
     kinds = {row.name: row.kind for row in regime.compared}
     rows = [RankRow(name, rank.mean, rank.low, rank.high, kinds.get(name) != "method") for name, rank in ranks.items()]
