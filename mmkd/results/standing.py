@@ -169,22 +169,33 @@ def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], con
     against_control = against_all(regime, every, held, sets)
     whole = _complete(regime, every, sets)
     kept, ranked = whole.sets, whole.rows
-    table = _table(regime, whole)
-    ranks = mean_ranks(table, kept)
-    best, alike, told_by = _best(ranked, kept, table, ranks)
+    table = _table(regime, whole) if kept else {}
+    ranks = mean_ranks(table, kept) if table else Refusal(_why_none(regime, sets, kept))
+    best, alike, told_by = _best(ranked, kept, len(sets), table, ranks)
     return Standing(
         tuple(kept),
         held.name if held else "",
         against_student,
         against_control,
         ranks,
-        st.diagram(table) if table and kept else Refusal("no data set on which rows are complete"),
+        st.diagram(table) if table else Refusal("no data set on which rows are complete"),
         best,
         alike,
         told_by,
         whole.left_out,
         tuple(sorted({seed for name in kept for case in _cases(regime, name) for seed in whole.seeds[case]})),
     )
+
+
+def _why_none(regime: RegimeScores, sets: Sequence[str], kept: Sequence[str]) -> str:
+    """Why no row is complete on some sets."""
+    if regime.student is None:
+        return "there is no student alone"
+    if not sets:
+        return "there is no such set"
+    if not kept:
+        return "on no set do half of the rows have the first seed of the student alone"
+    return "no row has the same seeds as most others on all of the sets"
 
 
 def against_all(
@@ -315,18 +326,26 @@ def mean_ranks(table: Mapping[str, Sequence[float]], sets: Sequence[str]) -> dic
 def _best(
     rows: Sequence[Row],
     sets: Sequence[str],
+    total: int,
     table: Mapping[str, Sequence[float]],
     ranks: Mapping[str, Rank] | Refusal,
 ) -> tuple[str, frozenset[str], str | Refusal]:
-    """The best row, those that are not told apart from it, and how that was told, or why it cannot be."""
-    if not table or not sets:
-        return "", frozenset(), Refusal("no row has results on all of these sets")
+    """The best row, those that are not told apart from it, and how that was told, or why it cannot be.
+
+    Args:
+        sets: those on which rows are complete, of `total`.
+    """
+    if not table:
+        return "", frozenset(), ranks if isinstance(ranks, Refusal) else Refusal("")
     ordered = sorted(table, key=lambda name: -float(np.mean(table[name]))) if isinstance(ranks, Refusal) else ranks
     best = next(iter(ordered))
     others = [row for row in rows if row.name != best]
     need = st.least_data_sets(len(others))
     if len(sets) < need:
-        return best, frozenset(), Refusal(f"with {len(rows)} rows the test needs {need} sets")
+        there = f"there {'is' if total == 1 else 'are'} {total}"
+        if len(sets) < total:
+            there = f"most rows have the same seeds on {len(sets)} of {total}"
+        return best, frozenset(), Refusal(f"with {len(rows)} rows the test needs {need} sets, and {there}")
     family = st.corrected([st.against(best, row.name, table[best], table[row.name]) for row in others])
     alike = [pair.second for pair in family if pair.p_holm is None or pair.p_holm >= st.ALPHA]
     told_by = f"Wilcoxon's signed-rank test over {len(sets)} sets, Holm, {st.ALPHA}"

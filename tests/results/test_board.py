@@ -621,3 +621,88 @@ def test_a_table_with_no_finite_numbers_is_refused(folder, capsys, old, new):
 def test_what_is_no_name_is_said(folder, name):
     with pytest.raises(MmkdError, match="is not a name"):
         load_results(folder, **name)
+
+
+def of(*kinds):
+    """Lines of rows of these kinds."""
+    return [line for line in made_lines() if line.kind in kinds]
+
+
+def test_without_a_student_or_a_shared_seed_no_reason_is_made_up():
+    """It was said that no row has results on all sets, "and there are 0" of them; and that a control has no results."""
+    alone = regime(of("method", "control", "teacher"))
+    assert "No ranks over the sets (with room): there is no student alone." in status(alone)
+    page = board_files("v1", [alone.plan], of("method", "control"), {"A": DECIDED})["index.html"]
+    assert "and there are 0" not in page
+    assert "0 of 0 rows" not in page, "a table without a row"
+    apart = regime([line for line in made_lines() if (line.kind == "student") == (line.seed < 2)])
+    reason = "on no set do half of the rows have the first seed of the student alone"
+    assert f"No ranks over the sets (with room): {reason}." in status(apart)
+    found = dict(answers(apart))
+    assert found["Which methods help?"].startswith("No method has a seed in common with the student alone")
+    notes = standing_table(apart, apart.room, "room", "").notes
+    unpaired = "good, equal, bad, like-smoothing, label-smoothing and random-forest"
+    assert notes[-1] == f"No seed in common with the student alone, and so no change: {unpaired}."
+    lines = made_lines()
+    lines = [line for line in lines if line.kind == "student" or (line.row == "label-smoothing") == (line.seed < 2)]
+    found = dict(answers(regime(lines)))
+    assert found["Is it the teacher?"] == "Not answered: no method has a seed in common with label-smoothing here."
+    complete = standing_table(regime(), regime().room, "room", "").notes
+    assert not any("in common" in note for note in complete)
+
+
+def test_peers_alone_are_no_results_of_students():
+    found = regime(of("peer"))
+    assert status(found)[0].startswith("0 of 12 sets have results of students,")
+    assert "1 row of teachers and peers: they are shown beside students." in status(found)
+    page = board_files("v1", [found.plan], of("peer"), {"A": DECIDED})["index.html"]
+    assert "There are no results of students yet for A." in page
+    assert "<table" not in page
+    unverified = [replace(line, verified=line.kind != "method") for line in made_lines()]
+    for lines in (of("student", "control", "peer"), unverified):
+        said = dict(answers(regime(lines)))["Which methods help?"]
+        assert said == "No ranked method (verified, with its defaults) has results here."
+
+
+def test_seeds_are_those_that_a_change_is_of():
+    """A row that was sent in has all seeds, and the student alone may have fewer."""
+    lines = [line for line in made_lines() if line.kind != "student" or line.seed < 2]
+    found = regime(lines)
+    table = standing_table(found, found.room, "room", "")
+    seeds = [head.text for head in table.heads].index("seeds")
+    assert {entry.cells[seeds].text for body in table.bodies for entry in body.rows} == {"2"}
+    assert "Which never do?" not in dict(answers(found)), "intervals over two seeds nearly always hold 0"
+    _, caption, _ = change_figure(found)
+    assert "over 10 sets, 2 seeds;" in caption
+
+
+def test_a_row_of_fewer_sets_says_so_and_leads_over_none_that_it_lacks():
+    """`good` is on one set that is split by subject: it has no change on the four, and its mean is of one set."""
+    lines = [line for line in made_lines() if line.row != "good" or line.dataset == SETS[0]]
+    plan = replace(regime().plan, subject_sets=frozenset(SETS[:4]))
+    found = BoardRegime(plan, lines, replace(DECIDED, teachable=frozenset(SETS[:5])))
+    said = dict(answers(found))
+    assert "on 1 set)" in said["Which methods help?"]
+    assert "good" not in said["And for people who are new?"]
+    assert "of 5 rows with results on both change" in said["And for people who are new?"]
+    halves = [
+        line
+        for line in made_lines()
+        if line.kind == "student" or (line.dataset in SETS[:4]) == (line.row in ("good", "equal"))
+    ]
+    said = dict(answers(BoardRegime(plan, halves, DECIDED)))["And for people who are new?"]
+    assert said.startswith("No row has results on all of the 4 sets split by subject and the other 8. There")
+
+
+def test_sets_that_are_not_decided_are_not_said_to_be_with_or_without_room():
+    found = regime(decisions=replace(DECIDED, teachable=frozenset(SETS[:6]), gaps={SETS[0]: Gap(0.08)}))
+    assert found.kinds_of_sets == "with room and not decided"
+    assert "Over 12 sets with room and not decided, " in dict(answers(found))["And over all sets?"]
+    assert any("no statistic over sets with room or without: set06" in line for line in status(found))
+    assert regime().kinds_of_sets == "with and without room"
+
+
+def test_on_one_set_it_is_not_none_of_the_1_set():
+    found = regime(made_lines(sets=SETS[:1]), Decisions(), SETS[:1])
+    said = dict(answers(found))["Which never do?"]
+    assert re.fullmatch(r"[a-z, -]+ (is|are) not shown to be better than the student alone on the 1 set\.", said)

@@ -68,12 +68,14 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     assert ("one seed", "two seeds", "three seeds", "four seeds", "five seeds")[len(regime.scores.seeds) - 1] in text
 
 
-def test_the_carried_figures_are_those_of_the_tables():
+def test_the_carried_tables_and_figures_are_those_of_the_records():
     from mmkd.results.board.reading import result_figures
+    from mmkd.results.columns import csv_text
     from mmkd.results.making import make_results
 
     protocol = read_protocol("v1")
-    drawn = result_figures(protocol, make_results(protocol))
+    made = make_results(protocol)
+    drawn = result_figures(protocol, made)
     assert {"A-change.svg", "C-change.svg"} <= set(drawn)
-    for name, text in drawn.items():
+    for name, text in (drawn | {f"{one.regime}.csv": csv_text(one.lines) for one in made if one.lines}).items():
         assert (protocol.results / name).read_text(encoding="utf-8") == text, "python -m mmkd.results make"

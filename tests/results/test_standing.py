@@ -227,7 +227,7 @@ def test_where_no_test_can_tell_rows_apart_none_is_said_to_be_alike(regime):
     """Six rows make five tests, of which one can be significant from eight sets on."""
     seven = standing(regime, SETS[:7], compared(regime))
     assert (seven.best, seven.alike) == ("good", frozenset())
-    assert seven.told_by == Refusal("with 6 rows the test needs 8 sets")
+    assert seven.told_by == Refusal("with 6 rows the test needs 8 sets, and there are 7")
     assert standing(regime, SETS[:8], compared(regime)).alike == {"good"}
 
 

@@ -11,7 +11,6 @@ from mmkd.results.board.words import count, listed, points
 from mmkd.results.standing import OverSets, Standing, against_all
 
 SINGLE = "of each set by itself, not corrected for their number"
-ALL = "with and without room"
 LEAST_SEEDS = 3
 """Seeds of each method from which it is said that one is better nowhere: intervals over two nearly always hold 0."""
 Answer = tuple[str, str]
@@ -28,7 +27,7 @@ def answers(regime: BoardRegime) -> list[Answer]:
     if regime.without_room:
         found += _over(regime, regime.no_room, "without room")
     if regime.is_split:
-        found += _over(regime, regime.all_sets, ALL)
+        found += _over(regime, regime.all_sets, regime.kinds_of_sets)
     return found + _units(regime)
 
 
@@ -47,15 +46,19 @@ def _room(regime: BoardRegime) -> str:
 
 
 def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
-    """What holds over some sets."""
+    """What holds over some sets; `which`: "with room", "" of undivided ones, "without room", or all kinds of them."""
+    main = which in ("", "with room")
     methods = [row.name for row in regime.methods if row.name in standing.against_student]
     tests = {name: standing.against_student[name] for name in methods}
     if not tests:
-        return [] if which in ("without room", ALL) else _peers(regime, tests, which)
+        why = "No ranked method (verified, with its defaults) has results here"
+        if any(row.on(case) for row in regime.methods for case in regime.cases if case.dataset in regime.with_room):
+            why = "No method has a seed in common with the student alone here, so no change can be given"
+        return [("Which methods help?", f"{why}."), *_peers(regime, tests, which)] if main else []
     sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
     if which == "without room":
         return [("And where there is no room?", _gain(regime, standing, tests, sets))]
-    if which == ALL:
+    if not main:
         return [
             (
                 "And over all sets?",
@@ -108,11 +111,17 @@ def _units(regime: BoardRegime) -> list[Answer]:
     others = len(regime.scores.datasets) - len(sets)
     if others:
         kinds = [regime.methods, [row for row in regime.compared if row.kind == "control"], regime.scores.of("peer")]
-        names = [name for rows in kinds for name in _leading(regime, [row.name for row in rows])]
+        whole = {name for name, own in found.items() if (own.subject_sets, own.other_sets) == (len(sets), others)}
+        names = [name for rows in kinds for name in _leading(regime, [row.name for row in rows if row.name in whole])]
         told = [f"{name} {points(found[name].on_subjects)} ({points(found[name].on_others)})" for name in names]
-        turned = sum(own.turns for own in found.values())
-        text = f"On the {total} split by subject (on the other {others}), in points: {listed(told)}; "
-        text += f"{turned} of {count(len(found), 'row')} {'changes' if turned == 1 else 'change'} sign between them."
+        both = [own.turns for own in found.values() if own.subject_sets and own.other_sets]
+        text = f"On the {total} split by subject (on the other {others}), in points: {listed(told)}"
+        text = text if told else f"No row has results on all of the {total} split by subject and the other {others}"
+        if both:
+            verb = "changes" if 1 in (sum(both), len(both)) else "change"
+            where = " with results on both" if len(both) < len(found) else ""
+            text += f"; {sum(both)} of {count(len(both), 'row')}{where} {verb} sign between them"
+        text += "."
     else:
         text = f"{'The one set' if len(sets) == 1 else f'All {total}'} here {_are(len(sets))} split by subject."
     alone = (
@@ -125,16 +134,16 @@ def _units(regime: BoardRegime) -> list[Answer]:
 
 
 def _leading(regime: BoardRegime, names: Sequence[str]) -> list[str]:
-    """The row with the largest mean over all sets, and that of the rows with most seeds, where both kinds are there."""
+    """The row with the largest mean over all sets, and that of the rows with most seeds; of rows that have all sets."""
     known = regime.by_units
-    means = {}
-    for name in names:
-        own = known.get(name)
-        if own is not None and own.on_subjects is not None and own.on_others is not None:
-            means[name] = own.on_subjects * own.subject_sets + own.on_others * own.other_sets
+    means = {
+        name: (own.on_subjects or 0.0) * own.subject_sets + (own.on_others or 0.0) * own.other_sets
+        for name in names
+        if (own := known.get(name)) is not None
+    }
     if not means:
         return []
-    seeds = {name: regime.seed_counts(row)[1] for name in means if (row := regime.scores.find(name)) is not None}
+    seeds = {name: regime.paired_seeds(row)[1] for name in means if (row := regime.scores.find(name)) is not None}
     most = max(seeds.values())
     best = max(means, key=lambda name: means[name])
     return list(dict.fromkeys([best, max((n for n in means if seeds[n] == most), key=lambda name: means[name])]))
@@ -145,9 +154,11 @@ def _are(number: int) -> str:
 
 
 def _by_mean(tests: Mapping[str, OverSets], names: Sequence[str]) -> list[str]:
-    """`kd (+1.2)`, the largest change first."""
+    """`kd (+1.2)`, the largest change first; `kd (+1.2, on 6)` of one that has fewer sets than others."""
+    most = max((test.pair.n for test in tests.values()), default=0)
+    few = {name: f", on {test.pair.n}" if test.pair.n < most else "" for name, test in tests.items()}
     ordered = sorted(names, key=lambda name: -tests[name].mean)
-    return [f"{name} ({points(tests[name].mean)})" for name in ordered]
+    return [f"{name} ({points(tests[name].mean)}{few[name]})" for name in ordered]
 
 
 def _with_seeds(regime: BoardRegime, name: str) -> str:
@@ -161,7 +172,9 @@ def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets]
     """Which methods are better than the student alone."""
     total = count(len(tests), "method")
     best = max(tests, key=lambda name: tests[name].mean)
-    largest = f"The largest mean change is {points(tests[best].mean)} points ({_with_seeds(regime, best)})"
+    most = max(test.pair.n for test in tests.values())
+    on = f", on {count(tests[best].pair.n, 'set')}" if tests[best].pair.n < most else ""
+    largest = f"The largest mean change is {points(tests[best].mean)} points ({_with_seeds(regime, best)}{on})"
     if not any(test.answer for test in tests.values()):
         if not any(test.intervals for test in tests.values()):
             return (
@@ -185,7 +198,6 @@ def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets]
     text += f" (Wilcoxon signed-rank, Holm, {st.ALPHA})."
     family = sum(test.pair.p_holm is not None for test in standing.against_student.values())
     need = st.least_data_sets(family)
-    most = max(test.pair.n for test in tests.values())
     if not better and not worse and most < need:
         text += f" With {count(family, 'row')} tested ({total}, {count(family - len(tests), 'control')}) {need} sets "
         text += f"would be needed before any could be. {largest}."
@@ -198,13 +210,15 @@ def _by_sets(item: tuple[str, OverSets]) -> tuple[int, float]:
 
 def _never(regime: BoardRegime, tests: Mapping[str, OverSets], sets: str) -> str:
     """Which methods are better nowhere; empty where some have so few seeds that this could not be seen."""
-    fewest = min(regime.seed_counts(row)[0] for row in regime.methods if row.name in tests)
+    fewest = min(regime.paired_seeds(row)[0] for row in regime.methods if row.name in tests)
     if fewest < LEAST_SEEDS or not all(test.intervals == test.pair.n for test in tests.values()):
         return ""
     never = [name for name, test in tests.items() if not test.better and test.answer != "better"]
     if not never or len(never) == len(tests):
         return ""
     verb = "is" if len(never) == 1 else "are"
+    if max(test.pair.n for test in tests.values()) == 1:
+        return f"{listed(never, 12)} {verb} not shown to be better than the student alone on the {sets}."
     where = f"on none of the {sets}, even by intervals {SINGLE}"
     return f"{listed(never, 12)} {verb} shown to be better than the student alone {where}."
 
@@ -215,7 +229,9 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
         return "Not answered yet: which control was best in the selection phase is not on record."
     tests = {name: standing.against_control[name] for name in methods if name in standing.against_control}
     if not tests:
-        return f"Not answered: {regime.decisions.best_control} has no results here."
+        if regime.scores.find(regime.decisions.best_control) is None:
+            return f"Not answered: {regime.decisions.best_control} has no results here."
+        return f"Not answered: no method has a seed in common with {regime.decisions.best_control} here."
     control = standing.control if again else f"the control that was best in the selection phase, {standing.control}"
     over = "" if again else f" over {sets}"
     if not any(test.answer for test in tests.values()):
@@ -254,14 +270,18 @@ def status(regime: BoardRegime) -> list[str]:
     """How much of what is planned there is, and what is missing."""
     have, want = regime.scores.datasets, regime.datasets
     verb = "has" if len(want) == 1 else "have"
+    others = regime.scores.of("teacher", "peer")
     rows = regime.scores.of(*STUDENTS)
+    students = " of students" if others and not rows else ""
     lines = [
-        f"{len(have)} of {count(len(want), 'set')} {verb} results, under {count(len(regime.scores.seeds), 'seed')} of "
-        f"{len(regime.seeds)}; {count(len(rows), 'row')} of students."
+        f"{len(have)} of {count(len(want), 'set')} {verb} results{students}, under "
+        f"{count(len(regime.scores.seeds), 'seed')} of {len(regime.seeds)}; {count(len(rows), 'row')} of students."
     ]
     missing = [name for name in want if name not in have]
     if missing:
-        lines.append(f"Without results so far: {listed([regime.short(name) for name in missing], 20)}.")
+        lines.append(f"Without results{students} so far: {listed([regime.short(name) for name in missing], 20)}.")
+    if students:
+        lines.append(f"{count(len(others), 'row')} of teachers and peers: they are shown beside students.")
     counts = [number for row in rows for number in regime.seed_counts(row)]
     if rows and any(have < wanted for have, wanted in map(regime.runs, rows)):
         least, most = min(counts), max(counts)
@@ -273,9 +293,9 @@ def status(regime: BoardRegime) -> list[str]:
         lines.append("No row is tuned: methods have the defaults that their papers or code give.")
     if regime.undecided:
         names = listed([regime.short(name) for name in regime.undecided], 20)
-        lines.append(f"Room not decided, and so in no statistic over sets: {names}.")
+        lines.append(f"Room not decided, and so in no statistic over sets with room or without: {names}.")
     for standing, which in ((regime.room, "with room"), (regime.no_room, "without room")):
-        if which == "without room" and not regime.without_room:
+        if not (regime.without_room if which == "without room" else regime.with_room):
             continue
         which = which if regime.decisions.teachable is not None else "all"
         if isinstance(standing.ranks, Refusal) and regime.scores.datasets:

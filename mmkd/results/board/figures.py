@@ -65,8 +65,8 @@ def change_figure(regime: BoardRegime, width: float = NARROW) -> tuple[str, str,
         changes.append(Change(label, POINTS * test.mean, low, high, values, rows[name].kind != "method", bool(few)))
     changes.sort(key=lambda change: -change.mean)
     metric = METRICS.get(regime.scores.metric).label
-    numbers = [len(row.on(case)) for row in regime.compared if row.name in tests for case in regime.scores.cases]
-    least, highest = min(filter(None, numbers)), max(numbers)
+    numbers = [regime.paired_seeds(rows[name], regime.with_room) for name in tests]
+    least, highest = min(number for number, _ in numbers), max(number for _, number in numbers)
     seeds = count(highest, "seed") if least == highest else f"{least} to {highest} seeds"
     title = f"{regime.name}: change against the student alone"
     caption = (
@@ -95,7 +95,7 @@ def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
     diagram, ranks = standing.diagram, standing.ranks
     if not isinstance(diagram, Diagram) or isinstance(ranks, Refusal):
         return []
-    which = "" if room else ", with and without room, as those with room are too few for ranks"
+    which = "" if room else f", {regime.kinds_of_sets}, as those with room are too few for ranks"
     title = f"{regime.name}: ranks and critical difference"
     caption = (
         f"Mean ranks over {count(diagram.n, 'set')}{which}, {seeds_text(standing.seeds)} (diamond, 1 is best), with "

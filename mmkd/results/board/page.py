@@ -73,10 +73,11 @@ def _lead(regimes: Sequence[BoardRegime]) -> str:
     """What is on the board."""
     methods = {row.method for regime in regimes for row in regime.scores.of("method")}
     sets = {name for regime in regimes for name in regime.scores.datasets}
-    have = [regime.name for regime in regimes if regime.scores.rows]
+    have = [regime.name for regime in regimes if regime.scores.cases]
+    students = " of students" if any(regime.scores.rows for regime in regimes) else ""
     text = f"{count(len(methods), 'method')} of knowledge distillation on {count(len(sets), 'data set')}, "
     text += f"in {count(len(have), 'regime')} of {len(regimes)}. All scores are of test windows that were read once."
-    return text if have else f"There are no results yet for {listed([regime.name for regime in regimes])}."
+    return text if have else f"There are no results{students} yet for {listed([regime.name for regime in regimes])}."
 
 
 def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
         "what": regime.plan.what,
         "status": status(regime),
     }
-    if not regime.scores.rows:
+    if not regime.scores.cases:
         return {
             **base,
             "answers": [],
@@ -106,7 +107,7 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
         name = f"Over the {count(len(regime.without_room), 'set')} without room"
         no_room = standing_table(regime, regime.no_room, "no-room", name)
     if regime.is_split:
-        name = f"Over all {count(len(regime.scores.datasets), 'set')}, with and without room"
+        name = f"Over all {count(len(regime.scores.datasets), 'set')}, {regime.kinds_of_sets}"
         every = standing_table(regime, regime.all_sets, "all", name)
     later = [
         units_table(regime),
@@ -116,6 +117,10 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
         score_table(regime),
         network_table(regime),
     ]
+    main, changes, *tables = (
+        table if table is not None and table.count else None
+        for table in (main, change_map(regime), no_room, every, *later)
+    )
     ranks, costs = regime_figures(regime, number, album)
     return {
         **base,
@@ -123,6 +128,6 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
         "main": main,
         "figures": ranks,
         "cost_figures": costs,
-        "map": change_map(regime),
-        "tables": [table for table in (no_room, every, *later) if table is not None],
+        "map": changes,
+        "tables": [table for table in tables if table is not None],
     }

@@ -1,7 +1,7 @@
 """One regime of the board: its results, what was decided of it, and its statistics."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mmkd.comparison.rows import BOUND
@@ -86,6 +86,12 @@ class BoardRegime:
         """The sets of which nothing is decided, where it is of others: they are in no statistic over sets."""
         known = self.decisions.gaps
         return tuple(name for name in self.scores.datasets if known and name not in (*self.with_room, *known))
+
+    @property
+    def kinds_of_sets(self) -> str:
+        """What stands behind "all sets": `with and without room`, with those that are not decided if there are some."""
+        room = "with and without room" if self.without_room else "with room"
+        return f"{room}{',' * bool(self.without_room)} and not decided" if self.undecided else room
 
     @cached_property
     def compared(self) -> list[Row]:
@@ -177,6 +183,17 @@ class BoardRegime:
         wanted = self.scores.datasets if sets is None else tuple(sets)
         counts = [len(row.on(case)) for case in self.scores.cases if case.dataset in wanted and row.on(case)]
         return (min(counts), max(counts)) if counts else (0, 0)
+
+    def paired_seeds(self, row: Row, sets: Iterable[str] | None = None) -> tuple[int, int]:
+        """The same of the seeds that it has in common with the student alone, of which its changes are."""
+        student = self.scores.student
+        if student is None:
+            return self.seed_counts(row, sets)
+        shared = {
+            case: {seed: value for seed, value in own.items() if seed in student.on(case)}
+            for case, own in row.scores.items()
+        }
+        return self.seed_counts(replace(row, scores=shared), sets)
 
     def few_seeds(self, row: Row) -> str:
         """`1 seed`, how many a row has that has fewer than others on one of its sets; "" of others.

@@ -113,7 +113,7 @@ def units_table(regime: BoardRegime) -> BoardTable | None:
         own = found.get(row.name)
         if own is None:
             return None
-        least, most = regime.seed_counts(row)
+        least, most = regime.paired_seeds(row)
         cells = [
             Cell(points(own.on_subjects), own.on_subjects),
             Cell(str(own.subject_sets), float(own.subject_sets)),
@@ -128,7 +128,7 @@ def units_table(regime: BoardRegime) -> BoardTable | None:
         Head("sets", "that are split by subject", "higher"),
         Head("other sets", "mean change over these sets, in points against the student alone", "higher"),
         Head("sets", "that are not split by subject", "higher"),
-        Head("seeds", "on each set", "higher"),
+        Head("seeds", "on each set, that it has in common with the student alone", "higher"),
     ]
     named = listed([regime.short(name) for name in regime.scores.datasets if name in regime.plan.subject_sets], 20)
     how = [

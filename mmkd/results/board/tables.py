@@ -22,7 +22,7 @@ from mmkd.results.board.entries import (
 )
 from mmkd.results.board.regime import BoardRegime
 from mmkd.results.board.words import count, interval, listed, p_text, points, seeds_text, span
-from mmkd.results.scores import CostRatio, Row
+from mmkd.results.scores import COMPARED, CostRatio, Row
 from mmkd.results.standing import OverSets, Standing, against_all, changes_by_set
 
 
@@ -36,7 +36,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     seeds = seeds_text(standing.seeds)
     heads = [
         Head("change", "mean over the sets, in points against the student alone, 95 % over sets", "higher"),
-        Head("seeds", "on each set; the student alone is held against it under the same ones", "higher"),
+        Head("seeds", "on each set, that it has in common with the student alone", "higher"),
         *([Head("rank", f"mean over the sets, {seeds}, 1 is best, 95 % over sets", "lower")] if ranked else []),
         Head("better", "sets on which it is better than the student alone, by the set's own interval", "higher"),
         Head("worse", "sets on which it is worse", "lower"),
@@ -68,7 +68,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         alone = row is regime.scores.student
         if test is None and not alone:
             return None
-        cells = [_change_cell(test, alone), _seeds_cell(*regime.seed_counts(row, sets))]
+        cells = [_change_cell(test, alone), _seeds_cell(*regime.paired_seeds(row, sets))]
         if not isinstance(standing.ranks, Refusal):
             rank = standing.ranks.get(row.name)
             text = "" if rank is None else f"{rank.mean:.1f} [{rank.low:.1f}, {rank.high:.1f}]"
@@ -102,8 +102,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         how += _without_rank(standing)
     notes = []
     if isinstance(standing.told_by, Refusal):
-        why = f"{standing.told_by.why}, and there {'is' if len(standing.sets) == 1 else 'are'} {len(standing.sets)}"
-        notes.append(f"No row is marked as the best, or as not told apart from it: {why}.")
+        notes.append(f"No row is marked as the best, or as not told apart from it: {standing.told_by.why}.")
     else:
         asked = "with a rank" if ranked else f"that have {seeds} on each set"
         marked = f"Of the rows {asked} the best one and those that are not told apart from it are marked"
@@ -111,6 +110,13 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         if len(standing.alike) > 1:
             notes.append("\u2248: not told apart from the best row, which does not show that it is as good.")
     notes += seeds_notes(regime, sets) if which == "room" else []
+    unpaired = [
+        row.name
+        for row in regime.scores.of(*COMPARED, "peer")
+        if any(row.on(case) for case in cases) and make(row) is None
+    ]
+    if unpaired and regime.scores.student is not None:
+        notes.append(f"No seed in common with the student alone, and so no change: {listed(unpaired)}.")
     by = 2 if ranked else 0
     by_change = [sorted_body(body, 0, heads[0].better) for body in bodies(regime, make, (*NETWORKS, PEERS))]
     found = [sorted_body(body, by, heads[by].better) for body in by_change]  # those without a rank stay in their order
