@@ -1,6 +1,7 @@
 """The README shows v1's results: the numbers beside its figures are those of the tables."""
 
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,3 +89,23 @@ def test_the_carried_tables_and_figures_are_those_of_the_records(monkeypatch):
         path = protocol.results / f"{one.regime}.csv"
         carried = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
         assert [line for line in carried if ",latency_" not in line] == lines, "python -m mmkd.results make"
+
+
+def test_the_changes_of_regime_b_are_those_of_v1():
+    protocol = read_protocol("v1")
+    lines = [Line(*row) for row in load_results("v1", regime="B").itertuples(index=False, name=None)]
+    regime = BoardRegime(plan_of(protocol, "B"), lines, Decisions())
+    text = " ".join((ROOT / "docs/measured.md").read_text(encoding="utf-8").partition("### Fewer sensors")[2].split())
+    found = by_units(regime.scores, protocol.subject_sets)
+    said = ", ".join(f"`{row}` {100 * found[row].on_subjects:+.1f}" for row in ("longer", "fam-1d", "kd"))
+    assert (
+        f"over these three sets, {('one seed', 'two seeds', 'three seeds')[len(regime.scores.seeds) - 1]}, in points: {said}."
+        in text
+    )
+    methods = [row.name for row in regime.scores.of("method")]
+    assert all(found["longer"].on_subjects > found[name].on_subjects for name in methods)
+    gaps = tomllib.loads((protocol.folder / "decisions.toml").read_text(encoding="utf-8"))["regimes"]["B"]["gaps"]
+    lead = [round(100 * gaps[name]["mean"]) for name in ("hapt6", "motionsense", "dsads")]
+    assert f"lead by {lead[0]}, {lead[1]} and {lead[2]} points" in text
+    regimes = (ROOT / "docs/regimes.md").read_text(encoding="utf-8")
+    assert f"lead by {min(lead)} to {max(lead)} points" in " ".join(regimes.split())
