@@ -98,10 +98,8 @@ def test_the_changes_of_regime_b_are_those_of_v1():
     text = " ".join((ROOT / "docs/measured.md").read_text(encoding="utf-8").partition("### Fewer sensors")[2].split())
     found = by_units(regime.scores, protocol.subject_sets)
     said = ", ".join(f"`{row}` {100 * found[row].on_subjects:+.1f}" for row in ("longer", "fam-1d", "kd"))
-    assert (
-        f"over these three sets, {('one seed', 'two seeds', 'three seeds')[len(regime.scores.seeds) - 1]}, in points: {said}."
-        in text
-    )
+    seeds = ("one seed", "two seeds", "three seeds")[len(regime.scores.seeds) - 1]
+    assert f"over these three sets, {seeds}, in points: {said}." in text
     methods = [row.name for row in regime.scores.of("method")]
     assert all(found["longer"].on_subjects > found[name].on_subjects for name in methods)
     gaps = tomllib.loads((protocol.folder / "decisions.toml").read_text(encoding="utf-8"))["regimes"]["B"]["gaps"]
