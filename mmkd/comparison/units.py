@@ -15,6 +15,10 @@ MACHINE = ("processor", "platform", "device", "threads", "processes")
 """What of the environment is of the machine; times of another one are not compared."""
 
 
+NETWORKS = ("student", "teacher")
+"""Kinds of records that are of networks; peers and simple detectors have no parameters that are counted."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """One trained network, or the mean of several, under one seed; `metrics` are of the test windows.
@@ -41,7 +45,7 @@ def recorded_metrics(record: Record) -> dict[str, float]:
     """What a record says of its unit: test scores, costs, and what was measured of the deployed student."""
     metrics = {name: float(value) for name, value in record.metrics.test.items()}
     metrics |= {"seconds": record.seconds}
-    if record.kind != "reference":  # peers are no networks, and older records say 0
+    if record.kind in NETWORKS:  # records of others say 0
         metrics["parameters"] = float(record.parameters)
     measured = record.measurement("deployment.json")
     names = [metric.name for metric in from_source("deployment")]

@@ -104,7 +104,7 @@ def cells(members: Sequence[TableRow], seeds: int, brief: bool = False) -> list[
             line.append(metric.format(float(np.mean(values))) if mean_only else mean_and_deviation(values))
         if has_change:
             line.append(mean_and_deviation(row.change, 100, "+"))
-        size = "" if row.kind == "reference" and not row.parameters else f"{row.parameters:,}"
+        size = f"{row.parameters:,}" if row.parameters else ""  # peers and simple detectors are no networks
         lines.append([*line, size, duration(row.seconds)])
     return lines
 

@@ -13,6 +13,7 @@ from mmkd.comparison.compare import compare
 from mmkd.comparison.ranking import rankings
 from mmkd.evaluation.detectors import SIMPLE_DETECTORS
 from mmkd.peers import PEERS, RandomForest
+from mmkd.report.mlflow.runs import read_record
 from mmkd.specs.unit import PeerSpec, signals_of
 from mmkd.store.records import Records
 from mmkd.tasks import TASKS
@@ -93,6 +94,12 @@ def test_peers_stand_in_comparisons_and_in_no_rank(bench, flags, tmp_path):
     assert "random-forest" not in str(ranking)
     assert len(ranking.tests) == 1
     alone = [record for record in records if record.kind == "reference"]
+    sent = {record.kind: [name for name, *_ in read_record(record).metrics] for record in records}
+    assert {kind: "parameters" in names for kind, names in sent.items()} == {
+        "teacher": True,
+        "student": True,
+        "reference": False,
+    }
     with pytest.raises(MmkdError, match="no unit is on record"):
         compare(alone)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmkd import METHODS
+from mmkd.comparison.units import recorded_metrics
 from mmkd.core.progress import duration
 from mmkd.report.phrases import mean_and_deviation
 from mmkd.report.run_rows import TableRow, rows
@@ -392,7 +393,7 @@ def test_names_are_printed_as_they_are(monkeypatch, name):
     assert any(line.startswith(f"{name} ") and "1,234,567" in line for line in lines)
 
 
-def test_detectors_are_listed_from_the_best_on():
+def test_detectors_are_listed_from_the_best_on(monkeypatch):
     scores = {"moving-median": 0.2, "k-means": 0.6, "random": 0.1}
     references = []
     for name, score in scores.items():
@@ -402,3 +403,7 @@ def test_detectors_are_listed_from_the_best_on():
     found = rows([], references=references)
     assert [row.name for row in found] == ["k-means", "moving-median", "random"]
     assert [row.score for row in found] == [(0.6,), (0.2,), (0.1,)]
+    assert [line.split()[1:] for line in printed(found, 100, monkeypatch)[2:5]] == [
+        [score, "1.0", "s"] for score in ("0.600", "0.200", "0.100")
+    ]
+    assert not any("parameters" in recorded_metrics(record) for record in references)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from mmkd.comparison.units import NETWORKS
 from mmkd.core.errors import MmkdError
 from mmkd.metrics.registry import SELECTION, from_source
 from mmkd.report.mlflow.described import dataset_of, run_name, tags_of
@@ -76,7 +77,8 @@ def read_record(record: Record) -> RunContent:
         for split, scores in result["metrics"].items()
         for name, value in scores.items()
     ]
-    costs = ("parameters", "seconds", "process_peak_memory_mib")  # a task of somebody else may lack some
+    costs = ["parameters"] * (record.kind in NETWORKS)
+    costs += ["seconds", "process_peak_memory_mib"]  # a task of somebody else may lack some
     metrics += [(name, float(result[name]), 0) for name in costs if name in result]
     metrics += [(f"train/{name}", float(value), 0) for name, value in record.training_fit.items()]
     for row in [] if line else history_rows(record):
