@@ -77,6 +77,7 @@ def freeze(folder: Path, tries: Tries, choice: Choice) -> Path:
     values: dict[str, Any] = {
         **{name: value for name, value in asdict(choice).items() if name in FACTS and name not in ("data", "options")},
         "failed": list(choice.lacking),
+        "scores": list(choice.scores),
         "task": spec.task,
         "student": f"{spec.student_name} {spec.student_net}",
         "teachers": dict(spec.teachers),

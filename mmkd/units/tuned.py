@@ -30,6 +30,7 @@ class Choice:
         score: its mean in the fold of the training part; default_score: that of number 0.
         trainings: how many students were trained; seconds: how long their trainings took in all.
         lacking: numbers without a score, because a training failed.
+        scores: the mean score of each configuration that has one, by number; empty of an older frozen one.
         file: the file that it was read from, of a frozen one.
     """
 
@@ -46,6 +47,7 @@ class Choice:
     trainings: int
     seconds: float
     lacking: Sequence[int] = ()
+    scores: Sequence[float] = ()
     file: str = ""
 
     @property
@@ -108,6 +110,7 @@ def choose(tries: Tries, record_of: Callable[[str], Record | None]) -> Choice | 
         trainings=len(done),
         seconds=sum(record.seconds for record in done),
         lacking=[number for number in range(len(scores)) if number not in whole],
+        scores=[sum(scores[number]) / len(scores[number]) for number in whole],
     )
 
 

@@ -60,6 +60,8 @@ def test_what_is_frozen_is_used_again(sines, tmp_path):
     assert values["data"] == [{"name": "sines", "sha256": outcome.results[0].spec.data.sha256, "rate": 0.0}]
     assert (values["seed"], values["fold"], values["trainings"]) == (10_000, "1 of 3", 3)
     assert (values["score"], values["default_score"]) == (choice.score, choice.default_score)
+    assert (len(values["scores"]), values["scores"][0]) == (3, choice.default_score)
+    assert (values["scores"][choice.number], max(values["scores"])) == (choice.score, choice.score)
     assert {"version", "commit", "date", "student", "teachers", "metric", "seconds"} <= values.keys()
     tuned = [result.spec for result in outcome.results if result.spec.tuned]
     again = run(sines, tmp_path, tuned=str(frozen))

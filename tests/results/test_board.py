@@ -11,7 +11,7 @@ from mmkd.core.registry import METHODS
 from mmkd.report.page.album import Album
 from mmkd.results.board import board_files
 from mmkd.results.board.answers import answers, status
-from mmkd.results.board.decisions import Decisions, Gap, read_decisions
+from mmkd.results.board.decisions import Decisions, Gap, read_decisions, read_tried
 from mmkd.results.board.entries import Body, Cell, Entry, sorted_body
 from mmkd.results.board.figures import change_figure, change_file, regime_figures
 from mmkd.results.board.regime import TAUGHT, BoardRegime, Plan
@@ -706,3 +706,21 @@ def test_on_one_set_it_is_not_none_of_the_1_set():
     found = regime(made_lines(sets=SETS[:1]), Decisions(), SETS[:1])
     said = dict(answers(found))["Which never do?"]
     assert re.fullmatch(r"[a-z, -]+ (is|are) not shown to be better than the student alone on the 1 set\.", said)
+
+
+def test_the_board_shows_what_more_configurations_would_have_found(tmp_path):
+    """Each curve begins with the default; with all configurations it ends with the best."""
+    for name, scores in (("good", [0.5, 0.9, 0.4]), ("equal", [0.7]), ("bad", [0.2, 0.3])):
+        (tmp_path / f"{name}.toml").write_text(f'method = "{name}"\nscores = {scores}\n', encoding="utf-8")
+    (tmp_path / "older.toml").write_text('method = "older"\n', encoding="utf-8")
+    tried = read_tried(tmp_path)
+    assert tried == {"bad": [0.2, 0.3], "equal": [0.7], "good": [0.5, 0.9, 0.4]}
+    _, costs = regime_figures(regime(decisions=replace(DECIDED, tried=tried)), 1, Album())
+    (figure,) = [figure for figure in costs if "budget" in figure.id]
+    shown = [tip for tip in re.findall(r"<title>(.*?)</title>", str(figure.svg)) if " at " in tip]
+    assert shown == ["good: 0.5 at 1", "good: 0.7 at 2", "good: 0.9 at 3", "bad: 0.2 at 1", "bad: 0.3 at 2"]
+    assert not [figure for figure in regime_figures(regime(), 1, Album())[1] if "budget" in figure.id]
+    assert read_tried(tmp_path / "nowhere") == {}
+    (tmp_path / "bad.toml").write_text('scores = [0.5, "x"]\n', encoding="utf-8")
+    with pytest.raises(MmkdError, match="are no numbers"):
+        read_tried(tmp_path)

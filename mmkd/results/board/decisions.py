@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ class Decisions:
         teachable: the sets with room; None where it is not decided.
         best_control: the control that was best in the selection phase; "" where none is chosen.
         controls: row of a control -> its change there, as a share.
+        tried: tuned method -> the scores of its configurations on the development sets, the default first.
     """
 
     teachable: frozenset[str] | None = None
     best_control: str = ""
     gaps: Mapping[str, Gap] = field(default_factory=dict)
     controls: Mapping[str, float] = field(default_factory=dict)
+    tried: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 def read_decisions(folder: Path) -> dict[str, Decisions]:
@@ -53,6 +55,25 @@ def read_decisions(folder: Path) -> dict[str, Decisions]:
     if not isinstance(regimes, dict):
         raise MmkdError(f"{path}: regimes = {shown(regimes)} is no table")
     return {str(name): _decisions(own, f"{path}, {name}") for name, own in regimes.items() if isinstance(own, dict)}
+
+
+def read_tried(folder: Path) -> dict[str, Sequence[float]]:
+    """Method -> the scores of its configurations, of the files that `--tune --freeze FOLDER` has written.
+
+    Files without them, which are older, are passed over.
+
+    Raises:
+        MmkdError: a file is malformed.
+    """
+    found: dict[str, Sequence[float]] = {}
+    for path in sorted(folder.glob("*.toml")):
+        values = read_toml(path, "tuned")
+        scores = values.get("scores", [])
+        if not isinstance(scores, list) or not all(type(own) in (int, float) and math.isfinite(own) for own in scores):
+            raise MmkdError(f"{path}: scores = {shown(scores)} are no numbers")
+        if scores:
+            found[path.stem] = [float(own) for own in scores]
+    return found
 
 
 def _decisions(table: Mapping[str, Any], where: str) -> Decisions:

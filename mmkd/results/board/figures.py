@@ -4,12 +4,16 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 
+from mmkd.comparison.tuning import USUAL
 from mmkd.core.refusal import Refusal
 from mmkd.drawing.bands import GREY
+from mmkd.drawing.budgets import budget_chart
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.drawing.cost import Point, cost_chart
+from mmkd.drawing.lines import Line
 from mmkd.drawing.rank_rows import RankRow, rank_rows_chart
 from mmkd.drawing.svg import NARROW, add_heading
+from mmkd.metrics.budgets import best_of, budgets_up_to
 from mmkd.metrics.pairs import Diagram
 from mmkd.metrics.registry import METRICS
 from mmkd.report.page.album import Album, Figure
@@ -28,11 +32,12 @@ FEW = "a hollow mark is of fewer seeds than others, and of the student alone und
 
 
 def regime_figures(regime: BoardRegime, number: int, album: Album) -> tuple[list[Figure], list[Figure]]:
-    """Figures of changes and ranks, and of costs."""
+    """Figures of changes and ranks, and of costs and budgets of tuning."""
     folder = f"regime-{number}"
     drawn, wide = change_figure(regime), change_figure(regime, BROAD)
     changes = [album.figure(folder, "change", *drawn, wide[2])] if drawn is not None and wide is not None else []
-    return [*changes, *_rank_figures(regime, folder, album)], _cost_figures(regime, folder, album)
+    costs = [*_cost_figures(regime, folder, album), *_budget_figure(regime, folder, album)]
+    return [*changes, *_rank_figures(regime, folder, album)], costs
 
 
 def change_figure(regime: BoardRegime, width: float = NARROW) -> tuple[str, str, ET.Element] | None:
@@ -87,6 +92,30 @@ def change_file(regime: BoardRegime) -> ET.Element | None:
     few = any(regime.few_seeds(row) for row in regime.compared)
     note = f"Lines: 95 % over sets. Rings: sets. Grey: controls.{' Hollow: fewer seeds.' * few}"
     return add_heading(chart, f"Regime {title}", note)
+
+
+def _budget_figure(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:
+    """What more configurations would have found on the development sets, of the methods that were tuned."""
+    tried = {name: scores for name, scores in regime.decisions.tried.items() if len(scores) > 1}
+    if not tried:
+        return []
+    metric = METRICS.get(regime.scores.metric)
+    title = f"{regime.name}: budget of tuning"
+    caption = (
+        f"Expected {metric.label} of the best of so many configurations, over all orders in which they may be tried; "
+        "each curve begins with the published default. In a fold of the training part of the development sets, where "
+        "the choice is made: the best of many is too good there, and what it is worth say the tuned rows below."
+    )
+    lines = []
+    for number, (name, scores) in enumerate(sorted(tried.items(), key=lambda pair: -metric.sign * pair[1][0])):
+        own, *others = (metric.sign * score for score in scores)
+        budgets = range(1, len(scores) + 1)
+        found = [metric.sign * best_of(own, others, budget) for budget in budgets]
+        lines.append(Line(name, number, [float(budget) for budget in budgets], found))
+    ticks = budgets_up_to(max(map(len, tried.values())), USUAL)
+    label = f"{metric.label} in the inner fold"
+    chart = budget_chart(title, caption, lines, "configurations", label, [float(tick) for tick in ticks])
+    return [album.figure(folder, "budget", title, caption, chart)]
 
 
 def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from mmkd.core.text import one_line
 from mmkd.drawing.svg import standalone
-from mmkd.results.board.decisions import Decisions, read_decisions
+from mmkd.results.board.decisions import Decisions, read_decisions, read_tried
 from mmkd.results.board.figures import change_file
 from mmkd.results.board.page import board_files
 from mmkd.results.board.regime import BoardRegime, Plan
@@ -54,7 +54,9 @@ def plan_of(protocol: Protocol, name: str) -> Plan:
 
 def _decisions(protocol: Protocol) -> dict[str, Decisions]:
     names = {str(own.get("short", name)): name for name, own in protocol.datasets.items()}
-    return {name: _named(own, names) for name, own in read_decisions(protocol.folder).items()}
+    read = {name: Decisions() for name in protocol.regimes} | read_decisions(protocol.folder)
+    tried = {name: read_tried(protocol.folder / "tuned" / name) for name in read}
+    return {name: replace(_named(own, names), tried=tried[name]) for name, own in read.items()}
 
 
 def _named(decisions: Decisions, names: dict[str, str]) -> Decisions:
