@@ -59,6 +59,9 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     else:
         assert not helped
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at", "sp", "crd"}
+        tuned = [change.mean for (row, _), change in regime.changes.items() if row == "at (tuned)"]
+        assert f"`at` {'has ' * (page == 'README.md')}{100 * np.mean(tuned):+.1f}" in text
+        assert "better" not in {test.answer for row, test in regime.all_sets.against_student.items() if "tuned" in row}
     apart = by_units(regime.scores, protocol.subject_sets)
     known = {"kd": "`kd`", "pseudo-label": "`pseudo-label`", "freekd": "`freekd`", "minirocket": "MiniRocket"}
     for row, shown in known.items() if name == "A" else ():
