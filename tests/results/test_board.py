@@ -425,6 +425,16 @@ def test_tuned_rows_stand_beside_their_defaults_and_are_not_ranked():
     assert tuned_table(regime()) is None
 
 
+def test_the_changes_of_a_tuned_row_are_of_the_sets_and_seeds_that_its_default_has_too():
+    lines = made_lines(rows=(*ROWS, ("method", "good (tuned)", 0.06)))
+    few = [line for line in lines if not line.tuned or (line.seed == 1 and line.dataset in SETS[:7])]
+    odd = [replace(line, value=0.1) if line.row == "good" and line.seed != 1 else line for line in few]
+    row = tuned_table(regime(odd)).bodies[0].rows[0]
+    difference, default, tuned, *_, sets = (cell.value for cell in row.cells)
+    assert (sets, tuned) == (7, pytest.approx(0.06, abs=0.006))
+    assert default == pytest.approx(tuned - difference)
+
+
 def test_rows_of_others_and_bounds_are_shown_with_a_mark_and_are_not_ranked():
     rows = (*ROWS, ("method", "theirs", 0.09), ("control", "student-ensemble", 0.1))
     lines = [replace(line, verified=line.row != "theirs") for line in made_lines(rows=rows)]

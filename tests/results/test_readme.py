@@ -12,6 +12,7 @@ from mmkd.peers import PEERS
 from mmkd.results.board.decisions import Decisions, read_decisions
 from mmkd.results.board.reading import plan_of
 from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.tables import tuned_table
 from mmkd.results.by_units import by_units
 from mmkd.results.columns import Line
 from mmkd.results.protocol import read_protocol
@@ -57,6 +58,10 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         assert against
         assert "better" not in {against[row.name].answer for row in regime.methods if row.name in against}
     else:
+        pairs = {row.name: row.cells for row in tuned_table(regime).bodies[0].rows}
+        for row in ("at", "sp", "crd", "kd") if page != "README.md" else ():
+            _, default, own, *_ = (cell.text for cell in pairs[f"{row} (tuned)"])
+            assert f"`{row}` {own} ({default})" in text
         assert not helped
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at", "sp", "crd"}
         tuned = [change.mean for (row, _), change in regime.changes.items() if row == "at (tuned)"]

@@ -203,7 +203,8 @@ def tuned_table(regime: BoardRegime) -> BoardTable | None:
         if default is None:
             continue
         tests = against_all(regime.scores, [row], default, regime.scores.datasets)
-        alone = against_all(regime.scores, [row, default], regime.scores.student, regime.scores.datasets)
+        both = [_shared(default, row), _shared(row, default)]
+        alone = against_all(regime.scores, both, regime.scores.student, regime.scores.datasets)
         test = tests.get(row.name)
         if test is None:
             continue
@@ -227,12 +228,18 @@ def tuned_table(regime: BoardRegime) -> BoardTable | None:
         Head("sets", "", "higher"),
     ]
     how = [
-        "tuned: options chosen by equal tuning on sets that are not reported; both rows have the same seeds, none of "
-        "which was used for tuning.",
+        "tuned: options chosen by equal tuning on sets that are not reported. All changes are of the sets and seeds "
+        "that both rows have, none of which was used for tuning.",
     ]
     return BoardTable(
         f"{regime.name}-tuned", "Published defaults against tuned", "row", heads, [Body("", entries)], how
     )
+
+
+def _shared(row: Row, other: Row) -> Row:
+    """The row with the scores of those sets and seeds that the other has too."""
+    found = {case: {s: v for s, v in own.items() if s in other.on(case)} for case, own in row.scores.items()}
+    return replace(row, scores={case: own for case, own in found.items() if own})
 
 
 def default_of(regime: BoardRegime, row: Row) -> Row | None:
