@@ -113,7 +113,7 @@ def lines_of(
                 f"{line.dataset}, seed {line.seed}; remove one of the two from the records"
             )
     sha256: dict[str, str] = {}
-    notes = [*left_out, *(f"metric {shown(name)} is left out: mmkd has none of this name" for name in unknown)]
+    notes = [*left_out, *_left_out_metrics(list(unknown))]
     for record in records:
         data = record.spec.data
         if sha256.setdefault(data.name, data.sha256) != data.sha256:
@@ -147,6 +147,15 @@ def sort_out(records: Iterable[Record], why_not: Callable[[Record], str]) -> tup
         for why, keys in reasons.items()
     ]
     return kept, lines
+
+
+def _left_out_metrics(names: Sequence[str]) -> list[str]:
+    """One line on metrics that no table of mmkd has: of a plugin, or details of a task such as `onset_hits_qrs`."""
+    if len(names) < 2:
+        return [f"metric {shown(name)} is left out: mmkd's tables have none of this name" for name in names]
+    first = ", ".join(map(shown, names[:3]))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"metrics {first}{more} are left out: mmkd's tables have none of these names"]
 
 
 def _in_words(found: Sequence[Difference]) -> str:

@@ -403,7 +403,14 @@ def test_a_metric_of_a_plugin_is_no_line_of_results(protocol, of_a):
     made = lines_of([one], {one.key: "student"}, protocol, protocol.regimes["A"], verified=True)
     assert "macro_f1" in {line.metric for line in made.lines}
     assert "worst_recall" not in {line.metric for line in made.lines}
-    assert made.left_out == ["metric 'worst_recall' is left out: mmkd has none of this name"]
+    assert made.left_out == ["metric 'worst_recall' is left out: mmkd's tables have none of this name"]
+    for name in ("onset_hits_p", "onset_hits_t", "iou_p"):
+        one.result["metrics"]["test"][name] = 0.5
+    made = lines_of([one], {one.key: "student"}, protocol, protocol.regimes["A"], verified=True)
+    assert made.left_out == [
+        "metrics 'worst_recall', 'onset_hits_p', 'onset_hits_t' and 1 more are left out: mmkd's tables have none of "
+        "these names"
+    ]
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1.0, "1"), (1 / 3, "0.333333"), (1e-7 / 3, "3.33333e-08")])
