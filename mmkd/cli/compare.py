@@ -133,14 +133,13 @@ def command(argv: Sequence[str]) -> int:
         try:
             theirs = []
             if protocol is not None:
-                from mmkd.results.beside import place_records, students_and_controls
+                from mmkd.results.beside import place_records, records_beside
 
                 own = place_records(compare(records).records, protocol)
-                theirs = students_and_controls(own, protocol)
+                theirs = records_beside(own, protocol, records)
                 if theirs:
-                    notes = [
-                        f"--with {protocol.version}: its {len(theirs)} records of the student and controls are here too"
-                    ]
+                    whose = f"its {len(theirs)} records of the student, controls and teachers"
+                    notes = [f"--with {protocol.version}: {whose} are here too"]
             comparison = compare([*records, *theirs], args.control, left_out)
         except MmkdError:  # there may be nothing to compare yet, and records of the selection phase all the same
             if written is not None:
@@ -155,7 +154,9 @@ def command(argv: Sequence[str]) -> int:
             from mmkd.results.beside import table_text, tables_beside, trained_again
 
             tables = tables_beside(own, protocol)
-            notes += [f"--with {protocol.version}: {line}" for line in (*trained_again(own, protocol), *own.left_out)]
+            notes += [
+                f"--with {protocol.version}: {line}" for line in (*trained_again(own, protocol, records), *own.left_out)
+            ]
     write_files(out, files)
     for line in dict.fromkeys((*comparison.left_out, *export.notes, *broken_packages(), *notes)):
         print(f"{NAME}: note: {one_line(line)}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Own records beside the results of a protocol: which regime each is of, and tables of both."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,11 +72,16 @@ def _nearest(record: Record, protocol: Protocol) -> tuple[Regime, list[Differenc
     return min(found, key=lambda pair: (record.spec.data.name not in pair[0].datasets, len(pair[1])))
 
 
-def students_and_controls(placed: Placed, protocol: Protocol) -> list[Record]:
-    """The protocol's records of the student alone and of controls that belong in a table with own records.
+def records_beside(placed: Placed, protocol: Protocol, own: Iterable[Record]) -> list[Record]:
+    """The protocol's records that belong in a table with own ones, which have no predictions.
 
-    They have the data set, student and training of an own record, under any seed, and no predictions. Empty without the
-    folder of the protocol's records, which a checkout has and the wheel has not.
+    Those of the student alone and of controls on the data set, with the student and training of an own record, under
+    any seed; and those of teachers that own students had, where their records are not among the own ones, which say
+    what there was to teach. Empty without the folder of the protocol's records, which a checkout has and the wheel has
+    not.
+
+    Args:
+        own: all own records.
 
     Raises:
         MmkdError: a file of records is malformed.
@@ -84,37 +89,60 @@ def students_and_controls(placed: Placed, protocol: Protocol) -> list[Record]:
     statuses = own_statuses()
     found = {}
     for name, paths in record_files(protocol).items():
-        own = {as_key(group_settings(record)) for record in placed.records.get(name, ())}
-        for record in read_travelling(paths, "records").values() if own and paths else ():
+        mine = placed.records.get(name, ())
+        groups = {as_key(group_settings(record)) for record in mine}
+        taught = {key for record in mine for key in record.teachers.values()}
+        for record in read_travelling(paths, "records").values() if mine and paths else ():
             is_control = record.kind == "student" and statuses.get(record.unit.method) == "control"
-            if is_control and not why_unusable(record) and as_key(group_settings(record)) in own:
+            if why_unusable(record):
+                continue
+            if record.key in taught or (is_control and as_key(group_settings(record)) in groups):
                 found[record.key] = record
-    mine = {record.key for records in placed.records.values() for record in records}
-    return [record for key, record in found.items() if key not in mine]
+    known = {record.key for record in own}
+    return [record for key, record in found.items() if key not in known]
 
 
-def trained_again(placed: Placed, protocol: Protocol) -> list[str]:
-    """A line for each regime of which own records have units of the protocol, with other scores than its results.
+def trained_again(placed: Placed, protocol: Protocol, own: Iterable[Record]) -> list[str]:
+    """A line for each regime of which own records have units or teachers of the protocol, with other scores than it.
+
+    Args:
+        own: all own records, among them those of the teachers.
 
     Raises:
         MmkdError: a table of the protocol is damaged.
     """
+    every = {record.key: record for record in own}
+    version = protocol.version
     notes = []
     for name, records in placed.records.items():
         metric = protocol.regimes[name].metric
         lines = [line for line in read_lines(protocol, name) if line.metric == metric and not line.subject]
         known = {line.key: line.value for line in lines}
-        pairs = [(record, record.metrics.test[metric], known[record.key]) for record in records if record.key in known]
-        found = [pair for pair in pairs if not math.isclose(*pair[1:], rel_tol=ROUNDING, abs_tol=ROUNDING)]
-        if found:
-            record, own, theirs = found[0]
-            units = f"{len(found)} of its units {'were' if len(found) > 1 else 'was'} trained again with another score"
-            notes.append(
-                f"regime {name}: {units} ({record.unit.method} on {record.spec.data.name}, seed {record.spec.seed}: "
-                f"{METRICS.get(metric).label} {own:.3f}, {theirs:.3f} in {protocol.version}); tables and page have "
-                f"those here, the table beside {protocol.version} has its own"
-            )
+        taught = dict.fromkeys(key for record in records for key in record.teachers.values())
+        teachers = [every[key] for key in taught if key in every]
+        for kind, found, then in (
+            ("units", records, f"tables and page have those here, the table beside {version} has its own"),
+            ("teachers", teachers, f"rows here and in {version} were taught by others then"),
+        ):
+            again = [record for record in found if _has_another_score(record, metric, known)]
+            if again:
+                first = again[0]
+                many = f"{len(again)} of its {kind} {'were' if len(again) > 1 else 'was'} trained again"
+                what = first.unit.method if kind == "units" else f"{first.teacher.modality} {first.teacher.net}"
+                scores = f"{METRICS.get(metric).label} {first.metrics.test[metric]:.3f}, {known[first.key]:.3f}"
+                notes.append(
+                    f"regime {name}: {many} with another score ({what} on {first.spec.data.name}, "
+                    f"seed {first.spec.seed}: {scores} in {version}); {then}"
+                )
     return notes
+
+
+def _has_another_score(record: Record, metric: str, known: Mapping[str, float]) -> bool:
+    """Whether a record has a score that differs from the known one of its key, if there is one."""
+    score, other = record.metrics.test.get(metric), known.get(record.key)
+    if score is None or other is None:
+        return False
+    return not math.isclose(score, other, rel_tol=ROUNDING, abs_tol=ROUNDING)
 
 
 def own_methods(records: Iterable[Record]) -> tuple[list[Record], int]:

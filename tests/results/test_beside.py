@@ -9,7 +9,7 @@ from mmkd.cli.results import main
 from mmkd.compare import main as compare
 from mmkd.comparison.compare import compare as compare_records
 from mmkd.results import beside
-from mmkd.results.beside import place_records, students_and_controls, tables_beside, trained_again
+from mmkd.results.beside import place_records, records_beside, tables_beside, trained_again
 from mmkd.results.protocol import read_protocol
 from mmkd.results.summary import Row
 from tests.results.made_up import record, records_of, score_of, units, write_protocol, write_records
@@ -69,7 +69,7 @@ def test_seeds_that_the_benchmark_lacks_are_paired_with_the_own_student(protocol
 
 def test_its_students_and_controls_stand_in_the_table_of_own_records(protocol):
     placed = place_records(own(protocol), protocol)
-    found = students_and_controls(placed, protocol)
+    found = [one for one in records_beside(placed, protocol, []) if one.kind == "student"]
     methods = {record.spec.method for record in found}
     assert {"student", "longer", "pseudo-label"} <= methods
     assert not {"kd", "mine"} & methods
@@ -79,7 +79,7 @@ def test_its_students_and_controls_stand_in_the_table_of_own_records(protocol):
     (row,) = [row for row in group.rows if row.base == "mine"]
     assert row.change.mean == pytest.approx(0.06)
     nowhere = replace(protocol, folder=protocol.folder / "nowhere")
-    assert students_and_controls(placed, nowhere) == [], "as of the wheel"
+    assert records_beside(placed, nowhere, []) == [], "as of the wheel"
 
 
 def test_units_of_the_benchmark_that_were_trained_again_are_said_to_be(folder, protocol, tmp_path, capsys):
@@ -88,8 +88,8 @@ def test_units_of_the_benchmark_that_were_trained_again_are_said_to_be(folder, p
     again = [one for one in again if (one.spec.method, one.spec.data.name) == ("student", "hapt6")]
     scores = {**again[0].metrics.test, "macro_f1": 0.9}
     other = replace(again[0], result={**again[0].result, "metrics": {"test": scores}})
-    assert trained_again(place_records(again, protocol), protocol) == []
-    (line,) = trained_again(place_records([other], protocol), protocol)
+    assert trained_again(place_records(again, protocol), protocol, again) == []
+    (line,) = trained_again(place_records([other], protocol), protocol, [other])
     assert line.startswith("regime A: 1 of its units was trained again with another score (student on hapt6, seed 0: ")
     assert "macro-F1 0.900, 0.540 in v1" in line
     path = write_records(tmp_path / "own.jsonl", [*own(protocol), other])
@@ -98,12 +98,31 @@ def test_units_of_the_benchmark_that_were_trained_again_are_said_to_be(folder, p
     assert f"note: --with v1: {line}" in capsys.readouterr().err
 
 
+def test_teachers_of_own_students_stand_beside_them(folder, protocol, tmp_path, capsys):
+    """Else there is no gap; a teacher that was trained again with another score is named."""
+    mine = own(protocol)
+    theirs = [one for one in records_of(protocol, "A", score_of) if one.kind == "teacher"]
+    (teacher,) = [one for one in theirs if (one.spec.data.name, one.spec.seed) == ("hapt6", 0)]
+    placed = place_records(mine, protocol)
+    assert teacher.key in {one.key for one in records_beside(placed, protocol, mine)}
+    assert teacher.key not in {one.key for one in records_beside(placed, protocol, [*mine, teacher])}
+    assert trained_again(placed, protocol, [*mine, teacher]) == []
+    other = replace(teacher, result={**teacher.result, "metrics": {"test": {**teacher.metrics.test, "macro_f1": 0.9}}})
+    (line,) = trained_again(placed, protocol, [*mine, other])
+    assert line.startswith("regime A: 1 of its teachers was trained again with another score (sig WRN16-1")
+    assert line.endswith("rows here and in v1 were taught by others then")
+    path = write_records(tmp_path / "own.jsonl", mine)
+    arguments = ["--records", str(path), "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
+    assert compare([*arguments, "--with", str(folder)]) == 0
+    assert "best teacher sig" in capsys.readouterr().out
+
+
 def test_a_record_of_the_benchmark_that_cannot_be_used_is_no_error(protocol, tmp_path):
     """A line may have the key of its spec, and name a view without its options."""
     odd = own(protocol, method="longer", change=lambda spec: replace(spec, views={}))
     copy = replace(protocol, folder=tmp_path)
     write_records(copy.records / "A.jsonl", odd)
-    assert students_and_controls(place_records(own(protocol), protocol), copy) == []
+    assert records_beside(place_records(own(protocol), protocol), copy, []) == []
 
 
 def as_json(spec):

@@ -85,7 +85,7 @@ def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> 
     told = []
     for name in ordered:
         own = tests[name]
-        notes = [f"on {own.pair.n}"] * (own.pair.n < most) + ["not told apart"] * (own.answer == "open")
+        notes = [f"on {own.pair.n}"] * (own.pair.n < most) + ["not told apart from it"] * (own.answer == "open")
         told.append(f"{name} {points(own.mean)}{f' ({listed(notes)})' if notes else ''}")
     text = f"Over {sets}, in points against the student alone: {listed(told)}"
     if methods:
