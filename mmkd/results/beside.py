@@ -76,7 +76,7 @@ def records_beside(placed: Placed, protocol: Protocol, own: Iterable[Record]) ->
     """The protocol's records that belong in a table with own ones, which have no predictions.
 
     Those of the student alone and of controls on the data set, with the student and training of an own record, under
-    any seed; and those of teachers that own students had, where their records are not among the own ones, which say
+    any seed; and those of the teachers of these and of own students, where they are not among the own ones: they say
     what there was to teach. Empty without the folder of the protocol's records, which a checkout has and the wheel has
     not.
 
@@ -87,17 +87,21 @@ def records_beside(placed: Placed, protocol: Protocol, own: Iterable[Record]) ->
         MmkdError: a file of records is malformed.
     """
     statuses = own_statuses()
-    found = {}
+    found: dict[str, Record] = {}
     for name, paths in record_files(protocol).items():
         mine = placed.records.get(name, ())
+        if not mine or not paths:
+            continue
         groups = {as_key(group_settings(record)) for record in mine}
-        taught = {key for record in mine for key in record.teachers.values()}
-        for record in read_travelling(paths, "records").values() if mine and paths else ():
-            is_control = record.kind == "student" and statuses.get(record.unit.method) == "control"
-            if why_unusable(record):
-                continue
-            if record.key in taught or (is_control and as_key(group_settings(record)) in groups):
-                found[record.key] = record
+        theirs = {key: record for key, record in read_travelling(paths, "records").items() if not why_unusable(record)}
+        controls = [
+            record
+            for record in theirs.values()
+            if record.kind == "student" and statuses.get(record.unit.method) == "control"
+            if as_key(group_settings(record)) in groups
+        ]
+        taught = [key for record in (*mine, *controls) for key in record.teachers.values()]
+        found |= {record.key: record for record in (*controls, *(theirs[key] for key in taught if key in theirs))}
     known = {record.key for record in own}
     return [record for key, record in found.items() if key not in known]
 

@@ -106,6 +106,9 @@ def test_teachers_of_own_students_stand_beside_them(folder, protocol, tmp_path, 
     placed = place_records(mine, protocol)
     assert teacher.key in {one.key for one in records_beside(placed, protocol, mine)}
     assert teacher.key not in {one.key for one in records_beside(placed, protocol, [*mine, teacher])}
+    first = [one for one in mine if one.spec.seed == 0]
+    found = records_beside(place_records(first, protocol), protocol, first)
+    assert {one.spec.seed for one in found if one.kind == "teacher"} == {0, 1, 2}, "those of controls, too"
     assert trained_again(placed, protocol, [*mine, teacher]) == []
     other = replace(teacher, result={**teacher.result, "metrics": {"test": {**teacher.metrics.test, "macro_f1": 0.9}}})
     (line,) = trained_again(placed, protocol, [*mine, other])
