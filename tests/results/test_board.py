@@ -14,6 +14,7 @@ from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions, Gap, read_decisions, read_tried
 from mmkd.results.board.entries import Body, Cell, Entry, sorted_body
 from mmkd.results.board.figures import change_figure, change_file, regime_figures
+from mmkd.results.board.overview import overview
 from mmkd.results.board.regime import TAUGHT, BoardRegime, Plan
 from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table, units_table
 from mmkd.results.board.tables import standing_table, tuned_table
@@ -53,6 +54,35 @@ def test_the_answers_are_those_that_the_results_were_made_with():
         found["Is it the teacher?"],
     )
     assert "too few for a test over sets (it needs 6)" in found["And where there is no room?"]
+
+
+def test_the_first_table_has_a_line_for_each_regime_with_results():
+    lines = [line for line in made_lines() if line.row != "equal" or line.seed < 2]
+    late = [replace(line, row="late", method="late") for line in lines if line.row == "good" and line.seed == 0]
+    late = [replace(line, value=line.value + 0.02) if line.metric == "macro_f1" else line for line in late]
+    few = [line for line in made_lines("B", SETS[:3]) if line.dataset != SETS[2] or line.row != "random-forest"]
+    regimes = [
+        BoardRegime(Plan("A", "few labels", "", "macro_f1", SETS, SEEDS), [*lines, *late], DECIDED),
+        BoardRegime(Plan("B", "", "", "macro_f1", SETS, SEEDS), few, Decisions()),
+        BoardRegime(Plan("C"), [], Decisions()),
+    ]
+    table = overview(regimes)
+    rows = {
+        entry.name: dict(zip((h.text for h in table.heads), entry.cells, strict=True)) for entry in table.bodies[0].rows
+    }
+    assert list(rows) == ["A: few labels", "B"]
+    text = {name: {head: cell.text for head, cell in cells.items()} for name, cells in rows.items()}
+    assert text["A: few labels"]["shown to help"] == "late, good and like-smoothing"
+    assert re.fullmatch(r"late \+[56]\.\d \(1 seed\), good \+[34]\.\d", text["A: few labels"]["method"])
+    assert re.fullmatch(r"label-smoothing \+[01]\.\d", text["A: few labels"]["control"])
+    assert re.fullmatch(r"random-forest \+[45]\.\d", text["A: few labels"]["no network"])
+    assert text["A: few labels"]["beats the control"] == "late and good"
+    assert text["A: few labels"]["sets"] == "12 (10 with room)"
+    assert (text["B"]["shown to help"], text["B"]["beats the control"]) == ("too few sets", "not decided")
+    assert text["B"]["no network"].endswith(", on 2 sets"), "of 3"
+    assert text["B"]["sets"] == "3"
+    assert rows["A: few labels"]["method"].value == pytest.approx(0.06, abs=0.004)
+    assert overview(regimes[1:]) is None, "one tab says it all"
 
 
 def test_what_is_not_known_is_said_and_not_made_up():

@@ -16,6 +16,7 @@ from mmkd.report.template import fill_template
 from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions
 from mmkd.results.board.figures import regime_figures
+from mmkd.results.board.overview import overview
 from mmkd.results.board.regime import BoardRegime, Plan
 from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table, units_table
 from mmkd.results.board.tables import standing_table, tuned_table
@@ -61,6 +62,7 @@ def board_files(
         "title": shorten(f"{title}: board", 120),
         "lead": _lead(regimes),
         "notes": list(notes),
+        "overview": overview(regimes),
         "regimes": [_regime(regime, number, album) for number, regime in enumerate(regimes, 1)],
         "glossary": GLOSSARY,
         "protocols": sorted({line.protocol for line in every if line.protocol}),

@@ -1,0 +1,76 @@
+"""The first table of the board: what was found in each regime, a line each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from mmkd.results.board.entries import BoardTable, Body, Cell, Entry, Head
+from mmkd.results.board.regime import BoardRegime
+from mmkd.results.board.words import listed, points
+from mmkd.results.standing import OverSets, against_all
+
+HEADS = (
+    Head("shown to help", "methods that are better than the student alone, over all sets", "", number=False),
+    Head("method", "the largest mean change of a method, in points against the student alone", "higher"),
+    Head("control", "the largest mean change of a control", "higher"),
+    Head("no network", "the largest mean change of a peer", "higher"),
+    Head("beats the control", "methods better than the control that was best in the selection", "", number=False),
+    Head("sets", "with results; with room: where the best teacher leads, in folds of the training part", "higher"),
+)
+
+
+def overview(regimes: Iterable[BoardRegime]) -> BoardTable | None:
+    """A row a regime that has a student alone and other rows; None where fewer than two have."""
+    rows = [_entry(regime) for regime in regimes if regime.all_sets.against_student]
+    if len(rows) < 2:
+        return None
+    how = [
+        "All columns are over all sets of the regime, with room and without; each set weighs the same.",
+        "shown to help, beats the control: by Wilcoxon's signed-rank test over sets, after Holm's correction over "
+        "all rows. None: not shown, which does not mean that there is no difference. Too few sets: no such test can "
+        "show one. Not decided: the selection phase has chosen no control.",
+        "method, control, no network: the row with the largest mean change, in points against the student alone; "
+        "where it has fewer seeds than others, the largest of those with most seeds too. Of rows that have all sets.",
+    ]
+    return BoardTable("overview", "All regimes", "regime", HEADS, [Body("", rows)], how)
+
+
+def _entry(regime: BoardRegime) -> Entry:
+    total = len(regime.scores.datasets)
+    room = f" ({len(regime.with_room)} with room)" if regime.decisions.teachable is not None else ""
+    standing = regime.all_sets
+    methods = {row.name for row in regime.methods}
+    controls = {row.name for row in regime.compared if row.kind == "control"}
+    tests = standing.against_student
+    control = _shown(standing.against_control, methods) if regime.decisions.best_control else "not decided"
+    peers = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, regime.scores.datasets)
+    cells = [
+        Cell(_shown(tests, methods)),
+        _largest(regime, {name: test for name, test in tests.items() if name in methods}),
+        _largest(regime, {name: test for name, test in tests.items() if name in controls}),
+        _largest(regime, peers),
+        Cell(control),
+        Cell(f"{total}{room}", float(total)),
+    ]
+    return Entry(f"{regime.name}: {regime.plan.title}" if regime.plan.title else regime.name, cells)
+
+
+def _shown(tests: Mapping[str, OverSets], names: Iterable[str]) -> str:
+    """The rows that are better, or why none is named."""
+    own = {name: tests[name] for name in names if name in tests}
+    if not any(test.answer for test in own.values()):
+        return "too few sets" if own else "no method"
+    better = sorted((name for name in own if own[name].answer == "better"), key=lambda name: -own[name].mean)
+    return listed(better) or "none"
+
+
+def _largest(regime: BoardRegime, tests: Mapping[str, OverSets]) -> Cell:
+    """The largest mean change of rows that have as many sets as any, and that of those with most seeds."""
+    most = max((test.pair.n for test in tests.values()), default=0)
+    whole = sorted((name for name in tests if tests[name].pair.n == most), key=lambda name: -tests[name].mean)
+    if not whole:
+        return Cell("")
+    few = {name: regime.few_seeds(row) for name in whole if (row := regime.scores.find(name)) is not None}
+    of_most: Sequence[str] = [name for name in whole if not few.get(name)]
+    named = dict.fromkeys([whole[0], *of_most[:1]])
+    texts = [f"{name} {points(tests[name].mean)}{f' ({few[name]})' if few.get(name) else ''}" for name in named]
+    where = f", on {most} sets" if most < len(regime.scores.datasets) else ""
+    return Cell(f"{', '.join(texts)}{where}", tests[whole[0]].mean)
