@@ -107,3 +107,13 @@ def snake_case(name: str) -> str:
     ('stand_to_sit', 'stand_to_sit')
     """
     return re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")
+
+
+def capital(text: str) -> str:
+    """A text that begins a sentence: with a capital, unless its first word has one, as `mIoU` has.
+
+    >>> capital("macro-F1 of two"), capital("mIoU of two")
+    ('Macro-F1 of two', 'mIoU of two')
+    """
+    first = re.split(r"[^A-Za-z]", text, maxsplit=1)[0]
+    return f"{text[0].upper()}{text[1:]}" if first.islower() else text

@@ -326,6 +326,13 @@ def test_cells_of_the_map_say_size_and_certainty():
     assert "random-forest" in rows
 
 
+def test_a_title_leaves_the_name_of_a_metric_as_it_is():
+    lines = [replace(line, metric="miou") for line in made_lines(sets=SETS[:2]) if line.metric == "macro_f1"]
+    of_steps = BoardRegime(Plan("A", metric="miou"), lines, Decisions())
+    assert score_table(of_steps).title == "mIoU on each set"
+    assert score_table(regime()).title == "Macro-F1 on each set"
+
+
 def test_scores_mark_the_best_students_of_a_set_and_count_seeds():
     lines = [line for line in made_lines() if line.row != "bad" or line.seed < 3]
     table = score_table(regime(lines))

@@ -8,7 +8,7 @@ from mmkd.comparison.gap import gap_lines
 from mmkd.comparison.leading import leaders
 from mmkd.comparison.repeats import FOLDS_SHARE
 from mmkd.comparison.rows import STUDENT_ONLY, Row, common_repeats
-from mmkd.core.text import shorten
+from mmkd.core.text import capital, shorten
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.metrics.pairs import Paired
 from mmkd.report.columns import columns
@@ -138,7 +138,7 @@ def _change_figures(context: GroupContext) -> list[Figure]:
     most = max(len(change.values) for change in changes)
     by = context.group.by
     label = context.group.score.label
-    caption = f"{label[0].upper()}{label[1:]} in points, paired by {by}"
+    caption = f"{capital(label)} in points, paired by {by}"
     caption += f": mean (diamond), 95 % bootstrap interval (line), {by}s (rings)." if most > 1 else f", of one {by}."
     caption += f" Of {most} {by}s the interval is at most their range, and too narrow." if 1 < most < 6 else ""
     caption += f" {FOLDS_SHARE.capitalize()}: intervals are too narrow." if by == "fold" else ""

@@ -9,7 +9,7 @@ from mmkd.comparison.rows import common_repeats
 from mmkd.comparison.tuned import TunedChange, tuned_changes
 from mmkd.comparison.tuning import Tuning, TuningPhase
 from mmkd.core.refusal import Refusal
-from mmkd.core.text import slug
+from mmkd.core.text import capital, slug
 from mmkd.drawing.budgets import budget_chart
 from mmkd.drawing.changes import Change, change_chart
 from mmkd.drawing.lines import Line
@@ -63,7 +63,7 @@ def _tuned(group: Group, found: Sequence[TunedChange], album: Album) -> dict[str
         if several:
             drawn = f"paired by {group.by}: mean (diamond), 95 % bootstrap interval (line), {group.by}s (rings)."
         caption = (
-            f"{label[0].upper()}{label[1:]} of the tuned row minus that of its published defaults, in points on the "
+            f"{capital(label)} of the tuned row minus that of its published defaults, in points on the "
             f"test windows, {drawn}"
         )
         chart = change_chart(title, caption, changes, f"change of {label} in points")
@@ -83,7 +83,7 @@ def _table(phase: TuningPhase) -> Table:
     heads = ["method", *table_heads(phase)]
     body = [[tuning.name, *table_cells(tuning, phase)] for tuning in phase.tunings]
     label = phase.metric.label
-    return Table(f"{label[0].upper()}{label[1:]} in the inner fold, by budget", heads, body)
+    return Table(f"{capital(label)} in the inner fold, by budget", heads, body)
 
 
 def _figures(number: int, phase: TuningPhase, album: Album) -> list[Figure]:

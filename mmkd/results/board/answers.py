@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mmkd.core.refusal import Refusal
+from mmkd.core.text import capital
 from mmkd.metrics import pairs as st
 from mmkd.results.board.regime import STUDENTS, TAUGHT, BoardRegime
 from mmkd.results.board.words import count, listed, points
@@ -178,11 +179,11 @@ def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets]
     if not any(test.answer for test in tests.values()):
         if not any(test.intervals for test in tests.values()):
             return (
-                f"{sets[0].upper()}{sets[1:]}: too few for a test (it needs {st.LEAST_DATA_SETS}), and "
+                f"{capital(sets)}: too few for a test (it needs {st.LEAST_DATA_SETS}), and "
                 f"under one seed no set has an interval over seeds; those of the table are over the sets. {largest}."
             )
         counts = [f"{name} (on {test.better})" for name, test in sorted(tests.items(), key=_by_sets) if test.better]
-        text = f"{sets[0].upper()}{sets[1:]}: too few for a test over sets (it needs {st.LEAST_DATA_SETS}). {largest}. "
+        text = f"{capital(sets)}: too few for a test over sets (it needs {st.LEAST_DATA_SETS}). {largest}. "
         if counts:
             return f"{text}Better than the student alone on single sets, by intervals {SINGLE}: {listed(counts)}."
         return f"{text}On no single set is any of {total} shown to be better than the student alone."

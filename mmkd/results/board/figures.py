@@ -6,6 +6,7 @@ import numpy as np
 
 from mmkd.comparison.tuning import USUAL
 from mmkd.core.refusal import Refusal
+from mmkd.core.text import capital
 from mmkd.drawing.bands import GREY
 from mmkd.drawing.budgets import budget_chart
 from mmkd.drawing.changes import Change, change_chart
@@ -75,7 +76,7 @@ def change_figure(regime: BoardRegime, width: float = NARROW) -> tuple[str, str,
     seeds = count(highest, "seed") if least == highest else f"{least} to {highest} seeds"
     title = f"{regime.name}: change against the student alone"
     caption = (
-        f"{metric[0].upper()}{metric[1:]} in points over {count(most, 'set')}, {seeds}; where a row has fewer of "
+        f"{capital(metric)} in points over {count(most, 'set')}, {seeds}; where a row has fewer of "
         "them, that is said behind its name. Mean (diamond), 95 % bootstrap interval over sets (line), sets (rings). "
         f"{COLOURS}"
     )

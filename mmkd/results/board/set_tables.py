@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmkd.comparison.gap import t_interval
+from mmkd.core.text import capital
 from mmkd.metrics.registry import METRICS
 from mmkd.results.board.entries import (
     NETWORKS,
@@ -169,7 +170,7 @@ def score_table(regime: BoardRegime) -> BoardTable:
         "holds 0; nothing is corrected for the number of rows.",
         "Peers and teachers are for reference: they are no students of this size.",
     ]
-    title = f"{metric.label[0].upper()}{metric.label[1:]} on each set"
+    title = f"{capital(metric.label)} on each set"
     return BoardTable(
         f"{regime.name}-scores", title, "row", heads, bodies(regime, make, (*NETWORKS, *REFERENCES)), how, True
     )
