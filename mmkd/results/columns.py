@@ -57,20 +57,38 @@ class Line:
         """The line of a text a column.
 
         Raises:
-            ValueError, KeyError: a text has not the type of its column, or there is none; or the value is not finite.
+            ValueError, KeyError: a text has not the type of its column, or there is none; or the value is not finite,
+                or none of its metric.
         """
         texts: dict[str, Any] = dict(fields)
         truths = {name: {"true": True, "false": False}[texts[name]] for name in ("tuned", "extra_data", "verified")}
         value = float(texts["value"])
         if not math.isfinite(value):
             raise ValueError(f"the value {value} is not finite")
+        metric = texts["metric"]
+        if metric in METRICS and METRICS.get(metric).source == "predictions" and (why := out_of_range(metric, value)):
+            raise ValueError(f"the value {texts['value']} of {metric} {why}")
         return cls(**{**texts, **truths, "seed": int(texts["seed"]), "value": value})
 
 
 IDENTITY = ("regime", "dataset", "student", "kind", "row", "seed", "subject", "metric")
 """The columns that no two lines have in common."""
 COLUMNS = tuple(field.name for field in fields(Line))
+COUNTS = ("parameters", "macs", "bytes")
+UNBOUNDED = ("nll",)
+"""Scores without an upper end."""
 METRIC_ORDER = {name: number for number, name in enumerate(m.name for m in METRICS.values())}
+
+
+def out_of_range(metric: str, value: float) -> str:
+    """Why a value cannot be one of a metric; empty if it can."""
+    if metric in UNBOUNDED:
+        return "" if value >= 0 else "is below 0"
+    if metric in COUNTS and (value != int(value) or value < 0):
+        return "is no whole number of at least 0"
+    if METRICS.get(metric).source != "predictions":
+        return "" if value > 0 or metric in COUNTS else "is not above 0"
+    return "" if 0 <= value <= 1 else "is not between 0 and 1"
 
 
 def natural(text: str) -> tuple[int, int, str]:

@@ -355,9 +355,11 @@ def _best(
 def best_on(regime: RegimeScores, case: Case, rows: Sequence[Row]) -> tuple[str, frozenset[str]]:
     """The row with the best mean score on one set, and those whose interval of the difference to it holds 0.
 
-    Of many rows some will seem worse by chance: nothing is corrected here.
+    Of rows that have as many seeds there as any, as means over other seeds do not stand beside each other. Of many rows
+    some will seem worse by chance: nothing is corrected here.
     """
-    known = [row for row in rows if row.on(case)]
+    most = max((len(row.on(case)) for row in rows), default=0)
+    known = [row for row in rows if most and len(row.on(case)) == most]
     if not known:
         return "", frozenset()
     best = max(known, key=lambda row: regime.sign * float(np.mean(list(row.on(case).values()))))

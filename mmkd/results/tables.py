@@ -31,9 +31,15 @@ def write_results(protocol: Protocol, made: Sequence[Made], figures: Mapping[str
     Each file is written whole. A regime without lines has no file.
 
     Raises:
-        MmkdError: a file cannot be written.
+        MmkdError: a file cannot be written; or a regime without lines has a table, so that its records are not here.
     """
     folder = protocol.results
+    for one in made:
+        if not one.lines and (lost := folder / f"{one.regime}.csv").exists():
+            raise MmkdError(
+                f"regime {one.regime}: no record of {protocol.records} is of it, and its table is there, {lost}; bring "
+                "its records, or remove the table; nothing is written"
+            )
     files: dict[Path, str] = {folder / f"{one.regime}.csv": csv_text(one.lines) for one in made if one.lines}
     files |= {folder / name: text for name, text in (figures or {}).items()}
     content = {one.regime: dict(one.sha256) for one in made if one.lines}
@@ -44,8 +50,7 @@ def write_results(protocol: Protocol, made: Sequence[Made], figures: Mapping[str
             write_if_changed(path, text)
         for one in made:
             if not one.lines:
-                for name in (f"{one.regime}.csv", f"{one.regime}-change.svg"):
-                    (folder / name).unlink(missing_ok=True)
+                (folder / f"{one.regime}-change.svg").unlink(missing_ok=True)
     except OSError as error:
         raise MmkdError(f"{folder}: {error.strerror or error}") from None
     return list(files)

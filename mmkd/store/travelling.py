@@ -52,6 +52,8 @@ ROUNDING = 1e-6
 """Difference of scores that is none: one window more or less is more, another order of a sum is less."""
 LONGEST_NUMBER = 300
 """Digits of a whole number; one of more is no float."""
+SHARES = ("accuracy", "macro_f1", "balanced_accuracy", "miou")
+"""Scores from 0 to 1."""
 SUFFIX = ".jsonl"
 
 
@@ -293,6 +295,9 @@ def _check_scores(result: Mapping[str, Any]) -> None:
         raise ValueError("it has no test scores")
     if not all(isinstance(scores, dict) for scores in metrics.values()):
         raise ValueError("its scores are no objects")
+    for name, value in ((name, scores.get(name)) for scores in metrics.values() for name in SHARES):
+        if isinstance(value, int | float) and not -ROUNDING <= value <= 1 + ROUNDING:
+            raise ValueError(f"{name} {value} is not between 0 and 1")
     numbers = [value for scores in metrics.values() for value in scores.values()]
     for value in (*numbers, result.get("parameters"), result.get("seconds")):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

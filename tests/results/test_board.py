@@ -70,18 +70,22 @@ def test_the_first_table_has_a_line_for_each_regime_with_results():
     rows = {
         entry.name: dict(zip((h.text for h in table.heads), entry.cells, strict=True)) for entry in table.bodies[0].rows
     }
-    assert list(rows) == ["A: few labels", "B"]
+    assert list(rows) == ["A: few labels", "B", "C"]
+    assert [cell.text for cell in rows["C"].values()] == ["no results yet", "", "", "", "", "0"]
     text = {name: {head: cell.text for head, cell in cells.items()} for name, cells in rows.items()}
-    assert text["A: few labels"]["shown to help"] == "late, good and like-smoothing"
-    assert re.fullmatch(r"late \+[56]\.\d \(1 seed\), good \+[34]\.\d", text["A: few labels"]["method"])
-    assert re.fullmatch(r"label-smoothing \+[01]\.\d", text["A: few labels"]["control"])
-    assert re.fullmatch(r"random-forest \+[45]\.\d", text["A: few labels"]["no network"])
-    assert text["A: few labels"]["beats the control"] == "late and good"
+    assert text["A: few labels"]["shown to help, all sets"] == "late, good and like-smoothing"
+    assert re.fullmatch(r"late \+[56]\.\d \(1 seed\), good \+[34]\.\d", text["A: few labels"]["best method, points"])
+    assert re.fullmatch(r"label-smoothing \+[01]\.\d", text["A: few labels"]["best control, points"])
+    assert re.fullmatch(r"random-forest \+[45]\.\d", text["A: few labels"]["best peer, points"])
+    assert text["A: few labels"]["beat the chosen control"] == "late and good"
     assert text["A: few labels"]["sets"] == "12 (10 with room)"
-    assert (text["B"]["shown to help"], text["B"]["beats the control"]) == ("too few sets", "not decided")
-    assert text["B"]["no network"].endswith(", on 2 sets"), "of 3"
+    assert (text["B"]["shown to help, all sets"], text["B"]["beat the chosen control"]) == (
+        "too few sets",
+        "not decided",
+    )
+    assert text["B"]["best peer, points"].endswith(", on 2 sets"), "of 3"
     assert text["B"]["sets"] == "3"
-    assert rows["A: few labels"]["method"].value == pytest.approx(0.06, abs=0.004)
+    assert rows["A: few labels"]["best method, points"].value == pytest.approx(0.06, abs=0.004)
     assert overview(regimes[1:]) is None, "one tab says it all"
 
 
@@ -398,6 +402,21 @@ def test_rows_of_fewer_seeds_are_marked_in_every_table_and_figure():
     assert "Hollow: fewer seeds." in "".join(text.text for text in change_file(one).iter("text"))
     assert "1 seed" not in str(standing_table(regime(), regime().room, "room", "")), "where none has fewer"
     assert "the largest change of a method is" in dict(answers(one))["And without a network?"]
+
+
+def test_the_note_on_fewer_seeds_is_of_those_that_most_of_these_rows_have():
+    lines = [line for line in made_lines() if line.row not in ("bad", "equal") or line.seed == 0]
+    lines = [line for line in lines if line.row != "like-smoothing" or line.seed < 2]
+    notes = " ".join(standing_table(regime(lines), regime(lines).room, "room", "").notes)
+    assert "Under seed 0 alone (under all of their seeds) others have good" in notes
+
+
+def test_of_rows_with_other_seeds_none_is_the_best_of_a_set():
+    lines = [line for line in made_lines() if line.row != "good" or line.seed == 0]
+    table = score_table(regime(lines))
+    rows = {entry.name: entry for body in table.bodies for entry in body.rows}
+    assert {cell.style for cell in rows["good"].cells} == {""}, "its mean is of one seed"
+    assert "best" in {cell.style for cell in rows["like-smoothing"].cells}
 
 
 def test_where_all_rows_have_one_seed_none_is_marked_and_the_note_says_what_they_are_held_against():

@@ -259,10 +259,16 @@ def test_many_records_of_one_reason_are_one_line(folder, protocol, of_a, capsys)
     assert f"{len(of_a)} records" in out
 
 
-def test_a_regime_without_records_has_no_table_and_a_stale_one_goes(folder, capsys):
+def test_a_regime_without_records_has_no_table_and_one_that_is_there_stays(folder, capsys):
+    (folder / "records" / "A.jsonl").unlink()
     (folder / "results").mkdir()
     (folder / "results" / "A.csv").write_text("old\n")
-    (folder / "records" / "A.jsonl").unlink()
+    assert main(["make", "--folder", str(folder)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "regime A: no record of" in line
+    assert "or remove the table; nothing is written" in line
+    assert [path.name for path in (folder / "results").iterdir()] == ["A.csv"]
+    (folder / "results" / "A.csv").unlink()
     assert main(["make", "--folder", str(folder)]) == 0
     assert "A: 0 lines of 0 records" in capsys.readouterr().out
     assert not (folder / "results" / "A.csv").exists()
@@ -411,6 +417,20 @@ def test_a_metric_of_a_plugin_is_no_line_of_results(protocol, of_a):
         "metrics 'worst_recall', 'onset_hits_p', 'onset_hits_t' and 1 more are left out: mmkd's tables have none of "
         "these names"
     ]
+
+
+@pytest.mark.parametrize("value", ["2", "-1", "1e308"])
+def test_a_table_with_a_score_that_cannot_be_is_refused(folder, capsys, value):
+    main(["make", "--folder", str(folder)])
+    path = folder / "results" / "A.csv"
+    first = next(line for line in path.read_text().splitlines() if ",macro_f1," in line)
+    score = first.split(",")[COLUMNS.index("value")]
+    path.write_text(path.read_text().replace(first, first.replace(f",macro_f1,{score},", f",macro_f1,{value},")))
+    capsys.readouterr()
+    assert main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the value {value} of macro_f1 is not between 0 and 1" in line
+    assert not (folder / "out").exists()
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (1.0, "1"), (1 / 3, "0.333333"), (1e-7 / 3, "3.33333e-08")])

@@ -115,3 +115,27 @@ def test_the_changes_of_regime_b_are_those_of_v1():
     assert f"lead by {lead[0]}, {lead[1]} and {lead[2]} points" in text
     regimes = (ROOT / "docs/regimes.md").read_text(encoding="utf-8")
     assert f"lead by {min(lead)} to {max(lead)} points" in " ".join(regimes.split())
+
+
+def test_the_changes_of_three_views_and_of_steps_are_those_of_v1():
+    protocol = read_protocol("v1")
+    page = " ".join((ROOT / "docs/measured.md").read_text(encoding="utf-8").split())
+    tests = {}
+    for name in ("C-views", "dense"):
+        lines = [Line(*row) for row in load_results("v1", regime=name).itertuples(index=False, name=None)]
+        regime = BoardRegime(plan_of(protocol, name), lines, Decisions())
+        tests[name] = {row: 100 * test.mean for row, test in regime.all_sets.against_student.items()}
+    views, steps = tests["C-views"], tests["dense"]
+    ordered = sorted(views, key=lambda row: -views[row])
+    assert ordered[0] == "fam-1d"
+    for row in ("fam-1d", "fam-review", "progressive", "aver", "kd"):
+        assert f"`{row}` {views[row]:+.1f}" in page
+    assert all(abs(views[row]) < 0.05 for row in ("camkd", "fam", "longer"))
+    said = {"freq-lh strategy=basic": "freq-lh"}
+    text = ", ".join(f"`{said.get(row, row)}` {steps[row]:+.1f}" for row in sorted(steps, key=lambda row: -steps[row]))
+    assert f"with both students: {text}." in page
+    results = load_results("v1", regime="dense", dataset="hapt-dense")
+    means = results[(results.metric == "miou") & (results.subject == "")].groupby(["student", "row"]).value.mean()
+    lead = 100 * (means["sig", "sig segformer"] - means["sig fast-scnn-small", "student"])
+    assert f"leads Fast-SCNN by {lead:.0f} points" in page
+    assert max(means["sig fast-scnn-small"]) < means["sig", "sig segformer"] - 0.2

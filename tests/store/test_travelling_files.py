@@ -87,6 +87,10 @@ BAD = {
     "a null score": (scored("test", "macro_f1", "null"), "None is no number"),
     "a number of 5000 digits": (scored("test", "macro_f1", "1" * 5000), "has 5000 digits"),
     "a number that is no float": (scored("test", "macro_f1", "1" * 400), "has 400 digits"),
+    "a score above 1": (
+        forged(result={**VALUES["result"], "metrics": {"test": {"macro_f1": 1e308}}}),
+        "macro_f1 1e+308 is not between 0 and 1",
+    ),
     "no scores": (forged(result={**VALUES["result"], "metrics": {}}), "it has no test scores"),
     "no parameters": (forged(result={**VALUES["result"], "parameters": None}), "None is no number"),
     "scores of a wrong form": (forged(result={**VALUES["result"], "metrics": {"test": [1]}}), "its scores are no obj"),

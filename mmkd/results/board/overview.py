@@ -8,33 +8,44 @@ from mmkd.results.board.words import listed, points
 from mmkd.results.standing import OverSets, against_all
 
 HEADS = (
-    Head("shown to help", "methods that are better than the student alone, over all sets", "", number=False),
-    Head("method", "the largest mean change of a method, in points against the student alone", "higher"),
-    Head("control", "the largest mean change of a control", "higher"),
-    Head("no network", "the largest mean change of a peer", "higher"),
-    Head("beats the control", "methods better than the control that was best in the selection", "", number=False),
+    Head("shown to help, all sets", "methods that are better than the student alone, over all sets", "", number=False),
+    Head("best method, points", "of a method: the largest mean change, in points against the student alone", "higher"),
+    Head("best control, points", "the largest mean change of a control", "higher"),
+    Head("best peer, points", "the largest mean change of a peer", "higher"),
+    Head(
+        "beat the chosen control",
+        "methods better than the control that was best in the selection phase",
+        "",
+        number=False,
+    ),
     Head("sets", "with results; with room: where the best teacher leads, in folds of the training part", "higher"),
 )
 
 
 def overview(regimes: Iterable[BoardRegime]) -> BoardTable | None:
-    """A row a regime that has a student alone and other rows; None where fewer than two have."""
-    rows = [_entry(regime) for regime in regimes if regime.all_sets.against_student]
-    if len(rows) < 2:
+    """A row a regime; None where fewer than two have results against a student alone."""
+    every = list(regimes)
+    if sum(bool(regime.all_sets.against_student) for regime in every) < 2:
         return None
+    rows = [_entry(regime) for regime in every]
     how = [
-        "All columns are over all sets of the regime, with room and without; each set weighs the same.",
-        "shown to help, beats the control: by Wilcoxon's signed-rank test over sets, after Holm's correction over "
-        "all rows. None: not shown, which does not mean that there is no difference. Too few sets: no such test can "
-        "show one. Not decided: the selection phase has chosen no control.",
-        "method, control, no network: the row with the largest mean change, in points against the student alone; "
-        "where it has fewer seeds than others, the largest of those with most seeds too. Of rows that have all sets.",
+        "All columns are over all sets of the regime, with room and without; each set weighs the same. The answers "
+        "below begin with the sets that have room, which may be too few to show what all sets show.",
+        "shown to help, beat the chosen control: by Wilcoxon's signed-rank test over sets, after Holm's correction "
+        "over all rows. None: not shown, which does not mean that there is no difference. Too few sets: no such test "
+        "can show one. Not decided: the selection phase has chosen no control.",
+        "best method, control, peer: the largest mean change of a row, in points against the student alone; where "
+        "it has fewer seeds than others, the largest of those with most seeds too. Of rows that have most sets. It "
+        "need not be better than the student alone, nor the control be the one that the selection phase chose.",
     ]
     return BoardTable("overview", "All regimes", "regime", HEADS, [Body("", rows)], how)
 
 
 def _entry(regime: BoardRegime) -> Entry:
     total = len(regime.scores.datasets)
+    if not regime.all_sets.against_student:
+        why = "no results yet" if not total else "no change against a student alone"
+        return Entry(_name(regime), [Cell(why), *[Cell("")] * (len(HEADS) - 2), Cell(str(total), float(total))])
     room = f" ({len(regime.with_room)} with room)" if regime.decisions.teachable is not None else ""
     standing = regime.all_sets
     methods = {row.name for row in regime.methods}
@@ -50,7 +61,11 @@ def _entry(regime: BoardRegime) -> Entry:
         Cell(control),
         Cell(f"{total}{room}", float(total)),
     ]
-    return Entry(f"{regime.name}: {regime.plan.title}" if regime.plan.title else regime.name, cells)
+    return Entry(_name(regime), cells)
+
+
+def _name(regime: BoardRegime) -> str:
+    return f"{regime.name}: {regime.plan.title}" if regime.plan.title else regime.name
 
 
 def _shown(tests: Mapping[str, OverSets], names: Iterable[str]) -> str:

@@ -167,7 +167,7 @@ def score_table(regime: BoardRegime) -> BoardTable:
         f"{metric.label} on the test windows, mean over seeds ± standard deviation; (n) where it is of n seeds only. "
         "A first click on a set puts its best on top, within methods, controls, teachers and peers.",
         "Of each set the best of methods and controls is marked, and those whose 95 % interval of the difference to it "
-        "holds 0; nothing is corrected for the number of rows.",
+        "holds 0, of rows that have as many seeds as any; nothing is corrected for the number of rows.",
         "Peers and teachers are for reference: they are no students of this size.",
     ]
     title = f"{capital(metric.label)} on each set"

@@ -1,5 +1,6 @@
 """The rows of a regime over its sets: ranks, changes and tests; and tuned rows beside their defaults."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -132,7 +133,8 @@ def seeds_notes(regime: BoardRegime, sets: Sequence[str]) -> list[str]:
         return []
     few = {row.name: row for row in regime.compared if regime.few_seeds(row)}
     text = "A row of fewer seeds than the student alone is held against it under the seeds that the row has."
-    seeds = {seed for row in few.values() for case in cases for seed in row.on(case)}
+    having = Counter(frozenset(row.on(case)) for row in few.values() for case in cases if row.on(case))
+    seeds = max(having, key=lambda own: having[own], default=frozenset())  # those that most of these rows have
     told = []
     for row in (row for row in regime.methods if row.name not in few):
         means = [_mean_change(regime, own, student, sets) for own in (_only(row, seeds), row)]

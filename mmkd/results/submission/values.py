@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from mmkd.core.errors import did_you_mean
 from mmkd.core.text import shown
 from mmkd.metrics.registry import METRICS, Metric
-from mmkd.results.columns import KINDS, SUBJECT_METRICS, Line
+from mmkd.results.columns import KINDS, SUBJECT_METRICS, Line, out_of_range
 from mmkd.results.protocol import Protocol
 from mmkd.results.summary import students_of
 from mmkd.results.tables import read_lines
@@ -31,9 +31,6 @@ NO_NUMBERS = ("nan", "inf", "infinity")
 TUNED_WORD = re.compile(r"(?<![\w-])tuned(?![\w=-])", re.IGNORECASE)
 FORMULA = "=+-@\t\r"
 """First characters of a text that a spreadsheet takes for a formula."""
-COUNTS = ("parameters", "macs", "bytes")
-UNBOUNDED = ("nll",)
-"""Scores without an upper end."""
 
 
 @dataclass
@@ -198,14 +195,3 @@ def _number_problems(fields: Mapping[str, str], known: Known) -> Iterator[str]:
         return
     if metric in metrics and (why := out_of_range(metric, float(text))):
         yield f"value {text} of {metric} {why}"
-
-
-def out_of_range(metric: str, value: float) -> str:
-    """Why a value cannot be one of a metric; empty if it can."""
-    if metric in UNBOUNDED:
-        return "" if value >= 0 else "is below 0"
-    if metric in COUNTS and (value != int(value) or value < 0):
-        return "is no whole number of at least 0"
-    if METRICS.get(metric).source != "predictions":
-        return "" if value > 0 or metric in COUNTS else "is not above 0"
-    return "" if 0 <= value <= 1 else "is not between 0 and 1"
