@@ -126,7 +126,7 @@ def trained_again(placed: Placed, protocol: Protocol, own: Iterable[Record]) -> 
         teachers = [every[key] for key in taught if key in every]
         for kind, found, then in (
             ("units", records, f"tables and page have those here, the table beside {version} has its own"),
-            ("teachers", teachers, f"rows here and in {version} were taught by others then"),
+            ("teachers", teachers, f"own rows and those of {version} had other teachers then"),
         ):
             again = [record for record in found if _has_another_score(record, metric, known)]
             if again:

@@ -362,10 +362,11 @@ def best_on(regime: RegimeScores, case: Case, rows: Sequence[Row]) -> tuple[str,
     known = [row for row in rows if most and len(row.on(case)) == most]
     if not known:
         return "", frozenset()
-    best = max(known, key=lambda row: regime.sign * float(np.mean(list(row.on(case).values()))))
-    alike = [best.name]
+    means = {row.name: regime.sign * float(np.mean(list(row.on(case).values()))) for row in known}
+    best = max(known, key=lambda row: means[row.name])
+    alike = [row.name for row in known if means[row.name] == means[best.name]]
     for row in known:
-        change = set_change(best, row, case, regime.sign) if row is not best else None
+        change = set_change(best, row, case, regime.sign) if row.name not in alike else None
         if isinstance(change, SetChange) and change.answer == "open":
             alike.append(row.name)
     return best.name, frozenset(alike)

@@ -113,7 +113,7 @@ def test_teachers_of_own_students_stand_beside_them(folder, protocol, tmp_path, 
     other = replace(teacher, result={**teacher.result, "metrics": {"test": {**teacher.metrics.test, "macro_f1": 0.9}}})
     (line,) = trained_again(placed, protocol, [*mine, other])
     assert line.startswith("regime A: 1 of its teachers was trained again with another score (sig WRN16-1")
-    assert line.endswith("rows here and in v1 were taught by others then")
+    assert line.endswith("own rows and those of v1 had other teachers then")
     path = write_records(tmp_path / "own.jsonl", mine)
     arguments = ["--records", str(path), "--runs", str(tmp_path / "none"), "--out", str(tmp_path / "out")]
     assert compare([*arguments, "--with", str(folder)]) == 0

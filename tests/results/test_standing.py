@@ -143,6 +143,10 @@ def test_the_best_row_and_those_that_are_not_told_apart(regime):
     assert isinstance(standing(regime, SETS[:3], without).told_by, Refusal)
     name, alike = best_on(regime, regime.cases[0], compared(regime))
     assert (name, alike) == ("good", {"good"})
+    same = [line for line in made_lines(seeds=(0,)) if line.row != "bad"]
+    same = [replace(line, value=0.9) if line.row in ("good", "equal") else line for line in same]
+    ties = regime_scores(same, "A", "macro_f1")
+    assert best_on(ties, ties.cases[0], compared(ties))[1] == {"good", "equal"}, "one seed, no interval"
 
 
 def test_rows_that_miss_seeds_are_left_out_of_ranks_and_said_to_be():
