@@ -535,6 +535,20 @@ def test_a_damaged_file_of_decisions_is_refused_in_one_line(tmp_path, text, word
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('protocol = "v1-000000000000"\n', "it is of protocol 'v1-000000000000', and this is v1-0123456789ab; "),
+        ("protocol = 3\n", "it is of protocol 3, and this is v1-0123456789ab; "),
+        ('[regimes]\nA = "x"\n', "decisions.toml, A: 'x' is no table"),
+    ],
+)
+def test_decisions_of_another_protocol_are_refused(tmp_path, text, words):
+    (tmp_path / "decisions.toml").write_text(text)
+    with pytest.raises(MmkdError, match=re.escape(words)):
+        read_decisions(tmp_path, "v1-0123456789ab")
+
+
 def test_decisions_are_read(tmp_path):
     assert read_decisions(tmp_path) == {}
     text = """[A]

@@ -41,11 +41,14 @@ class Decisions:
     tried: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-def read_decisions(folder: Path) -> dict[str, Decisions]:
+def read_decisions(folder: Path, protocol: str = "") -> dict[str, Decisions]:
     """Regime -> its decisions; empty where there is no decisions.toml.
 
+    Args:
+        protocol: the title of the protocol that they are to be of; "" for any.
+
     Raises:
-        MmkdError: the file is malformed.
+        MmkdError: the file is malformed, or of another protocol.
     """
     path = folder / FILE
     if not os.path.lexists(path):
@@ -54,6 +57,11 @@ def read_decisions(folder: Path) -> dict[str, Decisions]:
     regimes = table.get("regimes", table)
     if not isinstance(regimes, dict):
         raise MmkdError(f"{path}: regimes = {shown(regimes)} is no table")
+    if protocol and table.get("protocol", protocol) != protocol:
+        made = "python -m mmkd.results decide makes it anew"
+        raise MmkdError(f"{path}: it is of protocol {shown(table['protocol'])}, and this is {protocol}; {made}")
+    if wrong := [name for name, own in regimes.items() if regimes is not table and not isinstance(own, dict)]:
+        raise MmkdError(f"{path}, {wrong[0]}: {shown(regimes[wrong[0]])} is no table")
     return {str(name): _decisions(own, f"{path}, {name}") for name, own in regimes.items() if isinstance(own, dict)}
 
 

@@ -54,7 +54,7 @@ def plan_of(protocol: Protocol, name: str) -> Plan:
 
 def _decisions(protocol: Protocol) -> dict[str, Decisions]:
     names = {str(own.get("short", name)): name for name, own in protocol.datasets.items()}
-    read = {name: Decisions() for name in protocol.regimes} | read_decisions(protocol.folder)
+    read = {name: Decisions() for name in protocol.regimes} | read_decisions(protocol.folder, protocol.title)
     tried = {name: read_tried(protocol.folder / "tuned" / name) for name in read}
     return {name: replace(_named(own, names), tried=tried[name]) for name, own in read.items()}
 
