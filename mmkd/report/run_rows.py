@@ -11,6 +11,7 @@ from mmkd.comparison.gap import Gap, gap_lines, largest_first, mean_fit, paired_
 from mmkd.comparison.identity import as_key, student_spec, test_part_notes
 from mmkd.comparison.predictions import one_class_note
 from mmkd.comparison.taught import Taught, by_epoch, epoch_notes, few_errors_notes, validation_notes
+from mmkd.comparison.units import Unit, different_machines, machine
 from mmkd.metrics.registry import METRICS, score_columns
 from mmkd.specs.data import DataSpec, fold_count, fold_kind
 from mmkd.specs.unit import PeerSpec, UnitSpec
@@ -183,7 +184,8 @@ def _student_group(
         row = _row(group, kind_of_row("student", method, status), name, records, base, repeats, task)
         lines = (*options_note(specs[name], name), *one_class_note(name, records))
         table.append(replace(row, notes=lines, status=status))
-    times = time_notes(by_name, base)
+    trained = [record for records in by_name.values() for record in records] + list(alone_by_key.values())
+    times = [*time_notes(by_name, base), *machine_notes(trained)]
     table = [replace(row, notes=(*row.notes, *times)) for row in table]
     table += _peer_rows(group, members, alone, references, repeats, task)
     sent = [result.spec for result in members]
@@ -304,6 +306,12 @@ def time_notes(by_name: Mapping[str, Sequence[Record]], alone: Mapping[str, Reco
         if usual > 0:
             parts.append(f"{name} {sum(seconds for seconds, _ in pairs) / usual:.1f}")
     return [f"training time in times of the student alone, augmented alike: {', '.join(parts)}"] if parts else []
+
+
+def machine_notes(records: Iterable[Record]) -> list[str]:
+    """A line where units were trained on several kinds of machine, as those of `--records` may be; none of others."""
+    kinds = different_machines(machine(Unit(record.key, 0, {}, record)) for record in records)
+    return ["time: of units of several kinds of machine; mmkd.compare gives ratios of one"] if len(kinds) > 1 else []
 
 
 def _detector_group(data: str, members: Sequence[UnitResult], references: Sequence[Record]) -> list[TableRow]:

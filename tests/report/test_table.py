@@ -71,6 +71,21 @@ def test_one_row_a_method_over_its_seeds():
     assert {row.kind for row in found.values()} == {"student"}
 
 
+def test_times_of_several_machines_are_said_to_be():
+    """Records of `--records` may come from elsewhere: their seconds do not stand beside those of here."""
+
+    def on(processor: str, seed: int) -> UnitResult:
+        made = done(replace(UNIT, seed=seed, method="kd" if seed else "aver"))
+        place = {"processor": processor, "platform": "Linux", "device": "cpu", "threads": 1, "processes": 1}
+        return replace(made, record=replace(made.record, result={**made.record.result, "environment": place}))
+
+    note = "time: of units of several kinds of machine; mmkd.compare gives ratios of one"
+    several = by_name(rows([on("AMD EPYC 1", 0), on("AMD EPYC 2", 1)], [], {}))
+    assert all(note in row.notes for row in several.values())
+    one = by_name(rows([on("AMD EPYC 1", 0), on("AMD EPYC 1", 1)], [], {}))
+    assert not any(note in row.notes for row in one.values())
+
+
 def test_options_that_a_name_does_not_show_are_a_note():
     """One row of a method has no options in its name; what is not its default is said below the table."""
     changed = replace(UNIT, options={"teacher_epoch": "best", "temperature": 2.0})
