@@ -36,7 +36,7 @@ def regime(lines=None, decisions=DECIDED, datasets=SETS):
 def test_the_answers_are_those_that_the_results_were_made_with():
     found = dict(answers(regime()))
     assert found["Is there anything to teach?"].startswith("On 10 of 12 sets there is room; there the best teacher")
-    assert "+8.0 points (median)" in found["Is there anything to teach?"]
+    assert "+8.0 points of accuracy (median)" in found["Is there anything to teach?"]
     helps = found["Which methods help?"]
     assert re.search(
         r"Over 10 sets with room, 2 of 4 methods are better than the student alone, in points: good \(\+[34]\.\d\)",

@@ -41,7 +41,11 @@ def _room(regime: BoardRegime) -> str:
         )
     known = regime.decisions.gaps
     gaps = [known[name].mean for name in regime.with_room if name in known]
-    middle = f"; there the best teacher leads by {points(float(np.median(gaps)))} points (median)" if gaps else ""
+    middle = (
+        f"; there the best teacher leads by {points(float(np.median(gaps)))} points of accuracy (median)"
+        if gaps
+        else ""
+    )
     total = len(regime.scores.datasets)
     return f"On {len(regime.with_room)} of {count(total, 'set')} there is room{middle}."
 

@@ -78,7 +78,10 @@ def _lead(regimes: Sequence[BoardRegime]) -> str:
     have = [regime.name for regime in regimes if regime.scores.cases]
     students = " of students" if any(regime.scores.rows for regime in regimes) else ""
     text = f"{count(len(methods), 'method')} of knowledge distillation on {count(len(sets), 'data set')}, "
-    text += f"in {count(len(have), 'regime')} of {len(regimes)}. All scores are of test windows that were read once."
+    text += (
+        f"in {count(len(have), 'regime')} of {len(regimes)}. Scores are of test windows that were read once; gaps of "
+    )
+    text += "the selection phase and budget curves are of folds of the training part."
     return text if have else f"There are no results{students} yet for {listed([regime.name for regime in regimes])}."
 
 
