@@ -135,7 +135,7 @@ def command(argv: Sequence[str]) -> int:
             if protocol is not None:
                 from mmkd.results.beside import place_records, records_beside
 
-                own = place_records(compare(records).records, protocol)
+                own = place_records(compare(records, left_out=left_out).records, protocol)
                 theirs = records_beside(own, protocol, records)
                 if theirs:
                     whose = f"its {len(theirs)} records of the student, controls and teachers"

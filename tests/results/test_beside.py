@@ -98,6 +98,16 @@ def test_units_of_the_benchmark_that_were_trained_again_are_said_to_be(folder, p
     assert f"note: --with v1: {line}" in capsys.readouterr().err
 
 
+def test_where_all_own_records_are_bad_the_first_reason_is_said(folder, tmp_path, capsys):
+    (tmp_path / "runs" / "0123456789abcdef").mkdir(parents=True)
+    (tmp_path / "runs" / "0123456789abcdef" / "result.json").write_text("{")
+    for more in ([], ["--with", str(folder)]):
+        assert compare(["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), *more]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "no unit is on record here (1 left out: " in line
+    assert not (tmp_path / "out").exists()
+
+
 def test_teachers_of_own_students_stand_beside_them(folder, protocol, tmp_path, capsys):
     """Else there is no gap; a teacher that was trained again with another score is named."""
     mine = own(protocol)
