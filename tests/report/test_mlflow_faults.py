@@ -46,7 +46,8 @@ def made(tiny, tmp_path_factory):
 
 @pytest.fixture
 def runs(made, tmp_path, monkeypatch):
-    for name, value in {"TIMEOUT": "1", "MAX_RETRIES": "1", "BACKOFF_JITTER": "0"}.items():
+    """A copy of `made`, whose store has more time than a busy machine needs, and few tries."""
+    for name, value in {"TIMEOUT": "60", "MAX_RETRIES": "1", "BACKOFF_JITTER": "0"}.items():
         monkeypatch.setenv(f"MLFLOW_HTTP_REQUEST_{name}", value)
     return shutil.copytree(made, tmp_path / "runs")
 
@@ -111,13 +112,13 @@ sys.stdin.read()
 
 
 def test_a_locked_store_is_waited_for_a_while(runs, monkeypatch):
-    monkeypatch.setattr(mlflow_store, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(mlflow_store, "CONNECT_TIMEOUT", 3.0)
     records = list(Records(runs))
     with process(LOCK, runs / "mlflow.db") as said:
         assert said == "locked"
         started = time.monotonic()
         problem = one_line(track.publish(runs, records, "mine"))
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 15, "once, not for each of five records"
     assert f"{len(records)} of {len(records)} records not sent" in problem
     assert "mlflow.db: database is locked" in problem
     assert f"python -m mmkd.bench --publish --runs {runs} sends them" in problem
@@ -221,7 +222,7 @@ def ends_well(runs, code, out, err):
 def test_a_suite_without_its_server_ends_well(runs, tiny, tmp_path):
     more = ("--suite", str(suite_of(tiny, tmp_path)), "--cache", str(tiny["cache"]), "--json", "--quiet")
     started = time.monotonic()
-    child = bench(runs, *more, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    child = bench(runs, *more, MLFLOW_TRACKING_URI="http://127.0.0.1:9", MLFLOW_HTTP_REQUEST_TIMEOUT="1")
     out, err = child.communicate(timeout=120)
     assert time.monotonic() - started < 60
     ends_well(runs, child.returncode, out, err)
@@ -230,11 +231,12 @@ def test_a_suite_without_its_server_ends_well(runs, tiny, tmp_path):
 def test_a_suite_whose_server_has_no_address_ends_well(runs, tiny, tmp_path, monkeypatch, capsys):
     """In this process."""
     more = ("--suite", str(suite_of(tiny, tmp_path)), "--cache", str(tiny["cache"]), "--json", "--quiet")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mmkd.invalid:5000")
-    started = time.monotonic()
-    code = main([*more, "--runs", str(runs)])
-    assert time.monotonic() - started < 60
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", "http://mmkd.invalid:5000")
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        started = time.monotonic()
+        code = main([*more, "--runs", str(runs)])
+        assert time.monotonic() - started < 60
     ends_well(runs, code, *capsys.readouterr())
 
 
@@ -262,9 +264,10 @@ def test_a_server_that_never_answers(runs, monkeypatch):
     records = list(Records(runs))
     with silent() as uri:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
         started = time.monotonic()
         problem = one_line(track.publish(runs, records))
-        assert 2 <= time.monotonic() - started < 6, "the user's own time-out and tries"
+        assert 2 <= time.monotonic() - started < 10, "the user's own time-out and tries, of one record"
     assert "5 of 5 records not sent" in problem
 
 
@@ -284,7 +287,7 @@ def test_a_database_that_nobody_answers_for(runs, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret@127.0.0.1:9/mlflow")
     started = time.monotonic()
     problem = one_line(track.publish(runs, list(Records(runs))))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < mlflow_store.CONNECT_TIMEOUT
     assert "ConnectionRefusedError" in problem
     assert not (runs / mlflow_sent.SENT).exists()
     assert "secret" not in mlflow_sent.stamp(next(iter(Records(runs))), track.default_uri(runs))
@@ -363,7 +366,6 @@ def server(server_process, runs, monkeypatch):
     uri, fault = server_process
     fault.write_text("{}")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     client = mlflow_store.connect(runs)
     found = client.get_experiment_by_name(EXPERIMENT)
     for run in client.search_runs([found.experiment_id]) if found else []:
@@ -376,7 +378,7 @@ def test_a_server_that_only_fails(runs, server, capfd):
     server(well=0)
     started = time.monotonic()
     problem = one_line(track.publish(runs, records, "mine"))
-    assert time.monotonic() - started < 10, "an hour that a server asks for is not waited"
+    assert time.monotonic() - started < 60, "an hour that a server asks for is not waited"
     assert "5 of 5 records not sent" in problem
     server()
     assert track.publish(runs, records) is None
@@ -417,14 +419,14 @@ def test_answers_that_are_lost_double_nothing(runs, server):
 
 def test_a_slow_server_has_its_time_and_no_more(runs, server, monkeypatch):
     records = list(Records(runs))
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    server(sleep=0.5)
-    started = time.monotonic()
-    problem = one_line(track.publish(runs, records))
-    assert time.monotonic() - started < 10
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        server(sleep=0.5)
+        started = time.monotonic()
+        problem = one_line(track.publish(runs, records))
+        assert time.monotonic() - started < 20, "all five records ask for more than a hundred answers"
     assert "TimeoutError: the store is too slow" in problem
     server()
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     assert track.publish(runs, records) is None
     check(runs)
 
@@ -633,13 +635,13 @@ def test_a_sender_that_gets_nowhere_is_not_waited_for(runs, monkeypatch):
 
 
 def test_a_sender_that_gets_on_is_waited_for(runs, monkeypatch):
-    monkeypatch.setattr(mlflow_sent, "LOCK_TIMEOUT", 0.5)
+    monkeypatch.setattr(mlflow_sent, "LOCK_TIMEOUT", 2.0)
     lock = filelock.FileLock(runs / ".mlflow.lock", thread_local=False)
     lock.acquire()
 
     def work():
         for _ in range(8):
-            time.sleep(0.2)
+            time.sleep(0.4)
             mlflow_sent.write_sent(runs, {})
         lock.release()
 
