@@ -122,6 +122,8 @@ def _check(args: Any, words: Sequence[str]) -> int:
         more = len(alike) - MOST_SHOWN
         if more > 0:
             print(f"{NAME}: {name}: and {more:,} more", file=sys.stderr)
+        for place in places(checked.unfinished, checked.known):
+            print(f"not accepted; by the seeds that it has: {one_line(place.text)}")
         return 2
     _say(checked.notes)
     print(f"{name}: {len(checked.lines):,} lines of results, in the form of {checked.known.protocol.title}")

@@ -71,7 +71,8 @@ def shown(value: Any) -> str:
 
 def is_utf16(content: bytes) -> bool:
     """Whether the content of a text file begins as one in UTF-16 does, with its mark or without."""
-    return content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or content[:2].count(0) == 1
+    pair = content[:2]
+    return pair in (BOM_UTF16_LE, BOM_UTF16_BE) or (len(pair) == 2 and pair.count(0) == 1 and max(pair) < 128)
 
 
 def not_utf8(content: bytes) -> str:
@@ -79,6 +80,8 @@ def not_utf8(content: bytes) -> str:
 
     >>> not_utf8("a,b".encode("utf-16"))
     'it is UTF-16; save it as UTF-8'
+    >>> not_utf8(bytes([0, 255, 255]))
+    'it is not UTF-8; save it as UTF-8'
     """
     return f"it is {'UTF-16' if is_utf16(content) else 'not UTF-8'}; save it as UTF-8"
 

@@ -11,7 +11,7 @@ from mmkd.core.text import shorten
 from mmkd.metrics.registry import METRICS
 from mmkd.results.fitting import Difference, describe, differences
 from mmkd.results.making import lines_of, record_files, sort_out
-from mmkd.results.naming import row_names
+from mmkd.results.naming import method_of, row_names
 from mmkd.results.protocol import Protocol, Regime
 from mmkd.results.summary import STUDENT, Row, rows_of, student_alone
 from mmkd.results.tables import content_sha256, read_lines
@@ -107,10 +107,10 @@ def records_beside(placed: Placed, protocol: Protocol, own: Iterable[Record]) ->
 
 
 def trained_again(placed: Placed, protocol: Protocol, own: Iterable[Record]) -> list[str]:
-    """A line for each regime of which own records have units or teachers of the protocol, with other scores than it.
+    """A line for each regime of which own records have units, teachers or peers of the protocol, with other scores.
 
     Args:
-        own: all own records, among them those of the teachers.
+        own: all own records, among them those of teachers and peers.
 
     Raises:
         MmkdError: a table of the protocol is damaged.
@@ -118,7 +118,9 @@ def trained_again(placed: Placed, protocol: Protocol, own: Iterable[Record]) -> 
     every = {record.key: record for record in own}
     version = protocol.version
     notes = []
-    for name, records in placed.records.items():
+    peers = [record for record in every.values() if record.kind == "reference"]
+    for name in protocol.regimes if peers else placed.records:
+        records = placed.records.get(name, [])
         metric = protocol.regimes[name].metric
         lines = [line for line in read_lines(protocol, name) if line.metric == metric and not line.subject]
         known = {line.key: line.value for line in lines}
@@ -127,12 +129,14 @@ def trained_again(placed: Placed, protocol: Protocol, own: Iterable[Record]) -> 
         for kind, found, then in (
             ("units", records, f"tables and page have those here, the table beside {version} has its own"),
             ("teachers", teachers, f"own rows and those of {version} had other teachers then"),
+            ("peers", peers, f"the table beside {version} has its own"),
         ):
             again = [record for record in found if _has_another_score(record, metric, known)]
             if again:
                 first = again[0]
-                many = f"{len(again)} of its {kind} {'were' if len(again) > 1 else 'was'} trained again"
-                what = first.unit.method if kind == "units" else f"{first.teacher.modality} {first.teacher.net}"
+                done = "fitted" if kind == "peers" else "trained"
+                many = f"{len(again)} of its {kind} {'were' if len(again) > 1 else 'was'} {done} again"
+                what = f"{first.teacher.modality} {first.teacher.net}" if kind == "teachers" else method_of(first)
                 scores = f"{METRICS.get(metric).label} {first.metrics.test[metric]:.3f}, {known[first.key]:.3f}"
                 notes.append(
                     f"regime {name}: {many} with another score ({what} on {first.spec.data.name}, "

@@ -130,6 +130,21 @@ def test_teachers_of_own_students_stand_beside_them(folder, protocol, tmp_path, 
     assert "best teacher sig" in capsys.readouterr().out
 
 
+def test_peers_that_were_fitted_again_are_said_to_be(protocol):
+    (peer,) = [
+        one
+        for one in records_of(protocol, "A", score_of)
+        if one.kind == "reference" and (one.spec.data.name, one.spec.seed) == ("hapt6", 1)
+    ]
+    other = replace(peer, result={**peer.result, "metrics": {"test": {**peer.metrics.test, "macro_f1": 0.9}}})
+    for students in ([], own(protocol)):
+        placed = place_records(students, protocol)
+        assert trained_again(placed, protocol, [*students, peer]) == []
+        (line,) = trained_again(placed, protocol, [*students, other])
+        assert line.startswith("regime A: 1 of its peers was fitted again with another score (random-forest on hapt6, ")
+        assert line.endswith("; the table beside v1 has its own")
+
+
 def test_a_record_of_the_benchmark_that_cannot_be_used_is_no_error(protocol, tmp_path):
     """A line may have the key of its spec, and name a view without its options."""
     odd = own(protocol, method="longer", change=lambda spec: replace(spec, views={}))

@@ -72,6 +72,7 @@ def test_the_first_table_has_a_line_for_each_regime_with_results():
     }
     assert list(rows) == ["A: few labels", "B", "C"]
     assert [cell.text for cell in rows["C"].values()] == ["no results yet", "", "", "", "", "0"]
+    assert [entry.part for entry in table.bodies[0].rows] == ["regime-1", "regime-2", "regime-3"]
     text = {name: {head: cell.text for head, cell in cells.items()} for name, cells in rows.items()}
     assert text["A: few labels"]["shown to help, all sets"] == "late, good and like-smoothing"
     assert re.fullmatch(r"late \+[56]\.\d \(1 seed\), good \+[34]\.\d", text["A: few labels"]["best method, points"])
@@ -676,6 +677,26 @@ def test_a_gap_is_a_number(folder, capsys, value):
     path.write_text(path.read_text().replace("one = 0.05", f"one = {value}"))
     assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
     assert "is no number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('teachable = ["one"]', 'teachable = ["one", "won"]', "A: data set 'won' is none of the protocol"),
+        ("one = 0.05", "won = 0.05", "A: data set 'won' is none of the protocol"),
+        ("[A]\n", "[a]\n[A]\n", "regime 'a' is none of the protocol ("),
+    ],
+)
+def test_decisions_on_what_the_protocol_lacks_are_refused(folder, capsys, old, new, said):
+    path = folder / "decisions.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    assert command.main(["page", "--folder", str(folder), "--out", str(folder / "out")]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (folder / "out").exists()
 
 
 def test_the_folder_of_the_page_is_an_option_of_page_alone(folder, capsys):

@@ -86,6 +86,16 @@ def test_an_address_opens_its_regime_and_without_script_all_stand_there(visit):
     assert plain.locator(".plain-tabs a").count() == 3
 
 
+def test_a_row_of_the_first_table_opens_its_regime(visit):
+    page = visit()
+    page.locator("table[data-table=overview] a", has_text="C: a title").click()
+    assert [panel.is_visible() for panel in page.locator("section.regime").all()] == [False, True, False]
+    assert page.locator("#tab-regime-2").get_attribute("aria-selected") == "true"
+    page.locator("#tab-regime-3").click()
+    page.locator("table[data-table=overview] a", has_text="C: a title").click()
+    assert page.locator("#regime-2").is_visible()
+
+
 def test_the_first_click_on_a_metric_puts_its_best_on_top(visit):
     page = visit()
     table = page.locator("table[data-table='A-room']")

@@ -429,11 +429,28 @@ def test_a_malformed_file_is_refused(check, right, name):
     changed = change(right)
     assert changed != right
     code, out, err = check(changed)
-    assert (code, out) == (2, "")
+    assert code == 2
     assert message in err
     lines = err.splitlines()
+    told = all(line.startswith("not accepted; by the seeds that it has: ") for line in out.splitlines())
+    assert told if all(" lacks " in line for line in lines) else out == ""
     assert len(lines) <= 21
     assert all(line.startswith("mmkd.results: ") and line.isprintable() for line in lines)
+
+
+def test_a_file_of_fewer_seeds_is_refused_and_its_place_is_shown(check, right):
+    """Who has trained three of five seeds wants to know, before the other two."""
+    head, *lines = right.splitlines()
+    kept = [line for line in lines if line.split(",")[1] == "A" and line.split(",")[7] == "0"]
+    few = "\n".join([head, *kept, ""])
+    code, out, err = check(few)
+    assert code == 2
+    assert all("lacks macro_f1 of all test windows of" in line for line in err.splitlines())
+    assert out.count("\n") == 1
+    assert out.startswith("not accepted; by the seeds that it has: regime A, student sig: 'mine': place ")
+    assert "2 of 2 units have a pair" in out
+    for wrong in (few + kept[0] + "\n", few.replace(",0,,", ",9,,", 1)):
+        assert check(wrong)[:2] == (2, ""), "what is wrong in another way has no place"
 
 
 def test_many_problems_are_counted(check, right):

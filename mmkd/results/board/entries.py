@@ -44,6 +44,7 @@ class Entry:
         badges: short texts behind its name.
         mark: "best", or "alike" of a row that is not told apart from it.
         kind: of the row; it can be looked for.
+        part: the id of the part of the page that its name leads to.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Entry:
     badges: Sequence[str] = ()
     mark: str = ""
     kind: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)

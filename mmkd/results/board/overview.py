@@ -1,6 +1,7 @@
 """The first table of the board: what was found in each regime, a line each."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from mmkd.results.board.entries import BoardTable, Body, Cell, Entry, Head
 from mmkd.results.board.regime import BoardRegime
@@ -22,12 +23,17 @@ HEADS = (
 )
 
 
+def panel_id(number: int) -> str:
+    """The id of the part of the page that shows a regime; 1 is the first."""
+    return f"regime-{number}"
+
+
 def overview(regimes: Iterable[BoardRegime]) -> BoardTable | None:
     """A row a regime; None where fewer than two have results against a student alone."""
     every = list(regimes)
     if sum(bool(regime.all_sets.against_student) for regime in every) < 2:
         return None
-    rows = [_entry(regime) for regime in every]
+    rows = [replace(_entry(regime), part=panel_id(number)) for number, regime in enumerate(every, 1)]
     how = [
         "All columns are over all sets of the regime, with room and without; each set weighs the same. The answers "
         "below begin with the sets that have room, which may be too few to show what all sets show.",

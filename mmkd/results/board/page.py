@@ -16,7 +16,7 @@ from mmkd.report.template import fill_template
 from mmkd.results.board.answers import answers, status
 from mmkd.results.board.decisions import Decisions
 from mmkd.results.board.figures import regime_figures
-from mmkd.results.board.overview import overview
+from mmkd.results.board.overview import overview, panel_id
 from mmkd.results.board.regime import BoardRegime, Plan
 from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table, units_table
 from mmkd.results.board.tables import standing_table, tuned_table
@@ -88,7 +88,7 @@ def _lead(regimes: Sequence[BoardRegime]) -> str:
 def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
     """One tab, for the template."""
     base = {
-        "id": f"regime-{number}",
+        "id": panel_id(number),
         "name": regime.name,
         "title": regime.plan.title,
         "what": regime.plan.what,

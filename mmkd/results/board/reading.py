@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mmkd.core.text import one_line
+from mmkd.core.errors import MmkdError
+from mmkd.core.text import one_line, shown
 from mmkd.drawing.svg import standalone
-from mmkd.results.board.decisions import Decisions, read_decisions, read_tried
+from mmkd.results.board.decisions import FILE, Decisions, read_decisions, read_tried
 from mmkd.results.board.figures import change_file
 from mmkd.results.board.page import board_files
 from mmkd.results.board.regime import BoardRegime, Plan
@@ -54,7 +55,14 @@ def plan_of(protocol: Protocol, name: str) -> Plan:
 
 def _decisions(protocol: Protocol) -> dict[str, Decisions]:
     names = {str(own.get("short", name)): name for name, own in protocol.datasets.items()}
-    read = {name: Decisions() for name in protocol.regimes} | read_decisions(protocol.folder, protocol.title)
+    decided = read_decisions(protocol.folder, protocol.title)
+    where = protocol.folder / FILE
+    for name, own in decided.items():
+        if name not in protocol.regimes:
+            raise MmkdError(f"{where}: regime {shown(name)} is none of the protocol ({', '.join(protocol.regimes)})")
+        if unknown := sorted({*(own.teachable or ()), *own.gaps} - {*names, *names.values()}):
+            raise MmkdError(f"{where}, {name}: data set {shown(unknown[0])} is none of the protocol")
+    read = {name: Decisions() for name in protocol.regimes} | decided
     tried = {name: read_tried(protocol.folder / "tuned" / name) for name in read}
     return {name: replace(_named(own, names), tried=tried[name]) for name, own in read.items()}
 

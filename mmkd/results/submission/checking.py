@@ -7,7 +7,7 @@ from mmkd.results.columns import Line
 from mmkd.results.protocol import Protocol
 from mmkd.results.submission.method_file import method_file_problems
 from mmkd.results.submission.reading import LARGEST_FILE, Problems, read_fields, read_file
-from mmkd.results.submission.rules import joint_problems, notes_of
+from mmkd.results.submission.rules import joint_problems, missing_seeds, notes_of
 from mmkd.results.submission.values import Known, field_problems
 
 
@@ -18,6 +18,7 @@ class Checked:
     Attributes:
         problems: (line, sentence) of all that is wrong, in the order of lines; 0 is the file, or the method's file.
         lines: those of a right file; empty otherwise.
+        unfinished: the lines of a file in which nothing is wrong but that seeds are missing; empty otherwise.
         notes: what a reader should know of a right file.
         known: what it was compared with.
     """
@@ -26,6 +27,7 @@ class Checked:
     known: Known
     lines: list[Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unfinished: list[Line] = field(default_factory=list)
 
 
 def check_file(path: Path, protocol: Protocol, method_file: Path | None = None) -> Checked:
@@ -43,13 +45,18 @@ def check_file(path: Path, protocol: Protocol, method_file: Path | None = None) 
             problems.add(number, text)
         if not found:
             numbered.append((number, Line.parse(fields)))
-    if not problems:
+    of_form = not problems
+    if of_form:
         joint_problems(numbered, known, problems)
+    unfinished = not problems
+    if of_form:
+        missing_seeds(numbered, known, problems)
     if method_file is not None:
         methods = dict.fromkeys(line.method for _, line in numbered)
         for text in method_file_problems(method_file, methods):
             problems.add(0, f"the method's file: {text}")
+            unfinished = False
     ordered = sorted(problems.found, key=lambda problem: problem[0])
     if ordered:
-        return Checked(ordered, known)
+        return Checked(ordered, known, unfinished=[line for _, line in numbered] if unfinished else [])
     return Checked([], known, [line for _, line in numbered], notes_of(numbered, known))

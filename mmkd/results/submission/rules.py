@@ -13,13 +13,17 @@ SAME_UNIT = ("extra_data", "key", "commit", "machine")
 
 
 def joint_problems(lines: Numbered, known: Known, problems: Problems) -> None:
-    """Add a sentence for each line that contradicts another one, and for each row that is not whole.
-
-    A row must have the metric of its regime for every seed of the protocol, on each data set that it is on.
-    """
+    """Add a sentence for each line that contradicts another one."""
     _repeats(lines, problems)
     _contradictions(lines, problems)
     _borrowed_keys(lines, known, problems)
+
+
+def missing_seeds(lines: Numbered, known: Known, problems: Problems) -> None:
+    """Add a sentence for each row that is not whole.
+
+    A row must have the metric of its regime for every seed of the protocol, on each data set that it is on.
+    """
     groups: dict[tuple[str, str, str, str], list[tuple[int, Line]]] = {}
     for number, line in lines:
         groups.setdefault((line.regime, line.dataset, line.student, line.row), []).append((number, line))
