@@ -21,9 +21,9 @@ an image by a lift, the option `mixed`. The cutoff of a line and of an image are
 teachers have the shares `teacher_weights`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,7 @@ class FrequencyDecoupled(Method):
             "outer", "how a line becomes a map, to be compared with an image"
         )
 
+    ablations: ClassVar[Mapping[str, Sequence[Any]]] = {"strategy": ("all-pass", "swap", "random-mask")}
     unlabelled = "all"
     needs = frozenset({"features", "cam"})
 

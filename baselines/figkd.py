@@ -15,9 +15,9 @@ squared error of the logits minus their mean, whatever the order. `bands=all-pas
 Several teachers have the shares `teacher_weights`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +55,10 @@ class FiGKD(Method):
             "fused", "which of the student's logits are compared with a teacher's"
         )
 
+    ablations: ClassVar[Mapping[str, Sequence[Any]]] = {
+        "bands": ("all-pass",),
+        "class_order": (1, 2, 3, 4, 5, 6, 7, 8, 9),
+    }
     tasks = frozenset({"classification", "segmentation"})
     unlabelled = "all"
 

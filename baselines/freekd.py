@@ -29,9 +29,9 @@ axis, cropped in the DCT spectrum. A line is compared with an image through a li
 matched from the deepest. Several teachers have the shares `teacher_weights`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,7 @@ class FreeKD(Method):
             "outer", "how a line becomes a map, to be compared with an image"
         )
 
+    ablations: ClassVar[Mapping[str, Sequence[Any]]] = {"prompts": ("shuffled",), "bands": ("all-pass",)}
     tasks = frozenset({"classification", "segmentation"})
     unlabelled = "all"
     needs = frozenset({"features"})

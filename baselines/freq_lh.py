@@ -36,9 +36,9 @@ have the shares `teacher_weights`. The notes give no values for l_kd, l_f, g and
 choice, and so is T = 4.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -182,6 +182,7 @@ class FreqLH(Method):
                     f"--low-high-ratio out"
                 )
 
+    ablations: ClassVar[Mapping[str, Sequence[Any]]] = {"strategy": ("reversed", "all-pass", "random-mask")}
     unlabelled = "all"
     needs = frozenset({"logits", "features"})
     tasks = frozenset({"classification", "segmentation"})

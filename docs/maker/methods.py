@@ -54,6 +54,9 @@ def page(name: str) -> str:
 
 def _facts(method: Any) -> str:
     facts = [f"- status: {method.status} ({STATUSES[method.status]})"]
+    if method.ablations:
+        values = [f"`{key}={own}`" for key, several in method.ablations.items() for own in several]
+        facts.append("- ablations, which tables show among the controls: " + ", ".join(values))
     facts.append("- tasks: " + ", ".join(sorted(method.tasks)))
     if not method.distils:
         facts.append("- needs no teacher")

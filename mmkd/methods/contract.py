@@ -79,6 +79,8 @@ class Method(nn.Module):
             are held against). `--method current` runs those of the first kind.
         options_like: of a control, the method whose options it takes where none is given for itself, such as "kd".
         control_options: of a control, the values of options that it runs with where all controls are asked for.
+        ablations: option -> those of its values that take away what the method is about, such as its mask: rows with
+            them are controls in every table.
         revision: raised by one when the method computes something else under the same options. It is part of the key of
             a unit, so that records of the older form are neither answered nor compared as if they were of this one.
     """
@@ -95,6 +97,7 @@ class Method(nn.Module):
     status: ClassVar[Literal["current", "classic", "notes", "control"]] = "current"
     options_like: ClassVar[str] = ""
     control_options: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    ablations: ClassVar[Mapping[str, Sequence[Any]]] = {}
     revision: ClassVar[int] = 1
     combines: ClassVar[bool] = False
     stretches: ClassVar[bool] = False
@@ -141,6 +144,8 @@ class Method(nn.Module):
             raise MmkdError(f"{name}.needs names {sorted(unknown_needs)}; known: {', '.join(sorted(NEEDS))}")
         if self.status not in STATUSES:
             raise MmkdError(f"{name}.status is {self.status!r}; known: {', '.join(STATUSES)}")
+        if unknown := [key for key in self.ablations if not hasattr(self.config, key)]:
+            raise MmkdError(f"{name}.ablations names {unknown[0]!r}, which is no option of it")
         if setup.task not in self.tasks:
             raise MmkdError(f"{name} is not defined for --task {setup.task}; use another --method")
         taught = self.distils and bool(self.needs)  # the others have no teachers in training

@@ -28,6 +28,7 @@ from mmkd.training.teachers import peak_memory
 from mmkd.training.testing import evaluate_on_test
 from mmkd.training.variants import with_variants
 from mmkd.training.workspace import Workspace
+from mmkd.units.methods import CONTROL, is_ablation
 
 
 def run_unit(spec: UnitSpec, data: Dataset, workspace: Workspace) -> Record:
@@ -140,7 +141,7 @@ def write_student(
         "best_epoch": result.best_epoch + 1,
         "parameters": count_parameters(result.network),
         "method_parameters": result.method_parameters,
-        "method_status": unit.method.status,
+        "method_status": CONTROL if is_ablation(spec.options, unit.method.ablations) else unit.method.status,
         "seconds": result.seconds,
         **({"training_threads": result.threads} if result.threads else {}),
         "process_peak_memory_mib": peak_memory(),

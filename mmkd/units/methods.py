@@ -75,10 +75,23 @@ def status_of(method: str, result: Mapping[str, Any]) -> str:
     """The status of a method of mmkd; of a plugin's the one that its record has, "" if it has none.
 
     Args:
-        result: `result.json` of a record of the method.
+        result: `result.json` of a record of the method; "control" where its options are an ablation.
     """
-    own = {name: status for file in files_of_method(method).values() for name, status in _statuses_in(file).items()}
-    return own.get(method) or str(result.get("method_status") or "")
+    known = {name: own for file in files_of_method(method).values() for name, own in _declared_in(file).items()}
+    if method not in known:
+        return str(result.get("method_status") or "")
+    status, ablations = known[method]
+    options = (result.get("spec") or {}).get("options") or {}
+    return CONTROL if is_ablation(options, ablations) else status
+
+
+def is_ablation(options: Mapping[str, Any], ablations: Mapping[str, Sequence[Any]]) -> bool:
+    """Whether options take away the part of a method that it is about, see `Method.ablations`.
+
+    >>> is_ablation({"mask": "none"}, {"mask": ("none", "random")})
+    True
+    """
+    return any(name in options and options[name] in values for name, values in ablations.items())
 
 
 def kind_of_row(kind: str, method: str, status: str) -> str:
@@ -92,27 +105,34 @@ def kind_of_row(kind: str, method: str, status: str) -> str:
 
 def own_statuses() -> dict[str, str]:
     """The status of every method of mmkd, read from the text of its file, because its import needs torch."""
-    return {name: status for file in method_files().values() for name, status in _statuses_in(file).items()}
+    return {name: status for file in method_files().values() for name, (status, _) in _declared_in(file).items()}
 
 
 @cache
-def _statuses_in(file: Path) -> dict[str, str]:
-    """The status of every method that a file of mmkd registers."""
-    statuses: dict[str, str] = {}
+def _declared_in(file: Path) -> dict[str, tuple[str, Mapping[str, Sequence[Any]]]]:
+    """The status and the ablations of every method that a file of mmkd registers."""
+    declared: dict[str, tuple[str, Mapping[str, Sequence[Any]]]] = {}
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef):
             calls = [call for call in node.decorator_list if isinstance(call, ast.Call)]
             names = [str(ast.literal_eval(c.args[0])) for c in calls if ast.unparse(c.func) == "METHODS.register"]
-            statuses |= dict.fromkeys(names, _assigned(node))
-    return statuses
+            own = (_assigned(node, "status", "current"), _assigned(node, "ablations", {}))
+            declared |= dict.fromkeys(names, own)
+    return declared
 
 
-def _assigned(node: ast.ClassDef) -> str:
-    """The value that a class assigns to `status`; without one it is "current"."""
+def _assigned(node: ast.ClassDef, name: str, usual: Any) -> Any:
+    """The value that a class assigns to a name, without a computation."""
     for statement in node.body:
-        if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "status":
-            return str(ast.literal_eval(statement.value))
-    return "current"
+        if isinstance(statement, ast.Assign):
+            target, value = statement.targets[0], statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            target, value = statement.target, statement.value
+        else:
+            continue
+        if ast.unparse(target) == name:
+            return ast.literal_eval(value)
+    return usual
 
 
 def status_line(rows: Sequence[tuple[str, str]]) -> str:

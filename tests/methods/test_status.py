@@ -1,11 +1,13 @@
 """The status of methods: what is current, classic, from the notes or a control, and where it is shown."""
 
 import json
+import shutil
 
 import pytest
 
 from mmkd import METHODS, MmkdError
 from mmkd.bench import main
+from mmkd.core.options import recorded
 from mmkd.methods.contract import STATUSES
 from mmkd.report.columns import STATUSES as SORTED
 from mmkd.units import methods
@@ -25,9 +27,22 @@ def test_every_method_has_a_status_that_is_read_without_torch_too():
 
 
 def test_the_status_of_one_method_reads_its_file_alone():
-    methods._statuses_in.cache_clear()
+    methods._declared_in.cache_clear()
     assert [status_of(name, {}) for name in ("kd", "fam-1d", "fam")] == ["classic", *["current"] * 2]
-    assert methods._statuses_in.cache_info().misses == 2
+    assert methods._declared_in.cache_info().misses == 2
+
+
+def test_an_ablation_of_a_method_is_a_control():
+    """`all-pass` is `freq-lh` without its bands: what it has in common with plain matching of features."""
+    for name in METHODS:
+        for option, values in METHODS.get(name).ablations.items():
+            for value in values:
+                config = METHODS.get(name).Config.parse({option: value}, name)
+                assert status_of(name, {"spec": {"options": recorded(config)}}) == "control"
+    assert status_of("freq-lh", {"spec": {"options": {"strategy": "low"}}}) == "notes"
+    assert status_of("freq-lh", {"spec": {"options": {}}}) == "notes", "the default"
+    with_ablations = {name for name in METHODS if METHODS.get(name).ablations}
+    assert with_ablations == {"freq-lh", "freekd", "fd-cmkd", "figkd"}
 
 
 def test_who_is_what():
@@ -100,6 +115,17 @@ def test_a_plugins_status_is_on_record(tiny, tmp_path, capsys):
     assert "old (not known):" in capsys.readouterr().out
     assert main(flags) == 2
     assert "theirs.status is 'old'; known: current, classic, notes, control" in capsys.readouterr().err
+    ablations = "    ablations = {'OPTION': (0.5,)}\n"
+    parts = text.replace("STATUS", "classic").partition("    def losses")
+    plugin.write_text(parts[0] + ablations + parts[1] + parts[2])
+    assert main(flags) == 2
+    assert "theirs.ablations names 'OPTION', which is no option of it" in capsys.readouterr().err
+    plugin.write_text((parts[0] + ablations + parts[1] + parts[2]).replace("OPTION", "label_smoothing"))
+    assert main([*flags, "--label-smoothing", "0.5"]) == 0
+    assert "controls: no methods" in capsys.readouterr().out
+    (folder,) = (tmp_path / "runs").glob("*/result.json")
+    assert status_of("theirs", json.loads(folder.read_text())) == "control"
+    shutil.rmtree(tmp_path / "runs")
     plugin.write_text(text.replace("STATUS", "classic"))
     assert main(flags) == 0
     assert "classic (of before 2021): theirs" in capsys.readouterr().out
