@@ -109,7 +109,8 @@ def _check(args: Any, words: Sequence[str]) -> int:
         raise MmkdError("check takes one FILE.csv")
     path, protocol = Path(words[0]), _protocol(args)
     checked = check_file(path, protocol, Path(args.method_file) if args.method_file else None)
-    problems = checked.problems or taken_names(path, checked.lines, protocol)
+    taken = taken_names(path, checked.lines or checked.unfinished, protocol)
+    problems = checked.problems + taken
     name = one_line(path.name, 60)
     alike: dict[str, list[int]] = {}
     for number, text in problems:
@@ -122,14 +123,21 @@ def _check(args: Any, words: Sequence[str]) -> int:
         more = len(alike) - MOST_SHOWN
         if more > 0:
             print(f"{NAME}: {name}: and {more:,} more", file=sys.stderr)
-        for place in places(checked.unfinished, checked.known):
-            print(f"not accepted; by the seeds that it has: {one_line(place.text)}")
+        if checked.unfinished and not taken:
+            _say(checked.notes[:MOST_SHOWN])
+            _say_places(places(checked.unfinished, checked.known), "not accepted; by the seeds that it has: ")
         return 2
     _say(checked.notes)
     print(f"{name}: {len(checked.lines):,} lines of results, in the form of {checked.known.protocol.title}")
-    for place in places(checked.lines, checked.known):
-        print(one_line(place.text))
+    _say_places(places(checked.lines, checked.known))
     return 0
+
+
+def _say_places(found: Sequence[Any], before: str = "") -> None:
+    for place in found[:MOST_SHOWN]:
+        print(f"{before}{one_line(place.text)}")
+    if len(found) > MOST_SHOWN:
+        print(f"{before}and {len(found) - MOST_SHOWN:,} more rows")
 
 
 def _make(args: Any, words: Sequence[str]) -> int:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import reprlib
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from typing import Any
 
 LONGEST_NAME = 200
@@ -72,6 +72,8 @@ def shown(value: Any) -> str:
 def is_utf16(content: bytes) -> bool:
     """Whether the content of a text file begins as one in UTF-16 does, with its mark or without."""
     pair = content[:2]
+    if content.startswith((BOM_UTF32_LE, BOM_UTF32_BE)):
+        return False
     return pair in (BOM_UTF16_LE, BOM_UTF16_BE) or (len(pair) == 2 and pair.count(0) == 1 and max(pair) < 128)
 
 

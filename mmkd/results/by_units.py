@@ -28,8 +28,10 @@ class ByUnits(NamedTuple):
 
     @property
     def turns(self) -> bool:
-        """Whether the two means have different signs."""
-        return self.on_subjects is not None and self.on_others is not None and self.on_subjects * self.on_others < 0
+        """Whether the two means have different signs, as they are shown: in points with one decimal."""
+        if self.on_subjects is None or self.on_others is None:
+            return False
+        return round(self.on_subjects, 3) * round(self.on_others, 3) < 0
 
 
 def by_units(

@@ -71,7 +71,7 @@ def test_the_first_table_has_a_line_for_each_regime_with_results():
         entry.name: dict(zip((h.text for h in table.heads), entry.cells, strict=True)) for entry in table.bodies[0].rows
     }
     assert list(rows) == ["A: few labels", "B", "C"]
-    assert [cell.text for cell in rows["C"].values()] == ["no results yet", "", "", "", "", "0"]
+    assert [cell.text for cell in rows["C"].values()] == ["no results yet", "", "", "", "", "", "0"]
     assert [entry.part for entry in table.bodies[0].rows] == ["regime-1", "regime-2", "regime-3"]
     text = {name: {head: cell.text for head, cell in cells.items()} for name, cells in rows.items()}
     assert text["A: few labels"]["shown to help, all sets"] == "late, good and like-smoothing"
@@ -85,7 +85,8 @@ def test_the_first_table_has_a_line_for_each_regime_with_results():
         "not decided",
     )
     assert text["B"]["best peer, points"].endswith(", on 2 sets"), "of 3"
-    assert text["B"]["sets"] == "3"
+    assert text["B"]["sets"] == "3 of 12"
+    assert (text["A: few labels"]["seeds"], text["B"]["seeds"]) == ("1 to 5 of 5", "5 of 5")
     assert rows["A: few labels"]["best method, points"].value == pytest.approx(0.06, abs=0.004)
     assert overview(regimes[1:]) is None, "one tab says it all"
 
@@ -682,8 +683,13 @@ def test_a_gap_is_a_number(folder, capsys, value):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('teachable = ["one"]', 'teachable = ["one", "won"]', "A: data set 'won' is none of the protocol"),
-        ("one = 0.05", "won = 0.05", "A: data set 'won' is none of the protocol"),
+        ('teachable = ["one"]', 'teachable = ["one", "won"]', "A: data set 'won' is none of the regime ("),
+        ("one = 0.05", "won = 0.05", "A: data set 'won' is none of the regime ("),
+        ("one = 0.05", "one = 9.9", "A, gap of one: 9.9: a difference of shares is between -1 and 1"),
+        ("one = 0.05", "one = {mean = 0.1, low = 0.3, high = 0.2}", "and low not above high"),
+        ('["one"]', '["one", "one"]', "has a name twice"),
+        ('control = "label-smoothing"', 'control = "kd"', "A: best_control = 'kd' is no control"),
+        ('control = "label-smoothing"', 'control = "nonsense"', "A: best_control = 'nonsense' is no control"),
         ("[A]\n", "[a]\n[A]\n", "regime 'a' is none of the protocol ("),
     ],
 )

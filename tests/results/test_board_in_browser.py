@@ -91,9 +91,20 @@ def test_a_row_of_the_first_table_opens_its_regime(visit):
     page.locator("table[data-table=overview] a", has_text="C: a title").click()
     assert [panel.is_visible() for panel in page.locator("section.regime").all()] == [False, True, False]
     assert page.locator("#tab-regime-2").get_attribute("aria-selected") == "true"
+    assert page.evaluate("document.activeElement.id") == "regime-2", "the keyboard goes on there"
     page.locator("#tab-regime-3").click()
     page.locator("table[data-table=overview] a", has_text="C: a title").click()
     assert page.locator("#regime-2").is_visible()
+
+
+def test_the_way_back_shows_what_the_address_says(visit):
+    page = visit()
+    page.locator("table[data-table=overview] a", has_text="C: a title").click()
+    page.go_back()
+    page.wait_for_function("!document.querySelector('#regime-1').hidden")
+    assert not page.locator("#regime-2").is_visible()
+    page.go_forward()
+    page.wait_for_function("!document.querySelector('#regime-2').hidden")
 
 
 def test_the_first_click_on_a_metric_puts_its_best_on_top(visit):

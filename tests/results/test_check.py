@@ -10,8 +10,10 @@ import pytest
 from mmkd.cli.results import main
 from mmkd.results.columns import COLUMNS, Line, csv_text
 from mmkd.results.making import Made
+from mmkd.results.protocol import read_protocol
 from mmkd.results.submission.checking import check_file
-from mmkd.results.tables import write_results
+from mmkd.results.submission.values import metrics_of
+from mmkd.results.tables import read_lines, write_results
 from tests.results.made_up import write_protocol
 
 SCORES = {
@@ -97,7 +99,7 @@ def test_a_right_file_has_a_place(check, right):
     assert lines[0].startswith("mine.csv: 114 lines of results, in the form of v1-")
     assert lines[1] == (
         "regime A, student sig: 'mine': place 2 of 4, +2.00 points of macro-F1 against the student alone, mean over 2 "
-        "data sets, paired by seed (6 of 6 units have a pair)"
+        "data sets, paired by seed (6 of 6 units have a pair), all rows by its seeds"
     )
     assert [line.partition(":")[0] for line in lines[1:]] == [
         "regime A, student sig",
@@ -433,7 +435,7 @@ def test_a_malformed_file_is_refused(check, right, name):
     assert message in err
     lines = err.splitlines()
     told = all(line.startswith("not accepted; by the seeds that it has: ") for line in out.splitlines())
-    assert told if all(" lacks " in line for line in lines) else out == ""
+    assert told if all(" lacks " in line or ": note: " in line for line in lines) else out == ""
     assert len(lines) <= 21
     assert all(line.startswith("mmkd.results: ") and line.isprintable() for line in lines)
 
@@ -445,12 +447,78 @@ def test_a_file_of_fewer_seeds_is_refused_and_its_place_is_shown(check, right):
     few = "\n".join([head, *kept, ""])
     code, out, err = check(few)
     assert code == 2
-    assert all("lacks macro_f1 of all test windows of" in line for line in err.splitlines())
+    assert all("lacks macro_f1 of all test windows of" in line for line in err.splitlines() if "note:" not in line)
+    assert "every score is exactly" not in err
+    assert "the same under every seed" not in err, "there is one"
     assert out.count("\n") == 1
     assert out.startswith("not accepted; by the seeds that it has: regime A, student sig: 'mine': place ")
     assert "2 of 2 units have a pair" in out
     for wrong in (few + kept[0] + "\n", few.replace(",0,,", ",9,,", 1)):
         assert check(wrong)[:2] == (2, ""), "what is wrong in another way has no place"
+
+
+def test_an_unfinished_row_is_held_against_others_by_its_own_seeds(tmp_path, capsys):
+    """`kd` is 9 points better under seed 0 and no better under the others: a copy of it leads over nobody."""
+    made = write_protocol(tmp_path / "v1")
+    gains = {"student": (0, 0, 0), "kd": (0.09, 0, 0), "rld": (0.05, 0.05, 0.05), "at": (0.08,)}
+    lines = []
+    for place in PLACES[:2]:
+        for row, own in gains.items():
+            kind = "student" if row == "student" else "method"
+            lines += [line for seed, gain in enumerate(own) for line in unit(made, place, kind, row, seed, gain)]
+    late = [line for line in lines if line.row == "at"]
+    write_results(made, [Made("A", [line for line in lines if line not in late or line.dataset == "hapt6"], 1)])
+    path = tmp_path / "mine.csv"
+
+    def said(row, seeds):
+        copy = [
+            replace(x, row="mine", method="mine", verified=False) for x in lines if x.row == row and x.seed in seeds
+        ]
+        path.write_text(csv_text(copy))
+        assert main(["check", str(path), "--folder", str(made.folder)]) == (0 if len(seeds) == 3 else 2)
+        return capsys.readouterr()
+
+    out, err = said("kd", (0,))
+    assert "'mine': place 1 of 4, +9.00 points" in out, "beside student, kd with as much, and rld; at lacks a set"
+    assert "; 1 row lacks its seeds on some of its data sets and has no place beside it" in out
+    assert "every score is that of 'kd' in v1, of the seeds that both have" in err
+    assert "place 2 of 4, +5.00 points" in said("rld", (0,)).out
+    out = said("kd", (1, 2)).out
+    assert "place 2 of 4, +0.00 points" in out
+    assert "place 2 of 4, +3.00 points" in said("kd", (0, 1, 2)).out
+
+
+def test_a_row_without_its_metric_on_a_set_has_no_place(check, right):
+    head, *lines = right.splitlines()
+    kept = [line for line in lines if line.split(",")[1] == "A"]
+    kept = [line for line in kept if not (line.split(",")[2] == "hapt6" and ",macro_f1," in line)]
+    code, out, err = check("\n".join([head, *kept, ""]))
+    assert (code, out) == (2, "")
+    assert "row 'mine' has no macro_f1 of all test windows of hapt6" in err
+
+
+def test_places_of_many_unfinished_rows_are_cut_short(protocol, tmp_path, capsys):
+    lines = submitted(protocol, places=PLACES[:1], seeds=(0,))
+    rows = [
+        [replace(x, row=f"mine {n}") for x in lines if x.metric == "macro_f1" and not x.subject] for n in range(3000)
+    ]
+    path = tmp_path / "mine.csv"
+    path.write_text(csv_text([line for row in rows for line in row]))
+    start = time.process_time()
+    assert main(["check", str(path), "--folder", str(protocol.folder)]) == 2
+    assert time.process_time() - start < 10
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 21
+    assert out.endswith("not accepted; by the seeds that it has: and 2,980 more rows\n")
+    assert len(err.splitlines()) < 45
+
+
+def test_scores_of_a_regime_of_steps_are_those_that_make_writes():
+    for name in ("nll", "ece"):
+        assert name in metrics_of("step")
+        assert name in metrics_of("window")
+    committed = {line.metric for line in read_lines(read_protocol("v1"), "dense")}
+    assert committed <= set(metrics_of("step"))
 
 
 def test_many_problems_are_counted(check, right):
@@ -615,4 +683,4 @@ def test_how_many_units_a_place_is_from_is_said(tmp_path, capsys):
     assert main(["check", str(path), "--folder", str(made.folder)]) == 0
     said = capsys.readouterr().out
     assert "place 1 of 2, " in said, "beside the student alone, which has one seed of three"
-    assert "paired by seed (1 of 3 units have a pair)\n" in said
+    assert "paired by seed (1 of 3 units have a pair), all rows by its seeds\n" in said

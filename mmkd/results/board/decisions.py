@@ -88,6 +88,8 @@ def _decisions(table: Mapping[str, Any], where: str) -> Decisions:
     teachable, control, gaps = table.get("teachable"), table.get("best_control", ""), table.get("gaps", {})
     if teachable is not None and not (isinstance(teachable, list) and all(isinstance(n, str) for n in teachable)):
         raise MmkdError(f"{where}: teachable = {shown(teachable)} is no list of names")
+    if teachable is not None and len(set(teachable)) < len(teachable):
+        raise MmkdError(f"{where}: teachable = {shown(teachable)} has a name twice")
     if not isinstance(control, str):
         raise MmkdError(f"{where}: best_control = {shown(control)} is no name")
     if not isinstance(gaps, dict):
@@ -113,4 +115,6 @@ def _gap(value: Any, where: str) -> Gap:
         raise MmkdError(f"{where}: {shown(value)} has no mean")
     mean, low, high = (None if number is None else float(number) for number in numbers)
     assert mean is not None
+    if max(abs(number) for number in (mean, low or 0.0, high or 0.0)) > 1 or (low or -1.0) > (high or 1.0):
+        raise MmkdError(f"{where}: {shown(value)}: a difference of shares is between -1 and 1, and low not above high")
     return Gap(mean, low, high)

@@ -5,20 +5,21 @@ from dataclasses import replace
 
 from mmkd.results.board.entries import BoardTable, Body, Cell, Entry, Head
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import listed, points
+from mmkd.results.board.words import listed, points, span
 from mmkd.results.standing import OverSets, against_all
 
 HEADS = (
     Head("shown to help, all sets", "methods that are better than the student alone, over all sets", "", number=False),
-    Head("best method, points", "of a method: the largest mean change, in points against the student alone", "higher"),
-    Head("best control, points", "the largest mean change of a control", "higher"),
-    Head("best peer, points", "the largest mean change of a peer", "higher"),
     Head(
         "beat the chosen control",
         "methods better than the control that was best in the selection phase",
         "",
         number=False,
     ),
+    Head("best method, points", "of a method: the largest mean change, in points against the student alone", "higher"),
+    Head("best control, points", "the largest mean change of a control", "higher"),
+    Head("best peer, points", "the largest mean change of a peer", "higher"),
+    Head("seeds", "of rows of students on a set, of those that the protocol asks for", "higher"),
     Head("sets", "with results; with room: where the best teacher leads, in folds of the training part", "higher"),
 )
 
@@ -53,25 +54,36 @@ def _entry(regime: BoardRegime) -> Entry:
         why = "no results yet" if not total else "no change against a student alone"
         return Entry(_name(regime), [Cell(why), *[Cell("")] * (len(HEADS) - 2), Cell(str(total), float(total))])
     room = f" ({len(regime.with_room)} with room)" if regime.decisions.teachable is not None else ""
+    of = f" of {len(regime.datasets)}" if total < len(regime.datasets) else ""
     standing = regime.all_sets
     methods = {row.name for row in regime.methods}
     controls = {row.name for row in regime.compared if row.kind == "control"}
     tests = standing.against_student
-    control = _shown(standing.against_control, methods) if regime.decisions.best_control else "not decided"
+    control = _shown(standing.against_control, methods) if standing.control else "not decided"
+    if regime.decisions.best_control and not standing.control:
+        control = f"no results of {regime.decisions.best_control}"
     peers = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, regime.scores.datasets)
     cells = [
         Cell(_shown(tests, methods)),
+        Cell(control),
         _largest(regime, {name: test for name, test in tests.items() if name in methods}),
         _largest(regime, {name: test for name, test in tests.items() if name in controls}),
         _largest(regime, peers),
-        Cell(control),
-        Cell(f"{total}{room}", float(total)),
+        _seeds(regime),
+        Cell(f"{total}{of}{room}", float(total)),
     ]
     return Entry(_name(regime), cells)
 
 
 def _name(regime: BoardRegime) -> str:
     return f"{regime.name}: {regime.plan.title}" if regime.plan.title else regime.name
+
+
+def _seeds(regime: BoardRegime) -> Cell:
+    """How many seeds rows of students have on a set."""
+    counts = [regime.seed_counts(row) for row in regime.compared]
+    least, most = min(low for low, _ in counts), max(high for _, high in counts)
+    return Cell(f"{span(least, most)} of {len(regime.seeds)}", float(most))
 
 
 def _shown(tests: Mapping[str, OverSets], names: Iterable[str]) -> str:

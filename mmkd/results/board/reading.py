@@ -14,6 +14,7 @@ from mmkd.results.making import Made
 from mmkd.results.protocol import Protocol
 from mmkd.results.submission.joining import submitted_lines
 from mmkd.results.tables import read_lines
+from mmkd.units.methods import CONTROL, own_statuses
 
 
 def protocol_board(protocol: Protocol) -> tuple[dict[str, str], list[str]]:
@@ -60,8 +61,13 @@ def _decisions(protocol: Protocol) -> dict[str, Decisions]:
     for name, own in decided.items():
         if name not in protocol.regimes:
             raise MmkdError(f"{where}: regime {shown(name)} is none of the protocol ({', '.join(protocol.regimes)})")
-        if unknown := sorted({*(own.teachable or ()), *own.gaps} - {*names, *names.values()}):
-            raise MmkdError(f"{where}, {name}: data set {shown(unknown[0])} is none of the protocol")
+        sets = protocol.regimes[name].datasets
+        short = {short for short, full in names.items() if full in sets}
+        if unknown := sorted({*(own.teachable or ()), *own.gaps} - {*short, *sets}):
+            raise MmkdError(f"{where}, {name}: data set {shown(unknown[0])} is none of the regime ({', '.join(sets)})")
+        base = own.best_control.partition(" ")[0]
+        if base and own_statuses().get(base) != CONTROL:
+            raise MmkdError(f"{where}, {name}: best_control = {shown(own.best_control)} is no control")
     read = {name: Decisions() for name in protocol.regimes} | decided
     tried = {name: read_tried(protocol.folder / "tuned" / name) for name in read}
     return {name: replace(_named(own, names), tried=tried[name]) for name, own in read.items()}

@@ -19,7 +19,7 @@ class Checked:
         problems: (line, sentence) of all that is wrong, in the order of lines; 0 is the file, or the method's file.
         lines: those of a right file; empty otherwise.
         unfinished: the lines of a file in which nothing is wrong but that seeds are missing; empty otherwise.
-        notes: what a reader should know of a right file.
+        notes: what a reader should know of a right or an unfinished file.
         known: what it was compared with.
     """
 
@@ -58,5 +58,6 @@ def check_file(path: Path, protocol: Protocol, method_file: Path | None = None) 
             unfinished = False
     ordered = sorted(problems.found, key=lambda problem: problem[0])
     if ordered:
-        return Checked(ordered, known, unfinished=[line for _, line in numbered] if unfinished else [])
+        left = numbered if unfinished else []
+        return Checked(ordered, known, notes=notes_of(left, known), unfinished=[line for _, line in left])
     return Checked([], known, [line for _, line in numbered], notes_of(numbered, known))

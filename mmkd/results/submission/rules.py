@@ -1,6 +1,6 @@
 """What the lines of a file of results say together: each thing once, rows that are whole, and what is odd in them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmkd.results.columns import Line
 from mmkd.results.submission.reading import Problems
@@ -13,10 +13,13 @@ SAME_UNIT = ("extra_data", "key", "commit", "machine")
 
 
 def joint_problems(lines: Numbered, known: Known, problems: Problems) -> None:
-    """Add a sentence for each line that contradicts another one."""
+    """Add a sentence for each line that contradicts another one, and for each set that a row has no score on."""
     _repeats(lines, problems)
     _contradictions(lines, problems)
     _borrowed_keys(lines, known, problems)
+    for number, row, dataset, metric, has in _scored(lines, known):
+        if not has:
+            problems.add(number, f"row {row!r} has no {metric} of all test windows of {dataset}")
 
 
 def missing_seeds(lines: Numbered, known: Known, problems: Problems) -> None:
@@ -24,16 +27,22 @@ def missing_seeds(lines: Numbered, known: Known, problems: Problems) -> None:
 
     A row must have the metric of its regime for every seed of the protocol, on each data set that it is on.
     """
+    for number, row, dataset, metric, has in _scored(lines, known):
+        lacking = [str(seed) for seed in known.protocol.seeds if seed not in has]
+        if has and lacking:
+            seeds = f"seed{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
+            problems.add(number, f"row {row!r} lacks {metric} of all test windows of {dataset} for {seeds}")
+
+
+def _scored(lines: Numbered, known: Known) -> Iterator[tuple[int, str, str, str, set[int]]]:
+    """Of each row on a data set: (its first line, row, data set, metric of the regime, seeds with that metric)."""
     groups: dict[tuple[str, str, str, str], list[tuple[int, Line]]] = {}
     for number, line in lines:
         groups.setdefault((line.regime, line.dataset, line.student, line.row), []).append((number, line))
     for (regime, dataset, _, row), members in groups.items():
         metric = known.protocol.regimes[regime].metric
         has = {line.seed for _, line in members if line.metric == metric and not line.subject}
-        lacking = [str(seed) for seed in known.protocol.seeds if seed not in has]
-        if lacking:
-            seeds = f"seed{'s' * (len(lacking) > 1)} {', '.join(lacking)}"
-            problems.add(members[0][0], f"row {row!r} lacks {metric} of all test windows of {dataset} for {seeds}")
+        yield members[0][0], row, dataset, metric, has
 
 
 def _repeats(lines: Numbered, problems: Problems) -> None:
@@ -123,20 +132,26 @@ def _odd(regime: str, lines: Sequence[Line], known: Known) -> list[str]:
     notes = []
     if accuracies and all(value == 1 for value in accuracies):
         notes.append("every score is exactly 1: were test windows, or their labels, among the training windows?")
-    elif len(known.protocol.seeds) > 1 and all(len(set(scores.values())) == 1 for scores in by_place.values()):
+    elif max(map(len, by_place.values()), default=0) > 1 and all(
+        len(set(own.values())) == 1 for own in by_place.values()
+    ):
         notes.append("the scores are the same under every seed: does the seed reach the training?")
     notes += _copies(regime, by_place, known)
     return notes
 
 
 def _copies(regime: str, by_place: Mapping[tuple[str, str], Mapping[int, float]], known: Known) -> list[str]:
-    metric = known.protocol.regimes[regime].metric
-    theirs: dict[str, dict[tuple[str, str], dict[int, float]]] = {}
-    for line in known.lines(regime):
-        if line.metric == metric and not line.subject:
-            theirs.setdefault(line.row, {}).setdefault((line.dataset, line.student), {})[line.seed] = line.value
+    def copied(own: Mapping[tuple[str, str], Mapping[int, float]]) -> bool:
+        """Whether it has all of these data sets, and the same score wherever both have a seed."""
+        pairs = [
+            [(value, own.get(place, {}).get(seed)) for seed, value in scores.items() if seed in own.get(place, {})]
+            for place, scores in by_place.items()
+        ]
+        return bool(pairs) and all(found and all(value == other for value, other in found) for found in pairs)
+
+    version = known.protocol.version
     return [
-        f"every score is that of {row!r} in {known.protocol.version}"
-        for row, own in theirs.items()
-        if by_place and all(own.get(place) == scores for place, scores in by_place.items())
+        f"every score is that of {row!r} in {version}, of the seeds that both have"
+        for row, own in known.scores(regime).items()
+        if copied(own)
     ]

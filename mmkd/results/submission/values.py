@@ -40,12 +40,24 @@ class Known:
     protocol: Protocol
     _lines: dict[str, list[Line]] = field(default_factory=dict)
     _subjects: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    _scores: dict[str, dict[str, dict[tuple[str, str], dict[int, float]]]] = field(default_factory=dict)
 
     def lines(self, regime: str) -> list[Line]:
         """The results of a regime, read once."""
         if regime not in self._lines:
             self._lines[regime] = read_lines(self.protocol, regime)
         return self._lines[regime]
+
+    def scores(self, regime: str) -> Mapping[str, Mapping[tuple[str, str], Mapping[int, float]]]:
+        """Row -> (data set, student) -> seed -> score, of the results of a regime; made once."""
+        if regime not in self._scores:
+            metric = self.protocol.regimes[regime].metric
+            found: dict[str, dict[tuple[str, str], dict[int, float]]] = {}
+            for line in self.lines(regime):
+                if line.metric == metric and not line.subject:
+                    found.setdefault(line.row, {}).setdefault((line.dataset, line.student), {})[line.seed] = line.value
+            self._scores[regime] = found
+        return self._scores[regime]
 
     @cached_property
     def students(self) -> Mapping[tuple[str, str], Sequence[str]]:
@@ -74,7 +86,7 @@ def metrics_of(form: str) -> list[str]:
 
     def belongs(metric: Metric) -> bool:
         if metric.source == "predictions":
-            return form in metric.forms or (not metric.forms and form == "window")
+            return form in metric.forms or (not metric.forms and form in ("window", "step"))
         return metric.source != "teachers"
 
     return [metric.name for metric in METRICS.values() if belongs(metric)]

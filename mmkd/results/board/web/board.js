@@ -25,6 +25,14 @@ function chooseNamed() { // the tab of the address, or of the part of it that th
   return true;
 }
 
+function follow() { // a link, or the way back: the keyboard goes on where the page shows
+  if (chooseNamed()) {
+    const panel = panels.find((each) => !each.hidden);
+    panel.tabIndex = -1;
+    panel.focus({ preventScroll: true });
+  } else if (!location.hash) choose(0);
+}
+
 if (tabs.length) {
   document.querySelector(".plain-tabs").hidden = true;
   tabs[0].parentElement.hidden = false;
@@ -44,5 +52,5 @@ if (tabs.length) {
     });
   });
   if (!chooseNamed()) choose(0);
-  addEventListener("hashchange", chooseNamed);
+  addEventListener("hashchange", follow);
 }
