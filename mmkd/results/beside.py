@@ -9,6 +9,7 @@ from mmkd.comparison.compare import why_unusable
 from mmkd.comparison.identity import as_key, group_settings
 from mmkd.core.text import shorten
 from mmkd.metrics.registry import METRICS
+from mmkd.results.columns import Line
 from mmkd.results.fitting import Difference, describe, differences
 from mmkd.results.making import lines_of, record_files, sort_out
 from mmkd.results.naming import method_of, row_names
@@ -212,12 +213,26 @@ def tables_beside(placed: Placed, protocol: Protocol) -> list[Table]:
         theirs = read_lines(protocol, name)
         known = {line.key for line in theirs}
         new = [record for record in records if record.key not in known]
-        made = lines_of(new, row_names(new, regime), protocol, regime, verified=False)
+        made = lines_of(new, row_names(records, regime), protocol, regime, verified=False)
         rows = rows_of(theirs, regime.metric)
-        own = rows_of(made.lines, regime.metric, own=True)
+        own = rows_of(_told_apart(made.lines, theirs), regime.metric, own=True)
         for dataset, student in sorted({(row.dataset, row.student) for row in own}):
             tables.append(_table(protocol.version, regime, dataset, student, [*rows, *own]))
     return tables
+
+
+def _told_apart(own: Sequence[Line], theirs: Sequence[Line]) -> list[Line]:
+    """Own lines; those of a row of which the protocol has the same seed, from another unit, say so in its name."""
+    taken = {(line.dataset, line.student, line.row, line.seed) for line in theirs}
+    again = {
+        (line.dataset, line.student, line.row)
+        for line in own
+        if line.kind != STUDENT and (line.dataset, line.student, line.row, line.seed) in taken
+    }
+    return [
+        replace(line, row=f"{line.row}, other options") if (line.dataset, line.student, line.row) in again else line
+        for line in own
+    ]
 
 
 def _table(version: str, regime: Regime, dataset: str, student: str, rows: Sequence[Row]) -> Table:

@@ -172,6 +172,17 @@ def test_own_rows_stand_among_those_of_the_benchmark(protocol):
     assert [change for row, change in second.rows if row.own] == [(pytest.approx(-0.02), 3)]
 
 
+def test_an_own_variant_of_a_method_of_the_benchmark_says_its_options(protocol):
+    """Beside the own records that the benchmark has too, or there were two rows of one name."""
+    known = [one for one in records_of(protocol, "A", score_of) if one.kind == "student" and one.spec.method == "kd"]
+    hot = own(protocol, method="kd", change=lambda spec: replace(spec, options={**spec.options, "temperature": 9.0}))
+    (table,) = tables_beside(place_records([*known, *hot], protocol), protocol)
+    assert [row.name for row, _ in table.rows if row.own] == ["kd temperature=9.0"]
+    (alone,) = tables_beside(place_records(hot, protocol), protocol)
+    assert [row.name for row, _ in alone.rows if row.own] == ["kd, other options"]
+    assert "kd" in [row.name for row, _ in table.rows if not row.own]
+
+
 def test_a_change_is_paired_by_seed(protocol):
     """Of an own row with two seeds only these two count: the student's third one is better."""
     (table,) = tables_beside(place_records(own(protocol)[:2], protocol), protocol)
