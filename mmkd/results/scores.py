@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -96,6 +97,16 @@ class RegimeScores:
     def datasets(self) -> tuple[str, ...]:
         """The sets, once each."""
         return tuple(dict.fromkeys(case.dataset for case in self.cases))
+
+    @cached_property
+    def usual_cases(self) -> frozenset[Case]:
+        """The sets with those of their students that most rows have: at least half as many rows as any other.
+
+        Students of another fusion, which a single method asks for, are not among them.
+        """
+        rows = {case: sum(bool(row.on(case)) for row in self.of(*COMPARED)) for case in self.cases}
+        most = {name: max(rows[case] for case in self.cases if case.dataset == name) for name in self.datasets}
+        return frozenset(case for case in self.cases if 2 * rows[case] >= most[case.dataset])
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -222,13 +222,18 @@ def against_all(
 
 
 def changes_by_set(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> dict[str, list[SetChange]]:
-    """Set -> the changes of its students; a set without a common seed is left out."""
-    found: dict[str, list[SetChange]] = {}
+    """Set -> the changes of its students; a set without a common seed is left out.
+
+    Of a row that has students which most rows have (`usual_cases`) these alone count, so that means are of the same
+    students.
+    """
+    found: dict[str, dict[Case, SetChange]] = {}
     for case in regime.cases:
         change = set_change(row, base, case, regime.sign) if case.dataset in sets else None
         if isinstance(change, SetChange):
-            found.setdefault(case.dataset, []).append(change)
-    return found
+            found.setdefault(case.dataset, {})[case] = change
+    usual = {name: [own[case] for case in own if case in regime.usual_cases] for name, own in found.items()}
+    return {name: usual[name] or list(own.values()) for name, own in found.items()}
 
 
 @dataclass(frozen=True)
@@ -280,8 +285,8 @@ def _with_seeds(regime: RegimeScores, student: Row, rows: Sequence[Row], sets: S
 
 
 def _cases(regime: RegimeScores, dataset: str) -> list[Case]:
-    """A set with each of its students."""
-    return [case for case in regime.cases if case.dataset == dataset]
+    """A set with each of its students that most rows have."""
+    return [case for case in regime.cases if case.dataset == dataset and case in regime.usual_cases]
 
 
 def _missing(seeds: Sequence[int], where: Sequence[str], sets: int) -> str:

@@ -831,3 +831,37 @@ def test_the_board_shows_what_more_configurations_would_have_found(tmp_path):
     (tmp_path / "bad.toml").write_text('scores = [0.5, "x"]\n', encoding="utf-8")
     with pytest.raises(MmkdError, match="are no numbers"):
         read_tried(tmp_path)
+
+
+def test_a_student_that_few_rows_have_counts_for_them_alone():
+    """`kd` exists for a second fusion beside a method that asks for it: its mean is of the usual students."""
+    lines = []
+    for name, gain, students in (
+        ("student", 0.0, ("sig concat", "sig attention")),
+        ("kd", 0.02, ("sig concat",)),
+        ("kd", 0.2, ("sig attention",)),
+        ("fam", 0.01, ("sig concat",)),
+        ("aver", 0.03, ("sig concat",)),
+        ("at", 0.01, ("sig concat",)),
+        ("rld", 0.01, ("sig concat",)),
+        ("dkd", 0.01, ("sig concat",)),
+        ("ebkd", 0.05, ("sig attention",)),
+    ):
+        kind = "student" if name == "student" else "method"
+        for dataset in ("one", "two"):
+            for student in students:
+                lines += [line_of(kind, name, dataset, student, seed, 0.5 + gain) for seed in (0, 1)]
+    regime = BoardRegime(Plan("A", "", "", "macro_f1", ("one", "two"), (0, 1)), lines, Decisions())
+    assert {case.student for case in regime.scores.usual_cases} == {"sig concat"}
+    means = {name: test.mean for name, test in regime.all_sets.against_student.items()}
+    assert means["kd"] == pytest.approx(0.02)
+    assert means["ebkd"] == pytest.approx(0.05), "of its own student"
+    assert regime.all_sets.sets == ("one", "two")
+    (table,) = [standing_table(regime, regime.all_sets, "all", "")]
+    assert any(line.startswith("Students of a set that few rows have") for line in table.how)
+
+
+def line_of(kind, row, dataset, student, seed, value):
+    return Line(
+        "v1-0", "A", dataset, student, kind, row, row, seed, "", "macro_f1", value, False, False, True, "", "", ""
+    )

@@ -88,6 +88,11 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     how = [
         "change: mean over sets of the score minus that of the student alone under the same seeds, in points; each set "
         "weighs the same. Its interval is a bootstrap over sets: how it might be on other sets like these.",
+        *(
+            ["Students of a set that few rows have, such as those of another fusion, count for rows without others."]
+            if len(regime.scores.usual_cases) < len(regime.scores.cases)
+            else []
+        ),
         "vs control: the same against the control, by the seeds that both have.",
         "better, worse: on how many sets the set's own 95 % interval leaves out 0.",
         "p: Wilcoxon's signed-rank test over sets, two-sided and exact, after Holm's correction over all rows that are "
