@@ -36,7 +36,7 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
     alt = re.search(rf"!\[Regime {name}: ([^\]]*)\]\([^)]*v1/results/{name}-change\.svg\)", text)
     assert alt, f"{page} does not show {name}-change.svg"
-    said = [f"{row} {changes[row]:+.1f}" for row in ordered]
+    said = [f"{row} {changes[row]:+z.1f}" for row in ordered]
     if page == "README.md" and len(said) > 10:
         said = [*said[:6], "...", *said[-2:]]
     assert alt.group(1) == ", ".join(said)
@@ -45,7 +45,7 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     for case in regime.scores.cases:
         peer, alone = regime.scores.find("minirocket").on(case), regime.scores.student.on(case)
         ahead.append(np.mean([peer[seed] - alone[seed] for seed in peer.keys() & alone.keys()]))
-    assert f"{100 * np.mean(ahead):+.1f}" in text
+    assert f"{100 * np.mean(ahead):+z.1f}" in text
     helped = {row for row, test in tests.items() if test.answer == "better"}
     if name == "A":
         assert helped == {"kd", "dkd", "rld", "pseudo-label"}
@@ -65,16 +65,16 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         assert not helped
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at", "sp", "crd"}
         tuned = [change.mean for (row, _), change in regime.changes.items() if row == "at (tuned)"]
-        assert f"`at` {'has ' * (page == 'README.md')}{100 * np.mean(tuned):+.1f}" in text
+        assert f"`at` {'has ' * (page == 'README.md')}{100 * np.mean(tuned):+z.1f}" in text
         assert "better" not in {test.answer for row, test in regime.all_sets.against_student.items() if "tuned" in row}
     apart = by_units(regime.scores, protocol.subject_sets)
     known = {"kd": "`kd`", "pseudo-label": "`pseudo-label`", "freekd": "`freekd`", "minirocket": "MiniRocket"}
     for row, shown in known.items() if name == "A" else ():
         own, other = 100 * apart[row].on_subjects, 100 * apart[row].on_others
         if page != "README.md":
-            assert re.search(rf"{re.escape(shown)} (has )?{own:+.1f} \({other:+.1f}".replace("+", r"\+"), text), row
+            assert re.search(rf"{re.escape(shown)} (has )?{own:+z.1f} \({other:+z.1f}".replace("+", r"\+"), text), row
         elif row in ("kd", "minirocket"):
-            assert f"{shown} {own:+.1f}" in text.partition("little is gained with few labels: ")[2][:40]
+            assert f"{shown} {own:+z.1f}" in text.partition("little is gained with few labels: ")[2][:40]
     room = read_decisions(protocol.folder)[name].teachable
     if page != "README.md":
         names = {str(own.get("short", full)): full for full, own in protocol.datasets.items()}
@@ -82,7 +82,7 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         found = board.room.against_student
         best = max((row.name for row in board.methods if row.name in found), key=lambda row: found[row].mean)
         assert re.search(
-            rf"On these alone the largest changes are [^;]*\{100 * found[best].mean:+.1f} \(`{best}`", text
+            rf"On these alone the largest changes are [^;]*\{100 * found[best].mean:+z.1f} \(`{best}`", text
         )
     assert (f"on {len(room)} of the 14 sets with few" if name == "A" else f"on {len(room)} with all") in text
     assert ("one seed", "two seeds", "three seeds", "four seeds", "five seeds")[len(regime.scores.seeds) - 1] in text
@@ -113,7 +113,7 @@ def test_the_changes_of_regime_b_are_those_of_v1():
     regime = BoardRegime(plan_of(protocol, "B"), lines, Decisions())
     text = " ".join((ROOT / "docs/measured.md").read_text(encoding="utf-8").partition("### Fewer sensors")[2].split())
     found = by_units(regime.scores, protocol.subject_sets)
-    said = ", ".join(f"`{row}` {100 * found[row].on_subjects:+.1f}" for row in ("longer", "fam-1d", "kd"))
+    said = ", ".join(f"`{row}` {100 * found[row].on_subjects:+z.1f}" for row in ("longer", "fam-1d", "kd"))
     seeds = ("one seed", "two seeds", "three seeds")[len(regime.scores.seeds) - 1]
     assert f"over these three sets, {seeds}, in points: {said}." in text
     methods = [row.name for row in regime.scores.of("method")]
@@ -135,10 +135,10 @@ def test_the_changes_of_three_views_and_of_steps_are_those_of_v1():
         tests[name] = {row: 100 * test.mean for row, test in regime.all_sets.against_student.items()}
     views, steps = tests["C-views"], tests["dense"]
     ordered = sorted(views, key=lambda row: -views[row])
-    text = ", ".join(f"`{row}` {views[row]:+.1f}" for row in ordered)
+    text = ", ".join(f"`{row}` {views[row]:+z.1f}" for row in ordered)
     assert f"over the five in points: {text}." in page
     said = {"freq-lh strategy=basic": "freq-lh"}
-    text = ", ".join(f"`{said.get(row, row)}` {steps[row]:+.1f}" for row in sorted(steps, key=lambda row: -steps[row]))
+    text = ", ".join(f"`{said.get(row, row)}` {steps[row]:+z.1f}" for row in sorted(steps, key=lambda row: -steps[row]))
     assert f"with both students: {text}." in page
     results = load_results("v1", regime="dense", dataset="hapt-dense")
     means = results[(results.metric == "miou") & (results.subject == "")].groupby(["student", "row"]).value.mean()
