@@ -687,6 +687,8 @@ def test_a_gap_is_a_number(folder, capsys, value):
         ("one = 0.05", "won = 0.05", "A: data set 'won' is none of the regime ("),
         ("one = 0.05", "one = 9.9", "A, gap of one: 9.9: a difference of shares is between -1 and 1"),
         ("one = 0.05", "one = {mean = 0.1, low = 0.3, high = 0.2}", "and low not above high"),
+        ("one = 0.05", "one = {mean = 0.1, low = 0.0, high = -0.1}", "and low not above high"),
+        ("one = 0.05", "one = {mean = 0.1, low = 0.1, high = 0.0}", "and low not above high"),
         ('["one"]', '["one", "one"]', "has a name twice"),
         ('control = "label-smoothing"', 'control = "kd"', "A: best_control = 'kd' is no control"),
         ('control = "label-smoothing"', 'control = "nonsense"', "A: best_control = 'nonsense' is no control"),
@@ -831,6 +833,14 @@ def test_the_board_shows_what_more_configurations_would_have_found(tmp_path):
     (tmp_path / "bad.toml").write_text('scores = [0.5, "x"]\n', encoding="utf-8")
     with pytest.raises(MmkdError, match="are no numbers"):
         read_tried(tmp_path)
+
+
+def test_the_first_table_of_rows_that_nobody_has_verified():
+    lines = [replace(line, verified=False) for line in (*made_lines(), *made_lines("B", SETS[:3]))]
+    plans = [Plan(name, "", "", "macro_f1", SETS, SEEDS) for name in "AB"]
+    table = overview([BoardRegime(plan, lines, DECIDED) for plan in plans])
+    texts = [[cell.text for cell in entry.cells] for entry in table.bodies[0].rows] if table else []
+    assert all(text[5].endswith(" of 5") for text in texts)
 
 
 def test_a_student_that_few_rows_have_counts_for_them_alone():

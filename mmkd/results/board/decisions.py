@@ -115,6 +115,7 @@ def _gap(value: Any, where: str) -> Gap:
         raise MmkdError(f"{where}: {shown(value)} has no mean")
     mean, low, high = (None if number is None else float(number) for number in numbers)
     assert mean is not None
-    if max(abs(number) for number in (mean, low or 0.0, high or 0.0)) > 1 or (low or -1.0) > (high or 1.0):
+    ends = [-1.0 if low is None else low, 1.0 if high is None else high]
+    if max(map(abs, (mean, *ends))) > 1 or ends[0] > ends[1]:
         raise MmkdError(f"{where}: {shown(value)}: a difference of shares is between -1 and 1, and low not above high")
     return Gap(mean, low, high)

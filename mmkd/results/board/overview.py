@@ -81,7 +81,7 @@ def _name(regime: BoardRegime) -> str:
 
 def _seeds(regime: BoardRegime) -> Cell:
     """How many seeds rows of students have on a set."""
-    counts = [regime.seed_counts(row) for row in regime.compared]
+    counts = [regime.seed_counts(row) for row in regime.compared or regime.others]
     least, most = min(low for low, _ in counts), max(high for _, high in counts)
     return Cell(f"{span(least, most)} of {len(regime.seeds)}", float(most))
 
