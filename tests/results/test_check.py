@@ -521,6 +521,13 @@ def test_scores_of_a_regime_of_steps_are_those_that_make_writes():
     assert committed <= set(metrics_of("step"))
 
 
+def test_a_file_of_something_else_is_one_line(check):
+    for content in ("a,b\n1,2\n", "# a page\n\nof text\n"):
+        code, out, err = check(content)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "and none of those of results: protocol, regime, dataset, " in err
+
+
 def test_many_problems_are_counted(check, right):
     lines = right.splitlines()
     wrong = [line.replace(",mine,mine,", f",mine{i},other{i},") for i, line in enumerate(lines)]

@@ -123,6 +123,11 @@ def _split(number: int, line: str, problems: Problems) -> list[str] | None:
 
 def _is_head(names: Sequence[str], problems: Problems) -> bool:
     """Whether the first line has the names of the columns; if not, that is said."""
+    if not set(names) & set(COLUMNS):
+        problems.add(
+            1, f"unknown column {shown(''.join(names[:1]))}, and none of those of results: {', '.join(COLUMNS)}"
+        )
+        return False
     before = len(problems.found)
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
