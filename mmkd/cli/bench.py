@@ -86,7 +86,7 @@ def command(argv: list[str], group: ProcessGroup = SINGLE_PROCESS) -> int:
     """Parse the flags and do what they ask for; returns the exit code."""
     parser = make_parser()
     args, rest = parser.parse_known_args(argv)
-    check_arguments(argv, args)
+    check_arguments(args)
     if args.help:
         load_plugins(args.plugin if args.method else ())
         named = split_names(args.method, "--method") if args.method else ()

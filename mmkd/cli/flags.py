@@ -2,6 +2,8 @@
 
 import argparse
 import os
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields
 from functools import partial
@@ -19,7 +21,23 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises MmkdError, so that an error is one line and exit code 2."""
+    """An argument parser that raises MmkdError, so that an error is one line and exit code 2.
+
+    A flag that is given twice is an error, whether the parser knows it or not, unless its values make a list.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As in `argparse`; MmkdError too if a flag is given twice."""
+        given = list(sys.argv[1:] if args is None else args)
+        options = given[: given.index("--")] if "--" in given else given
+        counts = Counter(arg.partition("=")[0] for arg in options if arg.startswith("--"))
+        actions = {flag: action for action in self._actions for flag in action.option_strings}
+        for flag in sorted(flag for flag, count in counts.items() if count > 1):
+            action = actions.get(flag)
+            if action is None or not isinstance(action.default, list):
+                hint = " (a list is written with commas)" if action and "," in str(action.metavar) else ""
+                raise MmkdError(f"{flag} is given twice; give it once{hint}")
+        return super().parse_known_args(given, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise MmkdError(message)
@@ -243,16 +261,12 @@ def load_plugins(paths: Sequence[str]) -> None:
         load_plugin(path)
 
 
-def check_arguments(argv: Sequence[str], args: argparse.Namespace) -> None:
+def check_arguments(args: argparse.Namespace) -> None:
     """Check the arguments as a whole.
 
     Raises:
-        MmkdError: a flag is given twice, a folder has an empty name, or a value contains a zero byte.
+        MmkdError: a folder has an empty name, or a value contains a zero byte.
     """
-    flags = [arg.partition("=")[0] for arg in argv if arg.startswith("--") and arg != "--"]
-    repeated = sorted({flag for flag in flags if flags.count(flag) > 1} - {"--plugin"})
-    if repeated:
-        raise MmkdError(f"{repeated[0]} is given twice; give it once (a list is written with commas)")
     for name in ("runs", "cache", "data_root"):
         if getattr(args, name) == "":
             raise MmkdError(f"--{name.replace('_', '-')}: the name is empty; name a folder")
