@@ -174,6 +174,8 @@ def test_it_fits_the_screen_and_can_be_read_in_both_schemes(visit, width, scheme
     for tab in page.get_by_role("tab").all():
         tab.click()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.get_by_role("tab", name="A: a title", exact=True).count() == 1
+    assert len({tab.bounding_box()["y"] for tab in page.get_by_role("tab").all()}) == 1, "one line"
     page.get_by_role("tab").first.click()
     for number in range(page.locator("details.how").count()):
         page.locator("details.how").nth(number).evaluate("each => { each.open = true; }")
