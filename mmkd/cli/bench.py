@@ -41,8 +41,8 @@ NAME = "mmkd.bench"
 NEXT = """next:
   python -m mmkd.compare{runs}   # these records as a page, {folder}/comparison/report.html{device}
   python -m mmkd.bench --data my.npz --method student,kd,fam{at}   # your own windows: x (N, C, W), y (N,), subject (N,)
-  # where a teacher leads by far, by a sensor that the student lacks:
-  python -m mmkd.bench --dataset hapt6 --method student,kd,fam --student sig@gyro --teachers sig{at}"""
+  # where a teacher leads by far, by a sensor that the student lacks; longer is a control:
+  python -m mmkd.bench --dataset hapt6 --method student,kd,fam-1d,longer --student sig@gyro --teachers sig{at}"""
 """Printed below tables without room; the last command's gap is some twenty points."""
 AS_C = """
   python -m mmkd.export {record} --to c --out device{data}   # this student as C source, for a microcontroller"""

@@ -154,7 +154,11 @@ def make_requests(args: argparse.Namespace, rest: list[str], parser: Parser) -> 
     if windows:  # they replace those of a suite
         values |= {name: None for name in ("data", "card") if name != windows[0]}
     if args.suite:
-        refuse_unknown_flags(rest, parser, "; a suite sets the options of its methods under [options.METHOD]")
+        if rest and args.method:  # they replace those of the suite
+            load_plugins(args.plugin)
+            values["options"] = method_options(values["methods"], rest, parser, bool(args.with_controls))
+        else:
+            refuse_unknown_flags(rest, parser, "; of a suite, options of methods go with --method NAME")
         return read_suites(args.suite, split_names(args.part, "--part") if args.part else (), **values)
     if args.part is not None:
         raise MmkdError(f"--part {shown(args.part)}: parts are of a suite; also give --suite FILE")

@@ -10,7 +10,7 @@ from mmkd.drawing.svg import NARROW, add_element, add_marker, add_text, add_tool
 from mmkd.drawing.text import text_width
 
 MOST_NAME = 170.0
-"""Pixels that names take at most."""
+"""Pixels that names take at most, of a figure of usual width."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,9 @@ def change_chart(
         band: of the changes of controls, drawn behind the rows.
     """
     step = 22.0
-    left = min(MOST_NAME, max([120.0, *(text_width(change.name) + 16 for change in changes)]))
+    left = min(
+        MOST_NAME * max(1.0, width / NARROW), max([120.0, *(text_width(change.name) + 16 for change in changes)])
+    )
     right = width - 14
     top = 12.0
     bottom = top + step * len(changes) + 4

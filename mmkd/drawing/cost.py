@@ -1,5 +1,6 @@
 """Score against cost, with the Pareto front."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -86,7 +87,7 @@ def cost_chart(
     _add_spreads(root, points, x, y)
     _add_points(root, points, front, x, y)
     named = [points[n] for n in front] + [p for n, p in enumerate(points) if p.labelled and n not in front]
-    _add_names(root, named, _occupied(points, steps, x, y), x, y)
+    _add_names(root, named, points, _occupied(points, steps, x, y), x, y)
     add_legend(root, names, bottom + 60, width, False)
     add_band_legend(root, bands, bottom + 60 + height, width)
     return root
@@ -123,18 +124,31 @@ def _occupied(points: Sequence[Point], steps: Sequence[tuple[float, float]], x: 
     return boxes
 
 
-def _add_names(root: ET.Element, points: Sequence[Point], occupied: list[Box], x: Scale, y: Scale) -> None:
-    """Names beside points, in order, each at the first place where it covers nothing, or nowhere."""
+def _add_names(
+    root: ET.Element, points: Sequence[Point], every: Sequence[Point], occupied: list[Box], x: Scale, y: Scale
+) -> None:
+    """Names beside points, in order, each at the first place where it covers nothing, or nowhere.
+
+    A name that stands nearer to the mark of another point has a line to its own.
+    """
     for p in points:
-        text = fit_text(printable(p.name), 150)
+        text = fit_text(printable(p.name), 190)
         width = text_width(text)
-        for start, base in _places(x(p.cost), y(p.score), width):
+        mark = x(p.cost), y(p.score)
+        others = [(x(other.cost), y(other.score)) for other in every if other is not p]
+        free = []
+        for start, base in _places(*mark, width):
             box = (start, base - 10, start + width, base + 3)
             inside = x.start + 2 <= box[0] and box[2] <= x.end + 12 and y.end - 8 <= box[1] and box[3] <= y.start - 2
             if inside and not any(_overlap(box, other) for other in occupied):
-                occupied.append(box)
-                add_text(root, start, base, text)
-                break
+                free.append((start, base, box))
+        own = [each for each in free if all(_distance(each[2], mark) < _distance(each[2], other) for other in others)]
+        for start, base, box in (own or free)[:1]:
+            occupied.append(box)
+            add_text(root, start, base, text)
+            if not own:
+                end = min(max(mark[0], box[0]), box[2]), box[1] if box[1] > mark[1] else box[3]
+                add_element(root, "line", "axis", x1=mark[0], y1=mark[1], x2=end[0], y2=end[1])
 
 
 def _places(x: float, y: float, width: float) -> list[tuple[float, float]]:
@@ -144,6 +158,14 @@ def _places(x: float, y: float, width: float) -> list[tuple[float, float]]:
         for offset in (-9, 4, 16, -16, 24, -24, 32, -32)
         for right in (offset < 0, offset >= 0)
     ]
+
+
+def _distance(box: Box, point: tuple[float, float]) -> float:
+    """From the nearest place of a box to a point."""
+    return math.hypot(
+        max(box[0] - point[0], point[0] - box[2], 0.0),
+        max(box[1] - point[1], point[1] - box[3], 0.0),
+    )
 
 
 def _overlap(one: Box, other: Box) -> bool:

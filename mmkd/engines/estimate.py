@@ -45,8 +45,12 @@ class Estimate:
         if self.seconds is None:
             return "time: unknown; no training of the same kind is on record here"
         if self.known < self.trainings:
-            part = f"{self.known} of {self.trainings} trainings; of the others none is on record here"
-            return f"time: more than {duration(self.seconds)} {workers}: that is {part}"
+            others = self.trainings - self.known
+            part = f"no training like {'it' if others == 1 else 'them'} is on record here"
+            return (
+                f"time: more than {duration(self.seconds)} {workers}: of {self.trainings} trainings {others} "
+                f"{'is' if others == 1 else 'are'} not in it, as {part}"
+            )
         return (
             f"time: about {duration(self.seconds)} of training {workers}, from {self.records} records made here; "
             "views, start-up and pictures come on top"

@@ -170,6 +170,8 @@ class Table:
     """The rows of a regime on one data set for one student, the largest change first; own ones among them.
 
     Attributes:
+        seeds: those of own rows but the student alone. Rows of the protocol have their scores under these alone; one
+            that has none of them has all of its scores, and no change.
         rows: (row, mean change against the student alone and how many seeds both have, None where there are none). The
             student alone is that of the protocol, under other seeds the own one.
     """
@@ -180,12 +182,14 @@ class Table:
     dataset: str
     student: str
     metric: str
+    seeds: tuple[int, ...] = ()
     rows: Sequence[tuple[Row, tuple[float, int] | None]] = field(default_factory=tuple)
 
     def as_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
         return {
             **{name: getattr(self, name) for name in ("version", "regime", "dataset", "student", "metric")},
+            "seeds": list(self.seeds),
             "rows": [
                 {
                     "row": row.name,
@@ -244,19 +248,33 @@ def _table(version: str, regime: Regime, dataset: str, student: str, rows: Seque
     alone = theirs
     if theirs is not None and own is not None:
         alone = replace(theirs, scores={**own.scores, **theirs.scores})
+    mine = [row for row in members if row.own and row is not own] or [row for row in members if row.own]
+    seeds = tuple(sorted({seed for row in mine for seed in row.scores}))
     sign = METRICS.get(regime.metric).sign
+
+    def with_change(row: Row) -> tuple[Row, tuple[float, int] | None]:
+        """The row under the seeds of own rows, if it has some, and its change."""
+        if not row.own and seeds:
+            shared = {seed: score for seed, score in row.scores.items() if seed in seeds}
+            if not shared:
+                return row, None
+            row = replace(row, scores=shared)
+        return row, None if _is_alone(row) else row.change(alone, regime.metric)
 
     def place(pair: tuple[Row, tuple[float, int] | None]) -> tuple[float, bool, str, str]:
         row, change = pair
         if alone is None:
             value = sign * row.mean
         else:  # means over other seeds do not stand beside each other; a row without a common seed comes last
-            value = change[0] if change is not None else 0.0 if row in (theirs, own) else -math.inf
+            value = change[0] if change is not None else 0.0 if _is_alone(row) else -math.inf
         return -value, row.own, row.kind, row.name
 
-    changes = [(row, None if row in (theirs, own) else row.change(alone, regime.metric)) for row in members]
-    changes.sort(key=place)
-    return Table(version, regime.name, regime.title, dataset, student, regime.metric, tuple(changes))
+    changes = sorted(map(with_change, members), key=place)
+    return Table(version, regime.name, regime.title, dataset, student, regime.metric, seeds, tuple(changes))
+
+
+def _is_alone(row: Row) -> bool:
+    return row.kind == STUDENT and row.name == STUDENT
 
 
 def table_text(table: Table) -> str:
@@ -269,9 +287,13 @@ def table_text(table: Table) -> str:
     ]
     names = [(OWN if row.own else "  ") + PREFIX.get(row.kind, "") + shorten(row.name, 60) for row, _ in table.rows]
     width = max(map(len, names))
+    said = ", ".join(map(str, table.seeds))
+    lines.append(f"rows of {version} by the seed{'s' * (len(table.seeds) != 1)} of own rows: {said}")
     lines.append(f"{'':{width}}  {metric.label:>10}  n  vs {STUDENT} alone, of the same seeds")
     for name, (row, change) in zip(names, table.rows, strict=True):
         against = "" if change is None else f"{100 * change[0]:+.1f} points of {change[1]} seed{'s' * (change[1] != 1)}"
+        if not row.own and not set(row.scores) & set(table.seeds):
+            against = "not of these seeds"
         lines.append(f"{name:{width}}  {metric.format(row.mean):>10}  {len(row.scores)}  {against}".rstrip())
     if not any(not row.own for row, _ in table.rows):
         lines.append(f"{version} has no results on it yet")

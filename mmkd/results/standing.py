@@ -4,7 +4,7 @@
 sets by Wilcoxon's signed-rank test with Holm's correction and by ranks, as far as the number of sets carries it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -138,7 +138,7 @@ class Standing:
         alike: the rows that are not told apart from it, itself among them; `told_by` says how. None, and why, where
             there are too few sets for any row to be told apart.
         left_out: row -> why it is not ranked.
-        seeds: the seeds that ranks are of, which may be fewer than those of the student alone.
+        seeds: data set -> the seeds that ranks are of, the first ones of the student alone there.
     """
 
     sets: tuple[str, ...]
@@ -151,7 +151,7 @@ class Standing:
     alike: frozenset[str]
     told_by: str | Refusal
     left_out: Mapping[str, str] = field(default_factory=dict)
-    seeds: tuple[int, ...] = ()
+    seeds: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], control: str = "") -> Standing:
@@ -183,7 +183,7 @@ def standing(regime: RegimeScores, sets: Sequence[str], rows: Sequence[Row], con
         alike,
         told_by,
         whole.left_out,
-        tuple(sorted({seed for name in kept for case in _cases(regime, name) for seed in whole.seeds[case]})),
+        {name: tuple(sorted({seed for case in _cases(regime, name) for seed in whole.seeds[case]})) for name in kept},
     )
 
 
@@ -202,6 +202,28 @@ def against_all(
     regime: RegimeScores, rows: Sequence[Row], base: Row | None, sets: Sequence[str]
 ) -> dict[str, OverSets]:
     """Each row against one, over the sets that both have; p adjusted by Holm over the rows that could be tested."""
+    return _against(regime, rows, base, sets, st.corrected)
+
+
+def against_each(
+    regime: RegimeScores,
+    rows: Sequence[Row],
+    base: Row | None,
+    sets: Sequence[str],
+    family: Mapping[str, OverSets],
+) -> dict[str, OverSets]:
+    """The same, but p of each row is adjusted as if it alone stood among the rows of a family."""
+    known = [test.pair for test in family.values()]
+    return _against(regime, rows, base, sets, lambda pairs: [st.corrected([*known, pair])[-1] for pair in pairs])
+
+
+def _against(
+    regime: RegimeScores,
+    rows: Sequence[Row],
+    base: Row | None,
+    sets: Sequence[str],
+    correct: Callable[[Sequence[st.Against]], Sequence[st.Against]],
+) -> dict[str, OverSets]:
     if base is None:
         return {}
     found = {row.name: changes_by_set(regime, row, base, sets) for row in rows if row is not base}
@@ -211,7 +233,7 @@ def against_all(
         means = [float(np.mean([each.mean for each in of_set])) for of_set in changes.values()]
         family.append(st.against(name, base.name, means, [0.0] * len(means)))
     tests = {}
-    for pair in st.corrected(family):
+    for pair in correct(family):
         answers = [each.answer for of_set in found[pair.first].values() for each in of_set]
         means = [float(np.mean([each.mean for each in of_set])) for of_set in found[pair.first].values()]
         low, high = st.bootstrap_interval(means)[:2] if len(means) > 1 else (None, None)

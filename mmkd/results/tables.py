@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -81,7 +82,8 @@ def load_results(
 
     Returns:
         The columns of `docs/results.md`: `seed` is a whole number, `value` a float, `tuned`, `extra_data` and
-        `verified` are truth values, all others are texts. Without a row where a regime has no results yet.
+        `verified` are truth values, all others are texts. Without a row, and with a warning, where there are no results
+        of that regime and data set.
 
     Raises:
         MmkdError: there is no such protocol, regime or data set, or a table is damaged.
@@ -98,7 +100,13 @@ def load_results(
         dataset = _dataset(dataset, protocol)
     names = [regime] if regime is not None else list(protocol.regimes)
     table = _table([line for name in names for line in read_lines(protocol, name)])
-    return table if dataset is None else table[table["dataset"] == dataset].reset_index(drop=True)
+    if dataset is not None:
+        table = table[table["dataset"] == dataset].reset_index(drop=True)
+    if table.empty:
+        what = f"regime {regime}" if regime is not None else "any regime"
+        on = f" on {dataset}" if dataset is not None else ""
+        warnings.warn(f"{protocol.version} has no results of {what}{on}", stacklevel=2)
+    return table
 
 
 def _dataset(name: str, protocol: Protocol) -> str:

@@ -39,7 +39,8 @@ def read_suites(path: str | Path, parts: Sequence[str] = (), **changes: Any) -> 
 
     Args:
         parts: the names of the parts to read; empty: all.
-        changes: fields that replace those of the file and of its parts, such as those of flags.
+        changes: fields that replace those of the file and of its parts, such as those of flags; of `options` those of
+            the same method and name.
 
     Raises:
         MmkdError: there is no such file or part, the file is not TOML, or it has an unknown key or a value of the wrong
@@ -122,6 +123,15 @@ def _values(table: Mapping[str, Any], what: str) -> dict[str, Any]:
     return values
 
 
+def _joined(options: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Method -> options, in which those of `changes` replace those of the same name."""
+    joined: dict[str, dict[str, Any]] = {}
+    for source in (options, changes):
+        for method, own in source.items():
+            joined.setdefault(method, {}).update({name.replace("-", "_"): value for name, value in own.items()})
+    return joined
+
+
 def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[str, Any], folder: Path) -> Request:
     """The request of these values, which `changes` replace; an error names the suite if it is in its values.
 
@@ -140,7 +150,13 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
         suite = Request(**{"methods": changes.get("methods"), **values})
     except MmkdError as error:
         raise MmkdError(f"{what}: {error}") from None
+    if "options" in changes:
+        changes = {**changes, "options": _joined(suite.options, changes["options"])}
     if suite.records and "records" not in changes:
+        for missing in (folder / name for name in suite.records if not (folder / name).exists()):
+            raise MmkdError(
+                f"{what}: records {missing}: there is no such file; their names are relative to the suite's folder"
+            )
         changes = {**changes, "records": tuple(str(folder / name) for name in suite.records)}
     if suite.tuned not in (None, CARRIED) and not {"tuned", "tune"} & set(changes):
         changes = {**changes, "tuned": str(folder / suite.tuned)}

@@ -604,7 +604,7 @@ SUITES: list[Case] = [
     told("variants", '[{method = "kd"}]', "'kd'"),
     told("variants", '[{method = "student", colour = 3}]', "'colour'"),
     ("suite with a flag that is wrong", suite(METHODS_KEY, "--epochs", "0"), ("epochs",)),
-    ("suite with a method's option", suite(METHODS_KEY, "--temperature", "3"), ("--temperature", "[options.METHOD]")),
+    ("suite with a method's option", suite(METHODS_KEY, "--temperature", "3"), ("--temperature", "with --method")),
     ("suite that is not there", lambda d: ["--suite", str(d / "gone.toml")], ("gone.toml", "No such file")),
     ("suite that is a folder", lambda d: ["--suite", str(d)], ("--suite", "directory")),
     ("suite with no name", lambda d: ["--suite", ""], ("--suite",)),

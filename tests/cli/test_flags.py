@@ -15,7 +15,12 @@ COMMANDS = {
     "results": ["--out", "--folder", "--records"],
     "window": ["--channels"],
 }
-REPEATABLE = {"bench": ["--plugin"], "compare": ["--plugin"], "data": ["--plugin"], "window": ["--groups", "--no-label"]}
+REPEATABLE = {
+    "bench": ["--plugin"],
+    "compare": ["--plugin"],
+    "data": ["--plugin"],
+    "window": ["--groups", "--no-label"],
+}
 
 
 def parser_of(command: str) -> Parser:

@@ -211,6 +211,20 @@ def test_names_on_the_cost_chart_cover_nothing(seed):
     assert sorted(tooltips) == sorted(p.name for p in points), "one without room is named on pointing"
 
 
+def test_a_name_that_stands_nearer_to_another_mark_has_a_line_to_its_own():
+    near = [Point("student", 1.0, 0.0, 0, labelled=True), Point("other", 1.2, 0.5, 0), Point("far", 9.0, 9.0, 0)]
+    chart = cost_chart("t", "a", near, "cost", "score", ["a"])
+    dots = {e.find("title").text.split(":")[0]: (float(e.get("cx")), float(e.get("cy")))
+            for e in elements(chart, "circle", "s0") if e.find("title") is not None}  # fmt: skip
+    starts = [(float(e.get("x1")), float(e.get("y1"))) for e in elements(chart, "line", "axis")]
+    names = {t.text: box(t) for t in chart.iter("text") if t.text in dots}
+    assert set(names) == set(dots)
+    led = {name for name, (a, b, c, d) in names.items() for own in [dots[name]]
+           if any(np.hypot(max(a - x, x - c, 0), max(b - y, y - d, 0)) <= np.hypot(max(a - own[0], own[0] - c, 0),
+                  max(b - own[1], own[1] - d, 0)) for other, (x, y) in dots.items() if other != name)}  # fmt: skip
+    assert led == {name for name, dot in dots.items() if dot in starts} == {"student"}
+
+
 # Lines and changes ----------------------------------------------------------------------------------------------------
 
 

@@ -42,16 +42,28 @@ def own(protocol, regime="A", name="hapt6", method="mine", gain=0.06, change=lam
     return found
 
 
-def test_rows_of_other_seeds_stand_by_their_change_not_by_their_mean(protocol):
-    """Seed 2 is hard: a row that has it alone is far below in its mean, and is the best against the student there."""
+def test_rows_of_the_benchmark_stand_under_the_seeds_of_own_rows(protocol):
+    """Seed 2 is easy: a row that has it too would be far above an own row that has not, though no better beside it."""
     alone = Row("hapt6", "sig", "student", "student", {0: 0.9, 1: 0.9, 2: 0.5})
-    good = Row("hapt6", "sig", "method", "good", {2: 0.6})
-    bad = Row("hapt6", "sig", "method", "bad", {0: 0.85}, own=True)
+    good = Row("hapt6", "sig", "method", "good", {0: 0.91, 2: 0.9})
+    bad = Row("hapt6", "sig", "method", "bad", {0: 0.85, 1: 0.85})
+    mine = Row("hapt6", "sig", "method", "mine", {0: 0.93}, own=True)
     other = Row("hapt6", "sig", "method", "other", {7: 0.99})
-    found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [bad, other, alone, good])
-    assert [row.name for row, _ in found.rows] == ["good", "student", "bad", "other"]
-    found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [bad, other, good])
-    assert [row.name for row, _ in found.rows] == ["other", "bad", "good"], "without a student by the mean"
+    found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [bad, other, alone, good, mine])
+    assert found.seeds == (0,)
+    assert [(row.name, row.scores, change) for row, change in found.rows] == [
+        ("mine", {0: 0.93}, (pytest.approx(0.03), 1)),
+        ("good", {0: 0.91}, (pytest.approx(0.01), 1)),
+        ("student", {0: 0.9}, None),
+        ("bad", {0: 0.85}, (pytest.approx(-0.05), 1)),
+        ("other", {7: 0.99}, None),
+    ]
+    lines = beside.table_text(found).splitlines()
+    assert lines[1] == "rows of v1 by the seed of own rows: 0"
+    assert [line for line in lines if "not of these seeds" in line] == [lines[-1]]
+    assert lines[-1].split()[0] == "other"
+    found = beside._table("v1", protocol.regimes["A"], "hapt6", "sig", [bad, other, good, mine])
+    assert [row.name for row, _ in found.rows] == ["other", "mine", "good", "bad"], "without a student by the mean"
 
 
 def test_seeds_that_the_benchmark_lacks_are_paired_with_the_own_student(protocol):

@@ -330,7 +330,7 @@ for _field, _value, _message in (
     ("row", "mine\rx", "it has the control character '\\r'"),
     ("row", "mine\x1b[31m", "it has the control character '\\x1b'"),
     ("seed", "3", "seed 3 is none of v1 (0, 1, 2)"),
-    ("seed", "-1", "seed '-1' begins like a formula"),
+    ("seed", "-1", "seed -1 is none of v1 (0, 1, 2)"),
     ("seed", "0.0", "seed '0.0' is no whole number"),
     ("seed", "00", "seed '00' is no whole number"),
     ("seed", "1" * 30, "is no whole number"),
@@ -375,9 +375,9 @@ CASES |= {
     "only line ends": (lambda text: "\n\n", "line 1: it is empty"),
     "only a mark": (lambda text: "\ufeff", "mine.csv: it is empty"),
     "only a head": (lambda text: line_of(text, 1) + "\n", "line 1: it has a head and no line"),
-    "no head": (removed(1), "line 1: unknown column"),
+    "no head": (removed(1), "line 1: it is no head of results: it begins with"),
     "head twice": (lambda text: line_of(text, 1) + "\n" + text, "line 2: protocol 'protocol' is not"),
-    "semicolons": (lambda text: text.replace(",", ";"), "line 1: unknown column"),
+    "semicolons": (lambda text: text.replace(",", ";"), "line 1: it is no head of results: it begins with"),
     "tabulators": (lambda text: text.replace(",", "\t"), "line 1: it has the control character"),
     "zero byte": (lambda text: text[:400] + "\0" + text[400:], "it has a zero byte"),
     "latin-1": (lambda text: text.encode() + b"\xe9\n", "line 116: it is not UTF-8"),
@@ -522,10 +522,11 @@ def test_scores_of_a_regime_of_steps_are_those_that_make_writes():
 
 
 def test_a_file_of_something_else_is_one_line(check):
-    for content in ("a,b\n1,2\n", "# a page\n\nof text\n"):
+    line = "v1-0123456789ab,A,hapt6,sig,method,mine,mine,0,,macro_f1,0.5,false,false,false,,,\n"
+    for content in ("a,b\n1,2\n", "# a page\n\nof text\n", 3 * line):
         code, out, err = check(content)
         assert (code, out, err.count("\n")) == (2, "", 1)
-        assert "and none of those of results: protocol, regime, dataset, " in err
+        assert "it is no head of results: it begins with" in err
 
 
 def test_many_problems_are_counted(check, right):

@@ -355,7 +355,8 @@ def test_load_results_has_types_and_filters(folder, of_a, of_c):
 
 def test_results_that_there_are_not_yet_are_an_empty_table(tmp_path):
     write_protocol(tmp_path / "v")
-    table = mmkd.load_results(tmp_path / "v", regime="A")
+    with pytest.warns(UserWarning, match="has no results of regime A$"):
+        table = mmkd.load_results(tmp_path / "v", regime="A")
     assert tuple(table.columns) == COLUMNS
     assert len(table) == 0
     assert table.seed.dtype.kind == "i"

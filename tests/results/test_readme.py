@@ -84,7 +84,8 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
         assert re.search(
             rf"On these alone the largest changes are [^;]*\{100 * found[best].mean:+z.1f} \(`{best}`", text
         )
-    assert (f"on {len(room)} of the 14 sets with few" if name == "A" else f"on {len(room)} with all") in text
+        few, everywhere = f"on {len(room)} of the 14 sets with few", f"on {len(room)} with all"
+        assert (few if name == "A" else everywhere) in text
     assert ("one seed", "two seeds", "three seeds", "four seeds", "five seeds")[len(regime.scores.seeds) - 1] in text
 
 
@@ -116,11 +117,15 @@ def test_the_changes_of_regime_b_are_those_of_v1():
     said = ", ".join(f"`{row}` {100 * found[row].on_subjects:+z.1f}" for row in ("longer", "fam-1d", "kd"))
     seeds = ("one seed", "two seeds", "three seeds")[len(regime.scores.seeds) - 1]
     assert f"over these three sets, {seeds}, in points: {said}." in text
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").partition("Fewer sensors")[2].split())
+    longer, kd = (f"{100 * found[row].on_subjects:+z.1f}" for row in ("longer", "kd"))
+    assert f"training `longer` gains {longer}, `kd` {kd}." in readme
     methods = [row.name for row in regime.scores.of("method")]
     assert all(found["longer"].on_subjects > found[name].on_subjects for name in methods)
     gaps = tomllib.loads((protocol.folder / "decisions.toml").read_text(encoding="utf-8"))["regimes"]["B"]["gaps"]
     lead = [round(100 * gaps[name]["mean"]) for name in ("hapt6", "motionsense", "dsads")]
     assert f"lead by {lead[0]}, {lead[1]} and {lead[2]} points" in text
+    assert readme.startswith(f"(three sets): teachers lead by {min(lead)} to {max(lead)} points;")
     regimes = (ROOT / "docs/regimes.md").read_text(encoding="utf-8")
     assert f"lead by {min(lead)} to {max(lead)} points" in " ".join(regimes.split())
 

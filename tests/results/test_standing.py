@@ -9,7 +9,7 @@ from scipy import stats
 from mmkd.core.refusal import Refusal
 from mmkd.metrics.crossed import crossed_interval
 from mmkd.results.scores import Case, regime_scores
-from mmkd.results.standing import against_all, best_on, mean_ranks, set_change, standing
+from mmkd.results.standing import against_all, against_each, best_on, mean_ranks, set_change, standing
 from tests.results.board_lines import BETTER, SEEDS, SETS, made_lines
 
 
@@ -94,6 +94,19 @@ def test_against_the_student_alone_it_is_wilcoxon_with_holm(regime):
     }
     assert (tests["good"].better, tests["good"].worse) == (12, 0)
     assert tests["bad"].worse == 12
+
+
+def test_a_row_beside_the_family_is_corrected_as_if_it_alone_stood_in_it(regime):
+    rows = compared(regime)
+    whole = against_all(regime, rows, regime.student, SETS)
+    family = {name: test for name, test in whole.items() if name not in ("bad", "equal")}
+    beside = against_each(regime, [regime.find("bad"), regime.find("equal")], regime.student, SETS, family)
+    assert list(beside) == ["bad", "equal"]
+    for name, test in beside.items():
+        joined = against_all(regime, [row for row in rows if row.name in (*family, name)], regime.student, SETS)
+        assert test == joined[name]
+    assert beside["bad"].pair.p_holm == pytest.approx(2**-11 * 4), "the smallest p of four, of 12 sets"
+    assert against_each(regime, rows, None, SETS, family) == {}
 
 
 def test_what_a_control_reaches_too_is_not_the_teacher(regime):
@@ -245,14 +258,14 @@ def test_ranks_are_of_the_first_seeds_that_half_of_the_rows_have():
         return standing(scores, SETS, compared(scores)), scores
 
     half, _ = found(0)
-    assert half.seeds == SEEDS
+    assert set(half.seeds.values()) == {SEEDS}
     assert set(half.ranks) == set(few)
     few = ("student", "good")
     less, scores = found(0)
-    assert less.seeds == (0,)
+    assert set(less.seeds.values()) == {(0,)}
     assert set(less.ranks) == {row.name for row in compared(scores)}
     assert less.left_out == {}
     only = [line for line in made_lines() if line.seed == 0]
     first = regime_scores(only, "A", "macro_f1")
     assert less.ranks == standing(first, SETS, compared(first)).ranks
-    assert found(0, 1, 3)[0].seeds == (0, 1), "the first ones without a gap"
+    assert set(found(0, 1, 3)[0].seeds.values()) == {(0, 1)}, "the first ones without a gap"

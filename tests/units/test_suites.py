@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mmkd.bench import main
+from mmkd.cli.flags import make_parser, make_requests
 from mmkd.core.errors import MmkdError
 from mmkd.units.request import Request
 from mmkd.units.suites import read_suite, read_suites
@@ -53,6 +54,36 @@ def test_a_part_is_the_file_with_its_own_keys(suite):
         name="mine first",
     )
     assert few == replace(first, datasets=("gunpoint",), labelled_windows=3, seeds=(5,), name="mine few labels")
+
+
+def options_of(path, *flags):
+    parser = make_parser()
+    args, rest = parser.parse_known_args(["--suite", str(path), *flags])
+    return [request.options for request in make_requests(args, rest, parser)]
+
+
+def test_options_of_methods_that_flags_name_replace_those_of_the_same_name(suite):
+    path = suite(TEXT.replace("temperature = 2.0", "temperature = 2.0\nkd-weight = 0.4"))
+    assert options_of(path, "--method", "kd") == [{"kd": {"temperature": 2.0, "kd-weight": 0.4}}] * 2
+    own = {"kd": {"temperature": "3", "kd_weight": 0.4}}
+    assert options_of(path, "--method", "kd", "--temperature", "3") == [own, own]
+    assert options_of(path, "--method", "kd,at", "--kd.temperature", "3", "--part", "first") == [own]
+    own |= {"at": {"weight": "7"}}
+    own["kd"]["temperature"] = 2.0
+    assert options_of(path, "--method", "kd,at", "--weight", "7", "--part", "first") == [own]
+    with pytest.raises(MmkdError, match="--weight is an option of .*at, .*, not of kd"):
+        options_of(path, "--method", "kd", "--weight", "7")
+    with pytest.raises(
+        MmkdError, match="unknown option --temperature.*; of a suite, options of methods go with --method"
+    ):
+        options_of(path, "--temperature", "7")
+
+
+def test_files_of_records_that_a_suite_names_are_beside_it(suite):
+    path = suite('records = ["gone"]' + TEXT)
+    with pytest.raises(MmkdError, match=r"part first: records .*gone: there is no such file; .* relative to the suite"):
+        read_suites(path)
+    assert read_suites(path, records=())
 
 
 def test_parts_are_chosen_by_name_and_changed_by_flags(suite):

@@ -7,6 +7,7 @@ import numpy as np
 from mmkd.core.refusal import Refusal
 from mmkd.core.text import capital
 from mmkd.metrics import pairs as st
+from mmkd.metrics.registry import METRICS
 from mmkd.results.board.regime import STUDENTS, TAUGHT, BoardRegime
 from mmkd.results.board.words import count, listed, points
 from mmkd.results.standing import OverSets, Standing, against_all
@@ -23,13 +24,24 @@ def answers(regime: BoardRegime) -> list[Answer]:
     if regime.scores.student is None:
         return [("Which methods help?", "There is no student alone on record here, so no change can be given.")]
     found = [("Is there anything to teach?", _room(regime))]
-    if regime.with_room:
-        found += _over(regime, regime.room, "with room" if regime.decisions.teachable is not None else "")
+    room = "with room" if regime.decisions.teachable is not None else ""
+    whole = regime.is_split and not _can_tell(regime.room) and _can_tell(regime.all_sets)
+    if whole:  # what cannot be answered over the sets with room alone does not stand first
+        found += _first(regime, regime.all_sets, regime.scores.datasets, regime.kinds_of_sets)
+        found += _again(regime, regime.room, room, "And where there is room?")
+    elif regime.with_room:
+        found += _first(regime, regime.room, regime.with_room, room)
     if regime.without_room:
-        found += _over(regime, regime.no_room, "without room")
-    if regime.is_split:
-        found += _over(regime, regime.all_sets, regime.kinds_of_sets)
+        found += _again(regime, regime.no_room, "without room", "And where there is no room?", teacher=False)
+    if regime.is_split and not whole:
+        found += _again(regime, regime.all_sets, regime.kinds_of_sets, "And over all sets?")
     return found + _units(regime)
+
+
+def _can_tell(standing: Standing) -> bool:
+    """Whether a test over the sets could show that a row is better than the student alone at all."""
+    family = [test for test in standing.against_student.values() if test.pair.p_holm is not None]
+    return bool(family) and max(test.pair.n for test in family) >= st.least_data_sets(len(family))
 
 
 def _room(regime: BoardRegime) -> str:
@@ -50,38 +62,47 @@ def _room(regime: BoardRegime) -> str:
     return f"On {len(regime.with_room)} of {count(total, 'set')} there is room{middle}."
 
 
-def _over(regime: BoardRegime, standing: Standing, which: str) -> list[Answer]:
-    """What holds over some sets; `which`: "with room", "" of undivided ones, "without room", or all kinds of them."""
-    main = which in ("", "with room")
-    methods = [row.name for row in regime.methods if row.name in standing.against_student]
-    tests = {name: standing.against_student[name] for name in methods}
+def _methods(regime: BoardRegime, standing: Standing, which: str) -> tuple[dict[str, OverSets], str]:
+    """The tests of the ranked methods over some sets, and how many sets these are: `7 sets with room`."""
+    names = [row.name for row in regime.methods if row.name in standing.against_student]
+    tests = {name: standing.against_student[name] for name in names}
+    most = max((test.pair.n for test in tests.values()), default=0)
+    return tests, count(most, "set") + (f" {which}" if which else "")
+
+
+def _first(regime: BoardRegime, standing: Standing, names: Sequence[str], which: str) -> list[Answer]:
+    """All answers over the sets that are spoken of first.
+
+    Args:
+        names: the sets; which: what stands behind their number.
+    """
+    tests, sets = _methods(regime, standing, which)
     if not tests:
         why = "No ranked method (verified, with its defaults) has results here"
-        if any(row.on(case) for row in regime.methods for case in regime.cases if case.dataset in regime.with_room):
+        if any(row.on(case) for row in regime.methods for case in regime.cases if case.dataset in names):
             why = "No method has a seed in common with the student alone here, so no change can be given"
-        return [("Which methods help?", f"{why}."), *_peers(regime, tests, which)] if main else []
-    sets = count(max(test.pair.n for test in tests.values()), "set") + (f" {which}" if which else "")
-    if which == "without room":
-        return [("And where there is no room?", _gain(regime, standing, tests, sets))]
-    if not main:
-        return [
-            (
-                "And over all sets?",
-                f"{_gain(regime, standing, tests, sets)} {_teacher(regime, standing, methods, sets, True)}",
-            )
-        ]
+        return [("Which methods help?", f"{why}."), *_peers(regime, tests, names, which)]
     never = _never(regime, tests, sets)
     return [
         ("Which methods help?", _gain(regime, standing, tests, sets)),
         *([("Which never do?", never)] if never else []),
-        ("Is it the teacher?", _teacher(regime, standing, methods, sets)),
-        *_peers(regime, tests, which),
+        ("Is it the teacher?", _teacher(regime, standing, list(tests), sets)),
+        *_peers(regime, tests, names, which),
     ]
 
 
-def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], which: str) -> list[Answer]:
-    """How classifiers without a network stand beside the student alone and the best method, on the sets with room."""
-    tests = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, regime.with_room)
+def _again(regime: BoardRegime, standing: Standing, which: str, question: str, teacher: bool = True) -> list[Answer]:
+    """The same over other sets, in one answer; none without methods there."""
+    tests, sets = _methods(regime, standing, which)
+    if not tests:
+        return []
+    text = _gain(regime, standing, tests, sets)
+    return [(question, f"{text} {_teacher(regime, standing, list(tests), sets, True)}" if teacher else text)]
+
+
+def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], names: Sequence[str], which: str) -> list[Answer]:
+    """How classifiers without a network stand beside the student alone and the best method on some sets."""
+    tests = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, names)
     if not tests:
         return []
     most = max(test.pair.n for test in tests.values())
@@ -128,7 +149,7 @@ def _units(regime: BoardRegime) -> list[Answer]:
             text += f"; {sum(both)} of {count(len(both), 'row')}{where} {verb} sign between them"
         text += "."
     else:
-        text = f"{'The one set' if len(sets) == 1 else f'All {total}'} here {_are(len(sets))} split by subject."
+        text = f"{_all(len(sets))} here {_are(len(sets))} split by subject."
     alone = (
         f"{total} {'proves' if len(sets) == 1 else 'prove'} nothing by {'itself' if len(sets) == 1 else 'themselves'}"
     )
@@ -152,6 +173,10 @@ def _leading(regime: BoardRegime, names: Sequence[str]) -> list[str]:
     most = max(seeds.values())
     best = max(means, key=lambda name: means[name])
     return list(dict.fromkeys([best, max((n for n in means if seeds[n] == most), key=lambda name: means[name])]))
+
+
+def _all(number: int) -> str:
+    return {1: "The one set", 2: "Both sets"}.get(number, f"All {number} sets")
 
 
 def _are(number: int) -> str:
@@ -180,6 +205,10 @@ def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets]
     most = max(test.pair.n for test in tests.values())
     on = f", on {count(tests[best].pair.n, 'set')}" if tests[best].pair.n < most else ""
     largest = f"The largest mean change is {points(tests[best].mean)} points ({_with_seeds(regime, best)}{on})"
+    if round(100 * tests[best].mean, 1) < 0:
+        largest = (
+            f"None has a mean change above 0; the least loss is {largest.removeprefix('The largest mean change is ')}"
+        )
     if not any(test.answer for test in tests.values()):
         if not any(test.intervals for test in tests.values()):
             return (
@@ -190,7 +219,8 @@ def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets]
         text = f"{capital(sets)}: too few for a test over sets (it needs {st.LEAST_DATA_SETS}). {largest}. "
         if counts:
             return f"{text}Better than the student alone on single sets, by intervals {SINGLE}: {listed(counts)}."
-        return f"{text}On no single set is any of {total} shown to be better than the student alone."
+        score = METRICS.get(regime.scores.metric).label
+        return f"{text}On no single set is any of {total} shown to be better than the student alone in {score}."
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
     worse = _by_mean(tests, [name for name, test in tests.items() if test.answer == "worse"])
     text = f"Over {sets}, "
@@ -205,8 +235,8 @@ def _gain(regime: BoardRegime, standing: Standing, tests: Mapping[str, OverSets]
     need = st.least_data_sets(family)
     if not better and not worse and most < need:
         text += f" With {count(family, 'row')} tested ({total}, {count(family - len(tests), 'control')}) {need} sets "
-        text += f"would be needed before any could be. {largest}."
-    return text
+        text += "would be needed before any could be."
+    return text if better else f"{text} {largest}."
 
 
 def _by_sets(item: tuple[str, OverSets]) -> tuple[int, float]:

@@ -19,7 +19,7 @@ from mmkd.metrics.pairs import Diagram
 from mmkd.metrics.registry import METRICS
 from mmkd.report.page.album import Album, Figure
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import POINTS, count, seeds_text
+from mmkd.results.board.words import POINTS, count, rank_seeds
 from mmkd.results.scores import Row
 
 COSTS = {"seconds": "time of training", "macs": "MACs", "latency_ms": "latency"}
@@ -128,7 +128,7 @@ def _rank_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
     which = "" if room else f", {regime.kinds_of_sets}, as those with room are too few for ranks"
     title = f"{regime.name}: ranks and critical difference"
     caption = (
-        f"Mean ranks over {count(diagram.n, 'set')}{which}, {seeds_text(standing.seeds)} (diamond, 1 is best), with "
+        f"Mean ranks over {count(diagram.n, 'set')}{which}, {rank_seeds(standing.seeds)} (diamond, 1 is best), with "
         f"95 % intervals by the bootstrap over sets (line). Rows beside one bar are not told apart: their ranks differ "
         f"by less than {diagram.difference:.2f} (Nemenyi, 0.05; the tables mark by Wilcoxon's "
         f"test, which may tell more apart). {COLOURS}. Friedman p {diagram.p:.3g}."
@@ -151,7 +151,7 @@ def _cost_figures(regime: BoardRegime, folder: str, album: Album) -> list[Figure
             f"Mean change over sets in points against the student alone, over its {label} as a multiple of that of the "
             "student alone (geometric mean), over the sets where both were measured on one machine, of one commit; a "
             "row has a point if these are half of the sets. The broken line is the front: nothing gains more for less; "
-            f"its rows are named where there is room. {COLOURS}"
+            f"its rows, methods and the student alone are named where there is room. {COLOURS}"
         )
         caption += f"; {FEW}." if any(point.hollow for point in points) else "."
         narrow, wide = (
@@ -185,4 +185,6 @@ def _point(regime: BoardRegime, row: Row, metric: str) -> Point | None:
     if row.kind not in LOOKS or ratio is None or not (changes or alone):
         return None
     score = 0.0 if alone else POINTS * float(np.mean(changes))
-    return Point(row.name, ratio.value, score, LOOKS[row.kind], 0.0, bool(regime.few_seeds(row)), alone)
+    return Point(
+        row.name, ratio.value, score, LOOKS[row.kind], 0.0, bool(regime.few_seeds(row)), alone or row.kind == "method"
+    )

@@ -73,7 +73,7 @@ def board_files(
 
 def _lead(regimes: Sequence[BoardRegime]) -> str:
     """What is on the board."""
-    methods = {row.method for regime in regimes for row in regime.scores.of("method")}
+    methods = {row.method for regime in regimes for row in regime.scores.of("method") if row.verified}
     sets = {name for regime in regimes for name in regime.scores.datasets}
     have = [regime.name for regime in regimes if regime.scores.cases]
     students = " of students" if any(regime.scores.rows for regime in regimes) else ""

@@ -277,7 +277,7 @@ def network_table(regime: BoardRegime) -> BoardTable | None:
     how = [
         "Medians over seeds. Methods change how a student is trained: their students are deployed at the cost of the "
         "student alone unless the table above says otherwise. What is deployed is measured of students; of teachers "
-        f"nothing but their weights and their training is. {count(len(regime.cases), 'set')}.",
+        f"nothing but their weights and their training is. {count(len(regime.scores.datasets), 'set')}.",
     ]
     return BoardTable(f"{regime.name}-networks", "What the networks cost", "network", heads, [Body("", rows)], how)
 

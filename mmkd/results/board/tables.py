@@ -22,9 +22,9 @@ from mmkd.results.board.entries import (
     without_empty,
 )
 from mmkd.results.board.regime import BoardRegime
-from mmkd.results.board.words import count, interval, listed, p_text, points, seeds_text, span
+from mmkd.results.board.words import count, interval, listed, p_text, points, rank_seeds, seeds_text, span
 from mmkd.results.scores import COMPARED, CostRatio, Row
-from mmkd.results.standing import OverSets, Standing, against_all, changes_by_set
+from mmkd.results.standing import OverSets, Standing, against_all, against_each, changes_by_set
 
 
 def standing_table(regime: BoardRegime, standing: Standing, which: str, title: str) -> BoardTable:
@@ -34,7 +34,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         which: "room", "no-room" or "all", the sets of `standing`.
     """
     ranked = not isinstance(standing.ranks, Refusal)
-    seeds = seeds_text(standing.seeds)
+    seeds = rank_seeds(standing.seeds)
     heads = [
         Head("change", "mean over the sets, in points against the student alone, 95 % over sets", "higher"),
         Head("seeds", "on each set, that it has in common with the student alone", "higher"),
@@ -56,23 +56,22 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
     cases = [case for case in regime.scores.cases if case.dataset in standing.sets] or list(regime.scores.cases)
     sets = {"room": regime.with_room, "no-room": regime.without_room}.get(which, regime.scores.datasets)
     held = regime.scores.find(standing.control) if standing.control else None
-    more: dict[str, OverSets] = {}
-    more_control: dict[str, OverSets] = {}
-    for family in (regime.others, regime.scores.of("peer")):
-        more |= against_all(regime.scores, family, regime.scores.student, sets)
-        more_control |= against_all(regime.scores, family, held, sets)
+    alone, peers = regime.scores.student, regime.scores.of("peer")
+    more = against_all(regime.scores, peers, alone, sets)
+    more |= against_each(regime.scores, regime.others, alone, sets, standing.against_student)
+    more_control = against_all(regime.scores, peers, held, sets)
+    more_control |= against_each(regime.scores, regime.others, held, sets, standing.against_control)
 
     alike = len({test.pair.n for test in (*standing.against_student.values(), *more.values())}) < 2  # the title says it
 
     def make(row: Row) -> Entry | None:
         test = {**standing.against_student, **more}.get(row.name)
-        alone = row is regime.scores.student
-        if test is None and not alone:
+        if test is None and row is not alone:
             return None
-        cells = [_change_cell(test, alone), _seeds_cell(*regime.paired_seeds(row, sets))]
+        cells = [_change_cell(test, row is alone), _seeds_cell(*regime.paired_seeds(row, sets))]
         if not isinstance(standing.ranks, Refusal):
             rank = standing.ranks.get(row.name)
-            text = "" if rank is None else f"{rank.mean:.1f} [{rank.low:.1f}, {rank.high:.1f}]"
+            text = "" if rank is None else f"{rank.mean:.2f} [{rank.low:.1f}, {rank.high:.1f}]"
             cells.append(Cell(text, None if rank is None else rank.mean))
         cells += _test_cells(test)
         if standing.control:
@@ -97,20 +96,22 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         "better, worse: on how many sets the set's own 95 % interval leaves out 0.",
         "p: Wilcoxon's signed-rank test over sets, two-sided and exact, after Holm's correction over all rows that are "
         f"tested; there is none below {LEAST_DATA_SETS} sets. "
-        "Rows that are tuned, not verified, a bound or with extra data are a family of their own and have no rank, and "
-        "so are peers.",
+        "Rows that are tuned, not verified, a bound or with extra data are in no answer and have no rank; p of each is "
+        "corrected as if it alone stood among the ranked rows. Peers are a family of their own.",
+        "Blank: better and worse where one seed gives no interval, a cost where it was not measured beside that of the "
+        "student alone.",
         "training, MACs, latency: times those of the student alone, geometric mean over sets. Times count where both "
         "were measured on one machine, of one commit: behind the number stands of how many sets it is, where these are "
         "not all of the row; of fewer than half there is none.",
     ]
     if ranked:
-        how.insert(1, f"rank: mean over sets of the place among all rows that have {seeds} on each, 1 is best.")
+        how.insert(1, f"rank: mean over sets of the place among all rows that have {seeds}, 1 is best.")
         how += _without_rank(standing)
     notes = []
     if isinstance(standing.told_by, Refusal):
         notes.append(f"No row is marked as the best, or as not told apart from it: {standing.told_by.why}.")
     else:
-        asked = "with a rank" if ranked else f"that have {seeds} on each set"
+        asked = "with a rank" if ranked else f"that have {seeds}"
         marked = f"Of the rows {asked} the best one and those that are not told apart from it are marked"
         how.insert(0, f"{marked}; by: {standing.told_by}.")
         if len(standing.alike) > 1:

@@ -1,6 +1,6 @@
 """Numbers and lists as the board says them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmkd.results.standing import SetChange
 
@@ -49,6 +49,14 @@ def listed(names: Sequence[str], most: int = 8) -> str:
 def seeds_text(seeds: Sequence[int]) -> str:
     """`seed 0`, `seeds 0, 1 and 2`."""
     return f"seed{'' if len(seeds) == 1 else 's'} {listed([str(seed) for seed in seeds])}"
+
+
+def rank_seeds(seeds: Mapping[str, Sequence[int]]) -> str:
+    """The seeds of ranks by set: `seeds 0 and 1 on each`; where sets have others `the first 3 to 5 seeds of each`."""
+    if len({tuple(own) for own in seeds.values()}) < 2:
+        return f"{seeds_text(next(iter(seeds.values()), ()))} on each"
+    counts = [len(own) for own in seeds.values()]
+    return f"the first {span(min(counts), max(counts))} seeds of each"
 
 
 def p_text(p: float | None) -> str:

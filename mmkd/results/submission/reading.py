@@ -123,10 +123,9 @@ def _split(number: int, line: str, problems: Problems) -> list[str] | None:
 
 def _is_head(names: Sequence[str], problems: Problems) -> bool:
     """Whether the first line has the names of the columns; if not, that is said."""
-    if not set(names) & set(COLUMNS):
-        problems.add(
-            1, f"unknown column {shown(''.join(names[:1]))}, and none of those of results: {', '.join(COLUMNS)}"
-        )
+    if 4 * len(set(names) & set(COLUMNS)) < len(COLUMNS):  # a word of another line may be a column's name by chance
+        first = shown("".join(names[:1]))
+        problems.add(1, f"it is no head of results: it begins with {first}; the columns are {', '.join(COLUMNS)}")
         return False
     before = len(problems.found)
     for name in dict.fromkeys(names):

@@ -95,7 +95,7 @@ def metrics_of(form: str) -> list[str]:
 def field_problems(fields: Mapping[str, str], known: Known) -> Iterator[str]:
     """A sentence for each field of a line that is not what it must be; of fields that depend on a wrong one none."""
     for name, text in fields.items():
-        if text[:1] and text[0] in FORMULA and name != "value":
+        if text[:1] and text[0] in FORMULA and name != "value" and not (name == "seed" and WHOLE.match(text[1:])):
             yield f"{name} {shown(text)} begins like a formula of a spreadsheet"
             return
         if text != text.strip():
@@ -129,7 +129,7 @@ def _place_problems(fields: Mapping[str, str], known: Known) -> Iterator[str]:
     protocol = known.protocol
     regime, dataset = fields["regime"], fields["dataset"]
     seeds = ", ".join(map(str, protocol.seeds))
-    if not WHOLE.match(fields["seed"]):
+    if not WHOLE.match(fields["seed"].removeprefix("-")):
         yield f"seed {shown(fields['seed'])} is no whole number"
     elif int(fields["seed"]) not in protocol.seeds:
         yield f"seed {fields['seed']} is none of {protocol.version} ({seeds})"
