@@ -34,7 +34,6 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="python -m mmkd.compare",
         description="Compare the methods on record: one table a data set and student, statistics, files for a paper.",
-        allow_abbrev=False,
         add_help=False,
         epilog="Units are in one table only if data, student and training are the same; a method with other options "
         "is another row. The files: report.html (one page, for a browser), figures/ (each of its figures as SVG), "

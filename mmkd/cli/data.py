@@ -41,7 +41,6 @@ def make_parser() -> Parser:
         prog="python -m mmkd.data",
         usage="python -m mmkd.data COMMAND NAME [NAME ...] [options]",
         description="; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
-        allow_abbrev=False,
         add_help=False,
         epilog="python -m mmkd.bench --list datasets shows the names, and which sets are on this machine.",
     )

@@ -41,7 +41,6 @@ def make_parser() -> Parser:
         prog="python -m mmkd.export",
         usage="python -m mmkd.export RECORD --to NAME [--out DIR] [flags]",
         description="Write the student of a record as files for a device, and check them against the student.",
-        allow_abbrev=False,
         add_help=False,
         epilog=f"The forms, --to: {listed}.",
     )

@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises MmkdError, so that an error is one line and exit code 2.
 
-    A flag that is given twice is an error, whether the parser knows it or not, unless its values make a list.
+    A flag that is given twice is an error, whether the parser knows it or not, unless its values make a list; a flag is
+    written in full.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """As in `argparse`; MmkdError too if a flag is given twice."""
@@ -54,7 +58,6 @@ def make_parser() -> Parser:
         prog="python -m mmkd.bench",
         usage="python -m mmkd.bench --method NAME[,NAME] [--dataset NAME | --data FILE] [flags]",
         description="Train one teacher a modality, distil them into a student, and print one table.",
-        allow_abbrev=False,
         add_help=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=preset_help(),
@@ -133,7 +136,7 @@ def make_requests(args: argparse.Namespace, rest: list[str], parser: Parser) -> 
         MmkdError: the value of a flag is invalid, or flags exclude each other.
     """
     from mmkd.units.request import Request, parse_seeds
-    from mmkd.units.suites import read_suites
+    from mmkd.units.suites import read_suites, with_options
 
     hints = get_type_hints(Request)
     values: dict[str, Any] = {}
@@ -154,12 +157,14 @@ def make_requests(args: argparse.Namespace, rest: list[str], parser: Parser) -> 
     if windows:  # they replace those of a suite
         values |= {name: None for name in ("data", "card") if name != windows[0]}
     if args.suite:
-        if rest and args.method:  # they replace those of the suite
-            load_plugins(args.plugin)
-            values["options"] = method_options(values["methods"], rest, parser, bool(args.with_controls))
-        else:
+        if not args.method:
             refuse_unknown_flags(rest, parser, "; of a suite, options of methods go with --method NAME")
-        return read_suites(args.suite, split_names(args.part, "--part") if args.part else (), **values)
+        requests = read_suites(args.suite, split_names(args.part, "--part") if args.part else (), **values)
+        if not rest:
+            return requests
+        controls = any(request.with_controls for request in requests)
+        options = method_options(values["methods"], rest, parser, controls)
+        return [with_options(request, options) for request in requests]
     if args.part is not None:
         raise MmkdError(f"--part {shown(args.part)}: parts are of a suite; also give --suite FILE")
     load_plugins(args.plugin)

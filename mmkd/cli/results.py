@@ -38,7 +38,6 @@ def make_parser() -> Parser:
         prog="python -m mmkd.results",
         usage="python -m mmkd.results COMMAND [FILE] [options]",
         description="; ".join(f"{name}: {text}" for name, text in COMMANDS.items()),
-        allow_abbrev=False,
         add_help=False,
         epilog="docs/results.md has the columns, docs/submit.md how to add results of one's own.",
     )

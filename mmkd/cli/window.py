@@ -27,7 +27,6 @@ def make_parser() -> Parser:
         "--out FILE.npz [options]",
         description="Cut recordings, a row a sample, into windows for --data. FILES are files or folders: CSV (also "
         "packed with gzip), parquet, .npz, .npy, .mat; with the extra mmkd[formats] WFDB, EDF and HDF5.",
-        allow_abbrev=False,
         add_help=False,
     )
     parser.add_argument("files", nargs="*", metavar="FILES", help="files, or folders of them")

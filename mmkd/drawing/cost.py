@@ -129,7 +129,7 @@ def _add_names(
 ) -> None:
     """Names beside points, in order, each at the first place where it covers nothing, or nowhere.
 
-    A name that stands nearer to the mark of another point has a line to its own.
+    A name that stands nearer to the mark of another point has a line to its own, which crosses nothing.
     """
     for p in points:
         text = fit_text(printable(p.name), 190)
@@ -143,11 +143,13 @@ def _add_names(
             if inside and not any(_overlap(box, other) for other in occupied):
                 free.append((start, base, box))
         own = [each for each in free if all(_distance(each[2], mark) < _distance(each[2], other) for other in others)]
-        for start, base, box in (own or free)[:1]:
+        clear = [each for each in free if not _crossed(mark, _end(each[2], mark), occupied)]
+        for start, base, box in (own or clear)[:1]:
             occupied.append(box)
             add_text(root, start, base, text)
             if not own:
-                end = min(max(mark[0], box[0]), box[2]), box[1] if box[1] > mark[1] else box[3]
+                end = _end(box, mark)
+                occupied += [(a - 1, b - 1, a + 1, b + 1) for a, b in _along(mark, end)]
                 add_element(root, "line", "axis", x1=mark[0], y1=mark[1], x2=end[0], y2=end[1])
 
 
@@ -155,9 +157,26 @@ def _places(x: float, y: float, width: float) -> list[tuple[float, float]]:
     """Where the name of the point (x, y) may begin, best first."""
     return [
         (x + 9 if right else x - 9 - width, y + offset)
-        for offset in (-9, 4, 16, -16, 24, -24, 32, -32)
+        for offset in (-9, 4, 16, -16, 24, -24, 32, -32, 42, -42, 54, -54)
         for right in (offset < 0, offset >= 0)
     ]
+
+
+def _end(box: Box, mark: tuple[float, float]) -> tuple[float, float]:
+    """Where the line of a name to its mark ends."""
+    return min(max(mark[0], box[0]), box[2]), box[1] if box[1] > mark[1] else box[3]
+
+
+def _crossed(mark: tuple[float, float], end: tuple[float, float], occupied: Sequence[Box]) -> bool:
+    """Whether a line from a mark leads over what is drawn already; over what the mark itself lies on it may."""
+    boxes = [box for box in occupied if _distance(box, mark) > 0]
+    return any(_distance(box, place) == 0 for box in boxes for place in _along(mark, end))
+
+
+def _along(mark: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
+    """Places on a line, close to each other."""
+    steps = [n / 20 for n in range(21)]
+    return [(mark[0] + n * (end[0] - mark[0]), mark[1] + n * (end[1] - mark[1])) for n in steps]
 
 
 def _distance(box: Box, point: tuple[float, float]) -> float:

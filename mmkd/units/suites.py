@@ -1,6 +1,7 @@
 """Suite files: requests in TOML, of one part or of several."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mmkd.core.errors import MmkdError, did_you_mean
 from mmkd.core.options import shown
 from mmkd.core.plugins import load_plugin
 from mmkd.data.cards import read_toml
+from mmkd.units.methods import named_methods
 from mmkd.units.request import Request, parse_seeds, request_fields
 from mmkd.units.tuning_settings import CARRIED
 
@@ -39,8 +41,8 @@ def read_suites(path: str | Path, parts: Sequence[str] = (), **changes: Any) -> 
 
     Args:
         parts: the names of the parts to read; empty: all.
-        changes: fields that replace those of the file and of its parts, such as those of flags; of `options` those of
-            the same method and name.
+        changes: fields that replace those of the file and of its parts, such as those of flags; with `methods` the
+            options and variants of other methods are left out.
 
     Raises:
         MmkdError: there is no such file or part, the file is not TOML, or it has an unknown key or a value of the wrong
@@ -123,13 +125,24 @@ def _values(table: Mapping[str, Any], what: str) -> dict[str, Any]:
     return values
 
 
-def _joined(options: Mapping[str, Mapping[str, Any]], changes: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Method -> options, in which those of `changes` replace those of the same name."""
-    joined: dict[str, dict[str, Any]] = {}
-    for source in (options, changes):
-        for method, own in source.items():
-            joined.setdefault(method, {}).update({name.replace("-", "_"): value for name, value in own.items()})
-    return joined
+def with_options(request: Request, options: Mapping[str, Mapping[str, Any]]) -> Request:
+    """A request with more options of its methods: they replace those of the same name, in either spelling.
+
+    Args:
+        options: method -> its options; those of methods that the request does not have are left out.
+    """
+    joined = dict(request.options)
+    for method in _names(request):
+        own = options.get(method, {})
+        given = {name.replace("-", "_") for name in own}
+        kept = {name: v for name, v in joined.get(method, {}).items() if name.replace("-", "_") not in given}
+        if own:
+            joined[method] = {**kept, **own}
+    return replace(request, options=joined)
+
+
+def _names(request: Request) -> tuple[str, ...]:
+    return named_methods(request.methods, request.with_controls)
 
 
 def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[str, Any], folder: Path) -> Request:
@@ -150,8 +163,6 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
         suite = Request(**{"methods": changes.get("methods"), **values})
     except MmkdError as error:
         raise MmkdError(f"{what}: {error}") from None
-    if "options" in changes:
-        changes = {**changes, "options": _joined(suite.options, changes["options"])}
     if suite.records and "records" not in changes:
         for missing in (folder / name for name in suite.records if not (folder / name).exists()):
             raise MmkdError(
@@ -160,4 +171,11 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
         changes = {**changes, "records": tuple(str(folder / name) for name in suite.records)}
     if suite.tuned not in (None, CARRIED) and not {"tuned", "tune"} & set(changes):
         changes = {**changes, "tuned": str(folder / suite.tuned)}
-    return Request(**{**values, **changes}) if changes else suite
+    if not changes:
+        return suite
+    if "methods" in changes:
+        names = named_methods(changes["methods"], changes.get("with_controls", suite.with_controls))
+        options = {name: own for name, own in suite.options.items() if name in names}
+        variants = tuple(variant for variant in suite.variants if variant["method"] in names)
+        values |= {"options": options, "variants": variants}
+    return Request(**{**values, **changes})

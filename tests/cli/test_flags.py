@@ -40,6 +40,12 @@ def test_a_flag_whose_values_make_a_list_may_be_given_twice(command, flag):
     assert getattr(args, flag[2:].replace("-", "_")) == ["a", "b"]
 
 
+def test_a_flag_is_written_in_full():
+    parser = Parser(prog="mine")
+    parser.add_argument("--folder")
+    assert parser.parse_known_args(["--fold", "a"]) == (parser.parse_args([]), ["--fold", "a"])
+
+
 def test_a_list_with_commas_is_named_where_there_is_one():
     with pytest.raises(MmkdError, match="a list is written with commas"):
         parser_of("bench").parse_known_args(["--method", "kd", "--method", "fam"])

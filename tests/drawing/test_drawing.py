@@ -207,6 +207,12 @@ def test_names_on_the_cost_chart_cover_nothing(seed):
     assert len(dots) == 10
     for n, name in enumerate(names):
         assert all(apart(name, other) for other in (*names[n + 1 :], *lines, *bars, *dots))
+    leads = [[float(e.get(k)) for k in ("x1", "y1", "x2", "y2")] for e in elements(chart, "line", "axis")]
+    leads = [(a, b, c, d) for a, b, c, d in leads if a != c and b != d]
+    for a, b, c, d in leads:
+        along = [(a + n / 9 * (c - a), b + n / 9 * (d - b)) for n in range(10)]
+        crossed = [name for name in names for x, y in along if name[0] < x < name[2] and name[1] < y < name[3]]
+        assert not crossed
     tooltips = [e.text.split(":")[0] for e in chart.iter("title")][1:]
     assert sorted(tooltips) == sorted(p.name for p in points), "one without room is named on pointing"
 

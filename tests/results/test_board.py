@@ -18,6 +18,7 @@ from mmkd.results.board.overview import overview
 from mmkd.results.board.regime import TAUGHT, BoardRegime, Plan
 from mmkd.results.board.set_tables import change_map, gap_table, network_table, score_table, subject_table, units_table
 from mmkd.results.board.tables import standing_table, tuned_table
+from mmkd.results.board.words import rank_seeds
 from mmkd.results.columns import Line, csv_text
 from mmkd.results.protocol import read_protocol
 from mmkd.results.tables import load_results
@@ -97,7 +98,7 @@ def test_what_is_not_known_is_said_and_not_made_up():
     assert "not decided here" in found["Is there anything to teach?"]
     assert found["Is it the teacher?"].startswith("Not answered yet")
     assert dict(answers(regime(decisions=Decisions(ROOM, "never-run"))))["Is it the teacher?"] == (
-        "Not answered: never-run has no results here."
+        "Not answered: never-run has no verified results here."
     )
     lines = [line for line in made_lines(sets=SETS[:3]) if not (line.row == "equal" and line.seed > 1)]
     few = regime(lines)
@@ -115,6 +116,15 @@ def test_what_is_not_known_is_said_and_not_made_up():
     assert "sets" in [head.text for head in standing_table(fewer, fewer.room, "room", "").heads]
     nothing = regime([line for line in made_lines() if line.kind != "student"])
     assert "no student alone" in answers(nothing)[0][1]
+    stranger = [replace(line, verified=line.kind == "student") for line in made_lines()]
+    found = dict(answers(regime(stranger)))
+    assert found["Which methods help?"].startswith("No ranked method (verified")
+    page = board_files("v1", [regime().plan], stranger, {"A": DECIDED})["index.html"]
+    assert "No verified method of knowledge distillation on 12 data sets" in page
+    control = [replace(line, verified=line.row != "label-smoothing") for line in made_lines()]
+    found = dict(answers(regime(control)))
+    assert found["Is it the teacher?"] == "Not answered: label-smoothing has no verified results here."
+    assert "regime-1" in board_files("v1", [regime().plan], control, {"A": DECIDED})["index.html"]
 
 
 def test_a_row_says_how_many_seeds_it_has():
@@ -161,7 +171,25 @@ def test_where_the_sets_with_room_are_too_few_all_sets_stand_beside_them():
     assert "Mean ranks over 10 sets, seeds" in page
 
 
+def test_where_no_set_has_room_the_others_are_answered_for():
+    none = regime(decisions=replace(DECIDED, teachable=frozenset()))
+    found = dict(answers(none))
+    assert found["Which methods help?"].startswith("Over 12 sets without room, 2 of 4 methods are better")
+    assert "label-smoothing, in points: good" in found["Is it the teacher?"]
+    assert "And where there is no room?" not in found
+    page = board_files("v1", [none.plan], made_lines(), {"A": none.decisions})["index.html"]
+    assert page.count("Over the 12 sets without room") == 1
+
+
+def test_more_sets_of_controls_alone_do_not_let_methods_be_tested():
+    lines = [line for line in made_lines() if line.kind != "method" or line.dataset in SETS[:4]]
+    some = regime(lines, Decisions(frozenset(SETS[:4]), "label-smoothing", DECIDED.gaps))
+    assert dict(answers(some))["Which methods help?"].startswith("4 sets with room: too few for a test")
+
+
 def test_ranks_say_of_which_seeds_they_are():
+    assert rank_seeds({"a": (0,), "b": (1,)}) == "the first seed of each"
+    assert rank_seeds({}) == "no seed"
     few = ("student", "good")  # of six rows
     one = regime([line for line in made_lines() if line.seed == 0 or line.row in few], Decisions())
     table = standing_table(one, one.room, "room", "")
@@ -255,6 +283,8 @@ def test_changes_on_sets_that_are_split_by_subject_stand_beside_the_others():
         r"There is room on 1 of the 4, and 4 sets prove nothing by themselves\.",
         said,
     )
+    more = [replace(line, row="theirs", verified=False) for line in lines if line.row == "good"]
+    assert dict(answers(BoardRegime(plan, [*lines, *more], decided)))["And for people who are new?"] == said
     table = units_table(BoardRegime(plan, lines, decided))
     rows = {entry.name: [cell.text for cell in entry.cells] for body in table.bodies for entry in body.rows}
     assert rows["good"][1::2] == ["4", "8"]

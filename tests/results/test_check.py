@@ -332,6 +332,7 @@ for _field, _value, _message in (
     ("seed", "3", "seed 3 is none of v1 (0, 1, 2)"),
     ("seed", "-1", "seed -1 is none of v1 (0, 1, 2)"),
     ("seed", "0.0", "seed '0.0' is no whole number"),
+    ("seed", "-0", "seed '-0' is written 0"),
     ("seed", "00", "seed '00' is no whole number"),
     ("seed", "1" * 30, "is no whole number"),
     ("subject", "1", "single subjects have accuracy, and no 'nll'"),

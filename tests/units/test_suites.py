@@ -65,7 +65,12 @@ def options_of(path, *flags):
 def test_options_of_methods_that_flags_name_replace_those_of_the_same_name(suite):
     path = suite(TEXT.replace("temperature = 2.0", "temperature = 2.0\nkd-weight = 0.4"))
     assert options_of(path, "--method", "kd") == [{"kd": {"temperature": 2.0, "kd-weight": 0.4}}] * 2
-    own = {"kd": {"temperature": "3", "kd_weight": 0.4}}
+    own = {"kd": {"temperature": "3", "kd-weight": 0.4}}
+    spelled = suite(path.read_text().replace("kd-weight", "kd_weight"))
+    assert options_of(spelled, "--method", "kd", "--kd-weight", "0.5")[0] == {
+        "kd": {"temperature": 2.0, "kd-weight": "0.5"}
+    }
+    path = suite(path.read_text().replace("kd_weight", "kd-weight"))
     assert options_of(path, "--method", "kd", "--temperature", "3") == [own, own]
     assert options_of(path, "--method", "kd,at", "--kd.temperature", "3", "--part", "first") == [own]
     own |= {"at": {"weight": "7"}}
@@ -77,6 +82,33 @@ def test_options_of_methods_that_flags_name_replace_those_of_the_same_name(suite
         MmkdError, match="unknown option --temperature.*; of a suite, options of methods go with --method"
     ):
         options_of(path, "--temperature", "7")
+
+
+def test_a_suite_keeps_what_belongs_to_the_methods_that_a_flag_names(suite, tmp_path):
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from mmkd import METHODS, Method, MethodConfig\n"
+        "@METHODS.register('of-a-suite')\n"
+        "class Mine(Method):\n"
+        "    @dataclass(frozen=True)\n"
+        "    class Config(MethodConfig):\n"
+        "        own_weight: float = 1.0\n"
+    )
+    path = suite(
+        f'plugins = ["{plugin}"]\nwith-controls = true\n{TEXT}\n'
+        '[[variants]]\nmethod = "kd"\ntemperature = 9.0\n[[variants]]\nmethod = "at"\nweight = 9.0\n'
+    )
+    (first,) = read_suites(path, ["first"], methods=("at",), with_controls=False)
+    assert (first.options, first.variants) == ({}, ({"method": "at", "weight": 9.0},))
+    found = options_of(path, "--method", "of-a-suite", "--own-weight", "3", "--longer.count", "2")
+    assert found == [{"of-a-suite": {"own-weight": "3"}, "longer": {"count": "2"}}] * 2
+
+
+def test_options_go_to_the_parts_that_have_the_method(suite):
+    path = suite(TEXT.replace('name = "first"', 'name = "first"\nwith-controls = true'))
+    first, few = options_of(path, "--method", "kd", "--longer.count", "2")
+    assert first.keys() - few.keys() == {"longer"}
 
 
 def test_files_of_records_that_a_suite_names_are_beside_it(suite):

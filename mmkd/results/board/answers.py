@@ -25,23 +25,26 @@ def answers(regime: BoardRegime) -> list[Answer]:
         return [("Which methods help?", "There is no student alone on record here, so no change can be given.")]
     found = [("Is there anything to teach?", _room(regime))]
     room = "with room" if regime.decisions.teachable is not None else ""
-    whole = regime.is_split and not _can_tell(regime.room) and _can_tell(regime.all_sets)
+    none = not regime.with_room
+    whole = none or (regime.is_split and not _can_tell(regime, regime.room) and _can_tell(regime, regime.all_sets))
     if whole:  # what cannot be answered over the sets with room alone does not stand first
         found += _first(regime, regime.all_sets, regime.scores.datasets, regime.kinds_of_sets)
         found += _again(regime, regime.room, room, "And where there is room?")
-    elif regime.with_room:
+    else:
         found += _first(regime, regime.room, regime.with_room, room)
-    if regime.without_room:
+    if regime.without_room and (regime.undecided or not none):
         found += _again(regime, regime.no_room, "without room", "And where there is no room?", teacher=False)
     if regime.is_split and not whole:
         found += _again(regime, regime.all_sets, regime.kinds_of_sets, "And over all sets?")
     return found + _units(regime)
 
 
-def _can_tell(standing: Standing) -> bool:
-    """Whether a test over the sets could show that a row is better than the student alone at all."""
+def _can_tell(regime: BoardRegime, standing: Standing) -> bool:
+    """Whether a test over the sets could show that a method is better than the student alone at all."""
     family = [test for test in standing.against_student.values() if test.pair.p_holm is not None]
-    return bool(family) and max(test.pair.n for test in family) >= st.least_data_sets(len(family))
+    methods = {row.name for row in regime.methods}
+    most = max((test.pair.n for test in family if test.pair.first in methods), default=0)
+    return most > 0 and most >= st.least_data_sets(len(family))
 
 
 def _room(regime: BoardRegime) -> str:
@@ -130,7 +133,8 @@ def _peers(regime: BoardRegime, methods: Mapping[str, OverSets], names: Sequence
 def _units(regime: BoardRegime) -> list[Answer]:
     """How changes on sets that are split by subject stand beside those on the others."""
     sets = [name for name in regime.scores.datasets if name in regime.plan.subject_sets]
-    found = regime.by_units
+    shown = {row.name for row in [*regime.compared, *regime.scores.of("peer")]}
+    found = {name: own for name, own in regime.by_units.items() if name in shown}
     if not sets or not found:
         return []
     total = count(len(sets), "set")
@@ -264,8 +268,8 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
         return "Not answered yet: which control was best in the selection phase is not on record."
     tests = {name: standing.against_control[name] for name in methods if name in standing.against_control}
     if not tests:
-        if regime.scores.find(regime.decisions.best_control) is None:
-            return f"Not answered: {regime.decisions.best_control} has no results here."
+        if not standing.control:
+            return f"Not answered: {regime.decisions.best_control} has no verified results here."
         return f"Not answered: no method has a seed in common with {regime.decisions.best_control} here."
     control = standing.control if again else f"the control that was best in the selection phase, {standing.control}"
     over = "" if again else f" over {sets}"

@@ -36,8 +36,8 @@ def overview(regimes: Iterable[BoardRegime]) -> BoardTable | None:
         return None
     rows = [replace(_entry(regime), part=panel_id(number)) for number, regime in enumerate(every, 1)]
     how = [
-        "All columns are over all sets of the regime, with room and without; each set weighs the same. The answers "
-        "below begin with the sets that have room, which may be too few to show what all sets show.",
+        "All columns are over all sets of the regime, with room and without; each set weighs the same. Those with room "
+        "may be too few to show what all sets show: the answers of a regime say what is found on which.",
         "shown to help, beat the chosen control: by Wilcoxon's signed-rank test over sets, after Holm's correction "
         "over all rows. None: not shown, which does not mean that there is no difference. Too few sets: no such test "
         "can show one. Not decided: the selection phase has chosen no control.",
@@ -61,7 +61,7 @@ def _entry(regime: BoardRegime) -> Entry:
     tests = standing.against_student
     control = _shown(standing.against_control, methods) if standing.control else "not decided"
     if regime.decisions.best_control and not standing.control:
-        control = f"no results of {regime.decisions.best_control}"
+        control = f"no verified results of {regime.decisions.best_control}"
     peers = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, regime.scores.datasets)
     cells = [
         Cell(_shown(tests, methods)),

@@ -77,7 +77,8 @@ def _lead(regimes: Sequence[BoardRegime]) -> str:
     sets = {name for regime in regimes for name in regime.scores.datasets}
     have = [regime.name for regime in regimes if regime.scores.cases]
     students = " of students" if any(regime.scores.rows for regime in regimes) else ""
-    text = f"{count(len(methods), 'method')} of knowledge distillation on {count(len(sets), 'data set')}, "
+    which = count(len(methods), "method") if methods else "No verified method"
+    text = f"{which} of knowledge distillation on {count(len(sets), 'data set')}, "
     text += (
         f"in {count(len(have), 'regime')} of {len(regimes)}. Scores are of test windows that were read once; gaps of "
     )
@@ -108,7 +109,10 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
     title = f"Over the {count(len(regime.with_room), 'set')} with room" if decided else "Over all sets"
     main = standing_table(regime, regime.room, "room", title) if regime.with_room else None
     no_room = every = None
-    if regime.without_room:
+    if regime.without_room and main is None:
+        name = f"Over the {count(len(regime.without_room), 'set')} without room"
+        main = standing_table(regime, regime.no_room, "no-room", name)
+    elif regime.without_room:
         name = f"Over the {count(len(regime.without_room), 'set')} without room"
         no_room = standing_table(regime, regime.no_room, "no-room", name)
     if regime.is_split:

@@ -90,6 +90,8 @@ class BoardRegime:
     @property
     def kinds_of_sets(self) -> str:
         """What stands behind "all sets": `with and without room`, with those that are not decided if there are some."""
+        if not self.with_room:
+            return "without room and not decided" if self.undecided else "without room"
         room = "with and without room" if self.without_room else "with room"
         return f"{room}{',' * bool(self.without_room)} and not decided" if self.undecided else room
 
@@ -112,20 +114,26 @@ class BoardRegime:
         """The ranked rows that are methods."""
         return [row for row in self.compared if row.kind == "method"]
 
+    @property
+    def control(self) -> str:
+        """The row of the control that was best in the selection phase; "" where it is not among the ranked rows."""
+        row = self.scores.find(self.decisions.best_control) if self.decisions.best_control else None
+        return row.name if row in self.compared and row is not None else ""
+
     @cached_property
     def room(self) -> Standing:
         """The rows over the sets with room."""
-        return standing(self.scores, self.with_room, self.compared, self.decisions.best_control)
+        return standing(self.scores, self.with_room, self.compared, self.control)
 
     @cached_property
     def no_room(self) -> Standing:
         """The rows over the sets without room."""
-        return standing(self.scores, self.without_room, self.compared, self.decisions.best_control)
+        return standing(self.scores, self.without_room, self.compared, self.control)
 
     @cached_property
     def all_sets(self) -> Standing:
         """The rows over all sets that have results."""
-        return standing(self.scores, self.scores.datasets, self.compared, self.decisions.best_control)
+        return standing(self.scores, self.scores.datasets, self.compared, self.control)
 
     @cached_property
     def cases(self) -> list[Case]:

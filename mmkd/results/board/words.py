@@ -53,9 +53,13 @@ def seeds_text(seeds: Sequence[int]) -> str:
 
 def rank_seeds(seeds: Mapping[str, Sequence[int]]) -> str:
     """The seeds of ranks by set: `seeds 0 and 1 on each`; where sets have others `the first 3 to 5 seeds of each`."""
+    if not seeds:
+        return "no seed"
     if len({tuple(own) for own in seeds.values()}) < 2:
-        return f"{seeds_text(next(iter(seeds.values()), ()))} on each"
+        return f"{seeds_text(next(iter(seeds.values())))} on each"
     counts = [len(own) for own in seeds.values()]
+    if max(counts) == 1:
+        return "the first seed of each"
     return f"the first {span(min(counts), max(counts))} seeds of each"
 
 

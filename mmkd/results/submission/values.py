@@ -131,6 +131,8 @@ def _place_problems(fields: Mapping[str, str], known: Known) -> Iterator[str]:
     seeds = ", ".join(map(str, protocol.seeds))
     if not WHOLE.match(fields["seed"].removeprefix("-")):
         yield f"seed {shown(fields['seed'])} is no whole number"
+    elif fields["seed"] == "-0":
+        yield "seed '-0' is written 0"
     elif int(fields["seed"]) not in protocol.seeds:
         yield f"seed {fields['seed']} is none of {protocol.version} ({seeds})"
     if regime not in protocol.regimes:
