@@ -89,17 +89,20 @@ def test_an_address_opens_its_regime_and_without_script_all_stand_there(visit):
 def test_a_row_of_the_first_table_opens_its_regime(visit):
     page = visit()
     page.locator("table[data-table=overview] a", has_text="C: a title").click()
+    page.locator("#regime-2").wait_for()
     assert [panel.is_visible() for panel in page.locator("section.regime").all()] == [False, True, False]
     assert page.locator("#tab-regime-2").get_attribute("aria-selected") == "true"
     assert page.evaluate("document.activeElement.id") == "regime-2", "the keyboard goes on there"
     page.locator("#tab-regime-3").click()
     page.locator("table[data-table=overview] a", has_text="C: a title").click()
-    assert page.locator("#regime-2").is_visible()
+    page.locator("#regime-2").wait_for()
+    assert not page.locator("#regime-3").is_visible()
 
 
 def test_the_way_back_shows_what_the_address_says(visit):
     page = visit()
     page.locator("table[data-table=overview] a", has_text="C: a title").click()
+    page.locator("#regime-2").wait_for()
     page.go_back()
     page.wait_for_function("!document.querySelector('#regime-1').hidden")
     assert not page.locator("#regime-2").is_visible()
