@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mmkd.units.request import Request
 
 
+LIST_WORDS = (",", "LIST", "MODALITIES")
+"""One is in the metavar of a flag that takes a list."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises MmkdError, so that an error is one line and exit code 2.
 
@@ -39,7 +43,8 @@ class Parser(argparse.ArgumentParser):
         for flag in sorted(flag for flag, count in counts.items() if count > 1):
             action = actions.get(flag)
             if action is None or not isinstance(action.default, list):
-                hint = " (a list is written with commas)" if action and "," in str(action.metavar) else ""
+                is_list = any(word in str(action.metavar) for word in LIST_WORDS) if action else False
+                hint = " (a list is written with commas)" if is_list else ""
                 raise MmkdError(f"{flag} is given twice; give it once{hint}")
         return super().parse_known_args(given, namespace)
 

@@ -129,7 +129,8 @@ def _add_names(
 ) -> None:
     """Names beside points, in order, each at the first place where it covers nothing, or nowhere.
 
-    A name that stands nearer to the mark of another point has a line to its own, which crosses nothing.
+    A name that stands nearer to the mark of another point has a line to its own, which crosses nothing but what
+    its mark lies on.
     """
     for p in points:
         text = fit_text(printable(p.name), 190)
@@ -175,7 +176,8 @@ def _crossed(mark: tuple[float, float], end: tuple[float, float], occupied: Sequ
 
 def _along(mark: tuple[float, float], end: tuple[float, float]) -> list[tuple[float, float]]:
     """Places on a line, close to each other."""
-    steps = [n / 20 for n in range(21)]
+    number = max(1, math.ceil(math.hypot(end[0] - mark[0], end[1] - mark[1])))
+    steps = [n / number for n in range(number + 1)]
     return [(mark[0] + n * (end[0] - mark[0]), mark[1] + n * (end[1] - mark[1])) for n in steps]
 
 

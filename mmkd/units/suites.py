@@ -1,5 +1,6 @@
 """Suite files: requests in TOML, of one part or of several."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +129,8 @@ def _values(table: Mapping[str, Any], what: str) -> dict[str, Any]:
 def with_options(request: Request, options: Mapping[str, Mapping[str, Any]]) -> Request:
     """A request with more options of its methods: they replace those of the same name, in either spelling.
 
+    Variants keep their own.
+
     Args:
         options: method -> its options; those of methods that the request does not have are left out.
     """
@@ -164,7 +167,7 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
     except MmkdError as error:
         raise MmkdError(f"{what}: {error}") from None
     if suite.records and "records" not in changes:
-        for missing in (folder / name for name in suite.records if not (folder / name).exists()):
+        for missing in (folder / name for name in suite.records if not os.path.exists(folder / name)):  # of any length
             raise MmkdError(
                 f"{what}: records {missing}: there is no such file; their names are relative to the suite's folder"
             )
@@ -173,9 +176,11 @@ def _request(what: str, name: str, values: Mapping[str, Any], changes: Mapping[s
         changes = {**changes, "tuned": str(folder / suite.tuned)}
     if not changes:
         return suite
+    request = Request(**{**values, **changes})
     if "methods" in changes:
-        names = named_methods(changes["methods"], changes.get("with_controls", suite.with_controls))
-        options = {name: own for name, own in suite.options.items() if name in names}
-        variants = tuple(variant for variant in suite.variants if variant["method"] in names)
-        values |= {"options": options, "variants": variants}
-    return Request(**{**values, **changes})
+        names = _names(request)
+        if "options" not in changes:
+            request = replace(request, options={name: own for name, own in suite.options.items() if name in names})
+        if "variants" not in changes:
+            request = replace(request, variants=tuple(one for one in suite.variants if one["method"] in names))
+    return request

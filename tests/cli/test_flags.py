@@ -47,8 +47,9 @@ def test_a_flag_is_written_in_full():
 
 
 def test_a_list_with_commas_is_named_where_there_is_one():
-    with pytest.raises(MmkdError, match="a list is written with commas"):
-        parser_of("bench").parse_known_args(["--method", "kd", "--method", "fam"])
+    for flag in ("--method", "--seeds", "--fold", "--student", "--teachers", "--teacher-net"):
+        with pytest.raises(MmkdError, match="a list is written with commas"):
+            parser_of("bench").parse_known_args([flag, "a", flag, "b"])
     with pytest.raises(MmkdError, match="give it once$"):
         parser_of("compare").parse_known_args(["--runs", "a", "--runs", "b"])
 

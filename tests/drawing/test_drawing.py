@@ -185,7 +185,15 @@ def apart(one, other):
     return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
 
 
-@pytest.mark.parametrize("seed", range(6))
+def meet(lead, line):
+    """Whether a slanted line crosses one of a grid, whose ends are in order."""
+    (a, b, c, d), (left, top, right, bottom) = lead, line
+    share = (left - a) / (c - a) if left == right else (top - b) / (d - b)
+    x, y = a + share * (c - a), b + share * (d - b)
+    return 0 < share < 1 and left - 1e-6 <= x <= right + 1e-6 and top - 1e-6 <= y <= bottom + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(12))
 def test_names_on_the_cost_chart_cover_nothing(seed):
     rng = np.random.default_rng(seed)
     costs = rng.choice([28e3, 60e3, 180e3], 30) if seed % 2 else np.exp(rng.normal(4, 2, 30))
@@ -213,6 +221,8 @@ def test_names_on_the_cost_chart_cover_nothing(seed):
         along = [(a + n / 9 * (c - a), b + n / 9 * (d - b)) for n in range(10)]
         crossed = [name for name in names for x, y in along if name[0] < x < name[2] and name[1] < y < name[3]]
         assert not crossed
+        elsewhere = [line for line in lines if apart((a - 1, b - 1, a + 1, b + 1), line)]
+        assert not any(meet((a, b, c, d), line) for line in elsewhere)
     tooltips = [e.text.split(":")[0] for e in chart.iter("title")][1:]
     assert sorted(tooltips) == sorted(p.name for p in points), "one without room is named on pointing"
 

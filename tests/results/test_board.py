@@ -98,7 +98,7 @@ def test_what_is_not_known_is_said_and_not_made_up():
     assert "not decided here" in found["Is there anything to teach?"]
     assert found["Is it the teacher?"].startswith("Not answered yet")
     assert dict(answers(regime(decisions=Decisions(ROOM, "never-run"))))["Is it the teacher?"] == (
-        "Not answered: never-run has no verified results here."
+        "Not answered: never-run has no ranked row here (verified, with its defaults)."
     )
     lines = [line for line in made_lines(sets=SETS[:3]) if not (line.row == "equal" and line.seed > 1)]
     few = regime(lines)
@@ -123,7 +123,10 @@ def test_what_is_not_known_is_said_and_not_made_up():
     assert "No verified method of knowledge distillation on 12 data sets" in page
     control = [replace(line, verified=line.row != "label-smoothing") for line in made_lines()]
     found = dict(answers(regime(control)))
-    assert found["Is it the teacher?"] == "Not answered: label-smoothing has no verified results here."
+    assert (
+        found["Is it the teacher?"]
+        == "Not answered: label-smoothing has no ranked row here (verified, with its defaults)."
+    )
     assert "regime-1" in board_files("v1", [regime().plan], control, {"A": DECIDED})["index.html"]
 
 
@@ -179,6 +182,15 @@ def test_where_no_set_has_room_the_others_are_answered_for():
     assert "And where there is no room?" not in found
     page = board_files("v1", [none.plan], made_lines(), {"A": none.decisions})["index.html"]
     assert page.count("Over the 12 sets without room") == 1
+    lines = [line for line in made_lines() if line.seed == 0 or line.row == "equal" or line.kind == "student"]
+    assert "A row of fewer seeds" in board_files("v1", [none.plan], lines, {"A": none.decisions})["index.html"]
+    some = Decisions(frozenset(), "label-smoothing", {name: Gap(0.0) for name in SETS[:8]})
+    found = dict(answers(regime(decisions=some)))
+    assert found["Is there anything to teach?"] == "On 0 of 12 sets there is room. On 4 it is not decided."
+    assert found["Which methods help?"].startswith("Over 12 sets without room and not decided, 2 of 4")
+    page = board_files("v1", [none.plan], made_lines(), {"A": some})["index.html"]
+    assert "Over the 8 sets without room" in page
+    assert "Over all 12 sets, without room and not decided" in page
 
 
 def test_more_sets_of_controls_alone_do_not_let_methods_be_tested():

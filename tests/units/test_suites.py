@@ -99,6 +99,7 @@ def test_a_suite_keeps_what_belongs_to_the_methods_that_a_flag_names(suite, tmp_
         f'plugins = ["{plugin}"]\nwith-controls = true\n{TEXT}\n'
         '[[variants]]\nmethod = "kd"\ntemperature = 9.0\n[[variants]]\nmethod = "at"\nweight = 9.0\n'
     )
+    assert read_suites(path, ["first"], methods="kd")[0].options == {"kd": {"temperature": 2.0}}
     (first,) = read_suites(path, ["first"], methods=("at",), with_controls=False)
     assert (first.options, first.variants) == ({}, ({"method": "at", "weight": 9.0},))
     found = options_of(path, "--method", "of-a-suite", "--own-weight", "3", "--longer.count", "2")
@@ -116,6 +117,8 @@ def test_files_of_records_that_a_suite_names_are_beside_it(suite):
     with pytest.raises(MmkdError, match=r"part first: records .*gone: there is no such file; .* relative to the suite"):
         read_suites(path)
     assert read_suites(path, records=())
+    with pytest.raises(MmkdError, match="there is no such file"):
+        read_suites(suite(f'records = ["{"a" * 300}"]' + TEXT))
 
 
 def test_parts_are_chosen_by_name_and_changed_by_flags(suite):

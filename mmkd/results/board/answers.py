@@ -62,7 +62,8 @@ def _room(regime: BoardRegime) -> str:
         else ""
     )
     total = len(regime.scores.datasets)
-    return f"On {len(regime.with_room)} of {count(total, 'set')} there is room{middle}."
+    open_ones = f" On {len(regime.undecided)} it is not decided." if regime.undecided else ""
+    return f"On {len(regime.with_room)} of {count(total, 'set')} there is room{middle}.{open_ones}"
 
 
 def _methods(regime: BoardRegime, standing: Standing, which: str) -> tuple[dict[str, OverSets], str]:
@@ -269,7 +270,9 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
     tests = {name: standing.against_control[name] for name in methods if name in standing.against_control}
     if not tests:
         if not standing.control:
-            return f"Not answered: {regime.decisions.best_control} has no verified results here."
+            return (
+                f"Not answered: {regime.decisions.best_control} has no ranked row here (verified, with its defaults)."
+            )
         return f"Not answered: no method has a seed in common with {regime.decisions.best_control} here."
     control = standing.control if again else f"the control that was best in the selection phase, {standing.control}"
     over = "" if again else f" over {sets}"

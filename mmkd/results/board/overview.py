@@ -61,7 +61,7 @@ def _entry(regime: BoardRegime) -> Entry:
     tests = standing.against_student
     control = _shown(standing.against_control, methods) if standing.control else "not decided"
     if regime.decisions.best_control and not standing.control:
-        control = f"no verified results of {regime.decisions.best_control}"
+        control = f"no ranked row of {regime.decisions.best_control}"
     peers = against_all(regime.scores, regime.scores.of("peer"), regime.scores.student, regime.scores.datasets)
     cells = [
         Cell(_shown(tests, methods)),

@@ -115,7 +115,7 @@ def _regime(regime: BoardRegime, number: int, album: Album) -> dict[str, Any]:
     elif regime.without_room:
         name = f"Over the {count(len(regime.without_room), 'set')} without room"
         no_room = standing_table(regime, regime.no_room, "no-room", name)
-    if regime.is_split:
+    if regime.is_split or (regime.undecided and not regime.with_room):
         name = f"Over all {count(len(regime.scores.datasets), 'set')}, {regime.kinds_of_sets}"
         every = standing_table(regime, regime.all_sets, "all", name)
     later = [

@@ -91,7 +91,8 @@ class BoardRegime:
     def kinds_of_sets(self) -> str:
         """What stands behind "all sets": `with and without room`, with those that are not decided if there are some."""
         if not self.with_room:
-            return "without room and not decided" if self.undecided else "without room"
+            kinds = ["without room"] * bool(self.without_room) + ["not decided"] * bool(self.undecided)
+            return " and ".join(kinds)
         room = "with and without room" if self.without_room else "with room"
         return f"{room}{',' * bool(self.without_room)} and not decided" if self.undecided else room
 

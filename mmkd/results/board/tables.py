@@ -116,7 +116,7 @@ def standing_table(regime: BoardRegime, standing: Standing, which: str, title: s
         how.insert(0, f"{marked}; by: {standing.told_by}.")
         if len(standing.alike) > 1:
             notes.append("\u2248: not told apart from the best row, which does not show that it is as good.")
-    notes += seeds_notes(regime, sets) if which == "room" else []
+    notes += seeds_notes(regime, sets) if which == "room" or not regime.with_room else []
     unpaired = [
         row.name
         for row in regime.scores.of(*COMPARED, "peer")
