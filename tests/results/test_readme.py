@@ -48,7 +48,7 @@ def test_the_text_of_the_figures_has_the_changes_of_v1(page, name):
     assert f"{100 * np.mean(ahead):+z.1f}" in text
     helped = {row for row, test in tests.items() if test.answer == "better"}
     if name == "A":
-        assert helped == {"kd", "dkd", "rld", "pseudo-label"}
+        assert helped == {"kd", "dkd", "rld", "pseudo-label", "self-training"}
         assert {row for row, test in tests.items() if test.answer == "worse"} == {"at"}
         gains = [change.mean for (row, _), change in regime.changes.items() if row == "kd"]
         assert f"`kd` gains on {sum(gain > 0 for gain in gains)} of {most} sets" in text
