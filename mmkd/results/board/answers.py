@@ -11,6 +11,7 @@ from mmkd.metrics.registry import METRICS
 from mmkd.results.board.regime import STUDENTS, TAUGHT, BoardRegime
 from mmkd.results.board.words import count, listed, points
 from mmkd.results.standing import OverSets, Standing, against_all
+from mmkd.units.methods import CONTROL, own_statuses
 
 SINGLE = "of each set by itself, not corrected for their number"
 LEAST_SEEDS = 3
@@ -285,10 +286,23 @@ def _teacher(regime: BoardRegime, standing: Standing, methods: Sequence[str], se
         )
         return f"Against {control}: {found}; too few sets for a test over sets."
     better = _by_mean(tests, [name for name, test in tests.items() if test.answer == "better"])
+    untaught = "" if again else _untaught(regime, standing)
     if not better:
-        return f"Not shown:{over} no method is better than {control}{_taught(regime, standing, methods, again)}."
+        return (
+            f"Not shown:{over} no method is better than {control}{_taught(regime, standing, methods, again)}.{untaught}"
+        )
     verb = "is" if len(better) == 1 else "are"
-    return f"{len(better)} of {len(tests)} {verb} better than {control}, in points: {listed(better)}."
+    return f"{len(better)} of {len(tests)} {verb} better than {control}, in points: {listed(better)}.{untaught}"
+
+
+def _untaught(regime: BoardRegime, standing: Standing) -> str:
+    """The controls that no teacher teaches and that are better than the student alone; "" where there is none."""
+    statuses = own_statuses()
+    rows = [row for row in regime.compared if statuses.get(row.method) == CONTROL and row.method not in TAUGHT]
+    tests = standing.against_student
+    names = [row.name for row in rows if row.name in tests and tests[row.name].answer == "better"]
+    found = listed(_by_mean(tests, names))
+    return f" Controls without a teacher that are better than the student alone, in points: {found}." if names else ""
 
 
 def _taught(regime: BoardRegime, standing: Standing, methods: Sequence[str], again: bool) -> str:
