@@ -141,7 +141,7 @@ def test_the_changes_of_three_views_and_of_steps_are_those_of_v1():
     views, steps = tests["C-views"], tests["dense"]
     ordered = sorted(views, key=lambda row: -views[row])
     text = ", ".join(f"`{row}` {views[row]:+z.1f}" for row in ordered)
-    assert f"over the five in points: {text}." in page
+    assert f"over the six in points: {text}." in page
     said = {"freq-lh strategy=basic": "freq-lh"}
     text = ", ".join(f"`{said.get(row, row)}` {steps[row]:+z.1f}" for row in sorted(steps, key=lambda row: -steps[row]))
     assert f"with both students: {text}." in page
