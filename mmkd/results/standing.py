@@ -4,7 +4,7 @@
 sets by Wilcoxon's signed-rank test with Holm's correction and by ranks, as far as the number of sets carries it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -241,6 +241,13 @@ def _against(
         rest = answers.count("open")
         tests[pair.first] = OverSets(pair, float(np.mean(means)), low, high, better, worse, rest)
     return tests
+
+
+def can_tell(tests: Mapping[str, OverSets], names: Iterable[str]) -> bool:
+    """Whether any of these rows has sets enough for a test to tell it apart, corrected over all that are tested."""
+    family = {name: test.pair for name, test in tests.items() if test.pair.p_holm is not None}
+    most = max((family[name].n for name in names if name in family), default=0)
+    return most > 0 and most >= st.least_data_sets(len(family))
 
 
 def changes_by_set(regime: RegimeScores, row: Row, base: Row, sets: Sequence[str]) -> dict[str, list[SetChange]]:

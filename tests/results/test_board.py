@@ -91,6 +91,9 @@ def test_the_first_table_has_a_line_for_each_regime_with_results():
     assert (text["A: few labels"]["seeds"], text["B"]["seeds"]) == ("1 to 5 of 5", "5 of 5")
     assert rows["A: few labels"]["best method, points"].value == pytest.approx(0.06, abs=0.004)
     assert overview(regimes[1:]) is None, "one tab says it all"
+    six = BoardRegime(Plan("D", "", "", "macro_f1", SETS, SEEDS), made_lines("D", SETS[:6]), Decisions())
+    (own,) = (row for row in overview([regimes[0], six]).bodies[0].rows if row.name == "D")
+    assert own.cells[0].text == "too few sets", "a test over six can tell one row apart, and not one of five"
 
 
 def test_what_is_not_known_is_said_and_not_made_up():

@@ -10,7 +10,7 @@ from mmkd.metrics import pairs as st
 from mmkd.metrics.registry import METRICS
 from mmkd.results.board.regime import STUDENTS, TAUGHT, BoardRegime
 from mmkd.results.board.words import count, listed, points
-from mmkd.results.standing import OverSets, Standing, against_all
+from mmkd.results.standing import OverSets, Standing, against_all, can_tell
 from mmkd.units.methods import CONTROL, own_statuses
 
 SINGLE = "of each set by itself, not corrected for their number"
@@ -42,10 +42,7 @@ def answers(regime: BoardRegime) -> list[Answer]:
 
 def _can_tell(regime: BoardRegime, standing: Standing) -> bool:
     """Whether a test over the sets could show that a method is better than the student alone at all."""
-    family = [test for test in standing.against_student.values() if test.pair.p_holm is not None]
-    methods = {row.name for row in regime.methods}
-    most = max((test.pair.n for test in family if test.pair.first in methods), default=0)
-    return most > 0 and most >= st.least_data_sets(len(family))
+    return can_tell(standing.against_student, [row.name for row in regime.methods])
 
 
 def _room(regime: BoardRegime) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from mmkd.results.board.entries import BoardTable, Body, Cell, Entry, Head
 from mmkd.results.board.regime import BoardRegime
 from mmkd.results.board.words import listed, points, span
-from mmkd.results.standing import OverSets, against_all
+from mmkd.results.standing import OverSets, against_all, can_tell
 
 HEADS = (
     Head("shown to help, all sets", "methods that are better than the student alone, over all sets", "", number=False),
@@ -89,8 +89,10 @@ def _seeds(regime: BoardRegime) -> Cell:
 def _shown(tests: Mapping[str, OverSets], names: Iterable[str]) -> str:
     """The rows that are better, or why none is named."""
     own = {name: tests[name] for name in names if name in tests}
-    if not any(test.answer for test in own.values()):
-        return "too few sets" if own else "no method"
+    if not own:
+        return "no method"
+    if not can_tell(tests, own):
+        return "too few sets"
     better = sorted((name for name in own if own[name].answer == "better"), key=lambda name: -own[name].mean)
     return listed(better) or "none"
 
